@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
 from fal_core.testing import InProcessHost
@@ -31,3 +32,14 @@ def test_isolated_functions_are_made_as_documented() -> None:
     assert isinstance(isolated.executor, ThreadPoolExecutor)
     assert isolated.executor is isolated.executor
     isolated.executor.shutdown()
+
+
+def test_callers_that_there_is_no_way_to_authorise() -> None:
+    """
+    A host refuses to run a function for callers whom there is no way to authorise, with the
+    ways that there are.
+    """
+    options = Options(environment={"kind": "current"})
+    for run in (InProcessHost().run, InProcessHost().spawn):
+        with pytest.raises(OptionError, match="'public', 'private', 'shared' or None"):
+            run(answer, options, (), {}, application_auth_mode="secret")  # type: ignore[arg-type]

@@ -42,6 +42,8 @@ class ExecutionStatus:
             its host ``failed``. None while it runs, and where it is not known.
 
         error: The error of a host that failed, as its class and its sentence.
+
+        owner: The program that the work belongs to; empty where it is the user's own.
     """
 
     __repr__ = show_fields
@@ -53,6 +55,7 @@ class ExecutionStatus:
     ended: bool = False
     end: End | None = None
     error: str = ""
+    owner: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.ended:

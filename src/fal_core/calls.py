@@ -88,6 +88,9 @@ class Call:
 
         traceparent: W3C trace context of the caller.
 
+        owner: The program that detached work belongs to, for people; empty where it is the
+            user's own.
+
         application: Whether a class is served, not a function.
 
         origin: The file of the caller's machine that the function was written in.
@@ -112,6 +115,7 @@ class Call:
     timeout: float | None = None
     retries: int = 0
     traceparent: str | None = None
+    owner: str = ""
     application: bool = False
     origin: str | None = None
     version: int = ENVELOPE_VERSION

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from fal_core.calls import AuthMode
+from fal_core.conversion import structure
 from fal_core.declaring import vocabulary
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
@@ -37,7 +38,11 @@ def isolate(
 ) -> IsolatedFunction[ArgsT, ReturnT]:
     """
     Return *func* as an isolated function that runs on *host*.
+
+    Raises:
+        OptionError: There is no such way to authorise callers.
     """
+    structure(application_auth_mode, AuthMode | None, "application_auth_mode")
     return IsolatedFunction(
         host, func, options, app_name=application_name, app_auth=application_auth_mode
     )

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import time
 
-from fal_core import Timeout, function
+import pytest
+
+from fal_core import OptionError, Timeout, function
 from fal_host_local import LocalHost
 
 
@@ -27,3 +29,24 @@ def test_submitted_calls_wait_on_their_own_time(local_host: LocalHost):
 
     assert [type(future.exception(30)) for future in futures] == [Timeout] * 5
     assert in_time(0) == 0
+
+
+def test_submitted_call_takes_no_idempotency_key(local_host: LocalHost):
+    """
+    A function without a parameter *key* refuses one where it is submitted, as no host keeps a
+    call from being made twice; a function's own argument of that name is passed on.
+    """
+    isolated = function("current", host=local_host)(wait)
+    with pytest.raises(OptionError, match=r"wait.* no parameter 'key'.*'local'"):
+        isolated.submit(0, key="order 7")  # type: ignore[call-arg]
+
+    @function("current", host=local_host)
+    def own(key: str) -> str:
+        return key
+
+    @function("current", host=local_host)
+    def any_names(**named: str) -> dict[str, str]:
+        return named
+
+    assert own.submit(key="a").result() == "a"
+    assert any_names.submit(key="b").result() == {"key": "b"}

@@ -17,7 +17,11 @@ import os
 import sys
 import time
 
+import attrs
+
 from fal_core import function
+from fal_core.wrappers import WrapperHost
+from fal_host_local import LocalHost
 
 
 @function("current")
@@ -37,6 +41,11 @@ def leave(status: int) -> None:
     sys.exit(status)
 
 
+class OfAProgram(WrapperHost):
+    def launch(self, call, sink):
+        return self.inner.launch(attrs.evolve(call, owner="A program"), sink)
+
+
 @function("current")
 def sleep(pid_file: str) -> None:
     with open(pid_file + ".part", "w") as file:
@@ -44,6 +53,9 @@ def sleep(pid_file: str) -> None:
     os.rename(pid_file + ".part", pid_file)
     # Ends by being cancelled.
     time.sleep(600)
+
+
+serve = function("current", host=OfAProgram(LocalHost()))(sleep.raw_func)
 """
 
 
@@ -109,6 +121,27 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
     listed = json.loads(program("executions", "list", "--json").stdout)
     shown = [(each["ended"], each["phase"], each["end"]) for each in listed]
     assert shown == [(True, "ended", "cancelled")]
+
+
+def test_work_of_programs_is_listed_when_asked_for(program: Any, tmp_path: Path) -> None:
+    """
+    The list has the user's own work; that of a program is counted, and listed by --all.
+    """
+    own = program("run", "functions.py::add", "1", "--detach").stdout.strip()
+    pid_file = tmp_path / "pid"
+    theirs = program("run", "functions.py::serve", str(pid_file), "--detach").stdout.strip()
+    assert wait_until(pid_file.exists, 60)
+    listed = program("executions", "list")
+    assert own in listed.stdout
+    assert theirs not in listed.stdout
+    assert listed.stderr == "A program has 1 more; --all lists them.\n"
+    everything = json.loads(program("executions", "list", "--all", "--json").stdout)
+    owners = {each["reference"]: each["owner"] for each in everything}
+    assert owners == {own: "", theirs: "A program"}
+    rows = program("executions", "list", "--all").stdout.splitlines()
+    assert [row.split()[0] for row in rows if row.endswith("A program")] == [theirs]
+    assert program("executions", "cancel", theirs).returncode == 0
+    assert program("executions", "list").stderr == ""
 
 
 def test_unknown_references_are_one_sentence(program: Any) -> None:

@@ -4,6 +4,7 @@ Targets: functions loaded by ``file.py::name``, and errors for those that cannot
 
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -120,3 +121,46 @@ def test_a_wrong_declaration_names_its_line(write: Any) -> None:
         load_target("misspelt.py::answer")
     assert str(caught.value).startswith("misspelt.py:4: Unknown option 'machine_tipe'")
     assert caught.value.traceback == ""
+
+
+def test_files_of_one_name_are_loaded_one_after_another(write: Any) -> None:
+    """
+    A file is loaded with its own neighbours after one of the same name in another folder,
+    and again as it is after it was changed.
+    """
+    for folder, number in (("a", 1), ("b", 2)):
+        text = ONE.replace("return 42", "return helping.NUMBER")
+        write(f"{folder}/same_told.py", f"import helping\n{text}")
+        write(f"{folder}/helping.py", f"NUMBER = {number}\n")
+    first = load_target("a/same_told.py::answer")
+    assert first.run_local() == 1
+    assert load_target("b/same_told.py::answer").run_local() == 2
+    assert first.run_local() == 1
+    write("b/helping.py", "NUMBER = 30\n")
+    assert load_target("b/same_told.py::answer").run_local() == 30
+
+
+def test_packages_of_one_name_are_loaded_one_after_another(write: Any) -> None:
+    """
+    A file of a package is loaded as part of that package, and not of one of the same name.
+    """
+    for folder, number in (("a", 1), ("b", 2)):
+        write(f"{folder}/bundled/__init__.py", f"NUMBER = {number}\n")
+        text = ONE.replace("return 42", "return NUMBER")
+        write(f"{folder}/bundled/inner.py", f"from . import NUMBER\n{text}")
+    assert load_target("a/bundled/inner.py::answer").run_local() == 1
+    assert load_target("b/bundled/inner.py::answer").run_local() == 2
+
+
+def test_file_of_a_package_that_the_program_uses_is_refused(write: Any) -> None:
+    """
+    A file is never taken for another one that the program has imported under its name.
+    """
+    write("a/used/__init__.py", "")
+    write("a/used/inner.py", "")
+    write("b/used/__init__.py", "")
+    write("b/used/inner.py", ONE)
+    sys.path.insert(0, "a")
+    importlib.import_module("used.inner")
+    with pytest.raises(TargetImportError, match="in use, 'used\\.inner'"):
+        load_target("b/used/inner.py::answer")

@@ -227,6 +227,11 @@ class RestRecorder:
         self.queues: dict[str, int] = {"me/app": 3}
         self.failing: set[str] = set()
         self.address = ""
+        #: What it says that it can do. A text in place of a list is its whole answer.
+        self.abilities: Any = None
+        #: The bodies of requests to its queue, and how many more of them fail.
+        self.submitted: list[Any] = []
+        self.failures = 0
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """
@@ -262,7 +267,21 @@ class RestRecorder:
             if method == "DELETE":
                 self.queues[name] = 0
             return 200, {"size": self.queues[name]}
+        if words == ["health"] and self.abilities is not None:
+            told = {"status": "ok", "abilities": self.abilities}
+            return 200, told if isinstance(self.abilities, list) else self.abilities
+        if words[1:2] == ["app"] or words[1:2] == ["app--staging"]:
+            return self._submit(body)
         return 404, {"detail": "not found"}
+
+    def _submit(self, body: bytes) -> tuple[int, Any]:
+        if self.failures:
+            self.failures -= 1
+            return 503, {"detail": "not now"}
+        self.submitted.append(json.loads(body))
+        url = f"http://{self.address}/me/app/requests/r1"
+        urls = {"status_url": f"{url}/status", "cancel_url": f"{url}/cancel"}
+        return 200, {"request_id": "r1", "response_url": url, **urls}
 
     def _multipart(self, digest: str, rest: list[str], body: bytes) -> tuple[int, Any]:
         parts = self.parts.setdefault(digest, {})
@@ -295,6 +314,8 @@ def serving_rest(rest: RestRecorder) -> Iterator[str]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            if status == 200 and "Idempotency-Key" in self.headers:
+                self.send_header("Idempotent-Replayed", "true")
             self.end_headers()
             self.wfile.write(content)
 

@@ -58,3 +58,27 @@ def test_default_data_directory(monkeypatch: pytest.MonkeyPatch, variable, expec
     else:
         monkeypatch.setenv("XDG_DATA_HOME", variable)
     assert default_data() == Path(expected)
+
+
+@pytest.mark.parametrize(
+    ("host", "asks"),
+    [
+        ("127.0.0.1", False),
+        ("127.8.0.1", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("", True),
+        ("10.0.0.1", True),
+        ("machine.example", True),
+    ],
+)
+def test_metrics_ask_for_a_key_beyond_this_machine(host: str, asks: bool):
+    """
+    The metrics ask for a key where others than this machine may reach the server.
+    """
+    assert ServerSettings(data=Path("data"), host=host).asks_for_metrics_key is asks
+    for told in (True, False):
+        settings = ServerSettings(data=Path("data"), host=host, metrics_key=told)
+        assert settings.asks_for_metrics_key is told

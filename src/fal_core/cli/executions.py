@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -44,34 +46,37 @@ def executions() -> None:
 
 @executions.command("list")
 @_host
+@click.option("--all", "is_all", is_flag=True, help="List the work of programs too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-def list_(host: str, as_json: bool) -> None:
+def list_(host: str, is_all: bool, as_json: bool) -> None:
     """
-    List the detached work of a host, the oldest first.
+    List your detached work on a host, the oldest first.
+
+    The work of programs, such as the runners of a server, is listed by --all.
     """
     from fal_core.abilities import DetachingHost
     from fal_core.plugins.installed import find_host
 
     place = find_host(host)
+    is_detaching = isinstance(place, DetachingHost)
     found = sorted(
         place.executions() if isinstance(place, DetachingHost) else (),
         key=lambda status: status.started,
     )
+    shown = [status for status in found if is_all or not status.owner]
     if as_json:
-        print_json([attrs.asdict(status) for status in found])
-    elif not found:
+        print_json([attrs.asdict(status) for status in shown])
+        return
+    if shown:
+        _print_statuses(shown, with_owners=is_all)
+    elif is_detaching:
         click.echo(f"Host {host!r} has no detached work.")
     else:
-        rows = [
-            (
-                status.reference,
-                status.name,
-                _state(status),
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started)),
-            )
-            for status in found
-        ]
-        print_table(("REFERENCE", "FUNCTION", "STATE", "STARTED"), rows)
+        click.echo(f"Host {host!r} detaches no work: it ends with the program that runs it.")
+    # Work that has ended needs nobody's attention.
+    others = Counter(each.owner for each in found if each not in shown and not each.ended)
+    for owner, count in sorted(others.items()):
+        click.echo(f"{owner} has {count} more; --all lists them.", err=True)
 
 
 @executions.command()
@@ -133,6 +138,24 @@ def cancel(reference: str, host: str, grace: float) -> None:
     if not ended.wait(grace + 10):
         raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
     click.echo(f"{reference} has ended.")
+
+
+def _print_statuses(statuses: Iterable[ExecutionStatus], *, with_owners: bool) -> None:
+    """
+    Print a table of detached work.
+    """
+    rows = [
+        (
+            status.reference,
+            status.name,
+            _state(status),
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started)),
+            *((status.owner or "you",) if with_owners else ()),
+        )
+        for status in statuses
+    ]
+    owners = ("OWNER",) if with_owners else ()
+    print_table(("REFERENCE", "FUNCTION", "STATE", "STARTED", *owners), rows)
 
 
 def _state(status: ExecutionStatus) -> str:

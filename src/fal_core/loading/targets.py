@@ -16,6 +16,7 @@ from typing import Any
 from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.facts import facts
 from fal_core.functions import IsolatedFunction
+from fal_core.loading.loaded_modules import forget_file, loading_from
 from fal_core.plugins.entry_points import find_entry_points
 
 #: Frames of this folder are left out of the tracebacks of the user's modules.
@@ -166,18 +167,32 @@ def _load_file(place: str) -> ModuleType:
     while os.path.isfile(os.path.join(folder, "__init__.py")):
         folder, name = os.path.split(folder)
         names.insert(0, name)
-    sys.path.insert(0, folder)
-    if names[1:]:
-        return importlib.import_module(".".join(names))
-    return _execute(names[0], path)
+    whole = ".".join(names)
+    with loading_from(folder):
+        forget_file(whole, path)
+        if not names[1:]:
+            return _execute(whole, path)
+        module = importlib.import_module(whole)
+        if not _is_file(module, path):
+            raise _in_use(path, whole)
+        return module
+
+
+def _is_file(module: ModuleType, path: str) -> bool:
+    found = getattr(module, "__file__", None)
+    return isinstance(found, str) and os.path.realpath(found) == os.path.realpath(path)
+
+
+def _in_use(path: str, name: str) -> TargetImportError:
+    return TargetImportError(
+        f"{os.path.basename(path)} has the name of a module that is in use, {name!r}. "
+        "Give the file another name."
+    )
 
 
 def _execute(name: str, path: str) -> ModuleType:
     if name in sys.modules:
-        raise TargetImportError(
-            f"{os.path.basename(path)} has the name of a module that is in use, {name!r}. "
-            "Give the file another name."
-        )
+        raise _in_use(path, name)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -28,7 +28,7 @@ _HEAD = struct.Struct("<4sIQ")
 _LENGTH = struct.Struct("<Q")
 _PLAIN = (
     *("id", "name", "batch", "stream", "application_name", "application_auth_mode"),
-    *("lifetime", "timeout", "retries", "traceparent", "origin"),
+    *("lifetime", "timeout", "retries", "traceparent", "owner", "origin"),
 )
 
 

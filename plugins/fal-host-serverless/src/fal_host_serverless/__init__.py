@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RegisterApplicationResult,
         RunnerInfo,
         ServerlessSecret,
+        SubmittedRequest,
         UserKeyInfo,
     )
 
@@ -45,6 +46,7 @@ __all__ = [
     "RunnersNamespace",
     "SecretsNamespace",
     "ServerlessSecret",
+    "SubmittedRequest",
     "SyncServerlessClient",
     "UserKeyInfo",
 ]
@@ -66,6 +68,7 @@ __getattr__, __dir__ = lazily(
         "RunnersNamespace": "fal_host_serverless.client",
         "SecretsNamespace": "fal_host_serverless.client",
         "ServerlessSecret": "fal_host_serverless.values",
+        "SubmittedRequest": "fal_host_serverless.values",
         "SyncServerlessClient": "fal_host_serverless.client",
         "UserKeyInfo": "fal_host_serverless.values",
     },

@@ -13,6 +13,7 @@ import attrs
 
 from fal_host_serverless.account import access, applications, operations
 from fal_host_serverless.account.operations import Operation, ValueT
+from fal_host_serverless.account.queued_requests import Submission
 from fal_host_serverless.account.signatures import with_arguments_of
 from fal_host_serverless.clients import ServiceClient
 from fal_host_serverless.deploy import DeploymentResult, deploy
@@ -23,6 +24,7 @@ from fal_host_serverless.values import (
     KeyScope,
     RunnerInfo,
     ServerlessSecret,
+    SubmittedRequest,
     UserKeyInfo,
 )
 
@@ -233,3 +235,26 @@ class SyncServerlessClient(ServiceClient):
         Deploy an application, as :func:`deploy.deploy` does.
         """
         return deploy(self, *args, **kwargs)
+
+    @with_arguments_of(Submission)
+    def submit(self, *args: Any, **kwargs: Any) -> SubmittedRequest:
+        """
+        Put a request into the queue of an application, and return at once.
+
+        Arguments:
+            app_name: The name of the application, or ``owner/name`` for that of another
+                owner.
+
+            arguments: What is sent as JSON.
+
+            path: The path within the application, with a query if there is one.
+
+            key: An idempotency key: however often requests with it are sent, one is
+                accepted. The request is then sent again if the connection breaks.
+
+        Raises:
+            OptionError: *key* is given, and the service takes none.
+
+            FalServerlessError: The service cannot be reached, or answered with an error.
+        """
+        return Submission(*args, **kwargs).send(self.find_service())

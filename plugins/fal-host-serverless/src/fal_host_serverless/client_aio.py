@@ -14,6 +14,7 @@ import attrs
 
 from fal_host_serverless.account import access, applications
 from fal_host_serverless.account.operations import Operation, ValueT
+from fal_host_serverless.account.queued_requests import Submission
 from fal_host_serverless.account.signatures import with_arguments_of
 from fal_host_serverless.clients import ServiceClient
 from fal_host_serverless.deploy import DeploymentResult, deploy
@@ -24,6 +25,7 @@ from fal_host_serverless.values import (
     KeyScope,
     RunnerInfo,
     ServerlessSecret,
+    SubmittedRequest,
     UserKeyInfo,
 )
 from fal_host_serverless.wire import channels
@@ -245,6 +247,15 @@ class AsyncServerlessClient(ServiceClient):
         Deploy an application, as :func:`deploy.deploy` does, on a thread.
         """
         return await asyncio.to_thread(deploy, self, *args, **kwargs)
+
+    @with_arguments_of(Submission)
+    async def submit(self, *args: Any, **kwargs: Any) -> SubmittedRequest:
+        """
+        Put a request into the queue of an application, as the other client does, on a
+        thread.
+        """
+        submission = Submission(*args, **kwargs)
+        return await asyncio.to_thread(lambda: submission.send(self.find_service()))
 
     async def close(self) -> None:
         """

@@ -22,6 +22,7 @@ __all__ = [
     "RunnerState",
     "ServerlessSecret",
     "ServiceURLs",
+    "SubmittedRequest",
     "UserKeyInfo",
 ]
 
@@ -119,7 +120,7 @@ class AliasInfo:
     """
     An application: its name, the revision behind it, and how it scales.
 
-    Times are in seconds.
+    Times are in seconds. A limit of 0 is none.
     """
 
     alias: str
@@ -173,6 +174,22 @@ class ServiceURLs:
     queue: str
     ws: str
     log: str
+
+
+@attrs.frozen(kw_only=True)
+class SubmittedRequest:
+    """
+    A request that the queue of an application has accepted.
+
+    Attributes:
+        is_replayed: Whether it was accepted before, with the same key.
+    """
+
+    request_id: str
+    response_url: str
+    status_url: str
+    cancel_url: str
+    is_replayed: bool = False
 
 
 @attrs.define

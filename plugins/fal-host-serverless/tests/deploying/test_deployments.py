@@ -7,9 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 
-from fal_host_serverless import SyncServerlessClient
+from fal_core.errors import OptionError
+from fal_core.options import Options
+from fal_host_serverless import FalServerlessHost, SyncServerlessClient
 from fal_host_serverless import deploy as deploying
 
 
@@ -89,3 +92,33 @@ def test_deployment_returns_the_current_auth_mode(
     result = asking.deploy("searching.py::double", app_name="app")
     assert result.auth_mode == "unchanged"
     assert result.revision == "rev-1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"auth": "secret"}, "'auth' must be 'public', 'private', 'shared'"),
+        ({"strategy": "blue"}, "'strategy' must be 'recreate'"),
+    ],
+)
+def test_choice_that_there_is_not(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    project: Path,
+    arguments: dict[str, Any],
+    sentence: str,
+):
+    """
+    A way to authorise callers, or a strategy, that there is not is refused with those that
+    there are, before anything is sent.
+    """
+    with pytest.raises(OptionError, match=sentence):
+        asking.deploy("searching.py::Search", **arguments)
+    host = FalServerlessHost(recorder.address)
+    registered = {
+        "application_auth_mode": arguments.get("auth"),
+        "deployment_strategy": arguments.get("strategy", "rolling"),
+    }
+    with pytest.raises(OptionError, match=sentence):
+        host.register(print, Options(), **registered)
+    assert recorder.asked == []

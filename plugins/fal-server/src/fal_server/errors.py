@@ -198,7 +198,7 @@ class StorageFull(Refusal):
 
 class Unanswered(Refusal):
     """
-    The server does not implement the gRPC method whose name is the argument.
+    The server does not have the gRPC method, or the feature, that the argument names.
     """
 
     status = grpc.StatusCode.UNIMPLEMENTED

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import grpc.aio
 import sqlalchemy as sa
 from aiohttp import web
-from isolate_proto.configuration import GRPC_OPTIONS
 
 from fal_core.open_files import most_open_files
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PRESETS
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key
+from fal_server.access.tokens import Tokens, read_key, read_metrics_key
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -34,7 +32,8 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.service import Controller
+from fal_server.grpc.servers import make_server
+from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -71,6 +70,9 @@ from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
+
+#: What clients may rely on that fal's protocol does not have, by the names they know.
+ABILITIES = ["idempotency-keys"]
 
 
 @attrs.define(eq=False)
@@ -116,7 +118,11 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         self.launcher = RunnerLauncher(
-            self.settings.machine, self.logs, sizes, self.metrics.starts.observe
+            self.settings.machine,
+            self.logs,
+            sizes,
+            self.metrics.starts.observe,
+            owner=f"The server of {self.directory.path}",
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         self.connections = OpenConnections(
@@ -206,12 +212,14 @@ class ControlPlane:
             self._certificate = Certificate(self.directory, names)
             mouth = await self._start_grpc()
             http = await self._start_http(self._make_api())
+            key = (
+                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
+            )
+            metrics = self.metrics.make_application(key)
             listeners = [
-                self._listen("api", http, grpc=mouth),
+                self._listen("api", http, mouth=mouth),
                 *self._listen_for_gateways(),
-                self._listen(
-                    "metrics", await self._start_http(self.metrics.make_application())
-                ),
+                self._listen("metrics", await self._start_http(metrics)),
             ]
             await self.catalog.start()
             await self.queue.start()
@@ -251,8 +259,7 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        tokens = self.identity.tokens
-        storage = StorageRoutes(self.stored_files, self.blobs, tokens, self.urls)
+        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -261,10 +268,10 @@ class ControlPlane:
                 *AccountRoutes(self.database).routes(),
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
-                *LogRoutes(self.logs).routes(),
+                *LogRoutes(self.logs, self.identity.revocations).routes(),
                 *AppFileRoutes(self.files, self.blobs).routes(),
                 *storage.routes(),
-                *TokenRoutes(tokens, self.urls).routes(),
+                *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
         )
 
@@ -286,16 +293,13 @@ class ControlPlane:
         """
         Start the gRPC server, and return what makes tunnels to it.
         """
-        largest = ("grpc.max_receive_message_length", self.settings.limits.largest_message)
-        options = [*(each for each in GRPC_OPTIONS if each[0] != largest[0]), largest]
-        server = grpc.aio.server(
-            options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
-        )
+        server = make_server(self.settings.limits)
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
         mouth = TunnelMouth(path, self.settings.limits)
-        server.add_generic_rpc_handlers((self._make_controller(mouth).handler(),))
+        controller = self._make_controller(mouth)
+        server.add_generic_rpc_handlers((controller.handler(), OtherMethods()))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._ends.push_async_callback(server.stop, self.settings.drain)
@@ -312,15 +316,15 @@ class ControlPlane:
         return connect
 
     def _listen(
-        self, name: str, http: ProtocolFactory, *, grpc: TunnelMouth | None = None
+        self, name: str, http: ProtocolFactory, *, mouth: TunnelMouth | None = None
     ) -> Listener:
         """
         Listen at a port. It is closed before the servers behind it.
         """
         host, port = self.settings.host, self.settings.port_of(name)
-        protocols = ["http/1.1"] if grpc is None else ["h2", "http/1.1"]
+        protocols = ["http/1.1"] if mouth is None else ["h2", "http/1.1"]
         tls = self._certificate.make_context(*protocols)
-        listener = Listener(name, http, grpc, tls, self.settings.limits, self.connections)
+        listener = Listener(name, http, mouth, tls, self.settings.limits, self.connections)
         try:
             self.ports[name] = listener.listen(host, port)
         except OSError as error:
@@ -347,7 +351,7 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok", "abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

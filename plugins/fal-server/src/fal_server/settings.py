@@ -5,6 +5,7 @@ Settings: the options of a server that is started.
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
@@ -50,6 +51,9 @@ class ServerSettings:
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
             limit of a type that is not named is that of the plugin that knows the type.
 
+        metrics_key: Whether the metrics are shown to those alone who have their key. None is
+            where the server listens beyond this machine.
+
         limits: How much the server takes from those who talk to it.
 
         owner: The nickname of the user that is made on the first start.
@@ -70,6 +74,7 @@ class ServerSettings:
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    metrics_key: bool | None = None
     limits: Limits = attrs.field(factory=Limits)
     owner: str = "owner"
     drain: float = 10.0
@@ -91,11 +96,28 @@ class ServerSettings:
         return self.port + list(ports).index(listener) if self.port else 0
 
     @property
+    def asks_for_metrics_key(self) -> bool:
+        """
+        Whether the metrics are shown to those alone who have their key.
+        """
+        return not is_loopback(self.host) if self.metrics_key is None else self.metrics_key
+
+    @property
     def database_url(self) -> str:
         """
         The URL of the database, as SQLAlchemy takes it.
         """
         return self.database or f"sqlite:///{self.data / 'state.db'}"
+
+
+def is_loopback(host: str) -> bool:
+    """
+    Return whether only this machine reaches the address *host*.
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def default_data() -> Path:

@@ -102,12 +102,27 @@ def test_permissions_of_a_function(served_plane):
 
 def test_key_lives_as_long_as_its_runner(served_plane):
     """
-    A key is taken by the next server too, and by none once its runner has ended.
+    A key is taken by the next server too, and by none once its runner has ended; neither
+    are the tokens that it has made.
     """
     served_plane.deploy("lives")
     key = key_of(served_plane, "lives")
+    with served_plane.plane.client(key) as client:
+        token = client.post("/storage/auth/token", json={}).json()["token"]
+        upload = client.post("/storage/upload/initiate", json={}).json()["upload_url"]
+    upload = upload[upload.index("/storage") :]
+
+    def tokens_open() -> set[int]:
+        with served_plane.plane.client() as client:
+            shown = {"Authorization": f"Bearer {token}"}
+            by_token = client.post("/files/upload", content=b"a", headers=shown).status_code
+            return {by_token, client.put(upload, content=b"a").status_code}
+
+    assert tokens_open() == {200}
     served_plane.restart()
     assert uploads_with(served_plane, key) == 200
+    assert tokens_open() == {200}
     request = wire.DeleteAliasRequest(alias="lives")
     served_plane.plane.call("DeleteAlias", request)
     served_plane.settle(lambda: uploads_with(served_plane, key) == 401)
+    assert tokens_open() == {401}

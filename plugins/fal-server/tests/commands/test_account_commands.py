@@ -54,3 +54,19 @@ def test_login_makes_a_token(start_program, server, tmp_path):
     assert path.read_text().splitlines()[1].count(".") == 2
     assert path.stat().st_mode & 0o777 == 0o600
     assert "no user" in server("login", "nobody", code=1)[1]
+
+
+def test_login_is_revoked_like_a_key(start_program, server):
+    """
+    A login is listed among the keys of its user, and ends when it is revoked there.
+    """
+    variables = start_program().wait_until_ready()
+    token, _ = server("login", "owner", "--days", "2")
+    url = f"http://{variables['FAL_REST_HOST']}/users/current"
+    listed = json.loads(server("keys", "list", "owner", "--json")[0])
+    assert listed[-1]["alias"].startswith("login until 2")
+    server("keys", "revoke", "owner", listed[-1]["id"])
+    answer = httpx.get(
+        url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+    )
+    assert answer.status_code == 401

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
+
+from isolate_proto import ListAliasRunnersRequest, RunnerInfo
 
 from fal_core import function
 from fal_host_local import LocalHost
@@ -38,6 +43,54 @@ def test_sockets_of_a_killed_server_are_removed(start_program, server, shallow, 
     server("end-runners")
 
     assert not [*shallow.iterdir()]
+
+
+def test_ended_server_names_the_runners_that_go_on(standing):
+    """
+    A server that ends prints which runners go on, and the command that ends them; the list
+    of the user's detached work leaves them out.
+    """
+    standing.deploy("left", min_concurrency=1)
+    standing.settle(lambda: "idle" in _states(standing, "left"))
+    program = standing.plane.program
+
+    assert program.end() == 0
+
+    told = program.lines[program.lines.index("# Ready. Ctrl-C ends it.\n") + 1 :]
+    data = standing.plane.data
+    assert told[0] == f"# 1 runner goes on, for the next server on {data}: left.\n"
+    assert told[1] == f"# End them with: fal-core server end-runners --data {data}\n"
+    own, everything = _executions(), _executions("--all")
+    assert not [each for each in own if each["owner"]]
+    theirs = [each for each in everything if each["owner"] == f"The server of {data}"]
+    assert [each["ended"] for each in theirs] == [False]
+
+
+def test_server_ends_its_runners_if_told_to(make_standing, tmp_path):
+    """
+    A server that was started with --end-runners ends them when it ends.
+    """
+    served = make_standing(tmp_path, "--end-runners")
+    served.deploy("gone", min_concurrency=1)
+    served.settle(lambda: "idle" in _states(served, "gone"))
+
+    assert served.plane.program.end() == 0
+
+    assert served.plane.program.lines[-1] == "1 runner has ended.\n"
+    owner = f"The server of {served.plane.data}"
+    assert [each["ended"] for each in _executions("--all") if each["owner"] == owner] == [True]
+
+
+def _states(served, alias):
+    runners = served.plane.call("ListAliasRunners", ListAliasRunnersRequest(alias=alias))
+    return [RunnerInfo.State.Name(each.state).lower() for each in runners.runners]
+
+
+def _executions(*arguments):
+    command = [sys.executable, "-m", "fal_core.cli", "executions", "list", "--json"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_directory_without_a_server_is_refused(server):

@@ -198,8 +198,8 @@ def test_body_that_is_too_large_for_the_queue(closed, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/requests/none"),
         ("GET", "/requests/{id}/logs"),
+        ("GET", "/requests/{id}/status/stream"),
         ("POST", "/requests/{id}/status"),
         ("DELETE", "/requests/{id}"),
         ("GET", "/requests/{id}/cancel"),
@@ -207,16 +207,16 @@ def test_body_that_is_too_large_for_the_queue(closed, monkeypatch):
 )
 def test_route_that_queued_requests_do_not_have(closed, method, path):
     """
-    Requests that are not there, and routes that they do not have, are not found; nothing is
-    submitted instead.
+    Requests that are not there are not found, and routes that they do not have are not
+    implemented; nothing is submitted instead.
     """
     id = closed.post("/").json()["request_id"]
     response = closed.request(method, path.format(id=id))
+    assert response.status_code == 501
+    assert "does not have this route of queued requests" in response.json()["detail"]
+    response = closed.request(method, path.format(id="none"))
     assert response.status_code == 404
-    assert response.json()["detail"] in (
-        "There is no such request.",
-        "Queued requests have no such route.",
-    )
+    assert response.json()["detail"] == "There is no such request."
 
 
 @pytest.mark.parametrize(

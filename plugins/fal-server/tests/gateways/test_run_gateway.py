@@ -88,7 +88,7 @@ def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
     """
     id, _, secret = served_plane.plane.key.partition(":")
     received = post(
-        "?fal_jwt_token=abc&a=b",
+        "?fal_jwt_token=abc&fal%5Fjwt%5Ftoken=abc&a=b",
         headers={
             "Auth-Key": secret,
             "auth-key-id": id,

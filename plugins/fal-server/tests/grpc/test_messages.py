@@ -9,10 +9,11 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from isolate_proto import HostedRunResult
+from isolate_proto import HostedRunResult, RegisterApplicationRequest, SetAliasRequest
 
 from fal_core.events import Log
-from fal_server.grpc.messages import line_of, to_log, to_timestamp
+from fal_server.errors import Invalid
+from fal_server.grpc.messages import check_choices, line_of, to_log, to_timestamp
 from fal_server.store.log_lines import LogLine
 
 
@@ -63,3 +64,24 @@ def test_line_of_a_builder():
     )
     before = time.time()
     assert before <= line_of(Log("built")).time <= time.time()
+
+
+def test_choice_that_there_is_not():
+    """
+    A number that stands for nothing is refused where a message names one of a few choices,
+    with the names of those that there are; one of another message in it too, or in a list.
+    """
+    message = RegisterApplicationRequest(auth_mode=2, skip_retry_conditions=[0, 3])
+    message.health_check_config.method = 1
+    message.environments.add(kind="virtualenv").configuration["a"] = None
+    check_choices(message)
+    for change, sentence in (
+        ({"auth_mode": 7}, "auth_mode is 7, .* PRIVATE, PUBLIC, SHARED"),
+        ({"deployment_strategy": 2}, "deployment_strategy is 2, .* RECREATE, ROLLING"),
+        ({"skip_retry_conditions": [0, 9]}, "skip_retry_conditions is 9"),
+        ({"health_check_config": {"method": 5}}, "method is 5, .* GET, POST"),
+    ):
+        with pytest.raises(Invalid, match=sentence):
+            check_choices(RegisterApplicationRequest(**change))
+    with pytest.raises(Invalid, match="auth_mode is 7"):
+        check_choices(SetAliasRequest(auth_mode=7))

@@ -20,6 +20,7 @@ from isolate_proto import (
     ListSecretsRequest,
     ListSecretsResponse,
     ListUserKeysRequest,
+    RegisterApplicationRequest,
     ShellRunnerInput,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
@@ -45,6 +46,26 @@ def test_unknown_procedure_is_unimplemented(plane):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    "method", ["/controller.IsolateController/Newer", "/grpc.health.v1.Health/Check"]
+)
+def test_method_of_another_protocol_is_unimplemented(plane, method):
+    """
+    A method that the protocol does not have is UNIMPLEMENTED, with a sentence that names it,
+    whatever it sends and receives.
+    """
+    with grpc.insecure_channel(plane.address) as channel:
+        calls = [
+            lambda: channel.unary_unary(method)(b"\xff"),
+            lambda: [*channel.stream_stream(method)(iter([b"a", b"b"]))],
+        ]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert f"does not have the procedure {method}" in caught.value.details()
+
+
 def test_unreadable_message_is_refused(plane):
     """
     An unreadable message is refused, after its sender has been authenticated.
@@ -59,6 +80,16 @@ def test_unreadable_message_is_refused(plane):
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"\xff" * 100, metadata=(("auth-key-id", id), ("auth-key", secret)))
             assert caught.value.code() is code
+
+
+def test_choice_that_there_is_not_is_refused(plane):
+    """
+    A way to authorise callers that there is not is refused, with those that there are.
+    """
+    request = RegisterApplicationRequest(application_name="app", auth_mode=7)
+    with pytest.raises(grpc.RpcError, match="PRIVATE, PUBLIC, SHARED") as caught:
+        list(plane.stream("RegisterApplication", request))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_route_for_callers_with_a_permission(ask: Ask, metrics: ServerMetrics):
     for shown in ("", "a:b"):
         assert ask("POST", "/logs/two", shown=shown)[0] == 401
     assert ask("GET", "/logs/one")[0] == 405
-    assert ask("GET", "/nothing")[0] == 404
+    assert ask("GET", "/nothing")[0] == 501
 
     def count(method: str, route: str, status: str) -> float | None:
         labels = {"method": method, "route": route, "status": status}
@@ -106,7 +106,7 @@ def test_route_for_callers_with_a_permission(ask: Ask, metrics: ServerMetrics):
     assert count("POST", "/logs/{name}", "200") == 1
     assert count("POST", "/logs/{name}", "401") == 2
     assert count("POST", "/keys", "403") == 1
-    assert count("any", "none", "404") == 1
+    assert count("any", "none", "501") == 1
     assert metrics.registry.get_sample_value("fal_server_refused_callers_total") == 2
 
 
@@ -130,8 +130,8 @@ def test_error_is_a_sentence(ask: Ask, caplog, error: str, status: int, detail: 
     assert ask("GET", f"/fail/{error}") == (status, {"detail": detail})
     logged = [record.getMessage() for record in caplog.records if record.name.endswith("api")]
     assert logged == {
-        "refusal": ["GET /fail/refusal refused: NotFound: It is gone."],
-        "trouble": ["GET /fail/trouble refused: StateUnavailable: Later."],
+        "refusal": ["GET /fail/{error} refused: NotFound: It is gone."],
+        "trouble": ["GET /fail/{error} refused: StateUnavailable: Later."],
         "bug": ["GET /fail/{error} failed"],
     }.get(error, [])
 

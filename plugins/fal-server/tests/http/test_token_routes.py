@@ -4,6 +4,8 @@ The routes that make tokens: what these are good for.
 
 from __future__ import annotations
 
+from isolate_proto import controller_pb2 as wire
+
 
 def test_tokens_of_uploads(plane):
     """
@@ -49,3 +51,56 @@ def test_tokens_of_applications(served_plane):
             assert client.post(f"/owner/{name}", json={}, headers=shown).status_code == status
             query = {"fal_jwt_token": token}
             assert client.post(f"/owner/{name}", json={}, params=query).status_code == status
+
+
+def test_token_names_the_owner_of_its_applications(served_plane):
+    """
+    A token for an alias is for the application of its account, and never for one of another
+    account with the same alias, which did not exist, or was not the only one, when it was
+    made. An application of another account is named with its owner.
+    """
+    plane = served_plane.plane
+    other = plane.add_user("other")
+
+    def make(*names: str, key: str | None = None) -> str:
+        with plane.client(key) as client:
+            return client.post("/tokens/", json={"allowed_apps": names}).json()
+
+    def status(token: str, path: str) -> int:
+        with served_plane.client("run", key="") as client:
+            shown = {"Authorization": f"Bearer {token}"}
+            return client.post(path, json={}, headers=shown).status_code
+
+    early = make("same", key=other)
+    served_plane.deploy("same", auth_mode=wire.SHARED)
+    alone = make("same", key=other)
+    served_plane.deploy("same", auth_mode=wire.SHARED, key=other)
+    both, named = make("same", key=other), make("owner/same", key=other)
+    own, foreign = "/other/same", "/owner/same"
+    assert (status(early, own), status(early, foreign)) == (200, 403)
+    assert (status(alone, own), status(alone, foreign)) == (200, 200)
+    assert (status(both, own), status(both, foreign)) == (200, 403)
+    assert (status(named, own), status(named, foreign)) == (403, 200)
+    plane.call("DeleteAlias", wire.DeleteAliasRequest(alias="same"), key=other)
+    assert status(both, foreign) == 403
+
+
+def test_token_for_a_private_application_of_another_account(served_plane):
+    """
+    A private application and none at all are refused alike, when the token is made and when
+    it is used.
+    """
+    served_plane.deploy("hidden")
+    key = served_plane.plane.add_user("curious")
+    with served_plane.plane.client(key) as client:
+        answers = [
+            client.post("/tokens/", json={"allowed_apps": [f"owner/{name}"]})
+            for name in ("hidden", "absent")
+        ]
+        token = client.post("/tokens/", json={"allowed_apps": ["hidden"]}).json()
+    assert [each.status_code for each in answers] == [404, 404]
+    assert answers[0].text.replace("hidden", "absent") == answers[1].text
+    with served_plane.client("run", key="") as client:
+        shown = {"Authorization": f"Bearer {token}"}
+        for name in ("hidden", "absent"):
+            assert client.post(f"/owner/{name}", json={}, headers=shown).status_code == 404

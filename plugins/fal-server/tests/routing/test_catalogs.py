@@ -4,6 +4,7 @@ The catalog: how applications are found, pointed to another revision and removed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -114,7 +115,13 @@ def caller(account: str) -> Caller:
     return Caller(user_id=account, nickname="owner", permissions=PRESETS["FULL"])
 
 
-def register(plane: Any, caller: Caller, name: str, **fields: Any) -> Revision:
+def register(
+    plane: Any,
+    caller: Caller,
+    name: str,
+    change: Callable[[RegisterApplicationRequest], None] = lambda _: None,
+    **fields: Any,
+) -> Revision:
     """
     Register an application that starts no runner until it has a request.
     """
@@ -123,6 +130,7 @@ def register(plane: Any, caller: Caller, name: str, **fields: Any) -> Revision:
     request.function.method = "pickle"
     request.machine_requirements.max_concurrency = 3
     request.metadata.update({"openapi": {"version": 3}})
+    change(request)
     alias = full_alias(name, request.environment_name)
     spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
     made = plane.plane.catalog.register(caller, request, spec, rolling=True)
@@ -148,6 +156,35 @@ def test_settings_stay_with_the_next_registration(plane, caller):
     assert (application.scaling.max_concurrency, application.auth_mode) == (7, wire.SHARED)
     register(plane, caller, "kept", scale=True, auth_mode=wire.PUBLIC)
     assert (application.scaling.max_concurrency, application.auth_mode) == (3, wire.PUBLIC)
+
+
+def test_settings_that_come_with_each_revision(plane, caller):
+    """
+    Machine types, requests per runner and the startup timeout are those of the revision that
+    an application has, also of an earlier one; what it leaves out is as in a new application.
+    """
+    catalog = plane.plane.catalog
+
+    def settings() -> tuple[Any, ...]:
+        found = catalog.find_own(caller, "changing").scaling
+        return found.machine_types, found.max_multiplexing, found.startup_timeout
+
+    def declare(request: RegisterApplicationRequest) -> None:
+        machine = request.machine_requirements
+        machine.machine_types.append("L")
+        machine.max_multiplexing, machine.startup_timeout = 5, 77
+
+    first = register(plane, caller, "changing")
+    assert settings() == ((), 1, 600)
+    second = register(plane, caller, "changing", change=declare)
+    assert settings() == (("L",), 5, 77)
+    changed = attrs.evolve(catalog.find_own(caller, "changing").scaling, keep_alive=99.0)
+    plane.run(catalog.set_scaling(catalog.find_own(caller, "changing"), changed))
+    plane.run(catalog.set_alias(caller, "changing", first.id, None, True))
+    assert settings() == ((), 1, 600)
+    plane.run(catalog.set_alias(caller, "changing", second.id, None, True))
+    assert settings() == (("L",), 5, 77)
+    assert catalog.find_own(caller, "changing").scaling.keep_alive == 99.0
 
 
 def test_deleted_revision_takes_its_aliases_along(plane, caller):

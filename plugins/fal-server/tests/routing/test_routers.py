@@ -58,6 +58,7 @@ def router(plane: Any, account: str) -> Iterator[Router]:
         ("/owner/public?fal_jwt_token=t&a=1&fal_webhook=w&&a=2", "public", "/?a=1&a=2"),
         ("/owner/public?fal_webhook=w", "public", "/"),
         ("/owner/public?x_fal_webhook=w", "public", "/?x_fal_webhook=w"),
+        ("/owner/public?fal%5Fjwt_token=t&a=%5F&%66al_webhook=w", "public", "/?a=%5F"),
     ],
 )
 def test_target_of_a_url(router: Router, url: str, alias: str, rest: str):
@@ -134,8 +135,15 @@ def test_token_is_for_the_applications_that_it_names(plane, router, account, nam
     A token is refused by all applications that it does not name.
     """
     application = router.find(URL(f"/owner/{name}")).application
-    for apps, is_for_it in ((["other", name], True), (["other"], False)):
-        token = plane.plane.identity.tokens.make(REQUESTS, account, seconds=60, apps=apps)
+    key = plane.key.partition(":")[0]
+    for apps, is_for_it in (
+        ({account: ["other", name]}, True),
+        ({account: ["other"]}, False),
+        ({"user|other": [name]}, False),
+    ):
+        token = plane.plane.identity.tokens.make(
+            REQUESTS, account, key=key, seconds=60, apps=apps
+        )
         admitted = router.admit(application, CIMultiDict({"Authorization": f"Bearer {token}"}))
         if is_for_it:
             assert plane.run(admitted).user_id == account

@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import time
 
+from isolate_proto import MachineRequirements
+
+from fal_server.specs.scaling import Scaling, read_deployed
+
 
 def test_least_runners(holder, settle):
     """
@@ -241,3 +245,57 @@ def test_settings_of_runners(holder, settle):
     assert (first.machine_type, second.machine_type) == ("XS", "S")
     (runner,) = holder.plane.plane.catalog.find("owner", "set").runners
     assert runner.spec.startup_timeout == 77
+
+
+def test_deployed_application_that_declares_nothing(holder):
+    """
+    The server fills in what a deployed application leaves out, as fal's does.
+    """
+    holder.deploy("bare")
+    info = holder.alias("bare")
+    assert (info.max_concurrency, info.request_timeout, info.startup_timeout) == (2, 3600, 600)
+    assert not info.HasField("request_start_timeout")
+
+
+def test_limits_that_are_cleared(holder):
+    """
+    A limit of 0 is none, in a registration and in a change.
+    """
+    none = {"max_concurrency": 0, "request_timeout": 0, "startup_timeout": 0}
+    holder.deploy("cleared", **none)
+    assert holder.ask("cleared").status_code == 200
+    limits = ("max_concurrency", "request_timeout", "startup_timeout")
+    for name in ("cleared", "limited"):
+        if name == "limited":
+            holder.deploy("limited")
+            holder.set("limited", **none)
+        found = holder.plane.plane.catalog.find("owner", name).scaling
+        assert [getattr(found, limit) for limit in limits] == [None] * 3
+        info = holder.alias(name)
+        assert [getattr(info, limit) for limit in limits] == [0] * 3
+
+
+def test_number_of_runners_without_a_limit():
+    """
+    Where the most runners are not limited, demand alone decides.
+    """
+    assert Scaling().target(1000) == 1000
+    assert Scaling(max_concurrency=3).target(1000) == 3
+    assert Scaling(max_concurrency=3).surplus(5) == 2
+
+
+def test_fewest_runners_that_are_more_than_the_default():
+    """
+    An application that declares many runners and no limit gets that many.
+    """
+    scaling = read_deployed(MachineRequirements(min_concurrency=5))
+    assert (scaling.min_concurrency, scaling.max_concurrency) == (5, 5)
+
+
+def test_machine_type_of_old_clients():
+    """
+    A machine type in the field that old clients fill counts, unless there is a list.
+    """
+    assert read_deployed(MachineRequirements(machine_type="M")).machine_types == ("M",)
+    both = MachineRequirements(machine_type="M", machine_types=["S", "L"])
+    assert read_deployed(both).machine_types == ("S", "L")

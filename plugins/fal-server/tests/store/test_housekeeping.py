@@ -78,7 +78,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         await requests.change(age, ended_at=now - seconds)
     await logs.flush()
     uploads = directory.path / "blobs" / "uploads"
-    ids = {f"upload {age}": blobs.begin() for age in ("old", "new")}
+    ids = {f"upload {age}": blobs.begin("a") for age in ("old", "new")}
     os.utime(uploads / ids["upload old"], (1, 1))
     rounds = Housekeeping(
         certificate=certificate,

@@ -240,3 +240,23 @@ def test_many_files_expire_at_once(database: Database, tmp_path: Path):
         assert not any(blobs.path_of(each.digest).exists() for each in lost)
 
     asyncio.run(main())
+
+
+def test_upload_of_another_account(plane):
+    """
+    Nobody can add to an upload of another account, complete it or cancel it, even with its
+    id: it is as if there were none.
+    """
+    content = secrets.token_bytes(10)
+    path = f"/files/app/multipart/{hash_of(content)}"
+    file = ("chunk", content, "application/octet-stream")
+    told = {"parts": [{"part_number": 1}], "metadata": {"mode": str(MODE)}}
+    key = plane.add_user("pirate")
+    with plane.client() as client, plane.client(key) as stranger:
+        id = client.post(f"{path}/initiate", json={}).json()["upload_id"]
+        for each, status in ((stranger, 404), (client, 200)):
+            put = each.put(f"{path}/{id}/1", files={"file_upload": file})
+            assert put.status_code == status
+        for route in ("complete", "cancel"):
+            assert stranger.post(f"{path}/{id}/{route}", json=told).status_code == 404
+        assert client.post(f"{path}/{id}/complete", json=told).status_code == 200

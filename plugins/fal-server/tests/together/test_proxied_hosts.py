@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-HOSTS = ("rest.fal.ai", "v3.fal.media")
+HOSTS = ("rest.fal.ai", "v3.fal.media", "kv.fal.media")
 
 APP = """
 import fal
@@ -131,4 +131,30 @@ def test_uploads_and_tokens(proxied, tmp_path):
     assert told == {"n": 42}
     with server.client() as client:
         assert client.get(url).text == "open sesame"
-    assert {*HOSTS} <= {*proxy.asked}
+    assert {"rest.fal.ai", "v3.fal.media"} <= {*proxy.asked}
+
+
+def test_value_that_cannot_be_stored(proxied):
+    """
+    The toolkit's key-value store, which this server does not have, says so when a value is
+    stored or read: no value is lost in silence, and none seems never to have been there.
+    """
+    server, proxy = proxied
+    told = server.python(
+        """
+        import json
+        from fal.toolkit.exceptions import KVStoreException
+        from fal.toolkit.kv import KVStore
+
+        store, told = KVStore("db"), []
+        for use in (lambda: store.set("a", "b"), lambda: store.get("a")):
+            try:
+                told.append(f"no error: {use()}")
+            except KVStoreException as error:
+                told.append(str(error))
+        print("JSON " + json.dumps(told))
+        """
+    )
+    for each in told:
+        assert "501: This server does not have the key-value store." in each
+    assert "kv.fal.media" in proxy.asked

@@ -140,11 +140,12 @@ with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("runners gpus", "404"),
-        ("apps gpus nothing", "404"),
+        ("runners gpus", "does not have counts of GPUs"),
+        ("apps gpus nothing", "does not have counts of GPUs"),
         ("runners exec nobody -- ls", "does not have ShellRunner"),
-        ("files upload README.md a.md", "Not Found"),
-        ("files rm a", "Not Found"),
+        ("files upload README.md a.md", "does not have files of an account"),
+        ("files list /data", "does not have files of an account"),
+        ("files rm a", "does not have files of an account"),
     ],
 )
 def test_unsupported_commands_fail(clients, server, command, told, tmp_path):

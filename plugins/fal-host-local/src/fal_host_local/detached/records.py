@@ -74,7 +74,12 @@ def create_record(call: Call) -> Path:
     incomplete = root / f"{_INCOMPLETE}{call.id}"
     try:
         incomplete.mkdir(parents=True, mode=0o700)
-        status = {"name": call.name, "started": time.time(), "since": trees.now()}
+        status = {
+            "name": call.name,
+            "owner": call.owner,
+            "started": time.time(),
+            "since": trees.now(),
+        }
         (incomplete / "status.json").write_text(json.dumps(status))
         (incomplete / "journal").touch()
         (incomplete / "call").write_bytes(encode_call(call))
@@ -127,6 +132,7 @@ def list_executions() -> Iterator[ExecutionStatus]:
                 # Records of older versions do not say how.
                 end=end,
                 error=error,
+                owner=status.get("owner", ""),
             )
         )
     return iter(sorted(found, key=lambda status: status.started))

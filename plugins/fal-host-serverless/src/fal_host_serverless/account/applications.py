@@ -108,7 +108,8 @@ def scale(
     Change how an application scales. None leaves a setting as it is; times are seconds.
 
     Arguments:
-        request_start_timeout: 0 removes the limit that was set.
+        request_start_timeout: 0 removes the limit that was set. A server of fal-core reads
+            0 in the same way in *max_concurrency*, *request_timeout* and *startup_timeout*.
 
     Raises:
         WrongArgument: A value has a wrong type, or does not fit its field.

@@ -139,10 +139,8 @@ def scale(
     if as_json:
         print_json(to_plain(result))
     else:
-        click.echo(
-            f"{result.alias} scales from {result.min_concurrency} "
-            f"to {result.max_concurrency} runners."
-        )
+        most = result.max_concurrency or "any number of"
+        click.echo(f"{result.alias} scales from {result.min_concurrency} to {most} runners.")
 
 
 for _name in _SCALES:

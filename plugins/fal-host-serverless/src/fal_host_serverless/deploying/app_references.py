@@ -5,16 +5,19 @@ References to applications: ``file.py::App``, or the name of one in a project.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from fal_core.functions import IsolatedFunction
 from fal_host_serverless.deploying import projects
 from fal_host_serverless.deploying.projects import DeclaredApp
 from fal_host_serverless.errors import WrongArgument
+
+#: Held while an application is loaded and sealed: loading another one may put away modules
+#: of the same names.
+ALONE = Lock()
 
 
 def resolve(app_ref: str | tuple[str, str | None] | None) -> DeclaredApp:
@@ -50,7 +53,8 @@ def resolve(app_ref: str | tuple[str, str | None] | None) -> DeclaredApp:
 
 def load(ref: str) -> IsolatedFunction[..., Any]:
     """
-    Return the application at *ref* as an isolated function.
+    Return the application at *ref* as an isolated function. The caller holds
+    :data:`ALONE` until it is sealed.
 
     Raises:
         WrongArgument: There is none.
@@ -59,7 +63,6 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
     """
     from fal_core.loading import TargetError, load_target
 
-    _forget(ref.partition("::")[0])
     try:
         with _serverless_by_default():
             return load_target(ref)
@@ -79,13 +82,3 @@ def _serverless_by_default() -> Iterator[None]:
     finally:
         if written is None:
             del os.environ["FAL_CORE_HOST"]
-
-
-def _forget(file: str) -> None:
-    """
-    Have *file* read again if this process has loaded it before.
-    """
-    name = Path(file).stem
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if file.endswith(".py") and loaded == os.path.abspath(file) and name != "__main__":
-        del sys.modules[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
+from fal_core.conversion import structure
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
@@ -21,12 +22,12 @@ from fal_host_serverless.deploying import app_references, entry_points, registra
 from fal_host_serverless.deploying.projects import DeclaredApp
 from fal_host_serverless.uploading import inputs
 from fal_host_serverless.uploading.local_files import LocalFile
+from fal_host_serverless.values import DeploymentStrategy
 from fal_host_serverless.wire import requests
 from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
     from fal_host_serverless.uploading.distributions import Distribution
-    from fal_host_serverless.values import DeploymentStrategy
 
 
 @attrs.define
@@ -144,6 +145,8 @@ def plan(
     Raises:
         OptionError: There is no such application, or its declaration is wrong.
     """
+    structure(auth, AuthMode | None, "auth")
+    structure(strategy, DeploymentStrategy | None, "strategy")
     strategy = strategy or declared.strategy or "rolling"
     registrations.check_attached(attach, strategy)
     options: dict[str, Any] = dict(declared.options)
@@ -158,8 +161,9 @@ def plan(
             entry_point=declared.entry_point,
         )
     else:
-        function = app_references.load(declared.ref).on(host, **options)
-        call = registrations.seal(function)
+        with app_references.ALONE:
+            function = app_references.load(declared.ref).on(host, **options)
+            call = registrations.seal(function)
     return Deployment(
         service=service,
         function=function,

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
-from fal_core.errors import FalServerlessError, InternalFalServerlessError
+from fal_core.conversion import structure
+from fal_core.errors import InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
 from fal_host_serverless.deploying.containers import ServiceContainer
 from fal_host_serverless.errors import WrongArgument
 from fal_host_serverless.running.run_requests import set_function, with_ports
-from fal_host_serverless.values import RegisterApplicationResult, Revision
+from fal_host_serverless.values import (
+    DeploymentStrategy,
+    RegisterApplicationResult,
+    Revision,
+)
 from fal_host_serverless.wire import messages, requests, streams
 from fal_host_serverless.wire.answers import read_service_urls
 from fal_host_serverless.wire.requests import UploadedInputs
@@ -26,8 +31,6 @@ from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
     import isolate_proto
-
-    from fal_host_serverless.values import DeploymentStrategy
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +53,8 @@ class Registration:
             has taken over; None leaves that to the service.
 
     Raises:
+        OptionError: There is no such strategy, or no such way to authorise callers.
+
         WrongArgument: *attach_to_deployment* is given with another strategy.
     """
 
@@ -64,6 +69,8 @@ class Registration:
     attach_to_deployment: bool | None = None
 
     def __attrs_post_init__(self) -> None:
+        structure(self.auth_mode, AuthMode | None, "auth")
+        structure(self.strategy, DeploymentStrategy, "strategy")
         check_attached(self.attach_to_deployment, self.strategy)
 
 
@@ -161,10 +168,6 @@ def register_request(
 
     options = call.host_options
     strategy = registration.strategy.upper()
-    if strategy not in ("RECREATE", "ROLLING"):
-        raise FalServerlessError(
-            f"A deployment is 'recreate' or 'rolling', not {registration.strategy!r}."
-        )
     forced = registration.build_environment is not False
     message = isolate_proto.RegisterApplicationRequest(
         **requests.run_fields(call, inputs, forced=forced),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.calls import AuthMode, Call
+from fal_core.conversion import structure
 from fal_core.declaring import unstructure_environment
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
@@ -145,9 +146,13 @@ def full_name(name: str, stage: str | None) -> str:
 def auth_mode(mode: AuthMode | None) -> isolate_proto.ApplicationAuthMode.ValueType | None:
     """
     Return the value of *mode*.
+
+    Raises:
+        OptionError: There is no such mode.
     """
     import isolate_proto
 
+    structure(mode, AuthMode | None, "auth")
     return None if mode is None else isolate_proto.ApplicationAuthMode.Value(mode.upper())
 
 

@@ -85,6 +85,27 @@ class RestClient:
                 break
         raise error_of(response)
 
+    def abilities(self) -> frozenset[str]:
+        """
+        Return what the service says that it can do beyond fal's protocol. Services that are
+        no server of fal-core say nothing.
+
+        Raises:
+            FalServerlessError: The service cannot be reached.
+        """
+        import httpx
+
+        try:
+            response = self.http.get("/health")
+        except httpx.HTTPError as error:
+            raise FalServerlessError(
+                f"{self.http.base_url} cannot be reached: {error}"
+            ) from error
+        try:
+            return frozenset(response.json()["abilities"])
+        except (ValueError, LookupError, TypeError):
+            return frozenset()
+
     def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
         """
         Upload *content* to a storage URL, which needs no credentials.

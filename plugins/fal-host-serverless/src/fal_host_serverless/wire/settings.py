@@ -58,6 +58,14 @@ def run_host(address: str) -> str:
     return address.replace("api.", "", 1).replace("alpha.", "", 1).replace(".ai", ".run", 1)
 
 
+def queue_url(address: str) -> str:
+    """
+    Return the base URL of the queue of applications of the service at *address*.
+    """
+    scheme = "http" if test_mode() or auth_disabled() else "https"
+    return f"{scheme}://{queue_run_host(address)}"
+
+
 def queue_run_host(address: str) -> str:
     """
     Return the host name of the queue of applications of the service at *address*.

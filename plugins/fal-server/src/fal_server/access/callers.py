@@ -21,9 +21,11 @@ class Caller:
 
         nickname: The nickname of the account, as in URLs.
 
-        key_id: The id of the key. Empty where it was a token.
+        key_id: The id of the key, which for a token is the key that made it. Empty for a
+            request that was accepted earlier.
 
-        applications: The aliases of the applications that may be called. None for all.
+        applications: The applications that may be called: the account and the alias of
+            each. None for all.
 
         is_core: Whether the client is fal-core's. It gets the URLs of a service once that is
             ready, and others at once.
@@ -35,7 +37,7 @@ class Caller:
     nickname: str
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
-    applications: frozenset[str] | None = None
+    applications: frozenset[tuple[str, str]] | None = None
     is_core: bool = False
     trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
 from fal_server.access.callers import Caller
-from fal_server.access.permissions import PRESETS, permissions_of
+from fal_server.access.permissions import permissions_of
+from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Forbidden, Unauthenticated
@@ -27,7 +29,8 @@ REMEMBERED = 2.0
 #: The form of the id of a key.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
-#: The purpose of the tokens of users who have logged in.
+#: The purpose of the tokens of users who have logged in. A key that nobody has the secret
+#: of stands for each login, and is revoked to end it.
 LOGIN = "login"
 
 #: The purposes of short-lived tokens for calling some applications, and for uploading.
@@ -58,12 +61,15 @@ class CallerIdentity:
         tokens: Issues and verifies tokens.
 
         runner_keys: The keys of live runners.
+
+        revocations: Ends streams and websockets whose key is revoked.
     """
 
     def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
         self._database = database
         self.tokens = tokens
         self.runner_keys = runner_keys
+        self.revocations = Revocations(self.is_valid, REMEMBERED)
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
 
@@ -113,36 +119,62 @@ class CallerIdentity:
             shown["fal-user-id"] = team
         return await self.authenticate(shown)
 
+    async def open_token(self, purpose: str | Collection[str], token: str) -> Mapping[str, Any]:
+        """
+        Return the claims of a token, whose key is still valid.
+
+        Raises:
+            Unauthenticated: The token is not valid, has expired, is for another *purpose*,
+                or its key was revoked.
+        """
+        claims = self.tokens.open(purpose, token)
+        await self._find_maker(claims)
+        return claims
+
     async def _authenticate_user(self, token: str, team_id: str | None) -> Caller:
         claims = self.tokens.open((LOGIN, *_LIMITED), token)
+        maker = await self._find_maker(claims)
         limited = _LIMITED.get(claims["aud"])
-        user_id = str(claims["sub"])
-        if limited is not None:
-            # Such a token acts only for the account that has issued it.
-            team_id = None
+        # A token for one purpose acts only for the account that has issued it.
+        wanted = str(claims["sub"] if limited is not None or team_id is None else team_id)
 
         def find(connection: sa.Connection) -> Account:
-            user = find_account(connection, id=user_id)
-            if user is None:
-                raise Unauthenticated("The user of the token does not exist.")
-            if team_id is None or team_id == user_id:
-                return user
-            team = find_account(connection, id=team_id)
-            if team is None or not is_member(connection, team_id, user_id):
+            account = find_account(connection, id=wanted)
+            if account is None or not (
+                wanted == maker.account_id or is_member(connection, wanted, maker.account_id)
+            ):
                 raise Forbidden("The user is not a member of this team.")
-            return team
+            return account
 
         account = await self._database.read(find)
-        if limited is not None:
-            return Caller(
-                user_id=account.id,
-                nickname=account.nickname,
-                permissions=frozenset({limited}),
-                applications=frozenset(claims.get("apps", ())),
+        if limited is None:
+            permissions, applications = maker.permissions, None
+        else:
+            permissions = frozenset({limited})
+            applications = frozenset(
+                (owner, alias)
+                for owner, aliases in claims.get("apps", {}).items()
+                for alias in aliases
             )
         return Caller(
-            user_id=account.id, nickname=account.nickname, permissions=PRESETS["FULL"]
+            user_id=account.id,
+            nickname=account.nickname,
+            permissions=permissions,
+            key_id=maker.id,
+            applications=applications,
         )
+
+    async def _find_maker(self, claims: Mapping[str, Any]) -> Key:
+        """
+        Return the key that made the token with these *claims*.
+
+        Raises:
+            Unauthenticated: It is not valid any more.
+        """
+        key, _ = await self._find(str(claims["key"]))
+        if key is None or key.revoked_at is not None:
+            raise Unauthenticated("The key that made the token was revoked.")
+        return key
 
     async def create_key(
         self,
@@ -176,6 +208,14 @@ class CallerIdentity:
         # A read that is under way may still return the key as valid.
         self._revoked += 1
         self._known.pop(id, None)
+        self.revocations.end(id)
+
+    async def is_valid(self, key_id: str) -> bool:
+        """
+        Return whether there is a key with this id that was not revoked.
+        """
+        key, _ = await self._find(key_id)
+        return key is not None and key.revoked_at is None
 
     async def _find(self, id: str) -> tuple[Key | None, Account | None]:
         if (given := self.runner_keys.find(id)) is not None:

@@ -2,7 +2,7 @@
 Tokens: JSON Web Tokens that the server issues and accepts for a while.
 
 They are signed with a key of the data directory. Each has a purpose, and is good for
-nothing else.
+nothing else. Each names the key that made it, and is not valid without that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fal_server.errors import Unauthenticated
 from fal_server.state.data_directories import DataDirectory
 
 #: The longest token that is looked at, in characters.
-_LONGEST = 4096
+_LONGEST = 6000
 
 _ALGORITHM = "HS256"
 
 #: A token that was issued before the clock was set back is valid all the same.
-_OPTIONS: Any = {"require": ["exp", "aud", "sub"], "verify_iat": False}
+_OPTIONS: Any = {"require": ["exp", "aud", "sub", "key"], "verify_iat": False}
 
 
 @attrs.frozen
@@ -39,14 +39,20 @@ class Tokens:
 
     _key: bytes = attrs.field(repr=False)
 
-    def make(self, purpose: str, subject: str, *, seconds: float, **claims: Any) -> str:
+    def make(
+        self, purpose: str, subject: str, *, key: str, seconds: float, **claims: Any
+    ) -> str:
         """
         Issue a token for *subject*, an account, that is valid for some *seconds*.
+
+        Arguments:
+            key: The id of the key that the token ends with.
         """
         now = time.time()
         content = {
             "aud": purpose,
             "sub": subject,
+            "key": key,
             "iat": int(now),
             "exp": int(now + seconds),
             **claims,
@@ -55,7 +61,8 @@ class Tokens:
 
     def open(self, purpose: str | Collection[str], token: str) -> Mapping[str, Any]:
         """
-        Return the claims of a token; ``sub`` is the account, ``aud`` the purpose.
+        Return the claims of a token; ``sub`` is the account, ``aud`` the purpose, and
+        ``key`` the key that made it, which may have been revoked since.
 
         Raises:
             Unauthenticated: It is not valid, has expired, or is for another *purpose*.
@@ -92,3 +99,14 @@ def read_key(directory: DataDirectory, name: str) -> bytes:
     if not path.exists():
         directory.write_private(path, secrets.token_bytes(32))
     return path.read_bytes()
+
+
+def read_metrics_key(directory: DataDirectory) -> str:
+    """
+    Return what readers of the metrics have to show, from a file of the data directory that
+    is made where it is missing or empty.
+    """
+    path = directory.metrics_key_file
+    if not path.exists() or not path.read_text().strip():
+        directory.write_private(path, secrets.token_urlsafe(32).encode())
+    return path.read_text().strip()

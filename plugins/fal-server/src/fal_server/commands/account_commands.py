@@ -6,6 +6,8 @@ The commands work on the data directory, whether a server runs on it or not.
 
 from __future__ import annotations
 
+import datetime
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from fal_server.store.accounts import Account
+    from fal_server.store.keys import NewKey
 
 T = TypeVar("T")
 
@@ -140,21 +143,33 @@ def login(
 ) -> None:
     """
     Issue a login token for a user, who may act for their teams with it.
+
+    It is listed among their keys, and ends when it is revoked there.
     """
     from fal_server.access.identities import LOGIN
+    from fal_server.access.permissions import PRESETS
     from fal_server.access.tokens import Tokens, read_key
+    from fal_server.errors import NotFound
     from fal_server.state.data_directories import DataDirectory
     from fal_server.store.accounts import find_account
+    from fal_server.store.keys import make_key
 
-    with opened_state(data, database) as state:
-        account = state.read_here(
-            lambda connection: find_account(connection, nickname=nickname)
-        )
-    if account is None or account.kind != "user":
-        raise click.ClickException(f"There is no user {nickname!r}.")
     directory = DataDirectory(settings_of(data, database).data)
+    seconds = days * 24 * 3600.0
+    ends = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc)
+
+    def make(connection: sa.Connection) -> tuple[Account, NewKey]:
+        account = find_account(connection, nickname=nickname)
+        if account is None or account.kind != "user":
+            raise NotFound(f"There is no user {nickname!r}.")
+        alias = f"login until {ends:%Y-%m-%d}"
+        return account, make_key(
+            connection, account.id, PRESETS["FULL"], preset="FULL", alias=alias
+        )
+
+    account, key = _write(data, database, make)
     tokens = Tokens(read_key(directory, "signing.key"))
-    token = tokens.make(LOGIN, account.id, seconds=days * 24 * 3600)
+    token = tokens.make(LOGIN, account.id, key=key.id, seconds=seconds)
     if home is None:
         click.echo(token)
     else:

@@ -1,24 +1,27 @@
 """
-``fal-core server end-runners``: end the runners that a server has left running.
+The runners that a server has left running: which they are, and how they are ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fal_core.abilities import DetachingHost
+from fal_core.abilities import DetachingHost, detaching
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
 from fal_server.commands.options import data_option, database_option, opened_state, settings_of
 
 if TYPE_CHECKING:
+    from fal_server.settings import ServerSettings
     from fal_server.state.data_directories import DataDirectory
 
 #: Seconds that a runner may take to end.
@@ -47,14 +50,68 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
             references = state.read_here(read_references)
             host = make_host(machine)
             try:
-                count, left = end_executions(host, references)
+                _end(host, references)
             finally:
                 host.close()
+
+
+def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
+    """
+    End the runners that an ended server has left running, or print which they are and how
+    they are ended.
+
+    Arguments:
+        settings: Those of the server, whose data directory is still locked.
+    """
+    from fal_core.plugins import make_host
+    from fal_server.errors import Refusal, ServerError
+    from fal_server.store.runner_records import read_unfinished
+
+    try:
+        with opened_state(settings.data, settings.database) as state:
+            aliases = state.read_here(read_unfinished)
+    except (Refusal, ServerError) as error:
+        raise ServerError(f"It is not known which runners go on: {error}") from error
+    host = make_host(settings.machine)
+    try:
+        if are_ended:
+            _end(host, aliases)
+            return
+        left = Counter(aliases[each] for each in _running(host, aliases))
+    finally:
+        host.close()
+    if left:
+        count = left.total()
+        names = (name if number == 1 else f"{name} ({number})" for name, number in left.items())
+        click.echo(
+            f"# {'1 runner goes' if count == 1 else f'{count} runners go'} on, for the next "
+            f"server on {settings.data}: {', '.join(names)}."
+        )
+        click.echo(f"# End them with: {_command_to_end(settings)}")
+
+
+def _command_to_end(settings: ServerSettings) -> str:
+    """
+    Return the command that ends the runners of a server, without a password.
+    """
+    words = ["fal-core", "server", "end-runners", "--data", str(settings.data)]
+    if settings.machine != "local":
+        words += ["--machine", settings.machine]
+    if settings.database is not None:
+        words += ["--database", "URL"]
+    return shlex.join(words)
+
+
+def _end(host: Host[..., Any], references: Collection[str]) -> None:
+    """
+    End runners, and print how many have ended.
+    """
+    count, left = end_executions(host, references)
     click.echo("1 runner has ended." if count == 1 else f"{count} runners have ended.")
     if left:
         raise click.ClickException(
             f"{len(left)} have not ended within {_PATIENCE:g} s: {', '.join(left)}. Try again, "
-            "or look for the cause with 'fal-core executions list'."
+            "or look for the cause with 'fal-core executions list --all'."
         )
 
 
@@ -85,21 +142,30 @@ def end_executions(
     Return how many have ended, and the references of those that have not ended in time.
     """
     ends: dict[str, threading.Event] = {}
-    if not isinstance(host, DetachingHost):
-        return 0, ()
-    for status in host.executions():
-        if status.ended or status.reference not in references:
-            continue
-        end = ends[status.reference] = threading.Event()
+    for reference in _running(host, references):
+        end = ends[reference] = threading.Event()
 
         def take(event: Event, end: threading.Event = end) -> None:
             if isinstance(event, Exited):
                 end.set()
 
         try:
-            host.attach(status.reference, take).cancel(0)
+            detaching(host).attach(reference, take).cancel(0)
         except HostError:
             # It has ended meanwhile.
             end.set()
     left = tuple(name for name, end in ends.items() if not end.wait(_PATIENCE))
     return len(ends) - len(left), left
+
+
+def _running(host: Host[..., Any], references: Collection[str]) -> Sequence[str]:
+    """
+    Return those of *references* whose executions run on *host*, the oldest first.
+    """
+    if not isinstance(host, DetachingHost):
+        return ()
+    return [
+        each.reference
+        for each in host.executions()
+        if not each.ended and each.reference in references
+    ]

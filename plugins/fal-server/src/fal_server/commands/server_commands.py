@@ -20,7 +20,7 @@ from fal_core.open_files import raise_open_files
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
 from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
-from fal_server.commands.runner_commands import end_runners
+from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import PORT, ServerSettings, default_data
 
@@ -124,13 +124,29 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
+@click.option(
+    "--metrics-key/--no-metrics-key",
+    default=None,
+    help="Show the metrics only to those who have the key in metrics.key of the directory "
+    "[default: where the address is not one of this machine alone].",
+)
 @limit_options
 @click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
+@click.option(
+    "--end-runners",
+    "ends_runners",
+    is_flag=True,
+    help="End the runners with the server. Without, they go on for the next server.",
+)
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
 def start(
-    data: Path | None, verbose: bool, variables: tuple[str, ...], **settings: Any
+    data: Path | None,
+    verbose: bool,
+    variables: tuple[str, ...],
+    ends_runners: bool,
+    **settings: Any,
 ) -> None:
     """
     Start a control plane; Ctrl-C ends it.
@@ -150,6 +166,7 @@ def start(
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
+        settle_runners(chosen, are_ended=ends_runners)
 
 
 @server.command()
@@ -206,6 +223,8 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.asks_for_metrics_key:
+        click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     click.echo("# Ready. Ctrl-C ends it.")

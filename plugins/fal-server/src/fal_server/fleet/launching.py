@@ -43,6 +43,8 @@ class RunnerLauncher:
         sizes: The memory limits of machine types, in bytes.
 
         observe_start: Called with the seconds that a runner took to start.
+
+        owner: The server, as the host names it to people who list its work.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class RunnerLauncher:
         logs: Logs,
         sizes: Mapping[str, int],
         observe_start: Callable[[float], None] = lambda _: None,
+        owner: str = "",
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
+        self._owner = owner
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -231,4 +235,5 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
+            owner=self._owner,
         )

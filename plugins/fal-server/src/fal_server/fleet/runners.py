@@ -70,6 +70,9 @@ class Runner:
 
         requests: The leases of its requests, by the ids of the requests.
 
+        is_replaced: Whether it ends because something is wrong with it, and another one
+            takes its place.
+
         serving: The task that has it serve an application; None for a runner of functions.
     """
 
@@ -91,6 +94,7 @@ class Runner:
     running_since: float | None = None
     released: Callable[[], None] | None = attrs.field(default=None, repr=False)
     failed_checks: int = 0
+    is_replaced: bool = False
     revision: str = ""
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lifecycle: Lifecycle = attrs.field(init=False)
@@ -335,10 +339,11 @@ class Runner:
 
     # -- how it is ended -------------------------------------------------------------
 
-    def drain(self) -> None:
+    def drain(self, *, is_replaced: bool = False) -> None:
         """
         Let it finish the requests it has, and end; after its grace period it is killed.
         """
+        self.is_replaced = self.is_replaced or is_replaced
         if not self.lifecycle.enter(RunnerPhase.DRAINING):
             return
         if self.execution is not None:
@@ -364,7 +369,7 @@ class Runner:
         """
         End it now, because it no longer answers.
         """
-        self.reason = reason
+        self.reason, self.is_replaced = reason, True
         self._end_as(RunnerPhase.SICK)
 
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:

@@ -20,6 +20,9 @@ from fal_server.routing.routers import TOKEN
 
 logger = logging.getLogger(__name__)
 
+#: The code with which a websocket is closed whose key was revoked: a violated policy.
+REVOKED = 1008
+
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -44,7 +47,8 @@ def serve_gateway(answer: Handler) -> web.Server:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
+            # Not its path, in which there may be anything.
+            logger.exception("A %s request through a gateway failed", request.method)
             return web.json_response({"detail": "An internal error occurred."}, status=500)
 
     return web.Server(handle, handler_cancellation=True)

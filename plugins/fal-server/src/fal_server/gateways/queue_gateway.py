@@ -4,6 +4,7 @@ The queue gateway: submitting requests, and their status, result and cancellatio
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime, timezone
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
+from fal_server.access.callers import Caller
+from fal_server.errors import Invalid, NotFound, NotNow, TooLarge, Unanswered, Unauthenticated
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.store.idempotency_keys import IdempotencyKey, check_text
 from fal_server.store.log_lines import LogFilter
 from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
@@ -24,11 +27,26 @@ from fal_server.store.queued_requests import QueuedRequest
 #: The largest body of a request, in bytes.
 LARGEST = 64 << 20
 
+#: The header with the idempotency key of a request, and that of a response which says that
+#: the request was accepted before.
+IDEMPOTENCY_KEY, REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
+
 #: The priorities by their names in the header. Requests with smaller numbers go first.
 _PRIORITIES = {"normal": 0, "low": 1}
 
+#: What the status of a request says of its state.
+_STATES = {
+    "queued": "IN_QUEUE",
+    "running": "IN_PROGRESS",
+    "completed": "COMPLETED",
+    "cancelled": "COMPLETED",
+}
+
 #: Methods that submit nothing: browsers, link checkers and caches send them by themselves.
 _READING = ("GET", "HEAD", "OPTIONS")
+
+#: The end of a route of fal's queue that this one does not have: no application gets it.
+_STATUS_STREAM = ["status", "stream"]
 
 #: The most log lines in a status.
 _MOST_LINES = 2000
@@ -53,7 +71,7 @@ class QueueGateway:
         """
         target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
-        if parts[0] == "requests" and len(parts) in (2, 3):
+        if parts[0] == "requests" and (len(parts) in (2, 3) or parts[2:] == _STATUS_STREAM):
             return await self._answer_route(request, target, parts[1], parts[2:])
         if request.method in _READING:
             return web.json_response(
@@ -76,6 +94,9 @@ class QueueGateway:
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
+        text = request.headers.get(IDEMPOTENCY_KEY)
+        if text is not None:
+            _check_key(text, caller)
         body = await _read(request)
         request_id = new_request_id()
         headers = to_runner(request.headers.items(), request_id, target.path)
@@ -93,16 +114,24 @@ class QueueGateway:
             priority=_PRIORITIES[priority],
             webhook=webhook,
         )
-        await self._queue.submit(queued)
-        return _json(
+        # Large bodies take a while to digest.
+        key = None if text is None else await asyncio.to_thread(_make_key, text, queued)
+        accepted = await self._queue.submit(queued, key)
+        is_replayed = accepted != request_id
+        if is_replayed:
+            queued = await self._queue.requests.find(accepted) or queued
+        response = _json(
             {
-                "status": "IN_QUEUE",
-                "request_id": request_id,
+                "status": _STATES[queued.state],
+                "request_id": accepted,
                 **self._urls_of(request, queued),
-                "queue_position": self._queue.position(request_id),
+                "queue_position": self._queue.position(accepted),
             },
-            request_id,
+            accepted,
         )
+        if is_replayed:
+            response.headers[REPLAYED] = "true"
+        return response
 
     async def _answer_route(
         self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
@@ -129,7 +158,7 @@ class QueueGateway:
             if not await self._queue.cancel(queued):
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
-        raise NotFound("Queued requests have no such route.")
+        raise Unanswered("this route of queued requests")
 
     async def _status(
         self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
@@ -146,15 +175,11 @@ class QueueGateway:
             "logs": lines if wants_logs else None,
             "attempts": queued.attempts,
         }
+        status["status"] = _STATES[queued.state]
         if queued.state == "queued":
-            status |= {
-                "status": "IN_QUEUE",
-                "queue_position": self._queue.position(queued.id),
-            }
+            status["queue_position"] = self._queue.position(queued.id)
+        if not queued.is_over:
             return _json(status, queued.id, status=202)
-        if queued.state == "running":
-            return _json(status | {"status": "IN_PROGRESS"}, queued.id, status=202)
-        status["status"] = "COMPLETED"
         began, ended = queued.started_at, queued.ended_at
         seconds = ended - began if began is not None and ended is not None else None
         status["metrics"] = {"inference_time": seconds}
@@ -195,6 +220,34 @@ class QueueGateway:
             "status_url": f"{url}/status",
             "cancel_url": f"{url}/cancel",
         }
+
+
+def _check_key(text: str, caller: Caller | None) -> None:
+    """
+    Check the idempotency key of a request.
+
+    Raises:
+        Unauthenticated: It has no account to which its idempotency key could belong.
+
+        Invalid: The idempotency key is too long, or has other characters than it may have.
+    """
+    if caller is None:
+        raise Unauthenticated(
+            "An Idempotency-Key belongs to an account: send the request with an API key, or "
+            "without Idempotency-Key."
+        )
+    check_text(text)
+
+
+def _make_key(text: str, queued: QueuedRequest) -> IdempotencyKey:
+    path, _, query = queued.path.partition("?")
+    return IdempotencyKey.make(
+        text,
+        account=queued.sender,
+        application=(queued.account_id, queued.alias),
+        path=path,
+        content=(queued.method.encode(), query.encode(), queued.body),
+    )
 
 
 async def _read(request: BaseRequest) -> bytes:

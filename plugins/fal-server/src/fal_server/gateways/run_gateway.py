@@ -6,20 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
-from typing import Any
 
 import aiohttp
-import attrs
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from fal_server.errors import Refusal, Unavailable
-from fal_server.fleet.http_client import LARGEST_MESSAGE
+from fal_server.access.callers import Caller
+from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
+from fal_server.gateways.websocket_relays import relay_websocket
 from fal_server.limits import Limits
 from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.routing.headers import (
@@ -37,8 +35,6 @@ from fal_server.routing.refusals import (
 from fal_server.routing.routers import Router, Target
 
 logger = logging.getLogger(__name__)
-
-Socket = Any
 
 #: The largest body that is forwarded in one piece, in bytes. The body of a request is there
 #: before a runner is taken for it.
@@ -71,10 +67,13 @@ class RunGateway:
                 target.application, request.headers, request_id, caller
             ) as runner:
                 if not is_websocket(request):
-                    return await self._forward(request, target, runner, request_id, body)
+                    return await self._forward(
+                        request, target, runner, request_id, caller, body
+                    )
                 idle = self._limits.longest_idle if caller is None else None
-                socket, code = await _forward_websocket(
-                    request, target, runner, request_id, idle
+                hold = self._router.identity.revocations.hold(caller)
+                socket, code = await relay_websocket(
+                    request, target, runner, request_id, hold, idle
                 )
             # The sender may take its time to agree.
             with suppress(Exception):
@@ -89,6 +88,7 @@ class RunGateway:
         target: Target,
         runner: Runner,
         request_id: str,
+        caller: Caller | None,
         body: bytes | AsyncIterable[bytes] | None,
     ) -> web.StreamResponse:
         forwarded = to_runner(request.headers.items(), request_id, target.path)
@@ -112,10 +112,14 @@ class RunGateway:
                     return web.Response(body=content, status=upstream.status, headers=headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
-                while part := await upstream.read_part():
-                    await response.write(part)
-                await response.write_eof()
+                async with self._router.identity.revocations.hold(caller):
+                    while part := await upstream.read_part():
+                        await response.write(part)
+                    await response.write_eof()
                 return response
+        except Unauthenticated as revoked:
+            # The status has been sent already.
+            raise ConnectionResetError from revoked
         except asyncio.TimeoutError:
             runner.suspect()
             if response is not None:
@@ -130,93 +134,6 @@ class RunGateway:
             if isinstance(reason, web.RequestPayloadError):
                 raise Unreadable from None
             raise await describe_disconnection(runner, error) from error
-
-
-async def _forward_websocket(
-    request: BaseRequest, target: Target, runner: Runner, request_id: str, idle: float | None
-) -> tuple[web.WebSocketResponse, int]:
-    """
-    Relay messages between the sender and a websocket of a runner until either closes. Return
-    the websocket of the sender, and the code with which to close it.
-
-    Arguments:
-        idle: Seconds without a message after which it ends. None for no limit.
-    """
-    offered = request.headers.get("Sec-WebSocket-Protocol", "")
-    protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
-    try:
-        upstream_socket = await runner.http.connect(
-            runner.url or "",
-            target.path_and_query,
-            headers=to_runner(request.headers.items(), request_id, target.path),
-            protocols=protocols,
-        )
-    except DISCONNECTS as error:
-        raise Unavailable("The runner accepts no websocket at this path.") from error
-    chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
-    socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
-    socket.headers[REQUEST_ID] = request_id
-    try:
-        await socket.prepare(request)
-        code = await _relay_both(socket, upstream_socket, idle)
-    except asyncio.CancelledError:
-        # The server ends, or the sender has gone.
-        with suppress(Exception):
-            await socket.close(code=WSCloseCode.GOING_AWAY)
-        raise
-    finally:
-        with suppress(Exception):
-            await upstream_socket.close()
-    return socket, code or upstream_socket.close_code or WSCloseCode.OK
-
-
-async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | None:
-    """
-    Relay messages between two websockets until either closes. If there is no message for
-    *idle* seconds, return the code with which to close them.
-    """
-    relays = [Relay(one, other), Relay(other, one)]
-    tasks = [asyncio.create_task(relay.run()) for relay in relays]
-    try:
-        while not (await asyncio.wait(tasks, timeout=idle, return_when=FIRST_COMPLETED))[0]:
-            if not sum(relay.take_count() for relay in relays):
-                return WSCloseCode.POLICY_VIOLATION
-        return None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@attrs.define(eq=False)
-class Relay:
-    """
-    One direction of a websocket.
-    """
-
-    source: Socket
-    target: Socket
-    _count: int = 0
-
-    async def run(self) -> None:
-        """
-        Pass messages on until the source closes.
-        """
-        async for message in self.source:
-            self._count += 1
-            if message.type is aiohttp.WSMsgType.TEXT:
-                await self.target.send_str(message.data)
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                await self.target.send_bytes(message.data)
-            else:
-                return
-
-    def take_count(self) -> int:
-        """
-        Return how many messages there were since this was asked last.
-        """
-        count, self._count = self._count, 0
-        return count
 
 
 async def _take_body(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:

@@ -13,10 +13,10 @@ from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Refusal, Unavailable
+from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.http_servers import is_websocket, with_token
+from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
 from fal_server.limits import Limits
 from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
@@ -28,6 +28,8 @@ from fal_server.routing.refusals import (
     describe_refusal,
 )
 from fal_server.routing.routers import Router, Target
+
+_SILENT = b"No message has come for a while."
 
 
 class WebSocketGateway:
@@ -55,16 +57,19 @@ class WebSocketGateway:
         idle = self._limits.longest_idle if caller is None else None
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
-        while True:
-            try:
-                message = await asyncio.wait_for(socket.receive(), idle)
-            except asyncio.TimeoutError:
-                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
-                break
-            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                break
-            data = message.data.encode() if isinstance(message.data, str) else message.data
-            await self._exchange(socket, request, target, caller, data)
+        try:
+            async with self._router.identity.revocations.hold(caller):
+                while True:
+                    message = await asyncio.wait_for(socket.receive(), idle)
+                    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                        break
+                    text = message.data
+                    data = text.encode() if isinstance(text, str) else text
+                    await self._exchange(socket, request, target, caller, data)
+        except asyncio.TimeoutError:
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=_SILENT)
+        except Unauthenticated as revoked:
+            await socket.close(code=REVOKED, message=str(revoked).encode())
         return socket
 
     async def _exchange(

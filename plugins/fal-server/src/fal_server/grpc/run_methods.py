@@ -41,6 +41,7 @@ from fal_server.grpc.run_results import (
     results_until_end,
     told_by_builder,
 )
+from fal_server.grpc.serving_runners import ServingRunner
 from fal_server.listeners.urls import PLAYGROUND, Urls
 from fal_server.routing.applications import Application, echo_key
 from fal_server.routing.catalogs import ApplicationCatalog
@@ -175,7 +176,7 @@ class RunMethods:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
         lines: Results = asyncio.Queue()
-        first: list[Runner] = []
+        ended: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self._launcher.launch(
@@ -186,13 +187,20 @@ class RunMethods:
                 return await self._payloads.make(request, spec, runner)
 
             serve(runner, load)
-            if not first:
-                first.append(runner)
+            serving.launched(runner)
             return runner
 
-        # The first runner lives as long as the run; its outcome is the result.
+        def follow(runner: Runner) -> None:
+            self._catalog.runs[run_id] = runner
+
+        def end(runner: Runner) -> None:
+            ended.append(runner)
+            lines.put_nowait(None)
+
+        # One runner lives as long as the run; its outcome is the result.
         kept = attrs.evolve(scaling, min_concurrency=max(1, scaling.min_concurrency))
         pool = RunnerPool(kept, launch, patient=False)
+        serving = ServingRunner(pool, follow, lines.put_nowait, end)
         application = Application(
             owner=caller.user_id,
             owner_name=caller.nickname,
@@ -207,25 +215,24 @@ class RunMethods:
         self._launcher.echoes[name] = lines.put_nowait
         try:
             pool.adjust()
-            self._catalog.runs[run_id] = first[0]
-            serving = HostedRunResult(
+            first = self._catalog.runs[run_id]
+            reached = HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
                 service_urls=self._urls.service_urls(
                     caller.nickname, alias, PLAYGROUND if caller.is_core else ""
                 ),
             )
             if caller.is_core:
-                self._tasks.spawn(_send_when_ready(first[0], lines, serving))
+                self._tasks.spawn(_send_when_ready(first, lines, reached))
             else:
                 # Released clients need the URLs at once, and would wait for ever without.
-                lines.put_nowait(serving)
-            first[0].outcome.add_done_callback(lambda _: lines.put_nowait(None))
+                lines.put_nowait(reached)
             async for result in results_until_end(lines):
                 yield result
-            outcome = first[0].outcome.result()
+            outcome = ended[0].outcome.result()
             if outcome.failure:
-                yield told_by_builder(first[0].cause)
-                raise refusal_of(outcome.failure, first[0].cause)
+                yield told_by_builder(ended[0].cause)
+                raise refusal_of(outcome.failure, ended[0].cause)
             yield finish(outcome)
         finally:
             del self._launcher.echoes[name]

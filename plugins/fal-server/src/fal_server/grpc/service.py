@@ -27,6 +27,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, level_of
+from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
 from fal_server.listeners.server_metrics import ServerMetrics
 
@@ -134,7 +135,10 @@ class Controller:
                     raise Unanswered(name)
                 request = await read(contents)
                 with self._metrics.streams.track_inprogress():
-                    async with contextlib.aclosing(answer(request, caller)) as messages:
+                    async with (
+                        self._identity.revocations.hold(caller),
+                        contextlib.aclosing(answer(request, caller)) as messages,
+                    ):
                         async for message in messages:
                             yield message
                 self._count(name, grpc.StatusCode.OK)
@@ -180,18 +184,34 @@ class Controller:
             self._metrics.refused_keys.inc()
 
 
+class OtherMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """
+    Answers the methods that are not in the protocol, such as those of other services or of
+    newer clients. Nothing of their messages is read.
+    """
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            refusal = Unanswered(f"the procedure {details.method[:200]}")
+            await context.abort(refusal.status, str(refusal))
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
 def _read(message: type[Message], content: bytes) -> Message:
     """
     Parse a message.
 
     Raises:
-        Invalid: It cannot be parsed.
+        Invalid: It cannot be parsed, or names a choice that there is not.
     """
     found = message()
     try:
         found.ParseFromString(content)
     except DecodeError:
         raise Invalid("The message cannot be read.") from None
+    check_choices(found)
     return found
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Refusal
+from fal_server.http.missing_features import MissingFeatures
 from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.listeners.server_metrics import ServerMetrics
 
@@ -59,11 +60,13 @@ def make_application(
     """
     Make the aiohttp application with *routes*.
 
-    A :class:`Refusal` becomes a response with its status and ``{"detail": …}``. Any other
-    exception is logged, and becomes a 500 without its message.
+    A :class:`Refusal` becomes a response with its status and ``{"detail": …}``, and a route
+    that there is not a 501. Any other exception is logged, and becomes a 500 without its
+    message.
     """
     application = web.Application(
-        middlewares=[_count_requests(metrics), _handle_errors], client_max_size=LARGEST_BODY
+        middlewares=[_count_requests(metrics), _handle_errors, _answer_missing_routes()],
+        client_max_size=LARGEST_BODY,
     )
     for route in routes:
         if isinstance(route, OpenRoute):
@@ -105,15 +108,29 @@ def _count_requests(metrics: ServerMetrics) -> Any:
     return count
 
 
+def _answer_missing_routes() -> Any:
+    """
+    Return a middleware that answers requests for routes that there are not.
+    """
+    missing = MissingFeatures()
+
+    @web.middleware
+    async def answer(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
+        if isinstance(request.match_info.http_exception, web.HTTPNotFound):
+            return missing.answer(request)
+        return await handler(request)
+
+    return answer
+
+
 @web.middleware
 async def _handle_errors(request: web.Request, handler: OpenAnswer) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
         logger.info(
-            "%s %s refused: %s: %s",
-            request.method,
-            request.path,
+            "%s refused: %s: %s",
+            _describe(request),
             type(refusal).__name__,
             refusal,
         )

@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from fal_server.access.callers import Caller
+from fal_server.access.revocations import Revocations
+from fal_server.errors import Unauthenticated
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of, time_of, to_text
 from fal_server.store.log_lines import LogFilter, LogLine
@@ -32,8 +34,9 @@ class LogRoutes:
     Answers the routes for logs.
     """
 
-    def __init__(self, logs: Logs) -> None:
+    def __init__(self, logs: Logs, revocations: Revocations) -> None:
         self._logs = logs
+        self._revocations = revocations
 
     def routes(self) -> Iterable[ApiRoute]:
         """
@@ -55,7 +58,7 @@ class LogRoutes:
 
     async def _stream(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """
-        Send lines as server-sent events until the client disconnects.
+        Send lines as server-sent events until the client disconnects, or its key is revoked.
         """
         lines = self._logs.follow(_filter(request, caller))
         response = web.StreamResponse(
@@ -64,16 +67,19 @@ class LogRoutes:
         await response.prepare(request)
         next_line: asyncio.Future[LogLine | None] | None = None
         try:
-            while True:
-                next_line = next_line or asyncio.ensure_future(anext(lines, None))
-                await asyncio.wait([next_line], timeout=_HEARTBEAT)
-                if not next_line.done():
-                    await response.write(b": here\n\n")
-                    continue
-                line, next_line = next_line.result(), None
-                if line is None:
-                    return response
-                await response.write(f"data: {json.dumps(_describe(line))}\n\n".encode())
+            async with self._revocations.hold(caller):
+                while True:
+                    next_line = next_line or asyncio.ensure_future(anext(lines, None))
+                    await asyncio.wait([next_line], timeout=_HEARTBEAT)
+                    if not next_line.done():
+                        await response.write(b": here\n\n")
+                        continue
+                    line, next_line = next_line.result(), None
+                    if line is None:
+                        return response
+                    await response.write(f"data: {json.dumps(_describe(line))}\n\n".encode())
+        except Unauthenticated:
+            return response
         finally:
             if next_line is not None:
                 next_line.cancel()

@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterable
 
 from aiohttp import web
+from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import REQUESTS, UPLOADS
 from fal_server.access.tokens import Tokens
-from fal_server.errors import Forbidden, Invalid
+from fal_server.errors import Forbidden, Invalid, NotFound
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, to_text
 from fal_server.listeners.urls import Urls
+from fal_server.routing.catalogs import ApplicationCatalog
 
 #: Seconds that a token for requests is valid: by default, and at most.
 _SECONDS, _MOST_SECONDS = 120.0, 24 * 3600.0
@@ -32,8 +34,9 @@ class TokenRoutes:
     Answers the routes that create short-lived tokens for requests and uploads.
     """
 
-    def __init__(self, tokens: Tokens, urls: Urls) -> None:
+    def __init__(self, tokens: Tokens, catalog: ApplicationCatalog, urls: Urls) -> None:
         self._tokens = tokens
+        self._catalog = catalog
         self._urls = urls
 
     def routes(self) -> Iterable[ApiRoute]:
@@ -48,7 +51,9 @@ class TokenRoutes:
 
     async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:
         _refuse_tokens(caller)
-        token = self._tokens.make(UPLOADS, caller.user_id, seconds=_UPLOAD_SECONDS)
+        token = self._tokens.make(
+            UPLOADS, caller.user_id, key=caller.key_id, seconds=_UPLOAD_SECONDS
+        )
         return web.json_response(
             {
                 "token": token,
@@ -75,8 +80,40 @@ class TokenRoutes:
             raise Invalid("'token_expiration' must be a number of seconds.")
         if not 0 < seconds <= _MOST_SECONDS:
             raise Invalid(f"A token can be valid for at most {_MOST_SECONDS:.0f} seconds.")
-        token = self._tokens.make(REQUESTS, caller.user_id, seconds=seconds, apps=names)
+        allowed: dict[str, list[str]] = {}
+        for name in names:
+            for owner, alias in self._named_by(caller, name):
+                allowed.setdefault(owner, []).append(alias)
+        token = self._tokens.make(
+            REQUESTS, caller.user_id, key=caller.key_id, seconds=seconds, apps=allowed
+        )
         return web.json_response(token)
+
+    def _named_by(self, caller: Caller, name: str) -> list[tuple[str, str]]:
+        """
+        Return the account and the alias of each application that a client names: by its
+        alias alone, as the released clients do, or by its owner and alias.
+
+        An alias stands for an application of the caller, and for those of others that the
+        caller may use if the caller has none of that name.
+
+        Raises:
+            NotFound: An application of another account does not exist, or is private.
+        """
+        owner_name, _, alias = name.rpartition("/")
+        if owner_name and owner_name != caller.nickname:
+            application = self._catalog.find(owner_name, alias)
+            if application.auth_mode == wire.PRIVATE:
+                raise NotFound(f"Application {name[:80]} was not found.")
+            return [(application.owner, alias)]
+        named = [(caller.user_id, alias)]
+        if not owner_name and (caller.nickname, alias) not in self._catalog.applications:
+            named += [
+                (each.owner, alias)
+                for each in self._catalog.applications.values()
+                if each.alias == alias and each.auth_mode != wire.PRIVATE
+            ]
+        return named
 
 
 def _refuse_tokens(caller: Caller) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aiohttp import BodyPartReader, web
 
 from fal_server.access.callers import Caller
-from fal_server.access.tokens import Tokens
+from fal_server.access.identities import CallerIdentity
 from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
@@ -81,13 +81,13 @@ class AppFileRoutes:
         hash = _hash_of(request)
         if not await self._files.missing(caller.user_id, [hash]):
             raise AlreadyExists("This file was uploaded already.")
-        return web.json_response({"upload_id": self._blobs.begin()})
+        return web.json_response({"upload_id": self._blobs.begin(caller.user_id)})
 
-    async def _part(self, request: web.Request, _: Caller) -> web.Response:
+    async def _part(self, request: web.Request, caller: Caller) -> web.Response:
         _hash_of(request)
         number = _number_of(request)
         id = request.match_info["id"]
-        tag = await self._blobs.add_part(id, number, _file_of(request))
+        tag = await self._blobs.add_part(caller.user_id, id, number, _file_of(request))
         return web.json_response({"part_number": number, "etag": tag})
 
     async def _complete(self, request: web.Request, caller: Caller) -> web.Response:
@@ -99,12 +99,12 @@ class AppFileRoutes:
             raise Invalid("'metadata' must contain the 'mode' of the file, in decimal.")
         parts = _parts_of(content, "part_number")
         await self._files.complete(caller.user_id, hash, id, parts, mode=int(str(mode)))
-        self._blobs.cancel(id)
+        self._blobs.cancel(caller.user_id, id)
         return web.json_response({"etag": hash})
 
-    async def _cancel(self, request: web.Request, _: Caller) -> web.Response:
+    async def _cancel(self, request: web.Request, caller: Caller) -> web.Response:
         _hash_of(request)
-        self._blobs.cancel(request.match_info["id"])
+        self._blobs.cancel(caller.user_id, request.match_info["id"])
         return web.json_response({})
 
 
@@ -115,10 +115,12 @@ class StorageRoutes:
     An upload URL has a token in its path, and needs no other credentials.
     """
 
-    def __init__(self, files: StoredFiles, blobs: Blobs, tokens: Tokens, urls: Urls) -> None:
+    def __init__(
+        self, files: StoredFiles, blobs: Blobs, identity: CallerIdentity, urls: Urls
+    ) -> None:
         self._files = files
         self._blobs = blobs
-        self._tokens = tokens
+        self._identity = identity
         self._urls = urls
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
@@ -142,7 +144,8 @@ class StorageRoutes:
         return await self._initiate(request, caller, upload=None)
 
     async def _begin_parts(self, request: web.Request, caller: Caller) -> web.Response:
-        return await self._initiate(request, caller, upload=self._blobs.begin())
+        upload = self._blobs.begin(caller.user_id)
+        return await self._initiate(request, caller, upload=upload)
 
     async def _initiate(
         self, request: web.Request, caller: Caller, *, upload: str | None
@@ -159,10 +162,12 @@ class StorageRoutes:
         digest = request.headers.get(DIGEST_HEADER) if upload is None else None
         if digest is not None and not _HASH.fullmatch(digest):
             raise Invalid(f"{DIGEST_HEADER} must be 64 hexadecimal digits.")
-        id = new_id() if digest is None else self._tokens.word(caller.user_id, digest, name)
-        token = self._tokens.make(
+        tokens = self._identity.tokens
+        id = new_id() if digest is None else tokens.word(caller.user_id, digest, name)
+        token = tokens.make(
             _UPLOAD,
             caller.user_id,
+            key=caller.key_id,
             seconds=_SECONDS,
             id=id,
             name=name,
@@ -194,7 +199,7 @@ class StorageRoutes:
         return web.json_response({"access_url": url})
 
     async def _put(self, request: web.Request) -> web.Response:
-        claims = self._claims(request)
+        claims = await self._claims(request)
         if claims["upload"] is not None:
             raise Invalid("This upload must be sent in parts.")
         chunks = request.content.iter_chunked(_CHUNK)
@@ -205,26 +210,27 @@ class StorageRoutes:
         """
         Return the URL to upload a part to, which is the URL of the request.
         """
-        self._claims(request)
+        await self._claims(request)
         _number_of(request)
         return web.json_response(
             {"upload_url": f"{self._urls.api_base(request.host)}{request.path}"}
         )
 
     async def _part(self, request: web.Request) -> web.Response:
-        upload = self._upload_of(self._claims(request))
+        claims = await self._claims(request)
+        upload = self._upload_of(claims)
         number = _number_of(request)
         chunks = request.content.iter_chunked(_CHUNK)
-        tag = await self._blobs.add_part(upload, number, chunks)
+        tag = await self._blobs.add_part(claims["sub"], upload, number, chunks)
         answer = {"part_number": number, "etag": tag}
         return web.json_response(answer, headers={"ETag": f'"{tag}"'})
 
     async def _complete(self, request: web.Request) -> web.Response:
-        claims = self._claims(request)
+        claims = await self._claims(request)
         upload = self._upload_of(claims)
         parts = _parts_of(await read_object(request), "part_number", "partNumber")
-        await self._add(claims, await self._blobs.complete(upload, parts))
-        self._blobs.cancel(upload)
+        await self._add(claims, await self._blobs.complete(claims["sub"], upload, parts))
+        self._blobs.cancel(claims["sub"], upload)
         return web.json_response({})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -244,8 +250,8 @@ class StorageRoutes:
             seconds=claims["lives"],
         )
 
-    def _claims(self, request: web.Request) -> Mapping[str, Any]:
-        claims = self._tokens.open(_UPLOAD, request.match_info["token"])
+    async def _claims(self, request: web.Request) -> Mapping[str, Any]:
+        claims = await self._identity.open_token(_UPLOAD, request.match_info["token"])
         recognise(request)
         return claims
 

@@ -4,6 +4,8 @@ The counters of the control plane, for Prometheus.
 
 from __future__ import annotations
 
+import hmac
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -72,15 +74,29 @@ class ServerMetrics:
         """
         self.writes.observe(seconds)
 
-    def make_application(self) -> web.Application:
+    def make_application(self, key: str | None = None) -> web.Application:
         """
         Make the HTTP application that serves the metrics.
+
+        Arguments:
+            key: What a reader has to show as a bearer token. None where all may read.
         """
+        expected = None if key is None else f"Bearer {key}".encode()
+
+        async def show(request: web.Request) -> web.Response:
+            shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if expected is not None and not hmac.compare_digest(shown, expected):
+                self.refused_keys.inc()
+                detail = "The metrics are for those who have their key, as a bearer token."
+                headers = {"WWW-Authenticate": "Bearer"}
+                return web.json_response({"detail": detail}, status=401, headers=headers)
+            return self._show()
+
         application = web.Application()
-        application.router.add_get("/metrics", self._show)
+        application.router.add_get("/metrics", show)
         return application
 
-    async def _show(self, _: web.Request) -> web.Response:
+    def _show(self) -> web.Response:
         return web.Response(
             body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -35,6 +35,7 @@ from fal_server.routing.refusals import (
 )
 from fal_server.routing.routers import Router
 from fal_server.state.tasks import insist, uninterrupted
+from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 logger = logging.getLogger(__name__)
@@ -105,13 +106,19 @@ class RequestQueue:
         return self._number
 
     @uninterrupted
-    async def submit(self, request: QueuedRequest) -> None:
+    async def submit(self, request: QueuedRequest, key: IdempotencyKey | None = None) -> str:
         """
-        Accept a request. Once this returns, the request is stored, and is answered even if
-        the server ends before that.
+        Accept a request, and return its id. Once this returns, the request is stored, and is
+        answered even if the server ends before that. If a request was accepted with *key*
+        before, return the id of that one.
+
+        Raises:
+            KeyReused: That one was another request.
         """
-        await self.requests.add(request)
-        self._start_processing(PendingRequest(request))
+        accepted = await self.requests.add(request, key)
+        if accepted == request.id:
+            self._start_processing(PendingRequest(request))
+        return accepted
 
     def position(self, request_id: str) -> int:
         """

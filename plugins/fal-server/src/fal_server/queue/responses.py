@@ -105,10 +105,10 @@ async def ask(
                 failed=judge(upstream.status, upstream.headers),
             )
     except UnreachedUpstream:
-        runner.drain()
+        runner.drain(is_replaced=True)
         raise
     except asyncio.TimeoutError:
-        runner.drain()
+        runner.drain(is_replaced=True)
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None
 

@@ -195,7 +195,9 @@ class Webhooks:
             asyncio.TimeoutError,
             aiohttp.ClientError,
         ) as error:
-            logger.info("Could not deliver the webhook of request %s: %s", request.id, error)
+            # Other errors quote the URL, which may contain a secret.
+            why = error if isinstance(error, Invalid) else type(error).__name__
+            logger.info("Could not deliver the webhook of request %s: %s", request.id, why)
             return False
 
 

@@ -26,7 +26,7 @@ from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
 from fal_server.specs.requested_environments import with_integers
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.specs.scaling import Scaling
+from fal_server.specs.scaling import Scaling, read_deployed
 from fal_server.state.tasks import Tasks, uninterrupted
 from fal_server.store.revisions import Alias, Revision, Revisions, full_alias
 from fal_server.store.runner_records import RunnerTimes
@@ -166,9 +166,9 @@ class ApplicationCatalog:
         """
         alias = spec.application
         before = self.applications.get((caller.nickname, alias))
-        scaling = Scaling().changed(request.machine_requirements)
+        scaling = read_deployed(request.machine_requirements)
         if before is not None and not request.scale:
-            scaling = before.scaling
+            scaling = before.scaling.with_revision(scaling)
         auth_mode = before.auth_mode if before is not None else wire.PRIVATE
         if request.HasField("auth_mode"):
             auth_mode = request.auth_mode
@@ -206,7 +206,9 @@ class ApplicationCatalog:
         revision = await self.revisions.find(caller.user_id, revision_id)
         spec = await self.fleet.spec_of(revision_id, caller.user_id, alias)
         before = self.applications.get((caller.nickname, alias))
-        scaling = before.scaling if before is not None else revision.scaling
+        scaling = revision.scaling
+        if before is not None:
+            scaling = before.scaling.with_revision(scaling)
         if auth_mode is None:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
         renamed = attrs.evolve(revision, alias=alias)

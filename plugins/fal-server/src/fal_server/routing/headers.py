@@ -83,7 +83,8 @@ def to_runner(
     forwarded: CIMultiDict[str] = CIMultiDict()
     connection_headers: list[str] = []
     for name, value in headers:
-        lower = name.lower()
+        # Servers of the standard of CGI, as of WSGI, do not tell an underscore from a dash.
+        lower = name.lower().replace("_", "-")
         if lower == "connection":
             connection_headers += value.split(",")
         elif lower not in _KEPT_FROM_RUNNERS and not lower.startswith("sec-websocket"):

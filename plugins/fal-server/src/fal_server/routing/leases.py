@@ -73,4 +73,4 @@ def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:
     Drain a runner if its response asks for that, or has status 503.
     """
     if ends_runner(status, headers):
-        runner.drain()
+        runner.drain(is_replaced=True)

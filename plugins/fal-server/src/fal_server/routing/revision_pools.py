@@ -165,7 +165,7 @@ def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
     """
     return attrs.evolve(
         spec,
-        startup_timeout=scaling.startup_timeout or spec.startup_timeout,
+        startup_timeout=scaling.startup_timeout,
         machine_type=next(iter(scaling.machine_types), spec.machine_type),
     )
 

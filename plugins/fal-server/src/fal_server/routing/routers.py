@@ -5,7 +5,7 @@ The router: from the URL of a request to its application and a runner.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import attrs
 from isolate_proto import controller_pb2 as wire
@@ -72,7 +72,7 @@ class Router:
             query = "&".join(
                 part
                 for part in query.split("&")
-                if part and part.partition("=")[0] not in (TOKEN, WEBHOOK)
+                if part and unquote_plus(part.partition("=")[0]) not in (TOKEN, WEBHOOK)
             )
         return Target(application=application, path=rest, query=query)
 
@@ -91,15 +91,16 @@ class Router:
         if application.auth_mode == wire.PUBLIC and "Authorization" not in headers:
             return None
         caller = await self.identity.authenticate_http(headers)
-        if caller.applications is not None and application.alias not in caller.applications:
-            raise Forbidden("The token is not valid for this application.")
-        if application.auth_mode == wire.PUBLIC:
-            return caller
-        caller.require(permission)
         if application.auth_mode == wire.PRIVATE and caller.user_id != application.owner:
+            # Before anything else: who may not use it is not told that there is one.
             raise NotFound(
                 f"Application {application.owner_name}/{application.alias} was not found."
             )
+        name = application.owner, application.alias
+        if caller.applications is not None and name not in caller.applications:
+            raise Forbidden("The token is not valid for this application.")
+        if application.auth_mode != wire.PUBLIC:
+            caller.require(permission)
         return caller
 
     def lease(

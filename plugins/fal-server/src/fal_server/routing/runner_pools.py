@@ -300,7 +300,7 @@ class RunnerPool:
     def _end_idle(self, now: float, target: int, wake_times: list[float]) -> None:
         live = [each for each in self.live if each.state not in ENDING]
         spare = len(live) - target
-        too_many = len(live) - self.scaling.max_concurrency
+        too_many = self.scaling.surplus(len(live))
         idle = [each for each in live if not each.in_flight and each.is_running]
         for runner in sorted(idle, key=lambda each: each.idle_since):
             if spare <= 0:

@@ -153,9 +153,8 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         ),
         port=machine.exposed_port if machine.HasField("exposed_port") else None,
         health_check=HealthCheck.read(request),
-        startup_timeout=machine.startup_timeout
-        if machine.HasField("startup_timeout")
-        else None,
+        # 0 clears it.
+        startup_timeout=machine.startup_timeout or None,
         grace=grace,
         machine_type=types[0],
         stage=request.environment_name or "main",

@@ -15,6 +15,15 @@ from fal_server.errors import Invalid
 #: Settings that clients send under another name.
 _SPELLINGS = {"scaling_delay_seconds": "scaling_delay", "valid_regions": "regions"}
 
+#: Limits that clients clear with 0.
+_CLEARABLE = frozenset(
+    {"max_concurrency", "request_timeout", "request_start_timeout", "startup_timeout"}
+)
+
+#: Settings that belong to the code: each revision brings its own. The others belong to the
+#: application, and stay when it is deployed again.
+_OF_REVISIONS = ("machine_types", "max_multiplexing", "startup_timeout")
+
 
 @attrs.frozen(kw_only=True)
 class Scaling:
@@ -26,7 +35,7 @@ class Scaling:
     Attributes:
         min_concurrency: The fewest runners.
 
-        max_concurrency: The most runners.
+        max_concurrency: The most runners. None for no limit.
 
         max_multiplexing: The most requests that one runner has at once.
 
@@ -40,15 +49,15 @@ class Scaling:
         scaling_delay: How long a request waits for the present runners before another is
             started for it.
 
-        request_timeout: How long one request may take.
+        request_timeout: How long one request may take. None for no limit.
 
-        request_start_timeout: How long a request may wait for a runner.
+        request_start_timeout: How long a request may wait for a runner. None for no limit.
 
-        startup_timeout: How long a runner may take to become ready.
+        startup_timeout: How long a runner may take to become ready. None for no limit.
     """
 
     min_concurrency: int = 0
-    max_concurrency: int = 10
+    max_concurrency: int | None = None
     max_multiplexing: int = 1
     concurrency_buffer: int = 0
     concurrency_buffer_perc: int = 0
@@ -79,10 +88,18 @@ class Scaling:
             elif message.HasField(descriptor.name):
                 if value < 0:
                     raise Invalid(f"{descriptor.name} must not be negative, and is {value}.")
-                changes[name] = value
-        if changes.get("request_start_timeout") == 0:
-            changes["request_start_timeout"] = None
+                changes[name] = None if name in _CLEARABLE and not value else value
         return attrs.evolve(self, **changes).checked()
+
+    def with_revision(self, declared: Scaling) -> Scaling:
+        """
+        Return these settings, of an application, for a revision that declares others.
+
+        Raises:
+            Invalid: They are not consistent.
+        """
+        brought = {name: getattr(declared, name) for name in _OF_REVISIONS}
+        return attrs.evolve(self, **brought).checked()
 
     def checked(self) -> Scaling:
         """
@@ -91,10 +108,11 @@ class Scaling:
         Raises:
             Invalid: They are not.
         """
-        for name in ("max_concurrency", "max_multiplexing"):
-            if getattr(self, name) < 1:
-                raise Invalid(f"{name} must be at least 1, and is {getattr(self, name)}.")
-        if self.min_concurrency > self.max_concurrency:
+        if self.max_multiplexing < 1:
+            raise Invalid(
+                f"max_multiplexing must be at least 1, and is {self.max_multiplexing}."
+            )
+        if self.max_concurrency is not None and self.min_concurrency > self.max_concurrency:
             raise Invalid(
                 f"min_concurrency ({self.min_concurrency}) is more than max_concurrency "
                 f"({self.max_concurrency})."
@@ -126,7 +144,14 @@ class Scaling:
         Return how many runners there should be for *demand* simultaneous requests.
         """
         busy = self.busy(demand)
-        return min(self.max_concurrency, max(self.min_concurrency, busy + self.buffer(busy)))
+        wanted = max(self.min_concurrency, busy + self.buffer(busy))
+        return wanted - self.surplus(wanted)
+
+    def surplus(self, runners: int) -> int:
+        """
+        Return how many of so many *runners* are more than there may be.
+        """
+        return 0 if self.max_concurrency is None else max(0, runners - self.max_concurrency)
 
     def to_json(self) -> dict[str, Any]:
         """
@@ -147,3 +172,26 @@ class Scaling:
 
 
 _NAMES = frozenset(field.name for field in attrs.fields(Scaling))
+
+#: The settings of a deployed application that declares none.
+_DEPLOYED = Scaling(max_concurrency=2, request_timeout=3600, startup_timeout=600)
+
+
+def read_deployed(machine: Any) -> Scaling:
+    """
+    Return the settings that a registration declares, with those that it leaves out filled in.
+
+    Arguments:
+        machine: The message with its machine requirements.
+
+    Raises:
+        Invalid: They are not consistent.
+    """
+    scaling = _DEPLOYED
+    if machine.machine_type:
+        # What clients sent before they could name several.
+        scaling = attrs.evolve(scaling, machine_types=(machine.machine_type,))
+    if not machine.HasField("max_concurrency"):
+        fewest = max(scaling.max_concurrency or 0, machine.min_concurrency)
+        scaling = attrs.evolve(scaling, max_concurrency=fewest)
+    return scaling.changed(machine)

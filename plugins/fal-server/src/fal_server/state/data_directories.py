@@ -56,6 +56,13 @@ class DataDirectory:
         return self.path / "owner.key"
 
     @property
+    def metrics_key_file(self) -> Path:
+        """
+        The file with what readers of the metrics have to show.
+        """
+        return self.path / "metrics.key"
+
+    @property
     def addresses_file(self) -> Path:
         """
         The file in which a running server notes its ports.

@@ -24,7 +24,7 @@ from fal_core.caches import new_file
 from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_UPLOAD = re.compile(r"[0-9a-f]{32}")
+_UPLOAD = re.compile(r"[0-9a-f]{48}")
 
 #: The largest file, and the largest part of one, in bytes.
 LARGEST_FILE = 5 << 30
@@ -52,7 +52,7 @@ class Blob:
 @attrs.frozen
 class Blobs:
     """
-    The contents in a folder, and the uploads in progress.
+    The contents in a folder, and the uploads in progress, each of an account.
     """
 
     folder: Path
@@ -97,27 +97,29 @@ class Blobs:
             await _receive(chunks, path, largest)
             return await asyncio.to_thread(self._adopt, [Path(path)], "", digest)
 
-    def begin(self) -> str:
+    def begin(self, account_id: str) -> str:
         """
         Begin an upload in parts, and return its id.
         """
-        id = secrets.token_hex(16)
+        id = _prefix_of(account_id) + secrets.token_hex(16)
         with translated():
             (self._uploads / id).mkdir(mode=0o700)
         return id
 
-    async def add_part(self, id: str, number: int, chunks: AsyncIterator[bytes]) -> str:
+    async def add_part(
+        self, account_id: str, id: str, number: int, chunks: AsyncIterator[bytes]
+    ) -> str:
         """
         Add or replace a part, and return its MD5.
 
         Raises:
-            NotFound: There is no such upload.
+            NotFound: The account has no such upload.
 
             TooLarge: The part is too large.
         """
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
-        part = self._folder_of(id) / str(number)
+        part = self._folder_of(account_id, id) / str(number)
         with new_file(part) as path:
             tag = await _receive(chunks, path, LARGEST_PART)
             with translated():
@@ -125,7 +127,13 @@ class Blobs:
             return tag
 
     async def complete(
-        self, id: str, numbers: Sequence[int], *, suffix: str = "", digest: str | None = None
+        self,
+        account_id: str,
+        id: str,
+        numbers: Sequence[int],
+        *,
+        suffix: str = "",
+        digest: str | None = None,
     ) -> Blob:
         """
         Join parts in the order of their *numbers*, and store the content.
@@ -134,13 +142,13 @@ class Blobs:
         clients distinguish files that differ in their mode.
 
         Raises:
-            NotFound: There is no such upload, or a part is missing.
+            NotFound: The account has no such upload, or a part is missing.
 
             TooLarge: It is too large.
 
             Invalid: Its digest is not the expected *digest*; it is not stored.
         """
-        folder = self._folder_of(id)
+        folder = self._folder_of(account_id, id)
         paths = [folder / str(number) for number in numbers]
         if not paths or not all(path.is_file() for path in paths):
             raise NotFound("A part of the upload is missing.")
@@ -148,14 +156,14 @@ class Blobs:
             raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
         return await asyncio.to_thread(self._adopt, paths, suffix, digest)
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, account_id: str, id: str) -> None:
         """
         Delete an upload and its parts.
 
         Raises:
-            NotFound: There is no such upload.
+            NotFound: The account has no such upload.
         """
-        shutil.rmtree(self._folder_of(id), ignore_errors=True)
+        shutil.rmtree(self._folder_of(account_id, id), ignore_errors=True)
 
     def drop_abandoned(self) -> None:
         """
@@ -169,9 +177,10 @@ class Blobs:
                     else:
                         path.unlink()
 
-    def _folder_of(self, id: str) -> Path:
+    def _folder_of(self, account_id: str, id: str) -> Path:
         folder = self._uploads / id
-        if not _UPLOAD.fullmatch(id) or not folder.is_dir():
+        is_own = _UPLOAD.fullmatch(id) and id.startswith(_prefix_of(account_id))
+        if not is_own or not folder.is_dir():
             raise NotFound("There is no such upload.")
         return folder
 
@@ -200,6 +209,13 @@ class Blobs:
                 final.parent.mkdir(exist_ok=True, mode=0o700)
                 os.replace(whole, final)
             return Blob(digest.hexdigest(), size)
+
+
+def _prefix_of(account_id: str) -> str:
+    """
+    Return how the ids of the uploads of an account begin.
+    """
+    return hashlib.sha256(account_id.encode()).hexdigest()[:16]
 
 
 async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str:

@@ -13,8 +13,10 @@ from typing import Any, Literal
 import attrs
 import sqlalchemy as sa
 
+from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
 from fal_server.state.engines import Prepared
+from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_old
 
 requests = sa.Table(
     "requests",
@@ -110,6 +112,12 @@ class QueuedRequest:
         return self.state in ("completed", "cancelled")
 
 
+class KeyReused(Invalid):
+    """
+    An idempotency key was sent with another request before.
+    """
+
+
 class QueuedRequests:
     """
     Stores queued requests.
@@ -118,12 +126,32 @@ class QueuedRequests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, request: QueuedRequest) -> None:
+    async def add(self, request: QueuedRequest, key: IdempotencyKey | None = None) -> str:
         """
-        Store a new request durably.
+        Store a new request durably, and return its id. If a request was accepted with *key*
+        before, store nothing, and return the id of that one.
+
+        Raises:
+            KeyReused: That one was another request.
         """
         row = _to_row(request)
-        await self._database.write(lambda connection: _ADDED.run(connection, row))
+
+        def work(connection: sa.Connection) -> tuple[str, str] | None:
+            first = None if key is None else claim(connection, key, request.id)
+            if first is None:
+                _ADDED.run(connection, row)
+            return first
+
+        first = await self._database.write(work)
+        if first is None or key is None:
+            return request.id
+        first_id, digest = first
+        if digest != key.digest:
+            raise KeyReused(
+                "This Idempotency-Key was sent with another request before: use a new one for "
+                "each request."
+            )
+        return first_id
 
     async def find(self, id: str) -> QueuedRequest | None:
         """
@@ -177,11 +205,17 @@ class QueuedRequests:
 
     async def delete_old(self) -> None:
         """
-        Delete requests that ended long ago.
+        Delete idempotency keys that are old, and requests that ended long ago.
         """
         old = requests.c.ended_at < time.time() - KEPT
         dropped = requests.delete().where(old, requests.c.webhook_due.is_(None))
-        await self._database.write(lambda connection: connection.execute(dropped))
+
+        def work(connection: sa.Connection) -> None:
+            # The keys first: none may lead to a request that is gone.
+            delete_old(connection)
+            connection.execute(dropped)
+
+        await self._database.write(work)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ it was killed finds the runner.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -68,6 +68,16 @@ def read_references(connection: sa.Connection) -> frozenset[str]:
     Return the references of all recorded runners on their host.
     """
     return frozenset(connection.scalars(sa.select(runners.c.reference)))
+
+
+def read_unfinished(connection: sa.Connection) -> Mapping[str, str]:
+    """
+    Return the aliases of the runners that have not ended as far as is recorded, by their
+    references on their host.
+    """
+    chosen = sa.select(runners.c.reference, runners.c.alias)
+    unfinished = chosen.where(runners.c.ended_at.is_(None)).order_by(runners.c.started_at)
+    return {row.reference: row.alias for row in connection.execute(unfinished)}
 
 
 class RunnerRecords:

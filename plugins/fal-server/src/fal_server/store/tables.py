@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from fal_server.store import (
     accounts,
+    idempotency_keys,
     keys,
     log_lines,
     queued_requests,
@@ -21,6 +22,7 @@ from fal_server.store import (
 #: The modules that declare tables.
 MODULES = (
     accounts,
+    idempotency_keys,
     keys,
     log_lines,
     queued_requests,

@@ -103,9 +103,11 @@ class AppFiles:
         Raises:
             Invalid: The content has another hash.
 
-            NotFound: There is no such upload, or a part is missing.
+            NotFound: The account has no such upload, or a part is missing.
         """
-        blob = await self._blobs.complete(upload, parts, suffix=str(mode), digest=hash)
+        blob = await self._blobs.complete(
+            account_id, upload, parts, suffix=str(mode), digest=hash
+        )
 
         def write(connection: sa.Connection) -> None:
             chosen = (app_files.c.account_id == account_id) & (app_files.c.hash == hash)

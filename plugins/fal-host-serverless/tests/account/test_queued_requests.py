@@ -1,0 +1,97 @@
+"""
+Requests for queues: where they go, and what a key changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+
+from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
+from fal_host_serverless import AsyncServerlessClient, SyncServerlessClient
+
+
+@pytest.fixture
+def queue(rest: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """
+    The REST service as a queue that takes keys.
+    """
+    monkeypatch.setenv("FAL_QUEUE_RUN_HOST", rest.address)
+    rest.abilities = ["idempotency-keys"]
+    return rest
+
+
+def test_request_is_put_into_a_queue(asking: SyncServerlessClient, queue: Any):
+    """
+    A plain name is one of the caller's own applications, with the stage and the path; the
+    request is returned as the queue tells it.
+    """
+    queue.abilities = []
+    submitted = asking.submit("app", {"n": 1}, path="sub?x=1", environment_name="staging")
+    assert queue.asked[-1] == ("POST", "/me/app--staging/sub?x=1")
+    assert queue.submitted == [{"n": 1}]
+    assert "Idempotency-Key" not in queue.headers[-1]
+    assert queue.headers[-1]["Authorization"] == "Key kid:ksecret"
+    assert submitted.request_id == "r1"
+    assert submitted.status_url == f"http://{queue.address}/me/app/requests/r1/status"
+    assert not submitted.is_replayed
+    asking.submit("you/app")
+    assert (queue.asked[-1], queue.submitted[-1]) == (("POST", "/you/app/"), {})
+
+
+def test_request_with_a_key_is_sent_again(asking: SyncServerlessClient, queue: Any):
+    """
+    A request with a key is sent again with it where the service fails, and one without a
+    key is not, as it might be accepted twice.
+    """
+    queue.failures = 2
+    submitted = asking.submit("you/app", {"n": 1}, key="order 7")
+    assert (submitted.request_id, submitted.is_replayed) == ("r1", True)
+    assert [each.get("Idempotency-Key") for each in queue.headers[-3:]] == ["order 7"] * 3
+    queue.failures = 1
+    with pytest.raises(InternalFalServerlessError, match="answers 503"):
+        asking.submit("you/app", {"n": 2})
+    assert queue.submitted == [{"n": 1}]
+
+
+@pytest.mark.parametrize("health", [[], ["other"], None, "unlisted"])
+def test_service_that_takes_no_keys(asking: SyncServerlessClient, queue: Any, health: Any):
+    """
+    A key is refused if the service does not say that it takes keys, and nothing is sent.
+    """
+    queue.abilities = health
+    with pytest.raises(OptionError, match="takes no idempotency keys"):
+        asking.submit("app", key="order 7")
+    assert queue.submitted == []
+
+
+def test_service_that_cannot_be_asked(
+    asking: SyncServerlessClient, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Whether a service takes keys is not known where it cannot be reached.
+    """
+    monkeypatch.setenv("FAL_REST_HOST", "127.0.0.1:1")
+    with pytest.raises(FalServerlessError, match="cannot be reached"):
+        asking.submit("app", key="order 7")
+
+
+def test_asynchronous_client_submits_the_same(asking: SyncServerlessClient, queue: Any):
+    """
+    Both clients submit the same, with the same parameters.
+    """
+
+    async def submit() -> Any:
+        async with AsyncServerlessClient(host=asking.host) as client:
+            return await client.submit("you/app", [1], path="/p", key="k")
+
+    assert asyncio.run(submit()) == asking.submit("you/app", [1], path="/p", key="k")
+    assert queue.submitted == [[1], [1]]
+    one, other = (
+        inspect.signature(each.submit).parameters
+        for each in (SyncServerlessClient, AsyncServerlessClient)
+    )
+    assert one == other
