@@ -32,7 +32,7 @@ def test_plain_http_is_answered(plane):
         connection.sendall(REQUEST)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 200")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "ok"
 
 
 def test_bytes_that_arrive_one_by_one(plane):
@@ -96,7 +96,7 @@ def test_tls_speaks_http(plane, host):
     )
     client.request("GET", "/health")
     answer = client.getresponse()
-    assert (answer.status, json.load(answer)) == (200, {"status": "ok"})
+    assert (answer.status, json.load(answer)["status"]) == (200, "ok")
     client.close()
 
 
