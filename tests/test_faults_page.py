@@ -4,36 +4,37 @@ The page of faults names tests that exist.
 
 from __future__ import annotations
 
-import re
+import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = {
-    "local": "plugins/fal-host-local/tests",
-    "virtualenv": "plugins/fal-env-virtualenv/tests",
-    "serve": "plugins/fal-serve/tests",
-    "server": "plugins/fal-server/tests",
-    "laws": "src/fal_core/testing/laws",
-    "tests": "tests",
-}
-ROWS = re.findall(r"`(\w+)/([\w/]+\.py)::(\w+)`", (ROOT / "docs/faults.md").read_text())
+TESTS = str(Path(__file__).resolve().parent)
+sys.path.insert(0, TESTS)
+
+from house.named_tests import (  # noqa: E402  # the path comes first
+    Name,
+    is_there,
+    names_in,
+    read_page,
+)
+
+sys.path.remove(TESTS)
+
+PAGE = read_page("faults.md")
 
 
 def test_each_fault_names_a_test():
     """
     Every row of the table ends with a test.
     """
-    lines = (ROOT / "docs/faults.md").read_text().splitlines()
-    rows = [line for line in lines if line.startswith("|")][2:]
-    assert len(rows) == len(ROWS) > 20
+    rows = [line for line in PAGE.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == len(names_in(PAGE)) > 20
 
 
-@pytest.mark.parametrize(("folder", "file", "name"), ROWS)
-def test_the_test_of_a_fault_exists(folder: str, file: str, name: str):
+@pytest.mark.parametrize("name", names_in(PAGE), ids="::".join)
+def test_the_test_of_a_fault_exists(name: Name):
     """
     The test that a row names is there.
     """
-    source = (ROOT / FOLDERS[folder] / file).read_text()
-    assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE)
+    assert is_there(name)

@@ -23,6 +23,33 @@ if TYPE_CHECKING:
 
 End = Literal["returned", "raised", "cancelled", "failed"]
 
+# -- launchers that trust no function ---------------------------------------------
+
+
+class LimitedSink:
+    """
+    A sink around a sink, for a launcher that does not trust the function.
+
+    Attributes:
+        largest: The largest event that it takes, in bytes. A host ends a service that
+            sends a larger one, before it has been read.
+    """
+
+    def __init__(self, sink: Sink, largest: int) -> None:
+        self._sink = sink
+        self.largest = largest
+
+    def __call__(self, event: Event) -> None:
+        self._sink(event)
+
+
+def limit_of(sink: Sink) -> int | None:
+    """
+    Return the largest event that *sink* takes, in bytes. None for any.
+    """
+    return sink.largest if isinstance(sink, LimitedSink) else None
+
+
 # -- work that outlives its launcher --------------------------------------------
 
 

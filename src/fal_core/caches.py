@@ -19,10 +19,17 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from fal_core.digests import digest
-from fal_core_worker.archives import CACHE_VARIABLE, cache_root
+from fal_core_worker.archives import (
+    CACHE_VARIABLE,
+    ForeignCache,
+    cache_directory,
+    cache_root,
+)
 
 __all__ = [
     "CACHE_VARIABLE",
+    "ForeignCache",
+    "cache_directory",
     "cache_root",
     "cached",
     "is_descriptor_of",

@@ -7,6 +7,7 @@ module alone, which imports nothing else of the package.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -28,13 +29,66 @@ def cache_root() -> str:
     return os.path.join(os.path.abspath(home), "fal-core")
 
 
+class ForeignCache(PermissionError):
+    """
+    The cache, or a directory in it, belongs to another user.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"The cache directory {self.filename} is refused: {self.strerror}. "
+            f"Set the variable {CACHE_VARIABLE} to a directory of yours."
+        )
+
+
+def cache_directory(name: str = "", *, make: bool = False) -> str:
+    """
+    Return the directory *name* of the cache, which need not exist unless it is to be made.
+
+    Raises:
+        ForeignCache: It, or the cache, belongs to another user, who could put there what
+            this one runs.
+
+        OSError: It cannot be made or looked at.
+    """
+    root = cache_root()
+    path = os.path.join(root, name) if name else root
+    for each in (root, path):
+        _check_owner(each)
+        if make:
+            os.makedirs(each, 0o700, exist_ok=True)
+            # Somebody else may have been faster.
+            _check_owner(each)
+    return path
+
+
+def _check_owner(path: str) -> None:
+    # A link of another user may lead to a directory of this one.
+    for look in (os.lstat, os.stat):
+        try:
+            owner = look(path).st_uid
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if owner != os.geteuid():
+            raise ForeignCache(errno.EACCES, f"it belongs to {_name_of(owner)}", path)
+
+
+def _name_of(user: int) -> str:
+    try:
+        import pwd
+
+        return f"the user {pwd.getpwuid(user).pw_name}"
+    except (ImportError, KeyError):
+        return f"the user with the id {user}"
+
+
 def find(digest: str) -> str | None:
     """
     Return the folder of an archive that was unpacked before, or None.
     """
-    for find_root in (cache_root, _temporary_root):
+    for find_root in (_sources, _temporary_sources):
         try:
-            path = os.path.join(find_root(), "sources", digest)
+            path = os.path.join(find_root(), digest)
         except OSError:
             continue
         if os.path.isdir(path):
@@ -47,11 +101,12 @@ def unpack(digest: str, archive: bytes | memoryview) -> str:
     Return where the modules of *archive* can be imported from. Unpack it if needed.
 
     It is unpacked in the cache, so that compiled modules are kept too, or else in the
-    temporary directory. If neither can be written, the archive is kept in memory.
+    temporary directory. If neither can be written, or both belong to others, the archive
+    is kept in memory.
     """
-    for find_root in (cache_root, _temporary_root):
+    for find_root in (_sources, _temporary_sources):
         try:
-            path = os.path.join(find_root(), "sources", digest)
+            path = os.path.join(find_root(), digest)
             if not os.path.isdir(path):
                 _extract(archive, path)
             return path
@@ -72,14 +127,18 @@ def add_source(payload: bytes | memoryview) -> None:
         sys.path.append(path)
 
 
-def _temporary_root() -> str:
+def _sources() -> str:
+    return cache_directory("sources")
+
+
+def _temporary_sources() -> str:
     parent = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")
     root = os.path.join(parent, f"fal-core-{os.getuid()}")
     os.makedirs(root, mode=0o700, exist_ok=True)
     status = os.lstat(root)
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(f"Others may write to {root}.")
-    return root
+    return os.path.join(root, "sources")
 
 
 def _extract(archive: bytes | memoryview, path: str) -> None:

@@ -23,7 +23,7 @@ from fal_core_worker.opening.handovers import Main
 from fal_core_worker.output.capture import Output
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.serial import SerialExecutor
-from fal_core_worker.stream import frames
+from fal_core_worker.stream import frames, payloads
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_core_worker.stream.streams import FrameStream
 
@@ -45,9 +45,7 @@ def main(path: str, configuration: bytes) -> None:
         become_guarded()
     stream = _take_stream(settings)
     stream.write(frames.MAGIC)
-    output = Output(
-        lambda block: stream.send(frames.LOG, data=block), settings.get("pipes", ())
-    )
+    output = Output(lambda block: _send_output(stream, block), settings.get("pipes", ()))
     output.install()
     _send_before_exit(output)
     origins.install()
@@ -55,14 +53,9 @@ def main(path: str, configuration: bytes) -> None:
     sys.meta_path.insert(0, _CloudpickleFinder(path))
     sys.path.remove(path)
     sys.path.append(path)
-    hello = {
-        "pid": os.getpid(),
-        "python": tuple(sys.version_info[:3]),
-        "executable": sys.executable,
-        # All processes of a machine share this clock.
-        "at": time.monotonic(),
-    }
-    stream.send(frames.HELLO, data=marshal.dumps(hello, 2))
+    version: Any = sys.version_info[:3]
+    hello = payloads.pack_hello(os.getpid(), version, sys.executable, time.monotonic())
+    stream.send(frames.HELLO, data=hello)
     if settings.get("multiplex", 1) > 1:
         from fal_core_worker.running.parallel import ParallelExecutor
 
@@ -90,6 +83,11 @@ def main(path: str, configuration: bytes) -> None:
         output.flush()
         code = 1
     _end(code, output)
+
+
+def _send_output(stream: FrameStream, block: Any) -> None:
+    for payload in payloads.pack_lines(block):
+        stream.send(frames.LOG, data=payload)
 
 
 class _CloudpickleFinder:

@@ -255,6 +255,7 @@ def test_json_gives_all_arguments(text: str, expected: Any) -> None:
     ("text", "sentence"),
     [
         ("{", "The arguments are not JSON: "),
+        ("[" * 100_000, "The arguments are not JSON: "),
         ("3", "must be a JSON object or array"),
         ('{"count": "3"}', "Argument 'count' must be an integer, not '3' (str)."),
         ('{"count": true}', "Argument 'count' must be an integer, not True (bool)."),

@@ -62,7 +62,7 @@ def test_other_facts_are_listed_and_tracebacks_shown(shown: Callable[..., str]) 
     assert shown(failed)[8:] == " Traceback:\n  here\n"
 
 
-@pytest.mark.parametrize("text", ["plain", "{broken", "[1]", '{"a"', '"text"'])
+@pytest.mark.parametrize("text", ["plain", "{broken", "[1]", '{"a"', '"text"', '{"a":' * 9999])
 def test_lines_that_are_no_facts_are_printed_as_they_are(
     shown: Callable[..., str], text: str
 ) -> None:

@@ -76,6 +76,7 @@ def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any)
         ("GREEN", Color, "'RED' or 'BLUE', not 'GREEN' (str)"),
         ("a", list[str], "a list of strings, not 'a' (str)"),
         ("{", dict[str, int], "a mapping to integers"),
+        ("[" * 100_000, list[int], "a list of integers"),
         ('{"a": 1.5}', dict[str, int], "an integer, not 1.5 (float)"),
         ("x", Optional[int], "an integer or None, not 'x' (str)"),
         ("x", bytes, "bytes"),

@@ -104,6 +104,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "state/",
         "listeners/",
         "specs/",
+        "logs/",
         "store/",
         "access/",
         # A request goes from a gateway to the queue, from either to routing, and from

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core_worker.archives import cache_root, unpack
+from fal_core_worker.archives import ForeignCache, cache_directory, cache_root, find, unpack
 
 
 @pytest.fixture
@@ -131,3 +131,78 @@ def test_root_is_absolute(
     for name, value in named.items():
         monkeypatch.setenv(name, value)
     assert cache_root() == str(tmp_path / root)
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="Only root makes directories of other users."
+)
+
+#: The id of a user that there is none of.
+STRANGER = 54321
+
+
+def give_away(path: Path, *, link_to: Path | None = None) -> None:
+    """
+    Make a directory of another user, or a link of theirs.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if link_to is not None:
+        link_to.mkdir()
+        path.symlink_to(link_to)
+    else:
+        path.mkdir()
+    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+
+
+@needs_root
+@pytest.mark.parametrize("given", ["", "things", "link", "link of things"])
+@pytest.mark.parametrize("make", [False, True])
+def test_directory_of_another_user_is_refused(
+    cache: Path, tmp_path: Path, given: str, make: bool
+) -> None:
+    """
+    A cache of another user, or a directory of theirs in it, is refused with their name and
+    what to set, also where it is a link to a directory of this user.
+    """
+    foreign = cache / "things" if "things" in given else cache
+    link_to = tmp_path / "own" if "link" in given else None
+    give_away(foreign, link_to=link_to)
+    with pytest.raises(ForeignCache) as caught:
+        cache_directory("things", make=make)
+    assert str(caught.value) == (
+        f"The cache directory {foreign} is refused: it belongs to the user with the id "
+        f"{STRANGER}. Set the variable FAL_CORE_CACHE to a directory of yours."
+    )
+    assert list(foreign.iterdir()) == []
+
+
+def test_directories_of_the_cache_are_for_this_user_alone(cache: Path) -> None:
+    """
+    Directories are made for this user alone, whatever the process gives to others, and a
+    link of the user's own is followed.
+    """
+    before = os.umask(0)
+    try:
+        made = cache_directory("things", make=True)
+    finally:
+        os.umask(before)
+    assert made == str(cache / "things")
+    assert [each.stat().st_mode & 0o777 for each in (cache, cache / "things")] == [0o700] * 2
+    (cache / "more").symlink_to(cache / "things")
+    assert cache_directory("more") == str(cache / "more")
+    assert cache_directory("none") == str(cache / "none")
+
+
+@needs_root
+@pytest.mark.parametrize("given", ["cache", "cache/sources"])
+def test_archives_that_others_have_unpacked_are_not_run(
+    cache: Path, tmp_path: Path, archive: bytes, given: str
+) -> None:
+    """
+    A worker takes no modules from a cache of another user, and does without it.
+    """
+    give_away(tmp_path / given)
+    (cache / "sources" / "digest" / "told").mkdir(parents=True)
+    root = tmp_path / "temporary" / f"fal-core-{os.getuid()}"
+    assert find("digest") is None
+    assert unpack("digest", archive) == str(root / "sources" / "digest")

@@ -4,7 +4,6 @@ The last output of workers that crash: found in the pipes that they could not re
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from fal_core import WorkerLost, function
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import CrashOutput
+from fal_core.workers.payloads_in import unpack_lines
 from fal_core_worker.output import standard_streams
 
 pytestmark = pytest.mark.faults
@@ -92,7 +92,7 @@ def test_what_was_not_read_is_taken_by_level() -> None:
     run(crash_output, "import os; os.write(1, b'one\\ntwo\\n'); os.write(2, b'\\xff')")
     crash_output.close_given()
 
-    taken = marshal.loads(crash_output.take(7))
+    taken = unpack_lines(crash_output.take(7))
     assert [(level, channel, text) for level, _, channel, _, text in taken] == [
         (0, 7, "one\ntwo"),
         (1, 7, "\\xff"),
@@ -114,7 +114,7 @@ def test_a_child_that_goes_on_writing_is_not_waited_for() -> None:
                 taken = crash_output.take(0)
         finally:
             child.kill()
-    ((_, _, _, _, text),) = marshal.loads(taken)
+    ((_, _, _, _, text),) = unpack_lines(taken)
     assert set(text) == {"x"}
     # The last of several reads may go beyond.
     assert len(text) < 3 * standard_streams.SIZE

@@ -5,6 +5,8 @@ Driving: the stream of a worker is read by whoever waits for a call, from its fi
 from __future__ import annotations
 
 import os
+import pickle
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,23 @@ from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
 from fal_core.abilities import Driver
+from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS
 from fal_core.workers.driving import Banner
-from fal_core_worker.stream.frames import MAGIC
+from fal_core_worker.stream.frames import (
+    CALL,
+    HEADER,
+    HELLO,
+    ITEM,
+    LOG,
+    MAGIC,
+    OUTCOME,
+    READY,
+    VERSION,
+)
 
 
 @given(st.binary().filter(lambda data: MAGIC not in data), st.binary(), st.integers(1, 60))
@@ -190,3 +203,90 @@ def test_a_worker_that_is_forgotten_leaves_nothing_open(pipe_host: PipeHost) -> 
     # Nobody lost it.
     assert worker.reason is None
     assert wait_until(lambda: set(os.listdir("/proc/self/fd")) <= before, PATIENCE)
+
+
+def break_stream(data: bytes) -> None:
+    """
+    Write *data* to the stream of the worker that this runs in.
+    """
+    import os
+
+    from fal_core_worker import current
+
+    assert current.runtime is not None
+    os.write(current.runtime.stream.writer, data)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\x26" * 24, "version 38"),
+        (HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 1 << 62), "no memory"),
+        (HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 0), "a value is cut short"),
+        (HEADER.pack(OUTCOME, VERSION, 0, 1, 7, 0, 0), "an unknown way, 7"),
+        (HEADER.pack(ITEM, VERSION, 1, 1, 0, 1, 0), "shorter than their table"),
+        (HEADER.pack(LOG, VERSION, 0, 0, 0, 0, 2) + b"\xff\xff", "output is cut short"),
+        (HEADER.pack(HELLO, VERSION, 0, 0, 0, 0, 0), "describes itself twice"),
+        (HEADER.pack(READY, VERSION, 0, 1, 0, 0, 4) + b"text", "longer than the frame"),
+        (HEADER.pack(CALL, VERSION, 0, 1, 0, 0, 0), "no worker sends frames of kind 3"),
+    ],
+)
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_a_worker_that_sends_what_is_no_frame_is_ended(
+    pipe_host: PipeHost, data: bytes, what: str, way: str
+) -> None:
+    """
+    Its call is lost, whichever thread waits, the error says why, and the process has ended.
+    """
+    broken = function("current", host=pipe_host)(break_stream)
+    with pytest.raises(WorkerLost, match=f"sent what cannot be read: .*{what}"):
+        broken(data) if way == "call" else broken.submit(data).result(PATIENCE)
+    assert pipe_host.worker is not None
+    assert pipe_host.worker.gone
+    assert pipe_host.process is not None
+    pipe_host.process.wait(PATIENCE)
+
+
+@pytest.mark.faults
+def test_frames_of_no_call_change_nothing(pipe_host: PipeHost) -> None:
+    """
+    An outcome of a call that does not run, a second one, and events after it are ignored.
+    """
+    sealed = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps("forged")
+    frames = b"".join(
+        HEADER.pack(kind, VERSION, 0, channel, 0, 0, len(sealed)) + sealed
+        for kind, channel in ((OUTCOME, 9), (ITEM, 9), (OUTCOME, 1), (OUTCOME, 1), (ITEM, 1))
+    )
+    isolated = function("current", host=pipe_host)(break_stream)
+    assert isolated(frames) == "forged"
+    assert isolated(b"") is None
+
+
+def test_a_worker_whose_events_cannot_be_delivered_is_ended(
+    pipe_host: PipeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where a host fails as it takes an event, the call ends, and does not wait for ever.
+    """
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+
+    def fail() -> None:
+        raise LookupError
+
+    pipe_host.callbacks["ready"] = fail
+    with pytest.raises(WorkerLost, match="could not be delivered"):
+        function("current", host=pipe_host)(len).submit("four").result(PATIENCE)
+    assert [each.exc_type for each in reported] == [LookupError]
+
+
+def test_a_banner_has_an_end(pipe_host: PipeHost) -> None:
+    """
+    A Python that prints and prints instead of starting a worker is ended.
+    """
+    # It reads, so that sending the worker does not wait for it.
+    source = "import sys; sys.stdin.buffer.read(60000)\nwhile True: print('nothing' * 1000)"
+    pipe_host.arguments = ("-c", source)
+    with pytest.raises(WorkerLost, match="bytes before it started"):
+        function("current", host=pipe_host)(len).submit("four").result(PATIENCE)

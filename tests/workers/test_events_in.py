@@ -4,7 +4,6 @@ Events of calls: whom each frame of a worker concerns.
 
 from __future__ import annotations
 
-import marshal
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from fal_core.testing.harness.processes import wait_until
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution
 from fal_core_worker.stream import frames
+from fal_core_worker.stream.payloads import pack_lines, pack_texts
 
 
 class Calls:
@@ -48,7 +48,8 @@ class Calls:
         """
         Deliver a frame with these lines.
         """
-        self.running.deliver((frames.LOG, 0, 0, 0, marshal.dumps([*lines], 2)))
+        for payload in pack_lines(lines):
+            self.running.deliver((frames.LOG, 0, 0, 0, payload))
 
 
 def test_each_line_goes_to_the_call_that_printed_it() -> None:
@@ -105,13 +106,13 @@ def test_other_frames_are_the_events_of_their_calls() -> None:
     """
     Payloads are sealed objects, with their buffers where there are some.
     """
-    calls = Calls(3)
+    calls = Calls(9)
     for frame in (
         (frames.STARTED, 1, 2, 0, b""),
         (frames.ITEM, 1, 4, 2, b"data"),
         (frames.ITEM, 1, 6, 1, (b"data", [b"buffer"])),
         (frames.RETURNED, 1, 7, 0, b""),
-        (frames.READY, 1, 0, 0, marshal.dumps({"run": "http://here"})),
+        (frames.READY, 1, 0, 0, pack_texts({"run": "http://here"})),
     ):
         calls.running.deliver(frame)
     assert calls.events == [

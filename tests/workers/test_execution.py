@@ -15,7 +15,7 @@ from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
 from fal_core.errors import Cancelled, WorkerLost
-from fal_core.events import Event, Exited, Log, Outcome, Started
+from fal_core.events import Event, Exited, Log, Outcome, Sealed, Started
 from fal_core.sinks.call_sinks import HandlerFailed
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
@@ -201,7 +201,7 @@ def test_nothing_is_delivered_after_a_sink_has_raised(pipe_host: PipeHost) -> No
     execution = execution_of(function("current", host=pipe_host)(os.getpid), take)
     execution.deliver(Log("one"))
     execution.deliver(Log("two"))
-    execution.finish((0, 1, 0, 0, b"\x01\x00\x03\x0bN."))
+    execution.finish(Outcome(Sealed(b"\x01\x00\x03\x0bN.")))
     assert events[0] == Log("one")
     assert [type(event) for event in events] == [Log, Exited]
     assert not any(isinstance(event, Outcome) for event in events)

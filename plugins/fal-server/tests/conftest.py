@@ -129,6 +129,14 @@ def _programs() -> ModuleType:
     return programs
 
 
+@pytest.fixture(scope="session", name="planes")
+def _planes() -> ModuleType:
+    """
+    The module of control planes in threads of their own.
+    """
+    return planes
+
+
 @pytest.fixture(scope="session", name="served")
 def _served() -> ModuleType:
     """

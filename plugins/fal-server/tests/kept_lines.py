@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from fal_server.store.log_lines import LogLine
+from fal_server.logs.log_lines import LogLine
 
 #: When the first of the lines is printed, in seconds since the epoch.
 BASE = 1_700_000_000.0

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fal_server.queue.pending_requests import PendingRequest
+from fal_server.queue.queue_room import Place
 from fal_server.store.queued_requests import QueuedRequest
 
 
@@ -21,7 +23,15 @@ def make_request(id: str = "one", number: int = 1, **fields: Any) -> QueuedReque
         "method": "POST",
         "path": "/a%2Fb?x=%20",
         "headers": (),
-        "body": b"",
         **fields,
     }
     return QueuedRequest(id=id, number=number, **given)
+
+
+def make_pending(id: str = "one", number: int = 1, **fields: Any) -> PendingRequest:
+    """
+    Return the same as a request without a response.
+    """
+    request = make_request(id, number, **fields)
+    name = (request.owner_name, request.alias)
+    return PendingRequest.of(request, Place(name, (request.sender, "")))

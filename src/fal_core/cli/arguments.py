@@ -72,7 +72,7 @@ def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arg
     """
     try:
         value = json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"The arguments are not JSON: {error}.") from None
     parameters = Parameters.of(function)
     args: list[Any] = []

@@ -62,7 +62,7 @@ def _facts_of(log: Log) -> dict[str, Any] | None:
         return None
     try:
         facts = json.loads(log.message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return facts if isinstance(facts, dict) else None
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from fal_core.caches import CACHE_VARIABLE, cache_root
+from fal_core.caches import CACHE_VARIABLE, ForeignCache, cache_directory, cache_root
 from fal_core.checks import Check, Finding
 from fal_core.environments import OLDEST_PYTHON
 from fal_core.errors import FalCoreError
@@ -76,15 +76,17 @@ def check_python() -> Finding:
 
 def check_cache() -> Finding:
     """
-    Check that the cache directory can be written.
+    Check that the cache directory can be written, and belongs to this user.
     """
     root = cache_root()
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
     try:
-        os.makedirs(root, exist_ok=True)
+        cache_directory(make=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write("It can be removed.\n")
         os.remove(path)
+    except ForeignCache as error:
+        return Finding(False, str(error))
     except OSError as error:
         return Finding(
             False,

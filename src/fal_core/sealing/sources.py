@@ -13,10 +13,10 @@ from typing import Any
 
 from fal_core.calls import SourceArchive
 from fal_core.digests import blake2b, digest
-from fal_core.errors import OptionError, OptionTypeError
+from fal_core.errors import HostError, OptionError, OptionTypeError
 from fal_core.sealing.dependencies import as_server
 from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
-from fal_core_worker.archives import cache_root
+from fal_core_worker.archives import ForeignCache, cache_directory
 
 #: Data files of a named package travel up to this many bytes.
 DATA_FILE_SIZE = 1 << 20
@@ -216,24 +216,30 @@ def _kept_archive(contents: Mapping[str, bytes]) -> SourceArchive:
     Return the archive of *contents*, from the cache if it was made before.
 
     Making it takes longer than anything else a new process does for its first call.
+
+    Raises:
+        HostError: The cache belongs to another user.
     """
     key = blake2b(digest_size=20)
     for name, content in contents.items():
         key.update(f"{name}\0{len(content)}\0".encode() + content)
-    path = os.path.join(cache_root(), "archives", key.hexdigest())
     try:
+        path = os.path.join(cache_directory("archives"), key.hexdigest())
         with open(path, "rb") as file:
             told, data = file.read(40).decode("latin-1"), file.read()
         # After a loss of power the file may exist without its contents.
         if digest(data) == told:
             return SourceArchive(told, data)
+    except ForeignCache as error:
+        # What is in it may be anything.
+        raise HostError(str(error)) from None
     except OSError:
         pass
     from fal_core.caches import write_atomically
 
     archive = _archive(contents)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        path = os.path.join(cache_directory("archives", make=True), key.hexdigest())
         write_atomically(path, archive.digest.encode() + archive.data, durable=False)
     except OSError:
         # It is made again next time.

@@ -10,8 +10,14 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
+    from fal_core.sinks.dropped_lines import skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
-    from fal_core.sinks.journals import Journal, JournalReader, read_journal
+    from fal_core.sinks.journals import (
+        Journal,
+        JournalReader,
+        UnreadableRecord,
+        read_journal,
+    )
     from fal_core.sinks.printing import print_log
 
 __all__ = [
@@ -21,10 +27,12 @@ __all__ = [
     "JournalReader",
     "SinkAround",
     "Timer",
+    "UnreadableRecord",
     "failed",
     "get_event_thread",
     "print_log",
     "read_journal",
+    "skip_events",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -36,9 +44,11 @@ __getattr__, __dir__ = lazily(
         "JournalReader": "fal_core.sinks.journals",
         "SinkAround": "fal_core.sinks.call_sinks",
         "Timer": "fal_core.sinks.event_thread",
+        "UnreadableRecord": "fal_core.sinks.journals",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",
         "print_log": "fal_core.sinks.printing",
         "read_journal": "fal_core.sinks.journals",
+        "skip_events": "fal_core.sinks.dropped_lines",
     },
 )

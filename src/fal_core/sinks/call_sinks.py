@@ -277,6 +277,6 @@ def error_of(exited: Exited | None) -> BaseException:
     Return the error to raise for a call that has ended without an outcome.
     """
     reason = None if exited is None else exited.reason
-    if isinstance(reason, HandlerFailed) and reason.error is not None:
+    if isinstance(reason, HandlerFailed) and isinstance(reason.error, Exception):
         return reason.error
     return reason or WorkerLost()

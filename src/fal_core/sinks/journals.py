@@ -1,67 +1,153 @@
 """
 Journals: the events of an execution in a file, for processes that attach later.
 
-A journal is a sequence of records. Each is preceded by its length in four bytes, little
-endian, and holds the name and the fields of an event, marshalled.
+A journal is a sequence of records, each of which begins with two lengths in four bytes, little
+endian: that of the record and that of its text. The text is JSON, with the name and the fields
+of an event. Long texts, and values that functions have made, follow it as bytes.
+
+Whoever runs a function may be able to write to its journal. So what is read is an event with
+fields of the right types, or an error, and takes no more memory than its bytes.
 """
 
 from __future__ import annotations
 
-import marshal
-import os
+import json
+import math
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import attrs
 
-from fal_core import events
 from fal_core.errors import HostError
-from fal_core.events import Event, Sealed
+from fal_core.events import (
+    Event,
+    Exited,
+    HomeCall,
+    Item,
+    Level,
+    Log,
+    Outcome,
+    Phase,
+    Ready,
+    Returned,
+    Sealed,
+    Source,
+    Started,
+    State,
+)
+from fal_core.sinks.dropped_lines import count_events, drop_lines, read_dropped
 
-_LENGTH = struct.Struct("<I")
-_SEALED = 0
-_ERROR = 1
+#: The length of a record, without this one, and that of its text.
+_LENGTHS = struct.Struct("<II")
+_TEXT_LENGTH = struct.Struct("<I")
+#: The longest text of a record, in bytes: what JSON is read into is many times as large.
+_LONGEST_TEXT = 1 << 20
+#: Characters of a text that stands in the JSON; a longer one follows it.
+_SHORT = 1000
+#: The shortest sealed value: its prefix.
+_SHORTEST = 4
+#: The largest number of an event.
+_MOST = 1 << 53
+
+
+class UnreadableRecord(ValueError):
+    """
+    A journal holds what is no event. The argument says what is wrong.
+    """
 
 
 def encode_event(event: Event) -> bytes:
     """
     Return *event* as bytes.
     """
+    blobs: list[bytes] = []
     fields = attrs.fields(type(event))
-    values = [_encode(getattr(event, field.name)) for field in fields]
-    return marshal.dumps((type(event).__name__, values), 2)
+    values = [_encode(getattr(event, field.name), blobs) for field in fields]
+    text = json.dumps([type(event).__name__, values, [len(blob) for blob in blobs]]).encode()
+    return b"".join((_TEXT_LENGTH.pack(len(text)), text, *blobs))
 
 
 def decode_event(data: bytes) -> Event:
     """
     Return the event that *data*, made by :func:`encode_event`, holds.
+
+    Raises:
+        UnreadableRecord: It holds none.
     """
-    name, values = marshal.loads(data)
-    event: Event = getattr(events, name)(*map(_decode, values))
-    return event
+    try:
+        at = _TEXT_LENGTH.size + _TEXT_LENGTH.unpack_from(data)[0]
+        name, values, sizes = json.loads(data[_TEXT_LENGTH.size : at])
+        blobs: list[bytes] = []
+        for size in sizes:
+            blobs.append(data[at : at + _number(size, blobs)])
+            at += size
+        if at != len(data):
+            raise UnreadableRecord("a record has another length than its text says")
+        event, readers = _EVENTS[name]
+        if len(values) > len(readers):
+            raise UnreadableRecord("a record has more fields than its event")
+        return event(
+            *(read(value, blobs) for read, value in zip(readers, values, strict=False))
+        )
+    except UnreadableRecord:
+        raise
+    except (LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
+        raise UnreadableRecord(f"a record is no event: {type(error).__name__}") from error
 
 
 class Journal:
     """
     Writes a journal.
+
+    Arguments:
+        kept: The bytes of the lines that are kept; the oldest make room. None for all.
+
+    Attributes:
+        count: How many events it has.
+
+        replaced_at: How many events it had whenever the file was replaced by one with fewer
+            lines.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int | None = None) -> None:
+        self._path = path
         self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115  # until close
+        self._kept = self._limit = kept or sys.maxsize
+        self._lines = 0
         self.count = 0
+        self.replaced_at: list[int] = []
 
     def append(self, event: Event) -> bytes:
         """
         Write *event* and return its record.
         """
         data = encode_event(event)
-        record = _LENGTH.pack(len(data)) + data
+        record = _TEXT_LENGTH.pack(len(data)) + data
         self._file.write(record)
         self.count += 1
+        if isinstance(event, Log):
+            self._lines += len(record)
+            if self._lines > self._limit:
+                self._drop_lines()
         return record
+
+    def _drop_lines(self) -> None:
+        """
+        Make room for as many lines as it has now, in half of what it may have.
+        """
+        try:
+            self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
+        except OSError:
+            # It is tried again when there are more lines.
+            self._limit += self._kept
+            return
+        self._file.close()
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # until close
+        self._limit = self._kept
+        self.replaced_at.append(self.count)
 
     def close(self) -> None:
         """
@@ -73,86 +159,210 @@ class Journal:
 class JournalReader:
     """
     Reads the events of a journal from its bytes, which come in pieces of any size.
+
+    Arguments:
+        largest: The largest record that is read, in bytes.
+
+    Attributes:
+        number: How many events it has read, those included that a line stands for which says
+            that they were dropped.
     """
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, largest: int = sys.maxsize) -> None:
+        self.number = 0
+        self._largest = largest
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """
         Iterate over the events that *data* completes.
+
+        Raises:
+            UnreadableRecord: It holds something else.
         """
-        data = self._rest + data
+        rest = self._rest
+        rest += data
         at = 0
-        while len(data) - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(data, at)
-            end = at + _LENGTH.size + size
-            if end > len(data):
-                break
-            yield decode_event(data[at + _LENGTH.size : end])
-            at = end
-        self._rest = data[at:]
+        try:
+            while len(rest) - at >= _LENGTHS.size:
+                size, text = _LENGTHS.unpack_from(rest, at)
+                if size > self._largest:
+                    raise UnreadableRecord(
+                        f"a record announces {size} bytes, of at most {self._largest}"
+                    )
+                if text > min(size - _TEXT_LENGTH.size, _LONGEST_TEXT):
+                    raise UnreadableRecord(f"a record of {size} bytes has {text} of text")
+                end = at + _TEXT_LENGTH.size + size
+                if end > len(rest):
+                    break
+                record = bytes(memoryview(rest)[at + _TEXT_LENGTH.size : end])
+                at = end
+                event = decode_event(record)
+                self.number += count_events(record)
+                yield event
+        finally:
+            del rest[:at]
 
 
-def read_journal(path: Path, after: int = 0) -> Iterator[Event]:
+def read_journal(path: Path, after: int = 0, largest: int = sys.maxsize) -> Iterator[Event]:
     """
     Iterate over the events of a journal, from number *after* on.
 
     It ends at a record that was cut short, as by a full disk.
+
+    Arguments:
+        largest: The largest record that is read, in bytes.
+
+    Raises:
+        UnreadableRecord: It holds something else.
     """
-    reader = JournalReader()
-    number = 0
+    reader = JournalReader(largest)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             for event in reader.feed(chunk):
-                if number >= after:
+                if reader.number > after:
                     yield event
-                number += 1
 
 
-def _encode(value: Any) -> Any:
+# -- writing -------------------------------------------------------------------------
+
+
+def _encode(value: Any, blobs: list[bytes]) -> Any:
     if isinstance(value, Sealed):
-        return (_SEALED, bytes(value.data), [bytes(buffer) for buffer in value.buffers])
+        blobs += (bytes(value.data), *map(bytes, value.buffers))
+        # The number of its data among the blobs, and how many buffers follow it.
+        return [len(blobs) - 1 - len(value.buffers), len(value.buffers)]
     if isinstance(value, HostError):
-        return (_ERROR, *_encode_error(value))
-    return dict(value) if isinstance(value, os._Environ) else value
+        return _encode_error(value, blobs)
+    if isinstance(value, str) and len(value) > _SHORT:
+        blobs.append(value.encode("utf-8", "surrogatepass"))
+        return {"text": len(blobs) - 1}
+    return dict(value) if isinstance(value, Mapping) else value
 
 
-def _encode_error(error: HostError) -> tuple[str, str, tuple[Any, ...], str]:
+def _encode_error(error: HostError, blobs: list[bytes]) -> tuple[Any, ...]:
     """
     Return the module and name of the error's class, its facts and its sentence.
     """
     kind = type(error)
     facts = error.args if all(map(_is_plain, error.args)) else ()
-    return kind.__module__, kind.__qualname__, facts, str(error)
-
-
-def _decode(value: Any) -> Any:
-    if not isinstance(value, tuple) or not value:
-        return value
-    if value[0] == _SEALED:
-        return Sealed(value[1], value[2])
-    return _decode_error(*value[1:])
-
-
-def _decode_error(module: str, name: str, facts: tuple[Any, ...], sentence: str) -> HostError:
-    """
-    Return the error itself if its class is loaded here, otherwise a HostError of its sentence.
-
-    Nothing is imported for a journal.
-    """
-    kind = getattr(sys.modules.get(module), name, None)
-    if isinstance(kind, type) and issubclass(kind, HostError):
-        try:
-            error = kind(*facts)
-        except TypeError:
-            return HostError(sentence)
-        if str(error) == sentence:
-            return error
-    return HostError(sentence)
+    if len(repr(facts)) > _LONGEST_TEXT // 16:
+        facts = ()
+    return kind.__module__, kind.__qualname__, facts, _encode(str(error), blobs)
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return value is None or type(value) in (int, float, str, bool)
+
+
+# -- reading: each takes the value of one field, and the blobs of its record ----------
+
+_Reader = Callable[[Any, list[bytes]], Any]
+
+
+def _text(value: Any, blobs: list[bytes]) -> str:
+    if type(value) is dict:
+        return blobs[_number(value["text"], blobs)].decode("utf-8", "surrogatepass")
+    if type(value) is not str:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of a text")
+    return value
+
+
+def _number(value: Any, _: list[bytes]) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of a number")
+    return value
+
+
+def _code(value: Any, _: list[bytes]) -> int:
+    if type(value) is not int or abs(value) > _MOST:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of a code")
+    return value
+
+
+def _time(value: Any, _: list[bytes]) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _MOST:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of a time")
+    return float(value)
+
+
+def _truth(value: Any, _: list[bytes]) -> bool:
+    if type(value) is not bool:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of a truth value")
+    return value
+
+
+def _texts(value: Any, blobs: list[bytes]) -> dict[str, str]:
+    return {_text(name, blobs): _text(each, blobs) for name, each in value.items()}
+
+
+def _sealed(value: Any, blobs: list[bytes]) -> Sealed:
+    first, count = (_number(number, blobs) for number in value)
+    data, *buffers = blobs[first : first + 1 + count]
+    if len(buffers) != count or len(data) < _SHORTEST:
+        raise UnreadableRecord("a value is cut short")
+    return Sealed(data, tuple(buffers))
+
+
+def _error(value: Any, blobs: list[bytes]) -> HostError:
+    """
+    Return the error itself if its class is loaded here, otherwise a HostError of its sentence.
+
+    Nothing is imported for a journal.
+    """
+    module, name, facts, sentence = value
+    sentence = _text(sentence, blobs)
+    kind = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    if isinstance(kind, type) and issubclass(kind, HostError):
+        try:
+            error = kind(*map(_as_tuples, facts))
+            if str(error) == sentence:
+                return error
+        except Exception:
+            # The facts are not those of this class.
+            return HostError(sentence)
+    return HostError(sentence)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def _one_of(known: Any) -> _Reader:
+    def read(value: Any, _: list[bytes]) -> str:
+        if value not in get_args(known):
+            raise UnreadableRecord(f"{value!r:.40} is none of {', '.join(get_args(known))}")
+        return str(value)
+
+    return read
+
+
+def _or_none(read: _Reader) -> _Reader:
+    return lambda value, blobs: None if value is None else read(value, blobs)
+
+
+_EVENTS: dict[str, tuple[Callable[..., Event], tuple[_Reader, ...]]] = {
+    "State": (State, (_one_of(Phase),)),
+    "Log": (
+        Log,
+        (
+            _text,
+            _one_of(Level),
+            _one_of(Source),
+            _time,
+            _or_none(_text),
+            _or_none(_text),
+            _truth,
+        ),
+    ),
+    "Dropped": (read_dropped, (_number, _time)),
+    "Item": (Item, (_sealed, _number, _number)),
+    "Started": (Started, (_number,)),
+    "Returned": (Returned, (_number,)),
+    "Ready": (Ready, (_texts,)),
+    "HomeCall": (HomeCall, (_number, _sealed)),
+    "Outcome": (Outcome, (_sealed, _truth)),
+    "Exited": (Exited, (_or_none(_code), _or_none(_code), _or_none(_error))),
+}

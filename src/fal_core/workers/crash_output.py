@@ -8,12 +8,13 @@ host has the reading ends open as well, and finds there what the worker could no
 from __future__ import annotations
 
 import fcntl
-import marshal
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from fal_core_worker.output import standard_streams
+from fal_core_worker.stream.payloads import pack_lines
 
 _BLOCK = 65536
 
@@ -56,12 +57,12 @@ class CrashOutput:
         """
         Return the unread lines as the payload of a LOG frame of *channel*, or empty bytes.
         """
-        lines = []
+        lines: list[Any] = []
         for level, reader in enumerate(self._readers):
             text = _read_all(reader).decode("utf-8", "backslashreplace").rstrip("\n")
             if text:
                 lines.append((level, time.time(), channel, 0, text))
-        return marshal.dumps(lines, 2) if lines else b""
+        return b"".join(pack_lines(lines))
 
     def close(self) -> None:
         """

@@ -8,17 +8,21 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fal_core.errors import HostError
+from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Log
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import UnreadableFrame
 from fal_core_worker.stream.streams import FrameStream
+
+#: The most that a Python prints before the worker in it starts, in bytes.
+_LONGEST_BANNER = 1 << 20
 
 
 class Banner:
@@ -40,6 +44,9 @@ class Banner:
         Read once; return what follows the magic, or None at the end of the stream.
 
         The lines are reported once the magic, or the end, has been read.
+
+        Raises:
+            UnreadableFrame: There is too much of it.
         """
         try:
             chunk = os.read(reader, 65536)
@@ -48,6 +55,8 @@ class Banner:
         data = self._data + chunk
         output, magic, rest = data.partition(frames.MAGIC)
         if not (magic or not chunk):
+            if len(data) > _LONGEST_BANNER:
+                raise UnreadableFrame(f"it has printed {len(data)} bytes before it started")
             self._data = data
             return b""
         for line in output.decode("utf-8", "backslashreplace").splitlines():
@@ -71,6 +80,8 @@ class StreamReader:
 
         finished: Takes the OUTCOME frame of a call, and delivers its end.
 
+        kill: Ends the worker, which has sent what cannot be read.
+
         lost: Called once when the stream has ended unasked; returns the reason.
 
         page: The page where the worker counts the items it has started.
@@ -89,8 +100,10 @@ class StreamReader:
         "_banner",
         "_calls",
         "_crash_output",
+        "_detail",
         "_finished",
         "_greeted",
+        "_kill",
         "_lost",
         "_page",
         "_reading",
@@ -108,6 +121,7 @@ class StreamReader:
         *,
         greeted: Callable[[frames.Received], None],
         finished: Callable[[frames.Received], None],
+        kill: Callable[[], None],
         lost: Callable[[], HostError],
         page: Any,
         crash_output: CrashOutput | None,
@@ -119,9 +133,11 @@ class StreamReader:
         self._calls = calls
         self._greeted = greeted
         self._finished = finished
+        self._kill = kill
         self._lost = lost
         self._page = page
         self._crash_output = crash_output
+        self._detail = ""
         self._banner = Banner()
         # A host may end the worker while it takes an event, on the thread that reads.
         self._reading = threading.RLock()
@@ -164,6 +180,10 @@ class StreamReader:
                 # The thread that drove a call meanwhile has read everything.
                 return True
             return self._pump()
+        except Exception:
+            # It is reported, and this stream no longer read: its calls would never end.
+            self._break("It was ended because its events could not be delivered.")
+            raise
         finally:
             self._reading.release()
 
@@ -214,11 +234,10 @@ class StreamReader:
         try:
             while not (self.gone or self._banner.ended) and self._is_readable():
                 rest = self._banner.read(self._stream.reader, self._calls.report)
-                for frame in self._stream.parse(rest) or () if rest else ():
-                    if frame[0] == frames.HELLO:
-                        self._greeted(frame)
-                    else:
-                        self._calls.deliver(frame)
+                self._deliver(self._stream.parse(rest) if rest else ())
+        except UnreadableFrame:
+            # The worker has ended, and its calls are told so.
+            return
         finally:
             self._reading.release()
 
@@ -230,18 +249,29 @@ class StreamReader:
     def _pump(self, *, soon: bool = False) -> bool:
         """
         Read once and deliver; the caller holds the lock for reading.
+
+        A worker that sends what cannot be read is ended: nothing that it sends later would
+        be understood.
         """
         if self.gone:
             return False
         got: list[frames.Received] | None
-        if self._banner.ended:
-            got = self._stream.read_soon() if soon else self._stream.read()
+        try:
+            if self._banner.ended:
+                got = self._stream.read_soon() if soon else self._stream.read()
+            else:
+                rest = self._banner.read(self._stream.reader, self._calls.report)
+                got = None if rest is None else self._stream.parse(rest)
+            if got is not None:
+                self._deliver(got)
+                return True
+        except UnreadableFrame as error:
+            self._break(f"It was ended because it sent what cannot be read: {error}.")
         else:
-            rest = self._banner.read(self._stream.reader, self._calls.report)
-            got = None if rest is None else self._stream.parse(rest)
-        if got is None:
             self._end()
-            return False
+        return False
+
+    def _deliver(self, got: Iterable[frames.Received]) -> None:
         for frame in got:
             if frame[0] == frames.OUTCOME:
                 self._finished(frame)
@@ -249,7 +279,6 @@ class StreamReader:
                 self._greeted(frame)
             else:
                 self._calls.deliver(frame)
-        return True
 
     # -- the end ----------------------------------------------------------------
 
@@ -310,6 +339,17 @@ class StreamReader:
                 self._stream.shut()
             return not self.gone
 
+    def _break(self, detail: str) -> None:
+        """
+        End the worker, and every call that runs in it; the caller holds the lock for reading.
+
+        Arguments:
+            detail: Why, as a sentence.
+        """
+        self._detail = detail
+        self._kill()
+        self._end()
+
     def _end(self) -> None:
         """
         End every call that runs; the caller holds the lock for reading.
@@ -324,7 +364,10 @@ class StreamReader:
         self._calls.forget_home()
         # Closed first: *lost* may wait for the process to end, which waits for that.
         self._stream.end()
-        self.reason = reason = self._lost()
+        reason = self._lost()
+        if self._detail:
+            reason = WorkerLost(detail=self._detail)
+        self.reason = reason
         started = None
         if self._page is not None:
             started = int.from_bytes(self._page[:4], "little")

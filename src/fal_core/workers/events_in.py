@@ -4,13 +4,15 @@ Frames of a worker, delivered as the events of its calls.
 
 from __future__ import annotations
 
-import marshal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started
 from fal_core.workers.execution import WorkerExecution, sealed_from
+from fal_core.workers.payloads_in import unpack_lines, unpack_texts
 from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import UnreadableFrame
 
 _LEVELS: tuple[Level, ...] = frames.LEVELS  # type: ignore[assignment]  # plain text there
 
@@ -44,6 +46,11 @@ class RunningCalls:
     def deliver(self, frame: frames.Received) -> None:
         """
         Deliver the event that *frame* holds; outcomes are for :meth:`WorkerExecution.finish`.
+
+        A frame of a call that does not run, or no longer, is ignored.
+
+        Raises:
+            UnreadableFrame: It holds none.
         """
         kind, channel, a, b, payload = frame
         execution = self.executions.get(channel)
@@ -52,18 +59,24 @@ class RunningCalls:
         elif execution is None:
             return
         elif kind == frames.ITEM:
+            _check_items(execution, a + b)
             execution.deliver(Item(sealed_from(payload), a, b))
         elif kind == frames.PREPARED:
             self.prepared = True
         elif kind == frames.STARTED:
+            _check_items(execution, a)
             execution.deliver(Started(a))
         elif kind == frames.RETURNED:
+            _check_items(execution, a)
             execution.deliver(Returned(a))
         elif kind == frames.HOME_CALL:
+            event = HomeCall(a, sealed_from(payload))
             self.count_home(1)
-            execution.deliver(HomeCall(a, sealed_from(payload)))
+            execution.deliver(event)
         elif kind == frames.READY:
-            execution.deliver(Ready(marshal.loads(payload)))
+            execution.deliver(Ready(unpack_texts(_plain(payload))))
+        else:
+            raise UnreadableFrame(f"no worker sends frames of kind {kind}")
 
     def report(self, log: Log) -> None:
         """
@@ -98,8 +111,8 @@ class RunningCalls:
         executions, self.executions = self.executions, {}
         return list(executions.values())
 
-    def _deliver_log(self, payload: bytes) -> None:
-        for level, when, channel, index, lines in marshal.loads(payload):
+    def _deliver_log(self, payload: Any) -> None:
+        for level, when, channel, index, lines in unpack_lines(_plain(payload)):
             execution = self.executions.get(channel)
             name = request = None
             if execution is not None:
@@ -108,7 +121,7 @@ class RunningCalls:
                     request = index or None
                 elif execution.call.batch:
                     name = f"{name}/{index}"
-            for line in lines.split("\n"):
+            for line in _split(lines):
                 partial = level >= frames.PARTIAL
                 log = Log(
                     line, _LEVELS[level % frames.PARTIAL], "USER", when, name, request, partial
@@ -117,3 +130,32 @@ class RunningCalls:
                     execution.deliver(log)
                 else:
                     self.report(log)
+
+
+def _check_items(execution: WorkerExecution, count: int) -> None:
+    """
+    Raise an error if *execution* is a batch without as many items.
+    """
+    if execution.call.batch and count > execution.call.batch:
+        batch = execution.call.batch
+        raise UnreadableFrame(f"a frame is about item {count} of a batch of {batch}")
+
+
+def _plain(payload: Any) -> Any:
+    """
+    Return a payload that has no buffers.
+    """
+    if type(payload) is tuple:
+        raise UnreadableFrame("a frame that has none carries buffers")
+    return payload
+
+
+def _split(lines: str) -> Iterator[str]:
+    """
+    Yield *lines* one by one: a list of many takes far more memory than they do.
+    """
+    start = 0
+    while (end := lines.find("\n", start)) >= 0:
+        yield lines[start:end]
+        start = end + 1
+    yield lines[start:]

@@ -24,6 +24,7 @@ from fal_core.events import (
 )
 from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_event_thread
+from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_core_worker.stream import frames
 
 _ENDED = Exited()
@@ -147,15 +148,14 @@ class WorkerExecution(Driven):
         self.failure = error
         self.cancel(GRACE)
 
-    def finish(self, frame: frames.Received) -> None:
+    def finish(self, outcome: Outcome | None) -> None:
         """
-        Deliver the outcome that *frame* holds, and the end of the call.
+        Deliver the outcome, and the end of the call. None where it was cancelled.
         """
-        how = frame[2]
-        if how == frames.ENDED_CANCELLED:
+        if outcome is None:
             self._exit(Exited(reason=Cancelled()))
         else:
-            self.deliver(Outcome(sealed_from(frame[4]), how == frames.ENDED_RAISED))
+            self.deliver(outcome)
             self._exit(_ENDED)
 
     def lose(self, reason: HostError, started: int | None) -> None:
@@ -190,5 +190,26 @@ class WorkerExecution(Driven):
 def sealed_from(payload: Any) -> Sealed:
     """
     Return the sealed object that a frame's *payload* is: bytes, or a pair with buffers.
+
+    Raises:
+        UnreadableFrame: It is too short to be one.
     """
-    return Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+    sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+    if len(sealed.data) < PREFIX_SIZE:
+        raise frames.UnreadableFrame("a value is cut short")
+    return sealed
+
+
+def outcome_from(frame: frames.Received) -> Outcome | None:
+    """
+    Return the outcome that *frame* holds. None if the call was cancelled.
+
+    Raises:
+        UnreadableFrame: It holds none.
+    """
+    how = frame[2]
+    if how == frames.ENDED_CANCELLED:
+        return None
+    if how > frames.ENDED_CANCELLED:
+        raise frames.UnreadableFrame(f"a call has ended in an unknown way, {how}")
+    return Outcome(sealed_from(frame[4]), how == frames.ENDED_RAISED)

@@ -25,9 +25,11 @@ from fal_core.workers.bootstrap import ARGUMENTS, preamble
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader
 from fal_core.workers.events_in import RunningCalls
-from fal_core.workers.execution import Controls, WorkerExecution
+from fal_core.workers.execution import Controls, WorkerExecution, outcome_from
 from fal_core.workers.frames_out import CallSender
+from fal_core.workers.payloads_in import unpack_hello
 from fal_core_worker.stream import frames
+from fal_core_worker.stream.frames import UnreadableFrame
 from fal_core_worker.stream.streams import FrameStream
 
 __all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
@@ -87,6 +89,9 @@ class Worker:
             if *crash_output* is given.
 
         crash_output: The pipes that the worker's output below Python goes through.
+
+        largest: The largest value that it may send, in bytes. None for any that this
+            machine has memory for.
     """
 
     def __init__(
@@ -103,12 +108,15 @@ class Worker:
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
         crash_output: CrashOutput | None = None,
+        largest: int | None = None,
     ) -> None:
         from fal_core.sealing.sources import worker_archive
 
         self.hello: Mapping[str, Any] | None = None
         self.stopped = False
         self._stream = FrameStream(reader, writer)
+        if largest is not None:
+            self._stream.largest = largest
         if arenas is not None:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound
@@ -123,6 +131,7 @@ class Worker:
             self._calls,
             greeted=self._greet,
             finished=self._finish,
+            kill=self.kill,
             lost=lost,
             page=None if arenas is None else arenas.page,
             crash_output=crash_output,
@@ -283,7 +292,9 @@ class Worker:
         self.stream_reader.follow()
 
     def _greet(self, frame: frames.Received) -> None:
-        self.hello = marshal.loads(frame[4])
+        if self.hello is not None:
+            raise UnreadableFrame("the worker describes itself twice")
+        self.hello = unpack_hello(frame[4])
         if self._ready is not None:
             self._ready()
 
@@ -292,9 +303,11 @@ class Worker:
         Have the worker take another call, or end; then deliver the end of this call.
         """
         executions = self._calls.executions
-        execution = executions.pop(frame[1], None)
+        execution = executions.get(frame[1])
         if execution is None:
             return
+        outcome = outcome_from(frame)
+        del executions[frame[1]]
         self.stopped = self.stopped or frame[3] == frames.REPLACE
         if self.stream_reader.followed and not executions:
             self.stream_reader.unfollow()
@@ -302,7 +315,7 @@ class Worker:
             self._idle(self)
         if self.stopped and not executions:
             self.stop()
-        execution.finish(frame)
+        execution.finish(outcome)
 
     # -- what executions send -----------------------------------------------------
 

@@ -8,7 +8,6 @@ child processes, is captured as well.
 
 from __future__ import annotations
 
-import marshal
 import os
 import sys
 import threading
@@ -36,7 +35,7 @@ class Output:
     Everything that is printed in this process.
 
     Arguments:
-        send: Sends a marshalled list of (level, time, channel, index, lines).
+        send: Sends a list of (level, time, channel, index, lines).
 
         pipes: Descriptors for what is printed below Python, a reader and a writer for
             each of the two streams, if the process that has started this one made them.
@@ -48,7 +47,7 @@ class Output:
         current_below: The same for what is printed below Python.
     """
 
-    def __init__(self, send: Callable[[bytes], None], pipes: Sequence[int] = ()) -> None:
+    def __init__(self, send: Callable[[list[Any]], None], pipes: Sequence[int] = ()) -> None:
         self._send = send
         self._lock = threading.RLock()
         self._block: list[tuple[int, float, int, int | str, str]] = []
@@ -240,7 +239,7 @@ class Output:
                 self._append_due()
             if self._block:
                 block, self._block, self._size = self._block, [], 0
-                self._send(marshal.dumps(block, 2))
+                self._send(block)
 
     def _append_due(self) -> None:
         now = time.monotonic()

@@ -24,6 +24,7 @@ from fal_core_worker.running.outcomes import CallCancelled, send_item
 from fal_core_worker.running.slots import Functions, KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import WINDOW
+from fal_core_worker.stream.payloads import pack_texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class Executor(ABC):
         """
         Report that the service of the calling code answers at *urls*.
         """
-        self.stream.send(frames.READY, self.current_channel, data=marshal.dumps(urls, 2))
+        self.stream.send(frames.READY, self.current_channel, data=pack_texts(urls))
 
     def drain(self, channel: int) -> None:
         """

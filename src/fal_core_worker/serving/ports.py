@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 
-from fal_core_worker.archives import cache_root
+from fal_core_worker.archives import cache_directory
 
 #: The state of a listening socket in /proc/net/tcp.
 _LISTENS = "0A"
@@ -43,8 +43,7 @@ def claim(port: int, name: str, reference: str, *, address: str = "") -> int:
     Raises:
         PortHeld: Another service has claimed the port, or it is not free.
     """
-    path = os.path.join(cache_root(), "ports", str(port))
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    path = os.path.join(cache_directory("ports", make=True), str(port))
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     who = ""
     try:

@@ -15,6 +15,8 @@ import threading
 import weakref
 from bisect import bisect_right
 
+from fal_core_worker.stream.frames import UnreadableFrame
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -118,7 +120,12 @@ class OutboundArena:
     def release(self, payload: bytes) -> None:
         """
         Free the blocks whose offsets are in *payload*.
+
+        Raises:
+            UnreadableFrame: It holds no whole number of offsets.
         """
+        if len(payload) % _OFFSET.size:
+            raise UnreadableFrame("the offsets of freed blocks are cut short")
         with self._lock:
             for (offset,) in _OFFSET.iter_unpack(payload):
                 size = self._used.pop(offset, 0)
@@ -236,26 +243,44 @@ class InboundArena:
     def resize(self, size: int) -> None:
         """
         Follow the other end, which has resized the arena to *size* bytes.
+
+        Raises:
+            UnreadableFrame: It is not as large as that.
         """
-        if size > self._maps.size:
-            self._maps.grow(size)
-        elif not size:
+        if size < self._maps.size:
+            # It was trimmed, and may have grown again.
             self._maps.clear()
+        if size > self._maps.size:
+            try:
+                self._maps.grow(size)
+            except (OSError, OverflowError, ValueError):
+                raise UnreadableFrame(f"shared memory has no {size} bytes") from None
 
     def view(self, offset: int, length: int) -> memoryview:
         """
         Return a read-only view of a block, which is freed with its last view.
+
+        Raises:
+            UnreadableFrame: The block is not in the arena.
         """
+        if offset + length > self._maps.size:
+            raise UnreadableFrame(
+                f"a buffer of {length} bytes at {offset} lies outside of shared memory, which "
+                f"has {self._maps.size}"
+            )
         # A ctypes array exports its own buffer: it lives as long as any view of it, views
         # of views included, and can have a finalizer.
         import ctypes
 
-        mapped, start = self._maps.find(offset)
-        if start + length > len(mapped):
-            # The arena was trimmed, and has grown again in other steps.
-            self._maps.join()
+        try:
             mapped, start = self._maps.find(offset)
-        block: Any = (ctypes.c_ubyte * length).from_buffer(mapped, start)
+            if start + length > len(mapped):
+                # The arena was trimmed, and has grown again in other steps.
+                self._maps.join()
+                mapped, start = self._maps.find(offset)
+            block: Any = (ctypes.c_ubyte * length).from_buffer(mapped, start)
+        except (LookupError, OSError, ValueError):
+            raise UnreadableFrame("a buffer lies in shared memory that is gone") from None
         weakref.finalize(block, self.freed.append, offset).atexit = False
         return memoryview(block).cast("B").toreadonly()
 

@@ -45,12 +45,12 @@ SOURCES = 9  #: a source archive, digest first
 TRIM = 10  #: give unused shared memory back
 
 # From the worker.
-HELLO = 32  #: a marshalled mapping that describes the worker
+HELLO = 32  #: what describes the worker, see payloads
 STARTED = 33  #: items of the batch have started   how many so far
-LOG = 34  #: a marshalled list of output
+LOG = 34  #: lines of output, see payloads
 ITEM = 35  #: sealed items                         first           count
 RETURNED = 36  #: items are handed back            first
-READY = 37  #: a marshalled mapping of URLs
+READY = 37  #: a mapping of URLs, see payloads
 OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     0 or REPLACE
 HOME_CALL = 39  #: a sealed call to home           number
 PREPARED = 40  #: the setup function has run
@@ -80,6 +80,37 @@ VALUE, RAISED, SEALED = 0, 1, 2
 LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
 #: Added to the level of a line that is still incomplete.
 PARTIAL = 16
+
+#: The largest payload of most kinds, in bytes, and that of a LOG frame.
+LARGEST, LARGEST_LOG = 1 << 16, 1 << 26
+
+#: The kinds whose payload may be larger, as it holds what functions take and return.
+_LARGE = frozenset(
+    (SECRETS, FUNCTION, CALL, HOME_RESULT, SOURCES, ITEM, OUTCOME, HOME_CALL, RELEASE)
+)
+
+
+class UnreadableFrame(ValueError):
+    """
+    The other end of a stream has sent what is no frame. The argument says what is wrong.
+    """
+
+
+def check_size(kind: int, length: int, largest: int) -> None:
+    """
+    Raise an error if a frame of *kind* may not have a payload of *length* bytes.
+
+    Arguments:
+        largest: The most that this end takes.
+
+    Raises:
+        UnreadableFrame: It may not.
+    """
+    most = largest if kind in _LARGE else LARGEST_LOG if kind == LOG else LARGEST
+    if length > min(most, largest):
+        raise UnreadableFrame(
+            f"a frame of kind {kind} announces {length} bytes, of at most {min(most, largest)}"
+        )
 
 
 def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
@@ -113,18 +144,26 @@ def pack_buffers(data: bytes, buffers: Sequence[Any], arena: Any) -> list[Any]:
 def unpack_buffers(payload: Any, count: int, arena: Any) -> tuple[Any, list[Any]]:
     """
     Return the data and the *count* buffers of a payload that carries buffers.
+
+    Raises:
+        UnreadableFrame: The payload has not what its table says, or the arena has not.
     """
     view = memoryview(payload)
-    at = count * _RECORD.size
-    size = int.from_bytes(view[at : at + 8], "little")
-    at += 8
-    data = bytes(view[at : at + size])
-    at += size
+    at = count * _RECORD.size + 8
+    size = int.from_bytes(view[at - 8 : at], "little")
+    end = at + size
+    if end > len(view):
+        raise UnreadableFrame(f"a frame with {count} buffers is shorter than their table says")
+    data = bytes(view[at:end])
     buffers: list[Any] = []
     for length, offset in _RECORD.iter_unpack(view[: count * _RECORD.size]):
         if offset == INLINE:
-            buffers.append(view[at : at + length])
-            at += length
+            at, end = end, end + length
+            if end > len(view):
+                raise UnreadableFrame("a buffer is longer than the frame that carries it")
+            buffers.append(view[at:end])
+        elif arena is None:
+            raise UnreadableFrame("a buffer lies in shared memory, and there is none")
         else:
             buffers.append(arena.view(offset, length))
     return data, buffers

@@ -4,8 +4,10 @@ The stream: frames over two file descriptors.
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -16,6 +18,8 @@ from fal_core_worker.stream.frames import (
     HEADER_SIZE,
     RELEASE,
     VERSION,
+    UnreadableFrame,
+    check_size,
     pack_buffers,
     pack_frame,
     unpack_buffers,
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from fal_core_worker.stream.frames import Received
 
 _READ_SIZE = 65536
+#: Bytes: memory for a frame up to this size is taken before the frame has come. That for
+#: a larger one is mapped, so that each page is taken when the first byte of it comes.
+_TAKEN_AHEAD = 1 << 20
 
 #: Seconds: a wait up to this long is short, and is spent polling.
 _SOON = 100e-6
@@ -47,7 +54,11 @@ class FrameStream:
         outbound: The arena that sent buffers are stored in, or None.
 
         inbound: The arena that received buffers are read from, or None.
+
+        largest: The largest payload that is read, in bytes.
     """
+
+    largest = sys.maxsize
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader = reader
@@ -56,7 +67,7 @@ class FrameStream:
         self.inbound: Any = None
         self._lock = threading.Lock()
         self._rest: bytes = b""
-        self._large: bytearray | None = None
+        self._large: memoryview | None = None
         self._soon = False
         self._poll: select.poll | None = None
         self._filled = 0
@@ -134,6 +145,9 @@ class FrameStream:
     def read(self) -> list[Received] | None:
         """
         Read once. Return the frames that are complete, or None at the end of the stream.
+
+        Raises:
+            UnreadableFrame: The other end has sent what is no frame.
         """
         if self._large is not None:
             return self._read_large(self._large)
@@ -170,23 +184,30 @@ class FrameStream:
     def parse(self, data: bytes) -> list[Received]:
         """
         Return the frames that *data* completes, and keep the rest.
+
+        Raises:
+            UnreadableFrame: It holds what is no frame.
         """
         size = len(data)
         at = 0
         if size >= HEADER_SIZE:
-            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data)
-            if length + HEADER_SIZE == size and not buffers and kind < RELEASE:
+            kind, version, buffers, channel, a, b, length = HEADER.unpack_from(data)
+            usual = version == VERSION and kind < RELEASE and not buffers
+            if usual and length + HEADER_SIZE == size:
                 # The usual case: exactly one frame.
                 self._rest = b""
                 return [(kind, channel, a, b, data[HEADER_SIZE:])]
         frames: list[Received] = []
         while size - at >= HEADER_SIZE:
-            kind, _, buffers, channel, a, b, length = HEADER.unpack_from(data, at)
+            kind, version, buffers, channel, a, b, length = HEADER.unpack_from(data, at)
+            if version != VERSION:
+                raise UnreadableFrame(f"a frame has version {version}, and not {VERSION}")
             start = at + HEADER_SIZE
             end = start + length
             if end > size:
                 if length > _READ_SIZE:
-                    self._large = bytearray(HEADER_SIZE + length)
+                    check_size(kind, length, self.largest)
+                    self._large = _make_room(HEADER_SIZE + length)
                     self._filled = size - at
                     self._large[: self._filled] = data[at:]
                     at = size
@@ -256,18 +277,22 @@ class FrameStream:
         b: int,
         payload: Any,
     ) -> None:
-        if kind == ARENA:
-            self.inbound.resize(a << 20)
-        elif kind == RELEASE:
-            self.outbound.release(payload)
+        if kind in (ARENA, RELEASE):
+            arena = self.inbound if kind == ARENA else self.outbound
+            if arena is None:
+                raise UnreadableFrame("a frame is about shared memory, and there is none")
+            if kind == ARENA:
+                arena.resize(a << 20)
+            else:
+                arena.release(payload)
         else:
             if buffers:
                 payload = unpack_buffers(payload, buffers, self.inbound)
             frames.append((kind, channel, a, b, payload))
 
-    def _read_large(self, large: bytearray) -> list[Received] | None:
+    def _read_large(self, large: memoryview) -> list[Received] | None:
         try:
-            count = os.readv(self.reader, [memoryview(large)[self._filled :]])
+            count = os.readv(self.reader, [large[self._filled :]])
         except OSError:
             return None
         if not count:
@@ -278,7 +303,7 @@ class FrameStream:
         self._large = None
         kind, _, buffers, channel, a, b, _ = HEADER.unpack_from(large)
         frames: list[Received] = []
-        payload: Any = memoryview(large)[HEADER_SIZE:].toreadonly()
+        payload = large[HEADER_SIZE:].toreadonly()
         self._add(frames, kind, buffers, channel, a, b, payload)
         return frames
 
@@ -297,3 +322,19 @@ class FrameStream:
                 del views[0]
             if count:
                 views[0] = views[0][count:]
+
+
+def _make_room(size: int) -> memoryview:
+    """
+    Return memory for *size* bytes that are announced, and may never come.
+
+    Raises:
+        UnreadableFrame: This machine has not as much.
+    """
+    if size <= _TAKEN_AHEAD:
+        return memoryview(bytearray(size))
+    try:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        return memoryview(mmap.mmap(-1, size, flags=flags))
+    except (OSError, OverflowError, ValueError):
+        raise UnreadableFrame(f"a frame announces {size} bytes: there is no memory") from None

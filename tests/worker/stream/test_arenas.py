@@ -141,6 +141,34 @@ def test_arena_has_a_limit():
     os.close(ends.descriptor)
 
 
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(0, 65 * MIB), (1 << 40, 1), (1 << 63, 1), (0, 1 << 63), (30 * MIB, 4 * MIB)],
+)
+def test_a_view_lies_inside_the_arena(ends: Ends, offset: int, length: int):
+    """
+    A block is refused that is not there as a whole, and so is a size that is not true.
+    """
+    from fal_core_worker.stream.frames import UnreadableFrame
+
+    ends.put(b"a")
+    with pytest.raises(UnreadableFrame, match="shared memory"):
+        ends.reader.view(offset, length)
+    with pytest.raises(UnreadableFrame, match=f"has no {64 * MIB} bytes"):
+        ends.reader.resize(64 * MIB)
+
+
+def test_freed_blocks_are_whole_offsets(ends: Ends):
+    """
+    Blocks that are not used are ignored, and half an offset is refused.
+    """
+    from fal_core_worker.stream.frames import UnreadableFrame
+
+    ends.writer.release(bytes(16))
+    with pytest.raises(UnreadableFrame, match="cut short"):
+        ends.writer.release(b"\0")
+
+
 def test_calls_with_arrays_need_no_more_memory():
     """
     Arenas stay as large as a few calls need, however many carry buffers.

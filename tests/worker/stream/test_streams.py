@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,21 @@ from hypothesis import strategies as st
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.stream import streams
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
-from fal_core_worker.stream.frames import CALL, HEADER, ITEM, LOG, VERSION, pack_frame
+from fal_core_worker.stream.frames import (
+    ARENA,
+    CALL,
+    HEADER,
+    INLINE,
+    ITEM,
+    LARGEST_LOG,
+    LOG,
+    OUTCOME,
+    READY,
+    RELEASE,
+    VERSION,
+    UnreadableFrame,
+    pack_frame,
+)
 from fal_core_worker.stream.streams import FrameStream
 
 MIB = 1 << 20
@@ -273,6 +288,128 @@ def test_buffers_go_through_shared_memory_and_back(ends: Ends) -> None:
     assert ends.here.shared_size == 0
     assert ends.there.read() == []
     assert ends.there.shared_size == 0
+
+
+def feed(stream: FrameStream, data: bytes, size: int) -> list[Any]:
+    """
+    Return the frames that *stream* reads from *data*, which comes in pieces of a size.
+    """
+    received: list[Any] = []
+    stream.reader = os.memfd_create("pieces")
+    for at in range(0, len(data), size):
+        os.pwrite(stream.reader, data[at : at + size], at)
+        received += stream.read() or ()
+    return received
+
+
+@st.composite
+def unreliable(draw: st.DrawFn) -> bytes:
+    """
+    Bytes that a program writes which knows frames, and means no good.
+    """
+    header = st.builds(
+        HEADER.pack,
+        st.sampled_from((ITEM, LOG, OUTCOME, READY, RELEASE, ARENA)) | st.integers(0, 255),
+        st.sampled_from((VERSION, VERSION, VERSION, 0)),
+        st.sampled_from((0, 0, 1, 2, 65535)),
+        numbers,
+        numbers,
+        numbers,
+        st.integers(0, 64) | st.integers(0, 2**64 - 1),
+    )
+    valid = st.builds(
+        pack_frame,
+        st.sampled_from((ITEM, LOG, OUTCOME)),
+        numbers,
+        numbers,
+        numbers,
+        st.binary(),
+    )
+    table = st.builds(
+        lambda *pairs: b"".join(each.to_bytes(8, "little") for each in pairs),
+        *(st.integers(0, 64) | st.sampled_from((INLINE, 1 << 32, 1 << 63)) for _ in range(5)),
+    )
+    return b"".join(draw(st.lists(header | valid | table | st.binary(), max_size=6)))
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd_create")
+@given(unreliable(), st.integers(1, 200), st.booleans())
+def test_whatever_comes_is_frames_or_one_error(data: bytes, size: int, shared: bool) -> None:
+    """
+    Bytes of any kind are read as frames, or refused by the one error, and take no more
+    memory than they are long.
+    """
+    stream = FrameStream(-1, -1)
+    if shared:
+        descriptor = os.memfd_create("arena", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, MIB)
+        stream.inbound = InboundArena(descriptor)
+        stream.outbound = OutboundArena(os.dup(descriptor), MIB)
+    before = resident()
+    try:
+        received = feed(stream, data, size)
+    except UnreadableFrame:
+        received = []
+    finally:
+        stream.close()
+    assert not {frame[0] for frame in received} & {ARENA, RELEASE}
+    assert {type(frame[4]) for frame in received} <= {bytes, memoryview, tuple}
+    assert resident() - before < 8 * MIB
+
+
+def resident() -> int:
+    """
+    Return how much memory this process has, in bytes.
+    """
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_what_is_announced_takes_no_memory(ends: Ends) -> None:
+    """
+    Memory for a frame is taken as its bytes come, however many are announced.
+    """
+    before = resident()
+    ends.here.write(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
+    assert ends.there.read() == []
+    ends.here.write(b"begun")
+    assert ends.there.read() == []
+    assert resident() - before < 64 * MIB
+
+
+@pytest.mark.parametrize(
+    ("frame", "what"),
+    [
+        (HEADER.pack(OUTCOME, VERSION + 1, 0, 1, 0, 0, 0), "version 2"),
+        (HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 1 << 63), "9223372036854775808 bytes"),
+        (HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 1 << 60), "no memory"),
+        (HEADER.pack(READY, VERSION, 0, 1, 0, 0, 1 << 17), "of at most 65536"),
+        (HEADER.pack(LOG, VERSION, 0, 1, 0, 0, LARGEST_LOG + 1), f"of at most {LARGEST_LOG}"),
+        (HEADER.pack(99, VERSION, 0, 1, 0, 0, 1 << 20), "kind 99"),
+        (HEADER.pack(ARENA, VERSION, 0, 0, 1, 0, 0), "there is none"),
+        (HEADER.pack(RELEASE, VERSION, 0, 0, 0, 0, 0), "there is none"),
+        (HEADER.pack(ITEM, VERSION, 1, 1, 0, 1, 3) + b"abc", "shorter than their table"),
+        (HEADER.pack(ITEM, VERSION, 1, 1, 0, 1, 24) + b"\xff" * 16 + bytes(8), "longer than"),
+        (HEADER.pack(ITEM, VERSION, 1, 1, 0, 1, 24) + bytes(24), "there is none"),
+    ],
+)
+def test_a_frame_that_cannot_be_read_is_refused(ends: Ends, frame: bytes, what: str) -> None:
+    """
+    The error says what is wrong with it.
+    """
+    ends.here.write(frame)
+    with pytest.raises(UnreadableFrame, match=what):
+        ends.there.read()
+
+
+def test_a_stream_has_a_limit_of_its_own(ends: Ends) -> None:
+    """
+    A reader may take less than there is memory for.
+    """
+    ends.there.largest = MIB
+    with pytest.raises(UnreadableFrame, match=f"announces {MIB + 1} bytes, of at most {MIB}"):
+        ends.there.parse(HEADER.pack(ITEM, VERSION, 0, 1, 0, 0, MIB + 1))
 
 
 def test_a_short_wait_is_spent_polling(ends: Ends) -> None:

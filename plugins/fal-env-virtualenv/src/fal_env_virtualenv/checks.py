@@ -8,7 +8,7 @@ import os
 
 from fal_core.caches import remove_quietly, write_durably
 from fal_core.checks import Check, Finding
-from fal_core.errors import EnvironmentBuildError
+from fal_core.errors import EnvironmentBuildError, HostError
 from fal_env_virtualenv.building.uv import ask, uv_command
 from fal_env_virtualenv.store.layout import describe_disk_error, store_root
 
@@ -46,7 +46,10 @@ def check_cache() -> Finding:
     """
     Check that files can be written where environments are kept.
     """
-    root = store_root()
+    try:
+        root = store_root()
+    except HostError as error:
+        return Finding(False, str(error))
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
     try:
         os.makedirs(root, exist_ok=True)
@@ -62,11 +65,13 @@ def check_links() -> Finding:
     """
     Check that files of uv's cache can be linked to where environments are kept.
     """
-    root = store_root()
     try:
+        root = store_root()
         code, output = ask([*uv_command(), "cache", "dir"])
     except EnvironmentBuildError as error:
         return Finding(False, error.reason)
+    except HostError as error:
+        return Finding(False, str(error))
     if code != 0:
         return Finding(
             False, "uv does not say where its cache is. Run 'uv cache dir' to see why."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus
+from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus, limit_of
 from fal_core.errors import HostClosed, HostError
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_host_local.workers.keepers import Keeper
@@ -248,6 +248,7 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
                 call.environment, call.host_options, has_setup=call.setup is not None
             )
         pool.origin = call.origin
+        pool.largest = limit_of(sink)
         key = ("service", call.id)
         execution = ServiceExecution(call, sink, pool, lambda: self._pools.pop(key, None))
         with self._lock:

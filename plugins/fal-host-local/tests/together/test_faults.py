@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults
@@ -296,3 +296,38 @@ def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
     assert [value for value in results if isinstance(value, int)] == [
         item for item in range(300) if item not in lost
     ]
+
+
+def test_a_worker_that_sends_rubbish_is_replaced(tmp_path: Path):
+    """
+    A worker whose stream cannot be read is ended with its child processes, its call is lost
+    with the reason, and the next call works.
+    """
+    host = LocalHost()
+    started = tmp_path / "started"
+
+    @function("current", host=host, max_concurrency=1)
+    def send(rubbish: bytes) -> None:
+        import subprocess
+        import sys
+
+        from fal_core_worker import current
+
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        started.write_text(f"{os.getpid()} {child.pid}")
+        assert current.runtime is not None
+        os.write(current.runtime.stream.writer, rubbish)
+        time.sleep(600)
+
+    # One call waits for the worker of the other.
+    find_pid = function("current", host=host, max_concurrency=1)(os.getpid)
+    try:
+        for rubbish in (b"\x26" * 300, b"\x26\x01\0\0" + b"\xff" * 20):
+            lost, waiting = send.submit(rubbish), find_pid.submit()
+            with pytest.raises(WorkerLost, match="sent what cannot be read"):
+                lost.result(timeout=60)
+            pids = [int(pid) for pid in started.read_text().split()]
+            assert waiting.result(timeout=60) not in pids
+            assert wait_until(lambda pids=pids: not any(map(is_alive, pids)), 60)
+    finally:
+        host.close()

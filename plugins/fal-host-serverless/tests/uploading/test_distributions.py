@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.errors import FalServerlessError
 from fal_core.events import Log
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.uploading import distributions, project_fingerprints
@@ -64,3 +65,17 @@ def test_project_is_packed_without_a_writable_cache(own: Path, monkeypatch: pyte
     """
     monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nowhere")
     assert distributions.pack(own).archive.is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root makes directories of other users.")
+def test_cache_of_another_user_is_refused(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Nothing that is sent is taken from a cache that another user can change.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    os.chown(tmp_path / "cache", 54321, 54321)
+    with pytest.raises(FalServerlessError, match="is refused: it belongs to"):
+        distributions.pack(own)

@@ -38,9 +38,13 @@ class BaseServable(metaclass=ServableMeta):
 
     Attributes:
         version: Reported by ``/health`` and the metrics.
+
+        cors: Whether pages of all origins may send requests from a browser (CORS). What the
+            application says of them itself has priority.
     """
 
     version: ClassVar[str] = "unknown"
+    cors: ClassVar[bool] = True
 
     @property
     def title(self) -> str:

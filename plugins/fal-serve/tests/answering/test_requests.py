@@ -7,7 +7,7 @@ import pytest
 from fal_serve.answering import requests
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
+@pytest.mark.parametrize("text", ["{", "[1]", '"x"', "[" * 100_000])
 def test_preference_that_is_no_object_is_none(text, caplog):
     """
     A malformed preference counts as None, with a warning.

@@ -4,12 +4,15 @@ Calls of endpoints: arguments as requests, and responses as values.
 
 from __future__ import annotations
 
+import inspect
 import socket
 
+import httpx
 import pytest
 from client_examples import Answer, Everything, Prompt
 
 from fal_serve import AppClient, AppClientError
+from fal_serve.client.endpoint_calls import EndpointCall, EventReader
 
 
 def test_models_go_in_and_come_out(client):
@@ -100,6 +103,32 @@ def test_a_stream_that_fails_raises_after_its_items(client):
     assert next(stream) == 1
     with pytest.raises(AppClientError):
         next(stream)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{"], ids=["deep", "half"])
+def test_response_that_cannot_be_read_is_an_error(content):
+    """
+    JSON that is nested too deeply, or is none, is an error of the client, in a response, in
+    the item of a stream, and in the error of one.
+    """
+    call = EndpointCall(
+        name="f",
+        path="/f",
+        signature=inspect.signature(lambda: None),
+        fields={},
+        embedded=False,
+        output=None,
+        streams=True,
+    )
+    response = httpx.Response(200, text=content, headers={"Content-Type": "application/json"})
+    response.request = httpx.Request("POST", "http://localhost/f")
+    with pytest.raises(AppClientError, match="/f answered with unreadable JSON"):
+        call.read(response)
+    for first in ("event: item", "event: error"):
+        reader = EventReader(call)
+        assert list(reader.read(first)) == []
+        with pytest.raises(AppClientError, match="/f answered with unreadable JSON"):
+            list(reader.read(f"data: {content}"))
 
 
 def test_a_response_that_does_not_come_in_time_is_an_error():

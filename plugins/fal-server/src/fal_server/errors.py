@@ -5,7 +5,9 @@ The errors of the server, and the refusals of requests.
     └── ServerError                  the server cannot start
         ├── DataInUse
         ├── DataTooNew
-        └── StateBroken
+        ├── KeyLost
+        ├── StateBroken
+        └── StateLost
 
     Refusal                          one request is refused, and the server goes on
     ├── Unauthenticated
@@ -14,6 +16,7 @@ The errors of the server, and the refusals of requests.
     ├── AlreadyExists
     ├── Invalid
     ├── TooLarge
+    ├── TooMany
     ├── NotNow
     ├── StorageFull
     ├── Unanswered
@@ -26,6 +29,8 @@ The client is sent the sentence of a refusal, with the status code of its class.
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 from typing import ClassVar
 
 import grpc
@@ -80,6 +85,50 @@ class DataTooNew(ServerError):
 
 
 @facts
+class KeyLost(ServerError):
+    """
+    A key file of the data directory is missing, or is not what it was.
+
+    Attributes:
+        why: What is wrong with it, in words that follow its path.
+
+        cost: What replacing it costs, in words.
+    """
+
+    path: str
+    why: str
+    cost: str
+
+    def __str__(self) -> str:
+        folder, name = os.path.split(self.path)
+        command = f"fal-core server replace-key {name} --data {shlex.quote(folder)}"
+        return (
+            f"{self.path} {self.why}. Put a copy of it there, or make another key with "
+            f"'{command}': {self.cost}."
+        )
+
+
+@facts
+class StateLost(ServerError):
+    """
+    The database is empty, although a server has run on the data directory.
+
+    Attributes:
+        url: Where it is, without a password.
+    """
+
+    url: str
+    directory: str
+
+    def __str__(self) -> str:
+        return (
+            f"The state at {self.url} is empty, but a server has run on {self.directory} "
+            "before. Put a copy of the state there, name its database with '--database', or "
+            "start anew with '--data' and another directory."
+        )
+
+
+@facts
 class StateBroken(ServerError):
     """
     The database of the state cannot be used.
@@ -117,11 +166,14 @@ class Refusal(Exception):
 
         kind: The ``error_type`` by which released clients know the reason. Empty where
             they know none.
+
+        retry_after: Seconds after which the client may try again. None where it is not told.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     http: ClassVar[int] = 500
     kind: ClassVar[str] = ""
+    retry_after: ClassVar[int | None] = None
 
 
 class Unauthenticated(Refusal):
@@ -176,6 +228,16 @@ class TooLarge(Refusal):
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
     http = 413
+
+
+class TooMany(Refusal):
+    """
+    There is no room at present; the client may try again.
+    """
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http = 429
+    retry_after = 10
 
 
 class NotNow(Refusal):

@@ -35,8 +35,50 @@ class Limits:
         300.0, "seconds", "How long a connection without a key may have no request."
     )
     most_connections: int = _limit(10_000, "number", "How many connections are open at once.")
-    most_connections_of_address: int = _limit(
+    most_connections_by_address: int = _limit(
         1_000, "number", "How many of them come from one address."
+    )
+    most_uploads: int = _limit(
+        1_000, "number", "How many uploads in parts an account has begun and not finished."
+    )
+    most_files: int = _limit(
+        1_000_000, "number", "How many files, and parts of files, an account stores."
+    )
+    largest_storage: int = _limit(512 << 30, "size", "The bytes of the files of an account.")
+    longest_line: int = _limit(64 << 10, "size", "The longest line of a runner that is kept.")
+    line_rate: int = _limit(
+        4 << 20, "size", "The bytes of lines that a runner prints in a second, on average."
+    )
+    largest_runner_logs: int = _limit(
+        256 << 20, "size", "The bytes of the lines that are kept of a runner."
+    )
+    largest_logs: int = _limit(
+        4 << 30, "size", "The bytes of the lines that are kept of an account."
+    )
+    most_queued: int = _limit(
+        250_000, "number", "How many queued requests of an application are unanswered."
+    )
+    most_queued_by_account: int = _limit(
+        500_000, "number", "How many queued requests of an account are unanswered."
+    )
+    largest_queue: int = _limit(
+        32 << 30, "size", "The bytes of the unanswered queued requests of an application."
+    )
+    largest_queue_by_account: int = _limit(
+        64 << 30, "size", "The bytes of the unanswered queued requests of an account."
+    )
+    largest_queued_body: int = _limit(64 << 20, "size", "The largest body of a queued request.")
+    largest_queued_response: int = _limit(
+        1 << 30, "size", "The largest response to a queued request."
+    )
+    largest_responses: int = _limit(
+        64 << 30, "size", "The bytes of the kept responses of an account; old ones go first."
+    )
+    responses_kept: float = _limit(
+        24 * 3600.0, "seconds", "How long responses to queued requests are kept."
+    )
+    most_webhooks: int = _limit(
+        100_000, "number", "How many webhooks of an account are still to be delivered."
     )
 
 
@@ -55,7 +97,14 @@ def write_default(field: attrs.Attribute[Any]) -> str:
     assert isinstance(value, (int, float))
     if field.metadata["unit"] != "size":
         return f"{value:g}" if isinstance(value, float) else str(value)
+    return write_size(int(value))
+
+
+def write_size(size: int) -> str:
+    """
+    Return a number of bytes as a user writes it, as in ``512M``.
+    """
     for power, letter in ((30, "G"), (20, "M"), (10, "K")):
-        if value and not value % (1 << power):
-            return f"{int(value) >> power}{letter}"
-    return str(value)
+        if size and not size % (1 << power):
+            return f"{size >> power}{letter}"
+    return str(size)

@@ -7,20 +7,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import attrs
-import sqlalchemy as sa
 from aiohttp import web
 
-from fal_core.open_files import most_open_files
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.permissions import PRESETS
+from fal_server.access.key_files import (
+    make_keys,
+    open_vault,
+    read_key,
+    read_metrics_key,
+)
+from fal_server.access.owners import has_accounts, make_owner
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
-from fal_server.access.tokens import Tokens, read_key, read_metrics_key
+from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -41,33 +45,34 @@ from fal_server.http.fleet_metrics import FleetMetrics
 from fal_server.http.log_routes import LogRoutes
 from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
-from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.doors import Doors
 from fal_server.listeners.grpc_tunnels import TunnelMouth
-from fal_server.listeners.http_connections import connections_of, start_http
-from fal_server.listeners.open_connections import OpenConnections
 from fal_server.listeners.server_metrics import ServerMetrics
-from fal_server.listeners.shared_ports import Listener, ProtocolFactory
+from fal_server.listeners.shared_ports import ProtocolFactory
 from fal_server.listeners.urls import Urls
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.deployments import Deployments
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
-from fal_server.store.accounts import list_accounts, make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.keys import NewKey, make_key
-from fal_server.store.logs import Logs
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.keys import NewKey
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
@@ -108,11 +113,11 @@ class ControlPlane:
     launcher: RunnerLauncher = attrs.field(init=False)
     urls: Urls = attrs.field(init=False)
     catalog: ApplicationCatalog = attrs.field(init=False)
+    deployments: Deployments = attrs.field(init=False)
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
-    connections: OpenConnections = attrs.field(init=False)
-    _certificate: Certificate = attrs.field(init=False)
+    doors: Doors = attrs.field(init=False)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
@@ -125,43 +130,60 @@ class ControlPlane:
             owner=f"The server of {self.directory.path}",
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
-        self.connections = OpenConnections(
-            self.settings.limits, self.settings.proxies, files=most_open_files()
-        )
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
         bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys
         payloads = Payloads(self.vault, self.files, self.urls, runners, data, keys, bundle)
         revisions = Revisions(self.database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)
+        self.deployments = Deployments(self.catalog)
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
-        requests = QueuedRequests(self.database)
-        networks = [ip_network(each) for each in self.settings.webhook_networks]
+        self.queue = self._make_queue()
+        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+
+    def _make_queue(self) -> RequestQueue:
+        limits, requests = self.settings.limits, QueuedRequests(self.database)
+        files = BodyFiles(self.directory.path / "requests")
         webhooks = Webhooks(
             requests,
+            files,
             read_key(self.directory, WEBHOOKS_KEY),
-            networks,
+            [ip_network(each) for each in self.settings.webhook_networks],
+            most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
         )
-        self.queue = RequestQueue(Router(self.catalog, self.identity), requests, webhooks)
-        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
+        return RequestQueue(
+            Router(self.catalog, self.identity),
+            requests,
+            files,
+            KeptResponses(self.database, files, largest=limits.largest_responses),
+            webhooks,
+            limits,
+        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
         """
         Open the database of a data directory, which the caller has locked.
+
+        Raises:
+            ServerError: The state or a key is lost, or cannot be used.
         """
         directory = DataDirectory(settings.data)
         if settings.database is None:
-            directory.make_private("state.db")
+            directory.claim_state()
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = _make_owner(database, directory, settings.owner)
+            key = None
+            if not has_accounts(database, directory):
+                # In this order: who has an account has keys, also after a kill.
+                make_keys(directory)
+                key = make_owner(database, directory, settings.owner)
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = Vault(database, read_key(directory, "secrets.key"))
+            vault = open_vault(database, directory)
             stages.removed.append(vault.clear_cache)
             blobs, signing_key = (
                 Blobs(directory.path / "blobs"),
@@ -177,7 +199,7 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc),
+                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
@@ -208,23 +230,11 @@ class ControlPlane:
         self._ends.callback(self.functions.close)
         self._ends.push_async_callback(self.queue.close)
         try:
-            names = [*self.settings.names, *self._own_names()]
-            self._certificate = Certificate(self.directory, names)
-            mouth = await self._start_grpc()
-            http = await self._start_http(self._make_api())
-            key = (
-                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
-            )
-            metrics = self.metrics.make_application(key)
-            listeners = [
-                self._listen("api", http, mouth=mouth),
-                *self._listen_for_gateways(),
-                self._listen("metrics", await self._start_http(metrics)),
-            ]
-            await self.catalog.start()
+            self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
+            await self._listen()
+            await self.deployments.start()
             await self.queue.start()
-            for listener in listeners:
-                listener.open()
+            self.doors.open()
             self._start_rounds()
             self.directory.write_addresses(self.ports, self.settings.host)
         except Refusal as refusal:
@@ -251,7 +261,7 @@ class ControlPlane:
             KeyMethods(self.database, self.identity),
             StageMethods(self.stages, self.vault),
             self.runs,
-            ApplicationMethods(self.launcher, self.catalog, self.urls),
+            ApplicationMethods(self.launcher, self.deployments, self.urls),
             RunnerMethods(self.catalog, self.functions),
         )
 
@@ -259,7 +269,8 @@ class ControlPlane:
         """
         Make the HTTP side of the API.
         """
-        storage = StorageRoutes(self.stored_files, self.blobs, self.identity, self.urls)
+        shares = StorageShares(self.database, self.blobs, self.settings.limits)
+        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
         return make_application(
             self.identity,
             self.metrics,
@@ -269,25 +280,29 @@ class ControlPlane:
                 *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, self.identity.revocations).routes(),
-                *AppFileRoutes(self.files, self.blobs).routes(),
+                *AppFileRoutes(self.files, self.blobs, shares).routes(),
                 *storage.routes(),
                 *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
             ],
         )
 
-    def _listen_for_gateways(self) -> Iterator[Listener]:
+    async def _listen(self) -> None:
         """
-        Listen at the ports of the gateways.
+        Listen at all ports.
         """
-        router, limits = self.queue.router, self.settings.limits
+        doors, router = self.doors, self.queue.router
+        cors, limits = self.settings.cors, self.settings.limits
+        mouth = await self._start_grpc()
+        doors.listen("api", await self._start_http(self._make_api()), mouth=mouth)
         for name, gateway in (
-            ("run", RunGateway(router, limits)),
+            ("run", RunGateway(router, limits, cors=cors)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
             ("ws", WebSocketGateway(router, limits)),
         ):
-            server = serve_gateway(gateway.answer)
-            self._ends.push_async_callback(server.shutdown, self.settings.drain)
-            yield self._listen(name, connections_of(server, limits, inflates=False))
+            doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
+        asks = self.settings.asks_for_metrics_key
+        key = read_metrics_key(self.directory) if asks else None
+        doors.listen("metrics", await self._start_http(self.metrics.make_application(key)))
 
     async def _start_grpc(self) -> TunnelMouth:
         """
@@ -306,48 +321,23 @@ class ControlPlane:
         return mouth
 
     async def _start_http(self, application: web.Application) -> ProtocolFactory:
-        """
-        Start an HTTP application, and return the factory of its connections.
-        """
         application.on_shutdown.append(self._end_streams)
-        drain, limits = self.settings.drain, self.settings.limits
-        runner, connect = await start_http(application, drain=drain, limits=limits)
-        self._ends.push_async_callback(runner.cleanup)
-        return connect
-
-    def _listen(
-        self, name: str, http: ProtocolFactory, *, mouth: TunnelMouth | None = None
-    ) -> Listener:
-        """
-        Listen at a port. It is closed before the servers behind it.
-        """
-        host, port = self.settings.host, self.settings.port_of(name)
-        protocols = ["http/1.1"] if mouth is None else ["h2", "http/1.1"]
-        tls = self._certificate.make_context(*protocols)
-        listener = Listener(name, http, mouth, tls, self.settings.limits, self.connections)
-        try:
-            self.ports[name] = listener.listen(host, port)
-        except OSError as error:
-            raise ServerError(listener.describe(error, host, port)) from error
-        self._ends.push_async_callback(listener.close)
-        return listener
+        return await self.doors.start_http(application)
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()
 
     def _start_rounds(self) -> None:
         rounds = Housekeeping(
-            certificate=self._certificate,
+            certificate=self.doors.certificate,
             blobs=self.blobs,
             stored_files=self.stored_files,
             requests=self.queue.requests,
+            responses=self.queue.responses,
             logs=self.logs,
+            responses_kept=self.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
-
-    def _own_names(self) -> list[str]:
-        host = self.settings.host
-        return [] if host in {"0.0.0.0", "::", ""} else [host]
 
 
 async def _healthy(_: web.Request) -> web.Response:
@@ -357,24 +347,6 @@ async def _healthy(_: web.Request) -> web.Response:
 async def _end_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _make_owner(database: Database, directory: DataDirectory, nickname: str) -> NewKey | None:
-    """
-    Create the first user with a key for everything, unless there is a user.
-    """
-    if database.read_here(list_accounts):
-        return None
-
-    def make(connection: sa.Connection) -> NewKey:
-        account = make_account(connection, "user", nickname)
-        return make_key(
-            connection, account.id, PRESETS["FULL"], preset="FULL", alias="first key"
-        )
-
-    key = database.write_here(make)
-    directory.write_private(directory.key_file, key.text.encode())
-    return key
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:

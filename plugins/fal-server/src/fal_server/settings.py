@@ -56,6 +56,8 @@ class ServerSettings:
 
         limits: How much the server takes from those who talk to it.
 
+        cors: Whether pages of all origins may send requests to applications from a browser.
+
         owner: The nickname of the user that is made on the first start.
 
         drain: Seconds that requests have to finish when the server ends.
@@ -76,6 +78,7 @@ class ServerSettings:
     memory: tuple[str, ...] = ()
     metrics_key: bool | None = None
     limits: Limits = attrs.field(factory=Limits)
+    cors: bool = True
     owner: str = "owner"
     drain: float = 10.0
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from fal_core_worker.archives import ForeignCache
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import PortHeld, claim, free_port, listens
 from fal_server_agent import outcomes
@@ -124,6 +125,8 @@ def find_place(port: int, name: str, reference: str) -> Place:
     try:
         claim(port, name, reference)
         return Place(port)
+    except ForeignCache as error:
+        raise PortUnavailable(str(error)) from None
     except PortHeld as held:
         reason = networks.missing()
         if reason:

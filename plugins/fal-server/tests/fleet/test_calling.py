@@ -21,7 +21,7 @@ from fal_server.fleet.calling import call
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
-from fal_server.store.log_lines import LogLine
+from fal_server.logs.log_lines import LogLine
 from fal_server_agent.messages import END_OF_LOGS, unpack
 from fal_server_agent.outcomes import returned
 

@@ -18,10 +18,10 @@ from fal_core.events import Log, LogSink
 from fal_server.errors import NotFound, StateUnavailable
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.runners import Runner
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.databases import Database
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 
 
 @attrs.frozen(kw_only=True)

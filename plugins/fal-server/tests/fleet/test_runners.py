@@ -17,8 +17,8 @@ from fal_core.events import Exited, Log, Outcome, Sealed
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import RunnerPhase
+from fal_server.logs.log_lines import LogLine
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
 
 
 @pytest.mark.parametrize(

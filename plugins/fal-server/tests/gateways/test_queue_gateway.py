@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_server.gateways import queue_gateway
 from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 
@@ -184,14 +184,15 @@ def test_request_that_no_runner_takes(plane, closed, settle):
     assert closed.put(submitted["cancel_url"]).json() == {"status": "ALREADY_COMPLETED"}
 
 
-def test_body_that_is_too_large_for_the_queue(closed, monkeypatch):
+def test_body_that_is_too_large_for_the_queue(plane, closed, monkeypatch):
     """
     A body over the limit is refused, whether its length is known in advance or not.
     """
-    monkeypatch.setattr(queue_gateway, "LARGEST", 10)
+    limits = attrs.evolve(plane.plane.queue.limits, largest_queued_body=10)
+    monkeypatch.setattr(plane.plane.queue, "limits", limits)
     for content in (b"a" * 11, iter([b"a" * 6, b"a" * 6])):
         refused = closed.post("/", content=content)
-        assert (refused.status_code, "at most 10 bytes" in refused.text) == (413, True)
+        assert (refused.status_code, "10 bytes" in refused.text) == (413, True)
     assert closed.post("/", content=b"a" * 10).status_code == 200
 
 

@@ -14,7 +14,7 @@ from isolate_proto import HostedRunResult, RegisterApplicationRequest, SetAliasR
 from fal_core.events import Log
 from fal_server.errors import Invalid
 from fal_server.grpc.messages import check_choices, line_of, to_log, to_timestamp
-from fal_server.store.log_lines import LogLine
+from fal_server.logs.log_lines import LogLine
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

@@ -16,13 +16,13 @@ from fal_server.errors import Invalid, Refusal
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.grpc.run_results import (
     DidNotStart,
-    Results,
     finish,
+    make_results,
     refusal_of,
     results_until_end,
     told_by_builder,
 )
-from fal_server.store.log_lines import LogLine
+from fal_server.logs.log_lines import LogLine
 
 
 def line(message: str) -> LogLine:
@@ -40,7 +40,7 @@ def test_waiting_lines_are_one_message():
     """
 
     async def main() -> None:
-        results: Results = asyncio.Queue()
+        results = make_results()
         for each in ("a", "b"):
             results.put_nowait(line(each))
         results.put_nowait(HostedRunResult(run_id="between"))

@@ -19,7 +19,8 @@ from fal_server.access.identities import CallerIdentity
 from fal_server.access.runner_keys import RunnerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import NotFound, StateUnavailable
-from fal_server.http.api import LARGEST_BODY, ApiRoute, OpenRoute, make_application
+from fal_server.http.api import ApiRoute, OpenRoute, make_application
+from fal_server.http.bodies import LARGEST_BODY
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.state.databases import Database
 from fal_server.store.accounts import make_account

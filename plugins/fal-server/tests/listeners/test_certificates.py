@@ -13,6 +13,7 @@ import pytest
 from api_connections import REQUEST, connect, read_all, trusting
 from cryptography import x509
 
+from fal_server.errors import ServerError
 from fal_server.listeners import certificates
 from fal_server.listeners.certificates import Certificate
 from fal_server.state.data_directories import DataDirectory
@@ -32,6 +33,32 @@ def test_certificate_is_kept_and_follows_the_names(tmp_path):
     Certificate(directory, ["b.example"])
     assert (directory.tls / "ca.pem").read_bytes() == first["ca.pem"]
     assert (directory.tls / "server.pem").read_bytes() != first["server.pem"]
+
+
+@pytest.mark.parametrize("name", ["ca.key", "ca.pem"])
+@pytest.mark.parametrize("fault", ["missing", "empty", "cut"])
+def test_lost_authority_is_told(tmp_path, name, fault):
+    """
+    An authority of which a part is lost is not replaced, as clients trust it; that of a
+    first start that was killed is, and a certificate of the server always.
+    """
+    directory = DataDirectory(tmp_path / "data")
+    Certificate(directory, [])
+    file = directory.tls / name
+    content = file.read_bytes()
+    if fault == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[:40] if fault == "cut" else b"")
+    with pytest.raises(ServerError, match=r"cannot be read: ca.pem or ca.key .* remove"):
+        Certificate(directory, [])
+    file.write_bytes(content)
+    (directory.tls / "server.pem").write_bytes(b"")
+    Certificate(directory, [])
+    (directory.tls / "bundle.pem").unlink()
+    file.unlink()
+    Certificate(directory, [])
+    assert file.read_bytes() != content
 
 
 def test_certificate_is_renewed_while_the_server_runs(make_plane, monkeypatch, settle):

@@ -24,7 +24,7 @@ class Visitors:
     def __init__(
         self, most: int, of_address: int = 99, proxies: tuple[str, ...] = (), **given: int
     ) -> None:
-        limits = Limits(most_connections=most, most_connections_of_address=of_address)
+        limits = Limits(most_connections=most, most_connections_by_address=of_address)
         self.all = OpenConnections(limits, proxies, **given)
         self.closed: list[str] = []
 

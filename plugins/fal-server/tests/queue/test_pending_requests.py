@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 import pytest
-from queued import make_request
+from queued import make_pending, make_request
 
 from fal_server.queue.pending_requests import PendingRequest
+from fal_server.queue.queue_room import Place
 from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.request_retries import MOST, RequestRetries
@@ -44,7 +45,9 @@ def test_restored_request_has_waited_since_its_submission(waited: float):
     come from the future, as the clock was set, since now.
     """
     before = time.monotonic()
-    pending = PendingRequest.restore(make_request(submitted_at=time.time() - waited))
+    row = make_request(submitted_at=time.time() - waited, state="running")
+    pending = PendingRequest.restore(row, Place(("owner", "app"), ("user|2", "")))
+    assert pending.was_running
     assert before - max(0.0, waited) - 1 <= pending.since <= time.monotonic() - max(0, waited)
 
 
@@ -67,7 +70,8 @@ def may_retry(
             pool=make_closed_pool(),
             retries=retries or RequestRetries(),
         )
-        pending = PendingRequest(make_request(**fields), cancelled=cancelled)
+        pending = make_pending(**fields)
+        pending.cancelled = cancelled
         return [pending.may_retry(application, failed) for failed in failures]
 
     return asyncio.run(main())

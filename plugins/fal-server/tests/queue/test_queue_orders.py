@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import random
 
-from queued import make_request
+from queued import make_pending
 
 from fal_server.queue.queue_orders import QueueOrder
+
+APP = ("owner", "app")
 
 
 def test_requests_have_their_positions_by_priority_and_number():
@@ -17,13 +19,13 @@ def test_requests_have_their_positions_by_priority_and_number():
     only where they are for the same application.
     """
     order = QueueOrder()
-    late = make_request("late", number=9, priority=0)
-    low = make_request("low", number=1, priority=1)
-    other = make_request("other", number=2, alias="other")
-    first = make_request("first", number=3)
+    late = make_pending("late", number=9, priority=0)
+    low = make_pending("low", number=1, priority=1)
+    other = make_pending("other", number=2, alias="other")
+    first = make_pending("first", number=3)
     for each in (late, low, other, first):
         order.add(each)
-    assert order.of("owner", "app") == ["first", "late", "low"]
+    assert [each.id for each in order.of(APP)] == ["first", "late", "low"]
     assert [order.position(each) for each in (first, late, low, other)] == [0, 1, 2, 0]
     assert dict(order.counts()) == {("owner", "app"): 3, ("owner", "other"): 1}
 
@@ -39,7 +41,7 @@ def test_what_waits_is_what_was_added_and_not_discarded():
     """
     chosen, order = random.Random(0), QueueOrder()
     requests = [
-        make_request(str(number), number=number, priority=chosen.randrange(2))
+        make_pending(str(number), number=number, priority=chosen.randrange(2))
         for number in range(50)
     ]
     waiting: set[str] = set()
@@ -53,7 +55,8 @@ def test_what_waits_is_what_was_added_and_not_discarded():
             waiting.discard(request.id)
         expected = [each for each in requests if each.id in waiting]
         expected.sort(key=lambda each: (each.priority, each.number))
-        assert order.of("owner", "app") == [each.id for each in expected]
+        assert order.of(APP) == expected
+        assert order.at(APP, 3) is (expected[3] if len(expected) > 3 else None)
     for request in (*requests, *requests):
         order.discard(request)
     assert dict(order.counts()) == {}

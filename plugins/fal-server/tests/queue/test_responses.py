@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +24,8 @@ from fal_server.routing.applications import Application
 from fal_server.routing.refusals import RequestTimeout, StartTimeout
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.scaling import Scaling
+from fal_server.state.bodies import Body
+from fal_server.store.queued_requests import QueuedRequest
 
 
 def test_answer_of_an_application_is_passed_on(served_plane, app):
@@ -67,7 +70,19 @@ async def respond(
     Return the response to a request, and the runner and the agent that have responded.
     """
     async with serving(plane, turn) as (application, runner, agent):
-        return await ask(application, runner, make_request(**fields)), runner, agent
+        response = await ask_once(plane, application, runner, make_request(**fields))
+        return response, runner, agent
+
+
+async def ask_once(
+    plane: Any, application: Application, runner: Runner, request: QueuedRequest, **fields: Any
+) -> RunnerResponse:
+    """
+    Return the response of *runner* to a request.
+    """
+    options = {"largest": 1 << 20, **fields}
+    with plane.plane.queue.files.receive(uuid.uuid4().hex, **options) as incoming:
+        return await ask(application, runner, request, Body(), incoming)
 
 
 def message(status: int, body: bytes, *headers: bytes) -> bytes:
@@ -89,7 +104,7 @@ def test_runner_is_told_the_attempt(plane):
     sent = {name.lower(): value for name, _, value in (it.partition(": ") for it in head[1:])}
     assert (sent["x-fal-request-attempt"], sent["accept-encoding"]) == ("2", "identity")
     assert (sent["x-mine"], sent["x-fal-endpoint"]) == ("1", "/a%20b")
-    assert (response.status, response.body, response.error) == (200, b"fine", None)
+    assert (response.status, response.body.content, response.error) == (200, b"fine", None)
     assert [value for name, value in response.headers if name == "X-Back"] == ["a", "b"]
     assert not {"content-length", "date"} & {name.lower() for name, _ in response.headers}
     assert runner.is_running
@@ -115,7 +130,8 @@ def test_error_of_a_response_can_be_stored(plane, body: bytes, error: str):
     stored; the body stays as it is.
     """
     response, _, _ = plane.run(respond(plane, holding(message(422, body))))
-    assert (response.status, response.body, response.error) == (422, body, error)
+    assert (response.status, response.error) == (422, error)
+    assert b"".join(response.body.pieces_here()) == body
     assert response.failed is False
     error.encode()
 
@@ -152,7 +168,7 @@ def test_runner_that_takes_too_long_takes_no_more(plane):
     async def main() -> None:
         async with serving(plane, serve, timeout=0.1) as (application, runner, _):
             with pytest.raises(RequestTimeout, match=r"more than 0\.1 seconds"):
-                await ask(application, runner, make_request())
+                await ask_once(plane, application, runner, make_request())
             assert runner.state is RunnerPhase.DRAINING
 
     plane.run(main())
@@ -168,12 +184,12 @@ def test_runner_that_cannot_be_reached_takes_no_more(plane, monkeypatch):
     async def main() -> None:
         async with serving(plane, answering(b"")) as (application, runner, _):
             with pytest.raises(BrokenUpstream):
-                await ask(application, runner, make_request())
+                await ask_once(plane, application, runner, make_request())
             assert runner.is_running
             with full_listener() as url:
                 runner.url = url
                 with pytest.raises(UnreachedUpstream):
-                    await ask(application, runner, make_request())
+                    await ask_once(plane, application, runner, make_request())
             assert runner.state is RunnerPhase.DRAINING
 
     plane.run(main())
@@ -187,7 +203,7 @@ def test_response_of_no_runner(failed: Any):
     response = RunnerResponse.from_refusal(StartTimeout("Too late."), failed)
     assert (response.status, response.failed) == (504, failed)
     assert (response.error, response.error_type) == ("Too late.", "startup_timeout")
-    assert json.loads(response.body) == {
+    assert json.loads(response.body.content) == {
         "detail": "Too late.",
         "error_type": "startup_timeout",
     }

@@ -17,10 +17,9 @@ from urllib.parse import quote
 import attrs
 import pytest
 from click.testing import CliRunner
-from queued import make_request
 
 from fal_core.cli.program import cli
-from fal_server.queue.webhooks import PATIENCE, Webhooks, body_of
+from fal_server.queue.webhooks import PATIENCE, Webhooks
 
 #: An address that webhooks may reach in the tests, and one that they may not.
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
@@ -224,7 +223,8 @@ def test_webhooks_are_retried_for_two_hours(served_plane):
     """
     Pauses double from a second to ten minutes, and last two hours in total.
     """
-    webhooks = Webhooks(served_plane.plane.plane.queue.requests, b"")
+    queue = served_plane.plane.plane.queue
+    webhooks = Webhooks(queue.requests, queue.files, b"")
     pauses = []
     while (pause := webhooks.pause_after(len(pauses) + 1)) is not None:
         pauses.append(pause)
@@ -235,15 +235,14 @@ def test_webhooks_are_retried_for_two_hours(served_plane):
 
 def test_webhook_outlives_the_server(served_plane, app, make_receiver, webhooks):
     """
-    The next server retries the webhooks that were not accepted, and keeps counting the
-    attempts.
+    The next server retries the webhooks that were not accepted when they are due, and keeps
+    counting the attempts.
     """
-    webhooks(pause=3600.0)
+    webhooks(pause=0.5)
     receiver = make_receiver()
     receiver.statuses = [503]
     request = submit(served_plane, app, receiver.url)
     served_plane.settle(lambda: served_plane.find(request).webhook_tries == 1)
-    assert not is_settled(served_plane, request)
     served_plane.restart()
     served_plane.settle(lambda: is_settled(served_plane, request))
     assert served_plane.find(request).webhook_tries == 2
@@ -348,17 +347,6 @@ def test_urls_that_may_be_webhooks(served_plane, url):
     """
     Names and public addresses may be webhooks.
     """
-    webhooks = Webhooks(served_plane.plane.plane.queue.requests, b"")
+    queue = served_plane.plane.plane.queue
+    webhooks = Webhooks(queue.requests, queue.files, b"")
     assert webhooks.check(url) == url
-
-
-@pytest.mark.parametrize(
-    "answer", [b"[" * 100_000, b"\xff", b""], ids=["deep", "bytes", "none"]
-)
-def test_webhook_of_a_response_that_cannot_be_read(answer: bytes):
-    """
-    The body of a webhook says so if the response cannot be read as JSON, whatever it is.
-    """
-    body = json.loads(body_of(make_request(status=200, answer=answer)))
-    assert (body["status"], body["payload"]) == ("OK", None)
-    assert body["payload_error"] == "The response is not JSON."

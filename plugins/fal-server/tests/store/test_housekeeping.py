@@ -17,13 +17,15 @@ import pytest
 from queued import make_request
 
 from fal_server.listeners.certificates import Certificate
+from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.logs import Logs
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.store import housekeeping
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.log_lines import LogFilter, LogLine
-from fal_server.store.logs import Logs
+from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
 
@@ -80,11 +82,13 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
     uploads = directory.path / "blobs" / "uploads"
     ids = {f"upload {age}": blobs.begin("a") for age in ("old", "new")}
     os.utime(uploads / ids["upload old"], (1, 1))
+    files = BodyFiles(directory.path / "requests")
     rounds = Housekeeping(
         certificate=certificate,
         blobs=blobs,
         stored_files=StoredFiles(database, blobs),
         requests=requests,
+        responses=KeptResponses(database, files, largest=1 << 30),
         logs=logs,
     )
     return Kept(rounds, uploads, ids)
@@ -134,6 +138,23 @@ def test_round_deletes_what_has_expired(
 
     asyncio.run(main())
     assert ("could not be renewed" in caplog.text) is not can_renew
+
+
+def test_responses_are_kept_for_as_long_as_told(tmp_path: Path, database: Database):
+    """
+    A round deletes the requests that ended longer ago than responses are kept.
+    """
+
+    async def main() -> None:
+        kept = await fill(DataDirectory(tmp_path / "data"), database)
+        rounds = attrs.evolve(kept.rounds, responses_kept=NEW / 2)
+        async with running(rounds) as task:
+            while await rounds.requests.find("new"):
+                assert not task.done()
+                # Until the round is over.
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_round_after_the_clock_was_set_deletes_nothing(

@@ -22,7 +22,8 @@ def test_request_is_found_as_it_came(database: Database):
     """
     request = make_request(
         headers=(("X-B", "2"), ("x-a", "é"), ("X-B", "1")),
-        body=bytes(range(256)),
+        body_size=256,
+        start_timeout=2.5,
         priority=1,
         webhook="https://example.com",
     )
@@ -31,18 +32,28 @@ def test_request_is_found_as_it_came(database: Database):
         "ended_at": 5.0,
         "status": 422,
         "answer_headers": (("Set-Cookie", "a"), ("Set-Cookie", "b")),
-        "answer": b"\xff\0",
+        "answer_size": 2,
         "error": "wrong",
         "error_type": None,
     }
 
     async def main() -> None:
         requests = QueuedRequests(database)
-        await requests.add(request)
+        body = bytes(range(256))
+        await requests.add(request, body=body)
         assert await requests.find("one") == request
         assert await requests.find("two") is None
-        assert await requests.change("one", **response)
-        assert await requests.find("one") == attrs.evolve(request, **response)
+        assert await requests.begin("one", attempts=1) == body
+        assert await requests.change("one", **response, answer=b"\xff\0")
+        found = await requests.find("one")
+        assert found is not None
+        expected = attrs.evolve(request, **response, attempts=1, started_at=found.started_at)
+        assert found == expected
+        assert await requests.find_all(["one", "two"]) == {"one": found}
+        assert await requests.answer_of("one") == b"\xff\0"
+        assert await requests.answer_of("two") == b""
+        # It is over.
+        assert await requests.begin("one", attempts=2) is None
 
     asyncio.run(main())
 
@@ -72,7 +83,7 @@ def test_request_changes_in_some_states_alone(database: Database, state: State):
 
 def test_next_server_continues_in_the_order_of_acceptance(database: Database):
     """
-    The next server finds the requests without a response in the order of their numbers, the
+    The next server finds the requests without a response in their order, the
     last number that was given, and the webhooks that are still to be delivered.
     """
 
@@ -80,15 +91,22 @@ def test_next_server_continues_in_the_order_of_acceptance(database: Database):
         requests = QueuedRequests(database)
         assert await requests.last_number() == 0
         for each in (
+            make_request("low", 0, priority=1),
             make_request("c", 3, state="running"),
             make_request("a", 1),
             make_request("d", 4, state="completed", webhook_due=9.5),
             make_request("b", 2, state="cancelled"),
         ):
             await requests.add(each)
-        assert [each.id for each in await requests.unfinished()] == ["a", "c"]
+        assert await requests.unfinished(lambda row: row.id) == ["a", "c", "low"]
         assert await requests.last_number() == 4
-        assert await requests.webhooks_due() == [("d", 9.5)]
+        (due,) = await requests.webhooks_due()
+        assert (due.id, due.sender, due.account_id, due.webhook_due) == (
+            "d",
+            "user|2",
+            "user|1",
+            9.5,
+        )
 
     asyncio.run(main())
 

@@ -23,7 +23,7 @@ from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import Database
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
-from fal_server.store.uploads import StoredFiles, safe_name, safe_path, stored_files
+from fal_server.store.uploads import StoredFiles, safe_name, stored_files
 
 MODE = 0o100644
 
@@ -159,7 +159,7 @@ def test_paths_outside_of_the_folder_are_refused(plane, method, path, body):
     """
     with plane.client() as client:
         answer = client.request(method, path, json=body)
-    assert answer.status_code in {404, 405, 422}, answer.text
+    assert answer.status_code in {404, 405, 422, 501}, answer.text
     assert plane.key.partition(":")[2] not in answer.text
 
 
@@ -180,19 +180,6 @@ def test_files_are_placed_below_their_folder(plane, tmp_path, path):
     with pytest.raises(Invalid):
         plane.run(place)
     assert [*tmp_path.rglob("*")] == [folder]
-
-
-@given(st.text(max_size=60))
-def test_safe_paths_stay_inside(path):
-    """
-    Any path stays below its folder or is refused.
-    """
-    try:
-        found = safe_path(path)
-    except Invalid:
-        return
-    inside = os.path.normpath(Path("/folder") / found)
-    assert inside.startswith("/folder/")
 
 
 @given(st.text(max_size=300))
@@ -260,3 +247,32 @@ def test_upload_of_another_account(plane):
         for route in ("complete", "cancel"):
             assert stranger.post(f"{path}/{id}/{route}", json=told).status_code == 404
         assert client.post(f"{path}/{id}/complete", json=told).status_code == 200
+
+
+def test_contents_of_nobody_are_dropped(database: Database, tmp_path: Path):
+    """
+    A content that was stored by a server that was killed before it recorded whose it is, is
+    dropped after a day; one that a file has stays, however old it is.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        files = StoredFiles(database, blobs)
+        account = await database.write(lambda each: make_account(each, "user", "ann").id)
+        kept = await files.add(account, chunks_of(b"kept"))
+        old, new = [await blobs.keep(chunks_of(each)) for each in (b"old", b"new")]
+        for digest in (kept.digest, old.digest):
+            os.utime(blobs.path_of(digest), (1, 1))
+        await files.drop_unused()
+        found = [blobs.path_of(each.digest).exists() for each in (kept, old, new)]
+        assert found == [True, False, True]
+        os.utime(blobs.path_of(new.digest), (1, 1))
+        assert await blobs.keep(chunks_of(b"new")) == new
+        blobs.drop_old(new.digest)
+        assert blobs.path_of(new.digest).exists()
+
+    asyncio.run(main())
+
+
+async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -22,8 +22,8 @@ import grpc
 import httpx
 import pytest
 
+from fal_server.logs.log_lines import LogLine
 from fal_server.state.databases import Database
-from fal_server.store.log_lines import LogLine
 
 SECONDS = 30.0 if os.environ.get("FAL_CORE_FAULTS") == "all" else 3.0
 

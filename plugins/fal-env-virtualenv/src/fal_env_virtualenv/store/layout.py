@@ -20,22 +20,34 @@ from __future__ import annotations
 import errno
 import os
 
-from fal_core.caches import cache_root
+from fal_core.caches import ForeignCache, cache_directory
+from fal_core.errors import HostError
 
 
 def store_root() -> str:
     """
     Return the directory of everything that this plugin keeps.
+
+    Raises:
+        HostError: It belongs to another user, who could change what is run from it.
     """
-    return os.path.join(cache_root(), "virtualenvs")
+    return _find_root()
 
 
 def make_directories() -> None:
     """
     Create the directories that a build needs.
     """
+    root = _find_root(make=True)
     for name in ("keys", "locks", "building", "trash"):
-        os.makedirs(os.path.join(store_root(), name), exist_ok=True)
+        os.makedirs(os.path.join(root, name), exist_ok=True)
+
+
+def _find_root(*, make: bool = False) -> str:
+    try:
+        return cache_directory("virtualenvs", make=make)
+    except ForeignCache as error:
+        raise HostError(str(error)) from None
 
 
 def record_path(key: str) -> str:

@@ -8,7 +8,9 @@ the journal first, and then each event as it happens.
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -16,12 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fal_core.abilities import limit_of
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
+from fal_core.errors import WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
 from fal_core.open_files import given_to_children
-from fal_core.sinks import JournalReader, read_journal
+from fal_core.sinks import JournalReader, UnreadableRecord, read_journal
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (
@@ -33,6 +37,23 @@ from fal_host_local.detached.records import (
     is_supervised,
     remove_old_records,
 )
+
+#: Bytes that are received at once.
+_PART = 1 << 16
+
+#: Bytes of a record beside the value that an event carries.
+_TEXT = 1 << 21
+
+#: Seconds between two attempts to reach a supervisor.
+_PAUSE = 0.02
+
+#: A number of events that no journal has.
+_EVERYTHING = 1 << 32
+
+#: Seconds that a supervisor may take to end work whose events cannot be read.
+_PATIENCE_AT_END = 10.0
+
+_UNREADABLE = "It was ended because its journal cannot be read"
 
 _SOURCE = """\
 import os, sys
@@ -58,7 +79,7 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
         HostError: Its record cannot be written.
     """
     remove_old_records()
-    directory = create_record(call)
+    directory = create_record(call, limit_of(sink))
     source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
     argv = given_to_children(
         [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
@@ -100,6 +121,10 @@ class DetachedExecution(LateExecution):
         self._directory = directory
         self._sink = sink
         self._after = after
+        self._received = 0
+        limit = limit_of(sink)
+        # A record has a text beside the value.
+        self._largest = sys.maxsize if limit is None else limit + _TEXT
         threading.Thread(target=self._follow, name="fal-core detached", daemon=True).start()
 
     def send(self, message: Message) -> None:
@@ -115,25 +140,43 @@ class DetachedExecution(LateExecution):
         self.wait_until_settled(PATIENCE)
 
     def _follow(self) -> None:
-        ended = self._follow_supervisor() or self._replay()
+        try:
+            ended = False
+            while (connection := self._wait_for_supervisor()) is not None:
+                before = self._received
+                ended = self._follow_supervisor(connection)
+                if ended or before == self._received:
+                    break
+                # Whoever takes the events too slowly is cut off, and comes again.
+                time.sleep(_PAUSE)
+            if self.inner is None:
+                self.settle(None)
+            ended = ended or self._replay()
+            lost = with_facts(LOST)
+        except UnreadableRecord as error:
+            ended, lost = False, WorkerLost(detail=f"{_UNREADABLE}: {error}.")
+            self._end_supervisor()
         if not ended:
-            self._sink(Exited(reason=with_facts(LOST)))
+            self._sink(Exited(reason=lost))
 
-    def _follow_supervisor(self) -> bool:
-        connection = self._wait_for_supervisor()
-        if connection is None:
-            self.settle(None)
-            return False
+    def _follow_supervisor(self, connection: socket.socket) -> bool:
+        """
+        Report what a supervisor sends, and return whether the work has ended.
+
+        Raises:
+            UnreadableRecord: It sends what is no event.
+        """
         # Sent before all requests. A supervisor that has exited since it was found is
         # noticed when its events are read.
         with suppress(OSError):
             connection.sendall(self._after.to_bytes(8, "little"))
         self.settle(SupervisedExecution(self.reference, connection))
-        reader = JournalReader()
+        reader, start = JournalReader(self._largest), self._after
         with connection:
             while chunk := _receive(connection):
+                self._received += len(chunk)
                 for event in reader.feed(chunk):
-                    self._after += 1
+                    self._after = start + reader.number
                     self._sink(event)
                     if isinstance(event, Exited):
                         return True
@@ -146,12 +189,31 @@ class DetachedExecution(LateExecution):
             except OSError:
                 if not is_supervised(self._directory):
                     return None
-                time.sleep(0.02)
+                time.sleep(_PAUSE)
+
+    def _end_supervisor(self) -> None:
+        """
+        End the work, and return once its supervisor has ended: nothing is known of it but
+        that it runs.
+        """
+        with suppress(OSError), connect(self._directory) as connection:
+            connection.settimeout(_PATIENCE_AT_END)
+            until = time.monotonic() + _PATIENCE_AT_END
+            try:
+                connection.sendall(_EVERYTHING.to_bytes(8, "little"))
+                SupervisedExecution(self.reference, connection).cancel(0)
+                # What else it reports is not understood.
+                while connection.recv(_PART):
+                    if time.monotonic() > until:
+                        raise TimeoutError
+            except TimeoutError:
+                _kill_listener(connection)
 
     def _replay(self) -> bool:
         event: Any = None
         try:
-            for event in read_journal(self._directory / "journal", self._after):
+            journal = self._directory / "journal"
+            for event in read_journal(journal, self._after, self._largest):
                 self._sink(event)
         except OSError:
             return False
@@ -196,6 +258,17 @@ class SupervisedExecution:
 
 def _receive(connection: socket.socket) -> bytes:
     try:
-        return connection.recv(1 << 16)
+        return connection.recv(_PART)
     except ConnectionError:
         return b""
+
+
+def _kill_listener(connection: socket.socket) -> None:
+    """
+    Kill the process at the other end of *connection*, whatever it is by now.
+    """
+    if hasattr(socket, "SO_PEERCRED"):
+        size = struct.calcsize("iII")
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        with suppress(OSError):
+            os.kill(struct.unpack("iII", credentials)[0], signal.SIGKILL)

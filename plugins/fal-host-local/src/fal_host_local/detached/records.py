@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.abilities import ExecutionStatus
-from fal_core.caches import cache_root, write_atomically
+from fal_core.caches import ForeignCache, cache_directory, write_atomically
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Exited, Outcome
@@ -55,13 +55,22 @@ class NoSuchExecution(HostError):
 def executions_root() -> Path:
     """
     Return the directory with the records of all detached work of this user.
+
+    Raises:
+        HostError: It belongs to another user.
     """
-    return Path(cache_root()) / "executions"
+    try:
+        return Path(cache_directory("executions"))
+    except ForeignCache as error:
+        raise HostError(str(error)) from None
 
 
-def create_record(call: Call) -> Path:
+def create_record(call: Call, largest: int | None = None) -> Path:
     """
     Write the record of *call*, which is about to be launched, and return its directory.
+
+    Arguments:
+        largest: The largest event that its launcher takes, in bytes. None for any.
 
     Raises:
         HostError: It cannot be written.
@@ -73,13 +82,16 @@ def create_record(call: Call) -> Path:
     # Renamed when it is complete: what a process that is killed leaves here is no record.
     incomplete = root / f"{_INCOMPLETE}{call.id}"
     try:
-        incomplete.mkdir(parents=True, mode=0o700)
-        status = {
+        cache_directory("executions", make=True)
+        incomplete.mkdir(mode=0o700)
+        status: dict[str, Any] = {
             "name": call.name,
             "owner": call.owner,
             "started": time.time(),
             "since": trees.now(),
         }
+        if largest is not None:
+            status["largest"] = largest
         (incomplete / "status.json").write_text(json.dumps(status))
         (incomplete / "journal").touch()
         (incomplete / "call").write_bytes(encode_call(call))

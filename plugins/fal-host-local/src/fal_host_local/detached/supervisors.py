@@ -10,25 +10,41 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
+from fal_core.abilities import LimitedSink
 from fal_core.calling import LateExecution, with_attempts, with_deadline
 from fal_core.calls import Call
 from fal_core.errors import HostError
-from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, State
+from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
-from fal_core.sinks import Journal, SinkAround
+from fal_core.sinks import Journal, SinkAround, skip_events
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import HEADER, HEADER_SIZE, unpack_buffers
+from fal_core_worker.stream.frames import (
+    HEADER,
+    HEADER_SIZE,
+    UnreadableFrame,
+    check_size,
+    unpack_buffers,
+)
 from fal_host_local.detached.records import end_status, write_status
 
 #: Seconds that a follower may take to read what it is sent.
 _FOLLOWER_TIMEOUT = 10
+
+#: The bytes of lines that a journal keeps: of a user's work, and of that of a program, which
+#: keeps its lines itself.
+_KEPT = 64 << 20
+_KEPT_OF_PROGRAMS = 8 << 20
+
+#: Bytes that are sent or received at once.
+_PART = 1 << 20
 
 
 class Supervisor(SinkAround):
@@ -45,7 +61,8 @@ class Supervisor(SinkAround):
         super().__init__(self._record)
         self._directory = directory
         self._status = json.loads((directory / "status.json").read_text())
-        self._journal = Journal(directory / "journal")
+        kept = _KEPT_OF_PROGRAMS if self._status.get("owner") else _KEPT
+        self._journal = Journal(directory / "journal", kept)
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
         self._ended = threading.Event()
@@ -71,7 +88,12 @@ class Supervisor(SinkAround):
         host.close()
 
     def _launch(self, host: Host[..., Any], call: Call) -> Execution:
-        launch = with_attempts(host.launch, call.retries)
+        largest = self._status.get("largest")
+
+        def launch_limited(call: Call, sink: Sink) -> Execution:
+            return host.launch(call, sink if largest is None else LimitedSink(sink, largest))
+
+        launch = with_attempts(launch_limited, call.retries)
         if call.timeout is not None:
             launch = with_deadline(launch, call.timeout, grace=Policy().grace)
         return launch(call, self.for_host())
@@ -136,27 +158,37 @@ class Supervisor(SinkAround):
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:
             after = int.from_bytes(_receive_exactly(connection, 8), "little")
-            with self._lock:
-                connection.settimeout(_FOLLOWER_TIMEOUT)
-                connection.sendall(self._records(after))
-                self._followers.append(connection)
+            connection.settimeout(_FOLLOWER_TIMEOUT)
+            with ExitStack() as files:
+                with self._lock:
+                    journal = files.enter_context(self._open_journal())
+                    edition = len(self._journal.replaced_at)
+                connection.sendall(skip_events(journal, after))
+                # Most of it is sent while the call goes on.
+                _send_rest(connection, journal)
+                with self._lock:
+                    _send_rest(connection, journal)
+                    if edition < len(self._journal.replaced_at):
+                        # It has an older file, which ends where that was replaced.
+                        journal = files.enter_context(self._open_journal())
+                        sent = self._journal.replaced_at[edition]
+                        connection.sendall(skip_events(journal, sent))
+                        _send_rest(connection, journal)
+                    self._followers.append(connection)
             connection.settimeout(None)
             while True:
                 _handle_request(execution, connection)
-        except (OSError, EOFError):
-            return
+        except (OSError, EOFError, UnreadableFrame):
+            self._drop(connection)
 
-    def _records(self, after: int) -> bytes:
-        """
-        Return the records of the journal from number *after* on.
-        """
-        data = (self._directory / "journal").read_bytes()
-        at = 0
-        for _ in range(after):
-            if at >= len(data):
-                break
-            at += 4 + int.from_bytes(data[at : at + 4], "little")
-        return data[at:]
+    def _open_journal(self) -> IO[bytes]:
+        return open(self._directory / "journal", "rb")
+
+    def _drop(self, connection: socket.socket) -> None:
+        with self._lock:
+            if connection in self._followers:
+                self._followers.remove(connection)
+            connection.close()
 
     # -- its status ----------------------------------------------------------------
 
@@ -185,9 +217,12 @@ def _handle_request(execution: Execution, connection: socket.socket) -> None:
         OSError: The connection broke.
 
         EOFError: The connection was closed.
+
+        UnreadableFrame: It is none.
     """
     header = _receive_exactly(connection, HEADER_SIZE)
     kind, _, buffers, _, a, b, length = HEADER.unpack(header)
+    check_size(kind, length, sys.maxsize)
     payload: Any = _receive_exactly(connection, length)
     if buffers:
         payload = unpack_buffers(payload, buffers, None)
@@ -197,19 +232,26 @@ def _handle_request(execution: Execution, connection: socket.socket) -> None:
         execution.drain()
     elif kind == frames.CREDIT:
         execution.send(Credit(a))
-    else:
+    elif kind == frames.HOME_RESULT:
         sealed = Sealed(*payload) if isinstance(payload, tuple) else Sealed(payload)
         execution.send(Reply(a, sealed, bool(b)))
+    else:
+        raise UnreadableFrame(f"no follower sends frames of kind {kind}")
+
+
+def _send_rest(connection: socket.socket, journal: IO[bytes]) -> None:
+    while part := journal.read(_PART):
+        connection.sendall(part)
 
 
 def _receive_exactly(connection: socket.socket, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        part = connection.recv(size - len(data))
+        part = connection.recv(min(size - len(data), _PART))
         if not part:
             raise EOFError
         data += part
-    return data
+    return bytes(data)
 
 
 def supervise(directory: str, make_host: Callable[[], Host[..., Any]]) -> None:

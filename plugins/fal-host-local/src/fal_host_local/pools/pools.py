@@ -58,6 +58,7 @@ class Pool:
     """
 
     shares_memory = True
+    largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
     origin: str | None = None
     wait_for_exit: Callable[[], None] = staticmethod(lambda: None)

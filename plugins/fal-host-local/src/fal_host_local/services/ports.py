@@ -10,7 +10,9 @@ import sys
 
 import attrs
 
+from fal_core.caches import ForeignCache
 from fal_core.environments import Command
+from fal_core.errors import HostError
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import PortHeld, claim, free_port
 from fal_host_local.errors import PortTaken
@@ -85,7 +87,7 @@ def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:
         PortTaken: Another service or process has it.
     """
     try:
-        return ServicePort(port, port, claim(port, name, reference, address=_LOOPBACK))
+        return ServicePort(port, port, _claim(port, name, reference, address=_LOOPBACK))
     except PortHeld as held:
         remedy = "'fal-core run --port' gives it another."
         raise PortTaken(port, str(held), remedy) from None
@@ -101,9 +103,16 @@ def claim_port(port: int, name: str, reference: str) -> ServicePort:
         PortTaken: The port is taken, and this machine has no network namespaces.
     """
     try:
-        return ServicePort(port, port, claim(port, name, reference))
+        return ServicePort(port, port, _claim(port, name, reference))
     except PortHeld as held:
         reason = networks.missing()
         if reason:
             raise PortTaken(port, str(held), reason) from None
     return ServicePort(port, free_port(), None)
+
+
+def _claim(port: int, name: str, reference: str, *, address: str = "") -> int:
+    try:
+        return claim(port, name, reference, address=address)
+    except ForeignCache as error:
+        raise HostError(str(error)) from None

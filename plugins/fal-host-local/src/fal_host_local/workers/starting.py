@@ -42,6 +42,8 @@ class WorkerOwner(Protocol):
 
         shares_memory: Whether large values go through shared memory.
 
+        largest: The largest value that the worker may send, in bytes. None for any.
+
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
 
@@ -55,6 +57,7 @@ class WorkerOwner(Protocol):
     multiplex: int
     origin: str | None
     shares_memory: bool
+    largest: int | None
     enter_network: Callable[[Command], Command] | None
     startups: Startups
     wait_for_exit: Callable[[], None]
@@ -155,6 +158,7 @@ def start_worker(
         settings=settings,
         arenas=arenas,
         crash_output=crash_output,
+        largest=owner.largest,
     )
     owner.wait_for_exit = lambda: _stop_and_wait(worker, keeper, number)
     if values:

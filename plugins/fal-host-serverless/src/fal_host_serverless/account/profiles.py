@@ -103,13 +103,21 @@ class Profiles:
     def write(self) -> None:
         """
         Write the file, readable only by its owner.
+
+        Raises:
+            FalServerlessError: Its directory belongs to another user.
         """
         import tomli_w
 
         from fal_core.caches import write_atomically
 
         target = path()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if target.parent.stat().st_uid not in (0, os.geteuid()):
+            raise FalServerlessError(
+                f"{target} is not written: its directory belongs to another user, who could "
+                "replace it. Set FAL_CONFIG_PATH to a file in a directory of yours."
+            )
         text = tomli_w.dumps(self.tables)
         write_atomically(target, text, mode=0o600, durable=False)
 

@@ -47,7 +47,7 @@ def _read_annotations(
 @click.option(
     "--strategy",
     type=click.Choice(["rolling", "recreate"]),
-    help="Whether the previous runners end once new ones are ready, or at once.",
+    help="Whether the previous runners end once a new one is ready, or before it starts.",
 )
 @click.option(
     "--reset-scale/--no-reset-scale",
@@ -58,7 +58,7 @@ def _read_annotations(
     "--attach/--detach",
     "attach_to_deployment",
     default=None,
-    help="Whether to wait until a rolling deployment has taken over.",
+    help="Whether to wait until a runner has come up and takes the requests.",
 )
 @click.option("--message", metavar="TEXT", help="A description of the revision.")
 @click.option(
@@ -94,14 +94,18 @@ def deploy(
     if dry_run:
         _print_plan(deployment, as_json=as_json)
         return
-    progress = make_progress()
+    shown, progress = make_progress(), deploying.Progress()
     from fal_core.events import State
 
-    progress(State("building"))
+    shown(State("building"))
     try:
-        result = deploying.execute(deployment, log=progress)
+        result = deploying.execute(deployment, log=shown, progress=progress)
+    except KeyboardInterrupt:
+        shown.close()
+        click.echo(deploying.describe_interruption(deployment, progress), err=True)
+        raise
     finally:
-        progress.close()
+        shown.close()
     _print_result(result, as_json=as_json)
 
 

@@ -116,15 +116,13 @@ class CapturedOutput:
         while not self.over.wait(0.02):
             self.output.flush()
 
-    def send(self, block: bytes) -> None:
+    def send(self, block: list[Any]) -> None:
         """
         Write the lines of *block* to the agent's own streams.
         """
-        import marshal
-
         from fal_core_worker.stream.frames import PARTIAL
 
-        for level, _, _, owner, lines in marshal.loads(block):
+        for level, _, _, owner, lines in block:
             if level >= PARTIAL:
                 # An unfinished line is sent once it has ended.
                 continue

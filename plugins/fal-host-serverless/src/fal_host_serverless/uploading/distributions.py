@@ -22,8 +22,9 @@ from typing import Any
 
 import attrs
 
-from fal_core.caches import cache_root, new_file, write_atomically
+from fal_core.caches import ForeignCache, cache_directory, new_file, write_atomically
 from fal_core.digests import digest
+from fal_core.errors import FalServerlessError
 from fal_core.events import Log, LogSink
 from fal_host_serverless.account.credentials import KeyCredentials
 from fal_host_serverless.uploading import transfers
@@ -243,10 +244,11 @@ def _lock(folder: Path) -> threading.Lock:
 
 
 def _folder(project: Path) -> Path:
-    root = Path(cache_root(), "serverless")
     try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root = Path(cache_directory("serverless", make=True))
         usable = os.access(root, os.W_OK)
+    except ForeignCache as error:
+        raise FalServerlessError(str(error)) from None
     except OSError:
         usable = False
     return (root if usable else _temporary()) / digest(os.fsencode(project))

@@ -103,7 +103,7 @@ class RestClient:
             ) from error
         try:
             return frozenset(response.json()["abilities"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return frozenset()
 
     def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:

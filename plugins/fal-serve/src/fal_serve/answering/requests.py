@@ -74,7 +74,7 @@ class IncomingRequest(RequestContext):
             return None
         try:
             preference = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             preference = None
         if not isinstance(preference, dict):
             logger.warning("The header %s is not a JSON object: %s", LIFECYCLE_PREFERENCE, text)

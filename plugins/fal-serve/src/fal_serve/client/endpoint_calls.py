@@ -124,8 +124,15 @@ class EndpointCall:
         if "json" not in response.headers.get("content-type", ""):
             return response.content
         if self.output is None:
-            return response.json()
+            return _parse(response.content, self.path)
         return self.output.validate_json(response.content)
+
+
+def _parse(data: str | bytes, path: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise AppClientError(f"{path} answered with unreadable JSON: {error}", 500) from error
 
 
 def raise_for_status(response: httpx.Response) -> None:
@@ -161,7 +168,7 @@ def http_errors(url: str) -> Iterator[None]:
 def _reason(response: httpx.Response) -> str:
     try:
         detail = response.json()["detail"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return response.text[:1000]
     if not isinstance(detail, list):
         return str(detail)
@@ -297,8 +304,10 @@ class EventReader:
         if kind == "event":
             self._failed = data.strip() == "error"
         elif kind == "data" and self._failed:
-            detail = json.loads(data).get("detail")
+            told = _parse(data, self._call.path)
+            detail = told.get("detail") if isinstance(told, dict) else told
             raise AppClientError(f"The stream of {self._call.path} failed: {detail}", 500)
         elif kind == "data":
             output = self._call.output
-            yield json.loads(data) if output is None else output.validate_json(data)
+            path = self._call.path
+            yield _parse(data, path) if output is None else output.validate_json(data)

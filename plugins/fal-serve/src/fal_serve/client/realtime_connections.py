@@ -74,7 +74,7 @@ def _read_notice(text: str) -> dict[str, Any] | None:
     """
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     is_notice = isinstance(told, dict) and told.get("type") in ("x-fal-error", "x-fal-message")
     return told if is_notice else None

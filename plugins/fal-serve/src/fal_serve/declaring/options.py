@@ -29,6 +29,9 @@ ATTRIBUTES = (
 #: Attributes that belong to the isolated function made from the class.
 _OF_FUNCTION = ("app_name", "app_auth", "local_python_modules")
 
+#: Attributes that belong to the service, and travel with the class.
+_OF_SERVICE = ("cors",)
+
 #: Those whose names are not everyday words such as ``image``.
 _LONG = tuple(each for each in (*ATTRIBUTES, *_OF_FUNCTION) if "_" in each or len(each) > 8)
 
@@ -116,10 +119,16 @@ def read_class(cls: type, keywords: dict[str, Any]) -> ClassStatement:
                 f"Class {cls.__name__!r}: {keyword!r} is written as a keyword of the class "
                 "and as its attribute. Write one."
             )
-        if keyword in ATTRIBUTES or keyword in _OF_FUNCTION:
+        if keyword in (*ATTRIBUTES, *_OF_FUNCTION, *_OF_SERVICE):
             setattr(cls, keyword, value)
         else:
             attributes[keyword] = value
+    for each in _OF_SERVICE:
+        if not isinstance(vars(cls).get(each, True), bool):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: {each} must be True or False, not "
+                f"{vars(cls)[each]!r}."
+            )
     for each in ATTRIBUTES:
         if each in vars(cls):
             value = attributes[each] = vars(cls)[each]

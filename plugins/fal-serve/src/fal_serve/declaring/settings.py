@@ -15,6 +15,8 @@ PORT = 8080
 METRICS_PORT = 9090
 #: Set to 0, where a service is launched or where it runs, it disables the playground.
 PLAYGROUND_VARIABLE = "FAL_SERVE_PLAYGROUND"
+#: Set to 0 in the same places, it leaves pages of other origins to what the application says.
+CORS_VARIABLE = "FAL_SERVE_CORS"
 #: The variables of limits, in bytes, with the names of their settings. One that is set
 #: where a service runs has priority over one that is set where it is launched.
 LIMIT_VARIABLES = {
@@ -59,6 +61,8 @@ class ServiceSettings:
 
         playground: Whether the playground is served.
 
+        cors: Whether pages of all origins may send requests from a browser.
+
         blocked_after: How long the event loop may be blocked before the log names the
             culprit.
 
@@ -76,6 +80,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     access_log: bool = True
     playground: bool = True
+    cors: bool = True
     blocked_after: float = 1.0
     dead_after: float = 60.0
 
@@ -84,7 +89,18 @@ def wants_playground() -> bool:
     """
     Tell whether the variables of this process leave the playground enabled.
     """
-    return os.environ.get(PLAYGROUND_VARIABLE, "").lower() not in ("0", "false", "no", "off")
+    return _is_on(PLAYGROUND_VARIABLE)
+
+
+def wants_cors() -> bool:
+    """
+    Tell whether the variables of this process let pages of all origins send requests.
+    """
+    return _is_on(CORS_VARIABLE)
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() not in ("0", "false", "no", "off")
 
 
 def apply_limit_variables(settings: ServiceSettings) -> ServiceSettings:

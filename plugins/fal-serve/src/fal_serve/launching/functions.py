@@ -19,6 +19,7 @@ from fal_serve.declaring.settings import (
     ServiceSettings,
     WrongLimit,
     apply_limit_variables,
+    wants_cors,
     wants_playground,
 )
 
@@ -37,6 +38,7 @@ def settings_of(options: HostOptions) -> ServiceSettings:
         max_multiplexing=options.max_multiplexing,
         metrics_port=options.metrics_port,
         playground=wants_playground(),
+        cors=wants_cors(),
     )
     try:
         return apply_limit_variables(settings)

@@ -26,9 +26,11 @@ from fal_serve.answering.threads import current_pool
 from fal_serve.declaring.settings import (
     ServiceSettings,
     apply_limit_variables,
+    wants_cors,
     wants_playground,
 )
 from fal_serve.playground.pages import PATH, STATE_PATH, add_playground
+from fal_serve.serving.cross_origin import CrossOrigin
 from fal_serve.serving.garbage import frozen
 from fal_serve.serving.listeners import bind, url_of
 from fal_serve.serving.loops import drain_on_signals
@@ -38,6 +40,8 @@ from fal_serve.serving.uvicorn_servers import ServiceServer, StateLifespan
 from fal_serve.serving.watching import Watchdog
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from fal_core_worker.serving.routes import RouteSignature
     from fal_serve.serving.applications import FalFastAPI
 
@@ -63,6 +67,12 @@ class Servable(Protocol):
     def version(self) -> str:
         """
         The version in the metrics.
+        """
+
+    @property
+    def cors(self) -> bool:
+        """
+        Whether pages of all origins may send requests from a browser.
         """
 
     def build_application(self) -> FalFastAPI:
@@ -158,7 +168,10 @@ class RunningService:
                 hints=servable.hints,
                 unlogged=[STATE_PATH] if playground else [],
             )
-            config = self._configure(operations, limit_max_requests)
+            served: ASGIApp = operations
+            if settings.cors and servable.cors and wants_cors():
+                served = CrossOrigin(operations, application)
+            config = self._configure(served, limit_max_requests)
             urls = {"run": url_of(listener), "metrics": url_of(probed)}
             if playground:
                 urls["playground"] = urls["run"] + PATH
@@ -194,9 +207,9 @@ class RunningService:
         self._phase.begin()
         services.announce(urls)
 
-    def _configure(self, operations: RequestMiddleware, limit: int | None) -> uvicorn.Config:
+    def _configure(self, served: ASGIApp, limit: int | None) -> uvicorn.Config:
         config = uvicorn.Config(
-            operations,
+            served,
             http=http_protocol(self._settings),
             # A function instead of the class, to import websockets on the first one.
             ws=websocket_protocol,  # type: ignore[arg-type]

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-import secrets
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,7 +19,6 @@ import attrs
 import jwt
 
 from fal_server.errors import Unauthenticated
-from fal_server.state.data_directories import DataDirectory
 
 #: The longest token that is looked at, in characters.
 _LONGEST = 6000
@@ -89,24 +87,3 @@ class Tokens:
         # The signed part of a token begins with no bracket, so that no word is a signature.
         digest = hmac.digest(self._key, json.dumps(parts).encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def read_key(directory: DataDirectory, name: str) -> bytes:
-    """
-    Return 32 secret bytes from a file of the data directory, which is made on first use.
-    """
-    path = directory.path / name
-    if not path.exists():
-        directory.write_private(path, secrets.token_bytes(32))
-    return path.read_bytes()
-
-
-def read_metrics_key(directory: DataDirectory) -> str:
-    """
-    Return what readers of the metrics have to show, from a file of the data directory that
-    is made where it is missing or empty.
-    """
-    path = directory.metrics_key_file
-    if not path.exists() or not path.read_text().strip():
-        directory.write_private(path, secrets.token_urlsafe(32).encode())
-    return path.read_text().strip()

@@ -147,8 +147,9 @@ def login(
     It is listed among their keys, and ends when it is revoked there.
     """
     from fal_server.access.identities import LOGIN
+    from fal_server.access.key_files import read_key
     from fal_server.access.permissions import PRESETS
-    from fal_server.access.tokens import Tokens, read_key
+    from fal_server.access.tokens import Tokens
     from fal_server.errors import NotFound
     from fal_server.state.data_directories import DataDirectory
     from fal_server.store.accounts import find_account
@@ -288,7 +289,7 @@ def webhook_secret(nickname: str, data: Path | None, database: str | None) -> No
     """
     Print the secret that signs the webhooks of an account's applications.
     """
-    from fal_server.access.tokens import read_key
+    from fal_server.access.key_files import read_key
     from fal_server.queue.webhooks import KEY, secret_of
     from fal_server.state.data_directories import DataDirectory
 

@@ -43,15 +43,28 @@ def settings_of(data: Path | None, database: str | None) -> ServerSettings:
 def opened_state(data: Path | None, database: str | None) -> Iterator[Database]:
     """
     Open the database of a server, whether it runs or not.
+
+    Raises:
+        ServerError: It cannot be used, or is empty although a server has run.
     """
+    from fal_server.access.owners import has_accounts
+    from fal_server.state.data_directories import DataDirectory
     from fal_server.state.databases import open_database
     from fal_server.store.tables import table_names
 
     settings = settings_of(data, database)
-    if database is None and not (settings.data / "state.db").exists():
-        raise click.ClickException(
-            f"No server has run on {settings.data}. Start one with 'fal-core server start'."
-        )
+    unused = click.ClickException(
+        f"No server has run on {settings.data}. Start one with 'fal-core server start'."
+    )
+    if not settings.data.exists():
+        raise unused
+    directory = DataDirectory(settings.data)
+    if database is None:
+        if not directory.was_used and not (settings.data / "state.db").exists():
+            raise unused
+        directory.claim_state()
     table_names()
     with open_database(settings.database_url, patience=_PATIENCE) as state:
+        if not has_accounts(state, directory):
+            raise unused
         yield state

@@ -18,6 +18,7 @@ import click
 from fal_core.cli import print_json
 from fal_core.open_files import raise_open_files
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
 from fal_server.commands.runner_commands import end_runners, settle_runners
@@ -71,7 +72,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, end_runners):
+for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners):
     server.add_command(_command)
 
 
@@ -132,6 +133,11 @@ for _command in (users, teams, keys, login, webhook_secret, end_runners):
 )
 @limit_options
 @click.option(
+    "--cors/--no-cors",
+    default=True,
+    help="Whether web pages of all origins may send requests to applications (they may).",
+)
+@click.option(
     "--owner", default="owner", show_default=True, help="The nickname of the first user."
 )
 @click.option(
@@ -186,6 +192,8 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
         print_json(variables)
     else:
         click.echo(to_shell(variables))
+    if "FAL_KEY" not in variables:
+        click.echo(directory.describe_lost_key(), err=True)
 
 
 def _run(settings: ServerSettings) -> None:
@@ -226,6 +234,8 @@ def _tell(plane: ControlPlane) -> None:
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
+    if not plane.directory.read_key():
+        click.echo(f"# {plane.directory.describe_lost_key()}")
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     click.echo("# Ready. Ctrl-C ends it.")
     sys.stdout.flush()

@@ -50,6 +50,9 @@ def read_agent_error(sealed: Sealed) -> AgentError:
         return AgentError("Its agent raised an error that cannot be read.")
     if own:
         return AgentError(message[:_LONGEST])
+    if qualname == "SystemExit":
+        # A server that could not start does that, and has printed why.
+        return AgentError(f"Its function ended with sys.exit({message[:_LONGEST]}).")
     sentence = f"Its agent raised {qualname}: {message}".rstrip(": ")
     return AgentError(sentence[:_LONGEST], traceback.rstrip()[-_LONGEST_TRACEBACK:])
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,12 +21,13 @@ from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
+from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 from fal_server_agent.limits import drop_groups
 
 #: The most launches and builds at once.
@@ -76,6 +77,15 @@ class RunnerLauncher:
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def crowding(self, present: Sequence[str], another: str) -> str:
+        """
+        Return why runners of the machine types *present* leave no room for one of the type
+        *another*, as a sentence. Empty where they do, or where this process cannot know.
+        """
+        if self.host.name != "local":
+            return ""
+        return await asyncio.to_thread(describe_crowding, present, another, self._sizes)
 
     def launch(
         self,

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 import attrs
 
 from fal_core.events import Log
+from fal_server.logs.log_lines import LogLine, to_micros
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine, to_micros
-from fal_server.store.logs import Logs
 from fal_server_agent.messages import END_OF_LOGS
 
 #: Lines by which fal-core's clients see that a call was deserialized, and started. They
 #: wait for these lines, which are of no use afterwards.
 _SIGNS = frozenset({"\x1ffal-core:0:o:", "\x1ffal-core:0:s:"})
+
+#: Lines that somebody waits for, and that are never too many.
+NEEDED = _SIGNS | {END_OF_LOGS}
 
 #: Seconds after which the lines of a runner that was found again are new, even if a clock
 #: that was set says otherwise.
@@ -89,16 +92,7 @@ class RunnerLines:
             if done is not None:
                 done.set()
             return
-        line = LogLine(
-            account_id=self.spec.owner,
-            application=self.spec.application or self.spec.name,
-            runner_id=self.runner_id,
-            request_id=request or self.starting_request or None,
-            level=event.level,
-            source=event.source,
-            message=event.message,
-            time=event.time or time.time(),
-        )
+        line = self.line_of(event, request)
         if line.message not in _SIGNS:
             self._logs.add(line)
         if not is_echoed:
@@ -108,6 +102,21 @@ class RunnerLines:
         for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
             if name in self._echoes:
                 self._echoes[name](line)
+
+    def line_of(self, event: Log, request: str = "") -> LogLine:
+        """
+        Return an event as a line of the runner, and of *request* where there is one.
+        """
+        return LogLine(
+            account_id=self.spec.owner,
+            application=self.spec.application or self.spec.name,
+            runner_id=self.runner_id,
+            request_id=request or self.starting_request or None,
+            level=event.level,
+            source=event.source,
+            message=event.message,
+            time=event.time or time.time(),
+        )
 
     def _is_known(self, event: Log) -> bool:
         """

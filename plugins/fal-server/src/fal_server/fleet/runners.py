@@ -27,11 +27,12 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import HostEvents
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import RunnerLines
+from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
+from fal_server.logs.line_rates import LineRate
+from fal_server.logs.log_lines import LogLine
+from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.store.log_lines import LogLine
-from fal_server.store.logs import Logs
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Runner:
         cause: The exception behind *reason*, of its host or of whoever gave it up. None
             where there is none.
 
+        traceback: That of the exception with which it has ended. Empty where there is none.
+
         in_flight: How many requests it has.
 
         released: Called when a request has given its place back.
@@ -87,6 +90,7 @@ class Runner:
     url: str | None = None
     reason: str = ""
     cause: FalCoreError | None = None
+    traceback: str = attrs.field(default="", init=False, repr=False)
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -109,12 +113,14 @@ class Runner:
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
+    _rate: LineRate = attrs.field(init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle = Lifecycle(lambda: self.changed(self))
         self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
+        self._rate = LineRate(self.logs.limits.line_rate, NEEDED)
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
 
@@ -187,7 +193,8 @@ class Runner:
         Take an event of the host, in any thread.
         """
         try:
-            self.loop.call_soon_threadsafe(self._events, event)
+            for each in self._rate.admit(event):
+                self.loop.call_soon_threadsafe(self._events, each)
         except RuntimeError:
             # The control plane has ended; the next one finds detached runners again.
             pass
@@ -267,11 +274,11 @@ class Runner:
         )
         if not sentence:
             return
-        raised = self._events.raised
-        traceback = raised.traceback if raised is not None else ""
-        if self._reported is not None and not self.reason:
-            traceback = self._reported.traceback
-        for line in make_lines(sentence, traceback, self.cause, now):
+        raised, reported = self._events.raised, self._reported
+        self.traceback = raised.traceback if raised is not None else ""
+        if reported is not None and not self.reason:
+            self.traceback = reported.traceback
+        for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 

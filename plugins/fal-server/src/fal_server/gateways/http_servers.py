@@ -13,6 +13,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
+from fal_server.gateways.cross_origin import allow_origin, answer_preflight, is_preflight
 from fal_server.listeners.http_connections import Unreadable, begin
 from fal_server.routing.headers import Headers
 from fal_server.routing.refusals import describe_refusal
@@ -26,15 +27,29 @@ REVOKED = 1008
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def serve_gateway(answer: Handler) -> web.Server:
+def serve_gateway(answer: Handler, *, cors: bool = True) -> web.Server:
     """
     Return the server of a gateway, which calls *answer* for each request.
 
     Errors become JSON responses. A request is cancelled when its sender disconnects.
+
+    Arguments:
+        cors: Whether pages of all origins may send requests from a browser. Preflights are
+            then answered here: they need no key, and reach no application.
     """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
         begin(request)
+        if not cors:
+            return await respond(request)
+        if is_preflight(request):
+            return answer_preflight(request)
+        response = await respond(request)
+        if not response.prepared:
+            allow_origin(request, response.headers)
+        return response
+
+    async def respond(request: BaseRequest) -> web.StreamResponse:
         try:
             return await answer(request)
         except Refusal as refusal:

@@ -5,27 +5,27 @@ The queue gateway: submitting requests, and their status, result and cancellatio
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from datetime import datetime, timezone
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Invalid, NotFound, NotNow, TooLarge, Unanswered, Unauthenticated
+from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
+from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.state.bodies import Body
 from fal_server.store.idempotency_keys import IdempotencyKey, check_text
-from fal_server.store.log_lines import LogFilter
-from fal_server.store.logs import Logs
 from fal_server.store.queued_requests import QueuedRequest
-
-#: The largest body of a request, in bytes.
-LARGEST = 64 << 20
 
 #: The header with the idempotency key of a request, and that of a response which says that
 #: the request was accepted before.
@@ -86,37 +86,50 @@ class QueueGateway:
         caller = await self._router.admit(application, request.headers)
         if caller is not None:
             recognise(request)
+        sender = "" if caller is None else caller.user_id
         # Refuse an invalid header now, rather than when the request is given to a runner.
-        start_timeout(request.headers)
+        timeout = start_timeout(request.headers)
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
             raise Invalid("X-Fal-Queue-Priority must be normal or low.")
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)
+            self._queue.webhooks.check_room(sender, application.owner)
         text = request.headers.get(IDEMPOTENCY_KEY)
         if text is not None:
             _check_key(text, caller)
-        body = await _read(request)
         request_id = new_request_id()
         headers = to_runner(request.headers.items(), request_id, target.path)
-        queued = QueuedRequest(
-            id=request_id,
-            number=self._queue.next_number(),
-            account_id=application.owner,
-            owner_name=application.owner_name,
-            alias=application.alias,
-            sender=caller.user_id if caller is not None else "",
-            method=request.method,
-            path=target.path_and_query,
-            headers=tuple(headers.items()),
-            body=body,
-            priority=_PRIORITIES[priority],
-            webhook=webhook,
+        head = len(target.path_and_query) + sum(
+            len(name) + len(value) for name, value in headers.items()
         )
-        # Large bodies take a while to digest.
-        key = None if text is None else await asyncio.to_thread(_make_key, text, queued)
-        accepted = await self._queue.submit(queued, key)
+        with self._queue.receive(
+            request_id, application, sender, head=head, body=request.content_length
+        ) as incoming:
+            async for piece in request.content.iter_any():
+                await incoming.write(piece)
+            body = await incoming.finish()
+            queued = QueuedRequest(
+                id=request_id,
+                number=self._queue.next_number(),
+                account_id=application.owner,
+                owner_name=application.owner_name,
+                alias=application.alias,
+                sender=sender,
+                method=request.method,
+                path=target.path_and_query,
+                headers=tuple(headers.items()),
+                body_size=body.size,
+                priority=_PRIORITIES[priority],
+                webhook=webhook,
+                start_timeout=timeout,
+            )
+            key = None
+            if text is not None:
+                # Large bodies take a while to digest.
+                key = await asyncio.to_thread(_make_key, text, queued, body)
+            accepted = await self._queue.submit(queued, incoming, key)
         is_replayed = accepted != request_id
         if is_replayed:
             queued = await self._queue.requests.find(accepted) or queued
@@ -135,7 +148,7 @@ class QueueGateway:
 
     async def _answer_route(
         self, request: BaseRequest, target: Target, request_id: str, rest: list[str]
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
         if caller is not None:
@@ -148,7 +161,7 @@ class QueueGateway:
         ):
             raise NotFound("There is no such request.")
         if not rest and request.method == "GET":
-            return _result(queued)
+            return await self._answer_result(request, queued)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
             return await self._status(request, queued, may_read_lines=may_read_lines)
@@ -159,6 +172,35 @@ class QueueGateway:
                 return _json({"status": "ALREADY_COMPLETED"}, request_id, status=400)
             return _json({"status": "CANCELLATION_REQUESTED"}, request_id, status=202)
         raise Unanswered("this route of queued requests")
+
+    async def _answer_result(
+        self, request: BaseRequest, queued: QueuedRequest
+    ) -> web.StreamResponse:
+        """
+        Return the response of the application, unchanged.
+
+        Raises:
+            RequestCancelled: The request was cancelled.
+
+            StillInProgress: There is no response yet.
+        """
+        if queued.state == "cancelled":
+            raise RequestCancelled(_CANCELLED)
+        if not queued.is_over:
+            raise StillInProgress("Request is still in progress")
+        body = await self._queue.answer_of(queued)
+        headers = CIMultiDict(queued.answer_headers)
+        headers[REQUEST_ID] = queued.id
+        status = queued.status or 500
+        if body.path is None:
+            return web.Response(body=body.content, status=status, headers=headers)
+        headers["Content-Length"] = str(body.size)
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        async for piece in body.pieces():
+            await response.write(piece)
+        await response.write_eof()
+        return response
 
     async def _status(
         self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
@@ -239,46 +281,22 @@ def _check_key(text: str, caller: Caller | None) -> None:
     check_text(text)
 
 
-def _make_key(text: str, queued: QueuedRequest) -> IdempotencyKey:
+def _make_key(text: str, queued: QueuedRequest, body: Body) -> IdempotencyKey:
     path, _, query = queued.path.partition("?")
     return IdempotencyKey.make(
         text,
         account=queued.sender,
         application=(queued.account_id, queued.alias),
         path=path,
-        content=(queued.method.encode(), query.encode(), queued.body),
+        content=(queued.method.encode(), query.encode(), _digest(body)),
     )
 
 
-async def _read(request: BaseRequest) -> bytes:
-    size = 0
-    chunks = []
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > LARGEST:
-            raise TooLarge(f"The body of a request must have at most {LARGEST} bytes.")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _result(queued: QueuedRequest) -> web.Response:
-    """
-    Return the response of the application, unchanged.
-
-    Raises:
-        RequestCancelled: The request was cancelled.
-
-        StillInProgress: There is no response yet.
-    """
-    if queued.state == "cancelled":
-        raise RequestCancelled(_CANCELLED)
-    if not queued.is_over:
-        raise StillInProgress("Request is still in progress")
-    response = web.Response(body=queued.answer, status=queued.status or 500)
-    for name, value in queued.answer_headers:
-        response.headers.add(name, value)
-    response.headers[REQUEST_ID] = queued.id
-    return response
+def _digest(body: Body) -> bytes:
+    digest = hashlib.sha256()
+    for piece in body.pieces_here():
+        digest.update(piece)
+    return digest.digest()
 
 
 class StillInProgress(NotNow):

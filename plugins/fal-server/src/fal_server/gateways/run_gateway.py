@@ -16,6 +16,7 @@ from aiohttp.web_request import BaseRequest
 from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
+from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.gateways.websocket_relays import relay_websocket
 from fal_server.limits import Limits
@@ -44,11 +45,15 @@ _SMALL = 1 << 18
 class RunGateway:
     """
     Forwards requests, and websockets, to runners.
+
+    Arguments:
+        cors: Whether pages of all origins may read responses.
     """
 
-    def __init__(self, router: Router, limits: Limits) -> None:
+    def __init__(self, router: Router, limits: Limits, *, cors: bool = True) -> None:
         self._router = router
         self._limits = limits
+        self._cors = cors
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -110,6 +115,8 @@ class RunGateway:
                 if upstream.size is not None and upstream.size <= _SMALL:
                     content = await upstream.read()
                     return web.Response(body=content, status=upstream.status, headers=headers)
+                if self._cors:
+                    allow_origin(request, headers)
                 response = web.StreamResponse(status=upstream.status, headers=headers)
                 await response.prepare(request)
                 async with self._router.identity.revocations.hold(caller):

@@ -16,8 +16,8 @@ from isolate_proto.controller_pb2 import DESCRIPTOR
 
 from fal_core.events import Log
 from fal_server.errors import Invalid
+from fal_server.logs.log_lines import LogLine
 from fal_server.state.texts import valid_text
-from fal_server.store.log_lines import LogLine
 
 _Log: Any = GetMessageClass(HostedRunResult.DESCRIPTOR.fields_by_name["logs"].message_type)
 

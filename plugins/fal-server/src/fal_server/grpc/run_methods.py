@@ -37,6 +37,7 @@ from fal_server.grpc.run_results import (
     DidNotStart,
     Results,
     finish,
+    make_results,
     refusal_of,
     results_until_end,
     told_by_builder,
@@ -122,7 +123,7 @@ class RunMethods:
     async def _call(
         self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: RunnerPool
     ) -> AsyncIterator[HostedRunResult]:
-        lines: Results = asyncio.Queue()
+        lines = make_results()
         self._launcher.echoes[run_id] = lines.put_nowait
         task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
         task.add_done_callback(lambda _: lines.put_nowait(None))
@@ -175,7 +176,7 @@ class RunMethods:
     ) -> AsyncIterator[HostedRunResult]:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
-        lines: Results = asyncio.Queue()
+        lines = make_results()
         ended: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:

@@ -4,7 +4,6 @@ The messages of a run: its log lines, and its outcome.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
@@ -18,13 +17,24 @@ from fal_core.events import Log
 from fal_server.errors import Invalid, Refusal
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.grpc.messages import line_of, to_log
-from fal_server.store.log_lines import LogLine
+from fal_server.logs.line_buffers import LineQueue
+from fal_server.logs.log_lines import LogLine
 
 _FIELDS: Any = HostedRunResult.DESCRIPTOR.fields_by_name
 _Serialized: Any = GetMessageClass(_FIELDS["return_value"].message_type)
 
+#: The most bytes of lines that wait for the caller of a run.
+_WAITING = 64 << 20
+
 #: The lines and messages of a run, as they come; None ends them.
-Results: TypeAlias = "asyncio.Queue[LogLine | HostedRunResult | None]"
+Results: TypeAlias = LineQueue[HostedRunResult | None]
+
+
+def make_results() -> Results:
+    """
+    Return a queue for the lines and messages of a run.
+    """
+    return LineQueue(_WAITING, "they came faster than they were read.")
 
 
 async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
@@ -33,11 +43,8 @@ async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
     message.
     """
     while True:
-        block = [await results.get()]
-        while not results.empty():
-            block.append(results.get_nowait())
         lines: list[LogLine] = []
-        for each in block:
+        for each in await results.take():
             if isinstance(each, LogLine):
                 lines.append(each)
                 continue

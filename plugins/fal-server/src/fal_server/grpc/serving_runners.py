@@ -12,8 +12,8 @@ import attrs
 from fal_core.events import Log
 from fal_server.fleet.runners import Runner
 from fal_server.grpc.messages import line_of
+from fal_server.logs.log_lines import LogLine
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.store.log_lines import LogLine
 
 
 @attrs.define(eq=False)

@@ -14,6 +14,7 @@ from aiohttp import web
 from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Refusal
+from fal_server.http.bodies import LARGEST_BODY
 from fal_server.http.missing_features import MissingFeatures
 from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.listeners.server_metrics import ServerMetrics
@@ -22,10 +23,6 @@ logger = logging.getLogger(__name__)
 
 Answer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 OpenAnswer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-#: The largest body that aiohttp reads into memory, in bytes. Routes that stream have their
-#: own limits.
-LARGEST_BODY = 8 << 20
 
 
 @attrs.frozen
@@ -134,7 +131,9 @@ async def _handle_errors(request: web.Request, handler: OpenAnswer) -> web.Strea
             type(refusal).__name__,
             refusal,
         )
-        return web.json_response({"detail": str(refusal)}, status=refusal.http)
+        after = refusal.retry_after
+        headers = {} if after is None else {"Retry-After": str(after)}
+        return web.json_response({"detail": str(refusal)}, status=refusal.http, headers=headers)
     except web.HTTPException as error:
         if error.status < 400:
             raise

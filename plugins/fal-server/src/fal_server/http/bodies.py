@@ -10,7 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from fal_server.errors import Invalid
+from fal_server.errors import Invalid, TooLarge
+from fal_server.limits import write_size
+
+#: The largest body that is read into memory, in bytes, once it is decompressed. Routes that
+#: stream have their own limits.
+LARGEST_BODY = 8 << 20
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
@@ -19,8 +24,14 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
     Raises:
         Invalid: The body is not a JSON object.
+
+        TooLarge: It is too large, or becomes so when it is decompressed.
     """
-    content = await request.read()
+    try:
+        content = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        largest = write_size(LARGEST_BODY)
+        raise TooLarge(f"A body of this request may have {largest} bytes at most.") from None
     try:
         value = json.loads(content) if content else {}
     except (ValueError, RecursionError):

@@ -16,8 +16,8 @@ from fal_server.access.revocations import Revocations
 from fal_server.errors import Unauthenticated
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of, time_of, to_text
-from fal_server.store.log_lines import LogFilter, LogLine
-from fal_server.store.logs import Logs
+from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.logs import Logs
 
 #: The most lines in a page.
 _LARGEST_PAGE = 1000

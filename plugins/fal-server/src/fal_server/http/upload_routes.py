@@ -21,6 +21,7 @@ from fal_server.http.bodies import read_object, text_of
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
+from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles, new_id, safe_name
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -50,9 +51,10 @@ class AppFileRoutes:
     Answers the routes to upload the files of applications.
     """
 
-    def __init__(self, files: AppFiles, blobs: Blobs) -> None:
+    def __init__(self, files: AppFiles, blobs: Blobs, shares: StorageShares) -> None:
         self._files = files
         self._blobs = blobs
+        self._shares = shares
 
     def routes(self) -> Iterable[ApiRoute]:
         """
@@ -81,13 +83,14 @@ class AppFileRoutes:
         hash = _hash_of(request)
         if not await self._files.missing(caller.user_id, [hash]):
             raise AlreadyExists("This file was uploaded already.")
-        return web.json_response({"upload_id": self._blobs.begin(caller.user_id)})
+        return web.json_response({"upload_id": await self._shares.begin(caller.user_id)})
 
     async def _part(self, request: web.Request, caller: Caller) -> web.Response:
         _hash_of(request)
         number = _number_of(request)
         id = request.match_info["id"]
-        tag = await self._blobs.add_part(caller.user_id, id, number, _file_of(request))
+        chunks = self._shares.admit(caller.user_id, _file_of(request))
+        tag = await self._blobs.add_part(caller.user_id, id, number, chunks)
         return web.json_response({"part_number": number, "etag": tag})
 
     async def _complete(self, request: web.Request, caller: Caller) -> web.Response:
@@ -116,10 +119,16 @@ class StorageRoutes:
     """
 
     def __init__(
-        self, files: StoredFiles, blobs: Blobs, identity: CallerIdentity, urls: Urls
+        self,
+        files: StoredFiles,
+        blobs: Blobs,
+        shares: StorageShares,
+        identity: CallerIdentity,
+        urls: Urls,
     ) -> None:
         self._files = files
         self._blobs = blobs
+        self._shares = shares
         self._identity = identity
         self._urls = urls
 
@@ -144,7 +153,7 @@ class StorageRoutes:
         return await self._initiate(request, caller, upload=None)
 
     async def _begin_parts(self, request: web.Request, caller: Caller) -> web.Response:
-        upload = self._blobs.begin(caller.user_id)
+        upload = await self._shares.begin(caller.user_id)
         return await self._initiate(request, caller, upload=upload)
 
     async def _initiate(
@@ -190,7 +199,7 @@ class StorageRoutes:
         """
         file = await self._files.add(
             caller.user_id,
-            request.content.iter_chunked(_CHUNK),
+            self._chunks(caller.user_id, request),
             name=request.headers.get("X-Fal-File-Name", ""),
             content_type=request.headers.get("Content-Type", "")[:200],
             seconds=_lifetime(request),
@@ -202,7 +211,7 @@ class StorageRoutes:
         claims = await self._claims(request)
         if claims["upload"] is not None:
             raise Invalid("This upload must be sent in parts.")
-        chunks = request.content.iter_chunked(_CHUNK)
+        chunks = self._chunks(claims["sub"], request)
         await self._add(claims, await self._blobs.keep(chunks, digest=claims.get("digest")))
         return web.json_response({})
 
@@ -220,7 +229,7 @@ class StorageRoutes:
         claims = await self._claims(request)
         upload = self._upload_of(claims)
         number = _number_of(request)
-        chunks = request.content.iter_chunked(_CHUNK)
+        chunks = self._chunks(claims["sub"], request)
         tag = await self._blobs.add_part(claims["sub"], upload, number, chunks)
         answer = {"part_number": number, "etag": tag}
         return web.json_response(answer, headers={"ETag": f'"{tag}"'})
@@ -249,6 +258,12 @@ class StorageRoutes:
             content_type=claims["type"],
             seconds=claims["lives"],
         )
+
+    def _chunks(self, account_id: str, request: web.Request) -> AsyncIterator[bytes]:
+        """
+        Return the body of a request, as far as the account has room for it.
+        """
+        return self._shares.admit(account_id, request.content.iter_chunked(_CHUNK))
 
     async def _claims(self, request: web.Request) -> Mapping[str, Any]:
         claims = await self._identity.open_token(_UPLOAD, request.match_info["token"])

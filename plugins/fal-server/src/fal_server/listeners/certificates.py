@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fal_server.errors import ServerError
 from fal_server.state.data_directories import DataDirectory
 
 #: Host names in the code of released clients. The certificate holds for them too, so that
@@ -87,10 +88,19 @@ class Certificate:
 
 def _authority(directory: DataDirectory) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     path, key_path = directory.tls / "ca.pem", directory.tls / "ca.key"
-    if path.exists() and key_path.exists():
-        key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return x509.load_pem_x509_certificate(path.read_bytes()), key
+    # The bundle is written last: a first start that was killed has left none.
+    is_whole = path.exists() and key_path.exists()
+    if is_whole or (directory.tls / "bundle.pem").exists():
+        try:
+            key = serialization.load_pem_private_key(key_path.read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)
+            return x509.load_pem_x509_certificate(path.read_bytes()), key
+        except (OSError, ValueError) as error:
+            raise ServerError(
+                f"The authority of the server in {directory.tls} cannot be read: ca.pem or "
+                "ca.key is missing or not whole. Put copies of them there, or remove the "
+                "directory: clients then need the new bundle.pem."
+            ) from error
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fal-core server")])
     certificate = (
@@ -135,9 +145,10 @@ def _serves(path: Path, authority: x509.Certificate, names: list[str]) -> bool:
     Return whether the certificate at *path* was signed by *authority* for exactly *names*,
     and does not expire soon.
     """
-    if not path.exists():
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
         return False
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
     alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     try:
         certificate.verify_directly_issued_by(authority)

@@ -118,7 +118,7 @@ class OpenConnections:
         self._most = most
         self._all = _Crowd(most)
         self._lowered_until = 0.0
-        self._most_of_address = limits.most_connections_of_address
+        self._most_of_address = limits.most_connections_by_address
         self._proxies = [ipaddress.ip_network(each) for each in proxies]
         self._sites: dict[str, _Crowd] = {}
         self._has_ended = asyncio.Event()

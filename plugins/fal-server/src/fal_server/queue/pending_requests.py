@@ -6,25 +6,40 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import attrs
 from multidict import CIMultiDict
 
 from fal_server.fleet.runners import Runner
+from fal_server.queue.queue_room import Place
 from fal_server.routing.applications import Application
 from fal_server.specs.request_retries import MOST, NO_RETRY, RETRY_CONFIG, Condition, is_set
 from fal_server.store.queued_requests import QueuedRequest
+
+_NONE: Mapping[Condition, int] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
 class PendingRequest:
     """
-    A queued request that has no response yet.
+    A queued request that has no response yet. There may be very many, so that one which is
+    not about to get a runner has little more than its id in memory.
 
     Attributes:
+        place: The room that it takes in the queue.
+
         since: When it was accepted, in seconds of the monotonic clock.
 
-        task: The task that has runners answer it.
+        was_running: Whether a runner had it when an earlier server ended.
+
+        is_active: Whether it competes for a runner, or has one.
+
+        request: The request itself. None where it does not compete for a runner.
+
+        task: The task that has runners answer it, once it was read.
 
         runner: The runner that has it. None while it waits for one.
 
@@ -36,28 +51,51 @@ class PendingRequest:
         failures: The number of failed attempts in this process, by condition.
     """
 
-    request: QueuedRequest
+    id: str
+    number: int
+    priority: int
+    place: Place
     since: float = attrs.field(factory=time.monotonic)
+    was_running: bool = False
+    is_active: bool = False
+    request: QueuedRequest | None = None
     task: asyncio.Task[None] | None = None
     runner: Runner | None = None
     cancelled: bool = False
     attempted_at: float | None = None
-    failures: dict[Condition, int] = attrs.field(factory=dict)
+    failures: Mapping[Condition, int] = attrs.field(default=_NONE)
 
     @classmethod
-    def restore(cls, request: QueuedRequest) -> PendingRequest:
+    def of(cls, request: QueuedRequest, place: Place) -> PendingRequest:
         """
-        Return a request that an earlier process accepted. How long it has waited is only
-        known from the wall clock.
+        Return a request that was accepted now.
         """
-        return cls(request, time.monotonic() - max(0.0, time.time() - request.submitted_at))
+        return cls(request.id, request.number, request.priority, place, request=request)
+
+    @classmethod
+    def restore(cls, row: Any, place: Place) -> PendingRequest:
+        """
+        Return a request that an earlier process accepted, from its *row*. How long it has
+        waited is only known from the wall clock.
+        """
+        since = time.monotonic() - max(0.0, time.time() - row.submitted_at)
+        was_running = row.state == "running"
+        return cls(row.id, row.number, row.priority, place, since, was_running)
+
+    @property
+    def loaded(self) -> QueuedRequest:
+        """
+        The request itself, which competes for a runner.
+        """
+        assert self.request is not None
+        return self.request
 
     @property
     def headers(self) -> CIMultiDict[str]:
         """
         The headers of the request.
         """
-        return CIMultiDict(self.request.headers)
+        return CIMultiDict(self.loaded.headers)
 
     @property
     def wants_one_attempt(self) -> bool:
@@ -74,9 +112,9 @@ class PendingRequest:
             failed: The condition in which the attempt failed, or whether its response asks
                 for a retry.
         """
-        request = self.request
+        request = self.loaded
         if isinstance(failed, str):
-            self.failures[failed] = self.failures.get(failed, 0) + 1
+            self.failures = {**self.failures, failed: self.failures.get(failed, 0) + 1}
         if self.cancelled or self.wants_one_attempt or request.attempts >= MOST:
             return False
         if not isinstance(failed, str):

@@ -9,14 +9,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from fal_server.store.queued_requests import QueuedRequest
-
-#: The owner and the alias of an application.
-Name = tuple[str, str]
-
-#: The priority and the number of a request, by which those of an application are sorted,
-#: and its id.
-_Place = tuple[int, int, str]
+from fal_server.queue.pending_requests import PendingRequest
+from fal_server.queue.queue_room import Name
 
 
 @attrs.define(eq=False)
@@ -26,62 +20,72 @@ class QueueOrder:
     methods that are called for each request visits those that wait.
     """
 
-    _places: dict[Name, list[_Place]] = attrs.field(factory=dict)
+    _lines: dict[Name, list[PendingRequest]] = attrs.field(factory=dict)
 
-    def add(self, request: QueuedRequest) -> None:
+    def add(self, request: PendingRequest) -> int:
         """
-        Note that a request waits.
+        Note that a request waits, and return how many are ahead of it.
         """
-        places = self._places.setdefault(_application_of(request), [])
-        index, waits = _find(places, request)
+        line = self._lines.setdefault(request.place.application, [])
+        index, waits = _find(line, request)
         if not waits:
-            places.insert(index, _place_of(request))
+            line.insert(index, request)
+        return index
 
-    def discard(self, request: QueuedRequest) -> None:
+    def discard(self, request: PendingRequest) -> int | None:
         """
-        Note that a request waits no more, if it did.
+        Note that a request waits no more, and return how many were ahead of it. None if it
+        did not wait.
         """
-        name = _application_of(request)
-        places = self._places.get(name, [])
-        index, waits = _find(places, request)
-        if waits:
-            del places[index]
-            if not places:
-                del self._places[name]
+        name = request.place.application
+        line = self._lines.get(name, [])
+        index, waits = _find(line, request)
+        if not waits:
+            return None
+        del line[index]
+        if not line:
+            del self._lines[name]
+        return index
 
-    def position(self, request: QueuedRequest) -> int:
+    def position(self, request: PendingRequest) -> int:
         """
         Return how many requests to the same application are ahead of *request*.
         """
-        index, _ = _find(self._places.get(_application_of(request), []), request)
+        index, _ = _find(self._lines.get(request.place.application, []), request)
         return index
 
-    def of(self, owner: str, alias: str) -> list[str]:
+    def at(self, name: Name, index: int) -> PendingRequest | None:
         """
-        Return the ids of the requests to an application, in their order.
+        Return the request to an application that has so many ahead of it. None if fewer wait.
         """
-        return [id for _, _, id in self._places.get((owner, alias), [])]
+        line = self._lines.get(name, [])
+        return line[index] if index < len(line) else None
+
+    def of(self, name: Name) -> list[PendingRequest]:
+        """
+        Return the requests to an application, in their order.
+        """
+        return [*self._lines.get(name, [])]
 
     def counts(self) -> Iterator[tuple[Name, int]]:
         """
         Yield each application that requests wait for, and how many.
         """
-        for name, places in self._places.items():
-            yield name, len(places)
+        for name, line in self._lines.items():
+            yield name, len(line)
 
 
-def _application_of(request: QueuedRequest) -> Name:
-    return request.owner_name, request.alias
+def _place_of(request: PendingRequest) -> tuple[int, int]:
+    return request.priority, request.number
 
 
-def _place_of(request: QueuedRequest) -> _Place:
-    return request.priority, request.number, request.id
-
-
-def _find(places: list[_Place], request: QueuedRequest) -> tuple[int, bool]:
+def _find(line: list[PendingRequest], request: PendingRequest) -> tuple[int, bool]:
     """
-    Return the index of a request among *places*, and whether it is there.
+    Return the index of a request in a line, and whether it is there.
     """
     place = _place_of(request)
-    index = bisect_left(places, place)
-    return index, places[index : index + 1] == [place]
+    if not line or _place_of(line[-1]) < place:
+        # Most come last.
+        return len(line), False
+    index = bisect_left(line, place, key=_place_of)
+    return index, line[index] is request

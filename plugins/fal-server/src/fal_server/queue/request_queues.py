@@ -9,48 +9,42 @@ up. :mod:`fal_server.specs.request_retries` decides whether there is another att
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import attrs
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.errors import STATE_TROUBLE, NotFound, Refusal
-from fal_server.fleet.http_upstreams import BrokenUpstream
+from fal_server.errors import NotFound, TooLarge
 from fal_server.fleet.runners import Runner
+from fal_server.limits import Limits
+from fal_server.queue.attempts import Attempts
+from fal_server.queue.backlogs import FRONT, Backlog
+from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_orders import QueueOrder
-from fal_server.queue.responses import RunnerResponse, ask
+from fal_server.queue.queue_room import Name, Place, QueueRoom, sender_of
+from fal_server.queue.responses import RunnerResponse
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
-from fal_server.routing.refusals import (
-    ApplicationUnreadable,
-    RequestTimeout,
-    RunnerBlocked,
-    RunnerDisconnected,
-    describe_disconnection,
-)
 from fal_server.routing.routers import Router
+from fal_server.state.bodies import SMALL, Body, BodyFiles
 from fal_server.state.tasks import insist, uninterrupted
 from fal_server.store.idempotency_keys import IdempotencyKey
-from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.queued_requests import (
+    UNFINISHED,
+    QueuedRequest,
+    QueuedRequests,
+    name_answer,
+    name_body,
+)
 
 logger = logging.getLogger(__name__)
-
-#: Seconds before the second attempt. The pause doubles before each further attempt, up to
-#: the longest.
-_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-
-
-class InternalError(Refusal):
-    """
-    An error in the server itself.
-    """
-
-    kind = "internal_error"
 
 
 @attrs.frozen(kw_only=True)
@@ -74,29 +68,58 @@ class RequestQueue:
 
     router: Router
     requests: QueuedRequests
+    files: BodyFiles
+    responses: KeptResponses
     webhooks: Webhooks
-    _pending: dict[str, PendingRequest] = attrs.field(factory=dict)
-    _order: QueueOrder = attrs.field(factory=QueueOrder)
+    limits: Limits = attrs.field(factory=Limits)
+    _room: QueueRoom = attrs.field(init=False)
+    _attempts: Attempts = attrs.field(init=False)
+    _backlog: Backlog = attrs.field(init=False)
     _number: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._room = QueueRoom(self.limits)
+        self._backlog = Backlog(
+            self.requests,
+            lambda pending: asyncio.ensure_future(self._process(pending)),
+            lambda pending: self._room.leave(pending.place),
+        )
+        self._attempts = Attempts(
+            self.router,
+            self.requests,
+            self.files,
+            self.limits.largest_queued_response,
+            self._backlog.leave_line,
+            self._backlog.take_back,
+        )
 
     async def start(self) -> None:
         """
         Resume the requests and the webhooks that an earlier server left.
         """
         self._number = await self.requests.last_number()
-        for request in await self.requests.unfinished():
-            self._start_processing(PendingRequest.restore(request))
+        names: dict[Name, Name] = {}
+
+        def restore(row: Any) -> tuple[PendingRequest, float | None]:
+            # Equal names are one object: there may be very many requests.
+            name, sender = (row.owner_name, row.alias), sender_of(row.sender, row.account_id)
+            name, sender = names.setdefault(name, name), names.setdefault(sender, sender)
+            return PendingRequest.restore(row, Place(name, sender, row.size)), row.start_timeout
+
+        for pending, timeout in await self.requests.unfinished(restore):
+            self._room.restore(pending.place)
+            self._add(pending, timeout)
+        await self._backlog.start()
+        self.responses.start()
         await self.webhooks.start()
 
     async def close(self) -> None:
         """
         Stop working on requests and webhooks. The next server resumes them.
         """
-        tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._backlog.close()
         await self.webhooks.close()
+        await self.responses.close()
 
     def next_number(self) -> int:
         """
@@ -105,29 +128,80 @@ class RequestQueue:
         self._number += 1
         return self._number
 
-    @uninterrupted
-    async def submit(self, request: QueuedRequest, key: IdempotencyKey | None = None) -> str:
+    def receive(
+        self, id: str, application: Application, sender: str, *, head: int, body: int | None
+    ) -> IncomingRequest:
         """
-        Accept a request, and return its id. Once this returns, the request is stored, and is
-        answered even if the server ends before that. If a request was accepted with *key*
-        before, return the id of that one.
+        Return a request whose body arrives.
+
+        Arguments:
+            sender: The account that sends it. Empty where it has no key.
+
+            head: The bytes of its headers and its path.
+
+            body: The bytes of its body, if they are known.
+
+        Raises:
+            TooLarge: Its body is too large.
+
+            QueueFull: There is no room for it.
+        """
+        largest = self.limits.largest_queued_body
+        if (body or 0) > largest:
+            raise TooLarge(f"The body of a request must have at most {largest} bytes.")
+        name = (application.owner_name, application.alias)
+        place = self._room.enter(name, sender, application.owner, head + (body or 0))
+        incoming = self.files.receive(name_body(id), largest=largest)
+        return IncomingRequest(place, self._room, incoming, body or 0)
+
+    async def submit(
+        self,
+        request: QueuedRequest,
+        incoming: IncomingRequest,
+        key: IdempotencyKey | None = None,
+    ) -> str:
+        """
+        Accept a request whose body has arrived, and return its id. Once this returns, the
+        request is stored, and is answered even if the server ends before that. If a request
+        was accepted with *key* before, return the id of that one.
 
         Raises:
             KeyReused: That one was another request.
         """
-        accepted = await self.requests.add(request, key)
-        if accepted == request.id:
-            self._start_processing(PendingRequest(request))
+        incoming.submit()
+        return await self._accept(request, incoming, key)
+
+    @uninterrupted
+    async def _accept(
+        self, request: QueuedRequest, incoming: IncomingRequest, key: IdempotencyKey | None
+    ) -> str:
+        try:
+            accepted = await self.requests.add(request, key, body=incoming.body.content)
+        except Exception:
+            incoming.discard()
+            raise
+        if accepted != request.id:
+            incoming.discard()
+            return accepted
+        incoming.keep()
+        self._add(PendingRequest.of(request, incoming.place), request.start_timeout)
         return accepted
+
+    async def answer_of(self, request: QueuedRequest) -> Body:
+        """
+        Return the body of the response to a request, which has one.
+        """
+        content = b""
+        if request.answer_size:
+            content = await self.requests.answer_of(request.id)
+        name = name_answer(request.id, request.attempts)
+        return self.files.find(name, request.answer_size, content)
 
     def position(self, request_id: str) -> int:
         """
         Return how many requests to the same application are ahead of one that waits.
         """
-        pending = self._pending.get(request_id)
-        if pending is None:
-            return 0
-        return self._order.position(pending.request)
+        return self._backlog.position(request_id)
 
     @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
@@ -137,31 +211,37 @@ class RequestQueue:
         """
         if request.is_over:
             return False
-        pending = self._pending.get(request.id)
+        pending = self._backlog.find(request.id)
         # A request that waits for its next attempt may still be stored as running.
         waits = pending is not None and pending.runner is None
-        dropped = await self.requests.change(
-            request.id,
-            only=("queued", "running") if waits else ("queued",),
-            state="cancelled",
-            ended_at=time.time(),
-        )
-        if dropped:
-            if pending is not None:
-                pending.cancelled = True
-                if pending.task is not None:
-                    pending.task.cancel()
+        only = UNFINISHED if waits else ("queued",)
+        dropped = await self.requests.cancel([request.id], only)
+        if pending is None:
             return True
-        if pending is not None and pending.runner is not None:
+        if dropped:
+            self._drop(pending)
+        elif pending.runner is not None:
             pending.cancelled = True
             await _notify_cancelled(pending.runner, request.id)
         return True
+
+    def _drop(self, pending: PendingRequest) -> None:
+        """
+        Forget a request that was cancelled in the database.
+        """
+        pending.cancelled = True
+        if pending.place.size > SMALL:
+            self.files.remove(name_body(pending.id))
+        if pending.task is not None:
+            pending.task.cancel()
+        else:
+            self._backlog.remove(pending)
 
     def waiting(self) -> Mapping[str, int]:
         """
         Return how many requests wait for a runner, by ``owner/alias`` of the application.
         """
-        return {"/".join(name): count for name, count in self._order.counts()}
+        return {"/".join(name): count for name, count in self._backlog.counts()}
 
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
         """
@@ -173,9 +253,11 @@ class RequestQueue:
         waiting = self._waiting_for(caller, owner, alias)
         by_caller: dict[str, int] = {}
         for pending in waiting:
-            by_caller[pending.request.sender] = by_caller.get(pending.request.sender, 0) + 1
+            sender, _ = pending.place.sender
+            by_caller[sender] = by_caller.get(sender, 0) + 1
         return QueueSize(size=len(waiting), by_caller=by_caller)
 
+    @uninterrupted
     async def flush(self, caller: Caller, owner: str, alias: str, *, sender: str | None) -> int:
         """
         Drop the requests to an application that wait, and return how many were dropped.
@@ -187,157 +269,79 @@ class RequestQueue:
             NotFound: *caller* has no such application.
         """
         dropped = 0
-        for pending in self._waiting_for(caller, owner, alias):
-            if sender is None or pending.request.sender == sender:
-                dropped += await self.cancel(pending.request)
+        # The last first, so that nobody competes for a runner in place of one that is dropped.
+        waiting = reversed(self._waiting_for(caller, owner, alias))
+        while some := {each.id: each for each in islice(waiting, FRONT)}:
+            chosen = [
+                each.id
+                for each in some.values()
+                if each.runner is None and sender in (None, each.place.sender[0])
+            ]
+            for id in await self.requests.cancel(chosen, UNFINISHED):
+                self._drop(some[id])
+                dropped += 1
         return dropped
 
     def _waiting_for(self, caller: Caller, owner: str, alias: str) -> list[PendingRequest]:
         application = self.router.catalog.find(owner, alias)
         if application.owner != caller.user_id:
             raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
-        return [self._pending[id] for id in self._order.of(owner, alias)]
+        return self._backlog.of((owner, alias))
 
-    # -- answering -------------------------------------------------------------------------
+    # -- answering ---------------------------------------------------------------------
 
-    def _start_processing(self, pending: PendingRequest) -> None:
-        self._pending[pending.request.id] = pending
-        self._order.add(pending.request)
-        pending.task = asyncio.ensure_future(self._process(pending))
-        # Not at the end of its code, which a task that is cancelled at once never runs.
-        pending.task.add_done_callback(lambda _: self._forget(pending))
+    def _add(self, pending: PendingRequest, start_timeout: float | None) -> None:
+        """
+        Have a request wait, for the time that it asks for or the application allows.
+        """
+        if start_timeout is None:
+            with contextlib.suppress(NotFound):
+                application = self.router.catalog.find(*pending.place.application)
+                if pending.place.sender[0] == application.owner:
+                    start_timeout = application.scaling.request_start_timeout
+        self._backlog.add(pending, start_timeout)
 
     async def _process(self, pending: PendingRequest) -> None:
-        request = pending.request
-        pause = _PAUSE
-        try:
-            if request.state == "running" and pending.wants_one_attempt:
-                await self._finish(pending, _interrupted())
-                return
-            while not await self._attempt(pending):
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            logger.exception("Request %s failed", request.id)
-            await self._finish(
-                pending,
-                RunnerResponse.from_refusal(InternalError("An internal error occurred.")),
-            )
-
-    def _forget(self, pending: PendingRequest) -> None:
-        self._order.discard(pending.request)
-        self._pending.pop(pending.request.id, None)
-
-    async def _attempt(self, pending: PendingRequest) -> bool:
-        """
-        Give a request to a runner. Return False if it needs another attempt.
-        """
-        request = pending.request
-        try:
-            application = self.router.catalog.find(request.owner_name, request.alias)
-            response = await self._ask(pending, application)
-        except (ApplicationUnreadable, RunnerBlocked, *STATE_TROUBLE):
-            # It was accepted, so it waits until its application can be read again, or the
-            # state can be written.
-            self._wait_again(pending)
-            return False
-        except Refusal as refusal:
-            # No runner has got the request.
-            response = RunnerResponse.from_refusal(refusal)
+        response = await self._attempts.answer(pending)
         if response is None:
-            return True
-        if response.failed and pending.may_retry(application, response.failed):
-            # It can be cancelled like any other that waits.
-            self._wait_again(pending)
-            await insist(
-                lambda: self.requests.change(request.id, only=("running",), state="queued")
-            )
-            return False
-        await self._finish(pending, response)
-        return True
+            return
+        if await self._finish(pending, response):
+            response.keep()
+        else:
+            response.discard()
 
-    async def _ask(
-        self, pending: PendingRequest, application: Application
-    ) -> RunnerResponse | None:
+    async def _finish(self, pending: PendingRequest, response: RunnerResponse) -> bool:
         """
-        Return the response of a runner, or None if the request was cancelled before the
-        runner got it.
-
-        Raises:
-            Refusal: No runner takes the request.
+        Store a response, and return whether the request still wanted one.
         """
-        request = pending.request
-        caller = None
-        if request.sender:
-            caller = Caller(user_id=request.sender, nickname="", permissions=frozenset())
-        async with self.router.lease(
-            application,
-            pending.headers,
-            request.id,
-            caller,
-            request.priority,
-            since=pending.since,
-        ) as runner:
-            pending.runner = runner
-            self._order.discard(request)
-            attempts = request.attempts + 1
-            is_running = await self.requests.change(
-                request.id,
-                only=("queued", "running"),
-                state="running",
-                started_at=time.time(),
-                attempts=attempts,
-            )
-            if not is_running:
-                return None
-            pending.request = attrs.evolve(request, attempts=attempts)
-            pending.attempted_at = time.monotonic()
-            try:
-                return await ask(application, runner, pending.request)
-            except RequestTimeout as timeout:
-                return RunnerResponse.from_refusal(timeout, "timeout")
-            except BrokenUpstream as error:
-                refusal = await describe_disconnection(runner, error)
-                ended = runner.ended.is_set()
-                return RunnerResponse.from_refusal(
-                    refusal, "server_error" if ended else "connection_error"
-                )
-
-    def _wait_again(self, pending: PendingRequest) -> None:
-        pending.runner = None
-        self._order.add(pending.request)
-
-    async def _finish(self, pending: PendingRequest, response: RunnerResponse) -> None:
-        now = time.time()
+        request, now = pending.loaded, time.time()
         values: dict[str, Any] = {
             "state": "completed",
             "ended_at": now,
             "status": response.status,
             "answer_headers": response.headers,
-            "answer": response.body,
+            "answer_size": response.body.size,
+            "answer": response.body.content,
             "error": response.error,
             "error_type": response.error_type,
-            "webhook_due": now if pending.request.webhook else None,
+            "webhook_due": now if request.webhook else None,
+            "body": b"",
         }
         if pending.attempted_at is not None:
             # So the duration is right even if the clock was changed in between.
             values["started_at"] = now - (time.monotonic() - pending.attempted_at)
         # Repeat the write until it succeeds: a request with a response is not sent again.
-        await insist(
-            lambda: self.requests.change(
-                pending.request.id, only=("queued", "running"), **values
-            )
+        finished = await insist(
+            lambda: self.requests.change(request.id, only=UNFINISHED, **values)
         )
-        if pending.request.webhook:
-            self.webhooks.deliver(pending.request.id)
-
-
-def _interrupted() -> RunnerResponse:
-    return RunnerResponse.from_refusal(
-        RunnerDisconnected("The server ended while a runner had the request.")
-    )
+        if not finished:
+            return False
+        if request.body_size > SMALL:
+            self.files.remove(name_body(request.id))
+        self.responses.add(request.sender, request.account_id, response.body.size)
+        if request.webhook:
+            self.webhooks.deliver(request.id, pending.place.sender)
+        return True
 
 
 async def _notify_cancelled(runner: Runner, request_id: str) -> None:

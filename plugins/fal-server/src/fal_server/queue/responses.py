@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from fal_server.errors import Refusal
+from fal_server.errors import Refusal, TooLarge
 from fal_server.fleet.http_upstreams import UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
@@ -18,11 +18,21 @@ from fal_server.routing.headers import from_runner, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
+from fal_server.state.bodies import Body, IncomingBody
 from fal_server.state.texts import valid_text
 from fal_server.store.queued_requests import QueuedRequest
 
 #: The header that tells a runner the number of the attempt; the first one is 1.
 ATTEMPT = "x-fal-request-attempt"
+
+
+class ResponseTooLarge(Refusal):
+    """
+    A runner responded with more than the server keeps.
+    """
+
+    http = 502
+    kind = "response_too_large"
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +41,8 @@ class RunnerResponse:
     The response to a queued request.
 
     Attributes:
+        body: The body. One with a file is kept by :meth:`keep`, or removed by :meth:`discard`.
+
         error: The error message. None where the request succeeded.
 
         failed: The condition in which the attempt failed, True if the response asks for a
@@ -39,10 +51,25 @@ class RunnerResponse:
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    body: bytes = attrs.field(repr=False)
+    body: Body = attrs.field(repr=False)
     error: str | None = None
     error_type: str | None = None
     failed: Condition | bool = False
+    _incoming: IncomingBody | None = None
+
+    def keep(self) -> None:
+        """
+        Keep the file of the body, which is referred to now.
+        """
+        if self._incoming is not None:
+            self._incoming.keep()
+
+    def discard(self) -> None:
+        """
+        Remove the file of the body, if it has one.
+        """
+        if self._incoming is not None:
+            self._incoming.discard()
 
     @classmethod
     def from_refusal(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
@@ -53,7 +80,7 @@ class RunnerResponse:
         return cls(
             status=refusal.http,
             headers=(("Content-Type", "application/json"), *headers.items()),
-            body=json.dumps(described).encode(),
+            body=Body.of(json.dumps(described).encode()),
             error=str(refusal),
             error_type=refusal.kind or None,
             failed=failed,
@@ -61,16 +88,25 @@ class RunnerResponse:
 
 
 async def ask(
-    application: Application, runner: Runner, request: QueuedRequest
+    application: Application,
+    runner: Runner,
+    request: QueuedRequest,
+    body: Body,
+    incoming: IncomingBody,
 ) -> RunnerResponse:
     """
-    Send a request to *runner*, and return its response.
+    Send a request with its *body* to *runner*, and return its response.
 
     A runner is drained if it accepts no connection, takes too long, or responds that it
     must be ended.
 
+    Arguments:
+        incoming: Takes the body of the response.
+
     Raises:
         RequestTimeout: The runner took too long.
+
+        ResponseTooLarge: The response is too large.
 
         BrokenUpstream: The runner did not respond.
     """
@@ -79,31 +115,43 @@ async def ask(
     # The response is read later, perhaps by a webhook, and not by whoever accepted an
     # encoding in the request.
     headers["Accept-Encoding"] = "identity"
+    if body.path is not None:
+        headers["Content-Length"] = str(body.size)
     timeout = application.scaling.request_timeout
     try:
         async with runner.ask(
             request.method,
             request.path,
             headers=headers,
-            body=request.body or None,
+            body=(body.content or None) if body.path is None else body.pieces(),
             seconds=timeout,
         ) as upstream:
-            body = await upstream.read()
+            while part := await upstream.read_part():
+                await incoming.write(part)
+            response = await incoming.finish()
             drain_if_broken(runner, upstream.status, upstream.headers)
             response_headers = tuple(
                 (name, value)
                 for name, value in from_runner(upstream.headers, request.id).items()
                 if name.lower() != "content-length"
             )
-            error = None if upstream.status < 400 else _detail(body)
+            error = None
+            if upstream.status >= 400:
+                error = _detail(response.content or await asyncio.to_thread(response.start))
+            incoming.take()
             return RunnerResponse(
                 status=upstream.status,
                 headers=response_headers,
-                body=body,
+                body=response,
                 error=error,
                 error_type=upstream.headers.get(ERROR_TYPE) if error else None,
                 failed=judge(upstream.status, upstream.headers),
+                incoming=incoming,
             )
+    except TooLarge:
+        raise ResponseTooLarge(
+            f"The response has more than the {incoming.largest} bytes that the server keeps."
+        ) from None
     except UnreachedUpstream:
         runner.drain(is_replaced=True)
         raise

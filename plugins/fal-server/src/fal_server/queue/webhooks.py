@@ -12,7 +12,6 @@ import asyncio
 import functools
 import hashlib
 import hmac
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +21,15 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from fal_server.errors import Invalid
+from fal_server.errors import Invalid, TooMany
+from fal_server.limits import Limits
+from fal_server.queue.deliveries import Deliveries
+from fal_server.queue.queue_room import Sender, sender_of
 from fal_server.queue.webhook_addresses import GuardedResolver, Network, is_address, may_reach
+from fal_server.queue.webhook_bodies import make_body
+from fal_server.state.bodies import BodyFiles
 from fal_server.state.tasks import insist
-from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
+from fal_server.store.queued_requests import QueuedRequest, QueuedRequests, name_answer
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +38,6 @@ KEY = "webhooks.key"
 
 #: Seconds over which the attempts of a delivery are spread.
 PATIENCE = 2 * 3600.0
-
-#: The most connections at once, in total and to one host, so that a host that does not
-#: respond does not hold up the webhooks of others.
-_MOST_CONNECTIONS, _MOST_PER_HOST = 1024, 16
 
 _LONGEST_URL = 2048
 
@@ -61,36 +61,44 @@ class Webhooks:
 
         timeout: Seconds that one attempt may take.
 
+        most: How many webhooks of an account may be waiting for their delivery.
+
         observe: Called after each attempt with its outcome: ``taken``, ``failed`` or
             ``given up``.
     """
 
     requests: QueuedRequests
+    files: BodyFiles
     key: bytes = attrs.field(repr=False)
     allowed: Sequence[Network] = ()
     patience: float = PATIENCE
     pause: float = 1.0
     longest: float = 600.0
     timeout: float = 15.0
+    most: int = Limits().most_webhooks
     observe: Callable[[str], None] = lambda _: None
     _session: aiohttp.ClientSession | None = None
-    _tasks: dict[str, asyncio.Task[None]] = attrs.field(factory=dict)
+    _deliveries: Deliveries = attrs.field(init=False)
+    _checking: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self._deliveries = Deliveries(self._find, _host_of, self._send)
 
     async def start(self) -> None:
         """
         Resume the deliveries that an earlier server left.
         """
-        for request_id, _ in await self.requests.webhooks_due():
-            self.deliver(request_id)
+        now = time.time()
+        for row in await self.requests.webhooks_due():
+            # A clock that was set must not delay it for longer than any pause.
+            pause = min(row.webhook_due - now, self.longest)
+            self._deliveries.add(row.id, sender_of(row.sender, row.account_id), pause)
 
     async def close(self) -> None:
         """
         Stop all deliveries. The next server resumes them.
         """
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.close()
         if self._session is not None:
             await self._session.close()
 
@@ -132,52 +140,89 @@ class Webhooks:
             waited += pause
         return None if waited > self.patience else pause
 
-    def deliver(self, request_id: str) -> None:
+    def check_room(self, account: str, owner: str) -> None:
+        """
+        Check that a request may have a webhook which *account* sends to an application of
+        *owner*.
+
+        Raises:
+            TooMany: Too many of its webhooks are still to be delivered.
+        """
+        count = self._deliveries.count(sender_of(account, owner))
+        if count >= self.most:
+            whose = "of your account" if account else "of requests without a key"
+            raise TooMany(
+                f"{count} webhooks {whose} are still to be delivered, of at most {self.most}. "
+                "Try again when some of them have been accepted."
+            )
+
+    def deliver(self, request_id: str, sender: Sender) -> None:
         """
         Start delivering the response to a request, unless that has started already.
         """
-        if request_id not in self._tasks:
-            task = asyncio.ensure_future(self._deliver_with_retries(request_id))
-            self._tasks[request_id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
+        self._deliveries.add(request_id, sender)
 
-    async def _deliver_with_retries(self, request_id: str) -> None:
-        pause: float | None = 0.0
-        while pause is not None:
-            await asyncio.sleep(pause)
-            request = await insist(lambda: self.requests.find(request_id))
-            if request is None or not request.webhook:
-                return
-            delivered = await self._send(request)
-            tries = request.webhook_tries + 1
-            pause = None if delivered else self.pause_after(tries)
-            due = None if pause is None else time.time() + pause
-            changes: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
-            self.observe("taken" if delivered else "given up" if pause is None else "failed")
-            await insist(functools.partial(self.requests.change, request_id, **changes))
-            if due is None and not delivered:
-                logger.warning("Giving up the webhook of request %s.", request_id)
-            # The response may be large, and the pause long.
-            del request
+    async def _find(self, request_id: str) -> QueuedRequest | None:
+        request = await insist(lambda: self.requests.find(request_id))
+        if request is None or not request.webhook or request.webhook_due is None:
+            return None
+        return request
 
-    async def _send(self, request: QueuedRequest) -> bool:
-        body = body_of(request)
+    async def _send(self, request: QueuedRequest) -> float | None:
+        """
+        Send a webhook once, and return the seconds before the next attempt. None if it was
+        delivered or is given up.
+        """
+        try:
+            error = await self._post(request)
+        except Exception as unknown:
+            # The message may contain the URL.
+            error = type(unknown).__name__
+            logger.error("Sending the webhook of request %s failed: %s", request.id, error)
+        tries = request.webhook_tries + 1
+        pause = None if error is None else self.pause_after(tries)
+        due = None if pause is None else time.time() + pause
+        changes: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+        await insist(functools.partial(self.requests.change, request.id, **changes))
+        if error is None:
+            self.observe("taken")
+            logger.info("Delivered the webhook of request %s.", request.id)
+        elif pause is None:
+            self.observe("given up")
+            logger.warning(
+                "Giving up the webhook of request %s after %d attempts: %s",
+                request.id,
+                tries,
+                error,
+            )
+        else:
+            self.observe("failed")
+            logger.info("Could not deliver the webhook of request %s: %s", request.id, error)
+        return pause
+
+    async def _post(self, request: QueuedRequest) -> str | None:
+        """
+        Send a webhook, and return why it was not delivered. None if it was.
+        """
+        content = await insist(lambda: self.requests.answer_of(request.id))
+        name = name_answer(request.id, request.attempts)
+        answer = self.files.find(name, request.answer_size, content)
+        body = await make_body(request, answer, self._checking)
         timestamp = str(int(time.time()))
-        secret = self.secret_of(request.account_id)
         headers = {
             "Content-Type": "application/json",
+            "Content-Length": str(body.size),
             "X-Fal-Webhook-Request-Id": request.id,
             "X-Fal-Webhook-User-Id": request.account_id,
             "X-Fal-Webhook-Timestamp": timestamp,
-            "X-Fal-Webhook-Signature": sign(secret, timestamp, body),
+            "X-Fal-Webhook-Signature": await body.sign(
+                self.secret_of(request.account_id), timestamp
+            ),
         }
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    resolver=GuardedResolver(self.allowed),
-                    limit=_MOST_CONNECTIONS,
-                    limit_per_host=_MOST_PER_HOST,
-                    force_close=True,
+                    resolver=GuardedResolver(self.allowed), limit=0, force_close=True
                 ),
                 timeout=aiohttp.ClientTimeout(total=self.timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -185,20 +230,27 @@ class Webhooks:
         try:
             self.check(request.webhook)
             async with self._session.post(
-                request.webhook, data=body, headers=headers, allow_redirects=False
+                request.webhook, data=body.pieces(), headers=headers, allow_redirects=False
             ) as response:
-                return 200 <= response.status < 300
-        except (
-            Invalid,
-            OSError,
-            ValueError,
-            asyncio.TimeoutError,
-            aiohttp.ClientError,
-        ) as error:
+                if 200 <= response.status < 300:
+                    return None
+                return f"It responded with {response.status}."
+        except asyncio.TimeoutError:
+            return f"It did not respond within {self.timeout:g} seconds."
+        except (Invalid, OSError, ValueError, aiohttp.ClientError) as error:
             # Other errors quote the URL, which may contain a secret.
-            why = error if isinstance(error, Invalid) else type(error).__name__
-            logger.info("Could not deliver the webhook of request %s: %s", request.id, why)
-            return False
+            return str(error) if isinstance(error, Invalid) else type(error).__name__
+
+
+def _host_of(request: QueuedRequest) -> str:
+    """
+    Return the host and the port of the webhook of a request.
+    """
+    try:
+        return URL(request.webhook).authority
+    except ValueError:
+        # It was stored by a version that accepted more. It is refused when it is sent.
+        return ""
 
 
 def secret_of(key: bytes, account_id: str) -> str:
@@ -206,38 +258,3 @@ def secret_of(key: bytes, account_id: str) -> str:
     Return the secret that signs the webhooks of an account.
     """
     return hmac.new(key, account_id.encode(), hashlib.sha256).hexdigest()
-
-
-def sign(secret: str, timestamp: str, body: bytes) -> str:
-    """
-    Return the signature of *body*, sent at *timestamp*.
-    """
-    message = timestamp.encode() + b"." + body
-    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
-
-
-def body_of(request: QueuedRequest) -> bytes:
-    """
-    Return the body of the webhook of a request.
-    """
-    try:
-        payload = json.loads(request.answer)
-        return json.dumps(_describe(request, payload)).encode()
-    except (ValueError, RecursionError):
-        # It is not JSON, or is nested too deeply to be read or written.
-        return json.dumps(_describe(request, None)).encode()
-
-
-def _describe(request: QueuedRequest, payload: Any) -> dict[str, Any]:
-    failed = request.error is not None or (request.status or 500) >= 400
-    body = {
-        "request_id": request.id,
-        "gateway_request_id": request.id,
-        "status": "ERROR" if failed else "OK",
-        "payload": payload,
-    }
-    if failed:
-        body["error"] = request.error or f"Unexpected status code: {request.status}"
-    if payload is None:
-        body["payload_error"] = "The response is not JSON."
-    return body

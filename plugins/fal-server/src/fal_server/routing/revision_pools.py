@@ -5,7 +5,7 @@ Revision pools: the runners of applications, which outlive the server.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -64,6 +64,18 @@ class RevisionPools:
 
         pool = RunnerPool(scaling, launch)
         return pool
+
+    async def crowding(
+        self, present: Sequence[Runner], spec: RunnerSpec, scaling: Scaling
+    ) -> str:
+        """
+        Return why the runners that are *present* leave no room for another of a revision, as
+        a sentence. Empty where they do, or where nobody knows.
+        """
+        machines = [runner.spec.machine_type for runner in present]
+        return await self.launcher.crowding(
+            machines, _with_settings(spec, scaling).machine_type
+        )
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """

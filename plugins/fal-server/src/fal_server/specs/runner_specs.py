@@ -5,7 +5,6 @@ Specs: what a runner runs, read from a request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import attrs
@@ -13,6 +12,7 @@ from isolate_proto import RegisterApplicationRequest
 
 from fal_core.environments import Environment
 from fal_server.errors import Invalid
+from fal_server.specs.file_paths import check_mount, read_files
 from fal_server.specs.health_checks import HealthCheck
 from fal_server.specs.request_retries import RequestRetries, read_retries
 from fal_server.specs.requested_environments import read_environment
@@ -159,24 +159,11 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         machine_type=types[0],
         stage=request.environment_name or "main",
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
-        files=tuple((each.hash, each.relative_path) for each in request.files),
+        files=read_files((each.hash, each.relative_path) for each in request.files),
         mounts=tuple(check_mount(each) for each in request.data_mounts),
         retries=read_retries(request) if is_registration else RequestRetries(),
         private_logs=is_registration and request.private_logs,
     )
-
-
-def check_mount(path: str) -> str:
-    """
-    Return *path* if it can be a directory of an account's data.
-
-    Raises:
-        Invalid: It is outside of ``/data``, or too long.
-    """
-    parts = PurePosixPath(path).parts
-    if parts[:2] != ("/", "data") or ".." in parts or "\0" in path or len(path) > 4096:
-        raise Invalid(f"Only /data and directories in it can be mounted, unlike {path[:80]!r}.")
-    return path
 
 
 def check_name(name: str) -> str:

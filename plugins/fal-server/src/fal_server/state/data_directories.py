@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from fal_core.caches import try_lock, unlock, write_atomically
-from fal_server.errors import DataInUse, ServerError
+from fal_server.errors import DataInUse, ServerError, StateLost
 
 #: The permissions of other users.
 _OTHERS = 0o077
@@ -137,6 +137,27 @@ class DataDirectory:
         with _told(path), contextlib.suppress(FileExistsError):
             os.close(os.open(path, flags, 0o600))
 
+    @property
+    def was_used(self) -> bool:
+        """
+        Whether a server has run here.
+        """
+        return self.key_file.exists() or self.addresses_file.exists()
+
+    def claim_state(self) -> None:
+        """
+        Make the file of the database, which only the owner can read, unless it exists.
+
+        Raises:
+            StateLost: It is missing or empty, although a server has run here.
+
+            ServerError: It cannot be written.
+        """
+        path = self.path / "state.db"
+        if self.was_used and not (path.exists() and path.stat().st_size):
+            raise StateLost(str(path), str(self.path))
+        self.make_private("state.db")
+
     def make_socket_folder(self) -> str:
         """
         Make a directory for the sockets of this process, and remove the leftovers of
@@ -153,7 +174,7 @@ class DataDirectory:
         root, prefix = self._name_sockets()
         for folder in Path(root).glob(f"{prefix}*"):
             pid = folder.name.removeprefix(prefix).partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
+            if pid.isdigit() and not _is_alive(int(pid)) and _is_own(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _name_sockets(self) -> tuple[str, str]:
@@ -208,9 +229,29 @@ class DataDirectory:
         """
         Return the key of the first user. Empty where there is none.
         """
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
             return self.key_file.read_text().strip()
         return ""
+
+    def describe_lost_key(self) -> str:
+        """
+        Return the sentence about a key of the first user that is not there.
+        """
+        return (
+            f"{self.key_file} has no key, so that FAL_KEY is not set. Make one with "
+            "'fal-core server keys create NICKNAME', and write it there or set FAL_KEY to it."
+        )
+
+
+def _is_own(folder: Path) -> bool:
+    """
+    Return whether *folder* is this user's: where anybody may make directories, others can
+    make some of the same name.
+    """
+    try:
+        return folder.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _is_alive(pid: int) -> bool:

@@ -40,6 +40,7 @@ from fal_server.state.engines import (
     make_engine,
     path_of,
 )
+from fal_server.state.upgrades import add_missing
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ T = TypeVar("T")
 metadata = sa.MetaData()
 
 #: The version of the layout of the tables, increased when older servers cannot read it.
-LAYOUT = 1
+LAYOUT = 2
 
 #: Seconds to wait for a database that is locked or gone.
 PATIENCE = 60.0
@@ -185,6 +186,9 @@ class Database:
                 connection.execute(layouts.insert().values(version=LAYOUT))
             elif found > LAYOUT:
                 raise DataTooNew(found, LAYOUT)
+            elif found < LAYOUT:
+                add_missing(connection, metadata)
+                connection.execute(layouts.update().values(version=LAYOUT))
 
         try:
             self._first(lambda: metadata.create_all(self._writing))

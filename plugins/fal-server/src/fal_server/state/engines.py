@@ -49,6 +49,8 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
         connection.isolation_level = None
         # That of SQLite leaves all letters but those of ASCII as they are.
         connection.create_function("lower", 1, str.lower, deterministic=True)
+        # Older versions of SQLite have none.
+        connection.create_function("octet_length", 1, _octet_length, deterministic=True)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -58,6 +60,10 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     sa.event.listen(engine, "connect", connect)
     sa.event.listen(engine, "begin", start)
     return engine
+
+
+def _octet_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _make_other(url: str, pool: int) -> sa.Engine:
@@ -129,13 +135,13 @@ def is_full(error: DatabaseError, path: str | None) -> bool:
 
 class Prepared:
     """
-    A statement that changes rows, and is compiled only once.
+    A statement that changes or reads rows, and is compiled only once.
 
     SQLAlchemy takes longer to prepare a statement than SQLite takes to run it. The values
     go to the driver as they are, without the conversions of their column types.
     """
 
-    def __init__(self, statement: sa.UpdateBase) -> None:
+    def __init__(self, statement: sa.UpdateBase | sa.Select[Any]) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Sequence[str] | None, Mapping[str, Any]]] = {}
 
@@ -143,6 +149,17 @@ class Prepared:
         """
         Execute it, and return how many rows it changed.
         """
+        return self._execute(connection, values).rowcount
+
+    def first(self, connection: sa.Connection, values: Mapping[str, Any]) -> Any:
+        """
+        Execute it, and return the first value of the first row that it reads, if any.
+        """
+        return self._execute(connection, values).scalar()
+
+    def _execute(
+        self, connection: sa.Connection, values: Mapping[str, Any]
+    ) -> sa.CursorResult[Any]:
         dialect = connection.dialect
         if dialect.name not in self._compiled:
             compiled = self._statement.compile(dialect=dialect)
@@ -151,4 +168,4 @@ class Prepared:
         text, names, constants = self._compiled[dialect.name]
         given = {**constants, **values}
         parameters = given if names is None else tuple([given[name] for name in names])
-        return connection.exec_driver_sql(text, parameters).rowcount
+        return connection.exec_driver_sql(text, parameters)

@@ -1,3 +1,3 @@
 """
-What the server keeps: accounts, secrets, logs, files, revisions, runners, queued requests.
+What the server keeps: accounts, secrets, files, revisions, runners, queued requests.
 """

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from fal_core.caches import new_file
-from fal_server.errors import Invalid, NotFound, StorageFull, TooLarge
+from fal_server.errors import Invalid, NotFound, TooLarge
+from fal_server.state.bodies import translated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UPLOAD = re.compile(r"[0-9a-f]{48}")
@@ -56,6 +57,10 @@ class Blobs:
     """
 
     folder: Path
+    #: Held while a content is put in its place, or an old one is deleted.
+    _lock: threading.Lock = attrs.field(
+        factory=threading.Lock, init=False, repr=False, eq=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -165,17 +170,63 @@ class Blobs:
         """
         shutil.rmtree(self._folder_of(account_id, id), ignore_errors=True)
 
+    def count_begun(self, account_id: str) -> int:
+        """
+        Return how many uploads an account has begun, and neither completed nor cancelled.
+        """
+        return len(self._begun(account_id))
+
+    def measure_parts(self, account_id: str) -> Sequence[int]:
+        """
+        Return the sizes of all parts that an account has sent, in bytes.
+        """
+        sizes = []
+        for folder in self._begun(account_id):
+            # It may be completed, or cancelled, meanwhile.
+            with contextlib.suppress(OSError), os.scandir(folder) as parts:
+                sizes += [part.stat().st_size for part in parts if part.name.isdigit()]
+        return sizes
+
+    def _begun(self, account_id: str) -> Sequence[str]:
+        prefix = _prefix_of(account_id)
+        with os.scandir(self._uploads) as found:
+            return [each.path for each in found if each.name.startswith(prefix)]
+
     def drop_abandoned(self) -> None:
         """
         Delete the uploads that were not completed within a day.
         """
         for path in self._uploads.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED:
+            if self._is_old(path):
+                with contextlib.suppress(OSError):
                     if path.is_dir():
                         shutil.rmtree(path)
                     else:
                         path.unlink()
+
+    def find_old(self) -> Sequence[str]:
+        """
+        Return the digests of the contents that were stored more than a day ago.
+        """
+        return [
+            path.name
+            for path in (self.folder / "contents").glob("*/*")
+            if self._is_old(path) and _DIGEST.fullmatch(path.name)
+        ]
+
+    def drop_old(self, digest: str) -> None:
+        """
+        Delete a content that nobody has, unless it was stored anew within a day.
+        """
+        path = self.path_of(digest)
+        with self._lock:
+            if self._is_old(path):
+                path.unlink(missing_ok=True)
+
+    def _is_old(self, path: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime < time.time() - _ABANDONED
+        return False
 
     def _folder_of(self, account_id: str, id: str) -> Path:
         folder = self._uploads / id
@@ -205,7 +256,7 @@ class Blobs:
             if expected not in {None, digest.hexdigest()}:
                 raise Invalid("The content does not have the expected hash.")
             final = self.path_of(digest.hexdigest())
-            with translated():
+            with translated(), self._lock:
                 final.parent.mkdir(exist_ok=True, mode=0o700)
                 os.replace(whole, final)
             return Blob(digest.hexdigest(), size)
@@ -231,16 +282,3 @@ async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str
             digest.update(chunk)
             await asyncio.to_thread(target.write, chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """
-    Raise :class:`StorageFull` for a full disk.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("The disk of the server is full.") from error
-        raise

@@ -12,8 +12,10 @@ import attrs
 
 from fal_server.errors import Refusal, ServerError
 from fal_server.listeners.certificates import Certificate
+from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
-from fal_server.store.logs import KEPT, Logs
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.queued_requests import KEPT as RESPONSES_KEPT
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
 
@@ -36,7 +38,9 @@ class Housekeeping:
     blobs: Blobs
     stored_files: StoredFiles
     requests: QueuedRequests
+    responses: KeptResponses
     logs: Logs
+    responses_kept: float = RESPONSES_KEPT
 
     async def run(self) -> None:
         """
@@ -61,7 +65,9 @@ class Housekeeping:
         try:
             await asyncio.to_thread(self.blobs.drop_abandoned)
             await self.stored_files.drop_expired()
-            await self.requests.delete_old()
+            await self.stored_files.drop_unused()
+            await self.requests.delete_old(self.responses_kept)
+            await self.responses.remove_leftovers()
             await self.logs.delete(before=time.time() - KEPT)
         except (OSError, Refusal):
             logger.exception("Expired data could not be deleted")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ keys = sa.Table(
     sa.Column("request_id", sa.String, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Index("idempotency_keys_by_time", "created_at"),
+    sa.Index("idempotency_keys_by_request", "request_id"),
 )
 
 #: Seconds that a key is kept at least.
@@ -111,3 +112,10 @@ def delete_old(connection: sa.Connection) -> None:
     Delete the keys that were kept for long enough.
     """
     connection.execute(keys.delete().where(keys.c.created_at < time.time() - KEPT))
+
+
+def delete_of(connection: sa.Connection, request_ids: Sequence[str]) -> None:
+    """
+    Delete the keys of requests that are deleted: none may lead to a request that is gone.
+    """
+    connection.execute(keys.delete().where(keys.c.request_id.in_(request_ids)))

@@ -7,8 +7,8 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -16,7 +16,31 @@ import sqlalchemy as sa
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
 from fal_server.state.engines import Prepared
-from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_old
+from fal_server.state.upgrades import VALUE
+from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
+
+
+def _size(name: str) -> sa.Column[Any]:
+    """
+    Return the column of the size of the content *name*.
+    """
+    length = sa.func.coalesce(sa.func.length(sa.literal_column(name)), 0)
+    return sa.Column(
+        f"{name}_size",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        info={VALUE: length},
+    )
+
+
+def _index_of_some(name: str, column: str) -> sa.Index:
+    """
+    Return an index of the rows in which *column* has a value.
+    """
+    some = sa.literal_column(column).is_not(None)
+    return sa.Index(name, column, sqlite_where=some, postgresql_where=some)
+
 
 requests = sa.Table(
     "requests",
@@ -30,7 +54,6 @@ requests = sa.Table(
     sa.Column("method", sa.String, nullable=False),
     sa.Column("path", sa.String, nullable=False),
     sa.Column("headers", sa.String, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("webhook", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False),
@@ -40,24 +63,44 @@ requests = sa.Table(
     sa.Column("ended_at", sa.Float),
     sa.Column("status", sa.Integer),
     sa.Column("answer_headers", sa.String),
-    sa.Column("answer", sa.LargeBinary),
     sa.Column("error", sa.String),
     sa.Column("error_type", sa.String),
     sa.Column("webhook_due", sa.Float),
     sa.Column("webhook_tries", sa.Integer, nullable=False),
-    sa.Index("requests_of_application", "owner_name", "alias", "state"),
+    sa.Column("start_timeout", sa.Float),
+    _size("body"),
+    _size("answer"),
+    # What is large comes last: to read a column means to read those before it. Both are
+    # empty where the content is in a file.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Index("requests_by_number", "number"),
     sa.Index("requests_by_state", "state"),
-    sa.Index("requests_by_webhook", "webhook_due"),
+    _index_of_some("requests_by_webhook", "webhook_due"),
+    _index_of_some("requests_by_end", "ended_at"),
 )
 
-# Statements are built once: to build one takes longer than to execute it.
-_ADDED = Prepared(requests.insert())
-_FOUND = sa.select(requests).where(requests.c.id == sa.bindparam("request_id"))
+T = TypeVar("T")
 
 State = Literal["queued", "running", "completed", "cancelled"]
 
+#: The states of a request without a response.
+UNFINISHED: tuple[State, ...] = ("queued", "running")
+
+# Statements are built once: to build one takes longer than to execute it.
+_ADDED = Prepared(requests.insert())
+_COLUMNS = [each for each in requests.c if each.name not in ("body", "answer")]
+_HERE = requests.c.id == sa.bindparam("request_id")
+_FOUND = sa.select(*_COLUMNS).where(_HERE)
+_BODY, _ANSWER = (
+    Prepared(sa.select(requests.c[name]).where(_HERE)) for name in ("body", "answer")
+)
+
 #: Seconds that a request is kept after it has ended.
 KEPT = 24 * 3600.0
+
+#: The most rows that are deleted in one transaction.
+_MOST = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +120,10 @@ class QueuedRequest:
 
         webhook_due: When the next delivery is due, in seconds since the epoch. None where
             none is.
+
+        start_timeout: How long its sender has it wait for a runner at most, in seconds.
+
+        body_size, answer_size: The bytes of its body, and of its response.
     """
 
     id: str
@@ -88,7 +135,6 @@ class QueuedRequest:
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes = attrs.field(repr=False)
     priority: int = 0
     webhook: str = ""
     state: State = "queued"
@@ -98,11 +144,13 @@ class QueuedRequest:
     ended_at: float | None = None
     status: int | None = None
     answer_headers: tuple[tuple[str, str], ...] = ()
-    answer: bytes = attrs.field(default=b"", repr=False)
     error: str | None = None
     error_type: str | None = None
     webhook_due: float | None = None
     webhook_tries: int = 0
+    start_timeout: float | None = None
+    body_size: int = 0
+    answer_size: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -126,15 +174,20 @@ class QueuedRequests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, request: QueuedRequest, key: IdempotencyKey | None = None) -> str:
+    async def add(
+        self, request: QueuedRequest, key: IdempotencyKey | None = None, *, body: bytes = b""
+    ) -> str:
         """
         Store a new request durably, and return its id. If a request was accepted with *key*
         before, store nothing, and return the id of that one.
 
+        Arguments:
+            body: Its body. Empty where that is in a file.
+
         Raises:
             KeyReused: That one was another request.
         """
-        row = _to_row(request)
+        row = {**_to_row(request), "body": body, "answer": b""}
 
         def work(connection: sa.Connection) -> tuple[str, str] | None:
             first = None if key is None else claim(connection, key, request.id)
@@ -153,6 +206,14 @@ class QueuedRequests:
             )
         return first_id
 
+    async def find_all(self, ids: Sequence[str]) -> dict[str, QueuedRequest]:
+        """
+        Return requests by their ids.
+        """
+        query = sa.select(*_COLUMNS).where(requests.c.id.in_(ids))
+        rows = await self._database.read(lambda connection: list(connection.execute(query)))
+        return {row.id: _from_row(row) for row in rows}
+
     async def find(self, id: str) -> QueuedRequest | None:
         """
         Return a request. None where there is none.
@@ -162,6 +223,46 @@ class QueuedRequests:
             lambda connection: connection.execute(_FOUND, parameters).first()
         )
         return None if row is None else _from_row(row)
+
+    async def answer_of(self, id: str) -> bytes:
+        """
+        Return the response to a request. Empty where that is in a file.
+        """
+        parameters = {"request_id": id}
+        found = await self._database.read(
+            lambda connection: _ANSWER.first(connection, parameters)
+        )
+        return found or b""
+
+    async def begin(self, id: str, *, attempts: int) -> bytes | None:
+        """
+        Note that a runner gets a request, and return the body of the request, which is empty
+        where it is in a file. None where the request is over.
+        """
+        changes = {"state": "running", "started_at": time.time(), "attempts": attempts}
+        begun = _changed(tuple(changes), UNFINISHED)
+        parameters = {**changes, "request_id": id}
+
+        def work(connection: sa.Connection) -> bytes | None:
+            if not begun.run(connection, parameters):
+                return None
+            return _BODY.first(connection, {"request_id": id}) or b""
+
+        return await self._database.write(work)
+
+    async def cancel(self, ids: Sequence[str], only: tuple[State, ...]) -> list[str]:
+        """
+        Cancel those requests that are in one of the states *only*, and return their ids.
+        """
+        changes = {"state": "cancelled", "ended_at": time.time(), "body": b""}
+        cancelled = _changed(tuple(changes), only)
+
+        def work(connection: sa.Connection) -> list[str]:
+            return [
+                id for id in ids if cancelled.run(connection, {**changes, "request_id": id})
+            ]
+
+        return await self._database.write(work)
 
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
         """
@@ -175,25 +276,33 @@ class QueuedRequests:
             lambda connection: bool(changed.run(connection, parameters))
         )
 
-    async def unfinished(self) -> list[QueuedRequest]:
+    async def unfinished(self, restore: Callable[[Any], T]) -> list[T]:
         """
-        Return the requests without a response, in the order in which they were accepted.
+        Return what *restore* returns for each request without a response, in their order. It
+        is called in another thread, with a row that has the ``id``, the ``number`` and so on
+        of a request, and as ``size`` the bytes that it takes.
         """
-        chosen = sa.select(requests).where(requests.c.state.in_(("queued", "running")))
-        query = chosen.order_by(requests.c.number)
+        names = ("id", "number", "account_id", "owner_name", "alias", "sender", "priority")
+        rest = ("state", "submitted_at", "start_timeout")
+        size = requests.c.body_size + sa.func.length(requests.c.path + requests.c.headers)
+        chosen = sa.select(*(requests.c[name] for name in (*names, *rest)), size.label("size"))
+        query = chosen.where(requests.c.state.in_(UNFINISHED)).order_by(
+            requests.c.priority, requests.c.number
+        )
         return await self._database.read(
-            lambda connection: [_from_row(row) for row in connection.execute(query)]
+            lambda connection: [restore(row) for row in connection.execute(query)]
         )
 
-    async def webhooks_due(self) -> list[tuple[str, float]]:
+    async def webhooks_due(self) -> list[Any]:
         """
-        Return the requests whose webhooks have to be delivered, and when.
+        Return the requests whose webhooks have to be delivered: rows with their ``id``,
+        ``account_id``, ``sender`` and ``webhook_due``.
         """
-        chosen = sa.select(requests.c.id, requests.c.webhook_due).where(
-            requests.c.webhook_due.is_not(None)
-        )
+        names = ("id", "account_id", "sender", "webhook_due")
+        chosen = sa.select(*(requests.c[name] for name in names))
+        query = chosen.where(requests.c.webhook_due.is_not(None))
         return await self._database.read(
-            lambda connection: [(row.id, row.webhook_due) for row in connection.execute(chosen)]
+            lambda connection: list(connection.execute(query.order_by(requests.c.webhook_due)))
         )
 
     async def last_number(self) -> int:
@@ -203,19 +312,38 @@ class QueuedRequests:
         query = sa.select(sa.func.max(requests.c.number))
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
-    async def delete_old(self) -> None:
+    async def delete_old(self, kept: float = KEPT) -> None:
         """
-        Delete idempotency keys that are old, and requests that ended long ago.
+        Delete idempotency keys that are old, and requests that ended *kept* seconds ago.
         """
-        old = requests.c.ended_at < time.time() - KEPT
-        dropped = requests.delete().where(old, requests.c.webhook_due.is_(None))
+        await self._database.write(delete_old)
+        chosen = sa.select(requests.c.id).where(
+            requests.c.ended_at < time.time() - kept, requests.c.webhook_due.is_(None)
+        )
 
-        def work(connection: sa.Connection) -> None:
-            # The keys first: none may lead to a request that is gone.
-            delete_old(connection)
-            connection.execute(dropped)
+        def work(connection: sa.Connection) -> bool:
+            ids = connection.scalars(chosen.limit(_MOST)).all()
+            delete_of(connection, ids)
+            connection.execute(requests.delete().where(requests.c.id.in_(ids)))
+            return bool(ids)
 
-        await self._database.write(work)
+        while await self._database.write(work):
+            # Other writes take their turns.
+            pass
+
+
+def name_body(id: str) -> str:
+    """
+    Return the name of the file with the body of a request.
+    """
+    return f"{id}.body"
+
+
+def name_answer(id: str, attempts: int) -> str:
+    """
+    Return the name of the file with the response to an attempt of a request.
+    """
+    return f"{id}.{attempts}.answer"
 
 
 @functools.cache
@@ -224,7 +352,7 @@ def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> Prepared:
     Return the statement that sets the columns *names* of a request that is in one of the
     states *only*.
     """
-    chosen = requests.update().where(requests.c.id == sa.bindparam("request_id"))
+    chosen = requests.update().where(_HERE)
     if only:
         chosen = chosen.where(sa.or_(*(requests.c.state == state for state in only)))
     return Prepared(chosen.values({name: sa.bindparam(name) for name in names}))
@@ -241,5 +369,4 @@ def _from_row(row: Any) -> QueuedRequest:
     values = dict(row._mapping)
     for name in ("headers", "answer_headers"):
         values[name] = tuple((key, value) for key, value in json.loads(values[name] or "[]"))
-    values["answer"] = values["answer"] or b""
     return QueuedRequest(**values)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fal_server.logs import kept_lines, log_lines
 from fal_server.store import (
     accounts,
     idempotency_keys,
     keys,
-    log_lines,
     queued_requests,
     revisions,
     runner_records,
@@ -24,6 +24,7 @@ MODULES = (
     accounts,
     idempotency_keys,
     keys,
+    kept_lines,
     log_lines,
     queued_requests,
     revisions,

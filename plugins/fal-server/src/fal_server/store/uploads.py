@@ -11,15 +11,17 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import NotFound
+from fal_server.specs.file_paths import safe_path
+from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
-from fal_server.store.blobs import Blob, Blobs, translated
+from fal_server.store.blobs import Blob, Blobs
 
 app_files = sa.Table(
     "app_files",
@@ -262,6 +264,25 @@ class StoredFiles:
         for digest in await self._database.write(write):
             self._blobs.path_of(digest).unlink(missing_ok=True)
 
+    async def drop_unused(self) -> None:
+        """
+        Delete contents that no file has: what a server leaves that is killed after it has
+        stored a content, and before it has recorded whose it is.
+        """
+        old = await asyncio.to_thread(self._blobs.find_old)
+        for start in range(0, len(old), 500):
+            some = old[start : start + 500]
+
+            def read(connection: sa.Connection, some: Sequence[str] = some) -> set[str]:
+                used = sa.union(
+                    sa.select(stored_files.c.digest).where(stored_files.c.digest.in_(some)),
+                    sa.select(app_files.c.hash).where(app_files.c.hash.in_(some)),
+                )
+                return set(connection.scalars(used))
+
+            for digest in set(some) - await self._database.read(read):
+                await asyncio.to_thread(self._blobs.drop_old, digest)
+
 
 def new_id() -> str:
     """
@@ -277,24 +298,3 @@ def safe_name(name: str) -> str:
     last = name.replace("\\", "/").rpartition("/")[2]
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in last)
     return kept[-200:].lstrip(".") or "file"
-
-
-def safe_path(path: str) -> PurePosixPath:
-    """
-    Parse a relative path.
-
-    Raises:
-        Invalid: It is not a path, or leads out of its folder.
-    """
-    found = PurePosixPath(path)
-    if (
-        not path
-        or len(path) > 4096
-        or "\0" in path
-        or "\\" in path
-        or found.is_absolute()
-        or not found.parts
-        or ".." in found.parts
-    ):
-        raise Invalid(f"{path[:80]!r} is not a path for a file of an application.")
-    return found

@@ -7,6 +7,7 @@ in the database cannot be decrypted.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets as random
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fal_server.errors import Invalid, NotFound
@@ -44,6 +46,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LARGEST = 64 * 1024
 
 _NONCE = 12
+
+#: How many secrets are tried with the key, as one that was moved in the database cannot be
+#: decrypted.
+_SOME = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +191,18 @@ class Vault:
             lambda connection: connection.execute(_THERE, place).all()
         )
 
+    def has_right_key(self) -> bool:
+        """
+        Return whether the secrets in the database can be decrypted, in this thread.
+        """
+        some = sa.select(secrets).limit(_SOME)
+        rows = self._database.read_here(lambda connection: connection.execute(some).all())
+        for row in rows:
+            with contextlib.suppress(InvalidTag):
+                self._open(row.account_id, row.environment, row.name, row.value)
+                return True
+        return not rows
+
     def clear_cache(self) -> None:
         """
         Drop cached rows, because secrets have changed.
@@ -200,6 +218,13 @@ class Vault:
     def _open(self, account_id: str, stage: str, name: str, sealed: bytes) -> str:
         place = _place(account_id, stage, name)
         return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place).decode()
+
+
+def remove_all_secrets(connection: sa.Connection) -> int:
+    """
+    Remove the secrets of all accounts, and return how many there were.
+    """
+    return connection.execute(secrets.delete()).rowcount
 
 
 def remove_secrets(connection: sa.Connection, account_id: str, stage: str) -> None:

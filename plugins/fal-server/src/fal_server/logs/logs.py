@@ -10,33 +10,36 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import deque
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import attrs
 import sqlalchemy as sa
 
-from fal_server.state.databases import Database
-from fal_server.store.log_lines import (
+from fal_server.limits import Limits
+from fal_server.logs.kept_lines import count_lines, delete_lines, insert_lines
+from fal_server.logs.line_buffers import LineBuffer
+from fal_server.logs.log_lines import (
     LogFilter,
     LogLine,
     from_row,
     logs,
     numbered,
+    shorten,
     to_micros,
-    to_row,
 )
+from fal_server.state.databases import Database
 
 logger = logging.getLogger(__name__)
 
-#: The most lines that wait to be written; beyond, the oldest are dropped.
-WAITING = 200_000
+#: The most bytes of lines that wait to be written; beyond, the oldest are dropped.
+WAITING = 64 << 20
 
 #: The most lines of one write, and of one page.
 _BATCH = 2000
 
-#: The most lines that wait for one follower.
-_FOLLOWED = 10_000
+#: The most bytes of lines that wait for one follower.
+_FOLLOWED = 8 << 20
 
 #: Seconds between two writes.
 _INTERVAL = 0.05
@@ -69,7 +72,9 @@ class Follower:
     """
 
     filter: LogFilter
-    lines: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=_FOLLOWED))
+    lines: LineBuffer = attrs.field(
+        factory=lambda: LineBuffer(_FOLLOWED, "they came faster than they were read.")
+    )
     woken: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
@@ -82,15 +87,23 @@ class Logs:
 
     Arguments:
         count: Called after each write with the number of lines.
+
+    Attributes:
+        limits: How long lines may be, and how much is kept of them.
     """
 
     def __init__(
-        self, database: Database, count: Callable[[float], None] | None = None
+        self,
+        database: Database,
+        count: Callable[[float], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._database = database
+        self.limits = limits or Limits()
         self._count = count
+        self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[LogLine] = deque(maxlen=WAITING)
+        self._waiting = LineBuffer(WAITING, "they could not be written in time.")
         self._followers: set[Follower] = set()
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -98,12 +111,17 @@ class Logs:
         self._closed = False
         self._ended = False
         self._number = database.read_here(_last_number)
+        database.write_here(count_lines)
 
     def add(self, line: LogLine) -> None:
         """
         Store a line. Searches find it a moment later.
         """
-        self._waiting.append(line)
+        longest = self.limits.longest_line
+        if len(line.message) > longest:
+            line = attrs.evolve(line, message=shorten(line.message, longest))
+        with self._lock:
+            self._waiting.add(line)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._schedule)
@@ -168,7 +186,7 @@ class Logs:
         """
         Yield the lines that match: first those that are stored, then new ones.
 
-        A follower that is too slow misses the oldest lines.
+        A follower that is too slow misses the oldest lines, and is told how many.
         """
         follower = Follower(filter)
         self._followers.add(follower)
@@ -182,10 +200,11 @@ class Logs:
                 if not lines:
                     break
             while not self._closed:
-                while follower.lines:
-                    line = follower.lines.popleft()
+                for line in follower.lines.take(_BATCH):
                     if line.number > last:
                         yield line
+                if follower.lines:
+                    continue
                 follower.woken.clear()
                 await follower.woken.wait()
         finally:
@@ -213,9 +232,8 @@ class Logs:
         """
         Delete the lines from *before* a time, and return how many they were.
         """
-        chosen = logs.delete().where(logs.c.time < to_micros(before))
         return await self._database.write(
-            lambda connection: connection.execute(chosen).rowcount
+            lambda connection: delete_lines(connection, to_micros(before))
         )
 
     def _schedule(self) -> None:
@@ -243,30 +261,27 @@ class Logs:
         """
         await asyncio.sleep(pause)
         while self._waiting:
-            lines = self._take()
+            with self._lock:
+                taken = self._waiting.take(_BATCH)
+            lines = [numbered(line, self._next_number()) for line in taken]
             try:
-                await self._database.write(functools.partial(_insert, lines))
+                await self._database.write(functools.partial(insert_lines, lines, self.limits))
             except BaseException:
-                self._waiting.extendleft(reversed(lines))
+                with self._lock:
+                    self._waiting.add_again(taken)
                 raise
             if self._count is not None:
                 self._count(len(lines))
             for follower in self._followers:
                 found = [line for line in lines if follower.filter.matches(line)]
-                follower.lines.extend(found)
+                for line in found:
+                    follower.lines.add(line)
                 if found:
                     follower.woken.set()
 
-    def _take(self) -> list[LogLine]:
-        lines: list[LogLine] = []
-        while self._waiting and len(lines) < _BATCH:
-            self._number += 1
-            lines.append(numbered(self._waiting.popleft(), self._number))
-        return lines
-
-
-def _insert(lines: Sequence[LogLine], connection: sa.Connection) -> None:
-    connection.execute(logs.insert(), [to_row(line) for line in lines])
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
 
 
 def _last_number(connection: sa.Connection) -> int:

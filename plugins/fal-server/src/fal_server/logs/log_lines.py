@@ -32,8 +32,11 @@ logs = sa.Table(
     sa.Index("logs_of_request", "request_id"),
 )
 
-#: The longest line that is stored whole, in characters.
-LONGEST = 64 * 1024
+#: The longest id of a request that is stored whole, in characters.
+_LONGEST_ID = 1024
+
+#: What a line costs besides its message, in bytes: its other columns, and the indexes.
+OVERHEAD = 200
 
 #: The end of the year 9999, in seconds since the epoch.
 _LATEST = 253_402_300_800
@@ -136,15 +139,35 @@ def to_micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def size_of(line: LogLine) -> int:
+    """
+    Return what a line costs, in bytes.
+    """
+    message = line.message
+    # As `octet_length` of the database counts.
+    bytes_of_it = len(message) if message.isascii() else len(message.encode("utf-8", "replace"))
+    return bytes_of_it + OVERHEAD
+
+
+def shorten(text: str, longest: int) -> str:
+    """
+    Return *text* with at most *longest* characters, and how many were left out.
+    """
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+
+
 def numbered(line: LogLine, number: int) -> LogLine:
     """
-    Return *line* with its *number*, as it can be stored: shortened if it is too long, and
-    with the present time instead of one that no calendar has.
+    Return *line* with its *number*, as it can be stored: with text alone, and with the
+    present time instead of one that no calendar has.
 
     Code of users runs in the process that sends the lines, and no line may hold up others.
     """
-    message = valid_text(line.message[:LONGEST])
-    request_id = None if line.request_id is None else valid_text(line.request_id[:LONGEST])
+    message = valid_text(line.message)
+    id = line.request_id
+    request_id = None if id is None else valid_text(id[:_LONGEST_ID])
     # attrs.evolve takes several times as long, and there are many lines.
     return LogLine(
         message=message,

@@ -11,9 +11,10 @@ import threading
 from isolate_proto import ListUserKeysRequest
 from kept_lines import history
 
+from fal_server.logs import logs as logs_module
+from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.logs import Logs
 from fal_server.state.databases import Database
-from fal_server.store.log_lines import LogFilter, LogLine
-from fal_server.store.logs import Logs
 
 
 def test_lines_from_many_threads_are_all_kept(plane, add_lines, account, runner_id):
@@ -45,6 +46,18 @@ def test_lines_from_many_threads_are_all_kept(plane, add_lines, account, runner_
     for thread in range(4):
         own = [line.message for line in found if line.message.startswith(f"{thread}.")]
         assert own == [f"{thread}.{number}" for number in range(500)]
+
+
+def test_long_lines_are_cut(plane, add_lines, runner_id):
+    """
+    A line is cut at its limit, and says how much is missing; bytes that are not text are
+    replaced.
+    """
+    add_lines("x" * 100_000, "\ud800 broken")
+    with plane.client() as client:
+        broken, long = history(client, job_id=runner_id)["items"]
+    assert long["message"] == "x" * (64 << 10) + " … (34,464 more characters)"
+    assert broken["message"] == "? broken"
 
 
 def test_old_lines_are_forgotten(plane, add_lines, runner_id):
@@ -119,3 +132,32 @@ def test_closed_logs_leave_no_task(tmp_path):
         assert kept() == ["before"]
     finally:
         database.close()
+
+
+def test_slow_follower_is_told_what_it_misses(plane, account, runner_id, monkeypatch):
+    """
+    A follower that does not read gets the newest lines, after one that says how many it has
+    missed.
+    """
+    monkeypatch.setattr(logs_module, "_FOLLOWED", 20_000)
+    logs = plane.plane.logs
+    where = {"account_id": account, "application": "app", "runner_id": runner_id}
+
+    async def follow() -> list[str]:
+        lines = logs.follow(LogFilter(account_id=account, runner_id=runner_id))
+        logs.add(LogLine(message="first", **where))
+        found = [(await anext(lines)).message]
+        # Nothing is read until all are written.
+        for number in range(1000):
+            logs.add(LogLine(message=f"{number}", **where))
+        await logs.flush()
+        while found[-1] != "999":
+            found.append((await anext(lines)).message)
+        await lines.aclose()
+        return found
+
+    first, note, *rest = plane.run(follow())
+    assert first == "first"
+    assert rest == [str(number) for number in range(1000 - len(rest), 1000)]
+    missed = f"{1000 - len(rest)} lines were dropped: they came faster than they were read."
+    assert note == missed

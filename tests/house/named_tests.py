@@ -1,0 +1,48 @@
+"""
+Tests that pages of the documentation name, as ``folder/file.py::test``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+#: What the first word of a name stands for.
+FOLDERS = {
+    "local": "plugins/fal-host-local/tests",
+    "virtualenv": "plugins/fal-env-virtualenv/tests",
+    "serve": "plugins/fal-serve/tests",
+    "server": "plugins/fal-server/tests",
+    "laws": "src/fal_core/testing/laws",
+    "tests": "tests",
+}
+
+Name = tuple[str, str, str]
+
+
+def read_page(name: str) -> str:
+    """
+    Return the text of a page of the documentation.
+    """
+    return (ROOT / "docs" / name).read_text("utf-8")
+
+
+def names_in(text: str) -> list[Name]:
+    """
+    Return the tests that *text* names: the folder, the file in it, and the function.
+    """
+    return re.findall(r"`(\w+)/([\w/]+\.py)::(\w+)`", text)
+
+
+def is_there(name: Name) -> bool:
+    """
+    Return whether the test exists.
+    """
+    folder, file, function = name
+    path = ROOT / FOLDERS[folder] / file
+    found = rf"^(async )?def {function}\("
+    return (
+        path.is_file() and re.search(found, path.read_text("utf-8"), re.MULTILINE) is not None
+    )
