@@ -127,7 +127,7 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
-            self.directory.path / "sockets",
+            self.directory.sockets,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
