@@ -140,6 +140,8 @@ class Server:
 
     Attributes:
         ports: The port of each listener.
+
+        variables: What it tells clients, with the key of its owner.
     """
 
     def __init__(
@@ -155,9 +157,10 @@ class Server:
         Start it, once more where it has ended.
         """
         self.program = Program(self.data, *self._arguments, variables=self._variables)
-        self.program.wait_until_ready()
+        told = self.program.wait_until_ready()
         directory = DataDirectory(self.data)
         self.ports, self.key = directory.read_addresses()[1], directory.read_key()
+        self.variables = {**told, "FAL_KEY": self.key}
 
     @property
     def plane(self) -> Server:

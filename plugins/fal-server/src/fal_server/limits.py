@@ -27,6 +27,9 @@ class Limits:
 
     largest_message: int = _limit(512 << 20, "size", "The largest gRPC message that is read.")
     most_calls: int = _limit(10_000, "number", "How many gRPC calls run at once.")
+    largest_result: int = _limit(
+        512 << 20, "size", "The largest result of a function that is read from its runner."
+    )
     most_uploads: int = _limit(
         1_000, "number", "How many uploads in parts an account has begun and not finished."
     )

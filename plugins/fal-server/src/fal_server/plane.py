@@ -131,6 +131,7 @@ class ControlPlane:
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
+            largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"

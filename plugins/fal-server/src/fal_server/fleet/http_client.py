@@ -94,6 +94,16 @@ def find_origin(url: str) -> HttpOrigin:
     return HttpOrigin(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
 
 
+def is_url(text: object) -> bool:
+    """
+    Return whether *text* is the URL of something that can be asked.
+    """
+    try:
+        return isinstance(text, str) and bool(find_origin(text).host)
+    except ValueError:
+        return False
+
+
 class HttpClient:
     """
     Sends requests to runners, over connections that are kept alive.

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fal_core.abilities import detaching
+from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
@@ -27,12 +27,16 @@ from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.seclusion import Seclusion
+from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network
+
+#: The largest event of a host that is read, in bytes: all but lines are small.
+_LARGEST_EVENT = 64 << 20
 
 #: The most launches and builds at once.
 _AT_ONCE = 16
@@ -55,6 +59,8 @@ class RunnerLauncher:
 
         allows_open: Whether local users may reach applications that are not public.
 
+        largest_result: The largest message that an agent may send, in bytes.
+
     Attributes:
         seclusion: How runners are kept out of the reach of other local users.
     """
@@ -69,6 +75,7 @@ class RunnerLauncher:
         *,
         owner: str = "",
         allows_open: bool = False,
+        largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.seclusion = Seclusion(self.host, sockets, allows_open)
@@ -76,6 +83,7 @@ class RunnerLauncher:
         self._sizes = sizes
         self._observe_start = observe_start
         self._owner = owner
+        self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -193,7 +201,8 @@ class RunnerLauncher:
         runner.was_started_at(started_at)
         # The host reports its URLs again.
         runner.lines.known_until = known_until
-        runner.execution = detaching(self.host).attach(reference, runner.take, 0)
+        sink = LimitedSink(runner.take, _LARGEST_EVENT)
+        runner.execution = detaching(self.host).attach(reference, sink, 0)
         return runner
 
     def _make_runner(
@@ -219,6 +228,7 @@ class RunnerLauncher:
             http=self.http,
             changed=note,
             echoes=self.echoes,
+            largest_result=self._largest_result,
         )
 
     # -- in a thread -----------------------------------------------------------------
@@ -226,7 +236,7 @@ class RunnerLauncher:
     def _launch(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> None:
         try:
             call = self._make_call(runner, lifetime, serves=serves)
-            execution = self.host.launch(call, runner.take)
+            execution = self.host.launch(call, LimitedSink(runner.take, _LARGEST_EVENT))
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
