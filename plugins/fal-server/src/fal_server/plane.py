@@ -126,11 +126,11 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
-            self.directory.path / "sockets",
+            self.directory.sockets,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
-            largest_result=self.settings.limits.largest_result,
             allows_open=self.settings.allow_open_runners,
+            largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
