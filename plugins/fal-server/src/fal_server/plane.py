@@ -77,8 +77,8 @@ from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
-#: What clients may rely on that fal's protocol does not have, by the names they know.
-ABILITIES = ["idempotency-keys"]
+#: What clients may rely on that fal's protocol does not have: words, separated by spaces.
+ABILITIES = "idempotency-keys"
 
 
 @attrs.define(eq=False)
@@ -127,9 +127,11 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
+            self.directory.path / "sockets",
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             largest_result=self.settings.limits.largest_result,
+            allows_open=self.settings.allow_open_runners,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -378,7 +380,7 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "abilities": ABILITIES})
+    return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

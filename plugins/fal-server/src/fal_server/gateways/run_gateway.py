@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
@@ -139,19 +139,34 @@ async def _forward_websocket(
     """
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
-    try:
-        upstream_socket = await runner.http.connect(
+    async with AsyncExitStack() as stack:
+        opened = runner.http.connect(
             runner.url or "",
             target.path_and_query,
             headers=to_runner(request.headers.items(), request_id, target.path),
             protocols=protocols,
         )
-    except DISCONNECTS as error:
-        raise Unavailable("The runner accepts no websocket at this path.") from error
-    chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
-    socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
-    socket.headers[REQUEST_ID] = request_id
-    await socket.prepare(request)
+        try:
+            upstream_socket = await stack.enter_async_context(opened)
+        except DISCONNECTS as error:
+            raise Unavailable("The runner accepts no websocket at this path.") from error
+        chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
+        socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
+        socket.headers[REQUEST_ID] = request_id
+        await socket.prepare(request)
+        await _relay_both(socket, upstream_socket, hold)
+    return socket
+
+
+Socket = Any
+
+
+async def _relay_both(
+    socket: Socket, upstream_socket: Socket, hold: AbstractAsyncContextManager[None]
+) -> None:
+    """
+    Relay messages in both directions while *hold* lasts, and close both when either closes.
+    """
     relays = [
         asyncio.create_task(_relay(socket, upstream_socket)),
         asyncio.create_task(_relay(upstream_socket, socket)),
@@ -170,10 +185,6 @@ async def _forward_websocket(
             await upstream_socket.close()
         with suppress(Exception):
             await socket.close(code=code or upstream_socket.close_code or 1000)
-    return socket
-
-
-Socket = Any
 
 
 async def _relay(source: Socket, target: Socket) -> None:
