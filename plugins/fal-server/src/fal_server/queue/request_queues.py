@@ -351,7 +351,9 @@ async def _notify_cancelled(runner: Runner, request_id: str) -> None:
     headers = {"x-fal-request-id": request_id}
     try:
         async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
-            await upstream.read()
+            # What it says is not kept, however much that is.
+            while await upstream.read_part():
+                pass
     except (asyncio.TimeoutError, OSError):
         logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)
 
