@@ -179,6 +179,8 @@ def place(folder: Path, served: Any, programs: Any, request: Any) -> Iterator[An
     yield standing
     standing.plane.close()
     programs.end_runners(data)
+    # Nothing is left of the runners.
+    assert paths_of(data) == []
 
 
 def ask(place: Any, name: str) -> Any:

@@ -57,9 +57,9 @@ class RunnerLauncher:
 
         owner: The server, as the host names it to people who list its work.
 
-        largest_result: The largest message that an agent may send, in bytes.
-
         allows_open: Whether local users may reach applications that are not public.
+
+        largest_result: The largest message that an agent may send, in bytes.
 
     Attributes:
         seclusion: How runners are kept out of the reach of other local users.
@@ -74,8 +74,8 @@ class RunnerLauncher:
         observe_start: Callable[[float], None] = lambda _: None,
         *,
         owner: str = "",
-        largest_result: int = Limits().largest_result,
         allows_open: bool = False,
+        largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
         self.seclusion = Seclusion(self.host, sockets, allows_open)

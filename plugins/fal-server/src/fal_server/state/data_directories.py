@@ -74,6 +74,13 @@ class DataDirectory:
         return self.path / "addresses.json"
 
     @property
+    def sockets(self) -> Path:
+        """
+        The directory of the directories with the sockets of runners.
+        """
+        return self.path / "sockets"
+
+    @property
     def tls(self) -> Path:
         """
         The directory of the certificates.
