@@ -28,12 +28,12 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.logs.runner_lines import NEEDED, RunnerLines
 from fal_server.specs.runner_specs import RunnerSpec
 
 logger = logging.getLogger(__name__)
