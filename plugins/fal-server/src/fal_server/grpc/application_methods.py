@@ -44,6 +44,9 @@ from fal_server.store.revisions import Revision, full_alias
 #: What to do where the previous runners leave no room for a new one.
 _TRY_RECREATE = "'--strategy recreate' ends the previous runners before it starts a new one."
 
+#: What a deployment that does that waits for.
+_WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests and ended."
+
 
 class ApplicationMethods:
     """
@@ -81,8 +84,9 @@ class ApplicationMethods:
         )
         # From here on it goes on, whether the client stays or not.
         yield RegisterApplicationResult(env_id=spec.environment.key)
-        if takeover.crowded and takeover.rolling:
-            note = Log(f"{takeover.crowded} {_TRY_RECREATE}", "WARNING", "BRIDGE", time.time())
+        if takeover.crowded:
+            told = _TRY_RECREATE if takeover.rolling else _WAIT_FOR_PREVIOUS
+            note = Log(f"{takeover.crowded} {told}", "WARNING", "BRIDGE", time.time())
             yield RegisterApplicationResult(logs=[to_log(line_of(note))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
             async for printed in takeover.follow():
