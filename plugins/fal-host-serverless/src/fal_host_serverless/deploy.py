@@ -14,13 +14,7 @@ import attrs
 from fal_core.calls import AuthMode
 from fal_host_serverless.account.addresses import find_stage
 from fal_host_serverless.deploying import app_references, deployments
-from fal_host_serverless.deploying.deployments import (
-    Deployment,
-    DeploymentResult,
-    describe_interruption,
-    execute,
-)
-from fal_host_serverless.deploying.registrations import Progress
+from fal_host_serverless.deploying.deployments import Deployment, DeploymentResult, execute
 from fal_host_serverless.deploying.revision_notes import read_notes
 
 if TYPE_CHECKING:
@@ -30,10 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Deployment",
     "DeploymentResult",
-    "Progress",
     "User",
     "deploy",
-    "describe_interruption",
     "execute",
     "get_user",
     "prepare",

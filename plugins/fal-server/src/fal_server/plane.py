@@ -76,8 +76,8 @@ from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
-#: What clients may rely on that fal's protocol does not have, by the names they know.
-ABILITIES = ["idempotency-keys"]
+#: What clients may rely on that fal's protocol does not have: words, separated by spaces.
+ABILITIES = "idempotency-keys"
 
 
 @attrs.define(eq=False)
@@ -126,8 +126,11 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
+            self.directory.sockets,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
+            allows_open=self.settings.allow_open_runners,
+            largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -341,7 +344,7 @@ class ControlPlane:
 
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "abilities": ABILITIES})
+    return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

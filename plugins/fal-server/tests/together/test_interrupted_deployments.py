@@ -7,6 +7,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cloudpickle
@@ -165,15 +167,15 @@ SOURCE = """
 """
 
 
-def test_interrupted_command(standing: Any):
+@contextmanager
+def deploying(standing: Any, name: str) -> Iterator[subprocess.Popen[str]]:
     """
-    ``fal-core deploy`` that Ctrl-C ends says that the server goes on, and how to see and to
-    end that.
+    Run ``fal-core deploy`` and yield it once the runner of the deployment starts.
     """
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
     with subprocess.Popen(
-        **standing.deploying("stopped", SOURCE),
+        **standing.deploying(name, SOURCE),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -182,8 +184,27 @@ def test_interrupted_command(standing: Any):
         for line in command.stdout:
             if "is held" in line:
                 break
+        yield command
+
+
+def read(command: subprocess.Popen[str]) -> str:
+    """
+    Return what a command prints until it ends.
+    """
+    assert command.stdout is not None
+    told = command.stdout.read()
+    command.wait()
+    return told
+
+
+def test_interrupted_command(standing: Any):
+    """
+    ``fal-core deploy`` that Ctrl-C ends says that the server goes on, and how to see and to
+    end that.
+    """
+    with deploying(standing, "stopped") as command:
         command.send_signal(signal.SIGINT)
-        told = command.stdout.read()
+        told = read(command)
     assert command.returncode == 130, told
     assert "The service goes on with the deployment of stopped." in told
     assert "'fal-core apps runners stopped'" in told
@@ -191,3 +212,21 @@ def test_interrupted_command(standing: Any):
     standing.open("start")
     with standing.client("run") as client:
         assert client.post("/owner/stopped", json={}).status_code == 200
+
+
+def test_command_whose_server_is_killed(standing: Any):
+    """
+    ``fal-core deploy`` fails if the server ends, and says what it goes on with.
+    """
+    (standing.folder / "start").unlink(missing_ok=True)
+    with deploying(standing, "lost") as command:
+        standing.plane.kill()
+        told = read(command)
+    assert command.returncode == 1, told
+    assert "cannot be reached" in told
+    assert "The service goes on with the deployment of lost." in told
+    assert "Traceback" not in told
+    standing.plane.start()
+    standing.open("start")
+    with standing.client("run") as client:
+        assert client.post("/owner/lost", json={}).status_code == 200

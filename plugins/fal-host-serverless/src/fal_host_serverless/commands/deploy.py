@@ -89,12 +89,14 @@ def deploy(
     left out if there is only one.
     """
     from fal_host_serverless import deploy as deploying
+    from fal_host_serverless.deploying.deployments import describe_interruption
+    from fal_host_serverless.deploying.registrations import Progress
 
     deployment = deploying.prepare(client, app, environment_name=stage, **options)
     if dry_run:
         _print_plan(deployment, as_json=as_json)
         return
-    shown, progress = make_progress(), deploying.Progress()
+    shown, progress = make_progress(), Progress()
     from fal_core.events import State
 
     shown(State("building"))
@@ -102,7 +104,7 @@ def deploy(
         result = deploying.execute(deployment, log=shown, progress=progress)
     except KeyboardInterrupt:
         shown.close()
-        click.echo(deploying.describe_interruption(deployment, progress), err=True)
+        click.echo(describe_interruption(deployment, progress), err=True)
         raise
     finally:
         shown.close()

@@ -20,10 +20,12 @@ from fal_core.sinks import print_log
 from fal_host_serverless.account import applications, operations
 from fal_host_serverless.deploying import app_references, entry_points, registrations
 from fal_host_serverless.deploying.projects import DeclaredApp
+from fal_host_serverless.deploying.registrations import Progress
 from fal_host_serverless.uploading import inputs
 from fal_host_serverless.uploading.local_files import LocalFile
 from fal_host_serverless.values import DeploymentStrategy
 from fal_host_serverless.wire import requests
+from fal_host_serverless.wire.failures import has_lost_service
 from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
@@ -183,7 +185,7 @@ def execute(
     deployment: Deployment,
     *,
     log: LogSink = print_log,
-    progress: registrations.Progress | None = None,
+    progress: Progress | None = None,
 ) -> DeploymentResult:
     """
     Build the environment, and deploy.
@@ -219,7 +221,14 @@ def execute(
             metadata={**metadata, **registration.metadata},
             entry_point=entry_points.method_to_serve(deployment.entry_point),
         )
-    result = registrations.register(service, call, uploaded, registration, log, progress)
+    progress = progress or Progress()
+    try:
+        result = registrations.register(service, call, uploaded, registration, log, progress)
+    except FalServerlessError as error:
+        if not has_lost_service(error):
+            raise
+        told = describe_interruption(deployment, progress)
+        raise FalServerlessError(f"{error} {told}") from error
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment; its log says why. A name of "
@@ -236,7 +245,7 @@ def execute(
     )
 
 
-def describe_interruption(deployment: Deployment, progress: registrations.Progress) -> str:
+def describe_interruption(deployment: Deployment, progress: Progress) -> str:
     """
     Return what becomes of a deployment that its client does not wait for any longer.
     """

@@ -126,6 +126,11 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="An environment variable that builds and runners see too, or a pattern of names.",
 )
 @click.option(
+    "--allow-open-runners",
+    is_flag=True,
+    help="Deploy applications that are not public even if local users reach their ports.",
+)
+@click.option(
     "--metrics-key/--no-metrics-key",
     default=None,
     help="Show the metrics only to those who have the key in metrics.key of the directory "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import FIRST_COMPLETED
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
@@ -44,24 +44,41 @@ async def relay_websocket(
     """
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
-    try:
-        upstream_socket = await runner.http.connect(
-            runner.url or "",
-            target.path_and_query,
-            headers=to_runner(request.headers.items(), request_id, target.path),
-            protocols=protocols,
-        )
-    except DISCONNECTS as error:
-        raise Unavailable("The runner accepts no websocket at this path.") from error
-    chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
-    socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
-    socket.headers[REQUEST_ID] = request_id
+    opened = runner.http.connect(
+        runner.url or "",
+        target.path_and_query,
+        headers=to_runner(request.headers.items(), request_id, target.path),
+        protocols=protocols,
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            upstream_socket = await stack.enter_async_context(opened)
+        except DISCONNECTS as error:
+            raise Unavailable("The runner accepts no websocket at this path.") from error
+        chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
+        socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
+        socket.headers[REQUEST_ID] = request_id
+        code = await _relay_to_the_end(request, socket, upstream_socket, hold, idle)
+        return socket, code or upstream_socket.close_code or WSCloseCode.OK
+
+
+async def _relay_to_the_end(
+    request: BaseRequest,
+    socket: web.WebSocketResponse,
+    upstream_socket: Socket,
+    hold: AbstractAsyncContextManager[None],
+    idle: float | None,
+) -> int | None:
+    """
+    Open the websocket of the sender, relay messages until either closes, and close that of
+    the runner. Return the code with which to close the other if it is not the runner's.
+    """
     try:
         await socket.prepare(request)
         async with hold:
-            code = await _relay_both(socket, upstream_socket, idle)
+            return await _relay_both(socket, upstream_socket, idle)
     except Unauthenticated:
-        code = REVOKED
+        return REVOKED
     except asyncio.CancelledError:
         # The server ends, or the sender has gone.
         with suppress(Exception):
@@ -70,7 +87,6 @@ async def relay_websocket(
     finally:
         with suppress(Exception):
             await upstream_socket.close()
-    return socket, code or upstream_socket.close_code or WSCloseCode.OK
 
 
 async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | None:
