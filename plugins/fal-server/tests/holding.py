@@ -134,6 +134,17 @@ def make_plain_server(port: int) -> Callable[[], None]:
     return serve
 
 
+def make_failure() -> Callable[[], None]:
+    """
+    Return an application that fails before it serves anything.
+    """
+
+    def fail() -> None:
+        raise LookupError("no weights")
+
+    return fail
+
+
 class Holder:
     """
     A client that deploys such applications on a control plane, and sends them requests.
@@ -198,6 +209,7 @@ class Holder:
         health: Any = None,
         port: int | None = None,
         function: Any = None,
+        auth: int | None = None,
         **machine: Any,
     ) -> str:
         """
@@ -205,6 +217,52 @@ class Holder:
 
         Arguments:
             attach: Wait until it has taken over; None leaves it to the server.
+        """
+        request = self.registration(
+            name,
+            release,
+            strategy=strategy,
+            attach=attach,
+            environment=environment,
+            reset=reset,
+            grace=grace,
+            health=health,
+            port=port,
+            function=function,
+            auth=auth,
+            **machine,
+        )
+        self.told = []
+        for each in self._register(request):
+            if each.HasField("result"):
+                return str(each.result.application_id)
+            self.told += [log.message for log in each.logs]
+        raise AssertionError("The server did not confirm the deployment.")
+
+    def begin(self, name: str, release: int) -> Any:
+        """
+        Begin to deploy a release, and return the stream of its messages.
+        """
+        return self._register(self.registration(name, release, attach=True))
+
+    def registration(
+        self,
+        name: str,
+        release: int,
+        *,
+        strategy: str = "ROLLING",
+        attach: bool | None,
+        environment: str | None = None,
+        reset: bool = False,
+        grace: int | None = None,
+        health: Any = None,
+        port: int | None = None,
+        function: Any = None,
+        auth: int | None = None,
+        **machine: Any,
+    ) -> RegisterApplicationRequest:
+        """
+        Return the request that deploys a release, or *function*.
         """
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         request = RegisterApplicationRequest(
@@ -215,6 +273,7 @@ class Holder:
             scale=reset,
             termination_grace_period_seconds=grace,
             health_check_config=health,
+            auth_mode=auth,
         )
         request.environments.add(kind="virtualenv")
         request.machine_requirements.keep_alive = 300
@@ -225,16 +284,13 @@ class Holder:
         request.function.definition = cloudpickle.dumps(
             function or make_server(str(self.folder), release, port)
         )
+        return request
+
+    def _register(self, request: RegisterApplicationRequest) -> Any:
         key_id, _, secret = self.plane.key.partition(":")
-        stream = self._stub.RegisterApplication(
+        return self._stub.RegisterApplication(
             request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
         )
-        self.told = []
-        for each in stream:
-            if each.HasField("result"):
-                return str(each.result.application_id)
-            self.told += [log.message for log in each.logs]
-        raise AssertionError("The server did not confirm the deployment.")
 
     def set(self, name: str, **settings: Any) -> Any:
         """

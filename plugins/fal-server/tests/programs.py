@@ -23,6 +23,7 @@ import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
 
+from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import is_free
 from fal_server.state.data_directories import DataDirectory
 
@@ -83,7 +84,9 @@ class Program:
     ) -> None:
         self.data = data
         self.errors = errors or data.parent / f"{data.name}.err"
-        started = ("server", "start", *_MEASURED)
+        # Where there are no network namespaces, private applications are served nevertheless.
+        opens = ("--allow-open-runners",) if networks.missing() else ()
+        started = ("server", "start", *_MEASURED, *opens)
         with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
                 [
@@ -228,13 +231,15 @@ class Clients:
         *arguments: str,
         variables: Mapping[str, str],
         check: bool = True,
+        code: int = 0,
         directory: Path | None = None,
     ) -> str:
         """
-        Run the command line, in *directory* if given, and return its output.
+        Run the command line, in *directory* if given, and return its output. Its exit code
+        has to be *code*, unless that is not to be checked.
         """
         command = [str(self.folder / "bin" / "fal"), *arguments]
-        return self._run(command, variables, check, directory)
+        return self._run(command, variables, check, directory, code)
 
     def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
         """
@@ -249,6 +254,7 @@ class Clients:
         variables: Mapping[str, str],
         check: bool,
         directory: Path | None = None,
+        code: int = 0,
     ) -> str:
         home = self.folder / "home"
         done = subprocess.run(
@@ -265,7 +271,7 @@ class Clients:
             text=True,
             timeout=2 * PATIENCE,
         )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
+        assert not check or done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
 
@@ -345,12 +351,19 @@ class Applied:
         variables = dict(self.program.wait_until_ready())
         self.variables = variables | {"FAL_KEY": DataDirectory(self.data).read_key()}
 
-    def fal(self, *arguments: str, check: bool = True, directory: Path | None = None) -> str:
+    def fal(
+        self,
+        *arguments: str,
+        check: bool = True,
+        code: int = 0,
+        directory: Path | None = None,
+    ) -> str:
         """
-        Run the command line, in *directory* if given, and return its output.
+        Run the command line, in *directory* if given, and return its output. Its exit code
+        has to be *code*, unless that is not to be checked.
         """
         return self.clients.fal(
-            *arguments, variables=self.variables, check=check, directory=directory
+            *arguments, variables=self.variables, check=check, code=code, directory=directory
         )
 
     def python(self, code: str, directory: Path | None = None) -> Any:

@@ -158,12 +158,18 @@ class ServedPlane:
         auth_mode: int = wire.PRIVATE,
         function: Callable[..., None] | None = None,
         change: Callable[[RegisterApplicationRequest], None] = lambda _: None,
+        attach: bool | None = None,
         **machine: Any,
     ) -> str:
         """
         Deploy the application under *name*, and return the id of its revision.
+
+        Arguments:
+            attach: Wait until it has come up; None leaves it to the server, which does.
         """
         request = self.registration(name, auth_mode, function, **machine)
+        if attach is not None:
+            request.attach_to_deployment = attach
         change(request)
         for message in self.plane.stream("RegisterApplication", request, key=key):
             if message.HasField("result"):
@@ -175,6 +181,20 @@ class ServedPlane:
         Deploy the class ``Served`` of *source* by ``fal-core deploy``, and return the
         output of the command. The name *FOLDER* in the source stands for the folder.
         """
+        done = subprocess.run(
+            **self.deploying(name, source, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deploying(self, name: str, source: str, *arguments: str) -> dict[str, Any]:
+        """
+        Return the command of :meth:`deploy_class` and its variables, as `subprocess` takes
+        them.
+        """
         file = self.folder / f"{name}.py"
         file.write_text(f"FOLDER = {str(self.folder)!r}\n{textwrap.dedent(source)}")
         ports = self.plane.plane.ports
@@ -185,15 +205,10 @@ class ServedPlane:
             "FAL_KEY": self.plane.key,
         }
         command = [sys.executable, "-m", "fal_core.cli", "deploy", f"{file}::Served"]
-        done = subprocess.run(
-            [*command, "--app-name", name, *arguments],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return {
+            "args": [*command, "--app-name", name, *arguments],
+            "env": {**os.environ, **variables},
+        }
 
     def registration(
         self,

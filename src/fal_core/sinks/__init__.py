@@ -10,6 +10,7 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
+    from fal_core.sinks.dropped_lines import skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
     from fal_core.sinks.journals import (
         Journal,
@@ -31,6 +32,7 @@ __all__ = [
     "get_event_thread",
     "print_log",
     "read_journal",
+    "skip_events",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -47,5 +49,6 @@ __getattr__, __dir__ = lazily(
         "get_event_thread": "fal_core.sinks.event_thread",
         "print_log": "fal_core.sinks.printing",
         "read_journal": "fal_core.sinks.journals",
+        "skip_events": "fal_core.sinks.dropped_lines",
     },
 )

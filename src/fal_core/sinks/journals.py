@@ -38,6 +38,7 @@ from fal_core.events import (
     Started,
     State,
 )
+from fal_core.sinks.dropped_lines import count_events, drop_lines, read_dropped
 
 #: The length of a record, without this one, and that of its text.
 _LENGTHS = struct.Struct("<II")
@@ -100,11 +101,24 @@ def decode_event(data: bytes) -> Event:
 class Journal:
     """
     Writes a journal.
+
+    Arguments:
+        kept: The bytes of the lines that are kept; the oldest make room. None for all.
+
+    Attributes:
+        count: How many events it has.
+
+        replaced_at: How many events it had whenever the file was replaced by one with fewer
+            lines.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int | None = None) -> None:
+        self._path = path
         self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115  # until close
+        self._kept = self._limit = kept or sys.maxsize
+        self._lines = 0
         self.count = 0
+        self.replaced_at: list[int] = []
 
     def append(self, event: Event) -> bytes:
         """
@@ -114,7 +128,26 @@ class Journal:
         record = _TEXT_LENGTH.pack(len(data)) + data
         self._file.write(record)
         self.count += 1
+        if isinstance(event, Log):
+            self._lines += len(record)
+            if self._lines > self._limit:
+                self._drop_lines()
         return record
+
+    def _drop_lines(self) -> None:
+        """
+        Make room for as many lines as it has now, in half of what it may have.
+        """
+        try:
+            self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
+        except OSError:
+            # It is tried again when there are more lines.
+            self._limit += self._kept
+            return
+        self._file.close()
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # until close
+        self._limit = self._kept
+        self.replaced_at.append(self.count)
 
     def close(self) -> None:
         """
@@ -129,9 +162,14 @@ class JournalReader:
 
     Arguments:
         largest: The largest record that is read, in bytes.
+
+    Attributes:
+        number: How many events it has read, those included that a line stands for which says
+            that they were dropped.
     """
 
     def __init__(self, largest: int = sys.maxsize) -> None:
+        self.number = 0
         self._largest = largest
         self._rest = bytearray()
 
@@ -159,7 +197,9 @@ class JournalReader:
                     break
                 record = bytes(memoryview(rest)[at + _TEXT_LENGTH.size : end])
                 at = end
-                yield decode_event(record)
+                event = decode_event(record)
+                self.number += count_events(record)
+                yield event
         finally:
             del rest[:at]
 
@@ -177,13 +217,11 @@ def read_journal(path: Path, after: int = 0, largest: int = sys.maxsize) -> Iter
         UnreadableRecord: It holds something else.
     """
     reader = JournalReader(largest)
-    number = 0
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             for event in reader.feed(chunk):
-                if number >= after:
+                if reader.number > after:
                     yield event
-                number += 1
 
 
 # -- writing -------------------------------------------------------------------------
@@ -305,7 +343,7 @@ def _or_none(read: _Reader) -> _Reader:
     return lambda value, blobs: None if value is None else read(value, blobs)
 
 
-_EVENTS: dict[str, tuple[type[Event], tuple[_Reader, ...]]] = {
+_EVENTS: dict[str, tuple[Callable[..., Event], tuple[_Reader, ...]]] = {
     "State": (State, (_one_of(Phase),)),
     "Log": (
         Log,
@@ -319,6 +357,7 @@ _EVENTS: dict[str, tuple[type[Event], tuple[_Reader, ...]]] = {
             _truth,
         ),
     ),
+    "Dropped": (read_dropped, (_number, _time)),
     "Item": (Item, (_sealed, _number, _number)),
     "Started": (Started, (_number,)),
     "Returned": (Returned, (_number,)),

@@ -9,11 +9,16 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
-from fal_core import WorkerLost, attach
+from fal_core import Call, WorkerLost, attach, function
+from fal_core.events import Sink
+from fal_core.hosts import Execution
 from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 
 
@@ -35,6 +40,38 @@ def test_a_killed_supervisor_is_reported(
     assert (status.ended, status.end) == (True, "failed")
     assert status.error.startswith("WorkerLost: ")
     assert "supervisor" in status.error
+
+
+def test_a_journal_keeps_the_newest_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    The journal of a program's work stays small, however much that prints. Whoever follows
+    from the beginning gets every line, and others the newest, and how many are missing.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+
+    class OfAProgram(WrapperHost[..., Any]):
+        def launch(self, call: Call, sink: Sink) -> Execution:
+            return self.inner.launch(attrs.evolve(call, owner="A program"), sink)
+
+    @function("current", host=OfAProgram(LocalHost()), lifetime="detached")
+    def work(lines: int) -> str:
+        for number in range(lines):
+            print(number, "x" * 1000)
+        return "done"
+
+    count = 25_000
+    info = work.spawn(count)
+    assert info.return_value == "done"
+    early = [info.logs.get().message for _ in range(info.logs.qsize())]
+    assert [int(each.partition(" ")[0]) for each in early] == [*range(count)]
+    late = attach("local", info.reference)
+    assert late.return_value == "done"
+    note, *lines = [late.logs.get().message for _ in range(late.logs.qsize())]
+    first = int(lines[0].partition(" ")[0])
+    assert f"{first:,} lines before this one were dropped" in note
+    assert len(lines) == count - first > 3000
+    journal = tmp_path / "cache" / "executions" / info.reference / "journal"
+    assert journal.stat().st_size < 10 << 20
 
 
 @pytest.mark.faults

@@ -17,6 +17,7 @@ from isolate_proto import HostedRun
 
 from fal_core.events import Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
+from fal_core_worker.opening.values import seal_error
 from fal_server.fleet.endings import read_agent_error
 
 #: A project that ends each worker whose Python has it, before it has begun.
@@ -75,6 +76,8 @@ def test_exception_of_an_agent_is_read():
     assert read_agent_error(raised(KeyError())).sentence == "Its agent raised KeyError"
     found = read_agent_error(raised(MissingModule("Function 'Agent' uses module 'no'.")))
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
+    found = read_agent_error(seal_error(SystemExit(3), None))
+    assert (found.sentence, found.traceback) == ("Its function ended with sys.exit(3).", "")
 
 
 def test_message_of_an_agent_runs_no_code(tmp_path: Path):
@@ -86,6 +89,24 @@ def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     found = read_agent_error(Sealed(data))
     assert found.sentence == "Its agent raised an error that cannot be read."
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {"class": "ValueError"},
+        {"class": ("builtins", ["ValueError"], ()), "message": "", "traceback": ""},
+        {"class": ("builtins", "ValueError", ()), "message": [[]], "traceback": ""},
+    ],
+)
+def test_error_that_is_no_text_is_not_shown(value: object):
+    """
+    An error whose parts are something else than texts is told to be unreadable.
+    """
+    found = read_agent_error(Sealed(PLAIN_PREFIX + pickle.dumps(value, 5)))
+    assert found.sentence == "Its agent raised an error that cannot be read."
+    assert read_agent_error(Sealed(b"")) == found
 
 
 def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
@@ -147,7 +168,7 @@ def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, se
     """
     If an application does not come up, its callers and its log get the reason.
     """
-    served_plane.deploy(ends, function=make_application(ends))
+    served_plane.deploy(ends, function=make_application(ends), attach=False)
     with served_plane.client("run") as client:
         answer = client.post(f"/owner/{ends}")
     assert answer.status_code == 503
@@ -180,7 +201,7 @@ def test_class_with_a_failing_setup(served_plane: Any):
             def look(self) -> int:
                 return 1
     """
-    served_plane.deploy_class("unset", source)
+    served_plane.deploy_class("unset", source, "--detach")
     with served_plane.client("run") as client:
         answer = client.post("/owner/unset", json={})
     assert answer.status_code == 503

@@ -17,8 +17,9 @@ from raw_agents import Agent, Serve, listening
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import StartupTimeout
 from fal_core.events import Ready
+from fal_core.hosts import Execution
 from fal_server.errors import NotFound, StateUnavailable
-from fal_server.fleet import serving
+from fal_server.fleet import runners, serving
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
@@ -173,3 +174,83 @@ def test_state_that_cannot_be_read_blocks_a_runner(plane):
     error = StateUnavailable("It is locked.")
     runner = plane.run(fail_to_load(plane, error, RunnerPhase.BLOCKED))
     assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)
+
+
+class Silent(Execution):
+    """
+    The execution of a host that has launched a runner, and reports nothing any more.
+    """
+
+    @property
+    def reference(self) -> str:
+        return "silent"
+
+    def send(self, message: Any) -> None:
+        pass
+
+    def drain(self) -> None:
+        pass
+
+    def cancel(self, grace: float) -> None:
+        pass
+
+
+def test_runner_whose_host_reports_nothing(plane, monkeypatch):
+    """
+    A runner that was launched, and whose host neither says that its agent listens nor that
+    it has ended, is given up after the timeout of its start, and counts as ended soon after.
+    """
+    monkeypatch.setattr(serving, "_MOMENT", 0.0)
+    monkeypatch.setattr(runners, "_LONGEST_END", 0.1)
+
+    async def load() -> Message:
+        return {}, []
+
+    async def main() -> None:
+        async with aclosing(HttpClient()) as exchanges:
+            spec = RunnerSpec(
+                name="one", owner="", environment=CurrentEnvironment(), startup_timeout=0.1
+            )
+            runner = make_runner(plane, exchanges, spec=spec)
+            serve(runner, load)
+            runner.launched(Silent())
+            await runner.ended.wait()
+            assert runner.lifecycle.failed_to_start
+            assert isinstance(runner.cause, StartupTimeout)
+            assert "startup_timeout of 0.1 s" in runner.why_it_ended
+
+    plane.run(main())
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ((3 << 30).to_bytes(8, "little"), "announces 3221225472 bytes, of at most"),
+        (framed(b"\xff" * 20), "header is not JSON"),
+        (framed(pack({"urls": ["http://127.0.0.1:2"]})), "URLs have no names"),
+        (framed(pack({"urls": {"run": 7}})), "what is no URL"),
+        (framed(pack({"urls": {"run": "http://127.0.0.1:port"}})), "what is no URL"),
+        (framed(pack({"raised": "no"})), "neither that it returned nor that it raised"),
+    ],
+)
+@pytest.mark.parametrize("is_up", [False, True])
+def test_agent_that_cannot_be_read_is_ended(plane, message: bytes, what: str, is_up: bool):
+    """
+    A runner whose agent sends what is no message is ended, whether or not it serves already.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if is_up:
+            writer.write(framed(pack({"urls": {"run": "http://127.0.0.1:2"}})))
+        writer.write(message)
+        await reader.read()
+
+    async def main() -> None:
+        async with asked_to_serve(plane, answer) as (runner, _):
+            wanted = RunnerPhase.SICK if is_up else RunnerPhase.GIVEN_UP
+            await until(lambda: runner.state is wanted)
+            assert what in runner.reason
+
+    plane.run(main())

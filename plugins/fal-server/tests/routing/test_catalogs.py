@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import cloudpickle
+import holding
 import pytest
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
@@ -20,24 +22,6 @@ from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.runner_specs import read_spec
 from fal_server.store.revisions import Revision, full_alias
-
-
-def test_rollout(holder, settle):
-    """
-    A rollout replaces the runners of an application, and drops no request.
-    """
-    holder.deploy("rollout", max_multiplexing=4)
-    pids = {holder.ask("rollout").json()["pid"]}
-    for force in (False, True):
-        with holder.load("rollout") as answers:
-            settle(lambda: len(answers) > 10)
-            holder.call(
-                "RolloutApplication",
-                wire.RolloutApplicationRequest(application_name="rollout", force=force),
-            )
-            settle(lambda: answers[-1].json()["pid"] not in pids)
-        assert {each.status_code for each in answers} == {200}
-        pids.add(answers[-1].json()["pid"])
 
 
 def test_earlier_revision(holder, settle):
@@ -123,20 +107,33 @@ def register(
     **fields: Any,
 ) -> Revision:
     """
-    Register an application that starts no runner until it has a request.
+    Register an application, and wait until its revision has taken over.
     """
     request = RegisterApplicationRequest(application_name=name, **fields)
     request.environments.add(kind="virtualenv")
-    request.function.method = "pickle"
+    request.function.method = "cloudpickle"
+    cloudpickle.register_pickle_by_value(holding)
+    request.function.definition = cloudpickle.dumps(holding.make_server("/nowhere", 1))
     request.machine_requirements.max_concurrency = 3
+    request.machine_requirements.exposed_port = 8080
     request.metadata.update({"openapi": {"version": 3}})
     change(request)
     alias = full_alias(name, request.environment_name)
     spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
-    made = plane.plane.catalog.register(caller, request, spec, rolling=True)
-    revision, _ = plane.run(made)
+    made = plane.plane.deployments.register(caller, request, spec, rolling=True)
+    revision, takeover = plane.run(made)
+    plane.run(takeover.settled.wait())
+    assert not takeover.failed
     found: Revision = revision
     return found
+
+
+def set_alias(plane: Any, caller: Caller, alias: str, revision: Revision, mode: Any) -> None:
+    """
+    Point an alias to a revision, and wait until that has taken over.
+    """
+    made = plane.plane.deployments.set_alias(caller, alias, revision.id, mode, True)
+    plane.run(plane.run(made).settled.wait())
 
 
 def test_settings_stay_with_the_next_registration(plane, caller):
@@ -180,9 +177,9 @@ def test_settings_that_come_with_each_revision(plane, caller):
     assert settings() == (("L",), 5, 77)
     changed = attrs.evolve(catalog.find_own(caller, "changing").scaling, keep_alive=99.0)
     plane.run(catalog.set_scaling(catalog.find_own(caller, "changing"), changed))
-    plane.run(catalog.set_alias(caller, "changing", first.id, None, True))
+    set_alias(plane, caller, "changing", first, None)
     assert settings() == ((), 1, 600)
-    plane.run(catalog.set_alias(caller, "changing", second.id, None, True))
+    set_alias(plane, caller, "changing", second, None)
     assert settings() == (("L",), 5, 77)
     assert catalog.find_own(caller, "changing").scaling.keep_alive == 99.0
 
@@ -194,8 +191,8 @@ def test_deleted_revision_takes_its_aliases_along(plane, caller):
     """
     catalog = plane.plane.catalog
     first, second = (register(plane, caller, "twice") for _ in range(2))
-    plane.run(catalog.set_alias(caller, "second", second.id, None, True))
-    plane.run(catalog.set_alias(caller, "first", first.id, wire.SHARED, True))
+    set_alias(plane, caller, "second", second, None)
+    set_alias(plane, caller, "first", first, wire.SHARED)
     stranger = Caller(user_id="user|other", nickname="other", permissions=frozenset())
     with pytest.raises(NotFound):
         plane.run(catalog.delete_revision(stranger, second.id))

@@ -157,15 +157,17 @@ def test_limit_of_an_application_is_for_its_owner(plane):
 
 def test_application_that_cannot_be_read_has_no_slot(plane):
     """
-    A request to an application that the server cannot read is refused with the reason.
+    A request to an application that the server cannot read is refused; its owner gets the
+    reason.
     """
 
     async def main() -> None:
         async with serving(plane, "one") as (application, (runner,)):
             application.broken = "The server cannot read it."
-            with pytest.raises(ApplicationUnreadable, match="cannot read it"):
-                async with lease(application):
-                    pass
+            for caller, told in (("user|1", "cannot read it"), ("user|2", "could not be read")):
+                with pytest.raises(ApplicationUnreadable, match=told):
+                    async with lease(application, caller=caller):
+                        pass
             assert runner.in_flight == 0
 
     plane.run(main())

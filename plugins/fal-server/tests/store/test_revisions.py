@@ -52,7 +52,8 @@ def test_alias_leads_to_the_newest_revision(database: Database, owner: str):
         await revisions.add(second, RegisterApplicationRequest(), wire.PRIVATE)
         (alias,) = await revisions.aliases()
         assert (alias.revision, alias.auth_mode) == ("r2", wire.PRIVATE)
-        await revisions.point(first, wire.SHARED, Scaling())
+        pointed = attrs.evolve(alias, revision="r1", auth_mode=wire.SHARED, scaling=Scaling())
+        await revisions.point(pointed)
         (alias,) = await revisions.aliases()
         assert (alias.revision, alias.scaling) == ("r1", Scaling())
         assert await revisions.find(owner, "r1") == first
@@ -107,12 +108,47 @@ def test_scaling_of_an_alias_is_its_own(database: Database, owner: str):
         revisions = Revisions(database)
         revision = make_revision(owner, "r1")
         await revisions.add(revision, RegisterApplicationRequest(), wire.PRIVATE)
-        other = attrs.evolve(revision, alias="other")
-        await revisions.point(other, wire.PRIVATE, revision.scaling)
+        (alias,) = await revisions.aliases()
+        await revisions.point(attrs.evolve(alias, alias="other"))
         await revisions.set_scaling(owner, "other", Scaling(keep_alive=77))
         found = {each.alias: each.scaling.keep_alive for each in await revisions.aliases()}
         assert found == {"app": 10.0, "other": 77}
         assert (await revisions.find(owner, "r1")).scaling == Scaling()
+
+    asyncio.run(main())
+
+
+def test_planned_takeover(database: Database, owner: str):
+    """
+    An alias that is to lead to another revision leads to the previous one until it is
+    pointed there, or that is abandoned; a change of its scaling holds for both.
+    """
+
+    async def main() -> None:
+        revisions = Revisions(database)
+        request = RegisterApplicationRequest()
+        await revisions.add(make_revision(owner, "r1"), request, wire.PRIVATE)
+        scaling = Scaling(max_multiplexing=4)
+        second = make_revision(owner, "r2", scaling=scaling)
+        await revisions.add(second, request, wire.PUBLIC, rolling=False)
+        (alias,) = await revisions.aliases()
+        assert (alias.revision, alias.auth_mode) == ("r1", wire.PRIVATE)
+        await revisions.set_scaling(owner, "app", Scaling(keep_alive=77))
+        ((planned, rolling),) = await revisions.planned()
+        assert (planned.revision, planned.auth_mode, rolling) == ("r2", wire.PUBLIC, False)
+        assert planned.scaling == Scaling(keep_alive=77, max_multiplexing=4)
+        await revisions.abandon(owner, "app", "r1")
+        assert await revisions.planned()
+        await revisions.abandon(owner, "app", "r2")
+        assert not await revisions.planned()
+        await revisions.plan(planned, rolling=True)
+        assert await revisions.planned() == [(planned, True)]
+        await revisions.point(planned)
+        assert not await revisions.planned()
+        assert await revisions.aliases() == [planned]
+        await revisions.plan(planned, rolling=True)
+        await revisions.delete_alias(owner, "app")
+        assert not await revisions.planned()
 
     asyncio.run(main())
 

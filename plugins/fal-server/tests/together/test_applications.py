@@ -286,11 +286,13 @@ def test_scaling_and_scale_to_zero(applied, deploy, settle):
     assert call(applied, "scaled")["n"] == 1
 
 
-def test_start_timeout(applied, deploy):
+def test_start_timeout(applied, deploy, settle):
     """
     A request that no runner takes before its start timeout fails with the reason.
     """
     deploy("patient")
+    applied.fal("apps", "scale", "patient", "--keep-alive", "0")
+    settle(lambda: not runners_of(applied, "patient"))
     with applied.client() as client:
         answer = client.post(
             "/owner/patient", json={"n": 1}, headers={"X-Fal-Request-Timeout": "0.001"}

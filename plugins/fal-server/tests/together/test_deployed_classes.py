@@ -63,7 +63,7 @@ def served_plane(standing: Any) -> Any:
     """
     A server with the class on it.
     """
-    standing.deploy_class("class", SOURCE)
+    standing.deploy_class("class", SOURCE, "--detach")
     return standing
 
 

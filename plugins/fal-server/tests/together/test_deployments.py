@@ -24,14 +24,15 @@ class Served(fal.App):
 @pytest.fixture(scope="module")
 def deploy(applied):
     """
-    Deploy the application with a *setup* under a name, and return what is printed.
+    Deploy the application with a *setup* under a name, check the exit code, and return what
+    is printed.
     """
 
-    def run(name: str, setup: str, *arguments: str, check: bool = True) -> str:
+    def run(name: str, setup: str, *arguments: str, code: int = 0) -> str:
         file = applied.data.parent / f"{name}.py"
         file.write_text(textwrap.dedent(APP.format(setup=setup)))
         target = (f"{file}::Served", "--app-name", name)
-        return str(applied.fal("deploy", *target, *arguments, check=check))
+        return str(applied.fal("deploy", *target, *arguments, code=code))
 
     return run
 
@@ -43,3 +44,37 @@ def test_unchanged_application_is_no_change(deploy):
     deploy("unchanged", "self.release = 1")
     told = deploy("unchanged", "self.release = 1", "--check", "--yes")
     assert "No production-facing config changes detected." in told
+
+
+def test_setup_that_raises(applied, deploy):
+    """
+    ``fal deploy`` prints what the runner of the deployment prints, and fails with its
+    traceback if its setup raises, as often as it is repeated; a mended one takes over.
+    """
+    raising = """print("loads the weights")
+        raise LookupError("no weights")"""
+    for attempt in range(2):
+        told = deploy("raising", raising, code=1)
+        assert "loads the weights" in told
+        assert "in setup" in told
+        assert "LookupError: no weights" in told
+        assert "of 'raising' could not be started" in told
+        assert "fal_server_agent" not in told, "This is a traceback of the server's own."
+        assert "Deployed successfully" not in told, attempt
+    deploy("raising", "self.release = 1")
+    deploy("raising", raising, code=1)
+    with applied.client() as client:
+        assert client.post("/owner/raising", json={}).json() == {"release": 1}
+
+
+def test_detached_deployment(deploy, applied, settle):
+    """
+    ``fal deploy --detach`` does not wait for the runner of the deployment.
+    """
+    if applied.clients.version == "1.79.1":
+        pytest.skip("1.79.1 knows no such option.")
+    deploy("detached", "self.release = 1")
+    deploy("detached", "import time; time.sleep(3600)", "--detach")
+    with applied.client() as client:
+        assert client.post("/owner/detached", json={}).json() == {"release": 1}
+    applied.fal("apps", "delete", "detached")

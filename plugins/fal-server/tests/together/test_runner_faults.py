@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 from fal_core.testing.harness.processes import is_alive
+from fal_server.fleet import runners
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 
@@ -82,6 +84,42 @@ def test_runner_that_is_stopped(served_plane: Any):
     served_plane.settle(
         lambda: any("no longer answered" in line for line in served_plane.lines("stopped"))
     )
+
+
+def test_supervisor_that_is_stopped(served_plane: Any, monkeypatch: pytest.MonkeyPatch):
+    """
+    A runner whose supervisor has stopped as well, so that nothing ends it, keeps no request
+    waiting: another takes its place.
+    """
+    monkeypatch.setattr(runners, "_LONGEST_END", 1.0)
+    served_plane.deploy("held", max_concurrency=1, request_timeout=5)
+    pid = pid_of(served_plane, "held")
+    stopped = [pid, *parents_of(pid)]
+    for each in stopped:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        with served_plane.client("run") as client:
+            assert client.post("/owner/held", json={}).status_code == 504
+            # Until the runner is known not to answer, others wait for it as long.
+            served_plane.settle(lambda: client.post("/owner/held", json={}).is_success)
+        assert pid_of(served_plane, "held") != pid
+    finally:
+        for each in reversed(stopped):
+            os.kill(each, signal.SIGCONT)
+    served_plane.settle(lambda: not is_alive(pid))
+
+
+def parents_of(pid: int) -> list[int]:
+    """
+    Return the processes of a runner above one of its processes, the nearest first.
+    """
+    found = []
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        pid = int(status.partition("PPid:\t")[2].split()[0])
+        if pid == 1 or "fal_host_local" not in Path(f"/proc/{pid}/cmdline").read_text():
+            return found
+        found.append(pid)
 
 
 @pytest.mark.skipif(not EVERY, reason="FAL_CORE_FAULTS=all runs what waits for long.")

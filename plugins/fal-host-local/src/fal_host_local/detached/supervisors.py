@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, 
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
-from fal_core.sinks import Journal, SinkAround
+from fal_core.sinks import Journal, SinkAround, skip_events
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import (
     HEADER,
@@ -36,6 +37,11 @@ from fal_host_local.detached.records import end_status, write_status
 
 #: Seconds that a follower may take to read what it is sent.
 _FOLLOWER_TIMEOUT = 10
+
+#: The bytes of lines that a journal keeps: of a user's work, and of that of a program, which
+#: keeps its lines itself.
+_KEPT = 64 << 20
+_KEPT_OF_PROGRAMS = 8 << 20
 
 #: Bytes that are sent or received at once.
 _PART = 1 << 20
@@ -55,7 +61,8 @@ class Supervisor(SinkAround):
         super().__init__(self._record)
         self._directory = directory
         self._status = json.loads((directory / "status.json").read_text())
-        self._journal = Journal(directory / "journal")
+        kept = _KEPT_OF_PROGRAMS if self._status.get("owner") else _KEPT
+        self._journal = Journal(directory / "journal", kept)
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
         self._ended = threading.Event()
@@ -152,20 +159,30 @@ class Supervisor(SinkAround):
         try:
             after = int.from_bytes(_receive_exactly(connection, 8), "little")
             connection.settimeout(_FOLLOWER_TIMEOUT)
-            with open(self._directory / "journal", "rb") as journal:
-                for _ in range(after):
-                    length = int.from_bytes(journal.read(4), "little")
-                    journal.seek(length, os.SEEK_CUR)
+            with ExitStack() as files:
+                with self._lock:
+                    journal = files.enter_context(self._open_journal())
+                    edition = len(self._journal.replaced_at)
+                connection.sendall(skip_events(journal, after))
                 # Most of it is sent while the call goes on.
                 _send_rest(connection, journal)
                 with self._lock:
                     _send_rest(connection, journal)
+                    if edition < len(self._journal.replaced_at):
+                        # It has an older file, which ends where that was replaced.
+                        journal = files.enter_context(self._open_journal())
+                        sent = self._journal.replaced_at[edition]
+                        connection.sendall(skip_events(journal, sent))
+                        _send_rest(connection, journal)
                     self._followers.append(connection)
             connection.settimeout(None)
             while True:
                 _handle_request(execution, connection)
         except (OSError, EOFError, UnreadableFrame):
             self._drop(connection)
+
+    def _open_journal(self) -> IO[bytes]:
+        return open(self._directory / "journal", "rb")
 
     def _drop(self, connection: socket.socket) -> None:
         with self._lock:

@@ -47,7 +47,7 @@ def _read_annotations(
 @click.option(
     "--strategy",
     type=click.Choice(["rolling", "recreate"]),
-    help="Whether the previous runners end once new ones are ready, or at once.",
+    help="Whether the previous runners end once a new one is ready, or before it starts.",
 )
 @click.option(
     "--reset-scale/--no-reset-scale",
@@ -58,7 +58,7 @@ def _read_annotations(
     "--attach/--detach",
     "attach_to_deployment",
     default=None,
-    help="Whether to wait until a rolling deployment has taken over.",
+    help="Whether to wait until a runner has come up and takes the requests.",
 )
 @click.option("--message", metavar="TEXT", help="A description of the revision.")
 @click.option(
@@ -89,19 +89,25 @@ def deploy(
     left out if there is only one.
     """
     from fal_host_serverless import deploy as deploying
+    from fal_host_serverless.deploying.deployments import describe_interruption
+    from fal_host_serverless.deploying.registrations import Progress
 
     deployment = deploying.prepare(client, app, environment_name=stage, **options)
     if dry_run:
         _print_plan(deployment, as_json=as_json)
         return
-    progress = make_progress()
+    shown, progress = make_progress(), Progress()
     from fal_core.events import State
 
-    progress(State("building"))
+    shown(State("building"))
     try:
-        result = deploying.execute(deployment, log=progress)
+        result = deploying.execute(deployment, log=shown, progress=progress)
+    except KeyboardInterrupt:
+        shown.close()
+        click.echo(describe_interruption(deployment, progress), err=True)
+        raise
     finally:
-        progress.close()
+        shown.close()
     _print_result(result, as_json=as_json)
 
 

@@ -20,10 +20,12 @@ from fal_core.sinks import print_log
 from fal_host_serverless.account import applications, operations
 from fal_host_serverless.deploying import app_references, entry_points, registrations
 from fal_host_serverless.deploying.projects import DeclaredApp
+from fal_host_serverless.deploying.registrations import Progress
 from fal_host_serverless.uploading import inputs
 from fal_host_serverless.uploading.local_files import LocalFile
 from fal_host_serverless.values import DeploymentStrategy
 from fal_host_serverless.wire import requests
+from fal_host_serverless.wire.failures import has_lost_service
 from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
@@ -179,9 +181,17 @@ def plan(
     )
 
 
-def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentResult:
+def execute(
+    deployment: Deployment,
+    *,
+    log: LogSink = print_log,
+    progress: Progress | None = None,
+) -> DeploymentResult:
     """
     Build the environment, and deploy.
+
+    Arguments:
+        progress: Is told how far the deployment is.
 
     Raises:
         FalServerlessError: The service refused the deployment, or it failed.
@@ -211,7 +221,14 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
             metadata={**metadata, **registration.metadata},
             entry_point=entry_points.method_to_serve(deployment.entry_point),
         )
-    result = registrations.register(service, call, uploaded, registration, log)
+    progress = progress or Progress()
+    try:
+        result = registrations.register(service, call, uploaded, registration, log, progress)
+    except FalServerlessError as error:
+        if not has_lost_service(error):
+            raise
+        told = describe_interruption(deployment, progress)
+        raise FalServerlessError(f"{error} {told}") from error
     if result is None or result.result is None or result.service_urls is None:
         raise FalServerlessError(
             "The service did not confirm the deployment; its log says why. A name of "
@@ -225,6 +242,28 @@ def execute(deployment: Deployment, *, log: LogSink = print_log) -> DeploymentRe
         urls={use: {path: f"{base}{path}" for path in paths} for use, base in bases.items()},
         log_url=urls.log,
         auth_mode=deployment.auth or _current_auth(deployment),
+    )
+
+
+def describe_interruption(deployment: Deployment, progress: Progress) -> str:
+    """
+    Return what becomes of a deployment that its client does not wait for any longer.
+    """
+    if progress.step == "begun":
+        return "Nothing was deployed."
+    service, name = deployment.service, deployment.app_name
+    place = f"{name} --env {service.stage}" if service.stage else name
+    goes_on = "goes on with" if progress.step == "accepted" else "may go on with"
+    until = ""
+    if progress.step == "accepted":
+        until = (
+            " The revision takes the requests once a runner of it has come up, and until then "
+            "the previous one does, if there is one."
+        )
+    return (
+        f"The service {goes_on} the deployment of {name}.{until} 'fal-core apps list' shows "
+        f"the revision that serves, and 'fal-core apps runners {place}' the runners: "
+        "'fal-core runners kill ID' ends that of the deployment, and the deployment with it."
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -74,6 +74,19 @@ class Registration:
         check_attached(self.attach_to_deployment, self.strategy)
 
 
+@attrs.define
+class Progress:
+    """
+    How far a deployment is.
+
+    Attributes:
+        step: ``begun`` until it is sent to the service, ``sent`` from then on, ``accepted``
+            once the service has said that it goes on with it.
+    """
+
+    step: Literal["begun", "sent", "accepted"] = "begun"
+
+
 def check_attached(attach: bool | None, strategy: str) -> None:
     """
     Check that *attach* is given for a rolling deployment alone.
@@ -136,14 +149,20 @@ def register(
     inputs: UploadedInputs,
     registration: Registration,
     log: LogSink,
+    progress: Progress | None = None,
 ) -> RegisterApplicationResult | None:
     """
     Deploy *call*. None if the service ended the stream without a result.
+
+    Arguments:
+        progress: Is told how far the deployment is.
 
     Raises:
         FalServerlessError: The service refused the deployment, or it failed.
     """
     request = register_request(service, call, inputs, registration)
+    progress = progress or Progress()
+    progress.step = "sent"
     with streams.following(
         service, "RegisterApplication", request, log, announced=True
     ) as stream:
@@ -155,6 +174,8 @@ def register(
                     [*messages.wanted_logs(message.logs)],
                     None if urls is None else read_service_urls(urls),
                 )
+            if message.HasField("env_id"):
+                progress.step = "accepted"
     return None
 
 

@@ -57,6 +57,14 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
     return FalServerlessError(f"{sentence}: {details}" if sentence else details)
 
 
+def has_lost_service(error: FalServerlessError) -> bool:
+    """
+    Return whether :func:`translate` made *error* of a service that could not be reached, or
+    not any longer.
+    """
+    return error.__cause__ is not None and _status(error.__cause__) == "UNAVAILABLE"
+
+
 def translate_run(error: grpc.RpcError, address: str, phase: str) -> HostError:
     """
     Return the reason why a run ended without an outcome.

@@ -69,7 +69,7 @@ class CallerIdentity:
         self._database = database
         self.tokens = tokens
         self.runner_keys = runner_keys
-        self.revocations = Revocations(self.is_valid, REMEMBERED)
+        self.revocations = Revocations(self.is_valid, REMEMBERED / 2)
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
 

@@ -92,16 +92,7 @@ class RunnerLines:
             if done is not None:
                 done.set()
             return
-        line = LogLine(
-            account_id=self.spec.owner,
-            application=self.spec.application or self.spec.name,
-            runner_id=self.runner_id,
-            request_id=request or self.starting_request or None,
-            level=event.level,
-            source=event.source,
-            message=event.message,
-            time=event.time or time.time(),
-        )
+        line = self.line_of(event, request)
         if line.message not in _SIGNS:
             self._logs.add(line)
         if not is_echoed:
@@ -111,6 +102,21 @@ class RunnerLines:
         for name in (line.request_id or "", f"{line.account_id}\0{line.application}"):
             if name in self._echoes:
                 self._echoes[name](line)
+
+    def line_of(self, event: Log, request: str = "") -> LogLine:
+        """
+        Return an event as a line of the runner, and of *request* where there is one.
+        """
+        return LogLine(
+            account_id=self.spec.owner,
+            application=self.spec.application or self.spec.name,
+            runner_id=self.runner_id,
+            request_id=request or self.starting_request or None,
+            level=event.level,
+            source=event.source,
+            message=event.message,
+            time=event.time or time.time(),
+        )
 
     def _is_known(self, event: Log) -> bool:
         """

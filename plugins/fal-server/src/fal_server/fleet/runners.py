@@ -14,21 +14,23 @@ from typing import Any
 import attrs
 
 from fal_core.errors import FalCoreError
-from fal_core.events import Event, Exited
+from fal_core.events import Exited
 from fal_core.hosts import Execution
 from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
+    LONGEST_REASON,
     RunnerLost,
     describe_exit,
     describe_outcome,
     make_lines,
 )
-from fal_server.fleet.host_events import HostEvents
-from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.host_events import EventIntake, HostEvents
+from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
 from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
+from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
@@ -39,6 +41,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that the agent may take to report how its function ended after the runner has
 #: exited: on a busy machine the report is late, and nothing else brings it.
 _LAST_WORDS = 20.0
+
+#: Seconds that a host may take to end a runner, before nobody waits for that any longer.
+_LONGEST_END = 60.0
 
 
 @attrs.define(eq=False)
@@ -52,6 +57,8 @@ class Runner:
 
         lines: What it prints.
 
+        take: Takes the events of its host, in any thread.
+
         lifecycle: Its state, and how it may change.
 
         agent: Sends requests to its agent.
@@ -62,6 +69,8 @@ class Runner:
 
         cause: The exception behind *reason*, of its host or of whoever gave it up. None
             where there is none.
+
+        traceback: That of the exception with which it has ended. Empty where there is none.
 
         in_flight: How many requests it has.
 
@@ -75,6 +84,8 @@ class Runner:
             takes its place.
 
         serving: The task that has it serve an application; None for a runner of functions.
+
+        largest_result: The largest message that its agent may send, in bytes.
     """
 
     id: str
@@ -88,6 +99,7 @@ class Runner:
     url: str | None = None
     reason: str = ""
     cause: FalCoreError | None = None
+    traceback: str = attrs.field(default="", init=False, repr=False)
     started_at: float = attrs.field(factory=time.time)
     ended_at: float | None = None
     in_flight: int = 0
@@ -97,10 +109,12 @@ class Runner:
     failed_checks: int = 0
     is_replaced: bool = False
     revision: str = ""
+    largest_result: int = Limits().largest_result
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lifecycle: Lifecycle = attrs.field(init=False)
     agent: AgentClient = attrs.field(init=False, repr=False)
     lines: RunnerLines = attrs.field(init=False, repr=False)
+    take: EventIntake = attrs.field(init=False, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
@@ -110,16 +124,16 @@ class Runner:
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
-    _rate: LineRate = attrs.field(init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle = Lifecycle(lambda: self.changed(self))
         self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
-        self._rate = LineRate(self.logs.limits.line_rate, NEEDED)
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
+        rate = LineRate(self.logs.limits.line_rate, NEEDED)
+        self.take = EventIntake(self.loop, self._events, rate.admit)
 
     @property
     def state(self) -> RunnerPhase:
@@ -185,21 +199,13 @@ class Runner:
 
     # -- events of the host ----------------------------------------------------------
 
-    def take(self, event: Event) -> None:
-        """
-        Take an event of the host, in any thread.
-        """
-        try:
-            for each in self._rate.admit(event):
-                self.loop.call_soon_threadsafe(self._events, each)
-        except RuntimeError:
-            # The control plane has ended; the next one finds detached runners again.
-            pass
-
     def take_urls(self, urls: Mapping[str, str]) -> None:
         """
-        Note where its agent listens, or where it serves.
+        Note where its agent listens, or where it serves, as far as a function can tell.
         """
+        if not all(map(is_url, urls.values())):
+            self.break_off("It was ended because it has reported what is no URL.")
+            return
         if "control" in urls:
             self.agent.listens_at(urls["control"])
         if "run" in urls:
@@ -218,7 +224,7 @@ class Runner:
 
     def _end(self, event: Exited) -> None:
         if event.reason is not None and not self.reason:
-            self.reason, self.cause = str(event.reason), event.reason
+            self.reason, self.cause = str(event.reason)[:LONGEST_REASON], event.reason
         raised = self._events.raised
         if raised is not None and not (self.reason or self._was_told_to_end):
             # The agent itself failed, and not what a user had it run.
@@ -271,11 +277,9 @@ class Runner:
         )
         if not sentence:
             return
-        raised = self._events.raised
-        traceback = raised.traceback if raised is not None else ""
-        if self._reported is not None and not self.reason:
-            traceback = self._reported.traceback
-        for line in make_lines(sentence, traceback, self.cause, now):
+        found = (not self.reason and self._reported) or self._events.raised
+        self.traceback = found.traceback if found else ""
+        for line in make_lines(sentence, self.traceback, self.cause, now):
             # Whoever waits for a runner to come up gets the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 
@@ -376,6 +380,15 @@ class Runner:
         self.reason, self.is_replaced = reason, True
         self._end_as(RunnerPhase.SICK)
 
+    def break_off(self, reason: str) -> None:
+        """
+        End it now, because what it sends cannot be read.
+        """
+        if self.lifecycle.came_up:
+            self.end_sick(reason)
+        else:
+            self.give_up(reason)
+
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
         """
         End it now, because it does not come up.
@@ -393,3 +406,4 @@ class Runner:
     def _end_now(self) -> None:
         if self.is_alive and self.execution is not None:
             self.execution.cancel(0.0)
+            self.loop.call_later(_LONGEST_END, self._finish, Exited())

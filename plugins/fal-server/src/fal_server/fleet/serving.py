@@ -4,6 +4,7 @@ Serving: have a runner serve an application.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,12 +16,16 @@ from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.specs.runner_specs import Message
-from fal_server_agent.messages import pack, unpack
+from fal_server_agent.messages import UnreadableMessage, pack, unpack
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that an agent of an earlier version may take to report its URL to its host.
 _LONGEST_START = 600.0
+
+#: Seconds beyond the timeout of a start that a host has to report what became of it: it has
+#: ten to let a runner say where it hangs, and is late on a busy machine.
+_MOMENT = 30.0
 
 
 def serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
@@ -35,7 +40,7 @@ def serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
 
 async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
     try:
-        await runner.wait_for_control()
+        await _wait_for_agent(runner)
         header, parts = await load()
         if runner.spec.startup_timeout is not None:
             # The limit of the host holds until the agent listens, when nothing is served yet.
@@ -52,7 +57,11 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
                     if not runner.outcome.done():
                         runner.outcome.set_result(CallOutcome.read(message))
                     return
+                if not isinstance(header["urls"], dict):
+                    raise UnreadableMessage("its URLs have no names")
                 runner.take_urls(header["urls"])
+    except UnreadableMessage as error:
+        runner.break_off(f"It was ended because its agent cannot be read: {error}.")
     except UnreachedUpstream:
         runner.give_up("It no longer answered.")
     except (RunnerLost, BrokenUpstream):
@@ -65,23 +74,62 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
         runner.give_up("An internal error occurred.")
 
 
+async def _wait_for_agent(runner: Runner) -> None:
+    """
+    Wait until the agent of *runner* listens, and give the runner up if its host has launched
+    it and says neither that it does nor why not, as where its supervisor has stopped.
+
+    Raises:
+        RunnerLost: It has ended before.
+    """
+    seconds = runner.spec.startup_timeout
+    listening = asyncio.ensure_future(runner.wait_for_control())
+    try:
+        has_begun = runner.execution is not None
+        while seconds is not None:
+            # What the host itself limits is reported by it, a moment later.
+            done, _ = await asyncio.wait({listening}, timeout=seconds + _MOMENT)
+            if done:
+                break
+            if has_begun:
+                _give_up(runner, seconds)
+                break
+            has_begun = runner.execution is not None
+        await listening
+    finally:
+        listening.cancel()
+
+
 async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
     """
     Ask an agent to serve, and yield its messages.
+
+    Raises:
+        UnreadableMessage: It announces a message that is too large.
     """
     received = bytearray()
     async with runner.agent.ask("/serve", body) as upstream:
         while part := await upstream.read_part():
             received += part
-            while len(received) >= (end := 8 + int.from_bytes(received[:8], "little")):
-                yield bytes(received[8:end])
-                del received[:end]
+            while len(received) >= 8:
+                size = int.from_bytes(received[:8], "little")
+                if size > runner.largest_result:
+                    most = runner.largest_result
+                    raise UnreadableMessage(f"it announces {size} bytes, of at most {most}")
+                if len(received) < 8 + size:
+                    break
+                yield bytes(received[8 : 8 + size])
+                del received[: 8 + size]
 
 
 def _limit_start(runner: Runner, seconds: float) -> None:
     def check_that_it_is_up() -> None:
         if runner.is_alive and not runner.ready.is_set():
-            runner.cause = StartupTimeout(seconds)
-            runner.give_up(str(runner.cause))
+            _give_up(runner, seconds)
 
     runner.loop.call_later(seconds, check_that_it_is_up)
+
+
+def _give_up(runner: Runner, seconds: float) -> None:
+    runner.cause = StartupTimeout(seconds)
+    runner.give_up(str(runner.cause))

@@ -4,7 +4,8 @@ The gRPC methods for applications and their aliases.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -26,6 +27,7 @@ from isolate_proto import (
 from isolate_proto import controller_pb2 as wire
 
 from fal_core.errors import FalCoreError
+from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
@@ -33,11 +35,14 @@ from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
 from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
 from fal_server.routing.applications import Application
-from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.deployments import Deployments
 from fal_server.routing.takeovers import Takeover
 from fal_server.specs.runner_specs import check_name, read_spec
 from fal_server.specs.scaling import Scaling
 from fal_server.store.revisions import Revision, full_alias
+
+#: What to do where the previous runners leave no room for a new one.
+_TRY_RECREATE = "'--strategy recreate' ends the previous runners before it starts a new one."
 
 
 class ApplicationMethods:
@@ -45,11 +50,10 @@ class ApplicationMethods:
     The methods for applications and their aliases.
     """
 
-    def __init__(
-        self, launcher: RunnerLauncher, catalog: ApplicationCatalog, urls: Urls
-    ) -> None:
+    def __init__(self, launcher: RunnerLauncher, deployments: Deployments, urls: Urls) -> None:
         self._launcher = launcher
-        self._catalog = catalog
+        self._deployments = deployments
+        self._catalog = deployments.catalog
         self._urls = urls
 
     async def RegisterApplication(
@@ -59,7 +63,8 @@ class ApplicationMethods:
         Build the environment of an application, store a revision, and point its alias to it.
 
         Clients report the deployment as done when they get the revision. They get it once
-        its runners take the requests, or at once if they do not attach to the deployment.
+        a runner of it has come up and takes the requests, or at once if they do not attach to
+        the deployment.
         """
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
@@ -71,16 +76,17 @@ class ApplicationMethods:
                     yield RegisterApplicationResult(logs=[to_log(line_of(line))])
         except FalCoreError as error:
             raise Invalid(str(error)) from error
-        rolling = True
-        if request.HasField("deployment_strategy"):
-            rolling = request.deployment_strategy == wire.ROLLING
-        revision, takeover = await self._catalog.register(
-            caller, request, spec, rolling=rolling
+        revision, takeover = await self._deployments.register(
+            caller, request, spec, rolling=_is_rolling(request)
         )
+        # From here on it goes on, whether the client stays or not.
+        yield RegisterApplicationResult(env_id=spec.environment.key)
+        for warning in _warnings(takeover, self._launcher.seclusion.warn(spec)):
+            yield RegisterApplicationResult(logs=[to_log(line_of(warning))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
             async for printed in takeover.follow():
                 yield RegisterApplicationResult(logs=[to_log(printed)])
-            _check_taken_over(revision, takeover)
+            _check_taken_over(alias, takeover)
         yield RegisterApplicationResult(
             result=RegisterApplicationResultType(application_id=revision.id),
             service_urls=self._urls.service_urls(
@@ -122,26 +128,33 @@ class ApplicationMethods:
     ) -> RolloutApplicationResult:
         """
         Replace the runners of an application by new ones.
+
+        Unless it is forced, the answer comes once a new one has come up.
         """
         application = self._catalog.find_own(
             caller, request.application_name, request.environment_name
         )
-        await self._catalog.rollout(application, force=request.force)
+        takeover = await self._deployments.rollout(application, force=request.force)
+        if takeover is not None:
+            await takeover.settled.wait()
+            _check_taken_over(application.alias, takeover)
         return RolloutApplicationResult()
 
     async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
         """
-        Point an alias to another revision.
+        Point an alias to another revision, once a runner of it has come up.
         """
         alias = check_name(full_alias(request.alias, request.environment_name))
-        application = await self._catalog.set_alias(
+        takeover = await self._deployments.set_alias(
             caller,
             alias,
             request.revision,
             request.auth_mode if request.HasField("auth_mode") else None,
-            not request.HasField("deployment_strategy")
-            or request.deployment_strategy == wire.ROLLING,
+            _is_rolling(request),
         )
+        await takeover.settled.wait()
+        _check_taken_over(alias, takeover)
+        application = self._catalog.find_own(caller, alias)
         return SetAliasResult(alias_info=_describe(application))
 
     async def DeleteAlias(self, request: Any, caller: Caller) -> DeleteAliasResult:
@@ -180,6 +193,19 @@ class ApplicationMethods:
         )
 
 
+def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
+    """
+    Yield what whoever deploys is warned of.
+
+    Arguments:
+        open_port: What to say about a port that local users reach. Empty where none is.
+    """
+    crowded = takeover.crowded and takeover.rolling
+    for text in (open_port, f"{takeover.crowded} {_TRY_RECREATE}" if crowded else ""):
+        if text:
+            yield Log(text, "WARNING", "BRIDGE", time.time())
+
+
 def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
     """
     Return the page of an application that people are shown.
@@ -189,24 +215,41 @@ def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
     return PLAYGROUND if caller.is_core else DOCUMENT
 
 
-def _check_taken_over(revision: Revision, takeover: Takeover) -> None:
+def _is_rolling(request: Any) -> bool:
     """
-    Check that the runners of *revision* have taken over the requests.
+    Return whether the previous runners take requests until a new one has come up.
+    """
+    chosen = request.HasField("deployment_strategy")
+    return not chosen or bool(request.deployment_strategy == wire.ROLLING)
+
+
+def _check_taken_over(alias: str, takeover: Takeover) -> None:
+    """
+    Check that the runners of a revision have taken over the requests.
 
     Raises:
         Refusal: They have not.
     """
     if takeover.superseded:
         raise NotNow(
-            f"Revision {revision.id} of {revision.alias!r} has not taken over: the application "
+            f"Revision {takeover.revision} of {alias!r} has not taken over: the application "
             "was deployed again or removed meanwhile, or the server is ending."
         )
-    if takeover.failed is not None:
-        sentence = (
-            f"Revision {revision.id} of {revision.alias!r} does not come up. Until it does, "
-            f"the previous revision goes on answering. {takeover.failed.why_it_ended}"
+    if takeover.failed is None:
+        return
+    if takeover.previous == takeover.revision:
+        told = f"A new runner of {alias!r} could not be started, and the previous ones go on."
+    elif takeover.previous:
+        told = (
+            f"Revision {takeover.revision} of {alias!r} could not be started, and the "
+            f"application stays at revision {takeover.previous}."
         )
-        raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
+    else:
+        told = f"Revision {takeover.revision} of {alias!r} could not be started."
+    if takeover.crowded and takeover.rolling:
+        told += f" {takeover.crowded} {_TRY_RECREATE}"
+    sentence = f"{told} {takeover.failed.why_it_ended}"
+    raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
 
 
 def _describe(application: Application) -> AliasInfo:
@@ -216,7 +259,7 @@ def _describe(application: Application) -> AliasInfo:
         auth_mode=application.auth_mode,  # type: ignore[arg-type]  # text in the database
         active_runners=sum(runner.is_alive for runner in application.runners),
         environment_name=application.stage,
-        is_rolling=application.rolling is not None,
+        is_rolling=application.takeover is not None,
         **_scaling_fields(application.scaling),
     )
 

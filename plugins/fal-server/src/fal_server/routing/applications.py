@@ -5,6 +5,7 @@ Applications: the revisions behind aliases, and how their runners are replaced.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import attrs
 
@@ -15,6 +16,9 @@ from fal_server.specs.request_retries import RequestRetries
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
+from fal_server.store.revisions import Alias
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -29,16 +33,16 @@ class Application:
 
         revision: The id of its revision. Empty for an ephemeral one.
 
+        spec: What its runners run. None for an ephemeral one, and for one that is broken.
+
         ephemeral: Whether it lives only as long as a run.
 
         pool: The pool that takes requests.
 
         older: Pools of earlier revisions whose runners still have requests.
 
-        newest: The pool that takes over once one of its runners is ready. None where no
-            deployment is rolling.
-
-        rolling: The task that waits for a ready runner of *newest*.
+        takeover: The deployment whose first runner has not come up yet. None where there is
+            none.
 
         retries: How often its queued requests are retried.
 
@@ -55,19 +59,23 @@ class Application:
     pool: RunnerPool
     stage: str = "main"
     revision: str = ""
+    spec: RunnerSpec | None = None
     ephemeral: bool = False
     scaling: Scaling = attrs.field(factory=Scaling)
     older: list[RunnerPool] = attrs.field(factory=list)
-    rolling: asyncio.Task[None] | None = None
-    newest: RunnerPool | None = None
+    takeover: Takeover | None = None
     retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
     broken: str = ""
+    _taking_over: asyncio.Task[None] | None = None
 
-    def apply(self, spec: RunnerSpec) -> None:
+    def lead_to(self, alias: Alias, spec: RunnerSpec) -> None:
         """
-        Use the settings of *spec* for requests.
+        Be as *alias* says, whose runners run *spec*.
         """
+        self.revision, self.auth_mode = alias.revision, alias.auth_mode
+        self.scaling, self.stage = alias.scaling, alias.stage
+        self.spec = spec
         self.retries, self.private_logs = spec.retries, spec.private_logs
         self.broken = ""
 
@@ -81,85 +89,129 @@ class Application:
     @property
     def pools(self) -> tuple[RunnerPool, ...]:
         """
-        Its pools: the present one, the older ones and the newest.
+        Its pools: the present one, the older ones and the one that is to take over.
         """
         return (self.pool, *self.older, *self._present[1:])
 
-    def set_scaling(self, scaling: Scaling) -> None:
-        """
-        Change the settings of its present and its newest pool.
-        """
-        self.scaling = scaling
-        for pool in self._present:
-            pool.set_scaling(scaling)
-
-    def replace(self, pool: RunnerPool, tasks: Tasks, *, rolling: bool) -> Takeover:
-        """
-        Let *pool* take over the requests.
-
-        Arguments:
-            rolling: Whether to wait until a runner of the pool is ready, if there are
-                runners that take requests meanwhile. Otherwise it takes over at once.
-        """
-        self._stop_rolling()
-        takeover = Takeover()
-        if rolling and self.pool.live:
-            self.newest = pool
-            self.rolling = tasks.spawn(self._roll(pool, takeover, tasks))
-            self.rolling.add_done_callback(
-                lambda task: takeover.end(superseded=task.cancelled())
-            )
-        else:
-            self._switch(pool, tasks)
-            takeover.end(superseded=False)
-        return takeover
-
-    def close(self) -> None:
-        """
-        Accept no more requests. The runners finish those that it has.
-        """
-        self._stop_rolling()
-        self.pool.close()
-
     @property
     def _present(self) -> tuple[RunnerPool, ...]:
-        return (self.pool,) if self.newest is None else (self.pool, self.newest)
+        if self.takeover is None or self.takeover.pool is self.pool:
+            return (self.pool,)
+        return (self.pool, self.takeover.pool)
 
-    def _stop_rolling(self) -> None:
-        if self.rolling is not None:
-            self.rolling.cancel()
-        if self.newest is not None:
-            self.newest.close()
-        self.rolling = self.newest = None
-
-    async def _roll(self, pool: RunnerPool, takeover: Takeover, tasks: Tasks) -> None:
+    def set_scaling(self, scaling: Scaling) -> None:
         """
-        Start runners in *pool* until one is ready, and then switch to the pool.
+        Change the settings of its pool, and of the one that is to take over.
         """
-        pause = 0.5
-        while True:
-            runner = pool.start_one()
-            runner.lines.follow = takeover.publish
-            await runner.ready.wait()
-            if runner.is_running:
-                runner.lines.follow = None
-                break
-            takeover.note_failure(runner)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 30.0)
-        self.rolling = self.newest = None
-        self._switch(pool, tasks)
+        self.scaling = scaling
+        for pool in self._present[1:]:
+            pool.set_scaling(scaling.with_revision(pool.scaling))
+        self.pool.set_scaling(scaling)
 
-    def _switch(self, pool: RunnerPool, tasks: Tasks) -> None:
+    def begin(self, takeover: Takeover, tasks: Tasks) -> None:
+        """
+        Let the pool of *takeover* take over once its first runner has come up, in place of
+        any other deployment that has not.
+
+        Its pool may be the present one, if nothing else serves.
+        """
+        self.supersede(tasks)
+        self.takeover = takeover
+        self._taking_over = tasks.spawn(self._take_over(takeover, tasks))
+        # Whoever follows it is told, also if the server ends.
+        self._taking_over.add_done_callback(lambda _: takeover.end(superseded=True))
+
+    def complete(self, takeover: Takeover, tasks: Tasks) -> None:
+        """
+        Let the pool of *takeover*, whose first runner has come up, take all requests.
+        """
+        self.takeover = None
+        self.switch(takeover.pool, tasks)
+        takeover.end()
+
+    def supersede(self, tasks: Tasks) -> None:
+        """
+        Drop the deployment whose first runner has not come up yet, if there is one.
+        """
+        takeover, self.takeover = self.takeover, None
+        if takeover is None:
+            return
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+        takeover.end(superseded=True)
+        self._drop(takeover, tasks)
+
+    def switch(self, pool: RunnerPool, tasks: Tasks) -> None:
         """
         Let *pool* take all requests, including those that wait, and wind down the old pool.
         """
+        if pool is self.pool:
+            pool.adjust()
+            return
         old, self.pool = self.pool, pool
         old.move_waiting(pool)
         old.close()
         self.older.append(old)
         pool.adjust()
         tasks.spawn(self._remove_once_empty(old))
+
+    def close(self, tasks: Tasks) -> None:
+        """
+        Accept no more requests. The runners finish those that it has.
+        """
+        self.supersede(tasks)
+        self.pool.close()
+
+    def kill_older(self) -> None:
+        """
+        End the runners of its older pools at once.
+        """
+        for pool in list(self.older):
+            pool.kill()
+
+    async def _take_over(self, takeover: Takeover, tasks: Tasks) -> None:
+        if not takeover.rolling:
+            await self._end_previous(takeover, tasks)
+        failed = await takeover.try_first_runner()
+        if failed is None:
+            await takeover.finish()
+            return
+        if self.takeover is not takeover:
+            return
+        self.takeover = None
+        self._drop(takeover, tasks)
+        takeover.end(failed=failed)
+        logger.warning(
+            "A runner of %s/%s has not come up, and its revision does not take over: %s",
+            self.owner_name,
+            self.alias,
+            failed.why_it_ended,
+        )
+        await takeover.abandon()
+
+    async def _end_previous(self, takeover: Takeover, tasks: Tasks) -> None:
+        """
+        End the runners that have no request, and have requests wait for the new pool. Where
+        the previous runners leave no room for another, those with requests end as well.
+        """
+        previous, pool = self.pool, takeover.pool
+        pool.on_hold = True
+        self.switch(pool, tasks)
+        for runner in list(previous.runners):
+            if not runner.in_flight:
+                await runner.ended.wait()
+        if takeover.crowded:
+            await previous.empty.wait()
+        pool.on_hold = False
+
+    def _drop(self, takeover: Takeover, tasks: Tasks) -> None:
+        """
+        Go on with the pool of the previous revision, if there is one.
+        """
+        if takeover.pool is not self.pool:
+            takeover.pool.close()
+        elif takeover.restore is not None:
+            self.switch(takeover.restore(), tasks)
 
     async def _remove_once_empty(self, old: RunnerPool) -> None:
         await old.empty.wait()

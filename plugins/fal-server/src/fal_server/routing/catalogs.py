@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import attrs
 from google.protobuf.json_format import MessageToDict
-from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
@@ -23,12 +21,11 @@ from fal_server.routing.applications import Application
 from fal_server.routing.health_monitor import check_health
 from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.routing.takeovers import Takeover
 from fal_server.specs.requested_environments import with_integers
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.specs.scaling import Scaling, read_deployed
+from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, uninterrupted
-from fal_server.store.revisions import Alias, Revision, Revisions, full_alias
+from fal_server.store.revisions import Alias, Revisions, full_alias
 from fal_server.store.runner_records import RunnerTimes
 
 logger = logging.getLogger(__name__)
@@ -43,13 +40,18 @@ class ApplicationCatalog:
         applications: The applications, by the nickname of the owner and the alias.
 
         runs: The runners of the runs in progress, by the id of the run.
+
+        tasks: What goes on in the background.
     """
 
     revisions: Revisions
     fleet: RevisionPools
     applications: dict[tuple[str, str], Application] = attrs.field(factory=dict)
     runs: dict[str, Runner] = attrs.field(factory=dict)
-    _tasks: Tasks = attrs.field(factory=Tasks)
+    tasks: Tasks = attrs.field(factory=Tasks)
+    _locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = attrs.field(
+        factory=WeakValueDictionary
+    )
 
     # -- lookups -------------------------------------------------------------------------
 
@@ -148,97 +150,29 @@ class ApplicationCatalog:
         self._remove(application)
 
     @uninterrupted
-    async def register(
-        self,
-        caller: Caller,
-        request: RegisterApplicationRequest,
-        spec: RunnerSpec,
-        *,
-        rolling: bool,
-    ) -> tuple[Revision, Takeover]:
-        """
-        Store a revision, and point its alias to it.
-
-        Arguments:
-            spec: What *request* asks to run. Its application is the alias.
-
-            rolling: Whether the old runners take requests until a new one is ready.
-        """
-        alias = spec.application
-        before = self.applications.get((caller.nickname, alias))
-        scaling = read_deployed(request.machine_requirements)
-        if before is not None and not request.scale:
-            scaling = before.scaling.with_revision(scaling)
-        auth_mode = before.auth_mode if before is not None else wire.PRIVATE
-        if request.HasField("auth_mode"):
-            auth_mode = request.auth_mode
-        revision = Revision(
-            id=secrets.token_hex(16),
-            account_id=caller.user_id,
-            alias=alias,
-            stage=request.environment_name or "main",
-            scaling=scaling,
-            created_at=time.time(),
-        )
-        await self.revisions.add(revision, request, auth_mode)
-        _, takeover = self._point(
-            _to_alias(caller.nickname, revision, auth_mode, scaling),
-            spec.bare(),
-            rolling=rolling,
-        )
-        return revision, takeover
-
-    @uninterrupted
-    async def set_alias(
-        self, caller: Caller, alias: str, revision_id: str, auth_mode: int | None, rolling: bool
-    ) -> Application:
-        """
-        Point *alias* to an existing revision.
-
-        Arguments:
-            auth_mode: Who may use the application. None keeps the mode of the alias.
-
-            rolling: Whether the old runners take requests until a new one is ready.
-
-        Raises:
-            NotFound: There is no such revision.
-        """
-        revision = await self.revisions.find(caller.user_id, revision_id)
-        spec = await self.fleet.spec_of(revision_id, caller.user_id, alias)
-        before = self.applications.get((caller.nickname, alias))
-        scaling = revision.scaling
-        if before is not None:
-            scaling = before.scaling.with_revision(scaling)
-        if auth_mode is None:
-            auth_mode = before.auth_mode if before is not None else wire.PRIVATE
-        renamed = attrs.evolve(revision, alias=alias)
-        await self.revisions.point(renamed, auth_mode, scaling)
-        application, _ = self._point(
-            _to_alias(caller.nickname, renamed, auth_mode, scaling), spec, rolling=rolling
-        )
-        return application
-
-    @uninterrupted
     async def set_scaling(self, application: Application, scaling: Scaling) -> None:
         """
         Change and store the settings of an application.
         """
-        await self.revisions.set_scaling(application.owner, application.alias, scaling)
-        application.set_scaling(scaling)
+        async with self.changing((application.owner_name, application.alias)):
+            await self.revisions.set_scaling(application.owner, application.alias, scaling)
+            application.set_scaling(scaling)
 
     @uninterrupted
     async def delete_alias(self, application: Application) -> None:
         """
         Remove an alias. Requests that it has already are finished.
         """
-        await self.revisions.delete_alias(application.owner, application.alias)
-        self._remove(application)
-        application.close()
+        async with self.changing((application.owner_name, application.alias)):
+            await self.revisions.delete_alias(application.owner, application.alias)
+            self._remove(application)
+            application.close(self.tasks)
 
     @uninterrupted
     async def delete_revision(self, caller: Caller, revision_id: str) -> None:
         """
-        Remove a revision, and the aliases that point to it.
+        Remove a revision, and the aliases that lead to it. A deployment of it that is under
+        way is dropped.
 
         Raises:
             NotFound: *caller* has no such revision.
@@ -247,42 +181,22 @@ class ApplicationCatalog:
         for application in self.list_of(caller.user_id):
             if application.revision == revision_id:
                 await self.delete_alias(application)
+            elif application.takeover and application.takeover.revision == revision_id:
+                application.supersede(self.tasks)
+                alias = application.alias
+                await self.revisions.abandon(caller.user_id, alias, revision_id)
         await self.revisions.delete(revision_id)
 
-    async def rollout(self, application: Application, *, force: bool) -> None:
+    def changing(self, key: tuple[str, str]) -> asyncio.Lock:
         """
-        Replace the runners of an application by new ones of the same revision.
+        Return the lock of an alias, held while it is changed in the state and in memory.
+        """
+        return self._locks.setdefault(key, asyncio.Lock())
 
-        Arguments:
-            force: Whether to replace them at once, before a new one is ready.
+    def add(self, alias: Alias, pool: RunnerPool) -> Application:
         """
-        spec = await self.fleet.spec_of(
-            application.revision, application.owner, application.alias
-        )
-        pool = self.fleet.make_pool(application.revision, spec, application.scaling)
-        application.replace(pool, self._tasks, rolling=not force)
-
-    def _point(
-        self, alias: Alias, spec: RunnerSpec, *, rolling: bool
-    ) -> tuple[Application, Takeover]:
+        Add an application, whose requests *pool* takes.
         """
-        Point an alias to a revision, and let its runners take over.
-        """
-        pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-        application = self.applications.get((alias.owner_name, alias.alias))
-        if application is None:
-            application = self._add(alias, pool)
-            application.apply(spec)
-            pool.adjust()
-            takeover = Takeover()
-            takeover.end(superseded=False)
-            return application, takeover
-        application.revision, application.auth_mode = alias.revision, alias.auth_mode
-        application.scaling, application.stage = alias.scaling, alias.stage
-        application.apply(spec)
-        return application, application.replace(pool, self._tasks, rolling=rolling)
-
-    def _add(self, alias: Alias, pool: RunnerPool) -> Application:
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -299,31 +213,50 @@ class ApplicationCatalog:
     def _remove(self, application: Application) -> None:
         self.applications.pop((application.owner_name, application.alias), None)
 
+    async def spec_of(self, alias: Alias) -> RunnerSpec:
+        """
+        Return what the runners of the revision run that an alias leads to.
+
+        Raises:
+            NotFound: The revision was removed.
+        """
+        return await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
+
     # -- start and end ---------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def restore(self) -> None:
         """
-        Restore the registered applications, attach to their runners, and start the health
-        checks.
+        Restore the registered applications.
         """
         for alias in await self.revisions.aliases():
             await self._restore(alias)
+
+    async def attach(self, takeovers: Iterable[tuple[Alias, RunnerPool]]) -> None:
+        """
+        Attach to the runners of an earlier server, and start the health checks.
+
+        Arguments:
+            takeovers: The pools that are to take over requests, and how the alias of each is
+                to be.
+        """
         pools = {
             (each.owner, each.alias, each.revision): each.pool
             for each in self.applications.values()
             if not each.broken
         }
+        for alias, pool in takeovers:
+            pools[alias.account_id, alias.alias, alias.revision] = pool
         records = await self.fleet.records.unfinished()
-        await asyncio.to_thread(
-            self.fleet.payloads.drop_left, {record.id for record in records}
-        )
+        known = {record.id for record in records}
+        await asyncio.to_thread(self.fleet.payloads.drop_left, known)
+        await asyncio.to_thread(self.fleet.launcher.seclusion.drop_left, known)
         for record in records:
             # Without a pool, as for an earlier revision, a runner is drained.
-            pool = pools.get((record.account_id, record.alias, record.revision))
-            await self.fleet.attach(record, pool)
+            found = pools.get((record.account_id, record.alias, record.revision))
+            await self.fleet.attach(record, found)
         for application in self.applications.values():
             application.pool.adjust()
-        self._tasks.spawn(check_health(self.applications.values(), self._tasks))
+        self.tasks.spawn(check_health(self.applications.values(), self.tasks))
 
     async def _restore(self, alias: Alias) -> None:
         """
@@ -331,36 +264,24 @@ class ApplicationCatalog:
         that the others can be used.
         """
         try:
-            spec = await self.fleet.spec_of(alias.revision, alias.account_id, alias.alias)
+            spec = await self.spec_of(alias)
         except STATE_TROUBLE:
             raise
         except Exception as error:
             name = f"{alias.owner_name}/{alias.alias}"
             logger.error("Cannot read application %s: %s", name, error)
-            application = self._add(alias, make_closed_pool())
+            application = self.add(alias, make_closed_pool())
             application.broken = f"The server cannot read the application {name}. {error}"
             application.private_logs = True
             return
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-        self._add(alias, pool).apply(spec)
+        self.add(alias, pool).lead_to(alias, spec)
 
     async def close(self) -> None:
         """
         Stop managing runners. Detached ones keep running.
         """
-        await self._tasks.close()
+        await self.tasks.close()
         await self.fleet.close()
         for application in self.applications.values():
             application.pool.detach()
-
-
-def _to_alias(owner_name: str, revision: Revision, auth_mode: int, scaling: Scaling) -> Alias:
-    return Alias(
-        account_id=revision.account_id,
-        owner_name=owner_name,
-        alias=revision.alias,
-        stage=revision.stage,
-        revision=revision.id,
-        auth_mode=auth_mode,
-        scaling=scaling,
-    )

@@ -13,7 +13,7 @@ from fal_server.access.callers import Caller
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
-from fal_server.routing.refusals import ApplicationUnreadable, StartTimeout
+from fal_server.routing.refusals import ApplicationUnreadable, StartFailed, StartTimeout
 from fal_server.specs.request_retries import ends_runner
 
 RUNNER_HINT = "x-fal-runner-hint"
@@ -44,18 +44,27 @@ class Lease:
         """
         application, caller = self._application, self._caller
         timeout = start_timeout(self._headers)
-        if timeout is None and caller is not None and caller.user_id == application.owner:
+        if timeout is None and self._is_of_owner:
             timeout = application.scaling.request_start_timeout
         if timeout is not None and self._since is not None:
             timeout -= time.monotonic() - self._since
             if timeout <= 0:
                 raise StartTimeout("No runner could take the request in time.")
         if application.broken:
-            raise ApplicationUnreadable(application.broken)
+            raise ApplicationUnreadable(
+                application.broken
+                if self._is_of_owner
+                else "The application could not be read."
+            )
         hint = self._headers.get(RUNNER_HINT, "")
-        runner = self._runner = await application.pool.acquire(
-            priority=self._priority, hint=hint, timeout=timeout
-        )
+        try:
+            runner = self._runner = await application.pool.acquire(
+                priority=self._priority, hint=hint, timeout=timeout
+            )
+        except StartFailed as refusal:
+            if self._is_of_owner:
+                raise
+            raise StartFailed("The application could not be started.") from refusal.__cause__
         lease = (time.time(), caller.user_id if caller is not None else "")
         runner.requests[self._request_id] = lease
         return runner
@@ -66,6 +75,10 @@ class Lease:
         runner.requests.pop(self._request_id, None)
         # The runner knows its pool, which may have been replaced meanwhile.
         runner.release()
+
+    @property
+    def _is_of_owner(self) -> bool:
+        return self._caller is not None and self._caller.user_id == self._application.owner
 
 
 def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:

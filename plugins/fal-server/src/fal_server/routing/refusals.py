@@ -3,6 +3,7 @@ Refusals of requests that get no response from an application.
 
     Unavailable
     ├── NoRunner                   no runner could be started
+    │   ├── StartFailed            a runner ended before it was up
     │   ├── RunnerBlocked          the server cannot write its state
     │   └── ApplicationUnreadable  the server cannot read the application
     ├── StartTimeout               no runner had a free slot in time
@@ -35,6 +36,13 @@ class NoRunner(Unavailable):
     """
 
     kind = "runner_scheduling_failure"
+
+
+class StartFailed(NoRunner):
+    """
+    There is no runner for a request, because those that were started ended before they were
+    up. The sentence says why, and may quote the code of the owner.
+    """
 
 
 class RunnerBlocked(NoRunner):

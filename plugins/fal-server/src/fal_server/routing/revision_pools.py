@@ -5,7 +5,7 @@ Revision pools: the runners of applications, which outlive the server.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -57,6 +57,7 @@ class RevisionPools:
                 _with_settings(spec, pool.scaling),
                 self._recording_end(changed),
                 lifetime="detached",
+                serves=True,
                 before=self._record,
             )
             self._serve(runner, revision_id)
@@ -64,6 +65,18 @@ class RevisionPools:
 
         pool = RunnerPool(scaling, launch)
         return pool
+
+    async def crowding(
+        self, present: Sequence[Runner], spec: RunnerSpec, scaling: Scaling
+    ) -> str:
+        """
+        Return why the runners that are *present* leave no room for another of a revision, as
+        a sentence. Empty where they do, or where nobody knows.
+        """
+        machines = [runner.spec.machine_type for runner in present]
+        return await self.launcher.crowding(
+            machines, _with_settings(spec, scaling).machine_type
+        )
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
@@ -103,6 +116,10 @@ class RevisionPools:
         await self._tasks.close()
 
     async def _record(self, runner: Runner) -> None:
+        spec = runner.spec
+        leads = (spec.owner, spec.application, runner.revision)
+        is_public = await self.revisions.is_public(*leads)
+        self.launcher.seclusion.check(spec, is_public=is_public)
         record = RunnerRecord(
             id=runner.id,
             account_id=runner.spec.owner,

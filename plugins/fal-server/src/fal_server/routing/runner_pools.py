@@ -12,7 +12,7 @@ import attrs
 
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import ENDING, RunnerPhase
-from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartTimeout
+from fal_server.routing.refusals import NoRunner, RunnerBlocked, StartFailed, StartTimeout
 from fal_server.routing.waiting_lines import WaitingLine, WaitingRequest
 from fal_server.specs.scaling import Scaling
 
@@ -42,6 +42,8 @@ class RunnerPool:
     Attributes:
         closed: Whether it accepts no more requests.
 
+        on_hold: Whether it starts no runners yet, while requests may wait already.
+
         empty: Set once it is closed and has no runners.
     """
 
@@ -49,6 +51,7 @@ class RunnerPool:
     launch: Callable[[Callable[[Runner], None]], Runner]
     runners: list[Runner] = attrs.field(factory=list)
     closed: bool = False
+    on_hold: bool = False
     patient: bool = True
     empty: asyncio.Event = attrs.field(factory=asyncio.Event)
     _line: WaitingLine = attrs.field(factory=WaitingLine)
@@ -224,7 +227,7 @@ class RunnerPool:
             # The other runners can still take the requests that wait.
             return
         if not self.patient or self._failures >= ATTEMPTS:
-            kind = RunnerBlocked if runner.lifecycle.is_blocked else NoRunner
+            kind = RunnerBlocked if runner.lifecycle.is_blocked else StartFailed
             sentence = f"The runner could not be started. {runner.why_it_ended}"
             self._fail_waiting(sentence, kind, runner.cause)
 
@@ -289,7 +292,7 @@ class RunnerPool:
                 demand = min(demand, len(live) * scaling.max_multiplexing)
                 wake_times.append(due)
         target = scaling.target(demand)
-        while len(self.live) < target:
+        while len(self.live) < target and not self.on_hold:
             if self._no_start_before > now:
                 wake_times.append(self._no_start_before)
                 break

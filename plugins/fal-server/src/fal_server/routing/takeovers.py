@@ -5,42 +5,95 @@ Takeovers: the progress of a new pool that takes over the requests of an applica
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import attrs
 
+from fal_core.events import Log
 from fal_server.fleet.runners import Runner
 from fal_server.logs.log_lines import LogLine
-from fal_server.routing.runner_pools import ATTEMPTS
+from fal_server.routing.runner_pools import RunnerPool
+
+
+async def _keep_nothing() -> None:
+    """
+    Do nothing, for a pool whose end changes nothing that is stored.
+    """
 
 
 @attrs.define(eq=False)
 class Takeover:
     """
-    The progress of a pool that takes over the requests of an application.
+    The progress of a pool that takes over the requests of an application once its first
+    runner has come up.
 
     Attributes:
-        failures: The number of consecutive failed starts.
+        pool: The pool.
 
-        failed: The last runner that failed to start. None until too many starts have
-            failed.
+        revision: The id of its revision.
+
+        previous: The id of the revision that serves until then. Empty where none does.
+
+        rolling: Whether the previous runners take requests until then. Otherwise they end
+            first, and requests wait.
+
+        crowded: Why the previous runners and a new one may not fit on the machine together,
+            as a sentence. Empty where they do, or where nobody knows.
+
+        restore: Makes the pool of the previous revision once more. None where there is no
+            previous revision.
+
+        finish: Awaited when the runner has come up: stores that, and lets the pool take all
+            requests.
+
+        abandon: Awaited when it has not: forgets what was stored.
+
+        failed: The runner that did not come up.
 
         superseded: Whether another deployment replaced it before it was done.
+
+        settled: Set once it has succeeded, has failed or was superseded.
     """
 
-    failures: int = 0
+    pool: RunnerPool
+    revision: str
+    previous: str = ""
+    rolling: bool = True
+    crowded: str = ""
+    restore: Callable[[], RunnerPool] | None = None
+    finish: Callable[[], Awaitable[None]] = _keep_nothing
+    abandon: Callable[[], Awaitable[None]] = _keep_nothing
     failed: Runner | None = None
     superseded: bool = False
-    _is_settled: bool = False
+    settled: asyncio.Event = attrs.field(factory=asyncio.Event)
     _followers: list[asyncio.Queue[LogLine | None]] = attrs.field(factory=list)
+
+    async def try_first_runner(self) -> Runner | None:
+        """
+        Start a runner, unless the pool has one, and wait until it is up or has ended. Return
+        it in the second case.
+        """
+        runner = self.pool.runners[0] if self.pool.runners else self.pool.start_one()
+        self.pool.adjust()
+        runner.lines.follow = self._publish
+        try:
+            await runner.ready.wait()
+        finally:
+            runner.lines.follow = None
+        if runner.lifecycle.came_up:
+            return None
+        if runner.traceback and not runner.reason:
+            # Its log has the line already, which is not among those that are followed.
+            text, now = runner.traceback, time.time()
+            self._publish(runner.lines.line_of(Log(text, "ERROR", "BRIDGE", now)))
+        return runner
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """
-        Yield the log lines of its runners until it succeeds, fails or is superseded.
-
-        After a failure the pool keeps starting runners, but nobody waits for them.
+        Yield the log lines of the runner until it succeeds, fails or is superseded.
         """
-        if self._is_settled:
+        if self.settled.is_set():
             return
         lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
         self._followers.append(lines)
@@ -50,31 +103,18 @@ class Takeover:
         finally:
             self._followers.remove(lines)
 
-    def publish(self, line: LogLine) -> None:
+    def end(self, *, failed: Runner | None = None, superseded: bool = False) -> None:
         """
-        Send a log line of a runner to the followers.
+        Report that it has taken over, that its runner has *failed*, or that it was
+        superseded by another deployment.
         """
-        for lines in self._followers:
-            lines.put_nowait(line)
-
-    def note_failure(self, runner: Runner) -> None:
-        """
-        Count a failed start, and report a failure after too many.
-        """
-        self.failures += 1
-        if self.failures >= ATTEMPTS:
-            self.failed = runner
-            self._settle()
-
-    def end(self, *, superseded: bool) -> None:
-        """
-        Report that it has taken over, or was superseded by another deployment.
-        """
-        if not self._is_settled:
-            self.superseded = superseded
-            self._settle()
-
-    def _settle(self) -> None:
-        self._is_settled = True
+        if self.settled.is_set():
+            return
+        self.failed, self.superseded = failed, superseded
+        self.settled.set()
         for lines in self._followers:
             lines.put_nowait(None)
+
+    def _publish(self, line: LogLine) -> None:
+        for lines in self._followers:
+            lines.put_nowait(line)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
 
 from fal_server.errors import NotFound
 from fal_server.specs.scaling import Scaling
@@ -40,6 +41,23 @@ aliases = sa.Table(
     sa.Column("auth_mode", sa.Integer, nullable=False),
     sa.Column("scaling", sa.String, nullable=False),
 )
+
+#: Aliases that are to lead to another revision, once a runner of that has come up.
+takeovers = sa.Table(
+    "takeovers",
+    metadata,
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("environment", sa.String, nullable=False),
+    sa.Column("revision", sa.ForeignKey("revisions.id"), nullable=False),
+    sa.Column("auth_mode", sa.Integer, nullable=False),
+    sa.Column("scaling", sa.String, nullable=False),
+    #: Whether the previous runners take requests until then.
+    sa.Column("rolling", sa.Boolean, nullable=False),
+)
+
+#: What the row of an alias has in common with that of its revision.
+_SHARED = ("account_id", "alias", "environment", "scaling")
 
 
 @attrs.frozen(kw_only=True)
@@ -83,48 +101,106 @@ class Revisions:
         self._database = database
 
     async def add(
-        self, revision: Revision, request: RegisterApplicationRequest, auth_mode: int
+        self,
+        revision: Revision,
+        request: RegisterApplicationRequest,
+        auth_mode: int,
+        *,
+        rolling: bool | None = None,
     ) -> None:
         """
-        Store a revision, and point its alias to it.
+        Store a revision.
+
+        Arguments:
+            rolling: How it takes over once a runner of it has come up, which
+                :meth:`plan` describes. None points its alias to it at once.
         """
         kept = attrs.asdict(revision, recurse=False)
         kept["environment"] = kept.pop("stage")
         kept |= {"scaling": _to_text(revision.scaling), "request": request.SerializeToString()}
 
+        row = {name: kept[name] for name in _SHARED}
+        row |= {"revision": revision.id, "auth_mode": auth_mode}
+
         def write(connection: sa.Connection) -> None:
             connection.execute(revisions.insert().values(kept))
-            _point(connection, revision, auth_mode, revision.scaling)
+            if rolling is None:
+                _point(connection, row)
+            else:
+                _plan(connection, row, rolling)
 
         await self._database.write(write)
 
-    async def point(self, revision: Revision, auth_mode: int, scaling: Scaling) -> None:
+    async def plan(self, alias: Alias, *, rolling: bool) -> None:
         """
-        Point the alias of *revision* to it.
+        Note how an alias is to be, in place of what was noted before.
+
+        Arguments:
+            rolling: Whether the previous runners take requests until then.
         """
-        await self._database.write(
-            lambda connection: _point(connection, revision, auth_mode, scaling)
+        row = _to_row(alias)
+        await self._database.write(lambda connection: _plan(connection, row, rolling))
+
+    async def planned(self) -> Sequence[tuple[Alias, bool]]:
+        """
+        Return what :meth:`plan` has noted: the aliases as they are to be, and whether each is
+        rolling.
+        """
+        return await self._database.read(
+            lambda connection: [
+                (_to_alias(connection, row), row.rolling)
+                for row in connection.execute(sa.select(takeovers))
+            ]
         )
+
+    async def abandon(self, account_id: str, alias: str, revision_id: str) -> None:
+        """
+        Forget that an alias was to be pointed to a revision.
+        """
+        chosen = takeovers.delete().where(
+            _is_alias(takeovers, account_id, alias) & (takeovers.c.revision == revision_id)
+        )
+        await self._database.write(lambda connection: connection.execute(chosen))
+
+    async def point(self, alias: Alias) -> None:
+        """
+        Store an alias, whatever was planned for it.
+        """
+        row = _to_row(alias)
+        await self._database.write(lambda connection: _point(connection, row))
 
     async def set_scaling(self, account_id: str, alias: str, scaling: Scaling) -> None:
         """
-        Change the scaling of an alias.
+        Change the scaling of an alias, and that of the revision that is to take over.
         """
-        changed = aliases.update().where(_is_alias(account_id, alias))
-        await self._database.write(
-            lambda connection: connection.execute(changed.values(scaling=_to_text(scaling)))
-        )
+
+        def write(connection: sa.Connection) -> None:
+            chosen = _is_alias(aliases, account_id, alias)
+            connection.execute(aliases.update().where(chosen).values(scaling=_to_text(scaling)))
+            chosen = _is_alias(takeovers, account_id, alias)
+            text = connection.scalar(sa.select(takeovers.c.scaling).where(chosen))
+            if text is not None:
+                changed = scaling.with_revision(_from_text(text))
+                connection.execute(
+                    takeovers.update().where(chosen).values(scaling=_to_text(changed))
+                )
+
+        await self._database.write(write)
 
     async def delete_alias(self, account_id: str, alias: str) -> None:
         """
         Delete an alias.
         """
-        chosen = aliases.delete().where(_is_alias(account_id, alias))
-        await self._database.write(lambda connection: connection.execute(chosen))
+
+        def write(connection: sa.Connection) -> None:
+            for table in (aliases, takeovers):
+                connection.execute(table.delete().where(_is_alias(table, account_id, alias)))
+
+        await self._database.write(write)
 
     async def delete(self, revision_id: str) -> None:
         """
-        Delete a revision that no alias leads to.
+        Delete a revision that no alias leads to, or is to lead to.
         """
         chosen = revisions.delete().where(revisions.c.id == revision_id)
         await self._database.write(lambda connection: connection.execute(chosen))
@@ -174,20 +250,29 @@ class Revisions:
         request.ParseFromString(blob)
         return request
 
+    async def is_public(self, account_id: str, alias: str, revision_id: str) -> bool:
+        """
+        Return whether anybody may use the application *alias* once it leads to a revision.
+        """
+
+        def read(connection: sa.Connection) -> bool:
+            modes = set()
+            for table in (aliases, takeovers):
+                chosen = _is_alias(table, account_id, alias) & (table.c.revision == revision_id)
+                modes.add(connection.scalar(sa.select(table.c.auth_mode).where(chosen)))
+            return modes - {None} == {wire.PUBLIC}
+
+        return await self._database.read(read)
+
     async def aliases(self) -> Sequence[Alias]:
         """
         Return the aliases of all accounts.
         """
-
-        def read(connection: sa.Connection) -> Sequence[Alias]:
-            found = []
-            for row in connection.execute(sa.select(aliases)):
-                account = find_account(connection, id=row.account_id)
-                assert account is not None
-                found.append(Alias(owner_name=account.nickname, **_fields(row)))
-            return found
-
-        return await self._database.read(read)
+        return await self._database.read(
+            lambda connection: [
+                _to_alias(connection, row) for row in connection.execute(sa.select(aliases))
+            ]
+        )
 
 
 def full_alias(name: str, stage: str) -> str:
@@ -199,25 +284,28 @@ def full_alias(name: str, stage: str) -> str:
     return f"{name}--{stage}"
 
 
-def _point(
-    connection: sa.Connection, revision: Revision, auth_mode: int, scaling: Scaling
-) -> None:
-    chosen = _is_alias(revision.account_id, revision.alias)
-    connection.execute(aliases.delete().where(chosen))
-    connection.execute(
-        aliases.insert().values(
-            account_id=revision.account_id,
-            alias=revision.alias,
-            environment=revision.stage,
-            revision=revision.id,
-            auth_mode=auth_mode,
-            scaling=_to_text(scaling),
-        )
-    )
+def _point(connection: sa.Connection, row: dict[str, Any]) -> None:
+    for table in (aliases, takeovers):
+        chosen = _is_alias(table, row["account_id"], row["alias"])
+        connection.execute(table.delete().where(chosen))
+    connection.execute(aliases.insert().values(row))
 
 
-def _is_alias(account_id: str, alias: str) -> sa.ColumnElement[bool]:
-    return (aliases.c.account_id == account_id) & (aliases.c.alias == alias)
+def _plan(connection: sa.Connection, row: dict[str, Any], rolling: bool) -> None:
+    chosen = _is_alias(takeovers, row["account_id"], row["alias"])
+    connection.execute(takeovers.delete().where(chosen))
+    connection.execute(takeovers.insert().values({**row, "rolling": rolling}))
+
+
+def _to_row(alias: Alias) -> dict[str, Any]:
+    row = attrs.asdict(alias, recurse=False)
+    row["environment"] = row.pop("stage")
+    del row["owner_name"]
+    return {**row, "scaling": _to_text(alias.scaling)}
+
+
+def _is_alias(table: sa.Table, account_id: str, alias: str) -> sa.ColumnElement[bool]:
+    return (table.c.account_id == account_id) & (table.c.alias == alias)
 
 
 def _of_account(account_id: str) -> sa.Select[Any]:
@@ -229,14 +317,25 @@ def _to_revision(row: sa.Row[Any]) -> Revision:
     return Revision(**_fields(row))
 
 
+def _to_alias(connection: sa.Connection, row: sa.Row[Any]) -> Alias:
+    account = find_account(connection, id=row.account_id)
+    assert account is not None
+    fields = {name: value for name, value in _fields(row).items() if name != "rolling"}
+    return Alias(owner_name=account.nickname, **fields)
+
+
 def _fields(row: sa.Row[Any]) -> dict[str, Any]:
-    fields = {**row._mapping, "scaling": Scaling.from_json(json.loads(row.scaling))}
+    fields = {**row._mapping, "scaling": _from_text(row.scaling)}
     fields["stage"] = fields.pop("environment")
     return fields
 
 
 def _to_text(scaling: Scaling) -> str:
     return json.dumps(scaling.to_json())
+
+
+def _from_text(text: str) -> Scaling:
+    return Scaling.from_json(json.loads(text))
 
 
 def _not_found(revision_id: str) -> NotFound:
