@@ -23,7 +23,7 @@ from fal_server.access.callers import Caller
 from fal_server.errors import NotFound, TooLarge
 from fal_server.fleet.runners import Runner
 from fal_server.limits import Limits
-from fal_server.queue.attempts import Attempts
+from fal_server.queue.attempts import Attempts, InternalError
 from fal_server.queue.backlogs import FRONT, Backlog
 from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
@@ -305,7 +305,14 @@ class RequestQueue:
         response = await self._attempts.answer(pending)
         if response is None:
             return
-        if await self._finish(pending, response):
+        try:
+            finished = await self._finish(pending, response)
+        except Exception:
+            logger.exception("The response to request %s could not be stored", pending.id)
+            response.discard()
+            response = RunnerResponse.from_refusal(InternalError("An internal error occurred."))
+            finished = await self._finish(pending, response)
+        if finished:
             response.keep()
         else:
             response.discard()
