@@ -105,10 +105,7 @@ class RestClient:
             raise FalServerlessError(
                 f"{self.http.base_url} cannot be reached: {error}"
             ) from error
-        try:
-            return frozenset(response.json()["abilities"])
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return frozenset()
+        return frozenset(response.headers.get("Fal-Core-Abilities", "").split())
 
     def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
         """
