@@ -128,9 +128,13 @@ def test_network_that_cannot_be_connected(tmp_path, programs, monkeypatch):
     try:
         request = place.registration("cut-off")
         lines: list[str] = []
-        with pytest.raises(grpc.RpcError, match="'cut-off' could not be started"):
+
+        def deploy() -> None:
             for message in place.plane.stream("RegisterApplication", request):
-                lines += [log.message for log in message.logs]
+                lines.extend(log.message for log in message.logs)
+
+        with pytest.raises(grpc.RpcError, match="'cut-off' could not be started"):
+            deploy()
         assert "no way out" in lines
         assert "A network namespace was made, and pasta does not connect it." in lines
     finally:
