@@ -23,10 +23,10 @@ from benchmarks.loads import ask, describe_client
 from benchmarks.peers.bodies import BODY
 from benchmarks.planes import (
     Plane,
+    alone,
     control_plane,
     deployed,
     kill_runners,
-    runner_of,
     wait_until,
 )
 from benchmarks.services import await_answer, end_session, free_ports, post, serve_peer
@@ -34,7 +34,7 @@ from benchmarks.services import await_answer, end_session, free_ports, post, ser
 _HERE = "benchmarks.control_plane:"
 
 DIRECT, PROXY, RAY, SDK = (
-    "the runner itself",
+    "the service itself",
     "a bare aiohttp proxy",
     "Ray Serve",
     "the fal SDK",
@@ -44,22 +44,33 @@ DIRECT, PROXY, RAY, SDK = (
 @contextmanager
 def gateway(way: str, measure: str, connections: int, seconds: float) -> Iterator[Measure]:
     """
-    Measure requests through the gateway, to its runner, or through a bare proxy of that.
+    Measure requests through the gateway, to the same service, or through a bare proxy of that.
     """
-    with deployed() as plane:
-        direct, _ = runner_of(plane)
-        with _proxied(direct) if way == "proxy" else _plain(plane, direct, way) as base:
+    with _served(way) as base:
 
-            def load(seconds: float) -> Any:
-                return ask(f"{base}/sync", BODY, connections=connections, seconds=seconds)
+        def load(seconds: float) -> Any:
+            return ask(f"{base}/sync", BODY, connections=connections, seconds=seconds)
 
-            load(max(1.0, seconds / 4))
-            yield lambda: float(getattr(load(seconds), measure))
+        load(max(1.0, seconds / 4))
+        yield lambda: float(getattr(load(seconds), measure))
 
 
 @contextmanager
-def _plain(plane: Plane, direct: str, way: str) -> Iterator[str]:
-    yield plane.url() if way == "gateway" else direct
+def _served(way: str) -> Iterator[str]:
+    """
+    Yield where the application is reached: a runner listens on a socket of its own, so that
+    the same application is served at a port for those who do without the gateway.
+    """
+    if way == "gateway":
+        with deployed() as plane:
+            yield plane.url()
+        return
+    with alone() as direct:
+        if way == "direct":
+            yield direct
+        else:
+            with _proxied(direct) as proxy:
+                yield proxy
 
 
 @contextmanager

@@ -3,9 +3,6 @@ The application that is deployed on the control plane.
 """
 
 # Annotations are types here, and the file travels alone.
-import os
-
-from fastapi import Request
 from pydantic import BaseModel
 
 from fal_serve import App, endpoint
@@ -37,7 +34,3 @@ class Echo(
     @endpoint("/answered")
     async def tell_answered(self) -> int:
         return self.answered
-
-    @endpoint("/where")
-    async def tell_where(self, request: Request) -> tuple[int, int]:
-        return request.scope["server"][1], os.getpid()

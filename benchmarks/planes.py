@@ -102,12 +102,20 @@ def deployed() -> Iterator[Plane]:
         yield plane
 
 
-def runner_of(plane: Plane) -> tuple[str, int]:
+@contextmanager
+def alone() -> Iterator[str]:
     """
-    Return where the runner of the application answers itself, and its process.
+    Serve the application by itself, and yield where it answers.
     """
-    port, pid = json.loads(post(f"{plane.url()}/where", None))
-    return f"http://127.0.0.1:{port}", pid
+    from benchmarks.deployed import Echo
+
+    service = Echo.spawn(kind="current")
+    try:
+        assert service.url is not None
+        post(f"{service.url}/sync", BODY)
+        yield service.url
+    finally:
+        service.cancel()
 
 
 def wait_until(check: Any) -> None:

@@ -122,6 +122,25 @@ def detaching(host: Host[Any, Any]) -> DetachingHost:
     raise UnsupportedError(host.name, "attach to detached work")
 
 
+# -- networks -------------------------------------------------------------------
+
+
+class IsolatingHost(ABC):
+    """
+    A :class:`Host` on this machine that can run calls in a network of their own.
+
+    It does so where :attr:`Call.own_network <fal_core.calls.Call.own_network>` is set and
+    :meth:`network_problem` has nothing to say, or the call fails.
+    """
+
+    @abstractmethod
+    def network_problem(self) -> str:
+        """
+        Return why calls share the network of the machine, and what to do, as sentences.
+        Empty where they can have their own.
+        """
+
+
 # -- speed ----------------------------------------------------------------------
 
 

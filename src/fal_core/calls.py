@@ -5,6 +5,7 @@ A call as it travels: an envelope that hosts move and do not open.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Literal
 
 import attrs
@@ -60,6 +61,11 @@ class SourceArchive:
     data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
 
 
+def _to_tuple(ports: Iterable[int] | None) -> tuple[int, ...] | None:
+    # An envelope has a list.
+    return None if ports is None else tuple(ports)
+
+
 @attrs.frozen(kw_only=True, eq=False, slots=False)
 class Call:
     """
@@ -94,6 +100,14 @@ class Call:
         application: Whether a class is served, not a function.
 
         origin: The file of the caller's machine that the function was written in.
+
+        takes_socket: Whether it is served by a server that can listen on Unix sockets in
+            place of ports.
+
+        own_network: Not None to run it in a network of its own, on a host that is an
+            :class:`~fal_core.abilities.IsolatingHost`: nobody else reaches its ports
+            there. Its loopback address leads to that of the machine, except for these
+            ports, which are its own.
     """
 
     __repr__ = show_fields
@@ -118,6 +132,8 @@ class Call:
     owner: str = ""
     application: bool = False
     origin: str | None = None
+    takes_socket: bool = False
+    own_network: tuple[int, ...] | None = attrs.field(default=None, converter=_to_tuple)
     version: int = ENVELOPE_VERSION
 
     def again(self, identity: str, arguments: Sealed) -> Call:

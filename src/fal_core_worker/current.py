@@ -20,6 +20,8 @@ if TYPE_CHECKING:
                 worker it is an :class:`~fal_core_worker.output.capture.Output`.
 
             address: The interface that services listen on; None for the declared one.
+                ``unix:`` and a directory stand for the Unix sockets ``run`` and
+                ``metrics`` in it, in place of ports.
         """
 
         address: str | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 ORDER: dict[str, tuple[str, ...]] = {
     "fal_core": (
         # Footing.
-        "digests exports facts reprs",
+        "digests exports facts open_files reprs",
         # The contract that a host's author reads, and the validators of its options.
         "errors",
         "validators",
@@ -99,7 +99,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server": (
-        "errors limits",
+        "checks errors limits",
         "settings",
         "state/",
         "listeners/",
@@ -120,7 +120,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server_agent": (
-        "functions limits messages mounts request_labels surroundings",
+        "functions limits messages mounts relays request_labels sockets surroundings",
         "directories outcomes",
         "places",
         "listening",

@@ -5,15 +5,35 @@ Bytes of processes that are not trusted.
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fal_core.events import Sealed
 from fal_core.sealing import load_plain, open_plain
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 
 VALUE = {"numbers": [1, 2.5], "text": "é", "bytes": b"\0", "pair": (None, True)}
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text() | st.integers(), inner)
+        | st.builds(tuple, st.lists(inner))
+        | st.frozensets(st.integers() | st.text())
+        | st.sets(st.binary())
+    ),
+    max_leaves=20,
+)
 
 
 def test_built_in_values_are_read() -> None:
@@ -45,3 +65,52 @@ def test_no_code_runs(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError, match=r"\.open is no plain value"):
         load_plain(pickle.dumps([Written(path)]))
     assert not path.exists()
+
+
+@given(values, st.sampled_from([4, 5]))
+def test_whatever_is_plain_is_read(value: object, protocol: int) -> None:
+    """
+    Built-in values come back as pickle gives them, whichever protocol they were written in.
+    """
+    data = pickle.dumps(value, protocol)
+    assert load_plain(data) == pickle.loads(data)
+    assert load_plain(pickle.dumps(bytearray(b"bytes"), 5)) == bytearray(b"bytes")
+
+
+@given(st.data())
+def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
+    """
+    Bytes of any kind, and pickles that were changed or cut, end with values or one error.
+    """
+    changed = bytearray(data.draw(st.binary() | st.builds(pickle.dumps, values)))
+    if changed:
+        at = data.draw(st.integers(0, len(changed) - 1))
+        changed[at] = data.draw(st.integers(0, 255))
+    try:
+        load_plain(bytes(changed[: data.draw(st.integers(0, len(changed)))]))
+    except pickle.UnpicklingError as error:
+        assert str(error)  # noqa: PT017  # that there is one is not asked
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x05Nr\xff\xff\xff\x7f.",  # a memo of two thousand million places
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.",  # as many bytes as there are not
+        b"\x80\x05\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+        b"\x80\x05" + b"]" * 100_000 + b"a" * 99_999 + b".",  # lists in lists
+    ],
+)
+def test_nothing_is_taken_for_what_is_not_there(data: bytes) -> None:
+    """
+    A few bytes take a little memory, whatever they announce.
+    """
+    tracemalloc.start()
+    try:
+        try:
+            load_plain(data)
+        except pickle.UnpicklingError:
+            pass
+        assert tracemalloc.get_traced_memory()[1] < (1 << 20) + 200 * len(data)
+    finally:
+        tracemalloc.stop()

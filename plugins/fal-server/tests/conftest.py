@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fal_core_worker.serving import networks
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 
@@ -300,3 +301,21 @@ def applied(
     yield server
     server.program.end()
     programs.end_runners(server.data)
+
+
+@pytest.fixture
+def without_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    A machine where ``pasta`` is not installed.
+    """
+    programs_of_it = tmp_path / "programs"
+    programs_of_it.mkdir()
+    for name in ("sh", "uv", "python3"):
+        found = shutil.which(name)
+        if found:
+            (programs_of_it / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(programs_of_it))
+    networks.missing.cache_clear()
+    yield
+    monkeypatch.undo()
+    networks.missing.cache_clear()

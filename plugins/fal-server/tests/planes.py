@@ -17,6 +17,7 @@ from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
 from programs import to_metadata
 
+from fal_core_worker.serving import networks
 from fal_server.access.permissions import permissions_of
 from fal_server.commands.event_loops import make_loop
 from fal_server.plane import ControlPlane
@@ -34,6 +35,8 @@ class Plane:
     """
 
     def __init__(self, data: Path, **settings: Any) -> None:
+        # Where there are no network namespaces, private applications are served nevertheless.
+        settings.setdefault("allow_open_runners", bool(networks.missing()))
         self.settings = ServerSettings(data=data, port=0, drain=1.0, **settings)
         self.directory = DataDirectory(data)
         self._loop = make_loop()

@@ -23,6 +23,7 @@ import pytest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
 
+from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import is_free
 from fal_server.state.data_directories import DataDirectory
 
@@ -83,7 +84,9 @@ class Program:
     ) -> None:
         self.data = data
         self.errors = errors or data.parent / f"{data.name}.err"
-        started = ("server", "start", *_MEASURED)
+        # Where there are no network namespaces, private applications are served nevertheless.
+        opens = ("--allow-open-runners",) if networks.missing() else ()
+        started = ("server", "start", *_MEASURED, *opens)
         with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
                 [
@@ -137,6 +140,8 @@ class Server:
 
     Attributes:
         ports: The port of each listener.
+
+        variables: What it tells clients, with the key of its owner.
     """
 
     def __init__(
@@ -152,9 +157,10 @@ class Server:
         Start it, once more where it has ended.
         """
         self.program = Program(self.data, *self._arguments, variables=self._variables)
-        self.program.wait_until_ready()
+        told = self.program.wait_until_ready()
         directory = DataDirectory(self.data)
         self.ports, self.key = directory.read_addresses()[1], directory.read_key()
+        self.variables = {**told, "FAL_KEY": self.key}
 
     @property
     def plane(self) -> Server:

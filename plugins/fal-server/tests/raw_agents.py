@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from fal_server.commands.event_loops import make_loop
@@ -66,6 +67,16 @@ async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
     port = server.sockets[0].getsockname()[1]
     async with server, contextlib.aclosing(HttpClient()) as exchanges:
         yield exchanges, f"http://127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def listening_on(path: Path, agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
+    """
+    Have *agent* listen on a Unix socket, and yield a client and its url.
+    """
+    server = await asyncio.start_unix_server(agent.serve, path)
+    async with server, contextlib.aclosing(HttpClient()) as exchanges:
+        yield exchanges, f"unix:{path}"
 
 
 def run(work: Awaitable[Any]) -> Any:

@@ -87,7 +87,7 @@ class Launcher:
             raise UnsupportedError(self.host.name, "run a function without code")
         func: Callable[..., Any] = declaration.raw_func
         modules = declaration.local_python_modules or ()
-        application = False
+        application = takes_socket = False
         if self.gateway.serve:
             from fal_core.calling.serving import Server, extend_environment, make_server
 
@@ -96,6 +96,7 @@ class Launcher:
                 modules = (*modules, *func.packages)
                 self.environment = extend_environment(self.environment, func)
                 application = isinstance(func.func, type)
+                takes_socket = func.takes_socket
         attached = self.policy.lifetime == "attached" and not rehearsed
         if attached and isinstance(self.host, AnticipatingHost):
             self.host.expect(self.environment, self.host_options, self.gateway)
@@ -118,6 +119,7 @@ class Launcher:
             application_name=declaration.app_name,
             application_auth_mode=declaration.app_auth,
             application=application,
+            takes_socket=takes_socket,
             origin=file_of(declaration.raw_func),
         )
         self._is_cached = self.policy.seal == "once"

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 #: The id of the request that the current code handles. Empty between requests.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
+#: Part of the serialized form of a service that takes ``exposed_socket``: a control plane
+#: knows it by that, and does not have to open it.
+SOCKET_MARK = "fal-core listens at exposed_socket"
+
 
 class StartupError(Exception):
     """
@@ -40,11 +44,15 @@ class Server(ABC):
             function for the same distributions take precedence.
 
         packages: Packages that travel with the server as source.
+
+        takes_socket: Whether it listens on Unix sockets where the address of the runtime
+            names a directory for them, see :class:`~fal_core_worker.current.Runtime`.
     """
 
     func: Any
     requirements: Sequence[str] = ()
     packages: Sequence[str] = ()
+    takes_socket: bool = False
 
     @abstractmethod
     def __call__(

@@ -5,6 +5,7 @@ The child processes of a build end with it.
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +74,27 @@ def test_builder_ends_with_its_killed_client(
     process.kill()
     process.communicate(timeout=60)
     assert wait_until(lambda: not processes_below(project.path) + processes_below(cache), 60)
+
+
+def test_open_files_of_a_build() -> None:
+    """
+    A command has the limit of open files that this process was given, not one that it has
+    raised for itself.
+    """
+    source = """
+from threading import Event
+from fal_core.open_files import raise_open_files
+from fal_env_virtualenv.building.child_processes import run
+
+raise_open_files(65536)
+given = {"variables": {}, "directory": "/", "cancelled": Event()}
+run(["/bin/sh", "-c", "ulimit -Sn"], on_line=print, **given)
+"""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -Sn 200 && exec "$@"', "sh", sys.executable, "-c", source],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "200\n"

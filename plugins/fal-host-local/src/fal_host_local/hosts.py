@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus, limit_of
+from fal_core.abilities import (
+    AnticipatingHost,
+    DetachingHost,
+    ExecutionStatus,
+    IsolatingHost,
+    limit_of,
+)
 from fal_core.errors import HostClosed, HostError
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_host_local.workers.keepers import Keeper
@@ -40,7 +46,7 @@ def _count_processors() -> int:
 
 
 @attrs.define(eq=False, slots=False)
-class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
+class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost, IsolatingHost):
     """
     Runs functions in warm workers on this machine.
 
@@ -133,6 +139,11 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
         from fal_host_local.detached.records import list_executions
 
         return list_executions()
+
+    def network_problem(self) -> str:
+        from fal_core_worker.serving.networks import missing
+
+        return missing()
 
     def close(self) -> None:
         with self._lock:
@@ -241,7 +252,7 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost):
         from fal_host_local.services.executions import ServiceExecution
 
         pool = None
-        if call.gateway.serve and call.setup is None:
+        if call.gateway.serve and call.setup is None and call.own_network is None:
             pool = self._take_expected(call.environment, call.host_options)
         if pool is None:
             pool = self._make_service_pool(

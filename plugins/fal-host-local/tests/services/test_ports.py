@@ -11,14 +11,20 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from fal_core import function
-from fal_core.environments import Command
+from fal_core.calls import Call
+from fal_core.environments import Command, CurrentEnvironment
+from fal_core.events import Exited, Sealed
+from fal_core.options import Gateway
+from fal_core.sealing import seal_function
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker.serving import networks, ports
+from fal_core_worker.serving.services import Server
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost, PortTaken
 from fal_host_local.services.ports import ServicePort
@@ -131,6 +137,58 @@ def test_a_network_of_its_own_reaches_the_outside(host: LocalHost):
         reach.options.gateway["exposed_port"] = port
         threading.Thread(target=greet, daemon=True).start()
         assert reach.spawn(port).future.result(PATIENCE) == "hello"
+
+
+@needs_namespaces
+def test_a_service_that_asks_for_a_network_of_its_own(host: LocalHost, port: int):
+    """
+    No port of this machine leads into the network of a call with ``own_network``, whose
+    port is its own; other services of this machine are reached from there.
+    """
+
+    def serve(own: int, other: int) -> None:
+        import os
+        import socket
+
+        socket.create_server(("127.0.0.1", own))
+        with socket.create_connection(("127.0.0.1", other), 60) as connection:
+            connection.sendall(os.readlink("/proc/self/ns/net").encode())
+        # Until it is cancelled.
+        socket.create_server(("127.0.0.1", 0)).accept()
+
+    class Serving(Server):
+        def __init__(self, own: int, other: int) -> None:
+            self.func, self.ports, self.__name__ = serve, (own, other), "serving"
+            self.__module__ = __name__
+
+        def __call__(self, **_: Any) -> None:
+            self.func(*self.ports)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        seal = seal_function(Serving(port, server.getsockname()[1]))
+        call = Call(
+            id="own-network",
+            name="serving",
+            function=seal.sealed,
+            arguments=Sealed(b""),
+            environment=CurrentEnvironment(),
+            host_options=host.options(),
+            gateway=Gateway(serve=True),
+            own_network=(port,),
+        )
+        events: Queue[Any] = Queue()
+        assert host.network_problem() == ""
+        execution = host.launch(call, events.put)
+        connection, _ = server.accept()
+        with connection:
+            network = connection.recv(100).decode()
+        assert network.startswith("net:")
+        assert network != os.readlink("/proc/self/ns/net")
+        execution.cancel(0.0)
+        while not isinstance(events.get(timeout=PATIENCE), Exited):
+            pass
 
 
 @needs_namespaces

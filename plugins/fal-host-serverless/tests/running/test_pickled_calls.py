@@ -4,14 +4,20 @@ Calls as pickles, and the results of agents.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import pickle
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from fal_core import function
+from fal_core.options import Gateway
+from fal_core.testing import InProcessHost
+from fal_core_worker.serving.services import SOCKET_MARK
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.errors import InternalServerlessRunFailed
 from fal_host_serverless.far_end import sent_calls
@@ -53,3 +59,18 @@ def test_deployed_pickle_needs_nothing_of_ours(
     opened = Naming(io.BytesIO(definition)).load()
     assert Naming.names == ["builtins.eval"]
     assert opened._run_on_main_thread is True
+
+
+@pytest.mark.parametrize("takes_socket", [False, True])
+def test_call_says_where_it_may_listen(takes_socket: bool):
+    """
+    A service takes ports, and the directory of a Unix socket where its server can listen
+    there; the pickle says so, for whoever does not open it.
+    """
+    isolated = function("current", host=InProcessHost())(lambda: None)
+    call = isolated.make_launcher().call(((), {}))
+    served = attrs.evolve(call, gateway=Gateway(serve=True), takes_socket=takes_socket)
+    definition = pickled_calls.seal(served)
+    assert (SOCKET_MARK.encode() in definition) is takes_socket
+    names = ["exposed_port", "exposed_metrics_port"] + ["exposed_socket"] * takes_socket
+    assert [*inspect.signature(pickle.loads(definition)).parameters] == names

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
@@ -82,3 +83,17 @@ def test_ipv6_address_has_brackets():
         listener.listen()
         with pytest.raises(CannotListen, match=rf"cannot listen on \[::1\]:{port}: "):
             bind("::1", port)
+
+
+def test_directory_of_sockets_is_an_address(tmp_path: Path):
+    """
+    Where the address names a directory, the sockets are in it, by their names.
+    """
+    address = f"unix:{tmp_path}"
+    with bind(address, 0) as run, bind(address, 0, name="metrics") as metrics:
+        assert url_of(run) == f"unix:{tmp_path}/run"
+        assert url_of(metrics) == f"unix:{tmp_path}/metrics"
+        with pytest.raises(
+            CannotListen, match=r"The service cannot listen on /.*/run: Address"
+        ):
+            bind(address, 0)

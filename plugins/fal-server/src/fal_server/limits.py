@@ -27,6 +27,20 @@ class Limits:
 
     largest_message: int = _limit(512 << 20, "size", "The largest gRPC message that is read.")
     most_calls: int = _limit(10_000, "number", "How many gRPC calls run at once.")
+    largest_result: int = _limit(
+        512 << 20, "size", "The largest result of a function that is read from its runner."
+    )
+    longest_head: float = _limit(20.0, "seconds", "How long the head of a request may take.")
+    longest_stall: float = _limit(
+        20.0, "seconds", "How long a client may take to send, or to read, 16K of a body."
+    )
+    longest_idle: float = _limit(
+        300.0, "seconds", "How long a connection without a key may have no request."
+    )
+    most_connections: int = _limit(10_000, "number", "How many connections are open at once.")
+    most_connections_by_address: int = _limit(
+        1_000, "number", "How many of them come from one address."
+    )
     most_uploads: int = _limit(
         1_000, "number", "How many uploads in parts an account has begun and not finished."
     )

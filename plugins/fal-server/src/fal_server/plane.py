@@ -7,15 +7,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import attrs
-import grpc.aio
 from aiohttp import web
-from isolate_proto.configuration import GRPC_OPTIONS
 
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.key_files import (
@@ -38,6 +36,7 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
+from fal_server.grpc.servers import make_server
 from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
@@ -46,10 +45,10 @@ from fal_server.http.fleet_metrics import FleetMetrics
 from fal_server.http.log_routes import LogRoutes
 from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
-from fal_server.listeners.certificates import Certificate
-from fal_server.listeners.http_connections import connections_of, start_http
+from fal_server.listeners.doors import Doors
+from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.server_metrics import ServerMetrics
-from fal_server.listeners.shared_ports import Listener, ProtocolFactory
+from fal_server.listeners.shared_ports import ProtocolFactory
 from fal_server.listeners.urls import Urls
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
@@ -77,8 +76,8 @@ from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault, remove_secrets
 
-#: What clients may rely on that fal's protocol does not have, by the names they know.
-ABILITIES = ["idempotency-keys"]
+#: What clients may rely on that fal's protocol does not have: words, separated by spaces.
+ABILITIES = "idempotency-keys"
 
 
 @attrs.define(eq=False)
@@ -118,7 +117,7 @@ class ControlPlane:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
-    _certificate: Certificate = attrs.field(init=False)
+    doors: Doors = attrs.field(init=False)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
@@ -127,8 +126,11 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
+            self.directory.sockets,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
+            allows_open=self.settings.allow_open_runners,
+            largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -231,23 +233,11 @@ class ControlPlane:
         self._ends.callback(self.functions.close)
         self._ends.push_async_callback(self.queue.close)
         try:
-            names = [*self.settings.names, *self._own_names()]
-            self._certificate = Certificate(self.directory, names)
-            socket_path = await self._start_grpc()
-            http = await self._start_http(self._make_api())
-            key = (
-                read_metrics_key(self.directory) if self.settings.asks_for_metrics_key else None
-            )
-            metrics = self.metrics.make_application(key)
-            listeners = [
-                self._listen("api", http, grpc_socket=socket_path),
-                *self._listen_for_gateways(),
-                self._listen("metrics", await self._start_http(metrics)),
-            ]
+            self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
+            await self._listen()
             await self.deployments.start()
             await self.queue.start()
-            for listener in listeners:
-                listener.open()
+            self.doors.open()
             self._start_rounds()
             self.directory.write_addresses(self.ports, self.settings.host)
         except Refusal as refusal:
@@ -263,13 +253,14 @@ class ControlPlane:
         """
         await self._ends.aclose()
 
-    def _make_controller(self) -> Controller:
+    def _make_controller(self, mouth: TunnelMouth) -> Controller:
         """
         Make the gRPC service from the objects that implement its methods.
         """
         return Controller(
             self.identity,
             self.metrics,
+            mouth.recognise,
             KeyMethods(self.database, self.identity),
             StageMethods(self.stages, self.vault),
             self.runs,
@@ -298,70 +289,50 @@ class ControlPlane:
             ],
         )
 
-    def _listen_for_gateways(self) -> Iterator[Listener]:
+    async def _listen(self) -> None:
         """
-        Listen at the ports of the gateways.
+        Listen at all ports.
         """
-        router, cors = self.queue.router, self.settings.cors
+        doors, router = self.doors, self.queue.router
+        cors, limits = self.settings.cors, self.settings.limits
+        mouth = await self._start_grpc()
+        doors.listen("api", await self._start_http(self._make_api()), mouth=mouth)
         for name, gateway in (
-            ("run", RunGateway(router, cors=cors)),
+            ("run", RunGateway(router, limits, cors=cors)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
-            ("ws", WebSocketGateway(router)),
+            ("ws", WebSocketGateway(router, limits)),
         ):
-            server = serve_gateway(gateway.answer, cors=cors)
-            self._ends.push_async_callback(server.shutdown, self.settings.drain)
-            yield self._listen(name, connections_of(server, inflates=False))
+            doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
+        asks = self.settings.asks_for_metrics_key
+        key = read_metrics_key(self.directory) if asks else None
+        doors.listen("metrics", await self._start_http(self.metrics.make_application(key)))
 
-    async def _start_grpc(self) -> str:
+    async def _start_grpc(self) -> TunnelMouth:
         """
-        Start the gRPC server, and return the unix socket that it listens on.
+        Start the gRPC server, and return what makes tunnels to it.
         """
-        largest = ("grpc.max_receive_message_length", self.settings.limits.largest_message)
-        options = [*(each for each in GRPC_OPTIONS if each[0] != largest[0]), largest]
-        server = grpc.aio.server(
-            options=options, maximum_concurrent_rpcs=self.settings.limits.most_calls
-        )
-        server.add_generic_rpc_handlers((self._make_controller().handler(), OtherMethods()))
+        server = make_server(self.settings.limits)
         folder = self.directory.make_socket_folder()
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
+        mouth = TunnelMouth(path, self.settings.limits)
+        controller = self._make_controller(mouth)
+        server.add_generic_rpc_handlers((controller.handler(), OtherMethods()))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         self._ends.push_async_callback(server.stop, self.settings.drain)
-        return path
+        return mouth
 
     async def _start_http(self, application: web.Application) -> ProtocolFactory:
-        """
-        Start an HTTP application, and return the factory of its connections.
-        """
         application.on_shutdown.append(self._end_streams)
-        runner, connect = await start_http(application, drain=self.settings.drain)
-        self._ends.push_async_callback(runner.cleanup)
-        return connect
-
-    def _listen(
-        self, name: str, http: ProtocolFactory, *, grpc_socket: str | None = None
-    ) -> Listener:
-        """
-        Listen at a port. It is closed before the servers behind it.
-        """
-        host, port = self.settings.host, self.settings.port_of(name)
-        protocols = ["http/1.1"] if grpc_socket is None else ["h2", "http/1.1"]
-        tls = self._certificate.make_context(*protocols)
-        listener = Listener(name, http, grpc_socket, tls)
-        try:
-            self.ports[name] = listener.listen(host, port)
-        except OSError as error:
-            raise ServerError(listener.describe(error, host, port)) from error
-        self._ends.push_async_callback(listener.close)
-        return listener
+        return await self.doors.start_http(application)
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()
 
     def _start_rounds(self) -> None:
         rounds = Housekeeping(
-            certificate=self._certificate,
+            certificate=self.doors.certificate,
             blobs=self.blobs,
             stored_files=self.stored_files,
             requests=self.queue.requests,
@@ -371,13 +342,9 @@ class ControlPlane:
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
 
-    def _own_names(self) -> list[str]:
-        host = self.settings.host
-        return [] if host in {"0.0.0.0", "::", ""} else [host]
-
 
 async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "abilities": ABILITIES})
+    return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

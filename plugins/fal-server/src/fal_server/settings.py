@@ -45,8 +45,14 @@ class ServerSettings:
 
         webhook_networks: Private networks that webhooks may reach, as in ``10.0.0.0/8``.
 
+        proxies: Addresses and networks of reverse proxies, which have connections of many
+            clients, as in ``10.0.0.0/8``.
+
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
             limit of a type that is not named is that of the plugin that knows the type.
+
+        allow_open_runners: Whether applications that are not public may have runners whose
+            ports every local user reaches.
 
         metrics_key: Whether the metrics are shown to those alone who have their key. None is
             where the server listens beyond this machine.
@@ -71,7 +77,9 @@ class ServerSettings:
     database: str | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    allow_open_runners: bool = False
     metrics_key: bool | None = None
     limits: Limits = attrs.field(factory=Limits)
     cors: bool = True

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fal_core_worker.serving import services
 from fal_server_agent.control_servers import ControlServer
 from fal_server_agent.limits import limit_memory
+from fal_server_agent.sockets import find_network
 from fal_server_agent.surroundings import forget_credentials
 
 #: The variable by which calls know that their agent reads their output itself.
@@ -31,13 +32,28 @@ class Agent(services.Server):
             for any amount.
 
         name: The name of the control group that limits its memory.
+
+        folder: The directory of the runner's Unix sockets, on the machine of the control
+            plane. Empty on another one.
+
+        network: The network namespace of the control plane.
+
+        may_be_open: Whether an application may listen on a port of the machine.
     """
 
     requirements: Sequence[str] = ()
     packages = ("fal_server_agent",)
 
     def __init__(
-        self, token: str, paths: Sequence[str], *, memory: int | None = None, name: str = ""
+        self,
+        token: str,
+        paths: Sequence[str],
+        *,
+        memory: int | None = None,
+        name: str = "",
+        folder: str = "",
+        network: str = "",
+        may_be_open: bool = True,
     ) -> None:
         self.func = run
         self.__name__ = "agent"
@@ -46,16 +62,23 @@ class Agent(services.Server):
         self._paths = tuple(paths)
         self._memory = memory
         self._name_of_group = name
+        self._folder = folder
+        self._network = network
+        self._may_be_open = may_be_open
 
     def __call__(
         self, *, exposed_port: int | None = None, exposed_metrics_port: int | None = None
     ) -> None:
         if self._memory is not None:
             limit_memory(self._memory, self._name_of_group)
-        run(self._token, self._paths)
+        is_secluded = bool(self._network) and find_network() not in ("", self._network)
+        server = ControlServer(
+            self._token, self._folder, is_secluded=is_secluded, may_be_open=self._may_be_open
+        )
+        run(server, self._paths)
 
 
-def run(token: str, paths: Sequence[str]) -> None:
+def run(server: ControlServer, paths: Sequence[str]) -> None:
     """
     Run an agent until it is drained, or the application that it serves has ended.
     """
@@ -64,5 +87,4 @@ def run(token: str, paths: Sequence[str]) -> None:
     # The agent reads the output of calls before it answers them; no call waits for that.
     os.environ[READS] = str(os.getpid())
     loop = asyncio.new_event_loop()
-    server = ControlServer(token)
     services.run(server.run(), loop, server.drain)

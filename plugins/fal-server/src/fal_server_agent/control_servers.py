@@ -5,6 +5,7 @@ The control server: where an agent takes the requests of its control plane.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import hmac
@@ -26,8 +27,17 @@ from fal_server_agent.messages import (
     pack,
     unpack,
 )
-from fal_server_agent.places import Apart, Place, PortUnavailable, find_place
+from fal_server_agent.places import (
+    OPEN,
+    OpenPort,
+    Place,
+    PortUnavailable,
+    SecludedPort,
+    SocketFolder,
+    claim_port,
+)
 from fal_server_agent.request_labels import take_request_labels
+from fal_server_agent.sockets import CONTROL, address_of, url_of
 
 #: The port that an application listens on unless its client named another.
 _USUAL_PORT = 8080
@@ -45,10 +55,30 @@ _LARGEST = 1 << 31
 class ControlServer:
     """
     The HTTP server of an agent, for its control plane alone.
+
+    Arguments:
+        token: The token that the control plane must show.
+
+        folder: The directory of the runner's Unix sockets. Empty for a control plane on
+            another machine, which needs ports.
+
+        is_secluded: Whether this process has a network of its own.
+
+        may_be_open: Whether an application may listen on a port of the machine.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(
+        self,
+        token: str,
+        folder: str = "",
+        *,
+        is_secluded: bool = False,
+        may_be_open: bool = True,
+    ) -> None:
         self._token = token
+        self._folder = folder
+        self._is_secluded = is_secluded
+        self._may_be_open = may_be_open
         self._ended = asyncio.Event()
         self._setups: dict[str, Any] = {}
         self._threads = ThreadPoolExecutor(1, "call")
@@ -60,16 +90,22 @@ class ControlServer:
         self._used = False
         self._settled = False
         self._calling = asyncio.Lock()
-        self._place: Place | None = None
         self._reporting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """
         Listen until it is drained.
         """
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
-        port = server.sockets[0].getsockname()[1]
-        services.announce({"control": f"http://127.0.0.1:{port}"})
+        if self._folder:
+            path = os.path.join(self._folder, CONTROL)
+            server = await asyncio.start_unix_server(
+                self._take, address_of(path), limit=1 << 20
+            )
+            services.announce({"control": url_of(path)})
+        else:
+            server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
+            port = server.sockets[0].getsockname()[1]
+            services.announce({"control": f"http://127.0.0.1:{port}"})
         waiting = asyncio.get_running_loop().call_later(_UNUSED, self._end_unused)
         try:
             await self._ended.wait()
@@ -93,8 +129,6 @@ class ControlServer:
         """
         Take no more requests, and end once what runs has ended.
         """
-        if self._place is not None:
-            self._place.end()
         self._ended.set()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,12 +136,14 @@ class ControlServer:
         Answer the requests of a connection, one after the other.
         """
         try:
-            while (request := await _read_request(reader)) is not None:
-                path, headers, body = request
+            while (head := await _read_head(reader)) is not None:
+                path, headers = head
                 shown = headers.get(TOKEN_HEADER, "")
                 if not hmac.compare_digest(shown.encode(), self._token.encode()):
+                    # Nothing more is read of whoever does not know the token.
                     _respond(writer, b"", status="403 Forbidden")
-                    continue
+                    return
+                body = await _read_body(reader, headers)
                 self._used = True
                 if path == "/serve":
                     await self._report(self._serve(writer, body))
@@ -135,7 +171,7 @@ class ControlServer:
         os.environ.update(header.get("variables") or {})
         if not self._settled:
             # All calls of a runner belong to one account, and have the same files.
-            settle(header)
+            settle(header, sockets=self._folder)
             self._settled = True
 
     async def _call(self, body: bytes) -> bytes:
@@ -264,57 +300,52 @@ class ControlServer:
             method = header.get("method") or functions.DEFAULT_METHOD
             return _serialized(functools.partial(outcomes.raised, method, error))
         try:
-            place = self._place = _find_place(function, header)
+            place = self._find_place(function, header)
         except PortUnavailable as error:
-            return outcomes.failed(str(error))
-        metrics = free_port()
-        watch = asyncio.create_task(self._watch(place, metrics, header))
-        keywords = {"exposed_port": place.port, "exposed_metrics_port": metrics}
-        try:
-            if isinstance(place, Apart):
-                return await place.run(lambda: _run_in_child(function, header, parts))
-            async with take_request_labels(function):
-                return await self._run_opened(lambda: function, header, parts, keywords)
-        finally:
-            watch.cancel()
             self._ended.set()
+            return outcomes.failed(str(error))
+        async with contextlib.AsyncExitStack() as stack:
+            watch = asyncio.create_task(self._watch(place, stack, header))
+            try:
+                async with take_request_labels(function):
+                    keywords = dict(place.keywords)
+                    return await self._run_opened(lambda: function, header, parts, keywords)
+            finally:
+                watch.cancel()
+                self._ended.set()
 
-    async def _watch(self, place: Place, metrics: int, header: dict[str, Any]) -> None:
+    def _find_place(self, function: Any, header: dict[str, Any]) -> Place:
+        """
+        Return where *function* is to listen.
+
+        Raises:
+            PortUnavailable: Its port is taken, or would be open to all local users.
+        """
+        if self._folder and functions.wants(function, "exposed_socket"):
+            return SocketFolder(self._folder)
+        chooses = functions.wants(function, "exposed_port")
+        port = header.get("port") or _USUAL_PORT
+        if self._folder and self._is_secluded:
+            return SecludedPort(free_port() if chooses else port, self._folder)
+        if not self._may_be_open:
+            raise PortUnavailable(OPEN)
+        if chooses:
+            return OpenPort(free_port())
+        name = (header.get("variables") or {}).get("FAL_APP_NAME", "")
+        return claim_port(port, name, f"runner-{header['call']}")
+
+    async def _watch(
+        self, place: Place, stack: contextlib.AsyncExitStack, header: dict[str, Any]
+    ) -> None:
         """
         Announce the URLs of an application once it is healthy.
         """
         await answers(place, None)
         await answers(place, header.get("health_check"))
-        self._urls = {
-            "run": f"http://127.0.0.1:{place.port}",
-            "metrics": f"http://127.0.0.1:{metrics}",
-        }
+        self._urls = await place.open(stack)
         self._up.set()
         if self._runtime is not None:
             self._runtime.announce(dict(self._urls))
-
-
-def _find_place(function: Any, header: dict[str, Any]) -> Place:
-    """
-    Return where *function* is to listen.
-
-    Raises:
-        PortUnavailable: It has a server of its own, whose port is taken.
-    """
-    if functions.wants(function, "exposed_port"):
-        return Place(free_port())
-    name = (header.get("variables") or {}).get("FAL_APP_NAME", "")
-    return find_place(header.get("port") or _USUAL_PORT, name, f"runner-{header['call']}")
-
-
-def _run_in_child(function: Any, header: dict[str, Any], parts: list[bytes]) -> bytes:
-    """
-    Run *function* in a forked child process.
-    """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    running = ControlServer("")._run_opened(lambda: function, header, parts, {})
-    return loop.run_until_complete(running)
 
 
 def _unsettled(error: OSError) -> str:
@@ -342,11 +373,9 @@ def _respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") 
     writer.write(body)
 
 
-async def _read_request(
-    reader: asyncio.StreamReader,
-) -> tuple[str, dict[str, str], bytes] | None:
+async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | None:
     """
-    Read one request. None at the end of the connection.
+    Read the path and the headers of one request. None at the end of the connection.
     """
     line = await reader.readline()
     words = line.split()
@@ -356,7 +385,11 @@ async def _read_request(
     while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
+    return words[1].decode("latin-1"), headers
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     size = int(headers.get("content-length") or 0)
     if not 0 <= size <= _LARGEST:
         raise ValueError("The message is too large.")
-    return words[1].decode("latin-1"), headers, await reader.readexactly(size)
+    return await reader.readexactly(size)

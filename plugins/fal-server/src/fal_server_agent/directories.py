@@ -12,16 +12,19 @@ from typing import Any
 from fal_server_agent.mounts import mount
 
 
-def settle(header: Mapping[str, Any]) -> None:
+def settle(header: Mapping[str, Any], *, sockets: str = "") -> None:
     """
     Make the directories that a message names, and change to the one with the files.
 
     They are mounted where applications look for them, if this process may mount.
+
+    Arguments:
+        sockets: The directory of the runner's sockets, which stays where it is.
     """
     for each in header["directories"]:
         os.makedirs(each, mode=0o700, exist_ok=True)
     home, files = header["home"], header.get("directory")
-    used = [*sys.path, sys.executable, home, *([files] if files else [])]
+    used = [*sys.path, sys.executable, home, sockets, *([files] if files else [])]
     # A mount hides everything below its path: Python and these directories must not be there.
     mounts = {
         path: directory

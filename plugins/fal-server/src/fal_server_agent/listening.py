@@ -1,5 +1,5 @@
 """
-Listening: wait until an application answers at its port.
+Listening: wait until an application answers where it listens.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ async def answers(place: Place, check: dict[str, Any] | None) -> None:
     Wait until a server listens at *place* and, with a *check*, until it is healthy.
     """
     pause = 0.01
-    while not (place.is_open() and await _answers_now(place.port, check)):
+    while not await _answers_now(place, check):
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, 0.2)
 
 
-async def _answers_now(port: int, check: dict[str, Any] | None) -> bool:
+async def _answers_now(place: Place, check: dict[str, Any] | None) -> bool:
     limit = 5.0 if check is None else float(check.get("timeout_seconds") or 5)
     try:
-        return await asyncio.wait_for(_ask(port, check), limit)
+        return await asyncio.wait_for(_ask(place, check), limit)
     except (OSError, asyncio.TimeoutError, ValueError):
         return False
 
 
-async def _ask(port: int, check: dict[str, Any] | None) -> bool:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _ask(place: Place, check: dict[str, Any] | None) -> bool:
+    reader, writer = await place.connect()
     try:
         if check is None:
             return True

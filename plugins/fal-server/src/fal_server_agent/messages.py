@@ -21,6 +21,12 @@ END_OF_LOGS = "\x00end of logs"
 TRACE_VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
 
+class UnreadableMessage(ValueError):
+    """
+    The other end has sent what is no message. The argument says what is wrong.
+    """
+
+
 def pack(header: dict[str, Any], *parts: bytes) -> bytes:
     """
     Return *header* and *parts* as one message.
@@ -32,12 +38,27 @@ def pack(header: dict[str, Any], *parts: bytes) -> bytes:
 def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """
     Return the header and the parts of *message*.
+
+    Raises:
+        UnreadableMessage: It is none.
     """
-    (length,) = _LENGTH.unpack_from(message)
-    at = _LENGTH.size + length
-    header = json.loads(message[_LENGTH.size : at])
-    parts = []
-    for size in header.pop("sizes"):
-        parts.append(message[at : at + size])
-        at += size
+    try:
+        (length,) = _LENGTH.unpack_from(message)
+        at = _LENGTH.size + length
+        header = json.loads(message[_LENGTH.size : at])
+        sizes = header.pop("sizes")
+        parts = []
+        for size in sizes:
+            if type(size) is not int or size < 0:
+                raise UnreadableMessage("a part has no size")
+            parts.append(message[at : at + size])
+            at += size
+    except (AttributeError, LookupError, RecursionError, TypeError, struct.error) as error:
+        raise UnreadableMessage("it has no header") from error
+    except UnreadableMessage:
+        raise
+    except ValueError as error:
+        raise UnreadableMessage("its header is not JSON") from error
+    if at != len(message):
+        raise UnreadableMessage(f"it has {len(message)} bytes, and tells of {at}")
     return header, parts

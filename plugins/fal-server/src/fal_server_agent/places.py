@@ -1,165 +1,143 @@
 """
-Places: where an application listens.
-
-An application that insists on a port that is taken gets a network namespace of its own.
+Places: where an application listens, and how it is reached there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
-import sys
-import traceback
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
 
 from fal_core_worker.archives import ForeignCache
-from fal_core_worker.serving import networks
-from fal_core_worker.serving.ports import PortHeld, claim, free_port, listens
-from fal_server_agent import outcomes
+from fal_core_worker.serving.ports import PortHeld, claim, free_port
+from fal_server_agent.relays import relaying
+from fal_server_agent.sockets import METRICS, RUN, address_of, url_of
+
+_LOOPBACK = "127.0.0.1"
+
+#: Why an application is not served at a port of the machine.
+OPEN = (
+    "It listens on a port, which every local user of the machine of its runner would reach, "
+    "and it is not public."
+)
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class PortUnavailable(Exception):
     """
-    The port that an application insists on is taken; the argument says by whom.
+    An application cannot listen where it would; the argument says why, and what to do.
     """
 
 
-class Place:
+class Place(ABC):
     """
     Where an application listens.
 
     Attributes:
-        port: The port of this machine at which it is reached.
+        keywords: What the application is called with, as far as it takes that.
     """
 
-    def __init__(self, port: int) -> None:
+    keywords: Mapping[str, Any]
+
+    @abstractmethod
+    async def connect(self) -> Connection:
+        """
+        Connect to the application.
+
+        Raises:
+            OSError: It does not listen yet.
+        """
+
+    @abstractmethod
+    async def open(self, stack: AsyncExitStack) -> dict[str, str]:
+        """
+        Return the URLs at which the application, which answers now, is reached for as long
+        as *stack* is open.
+        """
+
+
+class OpenPort(Place):
+    """
+    A port of this machine, which every local user reaches.
+    """
+
+    def __init__(self, port: int, metrics: int = 0) -> None:
         self.port = port
+        self._metrics = metrics or free_port()
+        self.keywords = {"exposed_port": port, "exposed_metrics_port": self._metrics}
 
-    def is_open(self) -> bool:
-        """
-        Tell whether it is worth trying to connect.
-        """
-        return True
+    async def connect(self) -> Connection:
+        return await asyncio.open_connection(_LOOPBACK, self.port)
 
-    def end(self) -> None:
-        """
-        Tell the process there to end, if it does not get the signals of this one.
-        """
+    async def open(self, stack: AsyncExitStack) -> dict[str, str]:
+        return {
+            "run": f"http://{_LOOPBACK}:{self.port}",
+            "metrics": f"http://{_LOOPBACK}:{self._metrics}",
+        }
 
 
-class Apart(Place):
+class SecludedPort(OpenPort):
     """
-    A place in the network namespace of a forked child process.
+    A port in a network of the runner's own, to which Unix sockets lead.
+
+    Arguments:
+        folder: The directory of the sockets.
     """
 
-    def __init__(self, inner: int) -> None:
-        super().__init__(free_port())
-        self._inner = inner
-        self._pid = 0
+    def __init__(self, port: int, folder: str) -> None:
+        super().__init__(port)
+        self._folder = folder
 
-    def is_open(self) -> bool:
-        # The port of this machine is open before the application listens behind it.
-        return bool(self._pid) and listens(self._pid, self._inner)
-
-    def end(self, number: int = signal.SIGTERM) -> None:
-        if self._pid:
-            os.kill(self._pid, number)
-
-    async def run(self, work: Callable[[], bytes]) -> bytes:
-        """
-        Run *work* in the child process, and return the message that it returns.
-        """
-        answer = os.memfd_create("answer")
-        left, went = os.pipe()
-        go, gone = os.pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            os.close(gone)
-            _live_apart(work, answer, went, go)
-        os.close(went)
-        os.close(go)
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(None, self._follow, answer, left, gone)
-        finally:
-            # A cancelled call leaves no child process behind.
-            self.end(signal.SIGKILL)
-
-    def _follow(self, answer: int, left: int, gone: int) -> bytes:
-        """
-        Connect the network of the child once it has one, and wait until the child ends.
-        """
-        pid, problem = self._pid, ""
-        if not os.read(left, 1):
-            problem = "A network namespace for it cannot be made."
-        elif networks.join(
-            shutil.which("pasta") or "pasta", pid, str(self.port), str(self._inner)
-        ):
-            problem = "Its network namespace was made, but pasta cannot connect it."
-        else:
-            os.write(gone, b"\0")
-        os.close(gone)
-        os.close(left)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        self._pid = 0
-        status = os.waitpid(pid, 0)[1]
-        with open(answer, "rb") as file:
-            file.seek(0)
-            message = file.read()
-        if message:
-            return message
-        return outcomes.failed(problem or f"It has ended: {_how(status)}.")
+    async def open(self, stack: AsyncExitStack) -> dict[str, str]:
+        urls = {}
+        for name, port in ((RUN, self.port), (METRICS, self._metrics)):
+            path = os.path.join(self._folder, name)
+            await stack.enter_async_context(relaying(address_of(path), port))
+            urls[name] = url_of(path)
+        return urls
 
 
-def find_place(port: int, name: str, reference: str) -> Place:
+class SocketFolder(Place):
     """
-    Return where the application *name* can listen on *port*.
+    Unix sockets that the application opens itself.
 
-    The port is claimed for as long as this process lives.
+    Arguments:
+        folder: Their directory.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._paths = {name: os.path.join(folder, name) for name in (RUN, METRICS)}
+        self._address = address_of(self._paths[RUN])
+        self.keywords = {"exposed_socket": os.path.dirname(address_of(self._paths[METRICS]))}
+
+    async def connect(self) -> Connection:
+        return await asyncio.open_unix_connection(self._address)
+
+    async def open(self, stack: AsyncExitStack) -> dict[str, str]:
+        return {name: url_of(path) for name, path in self._paths.items()}
+
+
+def claim_port(port: int, name: str, reference: str) -> OpenPort:
+    """
+    Claim *port* of this machine for the application *name*, which insists on it, for as long
+    as this process lives.
 
     Raises:
-        PortUnavailable: It is taken, and there are no network namespaces.
+        PortUnavailable: It is taken.
     """
     try:
         claim(port, name, reference)
-        return Place(port)
     except ForeignCache as error:
         raise PortUnavailable(str(error)) from None
     except PortHeld as held:
-        reason = networks.missing()
-        if reason:
-            raise PortUnavailable(
-                f"Port {port} is taken by {held}. End that first, or let the application "
-                f"listen on the port that it gets as exposed_port. {reason}"
-            ) from None
-    return Apart(port)
-
-
-def _live_apart(work: Callable[[], bytes], answer: int, went: int, go: int) -> None:
-    """
-    Run the child process: enter a network namespace, wait until it is connected, and
-    do *work*.
-    """
-    try:
-        # Signals would wake the event loop of the parent.
-        signal.set_wakeup_fd(-1)
-        # Without a handler the signal would end it at once, in the middle of requests.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        networks.leave()
-        os.write(went, b"\0")
-        if os.read(go, 1):
-            with open(answer, "wb") as file:
-                file.write(work())
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"by signal {-code}" if code < 0 else f"with code {code}"
+        raise PortUnavailable(
+            f"Port {port} is taken by {held}. End that first, or let the application listen on "
+            "the port that it gets as exposed_port. Where the server can give each application "
+            "a network of its own, they may have the same port: 'fal-core doctor' tells what "
+            "that needs."
+        ) from None
+    return OpenPort(port)

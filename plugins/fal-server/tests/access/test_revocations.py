@@ -199,10 +199,10 @@ def test_call_of_a_function_ends_with_its_key(served_plane: Any):
 
 def test_state_that_cannot_be_read_revokes_nothing(caller: Any):
     """
-    What is open goes on while the database cannot be read, and its own cancellation stays
-    one.
+    What is open goes on while the database cannot be read, whatever the reason, and its own
+    cancellation stays one.
     """
-    answers = iter([StateUnavailable("Later."), True, False])
+    answers = iter([StateUnavailable("Later."), LookupError("A bug."), True, False])
 
     async def valid(_: str) -> bool:
         answer = next(answers)

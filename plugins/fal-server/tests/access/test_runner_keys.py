@@ -72,6 +72,7 @@ def test_permissions_of_an_application(served_plane):
     denied = grpc.StatusCode.PERMISSION_DENIED
     for name, request in (
         ("ListUserKeys", wire.ListUserKeysRequest()),
+        ("CreateUserKey", wire.CreateUserKeyRequest(policy_preset="API")),
         ("ListSecrets", wire.ListSecretsRequest()),
         ("DeleteAlias", wire.DeleteAliasRequest(alias="asks")),
     ):

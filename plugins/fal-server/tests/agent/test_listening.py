@@ -11,10 +11,10 @@ import pytest
 
 from fal_core_worker.serving.ports import free_port
 from fal_server_agent.listening import answers
-from fal_server_agent.places import Place
+from fal_server_agent.places import Connection, OpenPort
 
 
-class Tried(Place):
+class Tried(OpenPort):
     """
     A place that notes when it is tried.
     """
@@ -23,9 +23,9 @@ class Tried(Place):
         super().__init__(port)
         self.tries = 0
 
-    def is_open(self) -> bool:
+    async def connect(self) -> Connection:
         self.tries += 1
-        return super().is_open()
+        return await super().connect()
 
 
 def wait(check: dict[str, Any] | None, *responses: bytes) -> list[bytes]:
@@ -96,7 +96,7 @@ def test_server_that_does_not_answer_in_time():
 
     async def main() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            place = Place(server.sockets[0].getsockname()[1])
+            place = OpenPort(server.sockets[0].getsockname()[1])
             check = {"path": "/", "timeout_seconds": 0.1}
             await asyncio.wait_for(answers(place, check), 60)
 

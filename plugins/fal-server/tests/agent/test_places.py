@@ -4,8 +4,10 @@ Own ports: applications that listen on one fixed port.
 
 from __future__ import annotations
 
-import shutil
 import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,18 +22,6 @@ needs_networks = pytest.mark.skipif(
 @pytest.fixture
 def port() -> int:
     return free_port()
-
-
-@pytest.fixture
-def without_networks(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A machine where ``pasta`` is not installed.
-    """
-    for name in ("sh", "uv", "python3"):
-        found = shutil.which(name)
-        if found:
-            (tmp_path / name).symlink_to(found)
-    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @needs_networks
@@ -83,21 +73,32 @@ def test_server_that_is_not_up_yet(holder, settle, port):
     assert held.result().json()["release"] == 4
 
 
-@pytest.mark.usefixtures("without_networks")
-def test_port_that_another_application_has(holder, port):
+@pytest.fixture
+def crowded(make_plane, holding, programs, without_networks, tmp_path: Path) -> Iterator[Any]:
+    """
+    A client of a plane whose applications share the network of the machine.
+    """
+    plane = make_plane(allow_open_runners=True)
+    made = holding.Holder(plane, tmp_path)
+    yield made
+    made.close()
+    programs.end_runners(plane.settings.data)
+
+
+def test_port_that_another_application_has(crowded, port):
     """
     Without separate networks, a request to the second application gets an error that names
     the application at the port, and no answer from that one.
     """
-    holder.deploy("taken", 1, port=port)
-    assert holder.ask("taken").json()["release"] == 1
-    (runner,) = holder.runners("taken")
-    holder.deploy("late", 2, port=port)
-    answer = holder.ask("late")
+    crowded.deploy("taken", 1, port=port)
+    assert crowded.ask("taken").json()["release"] == 1
+    (runner,) = crowded.runners("taken")
+    crowded.deploy("late", 2, port=port)
+    answer = crowded.ask("late")
     assert answer.status_code == 503
     assert f"'taken' (runner-{runner.runner_id})" in answer.json()["detail"]
-    assert "pasta" in answer.json()["detail"]
-    assert holder.ask("taken").json()["release"] == 1
+    assert "fal-core doctor" in answer.json()["detail"]
+    assert crowded.ask("taken").json()["release"] == 1
 
 
 @needs_networks

@@ -5,6 +5,7 @@ Commands for users, teams, keys and logins.
 from __future__ import annotations
 
 import json
+import os
 
 import httpx
 
@@ -54,6 +55,11 @@ def test_login_makes_a_token(start_program, server, tmp_path):
     assert path.read_text().splitlines()[1].count(".") == 2
     assert path.stat().st_mode & 0o777 == 0o600
     assert "no user" in server("login", "nobody", code=1)[1]
+    if os.geteuid() == 0:
+        (tmp_path / "foreign").mkdir()
+        os.chown(tmp_path / "foreign", 54321, 54321)
+        told = server("login", "owner", "--home", str(tmp_path / "foreign"), code=1)[1]
+        assert "belongs to another user" in told
 
 
 def test_login_is_revoked_like_a_key(start_program, server):

@@ -38,10 +38,19 @@ def test_lost_key_of_the_first_user_is_told(start_program, server, tmp_path):
     The server starts without the file of the first key, and says how to make another, as
     does the command that prints the variables.
     """
-    variables = start_program().wait_until_ready()
-    (tmp_path / "data" / "owner.key").unlink()
-    printed, told = server("env")
-    assert "FAL_KEY" not in printed
-    assert "owner.key has no key" in told
-    assert "keys create" in told
-    assert variables["FAL_KEY"]
+    program = start_program()
+    key = program.wait_until_ready()["FAL_KEY"]
+    file = tmp_path / "data" / "owner.key"
+    for content in (key[:-1], "", None):
+        file.write_text(content) if content is not None else file.unlink()
+        printed, told = server("env")
+        assert "FAL_KEY" not in printed
+        assert "owner.key has no whole key" in told
+        assert "keys create" in told
+    program.end()
+    again = start_program()
+    again.wait_until_ready()
+    assert any("has no whole key" in line for line in again.lines)
+    made, _ = server("keys", "create", "owner")
+    file.write_text(made)
+    assert f"FAL_KEY={made}" in server("env")[0]

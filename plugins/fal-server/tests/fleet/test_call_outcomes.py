@@ -5,9 +5,12 @@ Outcomes of calls, as the control plane reads what agents send.
 from __future__ import annotations
 
 import pickle
+from typing import Any
+
+import pytest
 
 from fal_server.fleet.call_outcomes import CallOutcome
-from fal_server_agent.messages import pack
+from fal_server_agent.messages import UnreadableMessage, pack
 from fal_server_agent.outcomes import failed, raised, returned
 
 
@@ -57,3 +60,24 @@ def test_text_that_is_not_valid_unicode():
     assert "ValueError: caf? is gone" in outcome.traceback
     assert str(pickle.loads(outcome.data)) == "caf\udce9 is gone"
     assert CallOutcome.read(failed("caf\udce9")).failure == "caf?"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"raised": 1},
+        {"raised": True, "method": ["pickle"]},
+        {"raised": True, "method": "pickle", "traceback": 7},
+        {"raised": False, "method": None},
+        {"failed": {"a": "b"}},
+    ],
+)
+def test_message_that_is_no_outcome(header: dict[str, Any]):
+    """
+    What has other types than an outcome is refused.
+    """
+    with pytest.raises(UnreadableMessage):
+        CallOutcome.read(pack(header, b"data"))
+    with pytest.raises(UnreadableMessage):
+        CallOutcome.read(pack({"raised": False, "method": "pickle"}))

@@ -21,6 +21,7 @@ from fal_server.fleet.calling import call
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.states import RunnerPhase
 from fal_server.logs.log_lines import LogLine
 from fal_server_agent.messages import END_OF_LOGS, unpack
 from fal_server_agent.outcomes import returned
@@ -155,5 +156,36 @@ def test_runner_that_ends_before_it_listens(plane):
             runner.take(Exited(code=3))
             with pytest.raises(RunnerLost, match="exited with code 3"):
                 await task
+
+    plane.run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (b"Content-Length: 2\r\n\r\n{}", "it has no header"),
+        (b"Content-Length: 3221225472\r\n\r\n", "3221225472 bytes long or longer, of at most"),
+        (b"Connection: close\r\n\r\n" + bytes(3000), "bytes long or longer, of at most 2000"),
+    ],
+)
+def test_agent_that_sends_no_outcome_is_ended(plane, answer: bytes, what: str):
+    """
+    A runner whose result cannot be read, or is larger than the server takes, is ended, and
+    its caller is told.
+    """
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + answer)
+
+    async def main() -> None:
+        async with calling_in(plane, send) as (runner, task):
+            runner.largest_result = 2000
+            runner.become_ready()
+            runner.take(END)
+            with pytest.raises(RunnerLost, match=f"its result cannot be read: .*{what}"):
+                await task
+            assert runner.state is RunnerPhase.SICK
+            assert runner.is_replaced
 
     plane.run(main())

@@ -92,6 +92,24 @@ def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {"class": "ValueError"},
+        {"class": ("builtins", ["ValueError"], ()), "message": "", "traceback": ""},
+        {"class": ("builtins", "ValueError", ()), "message": [[]], "traceback": ""},
+    ],
+)
+def test_error_that_is_no_text_is_not_shown(value: object):
+    """
+    An error whose parts are something else than texts is told to be unreadable.
+    """
+    found = read_agent_error(Sealed(PLAIN_PREFIX + pickle.dumps(value, 5)))
+    assert found.sentence == "Its agent raised an error that cannot be read."
+    assert read_agent_error(Sealed(b"")) == found
+
+
 def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):
     """
     If the Python of a function does not start, its caller gets how the process ended and

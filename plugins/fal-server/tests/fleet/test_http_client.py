@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from raw_agents import (
     full_listener,
     holding,
     listening,
+    listening_on,
     run,
 )
 
@@ -39,6 +42,63 @@ def test_refused_connection():
                 await ask(exchanges, "http://127.0.0.1:1")
 
     run(main())
+
+
+def test_runner_at_a_unix_socket(tmp_path: Path):
+    """
+    Requests to a Unix socket share connections as others do, and one where nobody listens
+    counts as broken off.
+    """
+
+    async def main() -> None:
+        agent = Agent(holding(OK))
+        path = tmp_path / "run"
+        async with listening_on(path, agent) as (exchanges, url):
+            for _ in range(2):
+                assert await ask(exchanges, url) == b"fine"
+            assert agent.connections == 1
+            assert b"\r\nHost: localhost\r\n" in agent.requests[0]
+        async with contextlib.aclosing(HttpClient()) as exchanges:
+            for left in (path, tmp_path / "none"):
+                with pytest.raises(BrokenUpstream, match="No connection could be made"):
+                    await ask(exchanges, f"unix:{left}")
+
+    run(main())
+
+
+def test_unix_socket_that_accepts_nothing(tmp_path: Path, monkeypatch):
+    """
+    A connection waits for its turn where many wait, and counts as broken off in the end.
+    """
+    monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", 0.2)
+    path = str(tmp_path / "run")
+
+    async def main(waiting: list[socket.socket], server: socket.socket) -> None:
+        async with contextlib.aclosing(HttpClient()) as exchanges:
+            with pytest.raises(UnreachedUpstream, match="No connection was made within"):
+                await ask(exchanges, f"unix:{path}", seconds=PATIENCE)
+            monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", PATIENCE)
+            asking = asyncio.ensure_future(ask(exchanges, f"unix:{path}"))
+            for _ in waiting:
+                server.accept()[0].close()
+            accepted = await asyncio.to_thread(server.accept)
+            with accepted[0] as connection:
+                await asyncio.to_thread(connection.recv, 1000)
+                connection.sendall(OK)
+                assert await asking == b"fine"
+
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(path)
+        server.listen(0)
+        waiting = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                each = stack.enter_context(socket.socket(socket.AF_UNIX))
+                each.setblocking(False)
+                each.connect(path)
+                waiting.append(each)
+        run(main(waiting, server))
 
 
 def test_connection_that_is_not_accepted(monkeypatch):

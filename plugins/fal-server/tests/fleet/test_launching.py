@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
@@ -22,6 +23,9 @@ from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.databases import Database
+
+#: No runner here starts, and has sockets.
+SOCKETS = Path("/nonexistent")
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +66,7 @@ def launched(
             echoed.append(line.message)
 
     async def main() -> Runner:
-        launcher = RunnerLauncher("local", Logs(database), {})
+        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
         launcher.echoes["run-1"] = echo
         try:
             runner = use(launcher, lambda it: alive.append(it.is_alive))
@@ -143,7 +147,7 @@ def test_runner_that_is_gone_is_not_found_again(database: Database):
     """
 
     async def main() -> None:
-        launcher = RunnerLauncher("local", Logs(database), {})
+        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
         try:
             with pytest.raises(FalCoreError):
                 launcher.attach("id", spec(), "token", "runner-gone", 1.0, lambda _: None)
@@ -160,7 +164,7 @@ def test_start_of_a_runner_is_observed_once(database: Database):
     seconds: list[float] = []
 
     async def main() -> None:
-        launcher = RunnerLauncher("local", Logs(database), {}, seconds.append)
+        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS, seconds.append)
         never = Unbuildable(error=EnvironmentBuildError("unbuildable", "No wheel."))
         runner = launcher.launch(spec(never), lambda _: None)
         assert seconds == []

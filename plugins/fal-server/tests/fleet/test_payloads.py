@@ -125,7 +125,7 @@ def test_secret_that_is_not_set(served_plane, secrets):
 
     with pytest.raises(grpc.RpcError, match="'SECRET_LATER' is not set in 'main'"):
         served_plane.run(look, change=change)
-    served_plane.deploy("hopeful", change=change)
+    served_plane.deploy("hopeful", change=change, attach=False)
     with served_plane.client("run") as client:
         refused = client.post("/owner/hopeful/look", json={})
         assert refused.status_code == 503

@@ -220,3 +220,37 @@ def test_runner_whose_host_reports_nothing(plane, monkeypatch):
             assert "startup_timeout of 0.1 s" in runner.why_it_ended
 
     plane.run(main())
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ((3 << 30).to_bytes(8, "little"), "announces 3221225472 bytes, of at most"),
+        (framed(b"\xff" * 20), "header is not JSON"),
+        (framed(pack({"urls": ["http://127.0.0.1:2"]})), "URLs have no names"),
+        (framed(pack({"urls": {"run": 7}})), "what is no URL"),
+        (framed(pack({"urls": {"run": "http://127.0.0.1:port"}})), "what is no URL"),
+        (framed(pack({"raised": "no"})), "neither that it returned nor that it raised"),
+    ],
+)
+@pytest.mark.parametrize("is_up", [False, True])
+def test_agent_that_cannot_be_read_is_ended(plane, message: bytes, what: str, is_up: bool):
+    """
+    A runner whose agent sends what is no message is ended, whether or not it serves already.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if is_up:
+            writer.write(framed(pack({"urls": {"run": "http://127.0.0.1:2"}})))
+        writer.write(message)
+        await reader.read()
+
+    async def main() -> None:
+        async with asked_to_serve(plane, answer) as (runner, _):
+            wanted = RunnerPhase.SICK if is_up else RunnerPhase.GIVEN_UP
+            await until(lambda: runner.state is wanted)
+            assert what in runner.reason
+
+    plane.run(main())

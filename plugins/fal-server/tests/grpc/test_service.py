@@ -178,7 +178,9 @@ class Served:
 
     async def _start(self) -> None:
         self.server = grpc.aio.server()
-        controller = Controller(self.plane.plane.identity, self.metrics, self.methods)
+        controller = Controller(
+            self.plane.plane.identity, self.metrics, lambda _: None, self.methods
+        )
         self.server.add_generic_rpc_handlers((controller.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()

@@ -5,11 +5,13 @@ Listeners: one port for gRPC, TLS and HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -19,7 +21,9 @@ from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.serving.ports import free_port
+from fal_server.limits import Limits
 from fal_server.listeners import shared_ports
+from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.shared_ports import Listener
 
 
@@ -31,7 +35,7 @@ def test_plain_http_is_answered(plane):
         connection.sendall(REQUEST)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 200")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "ok"
 
 
 def test_bytes_that_arrive_one_by_one(plane):
@@ -95,7 +99,7 @@ def test_tls_speaks_http(plane, host):
     )
     client.request("GET", "/health")
     answer = client.getresponse()
-    assert (answer.status, json.load(answer)) == (200, {"status": "ok"})
+    assert (answer.status, json.load(answer)["status"]) == (200, "ok")
     client.close()
 
 
@@ -204,7 +208,7 @@ async def listen_anywhere() -> int:
     """
     Return the port of a listener that was given none.
     """
-    listener = Listener(name="any", http=asyncio.Protocol)
+    listener = Listener(name="any", http=lambda _: asyncio.Protocol())
     try:
         return listener.listen("127.0.0.1", 0)
     finally:
@@ -219,7 +223,7 @@ def test_connections_wait_until_a_listener_opens():
     async def main() -> None:
         made = asyncio.Event()
 
-        def make() -> asyncio.Protocol:
+        def make(_: OpenConnection) -> asyncio.Protocol:
             made.set()
             return asyncio.Protocol()
 
@@ -260,3 +264,26 @@ def test_free_port_that_is_taken_meanwhile(monkeypatch):
         monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
 
         assert asyncio.run(listen_anywhere()) != other.getsockname()[1]
+
+
+def test_connections_that_are_closed_at_any_moment(make_plane, settle):
+    """
+    Wherever a connection is that is closed to make room, nothing of it is left.
+    """
+    limits = Limits(most_connections=3, longest_head=1, longest_idle=1)
+    plane = make_plane(limits=limits)
+    context = trusting(plane)
+    begins = (b"", b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n", REQUEST)
+
+    def come(number: int) -> None:
+        with contextlib.suppress(OSError), connect(plane) as plain:
+            if number % 3:
+                plain.sendall(begins[number % len(begins)])
+                return
+            with context.wrap_socket(plain, server_hostname="localhost") as connection:
+                connection.sendall(REQUEST)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(come, range(300)))
+    settle(lambda: plane.here(len, plane.plane.doors.connections) == 0)
+    plane.close()

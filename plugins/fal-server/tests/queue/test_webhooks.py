@@ -173,6 +173,25 @@ def test_webhook_is_delivered_and_signed(served_plane, app, make_receiver):
     assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
 
 
+def test_webhook_of_a_large_response(served_plane, app, make_receiver):
+    """
+    A response that is in a file is delivered as it is, and signed.
+    """
+    receiver = make_receiver()
+    told = {"text": "x" * (1 << 20)}
+    request = submit(served_plane, app, receiver.url, told)
+    served_plane.settle(lambda: is_settled(served_plane, request))
+    answer = served_plane.finish(app, request)
+    (delivery,) = receiver.deliveries
+    assert answer.content in delivery.body
+    assert receiver.bodies[0]["payload"] == answer.json()
+    webhooks = served_plane.plane.plane.queue.webhooks
+    secret = webhooks.secret_of(served_plane.find(request).account_id)
+    message = delivery.headers["x-fal-webhook-timestamp"].encode() + b"." + delivery.body
+    expected = hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+    assert delivery.headers["x-fal-webhook-signature"] == expected
+
+
 def test_webhook_of_a_failed_request(served_plane, app, make_receiver):
     """
     A webhook says that a request failed, or that the response is not JSON.
@@ -206,9 +225,9 @@ def test_webhook_is_retried_until_it_is_accepted(served_plane, app, make_receive
         assert second - first >= 0.1 * 2**number
 
 
-def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks):
+def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks, caplog):
     """
-    A webhook that is not accepted in time is given up.
+    A webhook that is not accepted in time is given up, with a line in the log that says why.
     """
     webhooks(pause=0.01, longest=0.02, patience=0.06)
     receiver = make_receiver()
@@ -217,6 +236,9 @@ def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks):
     served_plane.settle(lambda: is_settled(served_plane, request))
     # After pauses of 0.01, 0.02 and 0.02, another one would exceed the patience.
     assert served_plane.find(request).webhook_tries == len(receiver.deliveries) == 4
+    served_plane.settle(lambda: request in caplog.text)
+    assert f"Giving up the webhook of request {request} after 4 attempts" in caplog.text
+    assert "It responded with 500." in caplog.text
 
 
 def test_webhooks_are_retried_for_two_hours(served_plane):

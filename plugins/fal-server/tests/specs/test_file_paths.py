@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from isolate_proto import HostedRun, ListAliasesRequest, RegisterApplicationRequest
+from programs import to_metadata
 from served import fill
 
 from fal_server.errors import Invalid
@@ -107,6 +108,20 @@ def test_bad_path_is_refused_before_anything_is_deployed(plane, path: str):
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "is not a path for a file" in caught.value.details()
     assert not plane.call("ListAliases", ListAliasesRequest()).aliases
+
+
+def test_path_that_is_no_text(plane):
+    """
+    A path that is not UTF-8 is refused as well.
+    """
+    request = RegisterApplicationRequest(application_name="paths")
+    request.files.add(hash=HASH, relative_path="caf")
+    content = request.SerializeToString().replace(b"caf", b"c\xffe")
+    with grpc.insecure_channel(plane.address) as channel:
+        call = channel.unary_stream("/controller.IsolateController/RegisterApplication")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(content, metadata=to_metadata(plane.key), timeout=60))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from isolate_proto import HostedRun, RegisterApplicationRequest
 
+from fal_core_worker.serving.services import SOCKET_MARK
 from fal_server.errors import Invalid
 from fal_server.specs.runner_specs import check_name, read_spec
 
@@ -125,3 +126,16 @@ def test_run_that_is_not_complete():
     run.ClearField("setup_func")
     with pytest.raises(Invalid, match="A function or an entry point is required"):
         read_spec(run, "user|1")
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_function_that_takes_a_socket(marked):
+    """
+    Whether a function takes a Unix socket is seen in its serialized form, unopened.
+    """
+    run = make_run()
+    if marked:
+        run.function.definition = b"function " + SOCKET_MARK.encode() + b" and more"
+    spec = read_spec(run, "user|1")
+    assert spec.takes_socket is marked
+    assert spec.bare().takes_socket is marked

@@ -5,6 +5,7 @@ Full queues: what a server accepts, and what it says where there is no room.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -215,3 +216,47 @@ def test_many_requests_are_flushed(limited: Any, occupied: list[str]):
     assert all(limited.find(each).state == "cancelled" for each in accepted)
     again, _ = fill(limited, first)
     assert len(again) == len(accepted)
+
+
+#: Submits a request by the released client, and notes each refusal.
+CLIENT = """
+import json, logging, pathlib
+import fal_client
+
+class Refusals(logging.Handler):
+    def emit(self, record):
+        if " 429 " in record.getMessage():
+            pathlib.Path(REFUSED).touch()
+
+logger = logging.getLogger("httpx")
+logger.setLevel(logging.INFO)
+logger.addHandler(Refusals())
+print(json.dumps(fal_client.submit("owner/full", {"name": "late"}).get()))
+"""
+
+
+def test_released_client_waits_for_room(
+    make_standing: Any, clients: Any, tmp_path_factory: pytest.TempPathFactory
+):
+    """
+    The released client takes a full queue for what it is, and submits its request once there
+    is room.
+    """
+    root = tmp_path_factory.mktemp("full")
+    standing = make_standing(root, "--most-queued", "1")
+    standing.deploy("full")
+    held = standing.submit("full/hold", {"gate": "full"})
+    refused = root / "refused"
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            client = threads.submit(
+                clients.python,
+                CLIENT.replace("REFUSED", repr(str(refused))),
+                variables=standing.plane.variables,
+            )
+            standing.settle(lambda: refused.exists() or client.done())
+            assert refused.exists(), client.result()
+        finally:
+            standing.open("full")
+        assert client.result()["told"] == {"name": "late"}
+    assert standing.finish("full", held).status_code == 200

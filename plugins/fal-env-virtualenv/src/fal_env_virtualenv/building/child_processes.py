@@ -13,6 +13,7 @@ from select import POLLIN, poll
 from threading import Event
 
 from fal_core.errors import Cancelled
+from fal_core.open_files import given_to_children
 from fal_env_virtualenv.store import uv_cache
 
 #: Seconds between two looks at whether a child process has ended.
@@ -58,7 +59,7 @@ def run(
     """
     began = time.time()
     process = subprocess.Popen(
-        ["/bin/sh", "-c", _WATCH, "sh", *command],
+        given_to_children(["/bin/sh", "-c", _WATCH, "sh", *command]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

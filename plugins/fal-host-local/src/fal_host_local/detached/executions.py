@@ -24,6 +24,7 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
+from fal_core.open_files import given_to_children
 from fal_core.sinks import JournalReader, UnreadableRecord, read_journal
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
@@ -80,14 +81,16 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     remove_old_records()
     directory = create_record(call, limit_of(sink))
     source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
-    argv = [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
+    argv = given_to_children(
+        [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
+    )
     # The supervisor outlives this process, and inherits none of its standard streams.
     null = os.open(os.devnull, os.O_RDWR)
     errors = os.open(directory / "errors", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         targets = ((null, 0), (null, 1), (errors, 2))
         actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for descriptor, number in targets]
-        pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
         os.waitpid(pid, 0)
     finally:
         os.close(null)

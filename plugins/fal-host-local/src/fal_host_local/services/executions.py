@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,9 +17,10 @@ from fal_core.declaring import HealthCheck
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.sinks import SinkAround, get_event_thread
+from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
 from fal_host_local.pools.pools import Pool
-from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port
+from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port, seclude
 from fal_host_local.services.readiness import Watch
 
 #: Seconds beyond its timeout that a served application has to report that its setup took
@@ -59,12 +61,15 @@ class ServiceExecution(SinkAround):
 
     def claim_port(self) -> None:
         """
-        Claim the port that the function wants, if it wants a certain one.
+        Claim the port that the function wants, if it wants a certain one, or have it run in
+        a network of its own.
 
         Raises:
             PortTaken: Another service or process has it.
         """
         call, pool = self._call, self._pool
+        if call.own_network is not None and not networks.missing():
+            pool.enter_network = partial(seclude, own=call.own_network)
         wanted = call.gateway.exposed_port
         # A served application may have any port where it is given port 0.
         if wanted is None or (call.gateway.serve and not wanted):
@@ -100,7 +105,8 @@ class ServiceExecution(SinkAround):
             if self._watch is not None and self._ready:
                 # It takes no more requests, health checks included.
                 self._watch.stop()
-            self._tell(State("draining"))
+            # Not here: the sink may wait for this thread, on the one that delivers events.
+            get_event_thread().after(0, lambda: self._tell(State("draining")))
             self._inner.drain()
 
     def cancel(self, grace: float) -> None:

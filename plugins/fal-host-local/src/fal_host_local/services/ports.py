@@ -5,8 +5,7 @@ Ports: claiming the port that a service wants, or naming who has it.
 from __future__ import annotations
 
 import os
-import shutil
-import sys
+from collections.abc import Iterable
 
 import attrs
 
@@ -61,11 +60,8 @@ class ServicePort:
         The process creates the network and then executes *command*, which can reach the
         networks of this machine.
         """
-        pasta = shutil.which("pasta")
-        assert pasta is not None
-        enter = (sys.executable, "-I", "-S", networks.__file__, pasta)
-        argv = (*enter, str(self.port), str(self.inner), *command.argv)
-        return attrs.evolve(command, argv=argv)
+        enter = networks.command(f"{self.port}:{self.inner}")
+        return attrs.evolve(command, argv=(*enter, *command.argv))
 
     def release(self) -> None:
         """
@@ -74,6 +70,18 @@ class ServicePort:
         lock, self._lock = self._lock, -1
         if lock is not None and lock >= 0:
             os.close(lock)
+
+
+def seclude(command: Command, own: Iterable[int]) -> Command:
+    """
+    Return a command that runs *command* in a network of its own that no port leads into.
+
+    Arguments:
+        own: Ports of its loopback address that are its own. The others lead to what listens
+            there on this machine.
+    """
+    enter = networks.command("", networks.listening_ports(*own))
+    return attrs.evolve(command, argv=(*enter, *command.argv))
 
 
 def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:

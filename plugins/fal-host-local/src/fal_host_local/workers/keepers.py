@@ -23,6 +23,7 @@ from typing import Any
 
 import fal_core_worker
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.open_files import given_to_children
 from fal_host_local.workers import keeper_process
 from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
 
@@ -44,15 +45,16 @@ class Keeper:
             os.path.dirname(keeper_process.__file__),
             os.path.dirname(os.path.dirname(fal_core_worker.__file__)),
         ]
-        argv = [sys.executable, "-I", "-S", "-c", _SOURCE.format(path=path)]
+        source = _SOURCE.format(path=path)
+        argv = given_to_children([sys.executable, "-I", "-S", "-c", source])
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         try:
             self._pid = os.posix_spawn(
-                sys.executable, argv, os.environ, file_actions=actions, setsid=True
+                argv[0], argv, os.environ, file_actions=actions, setsid=True
             )
         except NotImplementedError:
             # The C library is too old for *setsid*.
-            self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+            self._pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
         theirs.close()
         self._lock = threading.Lock()
         self._reading = threading.Lock()

@@ -113,7 +113,7 @@ def start_worker(
         descriptors += shared
         settings |= {"arenas": (3, 4, _capacity()), "page": 5}
     crash_output = None
-    if interpreter.passes_fds and owner.enter_network is None:
+    if interpreter.passes_fds:
         crash_output = CrashOutput()
         first = len(descriptors) + 2
         settings["pipes"] = tuple(range(first, first + len(crash_output.given)))

@@ -20,7 +20,7 @@ class CallControl:
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self.serves = parts["serve"]
-        #: The interface that services listen on.
+        #: Where services listen: an interface, or "unix:" and a directory of sockets.
         self.address = parts["address"]
         self.output: Any = self
         self.ended = False

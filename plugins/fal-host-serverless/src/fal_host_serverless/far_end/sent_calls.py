@@ -48,18 +48,27 @@ class SentCall:
     def __init__(self, parts: dict[str, Any]) -> None:
         self.parts = parts
         self.__name__ = parts["name"]
+        # The agent looks in the signature for where the function may listen.
         if not parts["serve"]:
-            # The agent looks for the ports in the signature: this one takes none.
             self.__signature__ = inspect.Signature()
+        elif not parts["takes_socket"]:
+            whole = inspect.signature(type(self).__call__)
+            ports = [each for each in whole.parameters.values() if "port" in each.name]
+            self.__signature__ = whole.replace(parameters=ports)
 
     def __call__(
-        self, exposed_port: int | None = None, exposed_metrics_port: int | None = None
+        self,
+        exposed_port: int | None = None,
+        exposed_metrics_port: int | None = None,
+        exposed_socket: str | None = None,
     ) -> Any:
         import asyncio
 
         ports = (exposed_port, exposed_metrics_port)
         controls = define(self.parts["controls"], "fal_core_controls")
         control = controls["CallControl"](self.parts)
+        if exposed_socket is not None:
+            control.address = f"unix:{exposed_socket}"
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -19,6 +19,7 @@ from fal_core.errors import HostError
 from fal_core.events import Outcome, Sealed
 from fal_core.sealing import load_plain, pack_function, worker_archive
 from fal_core_worker import archives
+from fal_core_worker.serving.services import SOCKET_MARK
 from fal_core_worker.stream import frames
 from fal_host_serverless.errors import InternalServerlessRunFailed
 from fal_host_serverless.far_end import agent_sockets, controls, marked_output, sent_calls
@@ -101,6 +102,7 @@ def seal(
         "folder": folder,
         "current_folder": current_folder,
         "address": "0.0.0.0",
+        "takes_socket": SOCKET_MARK if call.takes_socket else "",
     }
     return pickle.dumps(_PickledCall(parts), 4)
 

@@ -5,6 +5,10 @@ The REST service: files, accounts and queues.
 from __future__ import annotations
 
 import functools
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -101,14 +105,12 @@ class RestClient:
             raise FalServerlessError(
                 f"{self.http.base_url} cannot be reached: {error}"
             ) from error
-        try:
-            return frozenset(response.json()["abilities"])
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return frozenset()
+        return frozenset(response.headers.get("Fal-Core-Abilities", "").split())
 
     def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
         """
-        Upload *content* to a storage URL, which needs no credentials.
+        Upload *content* to a storage URL, which needs no credentials: they are in the URL,
+        which is not logged.
 
         Raises:
             FalServerlessError: The storage cannot be reached.
@@ -116,7 +118,10 @@ class RestClient:
         import httpx
 
         try:
-            return self.http.put(url, content=content, headers={"Content-Type": content_type})
+            with _unlogged():
+                return self.http.put(
+                    url, content=content, headers={"Content-Type": content_type}
+                )
         except httpx.HTTPError as error:
             raise FalServerlessError(f"The storage cannot be reached: {error}") from error
 
@@ -144,6 +149,23 @@ class RestClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """
+    Keep the requests of this thread out of the log of httpx, which has their URLs.
+    """
+    log, thread = logging.getLogger("httpx"), threading.get_ident()
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
 
 
 def error_of(response: httpx.Response) -> FalServerlessError | InternalFalServerlessError:

@@ -9,6 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fal_serve.serving.listeners import LOCAL
+
 #: The most bytes of the head of a request: its line and all headers.
 _LONGEST_HEAD = 1 << 18
 
@@ -30,6 +32,9 @@ class ServiceProtocol(HttpToolsProtocol):
     # Annotated as in uvicorn: asyncio passes a transport for reading and writing.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client is None:
+            # At a Unix socket, which only this machine reaches.
+            self.client, self.server = LOCAL
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

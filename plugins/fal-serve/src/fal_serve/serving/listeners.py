@@ -5,10 +5,17 @@ Listeners: the sockets of services.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from fal_core_worker.serving import services
 from fal_core_worker.serving.ports import holder
+
+#: What an address starts with that is a directory of Unix sockets.
+_UNIX = "unix:"
+
+#: What stands for the addresses of both ends of a connection at a Unix socket.
+LOCAL: tuple[tuple[str, int], tuple[str, int]] = (("127.0.0.1", 0), ("127.0.0.1", 80))
 
 
 class CannotListen(services.StartupError, OSError):
@@ -25,15 +32,22 @@ def bind(
     port: int,
     what: str = "service",
     remedy: str = "Give it another port, as by 'fal-core run --port'.",
+    *,
+    name: str = "run",
 ) -> socket.socket:
     """
     Return a socket that is bound to an address and does not listen yet.
 
     Until it does, connections are refused: an open port means that the service is ready.
 
+    Arguments:
+        name: The name of the socket, where *host* is a directory of Unix sockets.
+
     Raises:
         CannotListen: The port cannot be bound.
     """
+    if host.startswith(_UNIX):
+        return _bind_unix(os.path.join(host.removeprefix(_UNIX), name), what)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,10 +65,26 @@ def bind(
     return listener
 
 
+def _bind_unix(path: str, what: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            error.errno,
+            f"The {what} cannot listen on {path}: {error.strerror}. Its directory is made for "
+            "it alone; look for what else was made there.",
+        ) from error
+    return listener
+
+
 def url_of(listener: socket.socket) -> str:
     """
     Return the URL of *listener*.
     """
+    if listener.family == socket.AF_UNIX:
+        return f"{_UNIX}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://{_joined(host, port)}"
 

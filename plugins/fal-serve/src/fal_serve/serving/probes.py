@@ -107,7 +107,7 @@ class ProbeServer(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, listener: socket.socket, metrics: ServiceMetrics, phase: Phase) -> None:
-        super().__init__(listener.getsockname()[:2], ProbeHandler, bind_and_activate=False)
+        super().__init__(("", 0), ProbeHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.metrics = metrics
@@ -136,7 +136,8 @@ class ProbeServer(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self._ended = True
         # Connect once, as the thread sleeps until somebody does.
-        with contextlib.suppress(OSError):
-            socket.create_connection(self.socket.getsockname()[:2], 1).close()
+        with contextlib.suppress(OSError), socket.socket(self.socket.family) as visitor:
+            visitor.settimeout(1)
+            visitor.connect(self.socket.getsockname())
         self._thread.join(1)
         self.server_close()

@@ -57,6 +57,7 @@ class ServableServer(services.Server):
 
     requirements: Sequence[str] = REQUIREMENTS
     packages = ("fal_serve",)
+    takes_socket = True
 
     def __init__(
         self, func: Any, make: Callable[[Any], Servable], settings: ServiceSettings

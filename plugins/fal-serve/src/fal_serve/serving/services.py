@@ -147,6 +147,7 @@ class RunningService:
                 self._metrics_port,
                 "port of its metrics",
                 "Declare another metrics_port.",
+                name="metrics",
             )
             stack.enter_context(ProbeServer(probed, metrics, self._phase))
             if signals:

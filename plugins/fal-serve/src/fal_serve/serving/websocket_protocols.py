@@ -8,6 +8,7 @@ instead, after all earlier ones, and closes it itself.
 
 from __future__ import annotations
 
+from asyncio import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -15,6 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 from fal_serve.realtime_sessions.channels import DRAIN
+from fal_serve.serving.listeners import LOCAL
 
 #: Bytes of messages that are read ahead, and the overhead of each message.
 _AHEAD = 1 << 16
@@ -34,6 +36,11 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
     _ahead = 0
     _waiting = 0
     _draining = _told = False
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        if self.client is None:
+            self.client, self.server = LOCAL
 
     def shutdown(self) -> None:
         if not self.handshake_complete or self.close_sent or self.disconnected:

@@ -5,6 +5,7 @@ Revocations: streams and websockets end with the key that opened them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ import attrs
 
 from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unauthenticated
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -98,6 +101,9 @@ class Revocations:
                     valid = await self._valid(key_id)
                 except Refusal:
                     # The state cannot be read at present: nobody has revoked a key there.
+                    continue
+                except Exception:
+                    logger.exception("A key could not be looked at")
                     continue
                 if not valid:
                     self.end(key_id)

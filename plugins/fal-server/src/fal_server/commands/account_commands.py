@@ -7,6 +7,7 @@ The commands work on the data directory, whether a server runs on it or not.
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,11 @@ def login(
     from fal_server.store.accounts import find_account
     from fal_server.store.keys import make_key
 
+    if home is not None and home.exists() and home.stat().st_uid != os.geteuid():
+        raise click.ClickException(
+            f"{home} belongs to another user, who could replace the login. Choose a directory "
+            "of yours by '--home'."
+        )
     directory = DataDirectory(settings_of(data, database).data)
     seconds = days * 24 * 3600.0
     ends = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -53,6 +54,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
                 _end(host, references)
             finally:
                 host.close()
+            shutil.rmtree(directory.sockets, ignore_errors=True)
 
 
 def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:

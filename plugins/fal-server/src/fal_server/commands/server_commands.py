@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli import print_json
+from fal_core.open_files import raise_open_files
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
@@ -26,6 +27,9 @@ from fal_server.settings import PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
+
+#: The most files that a server has open; what it starts has the limit that it was given.
+_MOST_FILES = 65_536
 
 
 def _check_networks(
@@ -100,6 +104,14 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="A private network that webhooks may reach, as in 10.0.0.0/8.",
 )
 @click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    callback=_check_networks,
+    help="The address or network of a reverse proxy, as in 10.0.0.7.",
+)
+@click.option(
     "--memory",
     multiple=True,
     metavar="TYPE=SIZE",
@@ -112,6 +124,11 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     multiple=True,
     metavar="NAME",
     help="An environment variable that builds and runners see too, or a pattern of names.",
+)
+@click.option(
+    "--allow-open-runners",
+    is_flag=True,
+    help="Deploy applications that are not public even if local users reach their ports.",
 )
 @click.option(
     "--metrics-key/--no-metrics-key",
@@ -157,6 +174,7 @@ def start(
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
     leave_behind(os.environ, variables)
+    raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
         _run(chosen)
         settle_runners(chosen, are_ended=ends_runners)

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from fal_server.fleet.http_client import HttpClient
-from fal_server.fleet.http_upstreams import Upstream
+from fal_server.fleet.http_upstreams import LONGEST_HEAD, BrokenUpstream, TooLarge, Upstream
 from fal_server_agent.messages import TOKEN_HEADER
 
 #: Seconds after which an agent that does not answer a ping is taken for dead.
@@ -73,4 +73,7 @@ class AgentClient:
             OSError: The connection broke.
         """
         async with self.ask("/ping", seconds=_SILENCE) as upstream:
-            await upstream.read()
+            try:
+                await upstream.read(LONGEST_HEAD)
+            except TooLarge as error:
+                raise BrokenUpstream(f"Its answer is no ping: {error}.") from error

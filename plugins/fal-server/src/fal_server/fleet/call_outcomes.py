@@ -4,10 +4,13 @@ Outcomes: what a function returned or raised, still serialized for its client.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 from fal_server.state.texts import valid_text
-from fal_server_agent.messages import unpack
+from fal_server_agent.messages import UnreadableMessage, unpack
 
 
 @attrs.frozen(kw_only=True)
@@ -43,15 +46,27 @@ class CallOutcome:
     def read(cls, message: bytes) -> CallOutcome:
         """
         Read the message of an agent.
+
+        Raises:
+            UnreadableMessage: It is none.
         """
         header, parts = unpack(message)
         if "failed" in header:
-            return cls(failure=valid_text(header["failed"]))
+            return cls(failure=_text(header, "failed"))
+        if type(header.get("raised")) is not bool or len(parts) != 1:
+            raise UnreadableMessage("it says neither that it returned nor that it raised")
         return cls(
             raised=header["raised"],
-            method=header["method"],
+            method=_text(header, "method"),
             data=parts[0],
-            traceback=valid_text(header.get("traceback", "")),
-            type_name=valid_text(header.get("type", "")),
-            text=valid_text(header.get("message", "")),
+            traceback=_text(header, "traceback"),
+            type_name=_text(header, "type"),
+            text=_text(header, "message"),
         )
+
+
+def _text(header: Mapping[str, Any], name: str) -> str:
+    text = header.get(name, "")
+    if type(text) is not str:
+        raise UnreadableMessage(f"its {name!r} is no text")
+    return valid_text(text)

@@ -12,8 +12,9 @@ from typing import Any
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.disconnections import how_it_broke
 from fal_server.fleet.endings import RunnerLost
+from fal_server.fleet.http_upstreams import TooLarge
 from fal_server.fleet.runners import Runner
-from fal_server_agent.messages import pack
+from fal_server_agent.messages import UnreadableMessage, pack
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,10 @@ async def call(
             await asyncio.wait_for(done.wait(), _LAST_LINES)
         except asyncio.TimeoutError:
             logger.warning("The last log lines of %s did not arrive.", id)
-        return CallOutcome.read(message)
+        try:
+            return CallOutcome.read(message)
+        except UnreadableMessage as error:
+            raise _broken(runner, error) from error
 
 
 async def _post(runner: Runner, path: str, body: bytes) -> bytes:
@@ -53,6 +57,8 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
         if request.done():
             return request.result()
         raise RunnerLost(runner.reason or "The runner was ended.")
+    except TooLarge as error:
+        raise _broken(runner, error) from error
     except OSError as error:
         reason = await how_it_broke(runner)
         raise RunnerLost(reason or "The runner broke off.") from error
@@ -63,4 +69,12 @@ async def _post(runner: Runner, path: str, body: bytes) -> bytes:
 
 async def _exchange(runner: Runner, path: str, body: bytes) -> bytes:
     async with runner.agent.ask(path, body) as upstream:
-        return await upstream.read()
+        return await upstream.read(runner.largest_result)
+
+
+def _broken(runner: Runner, error: Exception) -> RunnerLost:
+    """
+    End a runner that has sent no outcome, and return the error for who waits for it.
+    """
+    runner.break_off(f"It was ended because its result cannot be read: {error}.")
+    return RunnerLost(runner.reason)

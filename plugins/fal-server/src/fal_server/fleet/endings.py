@@ -5,6 +5,8 @@ Endings: why a runner ended, where its host does not say.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pickle import UnpicklingError
+from typing import Any
 
 import attrs
 
@@ -14,8 +16,8 @@ from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.state.texts import valid_text
 
-#: The longest sentence and the longest traceback, in characters.
-_LONGEST, _LONGEST_TRACEBACK = 2000, 16_000
+#: The longest sentence of an agent, and the longest reason or traceback, in characters.
+_LONGEST, LONGEST_REASON = 2000, 16_000
 
 
 @attrs.frozen
@@ -37,24 +39,30 @@ def read_agent_error(sealed: Sealed) -> AgentError:
     """
     Read the error that an agent has raised.
 
-    Code of users runs in the process of the agent, so that nothing but built-in values is
-    unpickled.
+    Code of users runs in the process of the agent, so that no more than texts is taken from
+    what it sends, and nothing is unpickled.
     """
     try:
         record = open_plain(sealed)
-        _, qualname, _ = record["class"]
-        message = valid_text(str(record["message"]))
-        traceback = valid_text(str(record["traceback"]))
+        qualname, message, traceback = map(
+            _text, (record["class"][1], record["message"], record["traceback"])
+        )
         own = "own" in record
-    except Exception:
+    except (LookupError, TypeError, UnpicklingError):
         return AgentError("Its agent raised an error that cannot be read.")
     if own:
         return AgentError(message[:_LONGEST])
     if qualname == "SystemExit":
         # A server that could not start does that, and has printed why.
         return AgentError(f"Its function ended with sys.exit({message[:_LONGEST]}).")
-    sentence = f"Its agent raised {qualname}: {message}".rstrip(": ")
-    return AgentError(sentence[:_LONGEST], traceback.rstrip()[-_LONGEST_TRACEBACK:])
+    sentence = f"Its agent raised {qualname[:_LONGEST]}: {message[:_LONGEST]}".rstrip(": ")
+    return AgentError(sentence[:_LONGEST], traceback.rstrip()[-LONGEST_REASON:])
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    return valid_text(value)
 
 
 def describe_outcome(outcome: CallOutcome | None) -> str:

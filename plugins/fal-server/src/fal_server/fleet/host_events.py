@@ -4,15 +4,23 @@ Host events: what a runner learns from the host that it was launched on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
 
-from fal_core.events import Exited, Log, Outcome, Ready, State
+from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.sinks import CallSink
 from fal_server.fleet.endings import AgentError, read_agent_error
-from fal_server.fleet.lines import RunnerLines
 from fal_server.fleet.states import Lifecycle, RunnerPhase
+from fal_server.logs.runner_lines import RunnerLines
 
 _STARTING = {"building": RunnerPhase.BUILDING, "starting": RunnerPhase.SETUP}
+
+#: The most events of one runner that wait for the loop. Its host waits with further ones,
+#: and its functions with printing.
+_MOST = 1000
+#: Seconds between two checks whether the loop has ended.
+_LOOK = 1.0
 
 
 class HostEvents(CallSink):
@@ -64,3 +72,57 @@ class HostEvents(CallSink):
 
     def on_exited(self, exited: Exited) -> None:
         self._end(exited)
+
+
+class EventIntake:
+    """
+    Hands the events of one runner to the loop of the server, as fast as that handles them.
+
+    Arguments:
+        handle: Called on the loop with each event.
+
+        admit: Returns which events to handle in place of one that has come.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handle: Callable[[Event], None],
+        admit: Callable[[Event], Iterable[Event]],
+    ) -> None:
+        self._loop = loop
+        self._handle = handle
+        self._admit = admit
+        self._room = threading.Semaphore(_MOST)
+
+    def __call__(self, event: Event) -> None:
+        """
+        Take *event*; in a thread of a host, wait until there is room for it.
+        """
+        for each in self._admit(event):
+            self._hand_over(each)
+
+    def _hand_over(self, event: Event) -> None:
+        try:
+            if self._is_on_loop():
+                self._loop.call_soon(self._handle, event)
+                return
+            while not self._room.acquire(timeout=_LOOK):
+                if self._loop.is_closed():
+                    return
+            self._loop.call_soon_threadsafe(self._handle_waiting, event)
+        except RuntimeError:
+            # The control plane has ended; the next one finds detached runners again.
+            pass
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _handle_waiting(self, event: Event) -> None:
+        try:
+            self._handle(event)
+        finally:
+            self._room.release()

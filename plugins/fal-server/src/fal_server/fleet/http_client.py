@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import functools
 import re
+import socket
 import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,6 +24,7 @@ import attrs
 
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream, Upstream
 from fal_server.listeners.http_connections import Unreadable
+from fal_server_agent.sockets import UNIX, address_of
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -31,6 +33,9 @@ else:
 
 #: Seconds for opening a connection.
 _LONGEST_CONNECT = 5.0
+
+#: Seconds between two attempts to connect to a Unix socket that accepts none at the moment.
+_PAUSE = 0.02
 
 #: Seconds after which an idle connection is closed. Most servers close it after five, and
 #: would lose a request that is on its way then.
@@ -55,18 +60,23 @@ class HttpOrigin:
 
     Attributes:
         path: The prefix of all paths.
+
+        socket: The path of a Unix socket, which is used in place of a port.
     """
 
     host: str
     port: int
     is_encrypted: bool
     path: str
+    socket: str = ""
 
     @property
     def name(self) -> str:
         """
         The value of the header ``Host``.
         """
+        if self.socket:
+            return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -76,10 +86,22 @@ def find_origin(url: str) -> HttpOrigin:
     """
     Return the origin of *url*.
     """
+    if url.startswith(UNIX):
+        return HttpOrigin("localhost", 80, False, "", url.removeprefix(UNIX))
     parts = urlsplit(url)
     is_encrypted = parts.scheme == "https"
     port = parts.port or (443 if is_encrypted else 80)
     return HttpOrigin(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
+
+
+def is_url(text: object) -> bool:
+    """
+    Return whether *text* is the URL of something that can be asked.
+    """
+    try:
+        return isinstance(text, str) and bool(find_origin(text).host)
+    except ValueError:
+        return False
 
 
 class HttpClient:
@@ -88,7 +110,7 @@ class HttpClient:
     """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: set[aiohttp.ClientSession] = set()
         self._open: set[Upstream] = set()
         self._idle: dict[HttpOrigin, deque[Upstream]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -158,24 +180,35 @@ class HttpClient:
                 finally:
                     self._give_back(origin, upstream)
 
+    @contextlib.asynccontextmanager
     async def connect(
         self, url: str, path: str, *, headers: Mapping[str, str], protocols: Iterable[str]
-    ) -> aiohttp.ClientWebSocketResponse[bool]:
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse[bool]]:
         """
-        Open a websocket, with messages of at most :data:`LARGEST_MESSAGE` bytes.
+        Open a websocket, with messages of at most :data:`LARGEST_MESSAGE` bytes, for as long
+        as the context lasts.
 
         Raises:
             aiohttp.ClientError: The runner does not accept it.
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LONGEST_CONNECT),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return await self._session.ws_connect(
-            url + path, headers=headers, protocols=protocols, max_msg_size=LARGEST_MESSAGE
+        origin = find_origin(url)
+        session = aiohttp.ClientSession(
+            connector=_make_connector(origin),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LONGEST_CONNECT),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
+        base = f"http://{origin.name}" if origin.socket else url
+        self._sessions.add(session)
+        try:
+            async with session:
+                yield await session.ws_connect(
+                    base + path,
+                    headers=headers,
+                    protocols=protocols,
+                    max_msg_size=LARGEST_MESSAGE,
+                )
+        finally:
+            self._sessions.discard(session)
 
     async def aclose(self) -> None:
         """
@@ -186,8 +219,8 @@ class HttpClient:
             self._timer.cancel()
         for upstream in self._open:
             upstream.abort()
-        if self._session is not None:
-            await self._session.close()
+        for session in list(self._sessions):
+            await session.close()
 
     async def _find(self, origin: HttpOrigin) -> tuple[Upstream, bool]:
         """
@@ -205,16 +238,9 @@ class HttpClient:
     async def _connect(self, origin: HttpOrigin) -> Upstream:
         if self._is_closed:
             raise BrokenUpstream("There are no more connections.")
-        loop = asyncio.get_running_loop()
-        context = ssl.create_default_context() if origin.is_encrypted else None
         try:
             async with timeout(_LONGEST_CONNECT):
-                _, upstream = await loop.create_connection(
-                    lambda: Upstream(functools.partial(self._drop, origin)),
-                    origin.host,
-                    origin.port,
-                    ssl=context,
-                )
+                upstream = await _open(origin, functools.partial(self._drop, origin))
         except asyncio.TimeoutError as error:
             # Since Python 3.11 it is also an OSError.
             seconds = f"{_LONGEST_CONNECT:g} seconds"
@@ -259,6 +285,56 @@ class HttpClient:
             kept.remove(upstream)
         if not kept:
             del self._idle[origin]
+
+
+async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstream:
+    """
+    Open a connection.
+
+    Raises:
+        OSError: It was not accepted.
+    """
+    loop = asyncio.get_running_loop()
+    if origin.socket:
+        connected = await _connect_socket(origin.socket)
+        _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), sock=connected)
+        return upstream
+    context = ssl.create_default_context() if origin.is_encrypted else None
+    _, upstream = await loop.create_connection(
+        lambda: Upstream(lost), origin.host, origin.port, ssl=context
+    )
+    return upstream
+
+
+async def _connect_socket(path: str) -> socket.socket:
+    """
+    Connect to a Unix socket.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    made = socket.socket(socket.AF_UNIX)
+    made.setblocking(False)
+    try:
+        while True:
+            try:
+                made.connect(address_of(path))
+                return made
+            except BlockingIOError:
+                # So many connections wait already that the system does not queue another.
+                await asyncio.sleep(_PAUSE)
+    except BaseException:
+        made.close()
+        raise
+
+
+def _make_connector(origin: HttpOrigin) -> aiohttp.BaseConnector:
+    """
+    Return what opens the connections of a websocket.
+    """
+    if origin.socket:
+        return aiohttp.UnixConnector(address_of(origin.socket), limit=0)
+    return aiohttp.TCPConnector(limit=0)
 
 
 def _begin_message(

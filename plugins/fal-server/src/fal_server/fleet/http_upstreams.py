@@ -36,6 +36,16 @@ class UnreachedUpstream(BrokenUpstream):
     """
 
 
+class TooLarge(Exception):
+    """
+    A runner has sent more than is read, or begun to. The arguments are the bytes that have
+    come or were announced, and the most that are read.
+    """
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"it is {size} bytes long or longer, of at most {most}")
+
+
 class Upstream(asyncio.Protocol):
     """
     A connection with a runner, for one request after the other.
@@ -160,16 +170,28 @@ class Upstream(asyncio.Protocol):
                 self._transport.resume_reading()
         return part
 
-    async def read(self) -> bytes:
+    async def read(self, most: int | None = None) -> bytes:
         """
         Return the rest of the body.
 
+        Arguments:
+            most: The largest body that is read, in bytes. None for any.
+
         Raises:
+            TooLarge: The body is larger.
+
             BrokenUpstream: The body is incomplete.
         """
         parts = []
+        left = most
+        if most is not None and self.size is not None and self.size > most:
+            raise TooLarge(self.size, most)
         while part := await self.read_part():
             parts.append(part)
+            if left is not None and most is not None:
+                left -= len(part)
+                if left < 0:
+                    raise TooLarge(most - left, most)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def abort(self, error: Exception | None = None) -> None:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-from fal_core.abilities import detaching
+from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
@@ -24,11 +26,17 @@ from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.seclusion import Seclusion
+from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server_agent.limits import drop_groups
+from fal_server_agent.sockets import find_network
+
+#: The largest event of a host that is read, in bytes: all but lines are small.
+_LARGEST_EVENT = 64 << 20
 
 #: The most launches and builds at once.
 _AT_ONCE = 16
@@ -43,9 +51,18 @@ class RunnerLauncher:
 
         sizes: The memory limits of machine types, in bytes.
 
+        sockets: The directory for the sockets of runners.
+
         observe_start: Called with the seconds that a runner took to start.
 
         owner: The server, as the host names it to people who list its work.
+
+        allows_open: Whether local users may reach applications that are not public.
+
+        largest_result: The largest message that an agent may send, in bytes.
+
+    Attributes:
+        seclusion: How runners are kept out of the reach of other local users.
     """
 
     def __init__(
@@ -53,14 +70,20 @@ class RunnerLauncher:
         machine: str,
         logs: Logs,
         sizes: Mapping[str, int],
+        sockets: Path,
         observe_start: Callable[[float], None] = lambda _: None,
+        *,
         owner: str = "",
+        allows_open: bool = False,
+        largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
+        self.seclusion = Seclusion(self.host, sockets, allows_open)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start
         self._owner = owner
+        self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self._tasks: set[asyncio.Future[None]] = set()
         #: Builds the environments of runners.
@@ -93,6 +116,7 @@ class RunnerLauncher:
         changed: Callable[[Runner], None],
         *,
         lifetime: Lifetime = "attached",
+        serves: bool = False,
         starting_request: str = "",
         before: Callable[[Runner], Awaitable[None]] | None = None,
     ) -> Runner:
@@ -105,6 +129,8 @@ class RunnerLauncher:
             lifetime: ``detached`` for a runner that outlives this process, if the host
                 supports that.
 
+            serves: Whether it serves an application. Functions open no ports.
+
             starting_request: The request that its lines belong to until it has requests.
 
             before: Awaited before the launch, to record a runner that may outlive this
@@ -115,7 +141,7 @@ class RunnerLauncher:
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
-        task = asyncio.ensure_future(self._launch_after(runner, lifetime, before))
+        task = asyncio.ensure_future(self._launch_after(runner, lifetime, serves, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return runner
@@ -136,6 +162,7 @@ class RunnerLauncher:
         self,
         runner: Runner,
         lifetime: Lifetime,
+        serves: bool,
         before: Callable[[Runner], Awaitable[None]] | None,
     ) -> None:
         if before is not None:
@@ -146,7 +173,8 @@ class RunnerLauncher:
                     runner.give_up(str(refusal), is_blocked=True)
                 self._refuse(runner, str(refusal))
                 return
-        await runner.loop.run_in_executor(self._threads, self._launch, runner, lifetime)
+        launch = functools.partial(self._launch, runner, lifetime, serves=serves)
+        await runner.loop.run_in_executor(self._threads, launch)
 
     def attach(
         self,
@@ -173,7 +201,8 @@ class RunnerLauncher:
         runner.was_started_at(started_at)
         # The host reports its URLs again.
         runner.lines.known_until = known_until
-        runner.execution = detaching(self.host).attach(reference, runner.take, 0)
+        sink = LimitedSink(runner.take, _LARGEST_EVENT)
+        runner.execution = detaching(self.host).attach(reference, sink, 0)
         return runner
 
     def _make_runner(
@@ -182,10 +211,12 @@ class RunnerLauncher:
         limited = memory_of(spec.machine_type, self._sizes) is not None
 
         def note(runner: Runner) -> None:
-            if limited and not runner.is_alive:
-                # A runner on this machine leaves its control group behind.
+            if not runner.is_alive:
                 with contextlib.suppress(RuntimeError):
-                    self._threads.submit(drop_groups)
+                    self._threads.submit(self.seclusion.drop, runner.id)
+                    if limited:
+                        # A runner on this machine leaves its control group behind.
+                        self._threads.submit(drop_groups)
             changed(runner)
 
         return Runner(
@@ -197,14 +228,15 @@ class RunnerLauncher:
             http=self.http,
             changed=note,
             echoes=self.echoes,
+            largest_result=self._largest_result,
         )
 
     # -- in a thread -----------------------------------------------------------------
 
-    def _launch(self, runner: Runner, lifetime: Lifetime) -> None:
+    def _launch(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> None:
         try:
-            call = self._make_call(runner, lifetime)
-            execution = self.host.launch(call, runner.take)
+            call = self._make_call(runner, lifetime, serves=serves)
+            execution = self.host.launch(call, LimitedSink(runner.take, _LARGEST_EVENT))
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
@@ -217,7 +249,7 @@ class RunnerLauncher:
         runner.reason = sentence
         runner.take(Exited())
 
-    def _make_call(self, runner: Runner, lifetime: Lifetime) -> Call:
+    def _make_call(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> Call:
         from fal_core.sealing import seal_function
         from fal_server_agent.agents import Agent
 
@@ -227,7 +259,15 @@ class RunnerLauncher:
         reference = f"runner-{runner.id}"
         memory = memory_of(spec.machine_type, self._sizes)
         paths = self.builds.agent_paths(spec.environment)
-        agent = Agent(runner.token, paths, memory=memory, name=reference)
+        agent = Agent(
+            runner.token,
+            paths,
+            memory=memory,
+            name=reference,
+            folder=self.seclusion.make_folder(runner.id),
+            network=find_network(),
+            may_be_open=bool(self.seclusion.problem(spec)),
+        )
         # The Python of the environment may be another than that of this process.
         seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
         return Call(
@@ -245,5 +285,6 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
+            own_network=self.seclusion.own_network(spec) if serves else None,
             owner=self._owner,
         )

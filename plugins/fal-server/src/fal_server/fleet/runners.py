@@ -14,24 +14,26 @@ from typing import Any
 import attrs
 
 from fal_core.errors import FalCoreError
-from fal_core.events import Event, Exited
+from fal_core.events import Exited
 from fal_core.hosts import Execution
 from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
+    LONGEST_REASON,
     RunnerLost,
     describe_exit,
     describe_outcome,
     make_lines,
 )
-from fal_server.fleet.host_events import HostEvents
-from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.host_events import EventIntake, HostEvents
+from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
+from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.logs.runner_lines import NEEDED, RunnerLines
 from fal_server.specs.runner_specs import RunnerSpec
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class Runner:
             the name of an application.
 
         lines: What it prints.
+
+        take: Takes the events of its host, in any thread.
 
         lifecycle: Its state, and how it may change.
 
@@ -80,6 +84,8 @@ class Runner:
             takes its place.
 
         serving: The task that has it serve an application; None for a runner of functions.
+
+        largest_result: The largest message that its agent may send, in bytes.
     """
 
     id: str
@@ -103,10 +109,12 @@ class Runner:
     failed_checks: int = 0
     is_replaced: bool = False
     revision: str = ""
+    largest_result: int = Limits().largest_result
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lifecycle: Lifecycle = attrs.field(init=False)
     agent: AgentClient = attrs.field(init=False, repr=False)
     lines: RunnerLines = attrs.field(init=False, repr=False)
+    take: EventIntake = attrs.field(init=False, repr=False)
     outcome: asyncio.Future[CallOutcome] = attrs.field(init=False, repr=False)
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
@@ -116,16 +124,16 @@ class Runner:
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
-    _rate: LineRate = attrs.field(init=False, repr=False)
     _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle = Lifecycle(lambda: self.changed(self))
         self.agent = AgentClient(self.http, self.token)
         self.outcome = self.loop.create_future()
-        self._rate = LineRate(self.logs.limits.line_rate, NEEDED)
         self.lines = RunnerLines(self.id, self.spec, self.logs, self.echoes)
         self._events = HostEvents(self.lines, self.lifecycle, self.take_urls, self._end)
+        rate = LineRate(self.logs.limits.line_rate, NEEDED)
+        self.take = EventIntake(self.loop, self._events, rate.admit)
 
     @property
     def state(self) -> RunnerPhase:
@@ -191,21 +199,13 @@ class Runner:
 
     # -- events of the host ----------------------------------------------------------
 
-    def take(self, event: Event) -> None:
-        """
-        Take an event of the host, in any thread.
-        """
-        try:
-            for each in self._rate.admit(event):
-                self.loop.call_soon_threadsafe(self._events, each)
-        except RuntimeError:
-            # The control plane has ended; the next one finds detached runners again.
-            pass
-
     def take_urls(self, urls: Mapping[str, str]) -> None:
         """
-        Note where its agent listens, or where it serves.
+        Note where its agent listens, or where it serves, as far as a function can tell.
         """
+        if not all(map(is_url, urls.values())):
+            self.break_off("It was ended because it has reported what is no URL.")
+            return
         if "control" in urls:
             self.agent.listens_at(urls["control"])
         if "run" in urls:
@@ -224,14 +224,14 @@ class Runner:
 
     def _end(self, event: Exited) -> None:
         if event.reason is not None and not self.reason:
-            self.reason, self.cause = str(event.reason), event.reason
+            self.reason, self.cause = str(event.reason)[:LONGEST_REASON], event.reason
         raised = self._events.raised
-        if raised is not None and not (self.reason or self._was_told_to_end):
+        if raised is not None and not (self.reason or self.lifecycle.was_told_to_end):
             # The agent itself failed, and not what a user had it run.
             self.reason = raised.sentence
             logger.error("Runner %s has failed: %s", self.id, self.reason)
         listens = self.agent.url is not None and self.serving is not None
-        if listens and not (self.reason or self._reported or self._was_told_to_end):
+        if listens and not (self.reason or self._reported or self.lifecycle.was_told_to_end):
             self._ending = self.loop.create_task(self._end_once_reported(event))
         else:
             self._finish(event)
@@ -249,9 +249,9 @@ class Runner:
             return
         self.ended_at, self._ended = time.time(), time.monotonic()
         came_up = self.lifecycle.came_up
-        if not (came_up or self.reason or self.failure or self._was_told_to_end):
+        if not (came_up or self.reason or self.failure or self.lifecycle.was_told_to_end):
             self.reason = describe_exit(event, has_returned=self._reported is not None)
-        if not self._was_told_to_end:
+        if not self.lifecycle.was_told_to_end:
             self._log_end(self.ended_at, came_up=came_up)
         self.lifecycle.enter(RunnerPhase.TERMINATED)
         self.agent.close()
@@ -261,20 +261,11 @@ class Runner:
         if not self.outcome.done():
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
 
-    @property
-    def _was_told_to_end(self) -> bool:
-        """
-        Whether it was told to end although nothing was wrong with it.
-        """
-        return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
-
     def _log_end(self, now: float, *, came_up: bool) -> None:
-        # Where the server cannot write, a line would only wait with the others.
-        sentence = (
-            ""
-            if self.lifecycle.is_blocked
-            else self.reason or ("" if came_up else self.failure)
-        )
+        if self.lifecycle.is_blocked:
+            # The server cannot write, so that a line would only wait with the others.
+            return
+        sentence = self.reason or ("" if came_up else self.failure)
         if not sentence:
             return
         found = (not self.reason and self._reported) or self._events.raised
@@ -379,6 +370,15 @@ class Runner:
         """
         self.reason, self.is_replaced = reason, True
         self._end_as(RunnerPhase.SICK)
+
+    def break_off(self, reason: str) -> None:
+        """
+        End it now, because what it sends cannot be read.
+        """
+        if self.lifecycle.came_up:
+            self.end_sick(reason)
+        else:
+            self.give_up(reason)
 
     def give_up(self, reason: str, *, is_blocked: bool = False) -> None:
         """

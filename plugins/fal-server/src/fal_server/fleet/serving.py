@@ -16,7 +16,7 @@ from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.specs.runner_specs import Message
-from fal_server_agent.messages import pack, unpack
+from fal_server_agent.messages import UnreadableMessage, pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,11 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
                     if not runner.outcome.done():
                         runner.outcome.set_result(CallOutcome.read(message))
                     return
+                if not isinstance(header["urls"], dict):
+                    raise UnreadableMessage("its URLs have no names")
                 runner.take_urls(header["urls"])
+    except UnreadableMessage as error:
+        runner.break_off(f"It was ended because its agent cannot be read: {error}.")
     except UnreachedUpstream:
         runner.give_up("It no longer answered.")
     except (RunnerLost, BrokenUpstream):
@@ -99,14 +103,23 @@ async def _wait_for_agent(runner: Runner) -> None:
 async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
     """
     Ask an agent to serve, and yield its messages.
+
+    Raises:
+        UnreadableMessage: It announces a message that is too large.
     """
     received = bytearray()
     async with runner.agent.ask("/serve", body) as upstream:
         while part := await upstream.read_part():
             received += part
-            while len(received) >= (end := 8 + int.from_bytes(received[:8], "little")):
-                yield bytes(received[8:end])
-                del received[:end]
+            while len(received) >= 8:
+                size = int.from_bytes(received[:8], "little")
+                if size > runner.largest_result:
+                    most = runner.largest_result
+                    raise UnreadableMessage(f"it announces {size} bytes, of at most {most}")
+                if len(received) < 8 + size:
+                    break
+                yield bytes(received[8 : 8 + size])
+                del received[: 8 + size]
 
 
 def _limit_start(runner: Runner, seconds: float) -> None:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
 from fal_server.gateways.cross_origin import allow_origin, answer_preflight, is_preflight
-from fal_server.listeners.http_connections import Unreadable
+from fal_server.listeners.http_connections import Unreadable, begin
 from fal_server.routing.headers import Headers
 from fal_server.routing.refusals import describe_refusal
 from fal_server.routing.routers import TOKEN
@@ -39,6 +39,7 @@ def serve_gateway(answer: Handler, *, cors: bool = True) -> web.Server:
     """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
+        begin(request)
         if not cors:
             return await respond(request)
         if is_preflight(request):

@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
+from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter
 from fal_server.logs.logs import Logs
@@ -83,6 +84,8 @@ class QueueGateway:
     async def _submit(self, request: BaseRequest, target: Target) -> web.Response:
         application = target.application
         caller = await self._router.admit(application, request.headers)
+        if caller is not None:
+            recognise(request)
         sender = "" if caller is None else caller.user_id
         # Refuse an invalid header now, rather than when the request is given to a runner.
         timeout = start_timeout(request.headers)
@@ -148,6 +151,8 @@ class QueueGateway:
     ) -> web.StreamResponse:
         application = target.application
         caller = await self._router.admit(application, request.headers, "models:requests:read")
+        if caller is not None:
+            recognise(request)
         queued = await self._queue.requests.find(request_id)
         if (
             queued is None

@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
-from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Refusal, Unauthenticated, Unavailable
-from fal_server.fleet.http_client import LARGEST_MESSAGE
+from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
-from fal_server.gateways.http_servers import REVOKED, is_websocket, make_error, with_token
-from fal_server.listeners.http_connections import Unreadable
+from fal_server.gateways.http_servers import is_websocket, make_error, with_token
+from fal_server.gateways.websocket_relays import relay_websocket
+from fal_server.limits import Limits
+from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.routing.headers import (
     REQUEST_ID,
     from_runner,
@@ -37,7 +37,8 @@ from fal_server.routing.routers import Router, Target
 
 logger = logging.getLogger(__name__)
 
-#: The largest body that is forwarded in one piece, in bytes.
+#: The largest body that is forwarded in one piece, in bytes. The body of a request is there
+#: before a runner is taken for it.
 _SMALL = 1 << 18
 
 
@@ -49,8 +50,9 @@ class RunGateway:
         cors: Whether pages of all origins may read responses.
     """
 
-    def __init__(self, router: Router, *, cors: bool = True) -> None:
+    def __init__(self, router: Router, limits: Limits, *, cors: bool = True) -> None:
         self._router = router
+        self._limits = limits
         self._cors = cors
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
@@ -59,15 +61,29 @@ class RunGateway:
         """
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
+        if caller is not None:
+            recognise(request)
         request_id = new_request_id()
+        if is_websocket(request) and not web.WebSocketResponse().can_prepare(request):
+            raise Unreadable
         try:
+            body = await _take_body(request)
             async with self._router.lease(
                 target.application, request.headers, request_id, caller
             ) as runner:
-                if is_websocket(request):
-                    hold = self._router.identity.revocations.hold(caller)
-                    return await _forward_websocket(request, target, runner, request_id, hold)
-                return await self._forward(request, target, runner, request_id, caller)
+                if not is_websocket(request):
+                    return await self._forward(
+                        request, target, runner, request_id, caller, body
+                    )
+                idle = self._limits.longest_idle if caller is None else None
+                hold = self._router.identity.revocations.hold(caller)
+                socket, code = await relay_websocket(
+                    request, target, runner, request_id, hold, idle
+                )
+            # The sender may take its time to agree.
+            with suppress(Exception):
+                await socket.close(code=code)
+            return socket
         except Refusal as refusal:
             return make_error(refusal, {REQUEST_ID: request_id})
 
@@ -78,8 +94,8 @@ class RunGateway:
         runner: Runner,
         request_id: str,
         caller: Caller | None,
+        body: bytes | AsyncIterable[bytes] | None,
     ) -> web.StreamResponse:
-        body = await _body_of(request)
         forwarded = to_runner(request.headers.items(), request_id, target.path)
         if body is not None and request.content_length is not None:
             # The length is known, and simple servers may not support chunked bodies.
@@ -119,80 +135,34 @@ class RunGateway:
         except DISCONNECTS as error:
             if response is not None or not runner.url:
                 raise ConnectionResetError from error
-            if isinstance(request.content.exception(), web.RequestPayloadError):
+            reason = request.content.exception()
+            if isinstance(reason, Refusal):
+                raise reason from None
+            if isinstance(reason, web.RequestPayloadError):
                 raise Unreadable from None
             raise await describe_disconnection(runner, error) from error
 
 
-async def _forward_websocket(
-    request: BaseRequest,
-    target: Target,
-    runner: Runner,
-    request_id: str,
-    hold: AbstractAsyncContextManager[None],
-) -> web.StreamResponse:
+async def _take_body(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
     """
-    Relay messages between the sender and a websocket of a runner until either closes.
-
-    Arguments:
-        hold: Ends the relaying with the key of the sender.
+    Return the body of *request*, once it is there: a sender who is slow keeps no runner
+    waiting. Of a large one only the beginning is there, and the rest comes in parts. None if
+    there is no body.
     """
-    offered = request.headers.get("Sec-WebSocket-Protocol", "")
-    protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
-    try:
-        upstream_socket = await runner.http.connect(
-            runner.url or "",
-            target.path_and_query,
-            headers=to_runner(request.headers.items(), request_id, target.path),
-            protocols=protocols,
-        )
-    except DISCONNECTS as error:
-        raise Unavailable("The runner accepts no websocket at this path.") from error
-    chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
-    socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
-    socket.headers[REQUEST_ID] = request_id
-    await socket.prepare(request)
-    relays = [
-        asyncio.create_task(_relay(socket, upstream_socket)),
-        asyncio.create_task(_relay(upstream_socket, socket)),
-    ]
-    code = 0
-    try:
-        async with hold:
-            await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
-    except Unauthenticated:
-        code = REVOKED
-    finally:
-        for relay in relays:
-            relay.cancel()
-        await asyncio.gather(*relays, return_exceptions=True)
-        with suppress(Exception):
-            await upstream_socket.close()
-        with suppress(Exception):
-            await socket.close(code=code or upstream_socket.close_code or 1000)
-    return socket
-
-
-Socket = Any
-
-
-async def _relay(source: Socket, target: Socket) -> None:
-    async for message in source:
-        if message.type is aiohttp.WSMsgType.TEXT:
-            await target.send_str(message.data)
-        elif message.type is aiohttp.WSMsgType.BINARY:
-            await target.send_bytes(message.data)
-        else:
-            return
-
-
-async def _body_of(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
-    """
-    Return the body of *request*: as bytes if it is small and has arrived already, so that it
-    is sent in one write, or else in parts. None if there is none.
-    """
+    content = request.content
     if not request.body_exists:
         return None
-    if request.content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
-        return await request.content.read()
-    return request.content.iter_any()
+    if content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
+        return await content.read()
+    received = bytearray()
+    async for part in content.iter_any():
+        received += part
+        if len(received) > _SMALL:
+            return _go_on(bytes(received), content)
+    return bytes(received)
+
+
+async def _go_on(beginning: bytes, rest: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    yield beginning
+    async for part in rest.iter_any():
+        yield part

@@ -9,7 +9,7 @@ import json
 
 import aiohttp
 import attrs
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
@@ -17,6 +17,8 @@ from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
+from fal_server.limits import Limits
+from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
 from fal_server.routing.leases import drain_if_broken
 from fal_server.routing.refusals import (
@@ -27,6 +29,8 @@ from fal_server.routing.refusals import (
 )
 from fal_server.routing.routers import Router, Target
 
+_SILENT = b"No message has come for a while."
+
 
 class WebSocketGateway:
     """
@@ -36,8 +40,9 @@ class WebSocketGateway:
     body in one message or more, and an ``end`` message.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, limits: Limits) -> None:
         self._router = router
+        self._limits = limits
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -45,18 +50,24 @@ class WebSocketGateway:
         """
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
+        if caller is not None:
+            recognise(request)
         if not is_websocket(request):
             raise Unavailable("This gateway accepts only websockets.")
+        idle = self._limits.longest_idle if caller is None else None
         socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
         try:
             async with self._router.identity.revocations.hold(caller):
-                async for message in socket:
+                while True:
+                    message = await asyncio.wait_for(socket.receive(), idle)
                     if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                         break
                     text = message.data
                     data = text.encode() if isinstance(text, str) else text
                     await self._exchange(socket, request, target, caller, data)
+        except asyncio.TimeoutError:
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=_SILENT)
         except Unauthenticated as revoked:
             await socket.close(code=REVOKED, message=str(revoked).encode())
         return socket

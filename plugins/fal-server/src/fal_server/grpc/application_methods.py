@@ -5,7 +5,7 @@ The gRPC methods for applications and their aliases.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -84,10 +84,8 @@ class ApplicationMethods:
         )
         # From here on it goes on, whether the client stays or not.
         yield RegisterApplicationResult(env_id=spec.environment.key)
-        if takeover.crowded:
-            told = _TRY_RECREATE if takeover.rolling else _WAIT_FOR_PREVIOUS
-            note = Log(f"{takeover.crowded} {told}", "WARNING", "BRIDGE", time.time())
-            yield RegisterApplicationResult(logs=[to_log(line_of(note))])
+        for warning in _warnings(takeover, self._launcher.seclusion.warn(spec)):
+            yield RegisterApplicationResult(logs=[to_log(line_of(warning))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
             async for printed in takeover.follow():
                 yield RegisterApplicationResult(logs=[to_log(printed)])
@@ -196,6 +194,19 @@ class ApplicationMethods:
             environment_name=revision.stage,
             **_scaling_fields(revision.scaling),
         )
+
+
+def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
+    """
+    Yield what whoever deploys is warned of.
+
+    Arguments:
+        open_port: What to say about a port that local users reach. Empty where none is.
+    """
+    advice = _TRY_RECREATE if takeover.rolling else _WAIT_FOR_PREVIOUS
+    for text in (open_port, takeover.crowded and f"{takeover.crowded} {advice}"):
+        if text:
+            yield Log(text, "WARNING", "BRIDGE", time.time())
 
 
 def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:

@@ -176,12 +176,17 @@ class RunMethods:
     ) -> AsyncIterator[HostedRunResult]:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
+        auth_mode = request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC
+        self._launcher.seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
         lines = make_results()
         ended: list[Runner] = []
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self._launcher.launch(
-                spec, self._payloads.tidying(changed), starting_request=run_id
+                spec,
+                self._payloads.tidying(changed),
+                serves=True,
+                starting_request=run_id,
             )
 
             async def load() -> Message:
@@ -206,7 +211,7 @@ class RunMethods:
             owner=caller.user_id,
             owner_name=caller.nickname,
             alias=alias,
-            auth_mode=request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC,
+            auth_mode=auth_mode,
             pool=pool,
             ephemeral=True,
         )

@@ -58,15 +58,22 @@ class Controller:
     raises a :class:`Refusal` with a sentence for the client; any other exception is
     logged, and the client gets an internal error without its text.
 
+    *recognise* is called with the peer of each call whose caller has a valid key.
+
     Each message is taken from a stream, as gRPC reads one for a handler of a single message
     before it calls that: nothing of a message is read before its sender is authenticated.
     """
 
     def __init__(
-        self, identity: CallerIdentity, metrics: ServerMetrics, *answering: object
+        self,
+        identity: CallerIdentity,
+        metrics: ServerMetrics,
+        recognise: Callable[[str], None],
+        *answering: object,
     ) -> None:
         self._identity = identity
         self._metrics = metrics
+        self._recognise = recognise
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)
         self._answering = answering
 
@@ -154,6 +161,7 @@ class Controller:
             if isinstance(value, str)
         }
         caller = await self._identity.authenticate(headers)
+        self._recognise(context.peer())
         caller.require(PROCEDURES[name])
         return attrs.evolve(caller, trace=trace_of(headers), is_core=CORE_CLIENT in headers)
 

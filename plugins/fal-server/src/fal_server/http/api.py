@@ -16,7 +16,7 @@ from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Refusal
 from fal_server.http.bodies import LARGEST_BODY
 from fal_server.http.missing_features import MissingFeatures
-from fal_server.listeners.http_connections import Unreadable
+from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def make_application(
 def _authenticated(identity: CallerIdentity, route: ApiRoute) -> OpenAnswer:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = await identity.authenticate_http(request.headers)
+        recognise(request)
         caller.require(route.permission)
         return await route.answer(request, caller)
 

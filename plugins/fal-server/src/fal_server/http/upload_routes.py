@@ -18,6 +18,7 @@ from fal_server.access.identities import CallerIdentity
 from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
+from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
 from fal_server.store.storage_shares import StorageShares
@@ -265,7 +266,9 @@ class StorageRoutes:
         return self._shares.admit(account_id, request.content.iter_chunked(_CHUNK))
 
     async def _claims(self, request: web.Request) -> Mapping[str, Any]:
-        return await self._identity.open_token(_UPLOAD, request.match_info["token"])
+        claims = await self._identity.open_token(_UPLOAD, request.match_info["token"])
+        recognise(request)
+        return claims
 
     def _upload_of(self, claims: Mapping[str, Any]) -> str:
         if claims["upload"] is None:

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
-from fal_server.errors import Invalid
+from fal_server.errors import Invalid, Refusal
+from fal_server.limits import Limits
+from fal_server.listeners.open_connections import OpenConnection
+from fal_server.listeners.stalls import StallWatch
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,9 @@ logger = logging.getLogger(__name__)
 _LONGEST_LINE = 16_384
 
 _UNREADABLE = "The request cannot be read."
+
+#: Makes the protocol of a connection, of which other modules know the argument.
+HttpFactory = Callable[..., "HttpConnection"]
 
 
 class Unreadable(Invalid):
@@ -38,9 +45,81 @@ class HttpConnection(web.RequestHandler):
 
     A request that cannot be parsed is neither logged nor quoted in the response: the broken
     line may be the one with the key.
+
+    Attributes:
+        visit: What is known of it among the other connections.
+
+        stalls: How long its client is waited for.
     """
 
-    __slots__ = ()
+    __slots__ = ("stalls", "visit")
+
+    def __init__(
+        self,
+        server: web.Server,
+        visit: OpenConnection,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        super().__init__(server, loop=loop, **options)
+        self.visit = visit
+        self.stalls = StallWatch(self, visit, limits, loop)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """
+        Begin to wait for a request.
+        """
+        # The transports of uvloop do not inherit from asyncio's.
+        made = cast(asyncio.Transport, transport)
+        self.visit.abort = made.abort
+        self.stalls.start(made)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """
+        Note that it has ended.
+        """
+        self.stalls.stop()
+        self.visit.has_ended()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """
+        Parse bytes that have come.
+        """
+        if data:
+            self.stalls.hear()
+        super().data_received(data)
+
+    def pause_reading(self) -> None:
+        """
+        Read no more for a while, as what was received is not used yet.
+        """
+        self.stalls.pause()
+        super().pause_reading()
+
+    def pause_writing(self) -> None:
+        """
+        Note that the client does not read what was sent.
+        """
+        super().pause_writing()
+        self.stalls.block()
+
+    def resume_writing(self) -> None:
+        """
+        Note that the client has read most of what was sent.
+        """
+        super().resume_writing()
+        self.stalls.unblock()
+
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        """
+        Note that a request was answered. It is not logged.
+        """
+        self.stalls.end()
 
     def handle_error(
         self,
@@ -62,10 +141,11 @@ class HttpConnection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """
-        Log an error. That of a broken body is logged without its text, which quotes the body.
+        Log an error. That of a broken body is logged without its text, which quotes the body,
+        and that of a body which stalled without a traceback.
         """
         error = kw.get("exc_info")
-        if isinstance(error, web.RequestPayloadError):
+        if isinstance(error, web.RequestPayloadError | Refusal):
             _log(error)
         else:
             super().log_exception(*args, **kw)
@@ -75,26 +155,53 @@ def _log(error: BaseException | None) -> None:
     logger.info("A request that cannot be read was refused: %s", type(error).__name__)
 
 
+def begin(request: BaseRequest) -> None:
+    """
+    Note that *request* is handled from now on, so that its body is waited for.
+    """
+    connection = request.protocol
+    if isinstance(connection, HttpConnection):
+        connection.stalls.begin(request)
+
+
+def recognise(request: BaseRequest) -> None:
+    """
+    Note that the sender of *request* has shown a valid key.
+    """
+    connection = request.protocol
+    if isinstance(connection, HttpConnection):
+        connection.visit.recognise()
+
+
 async def start_http(
-    application: web.Application, *, drain: float
-) -> tuple[web.AppRunner, Callable[[], HttpConnection]]:
+    application: web.Application, *, drain: float, limits: Limits | None = None
+) -> tuple[web.AppRunner, HttpFactory]:
     """
     Start an application. Return the runner that ends it, and the factory of its
     connections.
 
     When it ends, requests have *drain* seconds to finish.
     """
+    application.middlewares.insert(0, _follow)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=drain)
     await runner.setup()
     assert runner.server is not None
-    return runner, connections_of(runner.server)
+    return runner, connections_of(runner.server, limits)
+
+
+@web.middleware
+async def _follow(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    begin(request)
+    return await handler(request)
 
 
 def connections_of(
-    server: web.Server, *, inflates: bool = True
-) -> Callable[[], HttpConnection]:
+    server: web.Server, limits: Limits | None = None, *, inflates: bool = True
+) -> HttpFactory:
     """
-    Return the factory of the connections of *server*.
+    Return the factory of the connections of *server*, whose handler calls :func:`begin`.
 
     Arguments:
         inflates: Whether compressed bodies are decompressed. A gateway, which forwards
@@ -103,11 +210,14 @@ def connections_of(
     loop = asyncio.get_running_loop()
     quiet = logging.getLogger(f"{__name__}.access")
     quiet.disabled = True
+    held = limits or Limits()
 
-    def connect() -> HttpConnection:
+    def connect(visit: OpenConnection | None = None) -> HttpConnection:
         return HttpConnection(
             server,
-            loop=loop,
+            visit or OpenConnection(),
+            held,
+            loop,
             access_log=quiet,
             max_line_size=_LONGEST_LINE,
             auto_decompress=inflates,

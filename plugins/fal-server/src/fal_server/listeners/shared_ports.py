@@ -9,36 +9,45 @@ server, which listens on a private unix socket.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import ipaddress
 import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import attrs
 
 from fal_core_worker.serving.ports import free_port, holder
+from fal_server.limits import Limits
+from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.open_connections import (
+    OpenConnection,
+    OpenConnections,
+    read_address,
+)
 
 logger = logging.getLogger(__name__)
 
-ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+ProtocolFactory = Callable[[OpenConnection], asyncio.BaseProtocol]
 
 #: The first bytes of an HTTP/2 connection, and the first byte of a TLS handshake.
 _HTTP2 = b"PRI"
 _TLS = b"\x16"
-
-#: Seconds for the first bytes of a connection, and again for its TLS handshake.
-_PATIENCE = 20.0
 
 #: The most connections that wait to be accepted.
 _BACKLOG = 1024
 
 #: How many free ports are tried, as another process may take one first.
 _TRIES = 10
+
+#: The most bytes that wait in the system to be sent: more wait here, where it is seen
+#: whether a client reads them.
+_UNSENT = 128 << 10
+
+#: Errors of connections that have ended before they were accepted.
+_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EAGAIN})
 
 #: What each listener of a server is for, by its name, for error messages.
 _BEHIND = {
@@ -60,19 +69,28 @@ class Listener:
 
         http: Makes the protocol of an HTTP/1.1 connection.
 
-        grpc: The unix socket of the gRPC server. None where there is no gRPC.
+        grpc: Makes tunnels to the gRPC server. None where there is no gRPC.
 
         tls: The TLS context. None where there is no TLS.
+
+        connections: The connections of all listeners of a server.
+
+        limits: How long a client is waited for.
     """
 
     name: str
     http: ProtocolFactory
-    grpc: str | None = None
+    grpc: TunnelMouth | None = None
     tls: ssl.SSLContext | None = None
+    limits: Limits = attrs.field(factory=Limits)
+    connections: OpenConnections = attrs.field(
+        default=attrs.Factory(
+            lambda listener: OpenConnections(listener.limits), takes_self=True
+        )
+    )
     _socket: socket.socket | None = attrs.field(default=None, init=False)
     _accepting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _greeting: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    _tunnels: set[GrpcTunnel] = attrs.field(factory=set, init=False)
+    _greeting: set[_Greeting] = attrs.field(factory=set, init=False)
 
     def listen(self, host: str, port: int) -> int:
         """
@@ -121,14 +139,17 @@ class Listener:
         """
         Accept no more connections. Open HTTP connections are left to their server.
         """
-        tasks = [*self._greeting, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+        tasks = [greeting.task for greeting in self._greeting if greeting.task is not None]
+        for greeting in self._greeting:
+            greeting.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
-        for tunnel in list(self._tunnels):
-            tunnel.abort()
+        if self.grpc is not None:
+            self.grpc.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -136,57 +157,127 @@ class Listener:
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
-                # There are too many open files, and some will be closed.
-                logger.warning("Listener %s cannot accept: %s", self.name, error)
-                await asyncio.sleep(0.1)
+                if error.errno not in _GONE:
+                    # There are too many open files.
+                    await self.connections.wait_for_room(error)
                 continue
-            task = loop.create_task(self._greet(connection, address[0]))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+            self._admit(connection, address[0])
 
-    async def _greet(self, connection: socket.socket, peer: str) -> None:
+    def _admit(self, connection: socket.socket, peer: str) -> None:
         """
-        Find out the protocol of *connection*, and hand it over.
+        Count a connection, and begin to find out its protocol.
         """
-        handed_over = False
+        visit = self.connections.add(peer)
+        if visit is None:
+            connection.close()
+            return
+        greeting = _Greeting(self, connection, visit, peer)
+        visit.abort = greeting.abort
+        task = greeting.task = asyncio.get_running_loop().create_task(greeting.run())
+        self._greeting.add(greeting)
+        task.add_done_callback(greeting.end)
+
+    def forget(self, greeting: _Greeting) -> None:
+        """
+        Note that a greeting is over.
+        """
+        self._greeting.discard(greeting)
+
+    def make_protocol(
+        self, visit: OpenConnection, *, speaks_grpc: bool
+    ) -> asyncio.BaseProtocol:
+        """
+        Make the protocol of a connection.
+        """
+        if speaks_grpc and self.grpc is not None:
+            return self.grpc.make_tunnel(visit)
+        return self.http(visit)
+
+
+@attrs.define(eq=False)
+class _Greeting:
+    """
+    What happens to a connection until its protocol is known.
+
+    Attributes:
+        is_given: Whether somebody else closes the socket.
+
+        is_served: Whether there is a protocol, which is told when the connection has ended.
+
+        is_certain: Whether it has a protocol in a moment. If that were cancelled, the protocol
+            might never be told the end.
+
+        is_unwanted: Whether the connection is to be closed then.
+    """
+
+    listener: Listener
+    connection: socket.socket
+    visit: OpenConnection
+    peer: str
+    is_given: bool = False
+    is_served: bool = False
+    is_certain: bool = False
+    is_unwanted: bool = False
+    task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """
+        Find out the protocol, and hand the connection over.
+        """
+        connection, listener = self.connection, self.listener
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            first = await asyncio.wait_for(_peek(connection), _PATIENCE)
-            secret = self.tls is not None and first.startswith(_TLS)
-            if first and (secret or _is_here(peer)):
-                handed_over = True
-                await self._hand_over(connection, first, secret=secret)
+            # A client whose machine is gone is noticed, whatever it has shown.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+            first = await asyncio.wait_for(_peek(connection), listener.limits.longest_head)
+            secret = listener.tls is not None and first.startswith(_TLS)
+            if first and (secret or _is_here(self.peer)):
+                self.is_given = True
+                await self._hand_over(first, secret=secret)
+                self.is_served = True
         except (OSError, asyncio.TimeoutError) as error:
-            logger.debug("Listener %s dropped a connection: %r", self.name, error)
-        finally:
-            if not handed_over:
-                connection.close()
+            logger.debug("Listener %s dropped a connection: %r", listener.name, error)
 
-    async def _hand_over(
-        self, connection: socket.socket, first: bytes, *, secret: bool
-    ) -> None:
+    async def _hand_over(self, first: bytes, *, secret: bool) -> None:
         loop = asyncio.get_running_loop()
         if secret:
             await loop.connect_accepted_socket(
-                lambda: ProtocolChooser(self),
-                connection,
-                ssl=self.tls,
-                ssl_handshake_timeout=_PATIENCE,
+                lambda: ProtocolChooser(self.listener, self.visit),
+                self.connection,
+                ssl=self.listener.tls,
+                ssl_handshake_timeout=self.listener.limits.longest_head,
             )
-        else:
-            speaks_grpc = self.grpc is not None and first.startswith(_HTTP2)
-            factory = self.make_tunnel if speaks_grpc else self.http
-            await loop.connect_accepted_socket(factory, connection)
+            return
+        speaks_grpc = first.startswith(_HTTP2)
+        self.is_certain = True
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: self.listener.make_protocol(self.visit, speaks_grpc=speaks_grpc),
+            self.connection,
+        )
+        if self.is_unwanted:
+            transport.abort()
 
-    def make_tunnel(self) -> GrpcTunnel:
+    def abort(self) -> None:
         """
-        Make the protocol of a gRPC connection.
+        Close the connection as soon as that can be done.
         """
-        assert self.grpc is not None
-        tunnel = GrpcTunnel(self.grpc, self._tunnels.discard)
-        self._tunnels.add(tunnel)
-        return tunnel
+        if self.is_certain:
+            self.is_unwanted = True
+        elif self.task is not None:
+            self.task.cancel()
+
+    def end(self, _: asyncio.Task[None]) -> None:
+        """
+        Close the connection, unless it was handed over. It may not even have begun.
+        """
+        self.listener.forget(self)
+        if not self.is_given:
+            self.connection.close()
+        if not self.is_served:
+            self.visit.has_ended()
 
 
 class ProtocolChooser(asyncio.Protocol):
@@ -194,110 +285,16 @@ class ProtocolChooser(asyncio.Protocol):
     Hands a TLS connection over once its handshake has negotiated a protocol.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, visit: OpenConnection) -> None:
         self._listener = listener
+        self._visit = visit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        speaks_grpc = chosen == "h2" and self._listener.grpc is not None
-        protocol = self._listener.make_tunnel() if speaks_grpc else self._listener.http()
+        protocol = self._listener.make_protocol(self._visit, speaks_grpc=chosen == "h2")
         # The transports of uvloop do not inherit from asyncio's.
         cast(asyncio.Transport, transport).set_protocol(protocol)
         protocol.connection_made(transport)
-
-
-class GrpcTunnel(asyncio.Protocol):
-    """
-    A connection whose bytes are forwarded to the gRPC server, and back.
-    """
-
-    def __init__(self, path: str, ended: Callable[[GrpcTunnel], Any]) -> None:
-        self._path = path
-        self._ended = ended
-        self._transport: asyncio.Transport | None = None
-        self._other: asyncio.Transport | None = None
-        self._waiting: list[bytes] = []
-        self._task: asyncio.Task[None] | None = None
-        self._lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.pause_reading()
-        self._task = asyncio.create_task(self._connect())
-
-    def data_received(self, data: bytes) -> None:
-        if self._other is None:
-            self._waiting.append(data)
-        elif not self._other.is_closing():
-            self._other.write(data)
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._lost = True
-        self._ended(self)
-        if self._other is not None:
-            self._other.close()
-
-    def pause_writing(self) -> None:
-        if self._other is not None and not self._other.is_closing():
-            self._other.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self._other is not None and not self._other.is_closing():
-            self._other.resume_reading()
-
-    def abort(self) -> None:
-        """
-        End both connections at once.
-        """
-        for transport in (self._transport, self._other):
-            if transport is not None:
-                transport.abort()
-
-    async def _connect(self) -> None:
-        here = self._transport
-        assert here is not None
-        loop = asyncio.get_running_loop()
-        try:
-            other, _ = await loop.create_unix_connection(lambda: TunnelEnd(here), self._path)
-        except OSError:
-            here.abort()
-            return
-        if self._lost:
-            other.abort()
-            return
-        self._other = other
-        for data in self._waiting:
-            other.write(data)
-        self._waiting.clear()
-        if not here.is_closing():
-            here.resume_reading()
-
-
-class TunnelEnd(asyncio.Protocol):
-    """
-    The end of a tunnel at the gRPC server.
-    """
-
-    def __init__(self, near: asyncio.Transport) -> None:
-        self._near = near
-
-    def data_received(self, data: bytes) -> None:
-        if not self._near.is_closing():
-            self._near.write(data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._near.close()
-
-    def pause_writing(self) -> None:
-        if not self._near.is_closing():
-            self._near.pause_reading()
-
-    def resume_writing(self) -> None:
-        if not self._near.is_closing():
-            self._near.resume_reading()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -350,8 +347,5 @@ def _is_here(peer: str) -> bool:
     """
     Return whether *peer* is this machine. Unencrypted connections must come from it.
     """
-    with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(peer.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        return (mapped or address).is_loopback
-    return False
+    address = read_address(peer)
+    return address is not None and address.is_loopback

@@ -254,9 +254,9 @@ class ApplicationCatalog:
         for alias, pool in takeovers:
             pools[alias.account_id, alias.alias, alias.revision] = pool
         records = await self.fleet.records.unfinished()
-        await asyncio.to_thread(
-            self.fleet.payloads.drop_left, {record.id for record in records}
-        )
+        known = {record.id for record in records}
+        await asyncio.to_thread(self.fleet.payloads.drop_left, known)
+        await asyncio.to_thread(self.fleet.launcher.seclusion.drop_left, known)
         for record in records:
             # Without a pool, as for an earlier revision, a runner is drained.
             found = pools.get((record.account_id, record.alias, record.revision))

@@ -76,6 +76,7 @@ class Deployments:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
             if request.HasField("auth_mode"):
                 auth_mode = request.auth_mode
+            self._check_seclusion(spec, auth_mode)
             revision = Revision(
                 id=secrets.token_hex(16),
                 account_id=caller.user_id,
@@ -118,6 +119,7 @@ class Deployments:
                 scaling = before.scaling.with_revision(scaling)
             if auth_mode is None:
                 auth_mode = before.auth_mode if before is not None else wire.PRIVATE
+            self._check_seclusion(spec, auth_mode)
             takeover = await self._plan(before, revision_id, spec, scaling, rolling=rolling)
             renamed = attrs.evolve(revision, alias=alias)
             target = _to_alias(caller.nickname, renamed, auth_mode, scaling)
@@ -164,6 +166,16 @@ class Deployments:
             takeover.finish = finish
             application.begin(takeover, self.catalog.tasks)
             return takeover
+
+    def _check_seclusion(self, spec: RunnerSpec, auth_mode: int) -> None:
+        """
+        Check that local users do not reach what they may not use.
+
+        Raises:
+            OpenRunner: They would.
+        """
+        seclusion = self.catalog.fleet.launcher.seclusion
+        seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
 
     # -- how a deployment goes on ----------------------------------------------------------
 

@@ -57,6 +57,7 @@ class RevisionPools:
                 _with_settings(spec, pool.scaling),
                 self._recording_end(changed),
                 lifetime="detached",
+                serves=True,
                 before=self._record,
             )
             self._serve(runner, revision_id)
@@ -115,6 +116,10 @@ class RevisionPools:
         await self._tasks.close()
 
     async def _record(self, runner: Runner) -> None:
+        spec = runner.spec
+        leads = (spec.owner, spec.application, runner.revision)
+        is_public = await self.revisions.is_public(*leads)
+        self.launcher.seclusion.check(spec, is_public=is_public)
         record = RunnerRecord(
             id=runner.id,
             account_id=runner.spec.owner,

@@ -11,6 +11,7 @@ import attrs
 from isolate_proto import RegisterApplicationRequest
 
 from fal_core.environments import Environment
+from fal_core_worker.serving.services import SOCKET_MARK
 from fal_server.errors import Invalid
 from fal_server.specs.file_paths import check_mount, read_files
 from fal_server.specs.health_checks import HealthCheck
@@ -22,6 +23,12 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 #: Seconds that a runner may take to end, unless the request says another number.
 _GRACE = 5.0
+
+#: The port that an application listens on unless its client named another.
+USUAL_PORT = 8080
+
+#: What the serialized form of a function says that can serve on a Unix socket.
+_SOCKET_MARK = SOCKET_MARK.encode()
 
 #: The longest name of an application.
 _LONGEST_NAME = 128
@@ -71,6 +78,8 @@ class RunnerSpec:
         retries: How often queued requests are retried.
 
         private_logs: Whether only the owner sees the log lines of a request.
+
+        takes_socket: Whether the function can serve on a Unix socket in place of a port.
     """
 
     name: str
@@ -95,6 +104,7 @@ class RunnerSpec:
     mounts: tuple[str, ...] = ()
     retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
+    takes_socket: bool = False
 
     @property
     def message(self) -> Message:
@@ -163,6 +173,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         mounts=tuple(check_mount(each) for each in request.data_mounts),
         retries=read_retries(request) if is_registration else RequestRetries(),
         private_logs=is_registration and request.private_logs,
+        takes_socket=_SOCKET_MARK in request.function.definition,
     )
 
 

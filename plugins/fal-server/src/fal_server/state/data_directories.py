@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ _OTHERS = 0o077
 _SIGNS = frozenset({"state.db", "secrets.key", "owner.key"})
 #: A server that was killed as it started may have left this alone.
 _LEFTOVERS = frozenset({"lock"})
+
+#: A key, as the file of the first user has it.
+_KEY = re.compile(r"[^:\s]+:[0-9a-f]{64}")
 
 #: The longest path of the temporary directory, in bytes, in which sockets can be made, and
 #: the directory that is used instead of a longer one.
@@ -68,6 +72,13 @@ class DataDirectory:
         The file in which a running server notes its ports.
         """
         return self.path / "addresses.json"
+
+    @property
+    def sockets(self) -> Path:
+        """
+        The directory of the directories with the sockets of runners.
+        """
+        return self.path / "sockets"
 
     @property
     def tls(self) -> Path:
@@ -227,10 +238,11 @@ class DataDirectory:
 
     def read_key(self) -> str:
         """
-        Return the key of the first user. Empty where there is none.
+        Return the key of the first user. Empty where there is none, or not the whole of it.
         """
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            return self.key_file.read_text().strip()
+            text = self.key_file.read_text().strip()
+            return text if _KEY.fullmatch(text) else ""
         return ""
 
     def describe_lost_key(self) -> str:
@@ -238,7 +250,7 @@ class DataDirectory:
         Return the sentence about a key of the first user that is not there.
         """
         return (
-            f"{self.key_file} has no key, so that FAL_KEY is not set. Make one with "
+            f"{self.key_file} has no whole key, so that FAL_KEY is not set. Make one with "
             "'fal-core server keys create NICKNAME', and write it there or set FAL_KEY to it."
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
 
 from fal_server.errors import NotFound
 from fal_server.specs.scaling import Scaling
@@ -248,6 +249,20 @@ class Revisions:
         request = RegisterApplicationRequest()
         request.ParseFromString(blob)
         return request
+
+    async def is_public(self, account_id: str, alias: str, revision_id: str) -> bool:
+        """
+        Return whether anybody may use the application *alias* once it leads to a revision.
+        """
+
+        def read(connection: sa.Connection) -> bool:
+            modes = set()
+            for table in (aliases, takeovers):
+                chosen = _is_alias(table, account_id, alias) & (table.c.revision == revision_id)
+                modes.add(connection.scalar(sa.select(table.c.auth_mode).where(chosen)))
+            return modes - {None} == {wire.PUBLIC}
+
+        return await self._database.read(read)
 
     async def aliases(self) -> Sequence[Alias]:
         """

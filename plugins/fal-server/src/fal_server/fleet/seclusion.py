@@ -1,0 +1,117 @@
+"""
+Seclusion: how runners are kept out of the reach of other users of their machine.
+
+A runner on this machine is reached by Unix sockets, in a directory that only the user of
+the server can enter. An application that cannot listen on one has a network of its own, from
+which its agent relays.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fal_core.abilities import IsolatingHost
+from fal_core.hosts import Host
+from fal_server.errors import NotNow
+from fal_server.specs.runner_specs import USUAL_PORT, RunnerSpec
+
+
+class OpenRunner(NotNow):
+    """
+    An application that is not public would be reached by every local user.
+    """
+
+
+@attrs.frozen
+class Seclusion:
+    """
+    How the runners of one host are kept out of the reach of others.
+
+    Attributes:
+        host: The host that they are launched on.
+
+        root: The directory of the directories with their sockets.
+
+        allows_open: Whether applications that are not public may be open nevertheless.
+    """
+
+    host: Host[Any, Any]
+    root: Path
+    allows_open: bool = False
+
+    def problem(self, spec: RunnerSpec) -> str:
+        """
+        Return why every local user reaches the port of the application *spec*, as sentences.
+        Empty if they do not.
+        """
+        if not isinstance(self.host, IsolatingHost):
+            return f"Host {self.host.name!r} gives no application a network of its own."
+        return "" if spec.takes_socket else self.host.network_problem()
+
+    def check(self, spec: RunnerSpec, *, is_public: bool) -> None:
+        """
+        Check that nobody reaches the application *spec* who may not use it.
+
+        Raises:
+            OpenRunner: Every local user would.
+        """
+        if is_public or self.allows_open:
+            return
+        problem = self.problem(spec)
+        if problem:
+            raise OpenRunner(
+                f"{_open_port(spec)}, and the application is not public. {problem} Otherwise "
+                "serve it with fal-serve, which needs no port, deploy it as public, or have "
+                "the server started with '--allow-open-runners'."
+            )
+
+    def warn(self, spec: RunnerSpec) -> str:
+        """
+        Return what whoever deploys *spec* is told about its port. Empty if nobody reaches it.
+        """
+        problem = self.problem(spec)
+        return problem and f"{_open_port(spec)}. {problem}"
+
+    def own_network(self, spec: RunnerSpec) -> tuple[int, ...] | None:
+        """
+        Return the ports that the application *spec* needs in a network of its own. None if
+        it needs no such network, or gets none.
+        """
+        if spec.takes_socket or self.problem(spec):
+            return None
+        return (spec.port or USUAL_PORT,)
+
+    def make_folder(self, runner_id: str) -> str:
+        """
+        Make the directory for the sockets of a runner. Empty where it needs ports.
+        """
+        if not isinstance(self.host, IsolatingHost):
+            return ""
+        folder = self.root / runner_id
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        return str(folder)
+
+    def drop(self, runner_id: str) -> None:
+        """
+        Remove the sockets of a runner that has ended.
+        """
+        shutil.rmtree(self.root / runner_id, ignore_errors=True)
+
+    def drop_left(self, known: Collection[str]) -> None:
+        """
+        Remove what a server that was killed has left: the sockets of all runners but those
+        whose ids are *known*.
+        """
+        if self.root.is_dir():
+            for folder in self.root.iterdir():
+                if folder.name not in known:
+                    self.drop(folder.name)
+
+
+def _open_port(spec: RunnerSpec) -> str:
+    return f"Every local user reaches the port of {spec.application or spec.name!r}"

@@ -1,0 +1,138 @@
+"""
+Websockets between senders and runners, whose messages are relayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import FIRST_COMPLETED
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from typing import Any
+
+import aiohttp
+import attrs
+from aiohttp import WSCloseCode, web
+from aiohttp.web_request import BaseRequest
+
+from fal_server.errors import Unauthenticated, Unavailable
+from fal_server.fleet.http_client import LARGEST_MESSAGE
+from fal_server.fleet.runners import Runner
+from fal_server.gateways.http_servers import REVOKED
+from fal_server.routing.headers import REQUEST_ID, to_runner
+from fal_server.routing.refusals import DISCONNECTS
+from fal_server.routing.routers import Target
+
+Socket = Any
+
+
+async def relay_websocket(
+    request: BaseRequest,
+    target: Target,
+    runner: Runner,
+    request_id: str,
+    hold: AbstractAsyncContextManager[None],
+    idle: float | None,
+) -> tuple[web.WebSocketResponse, int]:
+    """
+    Relay messages between the sender and a websocket of a runner until either closes. Return
+    the websocket of the sender, and the code with which to close it.
+
+    Arguments:
+        hold: Ends the relaying with the key of the sender.
+
+        idle: Seconds without a message after which it ends. None for no limit.
+    """
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
+    opened = runner.http.connect(
+        runner.url or "",
+        target.path_and_query,
+        headers=to_runner(request.headers.items(), request_id, target.path),
+        protocols=protocols,
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            upstream_socket = await stack.enter_async_context(opened)
+        except DISCONNECTS as error:
+            raise Unavailable("The runner accepts no websocket at this path.") from error
+        chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
+        socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
+        socket.headers[REQUEST_ID] = request_id
+        code = await _relay_to_the_end(request, socket, upstream_socket, hold, idle)
+        return socket, code or upstream_socket.close_code or WSCloseCode.OK
+
+
+async def _relay_to_the_end(
+    request: BaseRequest,
+    socket: web.WebSocketResponse,
+    upstream_socket: Socket,
+    hold: AbstractAsyncContextManager[None],
+    idle: float | None,
+) -> int | None:
+    """
+    Open the websocket of the sender, relay messages until either closes, and close that of
+    the runner. Return the code with which to close the other if it is not the runner's.
+    """
+    try:
+        await socket.prepare(request)
+        async with hold:
+            return await _relay_both(socket, upstream_socket, idle)
+    except Unauthenticated:
+        return REVOKED
+    except asyncio.CancelledError:
+        # The server ends, or the sender has gone.
+        with suppress(Exception):
+            await socket.close(code=WSCloseCode.GOING_AWAY)
+        raise
+    finally:
+        with suppress(Exception):
+            await upstream_socket.close()
+
+
+async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | None:
+    """
+    Relay messages between two websockets until either closes. If there is no message for
+    *idle* seconds, return the code with which to close them.
+    """
+    relays = [Relay(one, other), Relay(other, one)]
+    tasks = [asyncio.create_task(relay.run()) for relay in relays]
+    try:
+        while not (await asyncio.wait(tasks, timeout=idle, return_when=FIRST_COMPLETED))[0]:
+            if not sum(relay.take_count() for relay in relays):
+                return WSCloseCode.POLICY_VIOLATION
+        return None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@attrs.define(eq=False)
+class Relay:
+    """
+    One direction of a websocket.
+    """
+
+    source: Socket
+    target: Socket
+    _count: int = 0
+
+    async def run(self) -> None:
+        """
+        Pass messages on until the source closes.
+        """
+        async for message in self.source:
+            self._count += 1
+            if message.type is aiohttp.WSMsgType.TEXT:
+                await self.target.send_str(message.data)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                await self.target.send_bytes(message.data)
+            else:
+                return
+
+    def take_count(self) -> int:
+        """
+        Return how many messages there were since this was asked last.
+        """
+        count, self._count = self._count, 0
+        return count

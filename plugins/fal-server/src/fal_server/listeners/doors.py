@@ -1,0 +1,103 @@
+"""
+Doors: the listeners of a server, opened together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import attrs
+from aiohttp import web
+
+from fal_core.open_files import most_open_files
+from fal_server.errors import ServerError
+from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.http_connections import connections_of, start_http
+from fal_server.listeners.open_connections import OpenConnections
+from fal_server.listeners.shared_ports import Listener, ProtocolFactory
+from fal_server.settings import ServerSettings
+from fal_server.state.data_directories import DataDirectory
+
+
+@attrs.define(eq=False)
+class Doors:
+    """
+    The listeners of a server, with one certificate and one limit of connections.
+
+    Attributes:
+        ports: The port of each listener, by its name; it is filled here.
+
+        ends: Called when the server ends. Listeners are closed before the servers behind
+            them.
+    """
+
+    settings: ServerSettings
+    certificate: Certificate
+    ports: dict[str, int]
+    ends: contextlib.AsyncExitStack
+    connections: OpenConnections = attrs.field(init=False)
+    _listeners: list[Listener] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.connections = OpenConnections(
+            self.settings.limits, self.settings.proxies, files=most_open_files()
+        )
+
+    @classmethod
+    def create(
+        cls,
+        settings: ServerSettings,
+        directory: DataDirectory,
+        ports: dict[str, int],
+        ends: contextlib.AsyncExitStack,
+    ) -> Doors:
+        """
+        Find or make the certificate of a server.
+        """
+        host = settings.host
+        own = [] if host in {"0.0.0.0", "::", ""} else [host]
+        return cls(settings, Certificate(directory, [*settings.names, *own]), ports, ends)
+
+    def listen(
+        self, name: str, http: ProtocolFactory, *, mouth: TunnelMouth | None = None
+    ) -> None:
+        """
+        Listen at a port. Connections wait until :meth:`open`.
+
+        Raises:
+            ServerError: The port is taken, or the address is not one of this machine.
+        """
+        host, port = self.settings.host, self.settings.port_of(name)
+        protocols = ["http/1.1"] if mouth is None else ["h2", "http/1.1"]
+        tls = self.certificate.make_context(*protocols)
+        listener = Listener(name, http, mouth, tls, self.settings.limits, self.connections)
+        try:
+            self.ports[name] = listener.listen(host, port)
+        except OSError as error:
+            raise ServerError(listener.describe(error, host, port)) from error
+        self.ends.push_async_callback(listener.close)
+        self._listeners.append(listener)
+
+    async def start_http(self, application: web.Application) -> ProtocolFactory:
+        """
+        Start an HTTP application, and return the factory of its connections.
+        """
+        drain, limits = self.settings.drain, self.settings.limits
+        runner, connect = await start_http(application, drain=drain, limits=limits)
+        self.ends.push_async_callback(runner.cleanup)
+        return connect
+
+    def start_gateway(self, server: web.Server) -> ProtocolFactory:
+        """
+        Return the factory of the connections of a gateway.
+        """
+        self.ends.push_async_callback(server.shutdown, self.settings.drain)
+        return connections_of(server, self.settings.limits, inflates=False)
+
+    def open(self) -> None:
+        """
+        Accept the connections that wait at all ports, and those that come.
+        """
+        for listener in self._listeners:
+            listener.open()

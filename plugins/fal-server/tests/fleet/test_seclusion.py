@@ -1,0 +1,91 @@
+"""
+Seclusion: where the sockets of runners are, and which applications may be open.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from fal_core.abilities import IsolatingHost
+from fal_core.environments import CurrentEnvironment
+from fal_core.testing import InProcessHost
+from fal_server.fleet.seclusion import OpenRunner, Seclusion
+from fal_server.specs.runner_specs import RunnerSpec
+
+
+class Isolating(InProcessHost, IsolatingHost):
+    """
+    A host that has networks, unless a *problem* is set.
+    """
+
+    problem = ""
+
+    def network_problem(self) -> str:
+        return self.problem
+
+
+def make_spec(**fields: Any) -> RunnerSpec:
+    return RunnerSpec(
+        name="one", owner="me", environment=CurrentEnvironment(), application="app", **fields
+    )
+
+
+@pytest.fixture
+def seclusion(tmp_path: Path) -> Seclusion:
+    return Seclusion(Isolating(), tmp_path / "sockets")
+
+
+def test_application_gets_a_network_for_its_port(seclusion):
+    """
+    An application with a port has a network of its own, in which that port is its own; one
+    that takes a socket needs none.
+    """
+    assert seclusion.own_network(make_spec()) == (8080,)
+    assert seclusion.own_network(make_spec(port=7000)) == (7000,)
+    assert seclusion.own_network(make_spec(takes_socket=True)) is None
+    seclusion.check(make_spec(), is_public=False)
+    assert seclusion.warn(make_spec()) == ""
+
+
+def test_machine_without_networks(seclusion):
+    """
+    Where there are no networks, only public applications may have ports, unless the operator
+    allows others.
+    """
+    seclusion.host.problem = "There are none."
+    assert seclusion.own_network(make_spec()) is None
+    seclusion.check(make_spec(), is_public=True)
+    seclusion.check(make_spec(takes_socket=True), is_public=False)
+    attrs.evolve(seclusion, allows_open=True).check(make_spec(), is_public=False)
+    with pytest.raises(OpenRunner, match=r"'app', and .+ not public\. There are none\."):
+        seclusion.check(make_spec(), is_public=False)
+    assert seclusion.warn(make_spec()).endswith("the port of 'app'. There are none.")
+
+
+def test_host_that_isolates_nothing(tmp_path):
+    """
+    Runners of another host are reached at ports, whatever the application could do.
+    """
+    seclusion = Seclusion(InProcessHost(), tmp_path / "sockets")
+    assert seclusion.make_folder("one") == ""
+    with pytest.raises(OpenRunner, match="Host 'in-process' gives no application"):
+        seclusion.check(make_spec(takes_socket=True), is_public=False)
+
+
+def test_sockets_that_nobody_else_enters(seclusion):
+    """
+    The directory of a runner is for its user alone, and leftovers are removed.
+    """
+    for name in ("one", "two", "three"):
+        folder = Path(seclusion.make_folder(name))
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "run").touch()
+    seclusion.drop("two")
+    seclusion.drop_left({"one"})
+    assert [each.name for each in seclusion.root.iterdir()] == ["one"]
+    seclusion.drop("two")
