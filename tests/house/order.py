@@ -9,7 +9,7 @@ from __future__ import annotations
 ORDER: dict[str, tuple[str, ...]] = {
     "fal_core": (
         # Footing.
-        "digests exports facts open_files reprs",
+        "digests exports facts reprs",
         # The contract that a host's author reads, and the validators of its options.
         "errors",
         "validators",

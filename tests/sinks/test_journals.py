@@ -130,7 +130,7 @@ def test_whatever_comes_is_events_or_one_error(data: st.DataObject, size: int) -
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=2),
         max_leaves=8,
     )
-    names = st.sampled_from(["Log", "Item", "Exited", "Ready", "State", "Outcome", "os"])
+    names = st.sampled_from(["Log", "Dropped", "Item", "Exited", "Ready", "Outcome", "os"])
     forged = st.builds(
         lambda *parts: record(json.dumps(parts[:3]).encode(), parts[3]),
         names,

@@ -97,7 +97,7 @@ def skip_events(journal: IO[bytes], after: int) -> bytes:
         if len(head) < _LENGTHS.size:
             break
         size, _ = _LENGTHS.unpack(head)
-        start = head + journal.read(min(size - _LENGTH.size, len(_DROPPED)))
+        start = head + journal.read(max(0, min(size - _LENGTH.size, len(_DROPPED))))
         if not _begins(start, _DROPPED):
             journal.seek(_LENGTH.size + size - len(start), os.SEEK_CUR)
             skipped += 1

@@ -3,6 +3,16 @@ Workers: this end of the streams to processes that run calls.
 """
 
 from fal_core.workers.crash_output import CrashOutput
+from fal_core.workers.open_files import given_to_children, most_open_files, raise_open_files
 from fal_core.workers.worker import ARGUMENTS, Arenas, Worker, WorkerExecution
 
-__all__ = ["ARGUMENTS", "Arenas", "CrashOutput", "Worker", "WorkerExecution"]
+__all__ = [
+    "ARGUMENTS",
+    "Arenas",
+    "CrashOutput",
+    "Worker",
+    "WorkerExecution",
+    "given_to_children",
+    "most_open_files",
+    "raise_open_files",
+]

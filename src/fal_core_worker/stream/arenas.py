@@ -72,6 +72,13 @@ class _Maps:
         """
         return offset in self._starts
 
+    def empty(self) -> None:
+        """
+        Give the memory of all mappings back to the system.
+        """
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_REMOVE)
+
     def clear(self) -> None:
         """
         Drop all mappings.
@@ -96,6 +103,7 @@ class OutboundArena:
         self.resized = False
         self._maps = _Maps(descriptor)
         self._populated = 0
+        self._length = 0
         self._used: dict[int, int] = {}
         self._free: list[tuple[int, int]] = []
         self._lock = threading.Lock()
@@ -149,14 +157,16 @@ class OutboundArena:
     def trim(self) -> bool:
         """
         Give all memory back to the system if no block is in use. Return whether it was.
+
+        The file keeps its length: the other end is not to read beyond its end.
         """
         with self._lock:
             if self._used or not self._maps.size:
                 return False
+            self._maps.empty()
             self._free.clear()
             self._maps.clear()
             self._populated = 0
-            os.ftruncate(self.descriptor, 0)
             self.resized = True
             return True
 
@@ -186,7 +196,9 @@ class OutboundArena:
         if grown > self.capacity:
             return None
         try:
-            os.ftruncate(self.descriptor, grown)
+            if grown > self._length:
+                os.ftruncate(self.descriptor, grown)
+                self._length = grown
             self._maps.grow(grown)
         except (OSError, ValueError):
             return None

@@ -49,9 +49,9 @@ class Ends:
     @property
     def size(self) -> int:
         """
-        The size of the arena in bytes.
+        The memory of the arena in bytes.
         """
-        return os.fstat(self.descriptor).st_size
+        return os.fstat(self.descriptor).st_blocks * 512
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_open_files_of_a_build() -> None:
     """
     source = """
 from threading import Event
-from fal_core.open_files import raise_open_files
+from fal_core.workers import raise_open_files
 from fal_env_virtualenv.building.child_processes import run
 
 raise_open_files(65536)

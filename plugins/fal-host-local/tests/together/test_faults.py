@@ -331,3 +331,37 @@ def test_a_worker_that_sends_rubbish_is_replaced(tmp_path: Path):
             assert wait_until(lambda pids=pids: not any(map(is_alive, pids)), 60)
     finally:
         host.close()
+
+
+def test_shared_memory_cannot_be_taken_from_the_caller():
+    """
+    A function that shortens the memory which carries arrays fails, and its caller reads what
+    it was sent.
+    """
+    numpy = pytest.importorskip("numpy")
+    host = LocalHost()
+
+    @function("current", host=host)
+    def shorten(sent: Any) -> Any:
+        from fal_core_worker import current
+
+        runtime: Any = current.runtime
+        failures = 0
+        for memory in (runtime.stream.outbound.descriptor, runtime.stream.inbound.descriptor):
+            try:
+                os.ftruncate(memory, 0)
+            except PermissionError:
+                failures += 1
+        return failures, sent + 1
+
+    try:
+        # It has not sent anything through shared memory before the first call ends.
+        for expected in (1, 2, 2):
+            failures, ones = shorten(numpy.zeros(1 << 20))
+            assert (failures, ones.sum()) == (expected, 1 << 20)
+            del ones
+            (pool,) = host._pools.values()
+            (worker,) = pool._roster.workers
+            assert wait_until(lambda worker=worker: not worker.trim(), 60)
+    finally:
+        host.close()

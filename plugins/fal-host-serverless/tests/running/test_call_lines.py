@@ -13,6 +13,7 @@ from fal_core.calls import Call
 from fal_core.events import Log
 from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.far_end import marked_output
+from fal_host_serverless.running import call_lines
 from fal_host_serverless.running.call_lines import CallLines
 
 
@@ -69,3 +70,37 @@ def test_lines_without_a_mark_stay_as_they_are(line: str):
     """
     log = CallLines(CALL).read(line, "INFO", 1.0)
     assert log == Log(line, "STDOUT", "USER", 1.0, CALL.id)
+
+
+@given(
+    st.sampled_from(["", "text", '"text"', "[1]", "{", "[" * 100_000]) | LINES,
+    st.sampled_from(["0", "9", "²", ""]) | LINES,
+    st.sampled_from(["", "e", "e+", "+", "o", "s"]) | LINES,
+    LINES,
+)
+def test_marks_that_a_function_prints_break_nothing(
+    text: str, number: str, flags: str, owner: str
+):
+    """
+    Lines that look as if the far end had written them are read as lines or as parts of one.
+    """
+    lines = CallLines(CALL)
+    for _ in range(2):
+        log = lines.read(f"{text}{marked_output.MARK}{number}:{flags}:{owner}", "INFO", 1.0)
+        assert log is None or isinstance(log.message, str)
+
+
+def test_a_line_without_end_is_cut(monkeypatch: pytest.MonkeyPatch):
+    """
+    No more of a line is put together than a line may be long, and of so many at once.
+    """
+    monkeypatch.setattr(call_lines, "_LONGEST", 10)
+    monkeypatch.setattr(call_lines, "_MOST", 2)
+    lines = CallLines(CALL)
+    part = f'"1234"{marked_output.MARK}0:e+:'
+    assert [lines.read(part, "INFO", 1.0) for _ in range(2)] == [None, None]
+    whole = lines.read(part, "INFO", 1.0)
+    assert whole is not None
+    assert whole.message == "1234" * 3
+    read = [lines.read(f"{part}request {number}", "INFO", 1.0) for number in range(3)]
+    assert [log is None for log in read] == [True, True, False]

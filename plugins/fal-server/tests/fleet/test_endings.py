@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,8 @@ def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, se
 
 def test_class_with_a_failing_setup(served_plane: Any):
     """
-    If the setup of a class of ``fal-core deploy`` raises, its callers and its log get the
-    exception.
+    If the setup of a class raises, ``fal-core deploy`` prints the traceback and fails, and
+    its callers and its log get the exception.
     """
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
@@ -201,7 +202,13 @@ def test_class_with_a_failing_setup(served_plane: Any):
             def look(self) -> int:
                 return 1
     """
-    served_plane.deploy_class("unset", source, "--detach")
+    failed = subprocess.run(
+        **served_plane.deploying("unset", source), capture_output=True, text=True
+    )
+    assert failed.returncode == 1, failed.stdout
+    assert failed.stdout == ""
+    assert "could not be started. NoWeights: on the shelf" in failed.stderr
+    assert "in setup" in failed.stderr
     with served_plane.client("run") as client:
         answer = client.post("/owner/unset", json={})
     assert answer.status_code == 503

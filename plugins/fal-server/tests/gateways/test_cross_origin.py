@@ -94,7 +94,7 @@ def test_preflight_needs_no_key_and_no_runner(
     and header, and also for an application that there is not; it submits nothing.
     """
     # The request that keeps the runner busy has reached it.
-    served_plane.settle(served_plane.order)
+    served_plane.settle(lambda: f"hold {held[0]}" in served_plane.order())
     before = served_plane.order()
     with served_plane.client(listener, key="") as client:
         for path in (f"/owner/{app}", f"/owner/{app}/stream", "/owner/nothing", "/"):

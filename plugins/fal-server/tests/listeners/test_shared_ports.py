@@ -5,11 +5,13 @@ Listeners: one port for gRPC, TLS and HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -19,6 +21,7 @@ from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 
 from fal_core_worker.serving.ports import free_port
+from fal_server.limits import Limits
 from fal_server.listeners import shared_ports
 from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.shared_ports import Listener
@@ -261,3 +264,26 @@ def test_free_port_that_is_taken_meanwhile(monkeypatch):
         monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
 
         assert asyncio.run(listen_anywhere()) != other.getsockname()[1]
+
+
+def test_connections_that_are_closed_at_any_moment(make_plane, settle):
+    """
+    Wherever a connection is that is closed to make room, nothing of it is left.
+    """
+    limits = Limits(most_connections=3, longest_head=1, longest_idle=1)
+    plane = make_plane(limits=limits)
+    context = trusting(plane)
+    begins = (b"", b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n", REQUEST)
+
+    def come(number: int) -> None:
+        with contextlib.suppress(OSError), connect(plane) as plain:
+            if number % 3:
+                plain.sendall(begins[number % len(begins)])
+                return
+            with context.wrap_socket(plain, server_hostname="localhost") as connection:
+                connection.sendall(REQUEST)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(come, range(300)))
+    settle(lambda: plane.here(len, plane.plane.doors.connections) == 0)
+    plane.close()

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from queued import make_pending, make_request
 
-from fal_server.queue.backlogs import FRONT, Backlog
+from fal_server.queue.backlogs import FRONT, MORE, Backlog
 from fal_server.queue.pending_requests import PendingRequest
 from fal_server.state.databases import Database
 from fal_server.store.queued_requests import QueuedRequests
@@ -77,12 +77,14 @@ def run(database: Database, work: Callable[[Processing], Awaitable[None]]) -> No
 def test_those_behind_the_front_are_little_more_than_ids(database: Database):
     """
     Requests behind the front of their line are not in memory as a whole, and are processed in
-    their order as others leave, whether they end, are taken by a runner or are removed.
+    their order as others leave, whether they end, are taken by a runner or are removed. Many
+    of them are read at once.
     """
+    many = FRONT + 3 * MORE
 
     async def work(processing: Processing) -> None:
         backlog = processing.backlog
-        for number in range(FRONT + 10):
+        for number in range(many):
             await processing.add(f"{number:04}", number)
         await processing.add("other", 0, alias="other")
         assert len(processing.started) == FRONT + 1
@@ -91,17 +93,22 @@ def test_those_behind_the_front_are_little_more_than_ids(database: Database):
             False,
             True,
         ]
+        backlog.remove(waiting[FRONT + 2])
 
         processing.ends["0000"].set()
-        await processing.settle(lambda: len(processing.started) == FRONT + 2)
-        backlog.leave_line(waiting[5])
-        await processing.settle(lambda: len(processing.started) == FRONT + 3)
-        backlog.remove(waiting[-1])
-        backlog.remove(waiting[FRONT + 2])
-        for pending in waiting[10:20]:
+        await processing.settle(lambda: len(processing.started) == FRONT + MORE + 2)
+        for pending in waiting[1:MORE]:
             backlog.leave_line(pending)
-        await processing.settle(lambda: len(processing.started) == FRONT + 9)
-        expected = [f"{number:04}" for number in range(FRONT + 9) if number != FRONT + 2]
+        await asyncio.sleep(0)
+        assert len(processing.started) == FRONT + MORE + 2
+        backlog.leave_line(waiting[MORE])
+        backlog.leave_line(waiting[MORE + 1])
+        await processing.settle(lambda: len(processing.started) > FRONT + MORE + 2)
+        backlog.remove(waiting[-1])
+        for pending in waiting[MORE + 2 : 3 * MORE]:
+            backlog.leave_line(pending)
+        await processing.settle(lambda: len(processing.started) == many - 1)
+        expected = [f"{number:04}" for number in range(many - 1) if number != FRONT + 2]
         assert [each for each in processing.started if each != "other"] == expected
         assert {*processing.left} == {"0000", waiting[-1].id, waiting[FRONT + 2].id}
 

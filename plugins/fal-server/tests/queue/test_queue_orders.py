@@ -56,7 +56,7 @@ def test_what_waits_is_what_was_added_and_not_discarded():
         expected = [each for each in requests if each.id in waiting]
         expected.sort(key=lambda each: (each.priority, each.number))
         assert order.of(APP) == expected
-        assert order.at(APP, 3) is (expected[3] if len(expected) > 3 else None)
+        assert order.between(APP, 3, 5) == expected[3:5]
     for request in (*requests, *requests):
         order.discard(request)
     assert dict(order.counts()) == {}

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
+from typing import Any
 
 import pytest
 
@@ -103,3 +105,35 @@ def test_name_resolves_to_reachable_addresses_alone():
     with pytest.raises(AddressForbidden, match="localhost resolves to no address"):
         asyncio.run(resolve("10.0.0.0/8"))
     assert set(asyncio.run(resolve("127.0.0.0/8"))) == {"127.0.0.1"}
+
+
+def test_names_that_take_long_hold_up_no_files(monkeypatch: pytest.MonkeyPatch):
+    """
+    Names that take long to be looked up hold up neither others nor work on files.
+    """
+    ended = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def wait(host: str, *arguments: Any, **named: Any) -> Any:
+        if host.startswith("slow"):
+            ended.wait(60)
+        return look_up("127.0.0.1", *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+
+    async def main() -> None:
+        resolver = GuardedResolver([ipaddress.ip_network("127.0.0.0/8")])
+        slow = [
+            asyncio.ensure_future(resolver.resolve(f"slow{number}")) for number in range(64)
+        ]
+        try:
+            (found,) = await resolver.resolve("quick", 80)
+            assert (found["host"], found["port"]) == ("127.0.0.1", 80)
+            assert await asyncio.to_thread(lambda: True)
+            assert not any(each.done() for each in slow)
+        finally:
+            ended.set()
+        await asyncio.gather(*slow)
+        await resolver.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))

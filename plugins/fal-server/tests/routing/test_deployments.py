@@ -210,6 +210,7 @@ def test_revisions_that_do_not_fit_together(crowded, settle):
     assert release_of(held.result()) == 1
     assert release_of(waiting.result()) == 2
     deployed.result()
+    assert "when they have finished their requests and ended." in crowded.told[0]
     (other,) = crowded.runners("big")
     ended = crowded.times(runner.runner_id)[1]
     assert ended is not None

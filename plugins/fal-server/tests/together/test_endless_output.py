@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from fal_host_local import LocalHost
+
 pytestmark = pytest.mark.faults
 
 #: The bytes of lines that the server keeps of a runner, and takes of it in a second.
@@ -59,10 +61,11 @@ def peak_of(server: Any) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def test_runner_that_prints_without_end(limited: Any):
+def test_runner_that_prints_without_end(limited: Any, programs: Any):
     """
     What is kept stays small on the disk, and what waits in memory; the reader is told of
-    both kinds of lines that are missing, and another application is served meanwhile.
+    both kinds of lines that are missing, and another application is served meanwhile. The
+    runner is ended by the command for that.
     """
     limited.deploy("other")
     limited.deploy("endless", function=print_without_end)
@@ -82,3 +85,8 @@ def test_runner_that_prints_without_end(limited: Any):
     assert peak_of(limited.plane) - before < LITTLE
     size = sum(each.stat().st_size for each in limited.plane.data.glob("state.db*"))
     assert size < LITTLE
+    limited.plane.close()
+    programs.end_runners(limited.plane.data)
+    owner = f"The server of {limited.plane.data}"
+    ended = [each.ended for each in LocalHost().executions() if each.owner == owner]
+    assert ended == [True, True]

@@ -4,6 +4,7 @@ Open runners: machines where local users reach the ports of applications.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from isolate_proto import HostedRun, SetAliasRequest
 from isolate_proto import controller_pb2 as wire
 from planes import Plane
 from served import ServedPlane, fill, make_application
+
+from fal_core_worker.serving import networks
 
 CLASS = """
     from fal_serve import App, endpoint
@@ -108,3 +111,32 @@ def test_private_application_that_is_no_longer_allowed(place):
     answer = ask(place, "one")
     assert answer.status_code == 503
     assert "'--allow-open-runners'" in answer.json()["detail"]
+
+
+@pytest.mark.skipif(networks.missing() != "", reason="there are no network namespaces")
+def test_network_that_cannot_be_connected(tmp_path, programs, monkeypatch):
+    """
+    An application whose network cannot be made or connected does not run in that of the
+    machine: it does not start, and whoever deploys it is told why.
+    """
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "pasta").write_text("#!/bin/sh\necho 'no way out' >&2\nexit 1\n")
+    (folder / "pasta").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    place = ServedPlane(tmp_path, lambda: Plane(tmp_path / "data"))
+    try:
+        request = place.registration("cut-off")
+        lines: list[str] = []
+
+        def deploy() -> None:
+            for message in place.plane.stream("RegisterApplication", request):
+                lines.extend(log.message for log in message.logs)
+
+        with pytest.raises(grpc.RpcError, match="'cut-off' could not be started"):
+            deploy()
+        assert "no way out" in lines
+        assert "A network namespace was made, and pasta does not connect it." in lines
+    finally:
+        place.plane.close()
+        programs.end_runners(tmp_path / "data")

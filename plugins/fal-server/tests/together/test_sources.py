@@ -149,7 +149,8 @@ def test_source_is_sent_and_built_once(run: Any, project: Path) -> None:
     assert run("telling.py") == ("['first', 'first', 'first']", [])
     (project / "own/src/own/__init__.py").write_text('WORD = "other"')
     assert run("telling.py") == ("['other', 'other', 'other']", ["Uploading", "Building"])
-    deploy = ("-m", "fal_core.cli", "deploy", "telling.py::tell")
+    # It serves nothing, and so it does not come up.
+    deploy = ("-m", "fal_core.cli", "deploy", "telling.py::tell", "--detach")
     assert run(*deploy)[1] == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_server.queue.request_queues import RequestQueue
-from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.deployments import Deployments
 
 PATIENCE = 120.0
 
@@ -44,7 +44,7 @@ class EarlyRequest:
         return response.status, body
 
 
-@pytest.mark.parametrize("reader", [ApplicationCatalog, RequestQueue])
+@pytest.mark.parametrize("reader", [Deployments, RequestQueue])
 def test_request_waits_until_the_state_is_read(
     served_plane: Any, monkeypatch: pytest.MonkeyPatch, reader: Any
 ):
@@ -58,7 +58,7 @@ def test_request_waits_until_the_state_is_read(
     read = reader.start
 
     async def start(part: Any) -> None:
-        catalog = part if reader is ApplicationCatalog else part.router.catalog
+        catalog = (part if reader is Deployments else part.router).catalog
         ports = catalog.fleet.payloads.urls.ports
         await asyncio.to_thread(early.send, ports["queue"])
         # A server that answers too early would do it now.

@@ -13,7 +13,7 @@ from select import POLLIN, poll
 from threading import Event
 
 from fal_core.errors import Cancelled
-from fal_core.open_files import given_to_children
+from fal_core.workers import given_to_children
 from fal_env_virtualenv.store import uv_cache
 
 #: Seconds between two looks at whether a child process has ended.

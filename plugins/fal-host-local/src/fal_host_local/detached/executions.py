@@ -24,8 +24,8 @@ from fal_core.calls import Call
 from fal_core.errors import WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
-from fal_core.open_files import given_to_children
 from fal_core.sinks import JournalReader, UnreadableRecord, read_journal
+from fal_core.workers import given_to_children
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (

@@ -180,6 +180,10 @@ class Supervisor(SinkAround):
                 _handle_request(execution, connection)
         except (OSError, EOFError, UnreadableFrame):
             self._drop(connection)
+        except Exception:
+            # Such as a journal that no longer holds what was written.
+            self._drop(connection)
+            raise
 
     def _open_journal(self) -> IO[bytes]:
         return open(self._directory / "journal", "rb")

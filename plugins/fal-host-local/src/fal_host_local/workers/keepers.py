@@ -23,7 +23,7 @@ from typing import Any
 
 import fal_core_worker
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
-from fal_core.open_files import given_to_children
+from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
 from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
 

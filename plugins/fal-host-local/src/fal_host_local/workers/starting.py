@@ -6,6 +6,7 @@ from __future__ import annotations
 
 # ``socket`` is slow to import, and a first call waits for it.
 import _socket
+import fcntl
 import mmap
 import os
 import time
@@ -183,10 +184,13 @@ def _make_arenas() -> tuple[Arenas, list[int]]:
     """
     Return the shared memory of a worker, and the descriptors that it inherits.
     """
-    to_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
-    from_worker = os.memfd_create("fal-core", os.MFD_CLOEXEC)
-    page = os.memfd_create("fal-core", os.MFD_CLOEXEC)
+    to_worker, from_worker, page = (
+        os.memfd_create("fal-core", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) for _ in range(3)
+    )
     os.ftruncate(page, mmap.PAGESIZE)
+    for memory in (to_worker, from_worker, page):
+        # Reading beyond the end of a file that the other end has shortened is fatal.
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     arenas = Arenas(
         InboundArena(from_worker),
         OutboundArena(to_worker, _capacity()),

@@ -11,6 +11,13 @@ from fal_core.events import Level, Log
 from fal_core_worker.stream.frames import LEVELS
 from fal_host_serverless.far_end.marked_output import MARK
 
+#: The numbers of the levels, as they stand in a mark.
+_NUMBERS = frozenset(map(str, range(len(LEVELS))))
+#: Characters of a line that are put together; a longer one is cut.
+_LONGEST = 1 << 24
+#: How many lines may be incomplete at once.
+_MOST = 1000
+
 
 class CallLines:
     """
@@ -36,19 +43,32 @@ class CallLines:
         text, mark, rest = line.rpartition(MARK)
         number, _, rest = rest.partition(":")
         flags, separator, owner = rest.partition(":")
-        if not (mark and separator and number.isdigit() and int(number) < len(LEVELS)):
-            # A service that guesses levels takes INFO for a line that it cannot guess.
+        part = text if "e" not in flags else _decode(text)
+        if not (mark and separator and number in _NUMBERS) or part is None:
+            # A service that guesses levels takes INFO for a line that it cannot guess. A
+            # function may print marks of its own, too.
             level = "STDOUT" if level == "INFO" and self.guessed else level
             return Log(line, level, "USER", time, self._call.id)
         if flags in ("o", "s") and not text:
             self.begun = flags
             return None
         if "e" in flags:
-            text = self._parts.pop(owner, "") + json.loads(text)
-        if "+" in flags:
+            text = self._parts.pop(owner, "") + part
+        if "+" in flags and len(text) < _LONGEST and len(self._parts) < _MOST:
             self._parts[owner] = text
             return None
         kind, _, identity = owner.partition(" ")
         known: Level = LEVELS[int(number)]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
         return Log(text, known, "USER", time, self._call.id, request)
+
+
+def _decode(text: str) -> str | None:
+    """
+    Return the text that stands there in JSON. None if there is none.
+    """
+    try:
+        found = json.loads(text)
+    except (RecursionError, ValueError):
+        return None
+    return found if isinstance(found, str) else None

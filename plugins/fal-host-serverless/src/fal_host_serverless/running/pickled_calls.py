@@ -123,6 +123,9 @@ def open_outcome(definition: bytes) -> Outcome | None:
         word, ended, data, buffers = result
         if word != sent_calls.OUTCOME:
             raise ValueError("it is of another version")
+        parts = (data, *buffers)
+        if not all(isinstance(part, (bytes, bytearray)) for part in parts):
+            raise ValueError("it does not consist of bytes")
     except ArchiveMissing:
         raise
     except Exception as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli import print_json
-from fal_core.open_files import raise_open_files
+from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.sinks import CallSink
 from fal_server.fleet.endings import AgentError, read_agent_error
-from fal_server.fleet.lines import RunnerLines
 from fal_server.fleet.states import Lifecycle, RunnerPhase
+from fal_server.logs.runner_lines import RunnerLines
 
 _STARTING = {"building": RunnerPhase.BUILDING, "starting": RunnerPhase.SETUP}
 

@@ -28,12 +28,12 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.lines import NEEDED, RunnerLines
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.logs.runner_lines import NEEDED, RunnerLines
 from fal_server.specs.runner_specs import RunnerSpec
 
 logger = logging.getLogger(__name__)
@@ -226,12 +226,12 @@ class Runner:
         if event.reason is not None and not self.reason:
             self.reason, self.cause = str(event.reason)[:LONGEST_REASON], event.reason
         raised = self._events.raised
-        if raised is not None and not (self.reason or self._was_told_to_end):
+        if raised is not None and not (self.reason or self.lifecycle.was_told_to_end):
             # The agent itself failed, and not what a user had it run.
             self.reason = raised.sentence
             logger.error("Runner %s has failed: %s", self.id, self.reason)
         listens = self.agent.url is not None and self.serving is not None
-        if listens and not (self.reason or self._reported or self._was_told_to_end):
+        if listens and not (self.reason or self._reported or self.lifecycle.was_told_to_end):
             self._ending = self.loop.create_task(self._end_once_reported(event))
         else:
             self._finish(event)
@@ -249,9 +249,9 @@ class Runner:
             return
         self.ended_at, self._ended = time.time(), time.monotonic()
         came_up = self.lifecycle.came_up
-        if not (came_up or self.reason or self.failure or self._was_told_to_end):
+        if not (came_up or self.reason or self.failure or self.lifecycle.was_told_to_end):
             self.reason = describe_exit(event, has_returned=self._reported is not None)
-        if not self._was_told_to_end:
+        if not self.lifecycle.was_told_to_end:
             self._log_end(self.ended_at, came_up=came_up)
         self.lifecycle.enter(RunnerPhase.TERMINATED)
         self.agent.close()
@@ -261,20 +261,11 @@ class Runner:
         if not self.outcome.done():
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
 
-    @property
-    def _was_told_to_end(self) -> bool:
-        """
-        Whether it was told to end although nothing was wrong with it.
-        """
-        return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
-
     def _log_end(self, now: float, *, came_up: bool) -> None:
-        # Where the server cannot write, a line would only wait with the others.
-        sentence = (
-            ""
-            if self.lifecycle.is_blocked
-            else self.reason or ("" if came_up else self.failure)
-        )
+        if self.lifecycle.is_blocked:
+            # The server cannot write, so that a line would only wait with the others.
+            return
+        sentence = self.reason or ("" if came_up else self.failure)
         if not sentence:
             return
         found = (not self.reason and self._reported) or self._events.raised

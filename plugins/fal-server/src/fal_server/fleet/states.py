@@ -121,6 +121,13 @@ class Lifecycle:
         """
         return RunnerPhase.BLOCKED in (self.state, self.ended_from)
 
+    @property
+    def was_told_to_end(self) -> bool:
+        """
+        Whether it is told to end although nothing is wrong with it.
+        """
+        return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
+
     def enter(self, state: RunnerPhase) -> bool:
         """
         Change to *state*, and return whether that was possible.

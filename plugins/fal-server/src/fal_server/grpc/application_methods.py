@@ -44,6 +44,9 @@ from fal_server.store.revisions import Revision, full_alias
 #: What to do where the previous runners leave no room for a new one.
 _TRY_RECREATE = "'--strategy recreate' ends the previous runners before it starts a new one."
 
+#: What a deployment that does that waits for.
+_WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests and ended."
+
 
 class ApplicationMethods:
     """
@@ -200,8 +203,8 @@ def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
     Arguments:
         open_port: What to say about a port that local users reach. Empty where none is.
     """
-    crowded = takeover.crowded and takeover.rolling
-    for text in (open_port, f"{takeover.crowded} {_TRY_RECREATE}" if crowded else ""):
+    advice = _TRY_RECREATE if takeover.rolling else _WAIT_FOR_PREVIOUS
+    for text in (open_port, takeover.crowded and f"{takeover.crowded} {advice}"):
         if text:
             yield Log(text, "WARNING", "BRIDGE", time.time())
 

@@ -9,7 +9,7 @@ import contextlib
 import attrs
 from aiohttp import web
 
-from fal_core.open_files import most_open_files
+from fal_core.workers import most_open_files
 from fal_server.errors import ServerError
 from fal_server.listeners.certificates import Certificate
 from fal_server.listeners.grpc_tunnels import TunnelMouth

@@ -113,7 +113,9 @@ class HttpConnection(web.RequestHandler):
         super().resume_writing()
         self.stalls.unblock()
 
-    def log_access(self, *args: Any, **kw: Any) -> None:
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
         """
         Note that a request was answered. It is not logged.
         """

@@ -90,7 +90,7 @@ class Listener:
     )
     _socket: socket.socket | None = attrs.field(default=None, init=False)
     _accepting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _greeting: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    _greeting: set[_Greeting] = attrs.field(factory=set, init=False)
 
     def listen(self, host: str, port: int) -> int:
         """
@@ -139,9 +139,12 @@ class Listener:
         """
         Accept no more connections. Open HTTP connections are left to their server.
         """
-        tasks = [*self._greeting, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+        tasks = [greeting.task for greeting in self._greeting if greeting.task is not None]
+        for greeting in self._greeting:
+            greeting.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
@@ -169,11 +172,16 @@ class Listener:
             connection.close()
             return
         greeting = _Greeting(self, connection, visit, peer)
-        task = asyncio.get_running_loop().create_task(greeting.run())
-        visit.abort = task.cancel
-        self._greeting.add(task)
-        task.add_done_callback(self._greeting.discard)
+        visit.abort = greeting.abort
+        task = greeting.task = asyncio.get_running_loop().create_task(greeting.run())
+        self._greeting.add(greeting)
         task.add_done_callback(greeting.end)
+
+    def forget(self, greeting: _Greeting) -> None:
+        """
+        Note that a greeting is over.
+        """
+        self._greeting.discard(greeting)
 
     def make_protocol(
         self, visit: OpenConnection, *, speaks_grpc: bool
@@ -195,6 +203,11 @@ class _Greeting:
         is_given: Whether somebody else closes the socket.
 
         is_served: Whether there is a protocol, which is told when the connection has ended.
+
+        is_certain: Whether it has a protocol in a moment. If that were cancelled, the protocol
+            might never be told the end.
+
+        is_unwanted: Whether the connection is to be closed then.
     """
 
     listener: Listener
@@ -203,6 +216,9 @@ class _Greeting:
     peer: str
     is_given: bool = False
     is_served: bool = False
+    is_certain: bool = False
+    is_unwanted: bool = False
+    task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """
@@ -234,17 +250,30 @@ class _Greeting:
                 ssl=self.listener.tls,
                 ssl_handshake_timeout=self.listener.limits.longest_head,
             )
-        else:
-            speaks_grpc = first.startswith(_HTTP2)
-            await loop.connect_accepted_socket(
-                lambda: self.listener.make_protocol(self.visit, speaks_grpc=speaks_grpc),
-                self.connection,
-            )
+            return
+        speaks_grpc = first.startswith(_HTTP2)
+        self.is_certain = True
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: self.listener.make_protocol(self.visit, speaks_grpc=speaks_grpc),
+            self.connection,
+        )
+        if self.is_unwanted:
+            transport.abort()
+
+    def abort(self) -> None:
+        """
+        Close the connection as soon as that can be done.
+        """
+        if self.is_certain:
+            self.is_unwanted = True
+        elif self.task is not None:
+            self.task.cancel()
 
     def end(self, _: asyncio.Task[None]) -> None:
         """
         Close the connection, unless it was handed over. It may not even have begun.
         """
+        self.listener.forget(self)
         if not self.is_given:
             self.connection.close()
         if not self.is_served:

@@ -64,14 +64,18 @@ class StallWatch:
         "_end",
         "_has_begun",
         "_is_blocked",
-        "_limits",
+        "_longest_head",
+        "_longest_idle",
+        "_longest_stall",
         "_loop",
         "_mark",
+        "_now",
         "_request",
         "_timer",
         "_transport",
         "_visit",
         "_was_paused",
+        "_when",
     )
 
     def __init__(
@@ -83,10 +87,15 @@ class StallWatch:
     ) -> None:
         self._end = end
         self._visit = visit
-        self._limits = limits
+        self._longest_head = limits.longest_head
+        self._longest_stall = limits.longest_stall
+        self._longest_idle = limits.longest_idle
         self._loop = loop
+        self._now = loop.time
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
+        #: When it is due.
+        self._when = _NEVER
         #: When the present wait becomes too long.
         self._due = _NEVER
         #: Whether bytes have come of a request that is not handled yet.
@@ -106,7 +115,7 @@ class StallWatch:
         Begin to wait for a request.
         """
         self._transport = transport
-        self._allow(self._limits.longest_head)
+        self._allow(self._longest_head)
 
     def stop(self) -> None:
         """
@@ -114,8 +123,7 @@ class StallWatch:
         """
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._due = _NEVER
+        self._timer, self._when, self._due = None, _NEVER, _NEVER
 
     def hear(self) -> None:
         """
@@ -123,7 +131,9 @@ class StallWatch:
         """
         if self._request is None and not self._has_begun:
             self._has_begun = True
-            self._allow(self._limits.longest_head)
+            self._due = due = self._now() + self._longest_head
+            if due < self._when:
+                self._set_timer()
 
     def begin(self, request: BaseRequest) -> None:
         """
@@ -137,7 +147,9 @@ class StallWatch:
         Note that the request was answered.
         """
         self._request, self._has_begun = None, False
-        self._allow(self._limits.longest_idle)
+        self._due = due = self._now() + self._longest_idle
+        if due < self._when:
+            self._set_timer()
 
     def pause(self) -> None:
         """
@@ -151,7 +163,7 @@ class StallWatch:
         """
         self._is_blocked = True
         self._mark = self._transport.get_write_buffer_size()
-        self._allow(self._limits.longest_stall)
+        self._allow(self._longest_stall)
 
     def unblock(self) -> None:
         """
@@ -161,7 +173,7 @@ class StallWatch:
         if self._request is not None:
             self._await_body()
         else:
-            self._allow(self._limits.longest_idle)
+            self._allow(self._longest_idle)
 
     def _await_body(self) -> None:
         assert self._request is not None
@@ -170,29 +182,32 @@ class StallWatch:
             self._due = _NEVER
         else:
             self._mark, self._was_paused = content.total_bytes, False
-            self._allow(self._limits.longest_stall)
+            self._allow(self._longest_stall)
 
     def _allow(self, seconds: float) -> None:
         """
         Allow so many seconds from now on.
         """
-        now = self._loop.time()
-        self._due = now + seconds
-        if self._timer is None or self._timer.when() > self._due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._due, self._look)
+        self._due = self._now() + seconds
+        if self._due < self._when:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._when = self._due
+        self._timer = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
         """
         Look at what is waited for, and end what has taken too long.
         """
-        self._timer = None
+        self._timer, self._when = None, _NEVER
         if self._due == _NEVER:
             return
-        if self._due > self._loop.time():
+        if self._due > self._now():
             # The timer was set for an earlier wait.
-            self._timer = self._loop.call_at(self._due, self._look)
+            self._set_timer()
         elif self._is_blocked:
             self._look_at_response()
         elif self._request is not None:
@@ -212,13 +227,13 @@ class StallWatch:
             self._transport.abort()
         else:
             self._mark = left
-            self._allow(self._limits.longest_stall)
+            self._allow(self._longest_stall)
 
     def _look_at_body(self, request: BaseRequest) -> None:
         content = request.content
         is_late = content.total_bytes < self._mark + LEAST and not content.is_eof()
         if is_late and self._transport.is_reading() and not self._was_paused:
             # Whoever reads it gets the exception.
-            content.set_exception(TooSlow(self._limits.longest_stall))
+            content.set_exception(TooSlow(self._longest_stall))
         else:
             self._await_body()

@@ -23,9 +23,9 @@ from fal_server.queue.queue_room import Name
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.queued_requests import QueuedRequests
 
-#: How many requests to an application compete for a runner. A pool needs no more of them to
-#: start its next runners.
-FRONT = 256
+#: How many requests to an application compete for a runner at least, and how many more are
+#: read at once. A pool needs no more of them to start its next runners.
+FRONT, MORE = 256, 64
 
 #: Seconds that requests which have waited for too long may take to end before the next ones
 #: do.
@@ -99,13 +99,15 @@ class Backlog:
 
     def leave_line(self, pending: PendingRequest) -> None:
         """
-        Note that a request waits no more, and let the next one compete for a runner.
+        Note that a request waits no more, and let the next ones compete for a runner.
         """
         ahead = self._order.discard(pending)
-        if ahead is not None and ahead < FRONT:
-            following = self._order.at(pending.place.application, FRONT - 1)
-            if following is not None:
-                self._activate(following)
+        if ahead is None or ahead >= FRONT:
+            return
+        following = self._order.between(pending.place.application, FRONT - 1, FRONT + MORE)
+        if following and not following[0].is_active:
+            for each in following:
+                self._activate(each)
 
     def remove(self, pending: PendingRequest) -> None:
         """

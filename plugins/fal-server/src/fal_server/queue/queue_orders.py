@@ -54,12 +54,12 @@ class QueueOrder:
         index, _ = _find(self._lines.get(request.place.application, []), request)
         return index
 
-    def at(self, name: Name, index: int) -> PendingRequest | None:
+    def between(self, name: Name, start: int, end: int) -> list[PendingRequest]:
         """
-        Return the request to an application that has so many ahead of it. None if fewer wait.
+        Return the requests to an application that have *start* or more ahead of them, and
+        fewer than *end*.
         """
-        line = self._lines.get(name, [])
-        return line[index] if index < len(line) else None
+        return self._lines.get(name, [])[start:end]
 
     def of(self, name: Name) -> list[PendingRequest]:
         """

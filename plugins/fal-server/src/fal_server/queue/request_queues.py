@@ -23,7 +23,7 @@ from fal_server.access.callers import Caller
 from fal_server.errors import NotFound, TooLarge
 from fal_server.fleet.runners import Runner
 from fal_server.limits import Limits
-from fal_server.queue.attempts import Attempts
+from fal_server.queue.attempts import Attempts, InternalError
 from fal_server.queue.backlogs import FRONT, Backlog
 from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
@@ -305,7 +305,14 @@ class RequestQueue:
         response = await self._attempts.answer(pending)
         if response is None:
             return
-        if await self._finish(pending, response):
+        try:
+            finished = await self._finish(pending, response)
+        except Exception:
+            logger.exception("The response to request %s could not be stored", pending.id)
+            response.discard()
+            response = RunnerResponse.from_refusal(InternalError("An internal error occurred."))
+            finished = await self._finish(pending, response)
+        if finished:
             response.keep()
         else:
             response.discard()
@@ -351,7 +358,9 @@ async def _notify_cancelled(runner: Runner, request_id: str) -> None:
     headers = {"x-fal-request-id": request_id}
     try:
         async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
-            await upstream.read()
+            # What it says is not kept, however much that is.
+            while await upstream.read_part():
+                pass
     except (asyncio.TimeoutError, OSError):
         logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)
 

@@ -4,12 +4,14 @@ Webhook addresses: the addresses to which the server sends webhooks.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -17,6 +19,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: The addresses of IPv6 that can be public, and those that NAT64 translates to IPv4.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+#: How many names are looked up at once.
+_LOOKUPS = 128
 
 
 class AddressForbidden(OSError):
@@ -35,19 +40,39 @@ class GuardedResolver(AbstractResolver):
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = tuple(allowed)
-        self._inner = ThreadedResolver()
+        # Of its own: names that take long to resolve must not hold up other work in threads.
+        self._threads = ThreadPoolExecutor(_LOOKUPS, "webhook-lookup")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        results = await self._inner.resolve(host, port, family)
-        reachable = [each for each in results if may_reach(each["host"], self._allowed)]
+        look_up = functools.partial(
+            socket.getaddrinfo,
+            host,
+            port,
+            family=family,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_ADDRCONFIG,
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        reachable = [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=found_family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found_family, _, protocol, _, address in found
+            if may_reach(str(address[0]), self._allowed)
+        ]
         if not reachable:
             raise AddressForbidden(f"{host} resolves to no address that webhooks may reach.")
         return reachable
 
     async def close(self) -> None:
-        await self._inner.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def may_reach(address: str, allowed: Sequence[Network]) -> bool:

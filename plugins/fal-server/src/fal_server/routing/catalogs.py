@@ -179,13 +179,20 @@ class ApplicationCatalog:
         """
         await self.revisions.find(caller.user_id, revision_id)
         for application in self.list_of(caller.user_id):
+            await self._drop_takeover(application, revision_id)
             if application.revision == revision_id:
                 await self.delete_alias(application)
-            elif application.takeover and application.takeover.revision == revision_id:
-                application.supersede(self.tasks)
-                alias = application.alias
-                await self.revisions.abandon(caller.user_id, alias, revision_id)
         await self.revisions.delete(revision_id)
+
+    async def _drop_takeover(self, application: Application, revision_id: str) -> None:
+        """
+        Drop the deployment of a revision to an application, if that is under way.
+        """
+        async with self.changing((application.owner_name, application.alias)):
+            takeover = application.takeover
+            if takeover is not None and takeover.revision == revision_id:
+                application.supersede(self.tasks)
+                await self.revisions.abandon(application.owner, application.alias, revision_id)
 
     def changing(self, key: tuple[str, str]) -> asyncio.Lock:
         """

@@ -141,31 +141,31 @@ class Deployments:
         Raises:
             NotNow: It is being deployed.
         """
-        if application.takeover is not None:
-            raise NotNow(
-                f"Application {application.alias!r} is being deployed: its runners are "
-                "replaced once a new one has come up."
+        async with self.catalog.changing((application.owner_name, application.alias)):
+            if application.takeover is not None:
+                raise NotNow(
+                    f"Application {application.alias!r} is being deployed: its runners are "
+                    "replaced once a new one has come up."
+                )
+            spec, revision = application.spec, application.revision
+            if spec is None:
+                raise ApplicationUnreadable(application.broken)
+            if force or not application.pool.live:
+                application.switch(self._make_pool_of(application), self.catalog.tasks)
+                if force:
+                    application.kill_older()
+                return None
+            takeover = await self._plan(
+                application, revision, spec, application.scaling, rolling=True
             )
-        spec = application.spec
-        if spec is None:
-            raise ApplicationUnreadable(application.broken)
-        pool = self.catalog.fleet.make_pool(application.revision, spec, application.scaling)
-        if force or not application.pool.live:
-            application.switch(pool, self.catalog.tasks)
-            if force:
-                application.kill_older()
-            return None
-        takeover = await self._plan(
-            application, application.revision, spec, application.scaling, rolling=True
-        )
 
-        async def finish() -> None:
-            if application.takeover is takeover:
-                application.complete(takeover, self.catalog.tasks)
+            async def finish() -> None:
+                if application.takeover is takeover:
+                    application.complete(takeover, self.catalog.tasks)
 
-        takeover.finish = finish
-        application.begin(takeover, self.catalog.tasks)
-        return takeover
+            takeover.finish = finish
+            application.begin(takeover, self.catalog.tasks)
+            return takeover
 
     def _check_seclusion(self, spec: RunnerSpec, auth_mode: int) -> None:
         """

@@ -12,8 +12,12 @@ import attrs
 
 from fal_core.events import Log
 from fal_server.fleet.runners import Runner
+from fal_server.logs.line_buffers import LineQueue
 from fal_server.logs.log_lines import LogLine
 from fal_server.routing.runner_pools import RunnerPool
+
+#: The most bytes of lines that wait for one follower.
+_WAITING = 16 << 20
 
 
 async def _keep_nothing() -> None:
@@ -67,7 +71,7 @@ class Takeover:
     failed: Runner | None = None
     superseded: bool = False
     settled: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _followers: list[asyncio.Queue[LogLine | None]] = attrs.field(factory=list)
+    _followers: list[LineQueue[None]] = attrs.field(factory=list)
 
     async def try_first_runner(self) -> Runner | None:
         """
@@ -95,11 +99,14 @@ class Takeover:
         """
         if self.settled.is_set():
             return
-        lines: asyncio.Queue[LogLine | None] = asyncio.Queue()
+        lines: LineQueue[None] = LineQueue(_WAITING, "they came faster than they were read.")
         self._followers.append(lines)
         try:
-            while (line := await lines.get()) is not None:
-                yield line
+            while True:
+                for line in await lines.take():
+                    if line is None:
+                        return
+                    yield line
         finally:
             self._followers.remove(lines)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.open_files import given_to_children, most_open_files, raise_open_files
+from fal_core.workers.open_files import given_to_children, most_open_files, raise_open_files
 
 if sys.platform == "win32":
     pytest.skip("This system has no such limit.", allow_module_level=True)
@@ -41,7 +41,7 @@ def test_limit_is_raised_as_far_as_it_may(most: int, found: int):
     """
     source = f"""
         import json, resource, subprocess
-        from fal_core.open_files import *
+        from fal_core.workers.open_files import *
 
         raise_open_files({most})
         told = 'ulimit -Sn; ulimit -Hn; echo "$@"'
