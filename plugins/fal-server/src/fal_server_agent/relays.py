@@ -89,6 +89,7 @@ class Front(Half):
         super().__init__()
         self._port = port
         self._tasks = tasks
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """
@@ -99,6 +100,26 @@ class Front(Half):
         task = asyncio.ensure_future(self._connect())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def data_received(self, data: bytes) -> None:
+        """
+        Pass *data* on, or keep it until the other connection is open.
+        """
+        if self.other is not None:
+            super().data_received(data)
+            return
+        # Some Pythons start to read after they have been told to pause.
+        self._early.append(data)
+        self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """
+        Pass the end on, now or once the other connection is open.
+        """
+        if self.other is not None:
+            return super().eof_received()
+        self.has_ended = True
+        return True
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -111,6 +132,12 @@ class Front(Half):
         self.other = back
         if self.transport.is_closing():
             back.transport.abort()
+            return
+        for data in self._early:
+            back.transport.write(data)
+        self._early.clear()
+        if self.has_ended:
+            back.transport.write_eof()
         else:
             self.transport.resume_reading()
 

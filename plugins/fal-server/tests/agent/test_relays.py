@@ -5,11 +5,12 @@ Relays: what goes in at a Unix socket comes out at a port, and the other way rou
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fal_core_worker.serving.ports import free_port
-from fal_server_agent.relays import relaying
+from fal_server_agent.relays import Front, relaying
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -129,5 +130,32 @@ def test_port_where_nobody_listens(tmp_path: Path):
             except ConnectionResetError:
                 pass
             writer.close()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_bytes_that_come_before_the_application_is_connected():
+    """
+    What arrives early, as some Pythons read although they were told to pause, is passed on
+    in order, with the end of its sender.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"got " + await reader.read())
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            front = Front(server.sockets[0].getsockname()[1], tasks := set())
+            ours, theirs = socket.socketpair()
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: front, sock=theirs)
+            for each in (b"one ", b"two"):
+                front.data_received(each)
+            assert front.eof_received()
+            reader, writer = await asyncio.open_connection(sock=ours)
+            assert await reader.read() == b"got one two"
+            writer.close()
+            assert tasks == set()
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
