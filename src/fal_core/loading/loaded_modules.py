@@ -48,8 +48,12 @@ def loading_from(folder: str) -> Iterator[None]:
 def forget_file(name: str, path: str) -> None:
     """
     Have the module *name* imported again if the program itself has imported it from *path*.
+
+    A file with the name of a module of Python stays: others have it in the place of that.
     """
-    if name != "__main__" and getattr(sys.modules.get(name), "__file__", None) == path:
+    if name == "__main__" or name in sys.stdlib_module_names:
+        return
+    if getattr(sys.modules.get(name), "__file__", None) == path:
         del sys.modules[name]
 
 
