@@ -250,6 +250,41 @@ def test_items_are_printed_as_they_come(program: Any) -> None:
         assert process.wait(60) == 130
 
 
+def test_lines_are_shown_as_they_come(program: Any) -> None:
+    """
+    Whoever reads the output from a pipe gets a line when the function has printed it.
+    """
+    program.write(
+        "waits.py",
+        """\
+        import time
+
+        from fal_core import function
+
+
+        @function("current")
+        def wait() -> None:
+            print("begins")
+            # Until the test ends it.
+            time.sleep(600)
+        """,
+    )
+    program.variables.pop("PYTHONUNBUFFERED", None)
+    with subprocess.Popen(
+        [*program.argv, "run", "waits.py"],
+        cwd=program.folder,
+        env=program.variables,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            ready, _, _ = select.select([process.stdout], [], [], 60)
+            assert ready
+            assert process.stdout.readline() == b"begins\n"
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
 def test_exception_of_the_function_shows_where(program: Any) -> None:
     """
     An exception of the function is shown with the traceback of its worker, with exit code 1.

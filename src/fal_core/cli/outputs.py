@@ -4,6 +4,7 @@ Output of the command line: sentences, tables, JSON, results and errors.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
@@ -61,7 +62,7 @@ def is_abandoned(stream: IO[str]) -> bool:
 
 class OutputErrors:
     """
-    Records the errors of writing to standard output and standard error.
+    Writes standard output and standard error by lines, and records the errors of that.
 
     It tells such an error from that of another file, which looks the same.
     """
@@ -73,6 +74,9 @@ class OutputErrors:
 
     def __enter__(self) -> OutputErrors:
         for stream in self._streams:
+            if isinstance(stream, io.TextIOWrapper):
+                # Whoever reads a pipe gets the lines as they come too.
+                stream.reconfigure(line_buffering=True)
             for name in ("write", "flush"):
                 setattr(stream, name, self._watched(stream, getattr(stream, name)))
         return self

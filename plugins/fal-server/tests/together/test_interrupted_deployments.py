@@ -181,10 +181,13 @@ def deploying(standing: Any, name: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
     ) as command:
         assert command.stdout is not None
-        for line in command.stdout:
-            if "is held" in line:
-                break
-        yield command
+        try:
+            for line in command.stdout:
+                if "is held" in line:
+                    break
+            yield command
+        finally:
+            command.kill()
 
 
 def read(command: subprocess.Popen[str]) -> str:
