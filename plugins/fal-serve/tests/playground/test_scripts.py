@@ -248,7 +248,7 @@ def test_request_id_and_headers_are_shown(page, run):
     """
     tab = page("POST /images")
     run(tab, "200")
-    tab.get_by_text("headers").click()
+    tab.locator("summary", has_text="headers").click()
     shown = tab.locator(".headers dl").inner_text()
 
     assert tab.locator(".request-id code").inner_text() in shown
