@@ -10,7 +10,7 @@ import grpc
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_server.queue import attempts
+from fal_server.queue import attempts as queue_attempts
 from fal_server.specs.request_retries import MOST
 
 pytestmark = pytest.mark.faults
@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """
     Attempts that follow one another at once.
     """
-    monkeypatch.setattr(attempts, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(queue_attempts, "_LONGEST_PAUSE", 0.01)
 
 
 def ask(served_plane, app, *statuses, told=None, key=None, **headers):
