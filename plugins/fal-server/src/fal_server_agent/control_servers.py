@@ -48,8 +48,8 @@ _UNUSED = 600.0
 #: Seconds in which the control plane must take the outcome of what was served.
 _LAST_WORD = 20.0
 
-#: The largest message, in bytes.
-_LARGEST = 1 << 31
+#: The largest message, and the largest headers of a request, in bytes.
+_LARGEST, _LARGEST_HEADERS = 1 << 31, 1 << 20
 
 
 class ControlServer:
@@ -99,11 +99,13 @@ class ControlServer:
         if self._folder:
             path = os.path.join(self._folder, CONTROL)
             server = await asyncio.start_unix_server(
-                self._take, address_of(path), limit=1 << 20
+                self._take, address_of(path), limit=_LARGEST_HEADERS
             )
             services.announce({"control": url_of(path)})
         else:
-            server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=1 << 20)
+            server = await asyncio.start_server(
+                self._take, "127.0.0.1", 0, limit=_LARGEST_HEADERS
+            )
             port = server.sockets[0].getsockname()[1]
             services.announce({"control": f"http://127.0.0.1:{port}"})
         waiting = asyncio.get_running_loop().call_later(_UNUSED, self._end_unused)
@@ -377,12 +379,14 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]
     """
     Read the path and the headers of one request. None at the end of the connection.
     """
-    line = await reader.readline()
-    words = line.split()
+    words = (await reader.readline()).split()
     if len(words) < 3:
         return None
     headers: dict[str, str] = {}
+    size = 0
     while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
+        if (size := size + len(line)) > _LARGEST_HEADERS:
+            raise ValueError("The headers are too large.")
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     return words[1].decode("latin-1"), headers

@@ -5,7 +5,9 @@ Control servers: how an agent unpickles and runs the function that it receives.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,28 @@ def test_unpicklable_function_raises():
     """
     header, _ = serve(b"no pickle")
     assert (header["raised"], header["type"]) == (True, "UnpicklingError")
+
+
+def test_request_without_end_is_cut_off():
+    """
+    An agent reads only so many headers of whoever has not shown its token.
+    """
+
+    async def main() -> bytes:
+        near, far = socket.socketpair()
+        server = ControlServer("token")
+        reader, writer = await asyncio.open_connection(sock=near)
+        taken = asyncio.create_task(
+            server._take(*await asyncio.open_connection(sock=far, limit=1 << 20))
+        )
+        writer.write(b"POST /ping HTTP/1.1\r\n")
+        for number in range(3):
+            writer.write(b"name-%d: %s\r\n" % (number, b"x" * 500_000))
+        # Neither the headers nor the connection have an end.
+        await asyncio.wait_for(taken, 60)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            return await reader.read()
+        return b""
+
+    assert asyncio.run(main()) == b""
