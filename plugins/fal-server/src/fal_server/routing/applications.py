@@ -104,9 +104,12 @@ class Application:
         Change the settings of its pool, and of the one that is to take over.
         """
         self.scaling = scaling
-        for pool in self._present[1:]:
-            pool.set_scaling(scaling.with_revision(pool.scaling))
-        self.pool.set_scaling(scaling)
+        takeover = self.takeover
+        # Another revision keeps the settings that it has declared.
+        other = takeover.pool if takeover and takeover.revision != self.revision else None
+        for pool in self._present:
+            is_other = pool is other
+            pool.set_scaling(scaling.with_revision(pool.scaling) if is_other else scaling)
 
     def begin(self, takeover: Takeover, tasks: Tasks) -> None:
         """
