@@ -45,8 +45,8 @@ class Takeover:
         crowded: Why the previous runners and a new one may not fit on the machine together,
             as a sentence. Empty where they do, or where nobody knows.
 
-        restore: Makes the pool of the previous revision once more. None where there is no
-            previous revision.
+        restore: Makes the pool of the previous revision once more. None where its runners
+            do not end first, or where there is no previous revision.
 
         finish: Awaited when the runner has come up: stores that, and lets the pool take all
             requests.
