@@ -85,12 +85,13 @@ class Deployments:
                 scaling=scaling,
                 created_at=time.time(),
             )
-            takeover = await self._plan(before, revision.id, spec, scaling, rolling=rolling)
+            bare = spec.bare()
+            takeover = await self._plan(before, revision.id, bare, scaling, rolling=rolling)
             await self.catalog.revisions.add(
                 revision, request, auth_mode, rolling=rolling if takeover.previous else None
             )
             target = _to_alias(caller.nickname, revision, auth_mode, scaling)
-            self._begin(takeover, target, spec.bare())
+            self._begin(takeover, target, bare)
             return revision, takeover
 
     @uninterrupted
@@ -191,7 +192,7 @@ class Deployments:
         """
         Return how the runners of a revision take over from those of the application *before*.
         """
-        pool = self.catalog.fleet.make_pool(revision, spec.bare(), scaling)
+        pool = self.catalog.fleet.make_pool(revision, spec, scaling)
         takeover = Takeover(pool, revision)
         if before is None or before.broken:
             # Nothing serves that could go on.
