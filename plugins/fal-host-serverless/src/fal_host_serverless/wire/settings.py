@@ -44,8 +44,7 @@ def rest_url(address: str) -> str:
     """
     Return the base URL of the REST service that belongs to the gRPC service at *address*.
     """
-    scheme = "http" if test_mode() or auth_disabled() else "https"
-    return f"{scheme}://{rest_host(address)}"
+    return _url_of(rest_host(address))
 
 
 def run_host(address: str) -> str:
@@ -62,8 +61,7 @@ def queue_url(address: str) -> str:
     """
     Return the base URL of the queue of applications of the service at *address*.
     """
-    scheme = "http" if test_mode() or auth_disabled() else "https"
-    return f"{scheme}://{queue_run_host(address)}"
+    return _url_of(queue_run_host(address))
 
 
 def queue_run_host(address: str) -> str:
@@ -71,3 +69,8 @@ def queue_run_host(address: str) -> str:
     Return the host name of the queue of applications of the service at *address*.
     """
     return os.environ.get("FAL_QUEUE_RUN_HOST") or f"queue.{run_host(address)}"
+
+
+def _url_of(host: str) -> str:
+    scheme = "http" if test_mode() or auth_disabled() else "https"
+    return f"{scheme}://{host}"
