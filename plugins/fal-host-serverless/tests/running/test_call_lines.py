@@ -104,3 +104,6 @@ def test_a_line_without_end_is_cut(monkeypatch: pytest.MonkeyPatch):
     assert whole.message == "1234" * 3
     read = [lines.read(f"{part}request {number}", "INFO", 1.0) for number in range(3)]
     assert [log is None for log in read] == [True, True, False]
+    # The limit is one for all of them together.
+    monkeypatch.setattr(call_lines, "_MOST", 100)
+    assert lines.read(f"{part}request 3", "INFO", 1.0) is not None

@@ -13,7 +13,7 @@ from fal_host_serverless.far_end.marked_output import MARK
 
 #: The numbers of the levels, as they stand in a mark.
 _NUMBERS = frozenset(map(str, range(len(LEVELS))))
-#: Characters of a line that are put together; a longer one is cut.
+#: Characters of incomplete lines, all of them together; what is more is cut.
 _LONGEST = 1 << 24
 #: How many lines may be incomplete at once.
 _MOST = 1000
@@ -54,13 +54,17 @@ class CallLines:
             return None
         if "e" in flags:
             text = self._parts.pop(owner, "") + part
-        if "+" in flags and len(text) < _LONGEST and len(self._parts) < _MOST:
+        if "+" in flags and self._has_room(text):
             self._parts[owner] = text
             return None
         kind, _, identity = owner.partition(" ")
         known: Level = LEVELS[int(number)]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
         return Log(text, known, "USER", time, self._call.id, request)
+
+    def _has_room(self, text: str) -> bool:
+        held = sum(map(len, self._parts.values()))
+        return held + len(text) < _LONGEST and len(self._parts) < _MOST
 
 
 def _decode(text: str) -> str | None:
