@@ -138,6 +138,8 @@ class IsolatingHost(ABC):
         """
         Return why calls share the network of the machine, and what to do, as sentences.
         Empty where they can have their own.
+
+        The first call may take a while, and those after it take no time.
         """
 
 

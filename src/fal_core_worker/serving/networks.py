@@ -31,6 +31,10 @@ _ADDRESS, _NAMESERVER = "169.254.203.1", "169.254.203.2"
 _RESOLVERS = "/etc/resolv.conf"
 
 
+#: Seconds that the system may take to make a namespace.
+_PATIENCE = 30.0
+
+
 @cache
 def missing() -> str:
     """
@@ -45,10 +49,17 @@ def missing() -> str:
         )
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "A network of its own needs /dev/net/tun, which this user may not open."
-    tried = ["unshare", "--user", "--net", "true"]
-    if shutil.which("unshare") and subprocess.run(tried, capture_output=True).returncode:
+    if shutil.which("unshare") and not _can_unshare():
         return "A network of its own needs user namespaces, which this machine refuses."
     return ""
+
+
+def _can_unshare() -> bool:
+    tried = ["unshare", "--user", "--net", "true"]
+    try:
+        return not subprocess.run(tried, capture_output=True, timeout=_PATIENCE).returncode
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def command(published: str, reached: Sequence[int] = ()) -> tuple[str, ...]:

@@ -235,6 +235,7 @@ class ControlPlane:
         try:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
             await self._listen()
+            await self.launcher.seclusion.look()
             await self.deployments.start()
             await self.queue.start()
             self.doors.open()

@@ -4,7 +4,9 @@ Seclusion: where the sockets of runners are, and which applications may be open.
 
 from __future__ import annotations
 
+import asyncio
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,10 @@ class Isolating(InProcessHost, IsolatingHost):
     """
 
     problem = ""
+    looked_in: threading.Thread | None = None
 
     def network_problem(self) -> str:
+        self.looked_in = threading.current_thread()
         return self.problem
 
 
@@ -50,6 +54,14 @@ def test_application_gets_a_network_for_its_port(seclusion):
     assert seclusion.own_network(make_spec(takes_socket=True)) is None
     seclusion.check(make_spec(), is_public=False)
     assert seclusion.warn(make_spec()) == ""
+
+
+def test_machine_is_looked_at_in_a_thread(seclusion):
+    """
+    To find out what the machine can do holds up nobody.
+    """
+    asyncio.run(seclusion.look())
+    assert seclusion.host.looked_in not in (None, threading.current_thread())
 
 
 def test_machine_without_networks(seclusion):

@@ -8,6 +8,7 @@ which its agent relays.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -43,6 +44,13 @@ class Seclusion:
     host: Host[Any, Any]
     root: Path
     allows_open: bool = False
+
+    async def look(self) -> None:
+        """
+        Have the host find out what its machine can do, in a thread: it keeps the result.
+        """
+        if isinstance(self.host, IsolatingHost):
+            await asyncio.to_thread(self.host.network_problem)
 
     def problem(self, spec: RunnerSpec) -> str:
         """
