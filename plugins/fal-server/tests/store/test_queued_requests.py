@@ -52,6 +52,8 @@ def test_request_is_found_as_it_came(database: Database):
         assert await requests.find_all(["one", "two"]) == {"one": found}
         assert await requests.answer_of("one") == b"\xff\0"
         assert await requests.answer_of("two") == b""
+        assert await requests.find_with_answer("one") == (found, b"\xff\0")
+        assert await requests.find_with_answer("two") == (None, b"")
         # It is over.
         assert await requests.begin("one", attempts=2) is None
 

@@ -111,6 +111,20 @@ def test_files_are_limited(make_plane: Any):
         assert upload(client, b"b").status_code == 413
 
 
+def test_a_part_is_named_once(make_plane: Any):
+    """
+    A part that is named twice is refused: an account could store more than it has sent.
+    """
+    with make_plane().client() as client:
+        path, begun = begin(client, b"aa")
+        path = f"{path}/{begun.json()['upload_id']}"
+        assert put(client, path, 1, b"a").status_code == 200
+        told = {"parts": [{"part_number": 1}] * 2, "metadata": {"mode": 0o644}}
+        refused = client.post(f"{path}/complete", json=told)
+        assert refused.status_code == 422, refused.text
+        assert "named twice" in refused.text
+
+
 def test_a_content_counts_once(database: Database, tmp_path: Path):
     """
     What an account stores twice takes room once, and what it has stored is counted by the

@@ -153,15 +153,20 @@ class QueueGateway:
         caller = await self._router.admit(application, request.headers, "models:requests:read")
         if caller is not None:
             recognise(request)
-        queued = await self._queue.requests.find(request_id)
+        wants_result = not rest and request.method == "GET"
+        answer = b""
+        if wants_result:
+            queued, answer = await self._queue.requests.find_with_answer(request_id)
+        else:
+            queued = await self._queue.requests.find(request_id)
         if (
             queued is None
             or (queued.owner_name, queued.alias) != (application.owner_name, application.alias)
             or not may_read(application, caller, queued)
         ):
             raise NotFound("There is no such request.")
-        if not rest and request.method == "GET":
-            return await self._answer_result(request, queued)
+        if wants_result:
+            return await self._answer_result(request, queued, answer)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
             return await self._status(request, queued, may_read_lines=may_read_lines)
@@ -174,10 +179,13 @@ class QueueGateway:
         raise Unanswered("this route of queued requests")
 
     async def _answer_result(
-        self, request: BaseRequest, queued: QueuedRequest
+        self, request: BaseRequest, queued: QueuedRequest, answer: bytes
     ) -> web.StreamResponse:
         """
         Return the response of the application, unchanged.
+
+        Arguments:
+            answer: What the database has of it.
 
         Raises:
             RequestCancelled: The request was cancelled.
@@ -188,7 +196,7 @@ class QueueGateway:
             raise RequestCancelled(_CANCELLED)
         if not queued.is_over:
             raise StillInProgress("Request is still in progress")
-        body = await self._queue.answer_of(queued)
+        body = self._queue.answer_of(queued, answer)
         headers = CIMultiDict(queued.answer_headers)
         headers[REQUEST_ID] = queued.id
         status = queued.status or 500

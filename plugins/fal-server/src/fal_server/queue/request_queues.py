@@ -187,13 +187,10 @@ class RequestQueue:
         self._add(PendingRequest.of(request, incoming.place), request.start_timeout)
         return accepted
 
-    async def answer_of(self, request: QueuedRequest) -> Body:
+    def answer_of(self, request: QueuedRequest, content: bytes) -> Body:
         """
-        Return the body of the response to a request, which has one.
+        Return the body of the response to a request, of which *content* is in the database.
         """
-        content = b""
-        if request.answer_size:
-            content = await self.requests.answer_of(request.id)
         name = name_answer(request.id, request.attempts)
         return self.files.find(name, request.answer_size, content)
 

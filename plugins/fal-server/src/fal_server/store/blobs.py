@@ -151,9 +151,13 @@ class Blobs:
 
             TooLarge: It is too large.
 
-            Invalid: Its digest is not the expected *digest*; it is not stored.
+            Invalid: A part is named twice, or its digest is not the expected *digest*; it is
+                not stored.
         """
         folder = self._folder_of(account_id, id)
+        if len(set(numbers)) != len(numbers):
+            # What an account stores is counted as it is sent.
+            raise Invalid("A part of the upload is named twice.")
         paths = [folder / str(number) for number in numbers]
         if not paths or not all(path.is_file() for path in paths):
             raise NotFound("A part of the upload is missing.")

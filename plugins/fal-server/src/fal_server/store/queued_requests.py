@@ -91,7 +91,9 @@ UNFINISHED: tuple[State, ...] = ("queued", "running")
 _ADDED = Prepared(requests.insert())
 _COLUMNS = [each for each in requests.c if each.name not in ("body", "answer")]
 _HERE = requests.c.id == sa.bindparam("request_id")
-_FOUND = sa.select(*_COLUMNS).where(_HERE)
+_FOUND, _FOUND_WITH_ANSWER = (
+    sa.select(*columns).where(_HERE) for columns in (_COLUMNS, [*_COLUMNS, requests.c.answer])
+)
 _BODY, _ANSWER = (
     Prepared(sa.select(requests.c[name]).where(_HERE)) for name in ("body", "answer")
 )
@@ -223,6 +225,17 @@ class QueuedRequests:
             lambda connection: connection.execute(_FOUND, parameters).first()
         )
         return None if row is None else _from_row(row)
+
+    async def find_with_answer(self, id: str) -> tuple[QueuedRequest | None, bytes]:
+        """
+        Return a request and the response to it, in one read. The request is None where
+        there is none, and the response empty where it is in a file.
+        """
+        parameters = {"request_id": id}
+        row = await self._database.read(
+            lambda connection: connection.execute(_FOUND_WITH_ANSWER, parameters).first()
+        )
+        return (None, b"") if row is None else (_from_row(row), row.answer or b"")
 
     async def answer_of(self, id: str) -> bytes:
         """
@@ -367,6 +380,7 @@ def _to_row(request: QueuedRequest) -> dict[str, Any]:
 
 def _from_row(row: Any) -> QueuedRequest:
     values = dict(row._mapping)
+    values.pop("answer", None)
     for name in ("headers", "answer_headers"):
         values[name] = tuple((key, value) for key, value in json.loads(values[name] or "[]"))
     return QueuedRequest(**values)
