@@ -12,7 +12,6 @@ fields of the right types, or an error, and takes no more memory than its bytes.
 from __future__ import annotations
 
 import json
-import math
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -264,7 +263,12 @@ _Reader = Callable[[Any, list[bytes]], Any]
 
 def _text(value: Any, blobs: list[bytes]) -> str:
     if type(value) is dict:
-        return blobs[_number(value["text"], blobs)].decode("utf-8", "surrogatepass")
+        at = _number(value["text"], blobs)
+        data, blobs[at] = blobs[at], b""
+        if not data:
+            # Many texts of the same bytes would take far more memory than those.
+            raise UnreadableRecord("a long text has no bytes, or those of another one")
+        return data.decode("utf-8", "surrogatepass")
     if type(value) is not str:
         raise UnreadableRecord(f"{type(value).__name__} stands in place of a text")
     return value
@@ -283,7 +287,8 @@ def _code(value: Any, _: list[bytes]) -> int:
 
 
 def _time(value: Any, _: list[bytes]) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _MOST:
+    # Not with 'isfinite', which fails for numbers that are too large for it.
+    if type(value) not in (int, float) or not -_MOST <= value <= _MOST:
         raise UnreadableRecord(f"{type(value).__name__} stands in place of a time")
     return float(value)
 
@@ -295,6 +300,8 @@ def _truth(value: Any, _: list[bytes]) -> bool:
 
 
 def _texts(value: Any, blobs: list[bytes]) -> dict[str, str]:
+    if type(value) is not dict:
+        raise UnreadableRecord(f"{type(value).__name__} stands in place of texts")
     return {_text(name, blobs): _text(each, blobs) for name, each in value.items()}
 
 
