@@ -38,6 +38,7 @@ from fal_core.events import (
     State,
 )
 from fal_core.sinks.dropped_lines import count_events, drop_lines, read_dropped
+from fal_core_worker.opening.seals import PREFIX_SIZE
 
 #: The length of a record, without this one, and that of its text.
 _LENGTHS = struct.Struct("<II")
@@ -46,8 +47,6 @@ _TEXT_LENGTH = struct.Struct("<I")
 _LONGEST_TEXT = 1 << 20
 #: Characters of a text that stands in the JSON; a longer one follows it.
 _SHORT = 1000
-#: The shortest sealed value: its prefix.
-_SHORTEST = 4
 #: The largest number of an event.
 _MOST = 1 << 53
 #: The types of fields that are JSON as they are, beside texts.
@@ -319,7 +318,7 @@ def _texts(value: Any, blobs: list[bytes]) -> dict[str, str]:
 def _sealed(value: Any, blobs: list[bytes]) -> Sealed:
     first, count = (_number(number, blobs) for number in value)
     data, *buffers = blobs[first : first + 1 + count]
-    if len(buffers) != count or len(data) < _SHORTEST:
+    if len(buffers) != count or len(data) < PREFIX_SIZE:
         raise UnreadableRecord("a value is cut short")
     return Sealed(data, tuple(buffers))
 
