@@ -5,6 +5,7 @@ Bytes of processes that are not trusted.
 from __future__ import annotations
 
 import pickle
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -90,6 +91,44 @@ def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
         load_plain(bytes(changed[: data.draw(st.integers(0, len(changed)))]))
     except pickle.UnpicklingError as error:
         assert str(error)  # noqa: PT017  # that there is one is not asked
+
+
+def repeated_key(value: object) -> bytes:
+    """
+    Return the pickle of a set that has the same key many times.
+    """
+    made = pickle.dumps(value, 5)[2:-1]
+    return b"\x80\x05" + made + b"q\x07\x8f(" + b"h\x07" * 100 + b"\x90\x86."
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (repeated_key((None,) * 17), "a key has 17 values"),
+        (repeated_key(1 << 1024), "a key has 1025 bits"),
+        (repeated_key((1, -(1 << 1024))), "a key has 1025 bits"),
+        (repeated_key(((),)), "tuple is part of a key"),
+        (pickle.dumps({each * sys.hash_info.modulus: None for each in range(257)}), "256 keys"),
+        (pickle.dumps({(each * 0.5, "a") for each in range(257)}), "256 keys"),
+        (pickle.dumps(frozenset(range(257))), "256 keys"),
+        # Written in parts of a thousand.
+        (pickle.dumps({**dict.fromkeys(map(str, range(1000))), 1: 2}), "256 keys"),
+    ],
+)
+def test_keys_that_take_long_are_refused(data: bytes, what: str) -> None:
+    """
+    No key is long to hash, and few are numbers, which can all be chosen to have one hash.
+    """
+    with pytest.raises(pickle.UnpicklingError, match=what):
+        load_plain(data)
+
+
+def test_many_texts_are_keys() -> None:
+    """
+    Texts and bytes have hashes that nobody can choose, and numbers are keys where they are few.
+    """
+    for value in ({str(each): each for each in range(2000)}, {*range(256)}, {1 << 1000: 1}):
+        assert load_plain(pickle.dumps(value)) == value
 
 
 @pytest.mark.parametrize(

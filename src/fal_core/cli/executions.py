@@ -74,7 +74,8 @@ def list_(host: str, is_all: bool, as_json: bool) -> None:
     else:
         click.echo(f"Host {host!r} detaches no work: it ends with the program that runs it.")
     # Work that has ended needs nobody's attention.
-    others = Counter(each.owner for each in found if each not in shown and not each.ended)
+    hidden = () if is_all else found
+    others = Counter(each.owner for each in hidden if each.owner and not each.ended)
     for owner, count in sorted(others.items()):
         click.echo(f"{owner} has {count} more; --all lists them.", err=True)
 

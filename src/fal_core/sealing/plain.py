@@ -35,6 +35,10 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": set,
 }
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+#: Values in a tuple that is a key, and bits of an integer in one.
+_MOST_PARTS, _MOST_BITS = 16, 1024
+#: The most keys of one dictionary or set that has other keys than texts and bytes.
+_MOST_NUMBERED = 256
 #: Operations that make a tuple of the last values, and of how many.
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 #: Operations that add to what stands before: one value, or those since the last mark.
@@ -137,14 +141,30 @@ class _Values:
         return taken
 
 
-def _check_keys(keys: Any) -> Any:
+def _check_keys(keys: list[Any], present: int = 0) -> list[Any]:
     """
-    Return *keys*, if they can be hashed in no time: tuples in tuples may take for ever.
+    Return *keys*, if they can be hashed and told apart in no time.
+
+    Tuples in tuples may take for ever, and so may a long tuple or integer that is a key again
+    and again. Many numbers can be chosen to have the same hash, which texts and bytes cannot.
+
+    Arguments:
+        present: How many keys there are already.
     """
+    numbered = False
     for key in keys:
-        for part in key if type(key) is tuple else (key,):
-            if type(part) not in _SCALARS:
-                raise TypeError(f"{type(part).__name__} is part of a key")
+        parts = key if type(key) is tuple else (key,)
+        if len(parts) > _MOST_PARTS:
+            raise ValueError(f"a key has {len(parts)} values, of at most {_MOST_PARTS}")
+        for part in parts:
+            kind = type(part)
+            if kind not in _SCALARS:
+                raise TypeError(f"{kind.__name__} is part of a key")
+            if kind is int and part.bit_length() > _MOST_BITS:
+                raise ValueError(f"a key has {part.bit_length()} bits, of at most {_MOST_BITS}")
+            numbered = numbered or kind not in (str, bytes)
+    if numbered and present + len(keys) > _MOST_NUMBERED:
+        raise ValueError(f"more than {_MOST_NUMBERED} keys are not all texts or bytes")
     return keys
 
 
@@ -153,8 +173,8 @@ def _add(value: Any, kind: type[Any], added: list[Any]) -> None:
         raise TypeError(f"{type(value).__name__} stands in place of {kind.__name__}")
     if isinstance(value, dict):
         keys, values = added[::2], added[1::2]
-        value.update(zip(_check_keys(keys), values, strict=True))
+        value.update(zip(_check_keys(keys, len(value)), values, strict=True))
     elif isinstance(value, list):
         value += added
     else:
-        value.update(_check_keys(added))
+        value.update(_check_keys(added, len(value)))

@@ -105,7 +105,8 @@ class ServiceExecution(SinkAround):
             if self._watch is not None and self._ready:
                 # It takes no more requests, health checks included.
                 self._watch.stop()
-            # Not here: the sink may wait for this thread, on the one that delivers events.
+            # The event thread reports it. Its sink may be waiting there for this thread to
+            # go on, and would never end if this thread waited for the sink.
             get_event_thread().after(0, lambda: self._tell(State("draining")))
             self._inner.drain()
 
