@@ -45,6 +45,7 @@ _load("bare_runners")
 _load("queued")
 kept_lines = _load("kept_lines")
 _load("releases")
+_load("process_memory")
 
 Plane = planes.Plane
 

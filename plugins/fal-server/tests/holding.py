@@ -197,41 +197,15 @@ class Holder:
     # -- applications ------------------------------------------------------------------
 
     def deploy(
-        self,
-        name: str,
-        release: int = 1,
-        *,
-        strategy: str = "ROLLING",
-        attach: bool | None = False,
-        environment: str | None = None,
-        reset: bool = False,
-        grace: int | None = None,
-        health: Any = None,
-        port: int | None = None,
-        function: Any = None,
-        auth: int | None = None,
-        **machine: Any,
+        self, name: str, release: int = 1, *, attach: bool | None = False, **given: Any
     ) -> str:
         """
-        Deploy a release, or *function*, and return the id of its revision.
+        Deploy what :meth:`registration` describes, and return the id of its revision.
 
         Arguments:
             attach: Wait until it has taken over; None leaves it to the server.
         """
-        request = self.registration(
-            name,
-            release,
-            strategy=strategy,
-            attach=attach,
-            environment=environment,
-            reset=reset,
-            grace=grace,
-            health=health,
-            port=port,
-            function=function,
-            auth=auth,
-            **machine,
-        )
+        request = self.registration(name, release, attach=attach, **given)
         self.told = []
         for each in self._register(request):
             if each.HasField("result"):

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from isolate_proto import controller_pb2 as wire
+from process_memory import peak_of
 
 pytestmark = pytest.mark.faults
 
@@ -42,16 +42,6 @@ def flooded(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
     for name in ("flooded", "quiet"):
         standing.deploy(name, auth_mode=wire.PUBLIC)
     return standing
-
-
-def peak_of(pid: int) -> int:
-    """
-    Return the most memory that a process has had resident, in bytes.
-    """
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("The system tells no peak.")
 
 
 def flood(standing: Any, key: str | None, *, is_announced: bool) -> Counter[int]:
@@ -99,7 +89,8 @@ def test_flood_of_large_bodies(flooded: Any):
     held = flooded.submit("flooded/hold", {"gate": "flood"})
     flooded.begin("flooded", held)
     flooded.finish("quiet", flooded.submit("quiet"))
-    before, pid = peak_of(flooded.plane.program.process.pid), flooded.plane.program.process.pid
+    pid = flooded.plane.program.process.pid
+    before = peak_of(pid)
     served = 0
     with ExitStack() as ends, ThreadPoolExecutor(CLIENTS) as threads:
         for _ in range(8):

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import sys
 import zlib
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from isolate_proto import SetSecretRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from process_memory import peak_of
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="The peak of memory is read from /proc."
@@ -49,11 +49,6 @@ def bombs() -> dict[str, bytes]:
     return bodies
 
 
-def peak_of(server: Any) -> int:
-    status = Path(f"/proc/{server.program.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
-
-
 @pytest.mark.parametrize("encoding", [*ENCODINGS])
 @pytest.mark.parametrize(
     ("path", "told"),
@@ -68,20 +63,20 @@ def test_body_that_becomes_huge_is_refused(
     """
     A limit on a body holds for what becomes of it, and no more than that is decompressed.
     """
-    before = peak_of(limited)
+    before = peak_of(limited.program.process.pid)
     with limited.client() as client:
         headers = {"Content-Encoding": encoding}
         answer = client.post(path, content=bombs[encoding], headers=headers)
         assert (answer.status_code, answer.json()["detail"][: len(told)]) == (413, told)
         assert client.get("/users/current").status_code == 200
-    assert peak_of(limited) - before < LITTLE
+    assert peak_of(limited.program.process.pid) - before < LITTLE
 
 
 def test_message_that_becomes_huge_is_refused(limited: Any):
     """
     The limit on messages of gRPC holds for what becomes of a compressed one.
     """
-    before = peak_of(limited)
+    before = peak_of(limited.program.process.pid)
     request = SetSecretRequest(name="HUGE", value="x" * HUGE)
     id, _, secret = limited.key.partition(":")
     key = (("auth-key-id", id), ("auth-key", secret))
@@ -91,4 +86,4 @@ def test_message_that_becomes_huge_is_refused(limited: Any):
         with pytest.raises(grpc.RpcError) as caught:
             send(request, metadata=key, compression=grpc.Compression.Gzip, timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert peak_of(limited) - before < LITTLE
+    assert peak_of(limited.program.process.pid) - before < LITTLE

@@ -4,10 +4,10 @@ A runner that prints without end.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from process_memory import peak_of
 
 from fal_host_local import LocalHost
 
@@ -56,11 +56,6 @@ def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
     return make_standing(tmp_path_factory.mktemp("limited"), *limits)
 
 
-def peak_of(server: Any) -> int:
-    status = Path(f"/proc/{server.program.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
-
-
 def test_runner_that_prints_without_end(limited: Any, programs: Any):
     """
     What is kept stays small on the disk, and what waits in memory; the reader is told of
@@ -69,7 +64,7 @@ def test_runner_that_prints_without_end(limited: Any, programs: Any):
     """
     limited.deploy("other")
     limited.deploy("endless", function=print_without_end)
-    before = peak_of(limited.plane)
+    before = peak_of(limited.plane.program.process.pid)
 
     def found(word: str) -> bool:
         with limited.plane.client() as client:
@@ -82,7 +77,7 @@ def test_runner_that_prints_without_end(limited: Any, programs: Any):
         limited.settle(lambda: found("a runner may print 1M bytes in a second"))
         limited.settle(lambda: found("of a runner, the newest 4M are kept"))
         assert client.post("/owner/other", json={}).status_code == 200
-    assert peak_of(limited.plane) - before < LITTLE
+    assert peak_of(limited.plane.program.process.pid) - before < LITTLE
     size = sum(each.stat().st_size for each in limited.plane.data.glob("state.db*"))
     assert size < LITTLE
     limited.plane.close()

@@ -160,10 +160,11 @@ def test_caller_of_a_function_on_a_server_that_is_killed(
     monkeypatch.setenv("FAL_KEY", served.plane.key)
     marks = served.folder / "marks of a caller"
     address = f"127.0.0.1:{served.plane.ports['api']}"
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, address, str(marks)])
-    served.settle(lambda: marks.exists() and marks.read_text())
-    caller.kill()
-    caller.wait()
+    with subprocess.Popen([sys.executable, "-c", CALLER, address, str(marks)]) as caller:
+        try:
+            served.settle(lambda: marks.exists() and marks.read_text())
+        finally:
+            caller.kill()
     served.settle(lambda: not any(is_alive(int(pid)) for pid in marks.read_text().split()))
     assert len(marks.read_text().split()) == 1
 

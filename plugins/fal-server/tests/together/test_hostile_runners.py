@@ -17,6 +17,7 @@ import httpx
 import pytest
 from isolate_proto import HostedRun
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from process_memory import memory_of
 from programs import to_metadata
 from served import fill
 
@@ -62,21 +63,12 @@ def answers(standing: Any, app: str, path: str = "") -> int:
         return int(client.post(f"/owner/{app}{path}", json={}).status_code)
 
 
-def resident(pid: int) -> int:
-    """
-    Return how much memory a process has, in bytes.
-    """
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def make_sender(data: bytes, *, endless: bool = False) -> Callable[[], None]:
     """
     Return a function that writes *data* to the stream of its worker, once or without end.
     """
 
     def send() -> None:
-        import os
         import time
 
         from fal_core_worker import current
@@ -111,10 +103,10 @@ def test_function_that_writes_to_its_stream(attacked: Any, data: bytes, what: st
     announced.
     """
     pid = attacked.plane.program.process.pid
-    before = resident(pid)
+    before = memory_of(pid)
     with pytest.raises(grpc.RpcError, match=what):
         attacked.run(make_sender(data))
-    assert resident(pid) - before < 64 << 20
+    assert memory_of(pid) - before < 64 << 20
     assert answers(attacked, "neighbour") == 200
 
 
@@ -140,13 +132,13 @@ def test_function_that_prints_without_end(attacked: Any):
     meanwhile.
     """
     pid = attacked.plane.program.process.pid
-    before = resident(pid)
+    before = memory_of(pid)
     lines = b"".join(pack_lines([(0, 1.0, 1, "", "\n" * 60_000 + "x" * 60_000)]))
 
     def run() -> None:
         for _ in range(20):
             assert answers(attacked, "neighbour") == 200
-            assert resident(pid) - before < 256 << 20
+            assert memory_of(pid) - before < 256 << 20
 
     stop = flood(attacked, framed(LOG, lines))
     try:
@@ -182,7 +174,6 @@ def make_breaking(data: bytes) -> Callable[..., None]:
     """
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
-        import os
         from http.server import BaseHTTPRequestHandler, HTTPServer
 
         from fal_core_worker import current

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_memory import memory_of, peak_of
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="Memory and processor time are read from /proc."
@@ -24,17 +25,6 @@ MANY = 50_000
 
 #: The size of a large body, in bytes, and how many of them there are.
 LARGE, SOME = 40 << 20, 3
-
-
-def memory_of(pid: int, name: str = "VmRSS") -> int:
-    """
-    Return how much memory a process has resident, in bytes, or with *name* ``VmHWM`` the most
-    that it has had.
-    """
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("The system does not tell.")
 
 
 def time_of(pid: int) -> float:
@@ -73,7 +63,7 @@ def test_large_bodies_take_no_memory(standing: Any):
         for number in range(SOME):
             text = f"{number}" * (LARGE // len(f"{number}"))
             requests[standing.submit("large", {"text": text})] = str(number)
-        assert memory_of(pid_of(standing), "VmHWM") - before < LARGE
+        assert peak_of(pid_of(standing)) - before < LARGE
         standing.open("large")
         standing.finish("large", held)
         for request, letter in requests.items():
@@ -81,7 +71,7 @@ def test_large_bodies_take_no_memory(standing: Any):
             standing.settle(lambda url=url: client.get(f"{url}/status").status_code == 200)
             text = json.loads(client.get(url).content)["told"]["text"]
             assert (len(text), {*text}) == (LARGE, {letter})
-    assert memory_of(pid_of(standing), "VmHWM") - before < LARGE
+    assert peak_of(pid_of(standing)) - before < LARGE
     # The bodies are gone, and the responses are there.
     folder = standing.plane.data / "requests"
     names = {f"{request}.1.answer" for request in requests}

@@ -8,12 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from isolate_proto import ListSecretsRequest, SetSecretRequest
+from process_memory import peak_of
 
 SERVICE = "/controller.IsolateController"
 
@@ -35,16 +35,6 @@ def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 def metadata_of(key: str) -> tuple[tuple[str, str], ...]:
     id, _, secret = key.partition(":")
     return ("auth-key-id", id), ("auth-key", secret)
-
-
-def peak_of(pid: int) -> int:
-    """
-    Return the most memory that a process has had resident, in bytes.
-    """
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("The system tells no peak.")
 
 
 @pytest.fixture
