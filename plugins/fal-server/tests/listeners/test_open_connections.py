@@ -76,6 +76,16 @@ def test_connections_of_one_address():
     assert len(visitors.all) == 17
 
 
+def test_only_connection_of_an_address_makes_room():
+    """
+    A connection that takes the place of the only other one of its address counts too.
+    """
+    visitors = Visitors(100, of_address=1)
+    for number in range(4):
+        visitors.open(str(number), THERE)
+    assert visitors.closed == ["0", "1", "2"]
+
+
 def test_addresses_of_one_site():
     """
     Addresses that one client may choose among count as one.

@@ -155,6 +155,9 @@ class OpenConnections:
             if crowd.count >= crowd.most and not self._close_oldest(crowd):
                 self._forget_empty(connection.site)
                 return None
+        if connection.site:
+            # It is forgotten when the last of its connections is closed to make room.
+            self._sites[connection.site] = crowds[0]
         for crowd in crowds:
             crowd.add(connection)
         connection.is_counted = True
