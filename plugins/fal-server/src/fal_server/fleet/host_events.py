@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from fal_core.events import Event, Exited, Log, Outcome, Ready, State
@@ -93,7 +94,9 @@ class EventIntake:
         self._loop = loop
         self._handle = handle
         self._admit = admit
-        self._room = threading.Semaphore(_MOST)
+        # Faster than a semaphore, as most events find room.
+        self._waiting: deque[Event] = deque()
+        self._has_room = threading.Event()
 
     def __call__(self, event: Event) -> None:
         """
@@ -107,10 +110,14 @@ class EventIntake:
             if self._is_on_loop():
                 self._loop.call_soon(self._handle, event)
                 return
-            while not self._room.acquire(timeout=_LOOK):
-                if self._loop.is_closed():
-                    return
-            self._loop.call_soon_threadsafe(self._handle_waiting, event)
+            while len(self._waiting) >= _MOST:
+                self._has_room.clear()
+                # There may be room since then, which nobody would tell again.
+                if len(self._waiting) >= _MOST and not self._has_room.wait(_LOOK):
+                    if self._loop.is_closed():
+                        return
+            self._waiting.append(event)
+            self._loop.call_soon_threadsafe(self._handle_next)
         except RuntimeError:
             # The control plane has ended; the next one finds detached runners again.
             pass
@@ -121,8 +128,8 @@ class EventIntake:
         except RuntimeError:
             return False
 
-    def _handle_waiting(self, event: Event) -> None:
-        try:
-            self._handle(event)
-        finally:
-            self._room.release()
+    def _handle_next(self) -> None:
+        event = self._waiting.popleft()
+        if not self._has_room.is_set():
+            self._has_room.set()
+        self._handle(event)
