@@ -113,9 +113,9 @@ class EventIntake:
             while len(self._waiting) >= _MOST:
                 self._has_room.clear()
                 # There may be room since then, which nobody would tell again.
-                if len(self._waiting) >= _MOST and not self._has_room.wait(_LOOK):
-                    if self._loop.is_closed():
-                        return
+                is_full = len(self._waiting) >= _MOST
+                if is_full and not self._has_room.wait(_LOOK) and self._loop.is_closed():
+                    return
             self._waiting.append(event)
             self._loop.call_soon_threadsafe(self._handle_next)
         except RuntimeError:
