@@ -24,6 +24,7 @@ import attrs
 
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream, Upstream
 from fal_server.listeners.http_connections import Unreadable
+from fal_server.listeners.unix_sockets import connect_unix
 from fal_server_agent.sockets import UNIX, address_of
 
 if sys.version_info >= (3, 11):
@@ -33,9 +34,6 @@ else:
 
 #: Seconds for opening a connection.
 _LONGEST_CONNECT = 5.0
-
-#: Seconds between two attempts to connect to a Unix socket that accepts none at the moment.
-_PAUSE = 0.02
 
 #: Seconds after which an idle connection is closed. Most servers close it after five, and
 #: would lose a request that is on its way then.
@@ -316,16 +314,11 @@ async def _connect_socket(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     made.setblocking(False)
     try:
-        while True:
-            try:
-                made.connect(address_of(path))
-                return made
-            except BlockingIOError:
-                # So many connections wait already that the system does not queue another.
-                await asyncio.sleep(_PAUSE)
+        await connect_unix(made, address_of(path))
     except BaseException:
         made.close()
         raise
+    return made
 
 
 def _make_connector(origin: HttpOrigin) -> aiohttp.BaseConnector:

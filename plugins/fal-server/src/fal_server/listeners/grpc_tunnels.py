@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from fal_server.limits import Limits
 from fal_server.listeners.open_connections import OpenConnection
+from fal_server.listeners.unix_sockets import connect_unix
 
 
 class TunnelMouth:
@@ -150,7 +151,7 @@ class GrpcTunnel(asyncio.Protocol):
         near = None
         try:
             near = _name_socket(self._name)
-            await loop.sock_connect(near, self._path)
+            await connect_unix(near, self._path)
             other, _ = await loop.create_unix_connection(lambda: TunnelEnd(here), sock=near)
         except OSError:
             if near is not None:
