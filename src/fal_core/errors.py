@@ -25,7 +25,8 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
         └── FalSerializationError
             └── FalMissingDependencyError
 
-What the user's function raises is not in the tree: it arrives as itself.
+What the user's function raises is not in the tree: an ``Exception`` arrives as itself, and
+``SystemExit`` and the like as the cause of a ``UserFunctionException``.
 The fields of a class are the arguments of its constructor, so errors pickle and
 cross processes unchanged; ``str`` makes a sentence of them.
 """
@@ -370,5 +371,6 @@ class UserFunctionException(FalServerlessException):
     """
     The user's function raised; what it raised is the cause.
 
-    It is raised in place of the user's own exception with ``reraise=False``.
+    It is raised in place of the user's own exception with ``reraise=False``. It is always
+    raised for what is no ``Exception``, such as ``SystemExit``, which would end the caller.
     """

@@ -55,7 +55,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_an_error_of_an_unknown_class_keeps_its_name_and_bases",
     ),
     around(errors.ForgetsCauses, "test_what_caused_an_error_is_kept"),
-    around(errors.TakesExitsForCrashes, "test_an_exit_of_the_function_is_an_error"),
+    around(errors.TakesExitsForCrashes, "test_an_exit_of_the_function_is_an_error", of="leave"),
+    around(
+        errors.TakesExitsForCrashes,
+        "test_an_exit_is_an_error_in_every_way_of_calling",
+        of="give_up_later",
+    ),
+    around(
+        errors.ComplainsOfExits,
+        "test_an_exit_of_an_async_function_prints_nothing",
+        of="leave_quietly",
+    ),
+    around(
+        errors.TakesExitsForCrashes, "test_an_exit_of_the_setup_is_an_error", of="use_loaded"
+    ),
     around(errors.TakesInterruptsForItsOwn, "test_an_interrupt_of_the_function_is_an_error"),
     around(
         workers.GivesUpOn, "test_a_call_after_an_error_works", conditions.is_error, of="divide"
