@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.calls import Call
+from fal_core.errors import Cancelled
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
@@ -176,3 +178,78 @@ def test_cancelling_the_task_ends_the_call(
 
     run(main())
     assert host.executions[0].cancelling
+
+
+def test_a_call_that_others_end_raises(host: SlowHost, tmp_path: Path) -> None:
+    """
+    A task that was not cancelled itself sees ``Cancelled``, and no ``CancelledError`` of
+    asyncio, if its call is ended in another way.
+    """
+    began = tmp_path / "began"
+    host.told.set()
+
+    @function("current", host=host)
+    def wait(began: Path) -> None:
+        import time
+
+        began.touch()
+        # Ends by being cancelled.
+        time.sleep(600)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(wait.aio(began))
+        assert await asyncio.to_thread(wait_until, began.exists, PATIENCE)
+        host.executions[0].cancel(PATIENCE)
+        with pytest.raises(Cancelled):
+            await task
+
+    run(main())
+
+
+def test_a_call_that_its_executor_drops_raises() -> None:
+    """
+    A call that a caller's own executor cancels while it waits there raises ``Cancelled``.
+    """
+
+    class Noting(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = super().submit(*args, **kwargs)
+            given.append(future)
+            return future
+
+    given: list[Future[Any]] = []
+    release = threading.Event()
+    executor = Noting(1)
+    executor.submit(release.wait)
+    waiting = function("current", host=InProcessHost())(double.raw_func)
+    waiting.executor = executor
+
+    async def main() -> None:
+        task = asyncio.ensure_future(waiting.aio(1))
+        assert await asyncio.to_thread(wait_until, lambda: len(given) == 2, PATIENCE)
+        executor.shutdown(wait=False, cancel_futures=True)
+        release.set()
+        with pytest.raises(Cancelled):
+            await task
+
+    run(main())
+
+
+def test_a_stream_that_raises_cancels_no_task() -> None:
+    """
+    A ``CancelledError`` that a generator function raises arrives as itself.
+    """
+
+    @isolated
+    def give() -> Iterator[int]:
+        yield 1
+        raise CancelledError("its own")
+
+    async def main() -> None:
+        items = give.aio()
+        assert await anext(items) == 1
+        with pytest.raises(CancelledError, match="its own") as caught:
+            await anext(items)
+        assert type(caught.value) is CancelledError
+
+    run(main())

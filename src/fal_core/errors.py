@@ -14,7 +14,7 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
     │   │   └── StartupTimeout
-    │   ├── Cancelled
+    │   ├── Cancelled (also a concurrent.futures.CancelledError)
     │   ├── HostClosed
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
@@ -32,6 +32,8 @@ cross processes unchanged; ``str`` makes a sentence of them.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import CancelledError
 
 from fal_core.facts import facts
 
@@ -246,9 +248,9 @@ class StartupTimeout(Timeout):
 
 
 @facts
-class Cancelled(HostError):
+class Cancelled(HostError, CancelledError):
     """
-    The call was cancelled, and has ended.
+    The call was cancelled.
     """
 
     detail: str = ""

@@ -158,6 +158,13 @@ MUTANTS: tuple[Mutant, ...] = (
         futures.hides_errors,
         of="stumble",
     ),
+    around(cancels.RefusesToCancel, "test_a_future_that_is_cancelled_is_settled", of="ponder"),
+    around(
+        futures.HidesErrorsOfItems,
+        "test_a_call_that_raises_cancels_no_task",
+        futures.hides_errors,
+        of="forsake",
+    ),
     around(
         futures.ChangesBatches,
         "test_an_unordered_map_gives_every_result_once",

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.testing import InProcessHost
-from fal_host_local import LocalHost
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_error_for_a_missing_part_names_the_usable_ones(name: str) -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("place", ["here", "home"])
 def test_exit_of_a_function_is_an_error_of_its_caller(
-    local_host: LocalHost, place: str, asynchronous: bool
+    pipe_host: PipeHost, place: str, asynchronous: bool
 ) -> None:
     """
     A function that exits does not end the one that calls it, in place or at home.
     """
-    host: Any = local_host if place == "here" else InProcessHost()
+    host: Any = pipe_host if place == "here" else InProcessHost()
 
     @function("current", host=host)
     def inner() -> None:
@@ -54,7 +54,7 @@ def test_exit_of_a_function_is_an_error_of_its_caller(
     async def inner_async() -> None:
         raise SystemExit(3)
 
-    @function("current", host=local_host)
+    @function("current", host=pipe_host)
     async def outer(asynchronous: bool) -> tuple[str, str]:
         try:
             if not asynchronous:
