@@ -118,7 +118,7 @@ def spawn(
     stream = launcher.declaration.is_generator
     call = launcher.call((args, kwargs), stream=stream, lifetime=lifetime)
     # The host itself keeps the deadline and the attempts of detached work.
-    launch = launcher.launch_once if lifetime == "detached" else launcher.launch
+    launch = launcher.launch_detached if lifetime == "detached" else launcher.launch
     future.execution = info.stream = launch(call, sink)
     sink.follow(future.execution)
     return info

@@ -170,7 +170,10 @@ class InProcessExecution:
             self._run_to_its_end()
 
     def _run_to_its_end(self) -> None:
-        self.deliver(State("running"))
+        # The setup is part of the start, but for a service, which tells when it is ready.
+        self._starts = self._call.setup is not None and not self._is_service()
+        if not self._starts:
+            self.deliver(State("running"))
         port = self._call.gateway.exposed_port
         if port is not None and not self._call.gateway.serve:
             urls = {"run": f"http://127.0.0.1:{port}"}
@@ -185,9 +188,15 @@ class InProcessExecution:
         self._exited.set()
         self.deliver(Exited(reason=Cancelled() if self._cancelled else None))
 
+    def _is_service(self) -> bool:
+        gateway = self._call.gateway
+        return gateway.serve or gateway.exposed_port is not None
+
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
+        if self._starts:
+            self.deliver(State("running"))
         arguments = values.open_arguments(call.arguments, self._raw)
         if call.batch:
             self._run_batch(function, arguments)
