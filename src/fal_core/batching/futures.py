@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
 from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
+from fal_core.calling.program_ends import program_end
 from fal_core.events import Event, Exited, Item, Returned
 from fal_core_worker.stream.frames import RAISED
 
@@ -39,11 +40,41 @@ class Submitter:
     """
 
     def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self.grace = launcher.policy.grace
+        self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Begin without calls, in a forked child: those there are belong to the parent.
+        """
         self._lock = threading.RLock()
         self._settled: list[tuple[SubmittedFuture, ItemOutcome]] = []
         self._unwanted: set[SubmittedFuture] = set()
-        self._batcher = Batcher(launcher, self._take, self._deliver)
-        self._launcher = launcher
+        self._batcher = Batcher(self._launcher, self._take, self._deliver)
+        self._is_waited_for = False
+
+    def count(self) -> int:
+        """
+        Return how many calls are under way and were not cancelled.
+        """
+        with self._lock:
+            return len(self._under_way())
+
+    def cancel(self) -> None:
+        """
+        Cancel all calls.
+        """
+        with self._lock:
+            futures = self._under_way()
+        for future in futures:
+            future.cancel()
+
+    def _under_way(self) -> list[SubmittedFuture]:
+        futures = [future for _, future in self._batcher.waiting]
+        for batch in self._batcher.running:
+            futures += batch.tags[batch.done : batch.end]
+        return [future for future in futures if not future.done()]
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SubmittedFuture:
         """
@@ -58,6 +89,9 @@ class Submitter:
 
                 future.deadline = Deadline(seconds, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
+            if not self._is_waited_for:
+                self._is_waited_for = True
+                program_end.wait_for(self)
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
         if self._settled:
@@ -140,6 +174,12 @@ class Submitter:
                 future.settle(None, value)
             else:
                 future.settle(value)
+        # A callback may have submitted another call.
+        if self._is_waited_for and not (self._batcher.running or self._batcher.waiting):
+            with self._lock:
+                if not (self._batcher.running or self._batcher.waiting or self._settled):
+                    self._is_waited_for = False
+                    program_end.release(self)
 
     @staticmethod
     def _stop_deadline(future: SubmittedFuture) -> None:

@@ -121,4 +121,9 @@ def spawn(
     launch = launcher.launch_detached if lifetime == "detached" else launcher.launch
     future.execution = info.stream = launch(call, sink)
     sink.follow(future.execution)
+    if lifetime == "attached":
+        from fal_core.calling.program_ends import program_end
+
+        can_detach = launcher.host.capabilities.detach
+        program_end.name_at_end(info, launcher.declaration.name, can_detach=can_detach)
     return info
