@@ -21,6 +21,7 @@ from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
+from programs import to_metadata
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
@@ -187,9 +188,8 @@ class Holder:
         Call a procedure, and return the value of the only field of its response, if it has
         one.
         """
-        key_id, _, secret = self.plane.key.partition(":")
         answer = getattr(self._stub, name)(
-            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+            request, metadata=to_metadata(self.plane.key), timeout=PATIENCE
         )
         (field,) = answer.DESCRIPTOR.fields or [None]
         return answer if field is None else getattr(answer, field.name)
@@ -261,9 +261,8 @@ class Holder:
         return request
 
     def _register(self, request: RegisterApplicationRequest) -> Any:
-        key_id, _, secret = self.plane.key.partition(":")
         return self._stub.RegisterApplication(
-            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+            request, metadata=to_metadata(self.plane.key), timeout=PATIENCE
         )
 
     def set(self, name: str, **settings: Any) -> Any:
