@@ -34,8 +34,13 @@ shares = sa.Table(
 #: The part of what is kept that makes room at once.
 _PART = 64
 
-#: The lines that are looked at in one query.
+#: The lines that are looked at in one query, and the most that are deleted for their age in
+#: one transaction.
 _PAGE = 2000
+
+#: How many pages of lines make room in one transaction, as other writes wait for its end, and
+#: the part of what is kept by which there may be too much meanwhile.
+_PAGES, _FAR = 5, 16
 
 _SIZE = sa.func.octet_length(logs.c.message) + OVERHEAD
 
@@ -65,11 +70,28 @@ def insert_lines(lines: Sequence[LogLine], limits: Limits, connection: sa.Connec
             _trim(connection, size, limits.largest_logs, account_id)
 
 
-def delete_lines(connection: sa.Connection, micros: int) -> int:
+def find_old(connection: sa.Connection, micros: int, after: int) -> tuple[int, int] | None:
+    """
+    Return the numbers of the first and the last line to delete in one transaction, of those
+    from before a time in microseconds. None where there are none.
+
+    Arguments:
+        after: The number of the line after which to look.
+    """
+    is_old = (logs.c.time < micros) & (logs.c.number > after)
+    chosen = sa.select(logs.c.number).where(is_old).order_by(logs.c.number).limit(_PAGE)
+    numbers = connection.scalars(chosen).all()
+    return (numbers[0], numbers[-1]) if numbers else None
+
+
+def delete_lines(connection: sa.Connection, micros: int, first: int, last: int) -> int:
     """
     Delete the lines from before a time in microseconds, and return how many they were.
+
+    Arguments:
+        first, last: The numbers of the first and the last that may be deleted.
     """
-    is_old = logs.c.time < micros
+    is_old = (logs.c.time < micros) & logs.c.number.between(first, last)
     columns = (logs.c.account_id, logs.c.runner_id)
     found = connection.execute(
         sa.select(*columns, sa.func.sum(_SIZE)).where(is_old).group_by(*columns)
@@ -149,7 +171,9 @@ def _trim(
     )
     old = of_them & logs.c.number.not_in(noted)
     gone: dict[str, _Gone] = defaultdict(_Gone)
-    while excess > 0:
+    pages = 0
+    while excess > (0 if pages < _PAGES else largest // _FAR):
+        pages += 1
         query = sa.select(*_COLUMNS).where(old).order_by(logs.c.time, logs.c.number)
         rows = connection.execute(query.limit(_PAGE)).all()
         dropped = []
