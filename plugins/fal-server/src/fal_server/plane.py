@@ -148,9 +148,10 @@ class ControlPlane:
     def _make_queue(self) -> RequestQueue:
         limits, requests = self.settings.limits, QueuedRequests(self.database)
         files = BodyFiles(self.directory.path / "requests")
+        responses = KeptResponses(self.database, files, largest=limits.largest_responses)
         webhooks = Webhooks(
             requests,
-            files,
+            responses,
             read_key(self.directory, WEBHOOKS_KEY),
             [ip_network(each) for each in self.settings.webhook_networks],
             most=limits.most_webhooks,
@@ -160,7 +161,7 @@ class ControlPlane:
             Router(self.catalog, self.identity),
             requests,
             files,
-            KeptResponses(self.database, files, largest=limits.largest_responses),
+            responses,
             webhooks,
             limits,
         )

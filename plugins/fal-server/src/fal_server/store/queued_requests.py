@@ -94,9 +94,7 @@ _HERE = requests.c.id == sa.bindparam("request_id")
 _FOUND, _FOUND_WITH_ANSWER = (
     sa.select(*columns).where(_HERE) for columns in (_COLUMNS, [*_COLUMNS, requests.c.answer])
 )
-_BODY, _ANSWER = (
-    Prepared(sa.select(requests.c[name]).where(_HERE)) for name in ("body", "answer")
-)
+_BODY = Prepared(sa.select(requests.c.body).where(_HERE))
 
 #: Seconds that a request is kept after it has ended.
 KEPT = 24 * 3600.0
@@ -236,16 +234,6 @@ class QueuedRequests:
             lambda connection: connection.execute(_FOUND_WITH_ANSWER, parameters).first()
         )
         return (None, b"") if row is None else (_from_row(row), row.answer or b"")
-
-    async def answer_of(self, id: str) -> bytes:
-        """
-        Return the response to a request. Empty where that is in a file.
-        """
-        parameters = {"request_id": id}
-        found = await self._database.read(
-            lambda connection: _ANSWER.first(connection, parameters)
-        )
-        return found or b""
 
     async def begin(self, id: str, *, attempts: int) -> bytes | None:
         """
