@@ -157,10 +157,16 @@ class Holder:
     states = RunnerInfo
 
     def __init__(self, plane: Any, folder: Path) -> None:
-        self.plane = plane
         self.folder = folder
         self.told: list[str] = []
         self._threads = ThreadPoolExecutor(16)
+        self.connect(plane)
+
+    def connect(self, plane: Any) -> None:
+        """
+        Go on with another control plane of the same data, or begin with the first.
+        """
+        self.plane = plane
         self._channel = grpc.insecure_channel(plane.address)
         self._stub = IsolateControllerStub(self._channel)
         self._client = httpx.Client(
@@ -179,9 +185,15 @@ class Holder:
         for environment in self.call("ListEnvironments", wire.ListEnvironmentsRequest()):
             for alias in self.aliases(environment.name):
                 self.delete(alias.alias, environment.name)
+        self.disconnect()
+        self._threads.shutdown()
+
+    def disconnect(self) -> None:
+        """
+        Leave the control plane, which is to end.
+        """
         self._client.close()
         self._channel.close()
-        self._threads.shutdown()
 
     def call(self, name: str, request: Any) -> Any:
         """
