@@ -193,8 +193,8 @@ class Webhooks:
             logger.error("Sending the webhook of request %s failed: %s", request.id, error)
         tries = request.webhook_tries + 1
         pause = None if error is None else self.pause_after(tries)
-        due = None if pause is None else time.time() + pause
-        changes: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+        again = None if pause is None else time.time() + pause
+        changes: dict[str, Any] = {"webhook_due": again, "webhook_tries": tries}
         await insist(functools.partial(self.requests.change, request.id, **changes))
         if error is None:
             self.observe("taken")
