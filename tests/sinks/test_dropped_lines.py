@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fal_core.events import Event, Log, Started, State
-from fal_core.sinks.dropped_lines import drop_lines, skip_events
-from fal_core.sinks.journals import Journal, JournalReader, UnreadableRecord, read_journal
+from fal_core.sinks.dropped_lines import UnreadableRecord, drop_lines, skip_events
+from fal_core.sinks.journals import Journal, JournalReader, read_journal
 
 
 def write(path: Path, events: list[Event], kept: int | None = None) -> Journal:
