@@ -18,6 +18,7 @@ from fal_server.state.databases import Database, metadata
 from fal_server.state.engines import Prepared
 from fal_server.state.upgrades import VALUE
 from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
+from fal_server.store.recent_bodies import RecentBodies
 
 
 def _size(name: str) -> sa.Column[Any]:
@@ -175,6 +176,7 @@ class QueuedRequests:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._recent = RecentBodies()
 
     async def add(
         self, request: QueuedRequest, key: IdempotencyKey | None = None, *, body: bytes = b""
@@ -199,6 +201,7 @@ class QueuedRequests:
 
         first = await self._database.write(work)
         if first is None or key is None:
+            self._recent.keep(request.id, body)
             return request.id
         first_id, digest = first
         if digest != key.digest:
@@ -255,10 +258,13 @@ class QueuedRequests:
         changes = {"state": "running", "started_at": time.time(), "attempts": attempts}
         begun = _changed(tuple(changes), UNFINISHED)
         parameters = {**changes, "request_id": id}
+        body = self._recent.take(id)
 
         def work(connection: sa.Connection) -> bytes | None:
             if not begun.run(connection, parameters):
                 return None
+            if body is not None:
+                return body
             return _BODY.first(connection, {"request_id": id}) or b""
 
         return await self._database.write(work)
