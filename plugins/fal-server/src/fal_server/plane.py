@@ -126,7 +126,7 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
-            self.directory.sockets,
+            self.directory.make_sockets(),
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
@@ -227,6 +227,7 @@ class ControlPlane:
             ServerError: A port is taken, the address is not one of this machine, or the
                 database cannot be read.
         """
+        self._ends.callback(self.directory.drop_sockets, if_empty=True)
         self._ends.callback(self.database.close)
         self._ends.push_async_callback(self.logs.close)
         self._ends.push_async_callback(self.launcher.close)
