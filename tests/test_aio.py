@@ -4,9 +4,10 @@ Calls that are awaited.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.calls import Call
-from fal_core.errors import Cancelled
+from fal_core.errors import Cancelled, OptionError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
@@ -253,3 +254,63 @@ def test_a_stream_that_raises_cancels_no_task() -> None:
         assert type(caught.value) is CancelledError
 
     run(main())
+
+
+@isolated
+async def shout(text: str) -> str:
+    return text.upper()
+
+
+class Speaker:
+    @isolated
+    async def repeat(self, text: str) -> str:
+        return 2 * text
+
+
+def test_a_coroutine_that_does_not_await_aio_is_told_so() -> None:
+    """
+    A call of an ``async def`` function in the own frame of a coroutine raises at once, and
+    says what to write; it would block the loop, and give no awaitable.
+    """
+
+    async def generate() -> AsyncIterator[str]:
+        yield shout("a")
+
+    async def main() -> None:
+        with pytest.raises(OptionError, match=r"<isolated function shout .*'await shout\.aio"):
+            await shout("a")
+        with pytest.raises(OptionError, match=r"'await repeat\.aio"):
+            Speaker().repeat("a")
+        with pytest.raises(OptionError, match="'await"):
+            await anext(generate())
+        assert await shout.aio("a") == "A"
+        assert await Speaker().repeat.aio("a") == "aa"
+        assert double(1) == 2
+
+    run(main())
+
+
+def test_others_in_a_loop_call_as_ever() -> None:
+    """
+    A plain function inside of a running loop, a callback, a thread and the cell of a
+    notebook get the result of an ``async def`` function by calling it.
+    """
+    found: list[str] = []
+
+    def call(text: str) -> str:
+        return shout(text)
+
+    async def main() -> None:
+        found.append(call("plain"))
+        loop = asyncio.get_running_loop()
+        called = loop.create_future()
+        loop.call_soon(lambda: called.set_result(shout("callback")))
+        found.append(await called)
+        found.append(await asyncio.to_thread(shout, "thread"))
+        cell = "import asyncio\nawait asyncio.sleep(0)\nfound.append(shout('cell'))"
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        names = {"found": found, "shout": shout}
+        await eval(compile(cell, "<cell>", "exec", flags=flags), names)
+
+    run(main())
+    assert found == ["PLAIN", "CALLBACK", "THREAD", "CELL"]
