@@ -15,6 +15,7 @@ from mutants import (
     detachment,
     errors,
     events,
+    exits,
     futures,
     home_calls,
     logs,
@@ -195,6 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
+    around(exits.EndsWithItsProgram, "test_submitted_calls_end_before_their_program"),
     # Streams.
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
