@@ -43,6 +43,7 @@ class OutboundArena:
         self.resized = False
         self._maps = Mappings(descriptor)
         self._populated = 0
+        self._trimmed = False
         self._length = 0
         self._used: dict[int, int] = {}
         self._free: list[tuple[int, int]] = []
@@ -79,6 +80,7 @@ class OutboundArena:
             for (offset,) in _OFFSET.iter_unpack(payload):
                 size = self._used.pop(offset, 0)
                 if size:
+                    self._trimmed = False
                     self._give(offset, size)
 
     def take_resized(self) -> int:
@@ -97,14 +99,19 @@ class OutboundArena:
 
     def trim(self) -> bool:
         """
-        Give all memory back to the system if no block is in use. Return whether it was.
+        Give the memory of free blocks back to the system. Return whether it was all.
 
         The file keeps its length: the other end is not to read beyond its end.
         """
         with self._lock:
-            if self._used or not self._maps.size:
+            if self._trimmed or not self._maps.size:
                 return False
-            self._maps.empty()
+            self._trimmed = True
+            for offset, room in self._free:
+                self._maps.empty(offset, room)
+            if self._used:
+                self._populated = max(offset + size for offset, size in self._used.items())
+                return False
             self._free.clear()
             self._maps.clear()
             self._populated = 0

@@ -165,12 +165,12 @@ class Mappings:
         """
         return offset in self._starts
 
-    def empty(self) -> None:
+    def empty(self, offset: int, size: int) -> None:
         """
-        Give the memory of all mappings back to the system.
+        Give the memory of a block back to the system.
         """
-        for mapping in self._mappings:
-            mapping.memory.madvise(mmap.MADV_REMOVE)
+        mapping, start = self.find(offset)
+        mapping.memory.madvise(mmap.MADV_REMOVE, start, size)
 
     def clear(self) -> None:
         """

@@ -312,6 +312,26 @@ def test_memory_is_given_back(ends: Ends):
     assert ends.size == 0
 
 
+def test_memory_of_free_blocks_is_given_back(ends: Ends):
+    """
+    One block that is in use for long does not keep the memory of all others.
+    """
+    views = [ends.reader.view(ends.put(b"a" * MIB), MIB) for _ in range(40)]
+    kept = views[20]
+    views.clear()
+    ends.release()
+    assert ends.size >= 40 * MIB
+    assert not ends.writer.trim()
+    assert ends.size == MIB
+    assert kept == b"a" * MIB
+    for data in (b"b" * (20 * MIB), b"c" * (11 * MIB)):
+        assert ends.reader.view(ends.put(data), len(data)) == data
+        ends.release()
+    assert not ends.writer.trim()
+    assert ends.size == MIB
+    assert kept == b"a" * MIB
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_arena_grows_again_in_other_steps(ends: Ends, told: bool):
     """
