@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from fal_server.limits import Limits
+from fal_server.logs import kept_lines
 from fal_server.logs.kept_lines import shares
 from fal_server.logs.log_lines import LogFilter, LogLine, logs, size_of
 from fal_server.logs.logs import Logs
@@ -144,6 +145,34 @@ def test_lines_that_are_forgotten_make_room(database: Database):
             lambda each: each.scalars(sa.select(shares.c.runner_id)).all()
         )
         assert found == ["new"]
+
+    run(database, work)
+
+
+def test_old_lines_are_deleted_a_few_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Lines that are deleted for their age are deleted in many transactions, so that other
+    writes take their turns, and not those among them that are newer.
+    """
+    monkeypatch.setattr(kept_lines, "_PAGE", 10)
+    transactions = 0
+
+    def count(*_: object) -> None:
+        nonlocal transactions
+        transactions += 1
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("r", *range(55))
+        young = logs.update().where(logs.c.number == 33).values(time=(BASE + 1000) * 1_000_000)
+        await database.write(lambda connection: connection.execute(young))
+        database.observe = count
+        assert await kept.delete(before=BASE + 100) == 54
+        # Once this is written, those before it have been counted.
+        await database.write(lambda connection: None)
+        assert transactions >= 6
+        assert await measure(database) == (500, 500)
 
     run(database, work)
 

@@ -34,7 +34,8 @@ shares = sa.Table(
 #: The part of what is kept that makes room at once.
 _PART = 64
 
-#: The lines that are looked at in one query.
+#: The lines that are looked at in one query, and the most that are deleted for their age in
+#: one transaction.
 _PAGE = 2000
 
 #: The most runners and accounts whose new lines are counted before all are asked again.
@@ -106,11 +107,28 @@ class KeptLines:
         self._new[key] = new
 
 
-def delete_lines(connection: sa.Connection, micros: int) -> int:
+def find_old(connection: sa.Connection, micros: int, after: int) -> tuple[int, int] | None:
+    """
+    Return the numbers of the first and the last line to delete in one transaction, of those
+    from before a time in microseconds. None where there are none.
+
+    Arguments:
+        after: The number of the line after which to look.
+    """
+    is_old = (logs.c.time < micros) & (logs.c.number > after)
+    chosen = sa.select(logs.c.number).where(is_old).order_by(logs.c.number).limit(_PAGE)
+    numbers = connection.scalars(chosen).all()
+    return (numbers[0], numbers[-1]) if numbers else None
+
+
+def delete_lines(connection: sa.Connection, micros: int, first: int, last: int) -> int:
     """
     Delete the lines from before a time in microseconds, and return how many they were.
+
+    Arguments:
+        first, last: The numbers of the first and the last that may be deleted.
     """
-    is_old = logs.c.time < micros
+    is_old = (logs.c.time < micros) & logs.c.number.between(first, last)
     columns = (logs.c.account_id, logs.c.runner_id)
     found = connection.execute(
         sa.select(*columns, sa.func.sum(_SIZE)).where(is_old).group_by(*columns)

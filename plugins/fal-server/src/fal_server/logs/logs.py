@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.limits import Limits
-from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines
+from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines, find_old
 from fal_server.logs.line_buffers import LineBuffer
 from fal_server.logs.log_lines import (
     LogFilter,
@@ -233,9 +233,16 @@ class Logs:
         """
         Delete the lines from *before* a time, and return how many they were.
         """
-        return await self._database.write(
-            lambda connection: delete_lines(connection, to_micros(before))
-        )
+        micros, last, count = to_micros(before), 0, 0
+        # Other writes take their turns.
+        while found := await self._database.read(
+            functools.partial(find_old, micros=micros, after=last)
+        ):
+            first, last = found
+            count += await self._database.write(
+                functools.partial(delete_lines, micros=micros, first=first, last=last)
+            )
+        return count
 
     def _schedule(self) -> None:
         self._scheduled = False
