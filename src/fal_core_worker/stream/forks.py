@@ -146,6 +146,11 @@ class Forks:
                 fork.close()
             return [fork.number for fork in self._living]
 
+    def _follow(self, fork: Fork) -> None:
+        with self._lock:
+            self._living.append(fork)
+            self._latest = max(self._latest, fork.number)
+
     # -- what happens when this process forks ------------------------------------
 
     def before(self) -> None:
@@ -156,9 +161,7 @@ class Forks:
         lent = -1 if self._loans else self._lent
         fork = Fork(self._latest + 1, marked=lent != 0)
         self._under_way[threading.get_ident()] = fork, lent
-        with self._lock:
-            self._living.append(fork)
-            self._latest = max(self._latest, fork.number)
+        self._follow(fork)
 
     def after_in_parent(self) -> None:
         """
@@ -166,7 +169,9 @@ class Forks:
         """
         fork, lent = self._under_way.pop(threading.get_ident(), (None, 0))
         if fork is None:
-            return
+            # A signal has interrupted what came before: the process counts as living.
+            fork, lent = Fork(self._latest + 1, marked=False), -1
+            self._follow(fork)
         fork.unmark()
         if lent == self._lent:
             # Nothing was in use at any moment since before the fork.

@@ -206,3 +206,14 @@ def test_a_fork_without_a_mark_counts_as_living(monkeypatch: pytest.MonkeyPatch)
         forks.end(loan)
     assert is_inherited(forks, loan)
     assert Fork(1, marked=True).lives()
+
+
+def test_a_fork_counts_although_what_came_before_was_interrupted():
+    """
+    A signal may end what marks a fork, which happens nevertheless.
+    """
+    forks = Forks()
+    loan = lend(forks)
+    forks.after_in_parent()
+    forks.end(loan)
+    assert is_inherited(forks, loan)
