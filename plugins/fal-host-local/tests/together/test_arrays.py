@@ -60,6 +60,28 @@ def test_arrays_may_be_changed_in_place(host: LocalHost, size: int):
         assert not mine.any()
 
 
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_an_array_that_is_given_with_every_item_is_many(host: LocalHost, size: int):
+    """
+    Many items of a map are sent together, and none finds what another has changed.
+    """
+
+    @function("current", host=host)
+    def add(array: Any) -> Any:
+        import sys
+
+        array += 1
+        kept = sys.__dict__.setdefault("kept for a test of maps", {})
+        return array.max(), kept.setdefault(array.size, array)
+
+    array = numpy.zeros(size // 8)
+    results = list(add.map([array] * 200))
+    assert {largest for largest, _ in results} == {1.0}
+    for number, (_, kept) in enumerate(results):
+        kept += number
+    assert [kept[-1] for _, kept in results] == [1.0 + number for number in range(200)]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_an_array_that_is_read_only_arrives_so(host: LocalHost, size: int):
     """

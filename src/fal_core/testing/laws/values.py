@@ -110,6 +110,27 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
     assert ends == [(9, 9, size), *((n + 1, n + 1, size) for n in range(1, 6))]
 
 
+def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
+    """
+    One object that is given with every item, or returned for every one, is many where it
+    arrives.
+    """
+
+    @isolated()
+    def append(to: list[int], number: int) -> Any:
+        import sys
+
+        to.append(number)
+        kept = sys.__dict__.setdefault("kept for a law about maps", {"of": "the process"})
+        return to, kept
+
+    kept: list[int] = []
+    results = list(append.map([kept] * 8, range(8)))
+    assert [to for to, _ in results] == [[number] for number in range(8)]
+    assert len({id(of) for _, of in results}) == 8
+    assert kept == []
+
+
 @requires("stream")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> None:
