@@ -129,6 +129,32 @@ def test_what_is_written_to_a_view_stays_there(
         sent = bytes([number]) * len(sent)
 
 
+def test_changes_are_dropped_where_the_system_stops_telling(ends: Ends):
+    """
+    Where it cannot be asked any more which pages were written to, all count as written.
+    """
+    view = ends.reader.view(ends.put(b"a" * MIB), MIB)
+    view[:] = b"b" * MIB
+    os.close(ends.reader._maps._pages)
+    ends.reader._maps._pages = -1
+    del view
+    ends.release()
+    assert ends.reader.view(ends.put(b"c" * MIB), MIB) == b"c" * MIB
+
+
+def test_a_view_outlives_what_the_other_end_has_trimmed(ends: Ends):
+    """
+    The other end may say that it has given back what is still in use here.
+    """
+    offset = ends.put(b"a" * MIB)
+    view = ends.reader.view(offset, MIB)
+    view[0] = 1
+    ends.reader.resize(0)
+    assert view[:2] == b"\x01a"
+    del view
+    assert ends.reader.take_freed() == offset.to_bytes(8, "little")
+
+
 def test_views_are_written_apart(ends: Ends):
     """
     Two values that came one after the other do not change with each other.
