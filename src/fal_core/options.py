@@ -173,9 +173,14 @@ class Options:
         Add *requirements* that are not there yet, as a layer where layers are used.
 
         Raises:
+            OptionTypeError: *requirements* is no list of requirements.
+
             FalServerlessError: The kind of environment takes no requirements.
         """
-        from fal_core.errors import FalServerlessError
+        from fal_core.errors import FalServerlessError, OptionTypeError
+
+        if isinstance(requirements, str):
+            raise OptionTypeError("requirements", f"{requirements!r} (str)", "a list of str")
 
         kind = self.environment.get("kind", "virtualenv")
         names = {"virtualenv": "requirements", "container": "requirements", "conda": "pip"}
@@ -187,11 +192,10 @@ class Options:
         written = self.environment.setdefault(names[kind], [])
         layered = bool(written) and all(not isinstance(entry, str) for entry in written)
         present = {name for entry in written for name in entry} if layered else set(written)
-        if present.issuperset(requirements):
-            return
-        # A new list: the user's own stays unchanged.
-        added = [list(requirements)] if layered else list(requirements)
-        self.environment[names[kind]] = [*written, *added]
+        added = [each for each in requirements if each not in present]
+        if added:
+            # A new list: the user's own stays unchanged.
+            self.environment[names[kind]] = [*written, *([added] if layered else added)]
 
     def get_exposed_port(self) -> int | None:
         """

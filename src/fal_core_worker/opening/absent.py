@@ -30,20 +30,20 @@ class DeclaredInWorker:
     def __repr__(self) -> str:
         return f"<isolated function {self.__name__} declared in a worker>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
             f"Isolated function {self.__name__!r} was declared in a worker, which has no home "
             "for it. Import it where the calling function is defined, not inside it, or call "
             "its run_local()."
         )
 
-    def on(self, *args: Any, **kwargs: Any) -> DeclaredInWorker:
+    def on(self, /, *args: Any, **kwargs: Any) -> DeclaredInWorker:
         """
         Return the function unchanged: there are no hosts here.
         """
         return self
 
-    def run_local(self, *args: Any, **kwargs: Any) -> Any:
+    def run_local(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function here.
         """
