@@ -76,8 +76,12 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         """
         Iterate over what a generator function yields.
         """
-        async for item in _iterate(self._function.stream(*args, **kwargs)):
-            yield item
+        items = self._function.stream(*args, **kwargs)
+        async for item in _iterate(items):
+            sent = yield item
+            # The stream of a running function takes no values, and says so.
+            if sent is not None:
+                items.send(sent)
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
         made: list[Future[ReturnT]] = []
