@@ -61,10 +61,6 @@ def _function(*args: Any, **config: Any) -> Callable[[Callable[..., Any]], Decla
     return DeclaredInWorker
 
 
-def _unchanged(func: Callable[..., Any]) -> Callable[..., Any]:
-    return func
-
-
 def _make(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
@@ -93,8 +89,10 @@ class _Finder:
         return None
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        from fal_core_worker.results import cached
+
         module = types.ModuleType(spec.name, __doc__)
-        module.__dict__.update(function=_function, cached=_unchanged, __getattr__=_make)
+        module.__dict__.update(function=_function, cached=cached, __getattr__=_make)
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:
