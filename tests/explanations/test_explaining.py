@@ -35,9 +35,19 @@ def test_reasons_why_it_does_not_run(explaining: Any) -> None:
     )
     (explanation,) = explain(explaining, "insisting", "--on", "local")
     assert any("'min_words'" in reason for reason in explanation["reasons"])
-    (explanation,) = explain(explaining, "holds_a_lock")
+    (explanation,) = explain(explaining, "refers_to_a_thread")
     assert not explanation["runs"]
-    assert "lock" in " ".join(explanation["reasons"])
+    assert "thread" in " ".join(explanation["reasons"])
+
+
+def test_locks_that_travel_as_new_ones_are_noted(explaining: Any) -> None:
+    """
+    The explanation says of each variable with a lock or queue that the worker has another.
+    """
+    (explanation,) = explain(explaining, "refers_to_a_lock")
+    assert explanation["runs"]
+    told = "It travels as a new one, which this process does not share."
+    assert explanation["notes"] == [f"Global 'lock' holds a lock. {told}"]
 
 
 def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:
