@@ -160,6 +160,9 @@ class Options:
         environment: Options of the environment, ``kind`` among them.
 
         gateway: Options of the gateway.
+
+        kept: Options of other kinds of environments, for an ``on`` that asks for such a
+            kind.
     """
 
     __repr__ = show_fields
@@ -167,6 +170,7 @@ class Options:
     host: dict[str, Any] = attrs.field(factory=dict)
     environment: dict[str, Any] = attrs.field(factory=dict)
     gateway: dict[str, Any] = attrs.field(factory=dict)
+    kept: dict[str, Any] = attrs.field(factory=dict, kw_only=True)
 
     def add_requirements(self, requirements: list[str]) -> None:
         """

@@ -89,6 +89,24 @@ def kind_of(environment: Mapping[str, Any]) -> str:
     return kind
 
 
+def with_changes(
+    options: Options, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Return *options* as written, with *config* over them, and those kept for another kind.
+
+    Raises:
+        OptionError: The kind is unknown, or an option is written twice.
+    """
+    changes = _respell(config)
+    kind = kind_of({**options.environment, **changes})
+    usable = {*option_names(_find_environment(kind, changes)), "kind"}
+    environment = {**options.kept, **options.environment}
+    kept = {name: environment[name] for name in environment if name not in usable}
+    declared = {name: environment[name] for name in environment if name in usable}
+    return {**options.host, **declared, **options.gateway, **changes}, kept
+
+
 def structure_environment(options: Options) -> Environment:
     """
     Return the environment that *options* declare.
