@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,6 +43,9 @@ _FOLLOWER_TIMEOUT = 10
 #: keeps its lines itself.
 _KEPT = 64 << 20
 _KEPT_OF_PROGRAMS = 8 << 20
+
+#: Seconds until followers are accepted again after that has failed.
+_PAUSE = 1.0
 
 #: The most characters of lines, and the most lines, that wait to be written.
 _HELD, _MOST_HELD = 1 << 20, 1000
@@ -193,10 +197,21 @@ class Supervisor(SinkAround):
 
     def _accept(self, server: socket.socket, execution: Execution) -> None:
         while True:
-            connection, _ = server.accept()
-            threading.Thread(
-                target=self._serve, args=(connection, execution), daemon=True
-            ).start()
+            try:
+                connection, _ = server.accept()
+            except OSError as error:
+                # Such as too many open files: whoever attaches waits for one.
+                print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
+                time.sleep(_PAUSE)
+                continue
+            try:
+                threading.Thread(
+                    target=self._serve, args=(connection, execution), daemon=True
+                ).start()
+            except RuntimeError as error:
+                # There are too many threads: it comes again.
+                print(f"A follower cannot be served: {error}", file=sys.stderr, flush=True)
+                connection.close()
 
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:
