@@ -4,6 +4,7 @@ Explaining: what a host would do with a function, without doing it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -90,3 +91,40 @@ def test_environment_is_built_once_it_was_used(explaining: Any) -> None:
     assert done.returncode == 0, done.stderr
     (after,) = explain(explaining, "ready")
     assert (after["key"], after["built"]) == (before["key"], True)
+
+
+def test_packages_that_others_bring_are_not_noted(explaining: Any) -> None:
+    """
+    A package that a requirement brings is not missing; one that nothing brings is.
+    """
+    explaining.write(
+        "brought.py",
+        """
+        import attrs, click, pluggy
+        from fal_core import function
+
+        def use(): return attrs, click
+
+        brought = function("virtualenv", requirements=["cattrs", "click"])(use)
+        missing = function("virtualenv", requirements=["cattrs"])(use)
+        unknown = function("virtualenv", requirements=["absent-thing"])(use)
+        """,
+    )
+    notes = [explain_file(explaining, name)["notes"] for name in ("brought", "missing")]
+    assert notes == [[], ["It uses click, and no requirement names the package 'click'."]]
+    assert sorted(explain_file(explaining, "unknown")["notes"]) == [
+        "It uses attrs, and no requirement names the package 'attrs'. One that is not "
+        "installed here may bring it.",
+        "It uses click, and no requirement names the package 'click'. One that is not "
+        "installed here may bring it.",
+    ]
+
+
+def explain_file(explaining: Any, name: str) -> Any:
+    """
+    Return the explanation of a function of ``brought.py``.
+    """
+    done = explaining("explain", f"brought.py::{name}", "--json")
+    assert done.returncode == 0, done.stderr
+    (explanation,) = json.loads(done.stdout)
+    return explanation

@@ -27,6 +27,9 @@ _ENDINGS = (
 #: Packages that many programs require, and whose names end like those of files.
 _PACKAGES = ("discord-py", "ruamel-yaml", "web-py")
 _LOCKS = re.compile(r"pylock(\..+)?\.toml|.+\.lock|Pipfile\.lock")
+#: A list of strings in TOML, of which Python 3.10 has no parser.
+_STRING = r"""\"[^\"\n]*\"|'[^'\n]*'"""
+_DEPENDENCIES = rf"^\s*dependencies\s*=\s*\[((?:\s|,|#[^\n]*|{_STRING})*)\]"
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 #: The files that make a directory a project.
 _PROJECTS = ("pyproject.toml", "setup.py")
@@ -135,6 +138,45 @@ def inline_metadata(path: str) -> str | None:
     if not all(line == "#" or line.startswith("# ") for line in block):
         return None
     return "".join(f"{line[2:]}\n" for line in block)
+
+
+def listed_requirements(entry: str) -> list[str]:
+    """
+    Return the requirements in the file that *entry* names; *entry* if it names none.
+
+    Of what cannot be read here, such as a ``setup.py``, nothing is returned.
+    """
+    return _listed(entry.strip(), set())
+
+
+def _listed(entry: str, seen: set[str]) -> list[str]:
+    named = re.fullmatch(r"(-r|--requirements?)(?:\s+|=|(?<=-r))(\S.*)", entry)
+    path = os.path.expanduser(named[2] if named else entry)
+    if not os.path.isfile(path):
+        return [entry]
+    if path in seen:
+        return []
+    seen.add(path)
+    if path.endswith(_DISTRIBUTIONS):
+        return [os.path.basename(path).partition("-")[0]]
+    if path.endswith((".toml", ".cfg", ".py")):
+        text = inline_metadata(path) or "" if path.endswith(".py") else _text_of(path)
+        listed = re.search(_DEPENDENCIES, text, re.MULTILINE)
+        return [found[1:-1] for found in re.findall(_STRING, listed[1])] if listed else []
+    found: list[str] = []
+    for written in _text_of(path).splitlines():
+        line = re.sub(r"(^|\s)#.*", "", written).strip()
+        other = re.fullmatch(r"(?:-r|--requirement)(?:\s+|=|(?<=-r))(\S.*)", line)
+        if other is not None:
+            found += _listed(os.path.join(os.path.dirname(path), other[1]), seen)
+        elif line and not line.startswith("-"):
+            found.append(line)
+    return found
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _is_package(name: str) -> bool:

@@ -149,15 +149,21 @@ def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> li
 
 
 def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
-    from fal_core.sealing.dependencies import find_missing_dependencies
+    from fal_core.explanations.brought_packages import brought_packages
+    from fal_core.sealing.dependencies import all_requirements, find_missing_dependencies
 
     if function.raw_func is None:
         return
-    for package, names in find_missing_dependencies(
-        _served(function), function.options.environment
-    ):
-        listed = ", ".join(dict.fromkeys(names))
-        yield f"It uses {listed}, and no requirement names the package {package!r}."
+    environment = function.options.environment
+    missing = list(find_missing_dependencies(_served(function), environment))
+    if not missing:
+        return
+    brought, complete = brought_packages(all_requirements(environment))
+    unless = "" if complete else " One that is not installed here may bring it."
+    for package, names in missing:
+        if package not in brought:
+            listed = ", ".join(dict.fromkeys(names))
+            yield f"It uses {listed}, and no requirement names the package {package!r}.{unless}"
 
 
 def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
