@@ -98,7 +98,8 @@ class Stub:
         """
         Iterate over what the function yields.
         """
-        yield from self(*args, **kwargs)
+        items: Iterator[Any] = iter(self(*args, **kwargs))
+        return items
 
 
 class BoundStub(Stub):
