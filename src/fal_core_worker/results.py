@@ -186,8 +186,10 @@ def find_results(key: str, func: Any) -> Results:
     """
     found = _found.get(func)
     if found is None:
-        around = [_content(cell) for cell in func.__closure__ or ()]
-        around += [func.__defaults__, func.__kwdefaults__]
+        around = [_content(cell) for cell in getattr(func, "__closure__", None) or ()]
+        # A class has none of these, and a method the object that it belongs to.
+        for name in ("__defaults__", "__kwdefaults__", "__self__"):
+            around.append(getattr(func, name, None))
         identity, held = _identify(around)
         found = _found[func] = _kept.setdefault((key, identity), Results(held))
     return found

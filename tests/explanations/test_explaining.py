@@ -120,6 +120,25 @@ def test_packages_that_others_bring_are_not_noted(explaining: Any) -> None:
     ]
 
 
+def test_packages_that_serving_brings_are_not_noted(explaining: Any) -> None:
+    """
+    What a served function uses and the server requires in turn is not missing.
+    """
+    pytest.importorskip("fal_serve")
+    explaining.write(
+        "brought.py",
+        """
+        import pydantic
+        from fal_core import function
+
+        @function("virtualenv", serve=True)
+        def served() -> dict: return {"version": pydantic.VERSION}
+        """,
+    )
+    (note,) = explain_file(explaining, "served")["notes"]
+    assert note.startswith("Serving adds to its environment")
+
+
 def explain_file(explaining: Any, name: str) -> Any:
     """
     Return the explanation of a function of ``brought.py``.

@@ -72,6 +72,29 @@ def test_values_that_do_not_pickle_are_told_apart() -> None:
         assert one() != other()
 
 
+class Model:
+    """
+    A model that is loaded once for each name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def answer(self) -> str:
+        return self.name
+
+
+def test_classes_and_methods_are_cached() -> None:
+    """
+    A class gives one instance for each set of arguments; methods of different objects differ.
+    """
+    model: Any = cached(Model)
+    assert model("a") is model("a")
+    assert model("a") is not model("b")
+    answers = [cached(Model(name).answer) for name in ("a", "b")]
+    assert [answer() for answer in answers] == ["a", "b"]
+
+
 def test_functions_of_one_source_share_by_their_name() -> None:
     """
     Two functions of equal source and different names are two functions.

@@ -154,11 +154,12 @@ def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
 
     if function.raw_func is None:
         return
-    environment = function.options.environment
-    missing = list(find_missing_dependencies(_served(function), environment))
+    environment, served = function.options.environment, _served(function)
+    missing = list(find_missing_dependencies(served, environment))
     if not missing:
         return
-    brought, complete = brought_packages(all_requirements(environment))
+    added = served.requirements if isinstance(served, Server) else ()
+    brought, complete = brought_packages([*all_requirements(environment), *added])
     unless = "" if complete else " One that is not installed here may bring it."
     for package, names in missing:
         if package not in brought:
