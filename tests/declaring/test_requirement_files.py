@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.declaring import parse_options, structure_environment
 from fal_core.declaring.requirement_files import inline_metadata, with_paths
 from fal_core.errors import OptionError
 
@@ -128,3 +129,27 @@ def test_inline_metadata_of_programs(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(OptionError, match="cannot be read"):
         inline_metadata(str(path))
+
+
+@pytest.mark.parametrize("kind", ["layered", "container"])
+def test_the_rule_holds_for_every_kind(folder: Path, kind: str) -> None:
+    """
+    A kind of environment is given paths, while the options stay as they were written; where
+    they come from another machine, no file of this one is meant.
+    """
+    declared: dict[str, Any] = {"kind": kind, "requirements": ["script.py", "six"]}
+    if kind == "container":
+        declared["image"] = "example"
+    options = parse_options(declared)
+    environment: Any = structure_environment(options)
+    found = environment.requirements
+    assert [*(found if kind == "container" else found[0])] == [f"{folder}/script.py", "six"]
+    assert options.environment == declared
+    for wrong in ("bare.py", "absent.py", "wandb"):
+        with pytest.raises(OptionError, match=wrong):
+            parse_options({**declared, "requirements": [wrong]})
+        options.environment["requirements"] = [wrong]
+        with pytest.raises(OptionError, match=wrong):
+            structure_environment(options)
+        environment = structure_environment(options, here=False)
+        assert wrong in str(environment.requirements)
