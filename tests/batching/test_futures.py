@@ -85,13 +85,13 @@ class ScriptedHost(Host[..., Any]):
         items = values.open_arguments(call.arguments, None)
         return [args[0] for args, _ in (items if call.batch else [items])]
 
-    def answer(self, index: int, first: int = 0) -> None:
+    def answer(self, index: int) -> None:
         """
-        End a launch with a result for each item from *first* on: its argument.
+        End a launch with a result for each item: its argument.
         """
         _, sink = self.launched[index]
-        outcomes = [(VALUE, number) for number in self.numbers(index)[first:]]
-        sink(Item(Sealed(*values.seal_value(outcomes, None)), first, len(outcomes)))
+        outcomes = [(VALUE, number) for number in self.numbers(index)]
+        sink(Item(Sealed(*values.seal_value(outcomes, None)), 0, len(outcomes)))
         sink(Exited())
 
 
@@ -102,25 +102,28 @@ def test_cancelled_call_that_is_handed_back_is_not_made():
     """
     host = ScriptedHost()
     isolated = function("current", host=host)(wait)
-    futures = [isolated.submit(number) for number in range(8)]
-    # The first launches have one item each; quick answers make the next one larger.
-    host.answer(0)
-    host.answer(1)
-    running = len(host.launched) - 1
-    numbers = host.numbers(running)
-    assert len(numbers) > 2
+    futures = [isolated.submit(number) for number in range(2000)]
+    running = 0
+    # The first launches have one item each; one answer that is quick makes them larger.
+    while len(host.numbers(running)) < 3:
+        host.answer(running)
+        running += 1
+    first, cancelled, handed_back = host.numbers(running)[:3]
     _, sink = host.launched[running]
     sink(Started(1))
+    before = len(host.launched)
 
-    assert futures[numbers[1]].cancel()
+    assert futures[cancelled].cancel()
     sink(Returned(1))
+    sink(Item(Sealed(*values.seal_value([(VALUE, first)], None)), 0, 1))
+    sink(Exited())
 
-    later = [
-        each for index in range(running + 1, len(host.launched)) for each in host.numbers(index)
-    ]
-    assert numbers[1] not in later
-    assert numbers[2] in later
-    assert futures[numbers[1]].cancelled()
+    later = range(before, len(host.launched))
+    made = [number for index in later for number in host.numbers(index)]
+    assert cancelled not in made
+    assert made[0] == handed_back
+    assert futures[first].result(0) == first
+    assert futures[cancelled].cancelled()
     # The program that runs this test waits for no call.
     for future in futures:
         future.cancel()

@@ -24,6 +24,7 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     environments,
     events,
     exits,
+    forks,
     futures,
     home_calls,
     logs,
@@ -36,12 +37,15 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     serving,
     streams,
     timeouts,
+    values,
     warmth,
 )
 
 #: The laws, by group.
 GROUPS = {
     "call": calls,
+    "values": values,
+    "forks": forks,
     "errors": raised,
     "logs": logs,
     "events": events,

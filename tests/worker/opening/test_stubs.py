@@ -4,6 +4,7 @@ Isolated functions that are used inside a worker.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.testing import InProcessHost
+from fal_core_worker.opening.stubs import make_stub
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,21 @@ def test_exit_of_a_function_is_an_error_of_its_caller(
         return "none", ""
 
     assert outer(asynchronous) == ("UserFunctionException", "The function raised SystemExit: 3")
+
+
+def test_stream_in_place_ends_with_what_the_generator_returns() -> None:
+    """
+    A generator function that runs in the same worker keeps its return value.
+    """
+
+    def fill(self: int) -> Generator[int, None, str]:
+        yield self
+        return "full"
+
+    stub = make_stub(1, "fill")
+    stub.function = fill
+    items = stub.stream(self=1)
+    assert next(items) == 1
+    with pytest.raises(StopIteration) as ended:
+        next(items)
+    assert ended.value.value == "full"

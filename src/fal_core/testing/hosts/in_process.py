@@ -171,10 +171,11 @@ class InProcessExecution:
 
     def _run_to_its_end(self) -> None:
         # The setup is part of the start, but for a service, which tells when it is ready.
-        self._starts = self._call.setup is not None and not self._is_service()
+        port = self._call.gateway.exposed_port
+        is_service = self._call.gateway.serve or port is not None
+        self._starts = self._call.setup is not None and not is_service
         if not self._starts:
             self.deliver(State("running"))
-        port = self._call.gateway.exposed_port
         if port is not None and not self._call.gateway.serve:
             urls = {"run": f"http://127.0.0.1:{port}"}
             tell_when_reachable(urls["run"], lambda: self.announce(urls), self._exited)
@@ -188,16 +189,12 @@ class InProcessExecution:
         self._exited.set()
         self.deliver(Exited(reason=Cancelled() if self._cancelled else None))
 
-    def _is_service(self) -> bool:
-        gateway = self._call.gateway
-        return gateway.serve or gateway.exposed_port is not None
-
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
         if self._starts:
             self.deliver(State("running"))
-        arguments = values.open_arguments(call.arguments, self._raw)
+        arguments = values.open_arguments(_copy(call.arguments), self._raw)
         if call.batch:
             self._run_batch(function, arguments)
             value = None
@@ -241,11 +238,22 @@ class InProcessExecution:
         if inspect.isasyncgen(value):
             return asyncio.run(self._send_async(value))
         try:
-            for index, item in enumerate(value):
-                self._send_item(item, index)
+            return self._send_items(value)
         finally:
             value.close()
-        return None
+
+    def _send_items(self, items: Any) -> Any:
+        """
+        Send what a generator yields, and return what it returns.
+        """
+        index = 0
+        while True:
+            try:
+                item = next(items)
+            except StopIteration as end:
+                return end.value
+            self._send_item(item, index)
+            index += 1
 
     async def _send_async(self, items: Any) -> None:
         import asyncio
@@ -297,7 +305,7 @@ class InProcessExecution:
         with self._answered:
             self._calls_home = ticket = self._calls_home + 1
         self._printer.flush()
-        self.deliver(HomeCall(ticket, Sealed(*sealed)))
+        self.deliver(HomeCall(ticket, _copy(sealed)))
         with self._answered:
             self._answered.wait_for(lambda: ticket in self._answers or self._cancelled)
             if self._cancelled:
@@ -305,7 +313,15 @@ class InProcessExecution:
             raised, answer = self._answers.pop(ticket)
         if raised:
             raise open_error(answer, {})
-        return values.open_arguments(answer, self._raw)
+        return values.open_arguments(_copy(answer), self._raw)
+
+
+def _copy(sealed: tuple[bytes, Sequence[Any]]) -> Sealed:
+    """
+    Return *sealed* with buffers of its own, which in the other are memory of the sender.
+    """
+    data, buffers = sealed
+    return Sealed(data, tuple(bytearray(buffer) for buffer in buffers))
 
 
 class _Frames:
@@ -325,7 +341,7 @@ class _Frames:
         data: bytes = b"",
         buffers: Sequence[Any] = (),
     ) -> None:
-        sealed = Sealed(data, buffers)
+        sealed = _copy((data, buffers))
         if kind == frames.OUTCOME:
             self._deliver(Outcome(sealed, a == frames.ENDED_RAISED))
         else:
