@@ -24,11 +24,13 @@ from fal_core_worker.opening.function_parts import (
 )
 from fal_core_worker.opening.origins import is_origin
 from fal_core_worker.opening.seals import (
-    CODE_PREFIX,
-    PLAIN_PREFIX,
+    CONTAINS_CODE,
+    MOST_BUFFERS,
+    Output,
     Sealed,
     SealingError,
-    dump_plain,
+    assemble,
+    seal_plain,
 )
 
 # Imports inside functions: a first call waits, and needs none of them.
@@ -62,12 +64,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
         known: The classes that the other end has already.
 
-        beside: Whether large buffers may travel beside the pickle.
+        beside: Whether large buffers, and large pieces of it, may travel beside the pickle.
 
     Attributes:
         contains_code: Whether the pickle contains code.
 
-        file: The file that the pickle is written to.
+        pieces: What has been written.
 
         classes: The classes in it that travel by value.
 
@@ -85,11 +87,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         known: Collection[type] = (),
         beside: bool = True,
     ) -> None:
-        self.file = io.BytesIO()
-        self.file.write(PLAIN_PREFIX)
+        output = Output()
         super().__init__(
-            self.file, protocol=5, buffer_callback=self._keep_in_band if beside else None
+            output, protocol=5, buffer_callback=self._keep_in_band if beside else None
         )
+        self.pieces = output.pieces
+        self.beside = beside
         self.by_value = by_value
         self.known = known
         self.classes: list[type] = []
@@ -101,7 +104,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             view = buffer.raw()
         except BufferError:
             return True
-        if view.nbytes < BUFFER_SIZE:
+        if view.nbytes < BUFFER_SIZE or len(self.buffers) == MOST_BUFFERS:
             return True
         self.buffers.append(view)
         return False
@@ -228,18 +231,16 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     """
     Seal *value* with *pickler*.
     """
-    file = pickler.file
     try:
         pickler.dump(value)
+        flags = CONTAINS_CODE if pickler.contains_code else 0
         buffers = tuple(pickler.buffers)
+        return Sealed(*assemble(pickler.pieces, buffers, flags=flags, divisible=pickler.beside))
     finally:
         # The pickler is part of a reference cycle: free what is large now.
         pickler.clear_memo()
+        pickler.pieces.clear()
         pickler.buffers.clear()
-    if pickler.contains_code:
-        file.seek(0)
-        file.write(CODE_PREFIX)
-    return Sealed(file.getvalue(), buffers)
 
 
 def seal(
@@ -258,9 +259,9 @@ def seal(
     Raises:
         SealingError: It cannot be pickled.
     """
-    data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
+    plain = seal_plain(value, beside=options.get("beside", True))
+    if plain is not None:
+        return Sealed(*plain)
     try:
         return dump(Pickler(**options), value)
     except Exception as error:
