@@ -127,19 +127,22 @@ class Journal:
         self.count = 0
         self.replaced_at: list[int] = []
 
-    def append(self, event: Event) -> bytes:
+    def append(self, *events: Event) -> bytes:
         """
-        Write *event* and return its record.
+        Write *events* and return their records.
         """
-        data = encode_event(event)
-        record = _TEXT_LENGTH.pack(len(data)) + data
-        self._file.write(record)
-        self.count += 1
-        if isinstance(event, Log):
-            self._lines += len(record)
-            if self._lines > self._limit:
-                self._drop_lines()
-        return record
+        records = []
+        for event in events:
+            data = encode_event(event)
+            records.append(_TEXT_LENGTH.pack(len(data)) + data)
+            if isinstance(event, Log):
+                self._lines += len(records[-1])
+        written = b"".join(records)
+        self._file.write(written)
+        self.count += len(events)
+        if self._lines > self._limit:
+            self._drop_lines()
+        return written
 
     def _drop_lines(self) -> None:
         """

@@ -164,3 +164,27 @@ def test_lines_of_an_earlier_version_are_counted(database: Database, number: int
     run(database, first)
     database.write_here(lambda connection: connection.execute(shares.delete()))
     run(database, second)
+
+
+def test_few_lines_are_stored_without_a_look_at_all(database: Database):
+    """
+    How much is kept is not asked again until a runner has printed a part of what it may.
+    """
+    asked: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *more: Any) -> None:
+        if "sum(log_shares" in statement:
+            asked.append(statement)
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("one", 1)
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            await write("one", 2)
+            assert asked == []
+            await write("one", *range(30))
+            assert asked
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+    run(database, work)
