@@ -15,6 +15,13 @@ from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
+from fal_core_worker.buffers.libraries import (
+    BUFFER_SIZE,
+    LateBytes,
+    Reducer,
+    find_reducer,
+    imported_libraries,
+)
 from fal_core_worker.opening.function_parts import (
     fill_function,
     find_builtin_type,
@@ -39,9 +46,6 @@ Reduced = tuple[Any, ...]
 
 #: Reduce objects of a type. The sealing end adds to it.
 reducers: dict[type, Callable[[Any], Reduced]] = {}
-
-#: Bytes: buffers of at least this size travel beside the pickle, and are not copied.
-BUFFER_SIZE = 1 << 16
 
 _MAIN = ("__main__", "__mp_main__")
 _BUILTIN_TYPES = {type(None), type(Ellipsis), type(NotImplemented)}
@@ -76,6 +80,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         functions: The functions in it that travel by value.
 
         buffers: The buffers that travel beside it.
+
+        storages: The storages of its tensors, by address.
     """
 
     contains_code = False
@@ -98,13 +104,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.classes: list[type] = []
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
+        self.storages: dict[int, Any] = {}
+        self._libraries = imported_libraries()
+        self._reducers: dict[type, Reducer | None] = {}
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         try:
             view = buffer.raw()
         except BufferError:
             return True
-        if view.nbytes < BUFFER_SIZE or len(self.buffers) == MOST_BUFFERS:
+        small = view.nbytes < BUFFER_SIZE and type(view.obj) is not LateBytes
+        if small or len(self.buffers) == MOST_BUFFERS:
             return True
         self.buffers.append(view)
         return False
@@ -134,7 +144,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
             return exceptions.reduce_error(value)
         special = self.special.get(kind)
-        return NotImplemented if special is None else special(self, value)
+        if special is not None:
+            return special(self, value)
+        return self._reduce_memory(kind, value) if self._libraries else NotImplemented
+
+    def _reduce_memory(self, kind: type, value: Any) -> Any:
+        try:
+            reduce = self._reducers[kind]
+        except KeyError:
+            reduce = self._reducers[kind] = find_reducer(kind, self._libraries)
+        return NotImplemented if reduce is None else reduce(value, self.storages)
 
     def reduce_class(self, cls: type) -> Any:
         """
@@ -234,13 +253,19 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     try:
         pickler.dump(value)
         flags = CONTAINS_CODE if pickler.contains_code else 0
-        buffers = tuple(pickler.buffers)
-        return Sealed(*assemble(pickler.pieces, buffers, flags=flags, divisible=pickler.beside))
+        buffers = pickler.buffers
+        if pickler.storages:
+            from fal_core_worker.buffers.tensors import narrow
+
+            buffers = narrow(buffers, pickler.storages)
+        parts = assemble(pickler.pieces, tuple(buffers), flags=flags, divisible=pickler.beside)
+        return Sealed(*parts)
     finally:
         # The pickler is part of a reference cycle: free what is large now.
         pickler.clear_memo()
         pickler.pieces.clear()
         pickler.buffers.clear()
+        pickler.storages.clear()
 
 
 def seal(

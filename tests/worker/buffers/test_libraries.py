@@ -1,0 +1,65 @@
+"""
+Libraries: found once their values can be there, and imported by nothing here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from collections.abc import Sequence
+
+import pytest
+
+from fal_core_worker.buffers.libraries import find_reducer, imported_libraries
+
+#: Seals and opens values of classes of its own, and says which libraries were imported.
+PROGRAM = """
+import sys
+from fal_core_worker.opening.pickling import seal
+from fal_core_worker.opening.unpickling import open_sealed
+
+class Own:
+    pass
+
+sealed = seal([Own(), bytes(1 << 20)], "the value", "")
+assert type(open_sealed(sealed, "the value")[0]) is Own
+print(*{"numpy", "pandas", "pyarrow", "torch"}.intersection(sys.modules))
+"""
+
+
+def test_no_library_is_imported_for_other_values() -> None:
+    """
+    A process that has no values of a library does not import it.
+    """
+    command: Sequence[str] = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_module_that_only_has_the_name_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A library that is being imported, or a module of the user's with its name, has no values.
+    """
+    module = types.ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", module)
+    assert "torch" in imported_libraries()
+    assert find_reducer(list, ["torch"]) is None
+    module.Tensor = "no class"  # type: ignore[attr-defined]
+    assert find_reducer(list, ["torch"]) is None
+    monkeypatch.delitem(sys.modules, "torch")
+    assert find_reducer(list, ["torch"]) is None
+
+
+def test_subclasses_belong_to_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A class of the user's that derives from one of a library has its reducer.
+    """
+    module = types.ModuleType("numpy")
+    monkeypatch.setitem(sys.modules, "numpy", module)
+    module.ndarray = dict  # type: ignore[attr-defined]
+    derived = type("derived", (dict,), {})
+    reduce = find_reducer(derived, ["numpy"])
+    assert reduce is not None
+    assert reduce.__name__ == "reduce_array"
+    assert find_reducer(list, ["numpy"]) is None
