@@ -4,6 +4,7 @@ NumPy arrays that NumPy itself would copy into the pickle.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from fal_core_worker.buffers.libraries import BUFFER_SIZE
@@ -13,9 +14,10 @@ def reduce_array(array: Any, storages: object) -> Any:
     """
     Reduce a large array that has gaps, or whose type, like dates, no buffer can have.
     """
+    if array.nbytes < BUFFER_SIZE or type(array) is not sys.modules["numpy"].ndarray:
+        return NotImplemented
     dtype = array.dtype
-    usual = type(array).__module__ == "numpy" and type(array).__name__ == "ndarray"
-    if array.nbytes < BUFFER_SIZE or not usual or dtype.hasobject or dtype.kind == "T":
+    if dtype.hasobject or dtype.kind == "T":
         return NotImplemented
     if not is_dense(array):
         return array.copy().__reduce_ex__(5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -22,7 +22,7 @@ Reducer = Callable[[Any, dict[int, Any]], Any]
 
 #: By library, the public classes of such values, and the module and function that reduce
 #: them and values of their subclasses.
-_CLASSES = {
+_LIBRARIES = {
     "numpy": (("ndarray", "arrays", "reduce_array"),),
     "torch": (("Tensor", "tensors", "reduce_tensor"),),
     "pyarrow": (
@@ -35,32 +35,55 @@ _CLASSES = {
 }
 
 
+# The libraries that were imported when this was last looked at, and their classes, with the
+# module and function of each.
+_imported: tuple[str, ...] = ()
+_classes: tuple[type, ...] = ()
+_entries: list[tuple[type, str, str]] = []
+
+
 class LateBytes(bytearray):
     """
     Bytes that are written after they were pickled: they travel as a buffer, however few.
     """
 
 
-def imported_libraries() -> tuple[str, ...]:
+def memory_classes() -> tuple[type, ...]:
     """
-    Return the libraries that this process has imported.
+    Return the classes of the libraries that this process has imported.
     """
+    global _imported, _classes, _entries
     modules = sys.modules
-    return tuple(name for name in _CLASSES if name in modules)
+    imported = tuple([name for name in _LIBRARIES if name in modules])
+    if imported != _imported:
+        _entries = entries = [
+            (found, module, function)
+            for library in imported
+            for name, module, function in _LIBRARIES[library]
+            if (found := _find_class(library, name)) is not None
+        ]
+        _classes = tuple(found for found, _, _ in entries)
+        # While one is being imported by another thread, it is looked at again.
+        whole = len(entries) == sum(len(_LIBRARIES[library]) for library in imported)
+        _imported = imported if whole else ()
+    return _classes
 
 
-def find_reducer(kind: type, libraries: Iterable[str]) -> Reducer | None:
+def _find_class(library: str, name: str) -> type | None:
+    try:
+        found = attrgetter(name)(sys.modules[library])
+    except (AttributeError, KeyError):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def find_reducer(kind: type) -> Reducer:
     """
-    Return what reduces values of *kind*, if it belongs to one of the *libraries*.
+    Return what reduces values of *kind*, a subclass of one of :func:`memory_classes`.
     """
-    for library in libraries:
-        for name, module, function in _CLASSES[library]:
-            try:
-                found = attrgetter(name)(sys.modules[library])
-            except (AttributeError, KeyError):
-                continue  # Another thread is importing it, or it has none.
-            if isinstance(found, type) and issubclass(kind, found):
-                reducers = importlib.import_module(f"fal_core_worker.buffers.{module}")
-                reduce: Reducer = getattr(reducers, function)
-                return reduce
-    return None
+    module, function = next(
+        (module, function) for found, module, function in _entries if issubclass(kind, found)
+    )
+    reducers = importlib.import_module(f"fal_core_worker.buffers.{module}")
+    reduce: Reducer = getattr(reducers, function)
+    return reduce

@@ -20,7 +20,7 @@ from fal_core_worker.buffers.libraries import (
     LateBytes,
     Reducer,
     find_reducer,
-    imported_libraries,
+    memory_classes,
 )
 from fal_core_worker.opening.function_parts import (
     fill_function,
@@ -105,8 +105,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
         self.storages: dict[int, Any] = {}
-        self._libraries = imported_libraries()
-        self._reducers: dict[type, Reducer | None] = {}
+        self._memory_classes: tuple[type, ...] | None = None
+        self._reducers: dict[type, Reducer] = {}
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -146,14 +146,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         special = self.special.get(kind)
         if special is not None:
             return special(self, value)
-        return self._reduce_memory(kind, value) if self._libraries else NotImplemented
+        classes = self._memory_classes
+        if classes is None:
+            classes = self._memory_classes = memory_classes()
+        return self._reduce_memory(kind, value) if issubclass(kind, classes) else NotImplemented
 
     def _reduce_memory(self, kind: type, value: Any) -> Any:
-        try:
-            reduce = self._reducers[kind]
-        except KeyError:
-            reduce = self._reducers[kind] = find_reducer(kind, self._libraries)
-        return NotImplemented if reduce is None else reduce(value, self.storages)
+        library_reducer = self._reducers.get(kind)
+        if library_reducer is None:
+            library_reducer = self._reducers[kind] = find_reducer(kind)
+        return library_reducer(value, self.storages)
 
     def reduce_class(self, cls: type) -> Any:
         """

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import types
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from fal_core_worker.buffers.libraries import find_reducer, imported_libraries
+from fal_core_worker.buffers.libraries import find_reducer, memory_classes
 
 #: Seals and opens values of classes of its own, and says which libraries were imported.
 PROGRAM = """
@@ -39,27 +40,31 @@ def test_no_library_is_imported_for_other_values() -> None:
 
 def test_a_module_that_only_has_the_name_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A library that is being imported, or a module of the user's with its name, has no values.
+    A library that is being imported has its classes once they are there. A module of the
+    user's with its name has none.
     """
-    module = types.ModuleType("torch")
+    module: Any = types.ModuleType("torch")
     monkeypatch.setitem(sys.modules, "torch", module)
-    assert "torch" in imported_libraries()
-    assert find_reducer(list, ["torch"]) is None
-    module.Tensor = "no class"  # type: ignore[attr-defined]
-    assert find_reducer(list, ["torch"]) is None
+    before = memory_classes()
+    module.Tensor = "no class"
+    assert memory_classes() == before
+    module.Tensor = type("Tensor", (), {})
+    assert set(memory_classes()) == {*before, module.Tensor}
     monkeypatch.delitem(sys.modules, "torch")
-    assert find_reducer(list, ["torch"]) is None
+    assert module.Tensor not in memory_classes()
 
 
 def test_subclasses_belong_to_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A class of the user's that derives from one of a library has its reducer.
     """
-    module = types.ModuleType("numpy")
+    module: Any = types.ModuleType("numpy")
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    memory_classes()
     monkeypatch.setitem(sys.modules, "numpy", module)
-    module.ndarray = dict  # type: ignore[attr-defined]
+    module.ndarray = dict
+    assert dict in memory_classes()
     derived = type("derived", (dict,), {})
-    reduce = find_reducer(derived, ["numpy"])
-    assert reduce is not None
-    assert reduce.__name__ == "reduce_array"
-    assert find_reducer(list, ["numpy"]) is None
+    assert find_reducer(derived).__name__ == "reduce_array"
+    monkeypatch.delitem(sys.modules, "numpy")
+    assert dict not in memory_classes()
