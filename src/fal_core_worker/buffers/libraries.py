@@ -35,11 +35,11 @@ _LIBRARIES = {
 }
 
 
-# The libraries that were imported when this was last looked at, and their classes, with the
-# module and function of each.
+# The libraries that were imported when this was last looked at, and the reducers of their
+# classes.
 _imported: tuple[str, ...] = ()
 _classes: tuple[type, ...] = ()
-_entries: list[tuple[type, str, str]] = []
+_reducers: dict[type, Reducer] = {}
 
 
 class LateBytes(bytearray):
@@ -52,20 +52,20 @@ def memory_classes() -> tuple[type, ...]:
     """
     Return the classes of the libraries that this process has imported.
     """
-    global _imported, _classes, _entries
+    global _imported, _classes, _reducers
     modules = sys.modules
     imported = tuple([name for name in _LIBRARIES if name in modules])
     if imported != _imported:
-        _entries = entries = [
-            (found, module, function)
-            for library in imported
-            for name, module, function in _LIBRARIES[library]
-            if (found := _find_class(library, name)) is not None
-        ]
-        _classes = tuple(found for found, _, _ in entries)
+        entries = [(library, *entry) for library in imported for entry in _LIBRARIES[library]]
+        found: dict[type, Reducer] = {}
+        for library, name, module, function in entries:
+            kind = _find_class(library, name)
+            if kind is not None:
+                reducers = importlib.import_module(f"fal_core_worker.buffers.{module}")
+                found[kind] = getattr(reducers, function)
+        _reducers, _classes = found, tuple(found)
         # While one is being imported by another thread, it is looked at again.
-        whole = len(entries) == sum(len(_LIBRARIES[library]) for library in imported)
-        _imported = imported if whole else ()
+        _imported = imported if len(found) == len(entries) else ()
     return _classes
 
 
@@ -81,9 +81,7 @@ def find_reducer(kind: type) -> Reducer:
     """
     Return what reduces values of *kind*, a subclass of one of :func:`memory_classes`.
     """
-    module, function = next(
-        (module, function) for found, module, function in _entries if issubclass(kind, found)
+    reducers = _reducers
+    return reducers.get(kind) or next(
+        reduce for found, reduce in reducers.items() if issubclass(kind, found)
     )
-    reducers = importlib.import_module(f"fal_core_worker.buffers.{module}")
-    reduce: Reducer = getattr(reducers, function)
-    return reduce

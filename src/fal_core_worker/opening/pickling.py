@@ -18,7 +18,6 @@ from cloudpickle import cloudpickle
 from fal_core_worker.buffers.libraries import (
     BUFFER_SIZE,
     LateBytes,
-    Reducer,
     find_reducer,
     memory_classes,
 )
@@ -106,7 +105,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.buffers: list[memoryview] = []
         self.storages: dict[int, Any] = {}
         self._memory_classes: tuple[type, ...] | None = None
-        self._reducers: dict[type, Reducer] = {}
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -149,13 +147,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         classes = self._memory_classes
         if classes is None:
             classes = self._memory_classes = memory_classes()
-        return self._reduce_memory(kind, value) if issubclass(kind, classes) else NotImplemented
-
-    def _reduce_memory(self, kind: type, value: Any) -> Any:
-        library_reducer = self._reducers.get(kind)
-        if library_reducer is None:
-            library_reducer = self._reducers[kind] = find_reducer(kind)
-        return library_reducer(value, self.storages)
+        if not issubclass(kind, classes):
+            return NotImplemented
+        return find_reducer(kind)(value, self.storages)
 
     def reduce_class(self, cls: type) -> Any:
         """

@@ -59,8 +59,9 @@ CONTAINS_CODE = 1
 DIVIDED = 2
 
 PYTHON = bytes(sys.version_info[:2])
-PLAIN_PREFIX = bytes((VERSION, 0)) + PYTHON
-CODE_PREFIX = bytes((VERSION, CONTAINS_CODE)) + PYTHON
+# The prefix for each combination of flags.
+_PREFIXES = tuple(bytes((VERSION, flags)) + PYTHON for flags in range(4))
+PLAIN_PREFIX, CODE_PREFIX = _PREFIXES[0], _PREFIXES[CONTAINS_CODE]
 PREFIX_SIZE = 4
 
 
@@ -166,7 +167,13 @@ def seal_plain(value: Any, *, beside: bool = True) -> tuple[bytes, Sequence[Any]
         pickler, pieces = _PlainPickler(output, 5), output.pieces
     try:
         pickler.dump(value)
-    except (_NotPlain, RecursionError):
+    except _NotPlain:
+        if not pieces:
+            # It has remembered little so far.
+            pickler.clear_memo()
+            _picklers.append((pickler, pieces))
+        return None
+    except RecursionError:
         return None
     if len(pieces) > 1:
         return assemble(pieces, divisible=beside)
@@ -190,9 +197,8 @@ def assemble(
 
         divisible: Whether large pieces become buffers, instead of being copied.
     """
-    prefix = bytes((VERSION, flags)) + PYTHON
-    if not divisible or all(len(piece) < LARGE_PIECE for piece in pieces):
-        return b"".join((prefix, *pieces)), buffers
+    if not divisible or max(map(len, pieces)) < LARGE_PIECE:
+        return b"".join((_PREFIXES[flags], *pieces)), buffers
     room = MOST_BUFFERS - len(buffers)
     kept: list[bytes | None] = []
     beside: list[memoryview] = []
@@ -204,5 +210,4 @@ def assemble(
                 kept.append(None)
                 # A view keeps a bytearray from being resized before it is sent.
                 beside.append(memoryview(piece))
-    prefix = bytes((VERSION, flags | DIVIDED)) + PYTHON
-    return prefix + dumps(kept, 5), (*beside, *buffers)
+    return _PREFIXES[flags | DIVIDED] + dumps(kept, 5), (*beside, *buffers)
