@@ -44,8 +44,10 @@ def test_a_module_that_only_has_the_name_of_a_library(monkeypatch: pytest.Monkey
     user's with its name has none.
     """
     module: Any = types.ModuleType("torch")
-    monkeypatch.setitem(sys.modules, "torch", module)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     before = memory_classes()
+    monkeypatch.setitem(sys.modules, "torch", module)
+    assert memory_classes() == before
     module.Tensor = "no class"
     assert memory_classes() == before
     module.Tensor = type("Tensor", (), {})
