@@ -12,6 +12,7 @@ fields of the right types, or an error, and takes no more memory than its bytes.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,12 @@ from fal_core.events import (
     Started,
     State,
 )
-from fal_core.sinks.dropped_lines import count_events, drop_lines, read_dropped
+from fal_core.sinks.dropped_lines import (
+    UnreadableRecord,
+    count_events,
+    drop_lines,
+    read_dropped,
+)
 from fal_core_worker.opening.seals import PREFIX_SIZE
 
 #: The length of a record, without this one, and that of its text.
@@ -54,12 +60,6 @@ _PLAIN = frozenset((type(None), bool, int, float))
 #: Returns the value that a text begins with, and where that ends. 'json.loads' takes three
 #: times as long, as it looks for an encoding and for spaces around the value.
 _parse_json = json.JSONDecoder().raw_decode
-
-
-class UnreadableRecord(ValueError):
-    """
-    A journal holds what is no event. The argument says what is wrong.
-    """
 
 
 def encode_event(event: Event) -> bytes:
@@ -130,19 +130,39 @@ class Journal:
     def append(self, *events: Event) -> bytes:
         """
         Write *events* and return their records.
+
+        Raises:
+            OSError: They cannot be written. The journal has none of them then.
         """
         records = []
+        lines = 0
         for event in events:
             data = encode_event(event)
             records.append(_TEXT_LENGTH.pack(len(data)) + data)
             if isinstance(event, Log):
-                self._lines += len(records[-1])
+                lines += len(records[-1])
         written = b"".join(records)
-        self._file.write(written)
+        self._write(written)
+        self._lines += lines
         self.count += len(events)
         if self._lines > self._limit:
             self._drop_lines()
         return written
+
+    def _write(self, data: bytes) -> None:
+        """
+        Write all of *data*, or nothing: what follows half of a record cannot be read.
+        """
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(memoryview(data)[done:])
+        except OSError:
+            if done:
+                # There is no room for the rest, as on a full disk.
+                size = os.fstat(self._file.fileno()).st_size
+                os.ftruncate(self._file.fileno(), size - done)
+            raise
 
     def _drop_lines(self) -> None:
         """
@@ -150,13 +170,15 @@ class Journal:
         """
         try:
             self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
-        except OSError:
-            # It is tried again when there are more lines.
+        except (OSError, UnreadableRecord):
+            # It is tried again when there are more lines. Whoever reads what a function has
+            # overwritten is told so.
             self._limit += self._kept
             return
         self._file.close()
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # until close
-        self._limit = self._kept
+        # Of a file that a function has overwritten, less is dropped than is asked for.
+        self._limit = max(self._kept, self._lines + self._kept // 2)
         self.replaced_at.append(self.count)
 
     def close(self) -> None:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from queued import make_request
 
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
+from fal_server.store import kept_responses
 from fal_server.store.idempotency_keys import IdempotencyKey
-from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.kept_responses import KeptResponses, Sender
 from fal_server.store.queued_requests import QueuedRequests, name_answer, name_body
 
 LARGEST = 10_000_000
@@ -91,6 +93,48 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
             await kept.settle("other", "due", "new", "newest")
             # A key leads to no request that is gone.
             assert await kept.requests.add(make_request("again"), key) == "again"
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_responses_that_await_their_webhooks(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where the responses that exceed the limit await their webhooks, what an account has is not
+    measured again for each further response, but after a while or when it is much more.
+    """
+
+    async def main() -> None:
+        async with keeping(database, tmp_path) as kept:
+            measure, measured = kept.responses._measure, 0
+
+            async def counting(whose: Sender | None = None) -> list[tuple[Sender, int]]:
+                nonlocal measured
+                measured += 1
+                return await measure(whose)
+
+            async def rest(after: int) -> None:
+                while measured <= after or not kept.responses._resting:
+                    await asyncio.sleep(0.01)
+
+            monkeypatch.setattr(kept.responses, "_measure", counting)
+            await kept.add("due", 1.0, 11_000_000, webhook="http://example.com")
+            await kept.requests.change("due", webhook_due=1.0)
+            kept.responses.add("user|2", "user|1", 11_000_000)
+            await rest(0)
+            for _ in range(5):
+                kept.responses.add("user|2", "user|1", 1000)
+                # Long enough for measuring once more.
+                await database.write(lambda connection: None)
+                await database.read(lambda connection: None)
+            assert measured == 1
+            monkeypatch.setattr(kept_responses, "_AGAIN", 0.01)
+            await kept.add("new", 2.0, 1_000_000)
+            kept.responses.add("user|2", "user|1", 1_000_000)
+            await kept.settle("due")
+            await kept.requests.change("due", webhook_due=None)
+            await kept.settle()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +25,7 @@ from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, 
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
-from fal_core.sinks import Journal, SinkAround, skip_events
+from fal_core.sinks import Journal, SinkAround, failed, skip_events
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import (
     HEADER,
@@ -42,6 +43,9 @@ _FOLLOWER_TIMEOUT = 10
 #: keeps its lines itself.
 _KEPT = 64 << 20
 _KEPT_OF_PROGRAMS = 8 << 20
+
+#: Seconds until followers are accepted again after that has failed.
+_PAUSE = 1.0
 
 #: The most characters of lines, and the most lines, that wait to be written.
 _HELD, _MOST_HELD = 1 << 20, 1000
@@ -142,6 +146,11 @@ class Supervisor(SinkAround):
         self._record(outcome)
 
     def on_exited(self, exited: Exited) -> None:
+        with self._lock:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            # Lines that were printed last could not be written.
+            exited = failed(failure)
         self._update_status(**end_status(self.outcome, exited))
         try:
             self._record(exited)
@@ -192,11 +201,26 @@ class Supervisor(SinkAround):
     # -- whoever attaches ----------------------------------------------------------
 
     def _accept(self, server: socket.socket, execution: Execution) -> None:
+        is_told = False
         while True:
-            connection, _ = server.accept()
-            threading.Thread(
-                target=self._serve, args=(connection, execution), daemon=True
-            ).start()
+            try:
+                connection, _ = server.accept()
+                is_told = False
+            except OSError as error:
+                # Such as too many open files: whoever attaches waits for one.
+                if not is_told:
+                    print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
+                    is_told = True
+                time.sleep(_PAUSE)
+                continue
+            try:
+                threading.Thread(
+                    target=self._serve, args=(connection, execution), daemon=True
+                ).start()
+            except RuntimeError as error:
+                # There are too many threads: it comes again.
+                print(f"A follower cannot be served: {error}", file=sys.stderr, flush=True)
+                connection.close()
 
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:

@@ -34,8 +34,12 @@ shares = sa.Table(
 #: The part of what is kept that makes room at once.
 _PART = 64
 
-#: The lines that are looked at in one query.
+#: The lines that are looked at in one query, and the most that are deleted for their age in
+#: one transaction.
 _PAGE = 2000
+
+#: The most pages that are dropped in one transaction: there are many where a limit was lowered.
+_MOST_PAGES = 5
 
 #: The most runners and accounts whose new lines are counted before all are asked again.
 _MOST = 10_000
@@ -101,16 +105,35 @@ class KeptLines:
             new = 0
             kept = _size(connection, account_id, runner_id)
             # It is not asked again until there is as much more.
-            if kept > largest - part:
-                _trim(connection, kept, largest, account_id, runner_id)
+            if kept > largest - part and not _trim(
+                connection, kept, largest, account_id, runner_id
+            ):
+                new = part
         self._new[key] = new
 
 
-def delete_lines(connection: sa.Connection, micros: int) -> int:
+def find_old(connection: sa.Connection, micros: int, after: int) -> tuple[int, int] | None:
+    """
+    Return the numbers of the first and the last line to delete in one transaction, of those
+    from before a time in microseconds. None where there are none.
+
+    Arguments:
+        after: The number of the line after which to look.
+    """
+    is_old = (logs.c.time < micros) & (logs.c.number > after)
+    chosen = sa.select(logs.c.number).where(is_old).order_by(logs.c.number).limit(_PAGE)
+    numbers = connection.scalars(chosen).all()
+    return (numbers[0], numbers[-1]) if numbers else None
+
+
+def delete_lines(connection: sa.Connection, micros: int, first: int, last: int) -> int:
     """
     Delete the lines from before a time in microseconds, and return how many they were.
+
+    Arguments:
+        first, last: The numbers of the first and the last that may be deleted.
     """
-    is_old = logs.c.time < micros
+    is_old = (logs.c.time < micros) & logs.c.number.between(first, last)
     columns = (logs.c.account_id, logs.c.runner_id)
     found = connection.execute(
         sa.select(*columns, sa.func.sum(_SIZE)).where(is_old).group_by(*columns)
@@ -171,9 +194,10 @@ def _trim(
     largest: int,
     account_id: str,
     runner_id: str | None = None,
-) -> None:
+) -> bool:
     """
-    Drop the oldest lines of an account, or of a runner.
+    Drop the oldest lines of an account, or of a runner, some pages of them. Return whether
+    the others have room.
 
     Arguments:
         size: What they have, in bytes.
@@ -190,7 +214,9 @@ def _trim(
     )
     old = of_them & logs.c.number.not_in(noted)
     gone: dict[str, _Gone] = defaultdict(_Gone)
-    while excess > 0:
+    pages = 0
+    while excess > 0 and pages < _MOST_PAGES:
+        pages += 1
         query = sa.select(*_COLUMNS).where(old).order_by(logs.c.time, logs.c.number)
         rows = connection.execute(query.limit(_PAGE)).all()
         dropped = []
@@ -207,6 +233,7 @@ def _trim(
     where = "the account" if runner_id is None else "a runner"
     for each in gone.values():
         _note(connection, account_id, each, f"of {where}, the newest {write_size(largest)} are")
+    return excess <= 0 or pages < _MOST_PAGES
 
 
 def _delete(connection: sa.Connection, numbers: Iterable[int]) -> None:

@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.limits import Limits
-from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines
+from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines, find_old
 from fal_server.logs.line_buffers import LineBuffer
 from fal_server.logs.log_lines import (
     LogFilter,
@@ -109,7 +109,7 @@ class Logs:
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
         self._failed = False
-        self._closed = False
+        self._closed = self._closing = False
         self._ended = False
         self._number = database.read_here(_last_number)
         database.write_here(count_lines)
@@ -118,6 +118,9 @@ class Logs:
         """
         Store a line. Searches find it a moment later.
         """
+        if self._closing:
+            # The next server reads the lines of the runners that go on from their journals.
+            return
         longest = self.limits.longest_line
         if len(line.message) > longest:
             line = attrs.evolve(line, message=shorten(line.message, longest))
@@ -141,10 +144,11 @@ class Logs:
 
     async def close(self) -> None:
         """
-        Write the lines that were added, and store none from now on.
+        Write the lines that were added, and store none that are added from now on.
 
         The event loop may end then: no task is left on it.
         """
+        self._closing = True
         await self.flush()
         self._ended = True
 
@@ -233,9 +237,16 @@ class Logs:
         """
         Delete the lines from *before* a time, and return how many they were.
         """
-        return await self._database.write(
-            lambda connection: delete_lines(connection, to_micros(before))
-        )
+        micros, last, count = to_micros(before), 0, 0
+        # Other writes take their turns.
+        while found := await self._database.read(
+            functools.partial(find_old, micros=micros, after=last)
+        ):
+            first, last = found
+            count += await self._database.write(
+                functools.partial(delete_lines, micros=micros, first=first, last=last)
+            )
+        return count
 
     def _schedule(self) -> None:
         self._scheduled = False
