@@ -122,6 +122,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         small = view.nbytes < BUFFER_SIZE and type(view.obj) is not LateBytes
         if small or len(self.buffers) == MOST_BUFFERS:
             return True
+        if type(view.obj) is memoryview and view.obj.c_contiguous:
+            # Before 3.13, collecting a view of a view as garbage can crash Python.
+            view = view.obj.cast("B")
         self.buffers.append(view)
         return False
 

@@ -8,7 +8,7 @@ import io
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.opening.seals import (
@@ -154,6 +154,15 @@ def version_text(version: tuple[int, ...]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
+def _writable(buffer: Any) -> Any:
+    """
+    Return *buffer*, or a copy of one that is read-only, so that arrays made of it are not.
+
+    The pickle says which values were read-only where they were sealed.
+    """
+    return bytearray(buffer) if memoryview(buffer).readonly else buffer
+
+
 def _load(
     sealed: Sealed,
     what: str,
@@ -181,11 +190,12 @@ def _load(
 def _unpickle(sealed: Sealed, unpickler: type[Unpickler]) -> Any:
     data: Any = sealed.data
     data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+    buffers: Iterator[Any] = iter(sealed.buffers)
     if sealed.is_divided:
-        buffers = iter(sealed.buffers)
         pieces = [next(buffers) if piece is None else piece for piece in loads(data)]
         file = io.BufferedReader(_Pieces(pieces))
-        return unpickler(file, buffers=buffers).load()
+        return unpickler(file, buffers=map(_writable, buffers)).load()
+    buffers = map(_writable, buffers)
     if unpickler is Unpickler:
-        return loads(data, buffers=sealed.buffers)
-    return unpickler(io.BytesIO(data), buffers=sealed.buffers).load()
+        return loads(data, buffers=buffers)
+    return unpickler(io.BytesIO(data), buffers=buffers).load()
