@@ -191,7 +191,7 @@ class App(BaseServable):
         async def health() -> Any:
             return await call(self.health)
 
-        application.add_api_route("/health", health, methods=["GET"], response_model=None)
+        application.add_lenient_route("/health", health, methods=["GET"], response_model=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
