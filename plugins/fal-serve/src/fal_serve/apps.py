@@ -24,7 +24,7 @@ from fal_serve.declaring.options import (
 )
 from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
-from fal_serve.servables import BaseServable
+from fal_serve.servables import BaseServable, check_hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -113,7 +113,7 @@ class App(BaseServable):
                 "call with arguments. Write 'def setup(self)', which is called once, where "
                 "the application is served."
             )
-        _check_hooks(cls)
+        check_hooks(cls, ("setup", "teardown", "provide_hints", "health"))
         check_routes(cls)
         config = find_config(route.signature for route in routes_of(cls))
         if config is not None:
@@ -287,21 +287,6 @@ def _check_names(cls: type[App]) -> None:
                 f"Class {cls.__name__!r}: 'health' answers 'GET /health' as well, and takes "
                 f"nothing. Leave out {needed[0].name!r}, or call the method something else."
             )
-
-
-def _check_hooks(cls: type[App]) -> None:
-    for hook in ("setup", "teardown", "handle_exit", "provide_hints", "health"):
-        if not callable(getattr(cls, hook)):
-            raise declaration_error(
-                f"Class {cls.__name__!r}: {hook!r} is a method that is called, and cannot "
-                f"be {getattr(cls, hook)!r}. Write 'def {hook}(self)', or give the "
-                "attribute another name."
-            )
-    if inspect.iscoroutinefunction(cls.provide_hints):
-        raise declaration_error(
-            f"Class {cls.__name__!r}: provide_hints cannot be 'async def', since its "
-            "hints go with each answer. Keep them in an attribute, and return that."
-        )
 
 
 def _check_options(cls: type[App]) -> None:

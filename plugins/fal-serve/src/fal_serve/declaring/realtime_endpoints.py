@@ -119,25 +119,7 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
-        if not shape.takes_batches and max_batch_size != 1:
-            name = handler.__name__
-            raise declaration_error(
-                f"Realtime endpoint {name!r} has a max_batch_size of {max_batch_size}, and "
-                f"takes no batches. Write 'def {name}(self, *inputs)', which is given many "
-                "inputs and returns an output for each."
-            )
-        if batch_wait and not shape.across_sessions:
-            name = handler.__name__
-            raise declaration_error(
-                f"Realtime endpoint {name!r} has a batch_wait, which is for batches of many "
-                f"sessions. Leave it out, or write 'def {name}(self, *inputs)'."
-            )
-        if (encode_message or decode_message) is None and content_type not in (MSGPACK, JSON):
-            raise declaration_error(
-                f"Realtime endpoint {handler.__name__!r} has the content_type "
-                f"{content_type!r} and no codec for it. Pass encode_message= and "
-                f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
-            )
+        check_batches(handler, max_batch_size, batch_wait)
         signature = RouteSignature(
             path,
             is_websocket=True,
@@ -152,6 +134,7 @@ def realtime(
             encode_message=encode_message,
             decode_message=decode_message,
         )
+        check_codec(handler, signature)
         return cast(HandlerT, RealtimeEndpoint(handler, signature, batch_wait))
 
     return mark
@@ -198,8 +181,6 @@ class _Shape(NamedTuple):
     mode: str
     input: Any
     output: Any
-    takes_batches: bool
-    across_sessions: bool
 
 
 def _shape_of(
@@ -245,8 +226,6 @@ def _shape_of(
         mode,
         _type(found_input if input_modal is _UNSAID else input_modal),
         _type(found_output if output_modal is _UNSAID else output_modal),
-        batches,
-        across_sessions,
     )
 
 
@@ -340,4 +319,50 @@ def check_numbers(handler: Callable[..., Any], *, buffering: Any, session_timeou
         raise declaration_error(
             f"session_timeout of realtime endpoint {name!r} must be seconds, more than 0, "
             f"not {session_timeout!r}."
+        )
+
+
+def check_batches(handler: Callable[..., Any], size: int, wait: float) -> None:
+    name, batch = handler.__name__, batch_parameter(handler)
+    if batch is None and size != 1:
+        raise declaration_error(
+            f"Realtime endpoint {name!r} has a max_batch_size of {size}, and takes no "
+            f"batches. Write 'def {name}(self, *inputs)', which is given many inputs and "
+            "returns an output for each."
+        )
+    if wait and (batch is None or _parameter_of(handler) != batch):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} has a batch_wait, which is for batches of many "
+            f"sessions. Leave it out, or write 'def {name}(self, *inputs)'."
+        )
+
+
+def check_codec(handler: Callable[..., Any], signature: RouteSignature) -> None:
+    content_type = signature.content_type
+    own = signature.encode_message or signature.decode_message
+    if own is None and content_type not in (None, MSGPACK, JSON):
+        raise declaration_error(
+            f"Realtime endpoint {handler.__name__!r} has the content_type "
+            f"{content_type!r} and no codec for it. Pass encode_message= and "
+            f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
+        )
+
+
+def check_mode(handler: Callable[..., Any], mode: str) -> None:
+    """
+    Check that *handler*, whose route was written by hand, fits the *mode* of its route.
+    """
+    name, takes = handler.__name__, mode in (MODES[True, False], MODES[True, True])
+    _parameter_of(handler)
+    if takes and not (
+        inspect.isasyncgenfunction(handler) or inspect.iscoroutinefunction(handler)
+    ):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
+        )
+    yields = inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)
+    if yields and mode not in (MODES[False, True], MODES[True, True]):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} has the realtime_mode {mode!r}, and yields. Return "
+            f"one output, or write {MODES[takes, True]!r}."
         )
