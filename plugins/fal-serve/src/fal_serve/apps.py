@@ -22,6 +22,7 @@ from fal_serve.declaring.options import (
     merge,
     read_class,
 )
+from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
 from fal_serve.servables import BaseServable, check_hooks
@@ -192,6 +193,16 @@ class App(BaseServable):
             return await call(self.health)
 
         application.add_lenient_route("/health", health, methods=["GET"], response_model=None)
+
+    def _service_settings(self) -> ServiceSettings:
+        declared = self.host_kwargs
+        return ServiceSettings(
+            request_timeout=declared.get("request_timeout"),
+            startup_timeout=declared.get("startup_timeout"),
+            termination_grace=declared.get("termination_grace_period_seconds"),
+            max_multiplexing=declared.get("max_multiplexing"),
+            metrics_port=declared.get("metrics_port"),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()

@@ -8,11 +8,14 @@ import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fal_core_worker import current
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.endpoints import check_collected, check_function
 from fal_serve.declaring.errors import declaration_error
+from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.declaring.signatures import parameters_of
 
 if TYPE_CHECKING:
@@ -148,18 +151,49 @@ class BaseServable(metaclass=ServableMeta):
             add_routes=self.add_routes,
         )
 
-    async def serve(self, *, limit_max_requests: int | None = None) -> None:
+    async def serve(
+        self,
+        *,
+        limit_max_requests: int | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        metrics_port: int | None = None,
+    ) -> None:
         """
         Serve in the running event loop until this process is asked to end.
 
         Arguments:
             limit_max_requests: Shut down after so many requests.
+
+            host: The address to listen on. By default it is 127.0.0.1, and 0.0.0.0 in a
+                container or in a network namespace of its own.
+
+            port: The port for requests, 8080 by default. 0 takes a free one.
+
+            metrics_port: The port of metrics and probes: by default the declared one, or
+                9090.
         """
-        from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
+        from fal_serve.declaring.settings import METRICS_PORT, PORT
+        from fal_serve.serving.addresses import default_address
         from fal_serve.serving.services import RunningService
 
-        service = RunningService(self, ServiceSettings(), port=PORT, metrics_port=METRICS_PORT)
+        settings = self._service_settings()
+        if host is None and (current.runtime is None or current.runtime.address is None):
+            host = default_address()
+        declared = METRICS_PORT if settings.metrics_port is None else settings.metrics_port
+        service = RunningService(
+            self,
+            replace(settings, host=host),
+            port=PORT if port is None else port,
+            metrics_port=declared if metrics_port is None else metrics_port,
+        )
         await service.run(limit_max_requests=limit_max_requests, signals=True)
+
+    def _service_settings(self) -> ServiceSettings:
+        """
+        Return the settings with which ``serve`` serves.
+        """
+        return ServiceSettings()
 
 
 def check_hooks(cls: type, names: Iterable[str]) -> None:
