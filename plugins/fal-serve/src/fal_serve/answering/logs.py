@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 import traceback
 import weakref
@@ -114,6 +115,19 @@ def format_traceback(error: BaseException) -> str:
         trace = trace.tb_next
     found = error.__traceback__ if trace is None else trace
     return "".join(traceback.TracebackException(type(error), error, found).format())
+
+
+#: Begins each line of the access log, and only those.
+_ACCESS = re.compile(
+    r'\{"time":"[^"]*","request_id":"(?:[^"\\]|\\.)*","method":"[^"]*","path":"'
+)
+
+
+def is_access_line(line: str) -> bool:
+    """
+    Tell whether *line* of a service's log is of its access log.
+    """
+    return _ACCESS.match(line) is not None
 
 
 class AccessLog:
