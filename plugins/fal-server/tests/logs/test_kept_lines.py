@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
@@ -215,5 +216,37 @@ def test_few_lines_are_stored_without_a_look_at_all(database: Database):
             assert asked
         finally:
             sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+    run(database, work)
+
+
+def test_many_old_lines_make_room_a_few_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where a limit was lowered, each write drops some of the lines that are too many, until the
+    others have room.
+    """
+    monkeypatch.setattr(kept_lines, "_PAGE", 10)
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("noisy", *range(180))
+        lowered = Logs(database, limits=attrs.evolve(LIMITS, largest_runner_logs=20_000))
+        sizes = []
+        for number in range(6):
+            lowered.add(
+                LogLine(
+                    message=f"{180 + number:0300}",
+                    account_id="me",
+                    application="app",
+                    runner_id="noisy",
+                    time=BASE + 1000 + number,
+                )
+            )
+            await lowered.flush()
+            counted, measured = await measure(database)
+            assert counted == measured
+            sizes.append(measured)
+        assert sizes[0] > sizes[1] > 20_000 >= max(sizes[2:])
 
     run(database, work)

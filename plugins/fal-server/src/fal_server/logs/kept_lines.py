@@ -38,6 +38,9 @@ _PART = 64
 #: one transaction.
 _PAGE = 2000
 
+#: The most pages that are dropped in one transaction: there are many where a limit was lowered.
+_MOST_PAGES = 5
+
 #: The most runners and accounts whose new lines are counted before all are asked again.
 _MOST = 10_000
 
@@ -102,8 +105,10 @@ class KeptLines:
             new = 0
             kept = _size(connection, account_id, runner_id)
             # It is not asked again until there is as much more.
-            if kept > largest - part:
-                _trim(connection, kept, largest, account_id, runner_id)
+            if kept > largest - part and not _trim(
+                connection, kept, largest, account_id, runner_id
+            ):
+                new = part
         self._new[key] = new
 
 
@@ -189,9 +194,10 @@ def _trim(
     largest: int,
     account_id: str,
     runner_id: str | None = None,
-) -> None:
+) -> bool:
     """
-    Drop the oldest lines of an account, or of a runner.
+    Drop the oldest lines of an account, or of a runner, some pages of them. Return whether
+    the others have room.
 
     Arguments:
         size: What they have, in bytes.
@@ -208,7 +214,9 @@ def _trim(
     )
     old = of_them & logs.c.number.not_in(noted)
     gone: dict[str, _Gone] = defaultdict(_Gone)
-    while excess > 0:
+    pages = 0
+    while excess > 0 and pages < _MOST_PAGES:
+        pages += 1
         query = sa.select(*_COLUMNS).where(old).order_by(logs.c.time, logs.c.number)
         rows = connection.execute(query.limit(_PAGE)).all()
         dropped = []
@@ -225,6 +233,7 @@ def _trim(
     where = "the account" if runner_id is None else "a runner"
     for each in gone.values():
         _note(connection, account_id, each, f"of {where}, the newest {write_size(largest)} are")
+    return excess <= 0 or pages < _MOST_PAGES
 
 
 def _delete(connection: sa.Connection, numbers: Iterable[int]) -> None:

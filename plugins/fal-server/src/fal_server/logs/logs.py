@@ -109,7 +109,7 @@ class Logs:
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
         self._failed = False
-        self._closed = False
+        self._closed = self._closing = False
         self._ended = False
         self._number = database.read_here(_last_number)
         database.write_here(count_lines)
@@ -118,6 +118,9 @@ class Logs:
         """
         Store a line. Searches find it a moment later.
         """
+        if self._closing:
+            # The next server reads the lines of the runners that go on from their journals.
+            return
         longest = self.limits.longest_line
         if len(line.message) > longest:
             line = attrs.evolve(line, message=shorten(line.message, longest))
@@ -141,10 +144,11 @@ class Logs:
 
     async def close(self) -> None:
         """
-        Write the lines that were added, and store none from now on.
+        Write the lines that were added, and store none that are added from now on.
 
         The event loop may end then: no task is left on it.
         """
+        self._closing = True
         await self.flush()
         self._ended = True
 
