@@ -232,11 +232,22 @@ class InProcessExecution:
         if inspect.isasyncgen(value):
             return asyncio.run(self._send_async(value))
         try:
-            for index, item in enumerate(value):
-                self._send_item(item, index)
+            return self._send_items(value)
         finally:
             value.close()
-        return None
+
+    def _send_items(self, items: Any) -> Any:
+        """
+        Send what a generator yields, and return what it returns.
+        """
+        index = 0
+        while True:
+            try:
+                item = next(items)
+            except StopIteration as end:
+                return end.value
+            self._send_item(item, index)
+            index += 1
 
     async def _send_async(self, items: Any) -> None:
         import asyncio
