@@ -15,6 +15,7 @@ from fal_core_worker import current
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.endpoints import check_collected, check_function
 from fal_serve.declaring.errors import declaration_error
+from fal_serve.declaring.realtime_endpoints import RealtimeEndpoint, check_written
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.declaring.signatures import parameters_of
 
@@ -143,6 +144,11 @@ class BaseServable(metaclass=ServableMeta):
         if not routes:
             raise NothingToServe(type(self).__name__, self.place)
         check_collected(self.title, routes)
+        for signature, handler in routes.items():
+            if signature.realtime_mode is not None and not isinstance(
+                handler, RealtimeEndpoint
+            ):
+                check_written(handler, signature)
         return build_application(
             routes,
             title=self.title,

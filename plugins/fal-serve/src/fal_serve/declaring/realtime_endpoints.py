@@ -348,12 +348,18 @@ def check_codec(handler: Callable[..., Any], signature: RouteSignature) -> None:
         )
 
 
-def check_mode(handler: Callable[..., Any], mode: str) -> None:
+def check_written(handler: Callable[..., Any], signature: RouteSignature) -> None:
     """
-    Check that *handler*, whose route was written by hand, fits the *mode* of its route.
+    Check that the realtime route *signature*, written by hand, fits its *handler*.
+
+    Raises:
+        ValueError: It does not.
     """
-    name, takes = handler.__name__, mode in (MODES[True, False], MODES[True, True])
+    name, mode = handler.__name__, signature.realtime_mode
     _parameter_of(handler)
+    check_batches(handler, signature.max_batch_size, getattr(handler, "batch_wait", 0.0))
+    check_codec(handler, signature)
+    takes = mode in (MODES[True, False], MODES[True, True])
     if takes and not (
         inspect.isasyncgenfunction(handler) or inspect.iscoroutinefunction(handler)
     ):
@@ -361,7 +367,7 @@ def check_mode(handler: Callable[..., Any], mode: str) -> None:
             f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
         )
     yields = inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)
-    if yields and mode not in (MODES[False, True], MODES[True, True]):
+    if yields and mode in (MODES[False, False], MODES[True, False]):
         raise declaration_error(
             f"Realtime endpoint {name!r} has the realtime_mode {mode!r}, and yields. Return "
             f"one output, or write {MODES[takes, True]!r}."

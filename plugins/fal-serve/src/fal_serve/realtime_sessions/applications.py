@@ -13,9 +13,6 @@ from fal_serve.declaring.errors import declaration_error
 from fal_serve.declaring.realtime_endpoints import (
     MODES,
     RealtimeEndpoint,
-    check_batches,
-    check_codec,
-    check_mode,
     check_numbers,
 )
 
@@ -70,7 +67,4 @@ def realtime_application(
     check_numbers(
         handler, buffering=signature.buffering, session_timeout=signature.session_timeout
     )
-    check_mode(handler, mode)
-    check_batches(handler, signature.max_batch_size, getattr(handler, "batch_wait", 0.0))
-    check_codec(handler, signature)
     return RealtimeApplication(handler, signature, getattr(handler, "batch_wait", 0.0))
