@@ -111,6 +111,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return True
         if view.nbytes < BUFFER_SIZE:
             return True
+        if type(view.obj) is memoryview and view.obj.c_contiguous:
+            # Before 3.13, collecting a view of a view as garbage can crash Python.
+            view = view.obj.cast("B")
         self.buffers.append(view)
         return False
 
