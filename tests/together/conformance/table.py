@@ -35,7 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # Calls.
     around(calls.TurnsBytesIntoText, "test_a_result_comes_back"),
     around(calls.DropsKeywords, "test_arguments_arrive_by_position_and_by_name", of="take"),
-    around(calls.RefusesLargeArguments, "test_large_values_travel_both_ways"),
+    around(calls.RefusesLargeArguments, "test_large_values_travel_both_ways", of="reverse"),
     around(calls.ReversesBuffers, "test_large_buffers_travel_both_ways"),
     around(calls.Memoizes, "test_every_call_gets_its_own_result", of="square"),
     around(calls.MixesCallsAtOnce, "test_calls_of_many_threads_do_not_mix", of="echo"),

@@ -50,7 +50,8 @@ class RefusesLargeArguments(Broken):
     """Takes no message beyond four megabytes."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        if len(call.arguments.data) > 4 << 20:
+        data, buffers = call.arguments
+        if len(data) + sum(memoryview(buffer).nbytes for buffer in buffers) > 4 << 20:
             raise HostClosed("local", "The message is too large.")
         return super().launch(call, sink)
 
