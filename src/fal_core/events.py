@@ -169,7 +169,8 @@ class Outcome:
     """
     How the function ended: with a value, or *raised* with an exception.
 
-    For a batch and a stream it comes after the last item, and holds None.
+    For a batch and a stream it comes after the last item. It holds None for a batch, and what
+    the generator returns for a stream.
     """
 
     __repr__ = show_fields

@@ -346,6 +346,7 @@ MUTANTS: tuple[Mutant, ...] = (
         cancels.IgnoresCancel,
         "test_a_call_that_takes_too_long_is_ended",
         conditions.is_waited_for,
+        of="beat",
     ),
     # Crashes.
     around(crashes.SwallowsCrashes, "test_a_worker_that_exits_is_lost", of="leave_by_itself"),
