@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 #: The longest request line, in bytes: a path may contain a token.
 _LONGEST_LINE = 16_384
 
+#: The longest header, in bytes.
+_LONGEST_HEADER = 8190
+
 #: The longest reason for which a websocket is closed, in bytes.
 _LONGEST_REASON = 123
 
@@ -266,6 +269,7 @@ def connections_of(
             loop,
             access_log=quiet,
             max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_HEADER,
             auto_decompress=inflates,
         )
 
