@@ -153,9 +153,9 @@ class Launcher:
         """
         Seal *arguments* and return the envelope of a call.
         """
-        data = self._dump_plain(arguments)
-        if data is not None:
-            sealed = self._make_sealed(data)
+        plain = self._seal_plain(arguments)
+        if plain is not None:
+            sealed = self._make_sealed(*plain)
         else:
             # Most arguments are plain, and a first call is waited for.
             from fal_core.sealing.arguments import seal_objects
@@ -215,9 +215,9 @@ class Launcher:
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
         from fal_core.sealing.opener import Opener
-        from fal_core_worker.opening.seals import dump_plain
+        from fal_core_worker.opening.seals import seal_plain
 
-        self._dump_plain = dump_plain
+        self._seal_plain = seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)

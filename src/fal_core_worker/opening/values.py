@@ -14,9 +14,9 @@ from fal_core_worker.opening.seals import (
     MissingModule,
     Sealed,
     SealingError,
-    dump_plain,
     dumps,
     loads,
+    seal_plain,
 )
 
 TYPE_CHECKING = False
@@ -72,9 +72,9 @@ def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
     Raises:
         SealingError: It cannot be pickled.
     """
-    data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
+    plain = seal_plain(value)
+    if plain is not None:
+        return Sealed(*plain)
     # It imports cloudpickle, which plain values do not need.
     from fal_core_worker.opening.pickling import seal
 
