@@ -165,7 +165,7 @@ class Launcher:
             # Most arguments are plain, and a first call is waited for.
             from fal_core.sealing.arguments import seal_objects
 
-            sealed = seal_objects(arguments, self.seal)
+            sealed = seal_objects(arguments, self.seal, apart=batch > 0)
         call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(

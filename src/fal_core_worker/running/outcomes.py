@@ -111,7 +111,7 @@ def send_items(
     try:
         if count_apart(outcomes) < len(outcomes):
             raise ValueError("The other end may change one of them.")
-        sealed = values.seal_value(outcomes, function)
+        sealed = values.seal_value(outcomes, function, apart=True)
         if sealed.contains_code:
             raise ValueError("The other end may have to refuse one of them.")
     except Exception:
