@@ -59,7 +59,12 @@ class Launcher:
     Attributes:
         launch: Launches a call, within the deadline and the attempts of the policy.
 
-        launch_once: Launches a call with neither.
+        launch_once: Launches a call with neither; its ``request_timeout`` holds.
+
+        launch_detached: Launches detached work, all of whose limits the host keeps.
+
+        request_timeout: Seconds that the function may run in one call. None for no limit,
+            and for a service, which has requests of its own.
 
         make_waiter: Returns the sink of a call that the calling thread waits for.
 
@@ -160,7 +165,7 @@ class Launcher:
             # Most arguments are plain, and a first call is waited for.
             from fal_core.sealing.arguments import seal_objects
 
-            sealed = seal_objects(arguments, self.seal)
+            sealed = seal_objects(arguments, self.seal, apart=batch > 0)
         call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(
@@ -230,6 +235,16 @@ class Launcher:
             from fal_core.sinks.observers import launch_observed
 
             launch = partial(launch_observed, self.host)
+        self.launch_detached = launch
+        self.request_timeout = None
+        if not self.declaration.is_service:
+            self.request_timeout = self.host_options.request_timeout
+        if self.request_timeout is not None:
+            from fal_core.calling.deadlines import with_deadline
+
+            launch = with_deadline(
+                launch, self.request_timeout, grace=policy.grace, from_start=True
+            )
         self.launch_once = launch
         if policy.retries:
             from fal_core.calling.attempts import with_attempts
