@@ -145,6 +145,17 @@ def be_served(flooded: Any) -> None:
     assert httpx.get(metrics, trust_env=False, timeout=60).status_code == 200
 
 
+def _is_served(flooded: Any) -> bool:
+    """
+    Do the same, unless a connection is closed before it is answered.
+    """
+    try:
+        be_served(flooded)
+    except httpx.RemoteProtocolError:
+        return False
+    return True
+
+
 def is_open(connection: socket.socket) -> bool:
     """
     Return whether the server has neither answered nor closed a connection.
@@ -399,8 +410,8 @@ def test_no_more_open_files(flooded: Any):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + 12, before[1]))
     try:
         with flood(flooded, HALF_HEAD, ("run", "api"), MOST // 2) as opened:
-            be_served(flooded)
-            assert not is_open(opened[0])
+            # There is room for so few that the flood, while it comes, may close any of them.
+            flooded.settle(lambda: not is_open(opened[0]) and _is_served(flooded))
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     log = flooded.plane.program.errors.read_text()
