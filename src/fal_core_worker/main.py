@@ -167,7 +167,7 @@ def _send_before_exit(output: Output) -> None:
     def leave_with_output(status: int) -> NoReturn:
         if os.getpid() == worker and not output.is_writing:
             try:
-                output.flush_call()
+                output.flush_call(last=True)
             except BaseException:
                 # The stream has ended already.
                 pass
@@ -185,7 +185,7 @@ def _end(code: int, output: Output) -> None:
     try:
         # What is public waits for threads.
         atexit._run_exitfuncs()
-        output.flush_call()
+        output.flush_call(last=True)
     except BaseException:
         code = code or 1
     os._exit(code)

@@ -5,6 +5,7 @@ Frames of a worker, delivered as the events of its calls.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from fal_core.workers.execution import WorkerExecution, sealed_from
 from fal_core.workers.payloads_in import unpack_lines, unpack_texts
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
+
+#: How many ended calls are remembered whose threads go on.
+_MOST_LEFT = 10_000
 
 _LEVELS: tuple[Level, ...] = frames.LEVELS  # type: ignore[assignment]  # plain text there
 
@@ -33,7 +37,15 @@ class RunningCalls:
         prepared: Whether the setup of a function has run.
     """
 
-    __slots__ = ("_away", "_calls_home", "_counting", "_log", "executions", "prepared")
+    __slots__ = (
+        "_away",
+        "_calls_home",
+        "_counting",
+        "_left",
+        "_log",
+        "executions",
+        "prepared",
+    )
 
     def __init__(self, *, log: LogSink | None, away: Callable[[int], None] | None) -> None:
         self.executions: dict[int, WorkerExecution] = {}
@@ -41,6 +53,8 @@ class RunningCalls:
         self._log = log
         self._away = away
         self._calls_home = 0
+        # The ids of ended calls whose threads go on, and whether they were batches.
+        self._left: OrderedDict[int, tuple[str, bool]] = OrderedDict()
         self._counting = threading.Lock()
 
     def deliver(self, frame: frames.Received) -> None:
@@ -87,6 +101,14 @@ class RunningCalls:
         if not self.executions and self._log is not None:
             self._log(log)
 
+    def note_left(self, execution: WorkerExecution) -> None:
+        """
+        Remember an ended call whose threads go on: what they print names it.
+        """
+        self._left[execution.channel] = execution.call.id, bool(execution.call.batch)
+        if len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
+
     def count_home(self, change: int) -> None:
         """
         Count the calls that wait for the launching process to call a function.
@@ -114,13 +136,16 @@ class RunningCalls:
     def _deliver_log(self, payload: Any) -> None:
         for level, when, channel, index, lines in unpack_lines(_plain(payload)):
             execution = self.executions.get(channel)
-            name = request = None
+            name: str | None
+            request = None
             if execution is not None:
-                name = execution.call.id
-                if isinstance(index, str):
-                    request = index or None
-                elif execution.call.batch:
-                    name = f"{name}/{index}"
+                name, is_batch = execution.call.id, bool(execution.call.batch)
+            else:
+                name, is_batch = self._left.get(channel, (None, False))
+            if isinstance(index, str):
+                request = index or None
+            elif is_batch:
+                name = f"{name}/{index}"
             for line in _split(lines):
                 partial = level >= frames.PARTIAL
                 log = Log(
@@ -128,8 +153,11 @@ class RunningCalls:
                 )
                 if execution is not None:
                     execution.deliver(log)
-                else:
+                elif not channel:
                     self.report(log)
+                elif self._log is not None:
+                    # A thread that an ended call has left behind: no other call's business.
+                    self._log(log)
 
 
 def _check_items(execution: WorkerExecution, count: int) -> None:

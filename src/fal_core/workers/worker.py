@@ -308,7 +308,10 @@ class Worker:
             return
         outcome = outcome_from(frame)
         del executions[frame[1]]
-        self.stopped = self.stopped or frame[3] == frames.REPLACE
+        if frame[3]:
+            self.stopped = self.stopped or bool(frame[3] & frames.REPLACE)
+            if frame[3] & frames.LEFT:
+                self._calls.note_left(execution)
         if self.stream_reader.followed and not executions:
             self.stream_reader.unfollow()
         if self._idle is not None:

@@ -51,7 +51,7 @@ LOG = 34  #: lines of output, see payloads
 ITEM = 35  #: sealed items                         first           count
 RETURNED = 36  #: items are handed back            first
 READY = 37  #: a mapping of URLs, see payloads
-OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     0 or REPLACE
+OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     REPLACE, LEFT
 HOME_CALL = 39  #: a sealed call to home           number
 PREPARED = 40  #: the setup function has run
 
@@ -72,6 +72,8 @@ ENDED_CANCELLED = 2
 
 #: In *b* of an OUTCOME frame: the worker exits once it is idle.
 REPLACE = 1
+#: Likewise: threads that the call has started go on, and may print.
+LEFT = 2
 
 #: How an item of a batch ended: the first part of each pair in an ITEM frame.
 VALUE, RAISED, SEALED = 0, 1, 2

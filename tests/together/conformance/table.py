@@ -102,6 +102,11 @@ MUTANTS: tuple[Mutant, ...] = (
         Wraps, "test_lines_of_child_processes_arrive", logs.closes_descriptors, of="run_child"
     ),
     around(
+        logs.KeepsLinesForTheNextCall,
+        "test_a_thread_left_behind_prints_for_no_other_call",
+        of="leave_a_thread wait_for_the_thread",
+    ),
+    around(
         logs.ChangesLogs,
         "test_bytes_that_are_no_text_arrive_readable",
         logs.drops_what_is_no_text,
