@@ -140,6 +140,7 @@ class Worker:
             send=self._send, answer=self._answer, drive=self.stream_reader.drive, kill=self.kill
         )
         self._calling = threading.Lock()
+        self._retired = False
         self._channels = 0
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
@@ -182,15 +183,19 @@ class Worker:
         Start *call* in this worker.
 
         Raises:
-            ConnectionError: The worker is gone, and the call has not started.
+            ConnectionError: The worker is gone, or does not fit the call, see :meth:`fits`.
+                The call has not started.
         """
+        if call.sources and not self.fits(call):
+            self.retire()
+            raise ConnectionError("The worker has other versions of local modules.")
         failure = None
         try:
             sink(RUNNING)
         except Exception as error:
             failure = error
         with self._calling:
-            if self.stream_reader.gone:
+            if self.stream_reader.gone or self._retired:
                 raise ConnectionError("The worker is gone.")
             self._channels = channel = self._channels + 1
             execution = WorkerExecution(self._controls, channel, call, sink)
@@ -209,12 +214,31 @@ class Worker:
             execution.fail(failure)
         return execution
 
+    def fits(self, call: Call) -> bool:
+        """
+        Tell whether no local module that comes with *call* has come in another version.
+
+        A worker that has imported one goes on with it, as any process does. :meth:`launch`
+        retires such a worker.
+        """
+        return self._sender.fits(call.sources)
+
     def send_secrets(self, values: Mapping[str, str]) -> None:
         """
         Set environment variables in the worker, before a function is opened.
         """
         with suppress(OSError):
             self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
+
+    def retire(self) -> None:
+        """
+        Let the worker end after the calls that it has; it takes no other.
+        """
+        with self._calling:
+            self.stopped = self._retired = True
+            is_idle = not self.executions
+        if is_idle:
+            self.stop()
 
     def stop(self, *, watch: bool = True) -> None:
         """

@@ -292,6 +292,11 @@ MUTANTS: tuple[Mutant, ...] = (
         workers.StartsAnewEachTime, "test_the_setup_runs_once_in_each_worker", of="tell_loaded"
     ),
     around(workers.LeaksWorkers, "test_an_idle_worker_ends"),
+    around(
+        workers.KeepsFirstSources,
+        "test_an_edited_module_is_imported_anew",
+        of="read_the_module",
+    ),
     alone(
         workers.SharesWorkers,
         "test_functions_of_other_options_do_not_share_a_worker",

@@ -171,9 +171,9 @@ def prepare(parts: dict[str, Any]) -> Any:
         state.slots, state.functions = {}, None
         _import_first(path, parts["cloudpickle"])
     for digest, packed in parts["sources"]:
-        source = unpack(digest, packed, space)
-        if source not in sys.path:
-            sys.path.append(source)
+        if space["add_path"](unpack(digest, packed, space)):
+            # A module was edited, and open functions have what it was before.
+            state.slots, state.functions = {}, None
     if state.functions is None:
         from fal_core_worker.running.slots import Functions
 
