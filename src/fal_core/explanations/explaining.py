@@ -26,6 +26,13 @@ from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
 
 
+#: What a host does not tell its workers.
+_INHERITED = (
+    "Workers start with the environment variables and the directory that this program has "
+    "then, and a warm one sees no later change of them. Pass what changes as an argument."
+)
+
+
 @attrs.frozen(kw_only=True)
 class Explanation:
     """
@@ -100,6 +107,8 @@ def explain(
         environment = environment.extend(added)
         notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
+    if there.host.capabilities.inherits:
+        notes.append(_INHERITED)
     # Another machine may have what this one lacks, such as another Python.
     here = there.host.capabilities.same_python
     key, built = _find_built(environment, reasons if here else notes)

@@ -63,6 +63,7 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost, IsolatingHost):
         serve=True,
         secrets=True,
         detach=True,
+        inherits=True,
         options=frozenset(
             (
                 "health_check_config",
