@@ -20,6 +20,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from fal_core_worker import current
 from fal_core_worker.opening import origins
 from fal_core_worker.opening.handovers import Main
+from fal_core_worker.output import records
 from fal_core_worker.output.capture import Output
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.serial import SerialExecutor
@@ -49,6 +50,7 @@ def main(path: str, configuration: bytes) -> None:
     output.install()
     _send_before_exit(output)
     origins.install()
+    records.install(settings.get("logging"))
     sys.modules["__main__"] = Main("__main__")
     sys.meta_path.insert(0, _CloudpickleFinder(path))
     sys.path.remove(path)

@@ -260,6 +260,10 @@ class Launcher:
             from fal_core.sinks.observers import launch_observed
 
             launch = partial(launch_observed, self.host)
+        if self.host_options.logging is not None:
+            from fal_core.sinks.records import launch_with_records
+
+            launch = partial(launch_with_records, launch)
         self.launch_once = launch
         if policy.retries:
             from fal_core.calling.attempts import with_attempts

@@ -25,7 +25,6 @@ from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
 
-
 #: What a host does not tell its workers.
 _INHERITED = (
     "Workers start with the environment variables and the directory that this program has "

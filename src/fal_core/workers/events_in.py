@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started
@@ -146,11 +146,15 @@ class RunningCalls:
                 request = index or None
             elif is_batch:
                 name = f"{name}/{index}"
-            for line in _split(lines):
-                partial = level >= frames.PARTIAL
-                log = Log(
-                    line, _LEVELS[level % frames.PARTIAL], "USER", when, name, request, partial
-                )
+            logger, is_partial, known = None, level & frames.PARTIAL != 0, _LEVELS[level & 15]
+            texts: Iterable[str]
+            if level & frames.RECORD:
+                logger, _, text = lines.partition("\n")
+                texts = (text,)
+            else:
+                texts = _split(lines)
+            for line in texts:
+                log = Log(line, known, "USER", when, name, request, is_partial, logger)
                 if execution is not None:
                     execution.deliver(log)
                 elif not channel:

@@ -86,7 +86,7 @@ class Worker:
         settings: ``multiplex``: how many calls run at once. ``kept``: the host
             itself ends the processes that a lost worker leaves behind. ``arenas``
             and ``page``: descriptors, if *arenas* is given. ``pipes``: descriptors,
-            if *crash_output* is given.
+            if *crash_output* is given. ``logging``: the option of that name.
 
         crash_output: The pipes that the worker's output below Python goes through.
 

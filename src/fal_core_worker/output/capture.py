@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fal_core_worker.output.standard_streams import Pipes, PrintedText, high_pipe
-from fal_core_worker.stream.frames import LEVELS, PARTIAL
+from fal_core_worker.stream.frames import LEVELS, PARTIAL, RECORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,14 +158,21 @@ class Output:
                 return
         self.flush()
 
-    def write(self, level: str, line: str) -> None:
+    def write(self, level: str, line: str, logger: str | None = None) -> None:
         """
         Add a whole line that was written to the log, not printed.
+
+        Arguments:
+            logger: The logger of a record, which may have many lines.
         """
         channel, index = self.current()
+        number = LEVELS.index(level)
+        if logger is not None:
+            number += RECORD
+            line = " ".join(logger.split("\n")) + "\n" + line
         with self._lock:
-            self._append(LEVELS.index(level), channel, index, line)
-            if self._size < _BLOCK:
+            self._append(number, channel, index, line)
+            if self._size < _BLOCK and logger is None:
                 return
         self.flush()
 

@@ -79,9 +79,12 @@ LEFT = 2
 VALUE, RAISED, SEALED = 0, 1, 2
 
 #: The levels of output, which a LOG frame refers to by their index.
-LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "TRACE")
 #: Added to the level of a line that is still incomplete.
 PARTIAL = 16
+#: Added to the level of a record: the name of its logger and a line end come before its text,
+#: which is not split into lines.
+RECORD = 32
 
 #: The largest payload of most kinds, in bytes, and that of a LOG frame.
 LARGEST, LARGEST_LOG = 1 << 16, 1 << 26

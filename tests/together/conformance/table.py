@@ -101,6 +101,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         Wraps, "test_lines_of_child_processes_arrive", logs.closes_descriptors, of="run_child"
     ),
+    around(logs.SplitsRecords, "test_a_record_is_one_event", of="log_something"),
     around(
         logs.KeepsLinesForTheNextCall,
         "test_a_thread_left_behind_prints_for_no_other_call",

@@ -268,6 +268,44 @@ def test_bytes_that_are_no_text_arrive_readable(
     assert second == "next"
 
 
+@requires("crash")
+def test_a_record_is_one_event(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    What a function logs and no handler takes arrives from ``WARNING`` on, each record as one
+    event with its level and its traceback; so does a warning.
+
+    Hosts may lose the name of the logger.
+    """
+
+    @isolated()
+    def log_something() -> None:
+        import logging
+        import warnings
+
+        print("before")
+        logger = logging.getLogger("law.records")
+        logger.info("unheard")
+        logger.warning("careful: %d", 1)
+        try:
+            raise LookupError("gone")
+        except LookupError:
+            logger.exception("lost\nindeed")
+        warnings.warn("old", UserWarning, stacklevel=1)
+
+    recorder = follow(log_something)
+    recorder.result(law_timeout)
+    printed, careful, lost, old = recorder.printed
+    assert (printed.level, printed.message, printed.logger) == ("STDOUT", "before", None)
+    assert (careful.level, careful.message) == ("WARNING", "careful: 1")
+    first, second, *trace = lost.message.splitlines()
+    assert (lost.level, first, second) == ("ERROR", "lost", "indeed")
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[-1] == "LookupError: gone"
+    assert (old.level, "UserWarning: old" in old.message) == ("WARNING", True)
+    assert {careful.logger, lost.logger} <= {None, "law.records"}
+    assert old.logger in (None, "py.warnings")
+
+
 @requires("keep_alive", "option max_concurrency")
 def test_a_thread_left_behind_prints_for_no_other_call(
     isolated: Isolated, follow: Follow, law_timeout: float

@@ -109,6 +109,17 @@ class KeepsLinesForTheNextCall(Broken):
         passing.send_on(event) if not isinstance(event, Log) else None
 
 
+class SplitsRecords(Broken):
+    """Sends records line by line."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if not isinstance(event, Log) or event.logger is None:
+            passing.send_on(event)
+            return
+        for line in event.message.splitlines():
+            passing.send_on(attrs.evolve(event, message=line))
+
+
 class NeedsLineEnds(InProcessHost):
     """Never sends text without a line end."""
 

@@ -251,7 +251,9 @@ def run(parts: dict[str, Any], ports: Any, control: CallControl) -> Any:
     except MissingArchive:
         return (LACKS,)
     from fal_core_worker import current
+    from fal_core_worker.output import records
 
+    records.install()
     before, current.runtime = current.runtime, control
     output = None
     if parts["followed"]:
