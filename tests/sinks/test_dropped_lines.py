@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fal_core.events import Event, Log, Started, State
-from fal_core.sinks.dropped_lines import drop_lines, skip_events
+from fal_core.sinks.dropped_lines import UnreadableRecord, drop_lines, skip_events
 from fal_core.sinks.journals import Journal, JournalReader, read_journal
 
 
@@ -108,3 +108,57 @@ def test_journal_that_cannot_be_replaced_goes_on(tmp_path: Path) -> None:
     journal.close()
     assert [*read_journal(moved)] == [*map(line, range(50))]
     assert [*tmp_path.iterdir()] == [moved]
+
+
+def record(text: bytes) -> bytes:
+    """
+    Return a record with any text.
+    """
+    lengths = (len(text) + 4).to_bytes(4, "little"), len(text).to_bytes(4, "little")
+    return b"".join((*lengths, text))
+
+
+OVERWRITTEN = [
+    b'["Log", ["a line", "INFO"',
+    b'["Log", ["a line", "INFO", "USER", "no time"], []]',
+    b'["Log"' + b"[" * 200_000,
+    b'["Log", {}, []]',
+    b'["Log"] \xff',
+    b'["Dropped", [1e999, 0], []]',
+    b'["Dropped", [], []]',
+]
+
+
+@pytest.mark.parametrize("text", OVERWRITTEN, ids=range(len(OVERWRITTEN)))
+def test_overwritten_journal_is_unreadable(tmp_path: Path, text: bytes) -> None:
+    """
+    A journal that a function has overwritten takes further events, and whoever reads it is
+    told that it cannot be read, from whatever event on.
+    """
+    path = tmp_path / "journal"
+    path.write_bytes(record(text) + b"".join(record(b'["Started", [1], []]') for _ in "123"))
+    journal = Journal(path, kept=500)
+    for number in range(50):
+        journal.append(line(number))
+    journal.close()
+    assert [*tmp_path.iterdir()] == [path]
+    with pytest.raises(UnreadableRecord):
+        [*read_journal(path)]
+    if text.startswith(b'["Dropped"'):
+        with open(path, "rb") as file:
+            start = skip_events(file, 2)
+            with pytest.raises(UnreadableRecord):
+                [*JournalReader().feed(start + file.read())]
+
+
+def test_overwritten_journal_is_not_replaced_for_each_line(tmp_path: Path) -> None:
+    """
+    Where no line can be dropped, the journal grows, and is not copied again for every line.
+    """
+    path = tmp_path / "journal"
+    path.write_bytes((1 << 31).to_bytes(4, "little") + b"rubbish")
+    journal = Journal(path, kept=1000)
+    for number in range(100):
+        journal.append(line(number))
+    journal.close()
+    assert len(journal.replaced_at) < 20

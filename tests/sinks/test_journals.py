@@ -27,10 +27,10 @@ from fal_core.events import (
     Started,
     State,
 )
+from fal_core.sinks.dropped_lines import UnreadableRecord
 from fal_core.sinks.journals import (
     Journal,
     JournalReader,
-    UnreadableRecord,
     decode_event,
     encode_event,
     read_journal,

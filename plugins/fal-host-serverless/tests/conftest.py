@@ -150,10 +150,16 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """
     The REST service that belongs to it.
     """
+    from fal_host_serverless.account import told_facts
+    from fal_host_serverless.wire.rest import close_shared
+
+    # What a service at the same port has told is not true of this one.
+    monkeypatch.setattr(told_facts, "_facts", {})
     rest = recorders.RestRecorder()
     with recorders.serving_rest(rest) as address:
         monkeypatch.setenv("FAL_REST_HOST", address)
         yield rest
+        close_shared()
 
 
 @pytest.fixture(scope="session", name="relays")

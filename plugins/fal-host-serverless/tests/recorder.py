@@ -232,6 +232,10 @@ class RestRecorder:
         #: The bodies of requests to its queue, and how many more of them fail.
         self.submitted: list[Any] = []
         self.failures = 0
+        #: How many connections it has accepted.
+        self.connections = 0
+        #: The nickname of the account that asks.
+        self.nickname = "me"
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """
@@ -242,7 +246,7 @@ class RestRecorder:
             return 422, {"detail": "no"}
         words = path.partition("?")[0].strip("/").split("/")
         if words == ["users", "current"]:
-            return 200, {"user_id": "github|7", "nickname": "me", "full_name": "Me"}
+            return 200, {"user_id": "github|7", "nickname": self.nickname, "full_name": "Me"}
         if words == ["users", "teams"]:
             named = {"me": "github|7", "Acme": "team|1", "other": "team|2"}
             return 200, [{"nickname": name, "user_id": id} for name, id in named.items()]
@@ -303,6 +307,12 @@ def serving_rest(rest: RestRecorder) -> Iterator[str]:
     """
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            rest.connections += 1
+
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             rest.headers.append(dict(self.headers))

@@ -277,7 +277,9 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for each in started:
         if each.process.poll() is None or not each.process.stdout.closed:
             each.end(signal.SIGKILL)
-        DataDirectory(each.data).remove_left_sockets()
+        directory = DataDirectory(each.data)
+        directory.remove_left_sockets()
+        directory.drop_sockets()
 
 
 @pytest.fixture(scope="session", params=["newest", "1.79.1"])

@@ -21,6 +21,7 @@ from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
+from programs import to_metadata
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
@@ -156,10 +157,16 @@ class Holder:
     states = RunnerInfo
 
     def __init__(self, plane: Any, folder: Path) -> None:
-        self.plane = plane
         self.folder = folder
         self.told: list[str] = []
         self._threads = ThreadPoolExecutor(16)
+        self.connect(plane)
+
+    def connect(self, plane: Any) -> None:
+        """
+        Go on with another control plane of the same data, or begin with the first.
+        """
+        self.plane = plane
         self._channel = grpc.insecure_channel(plane.address)
         self._stub = IsolateControllerStub(self._channel)
         self._client = httpx.Client(
@@ -178,18 +185,23 @@ class Holder:
         for environment in self.call("ListEnvironments", wire.ListEnvironmentsRequest()):
             for alias in self.aliases(environment.name):
                 self.delete(alias.alias, environment.name)
+        self.disconnect()
+        self._threads.shutdown()
+
+    def disconnect(self) -> None:
+        """
+        Leave the control plane, which is to end.
+        """
         self._client.close()
         self._channel.close()
-        self._threads.shutdown()
 
     def call(self, name: str, request: Any) -> Any:
         """
         Call a procedure, and return the value of the only field of its response, if it has
         one.
         """
-        key_id, _, secret = self.plane.key.partition(":")
         answer = getattr(self._stub, name)(
-            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+            request, metadata=to_metadata(self.plane.key), timeout=PATIENCE
         )
         (field,) = answer.DESCRIPTOR.fields or [None]
         return answer if field is None else getattr(answer, field.name)
@@ -261,9 +273,8 @@ class Holder:
         return request
 
     def _register(self, request: RegisterApplicationRequest) -> Any:
-        key_id, _, secret = self.plane.key.partition(":")
         return self._stub.RegisterApplication(
-            request, metadata=(("auth-key-id", key_id), ("auth-key", secret)), timeout=PATIENCE
+            request, metadata=to_metadata(self.plane.key), timeout=PATIENCE
         )
 
     def set(self, name: str, **settings: Any) -> Any:

@@ -5,8 +5,12 @@ A control plane in a thread of its own.
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +47,9 @@ class Plane:
         #: What callbacks and forgotten tasks have raised, which nobody else is told of.
         self._unhandled: list[dict[str, Any]] = []
         self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="plane")
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="plane", daemon=True
+        )
         self._thread.start()
         try:
             self.plane = self.run(self._start())
@@ -157,10 +163,14 @@ class Plane:
         End it.
 
         Raises:
-            AssertionError: A callback of its loop has raised an exception.
+            AssertionError: A callback of its loop has raised an exception, or it does not end.
         """
-        self.run(self.plane.close())
-        self._stop_loop()
+        try:
+            self.run(self.plane.close())
+        except (TimeoutError, FuturesTimeoutError) as error:
+            raise AssertionError(f"It does not end:\n{self._describe()}") from error
+        finally:
+            self._stop_loop()
         assert not self._unhandled, self._unhandled
 
     async def _start(self) -> ControlPlane:
@@ -170,5 +180,19 @@ class Plane:
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), f"Its loop does not end:\n{self._describe()}"
         self._loop.close()
+
+    def _describe(self) -> str:
+        """
+        Return where its threads and its tasks are.
+        """
+        told = io.StringIO()
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            print(f"Thread {thread.name}:", file=told)
+            traceback.print_stack(frames.get(thread.ident or 0), file=told)
+        for task in asyncio.all_tasks(self._loop):
+            task.print_stack(file=told)
+        return told.getvalue()

@@ -16,7 +16,7 @@ from typing import Any
 from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.facts import facts
 from fal_core.functions import IsolatedFunction
-from fal_core.loading.loaded_modules import forget_file, loading_from
+from fal_core.loading.loaded_modules import forget_file, loading_from, put_first
 from fal_core.plugins.entry_points import find_entry_points
 
 #: Frames of this folder are left out of the tracebacks of the user's modules.
@@ -135,7 +135,7 @@ def load_module(place: str) -> ModuleType:
     try:
         if place.endswith(".py") or os.sep in place:
             return _load_file(place)
-        sys.path.insert(0, os.getcwd())
+        put_first(os.getcwd())
         return importlib.import_module(place)
     except (TargetError, TargetImportError):
         raise

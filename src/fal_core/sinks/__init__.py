@@ -10,14 +10,9 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
-    from fal_core.sinks.dropped_lines import skip_events
+    from fal_core.sinks.dropped_lines import UnreadableRecord, skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
-    from fal_core.sinks.journals import (
-        Journal,
-        JournalReader,
-        UnreadableRecord,
-        read_journal,
-    )
+    from fal_core.sinks.journals import Journal, JournalReader, read_journal
     from fal_core.sinks.printing import print_log
 
 __all__ = [
@@ -44,7 +39,7 @@ __getattr__, __dir__ = lazily(
         "JournalReader": "fal_core.sinks.journals",
         "SinkAround": "fal_core.sinks.call_sinks",
         "Timer": "fal_core.sinks.event_thread",
-        "UnreadableRecord": "fal_core.sinks.journals",
+        "UnreadableRecord": "fal_core.sinks.dropped_lines",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",
         "print_log": "fal_core.sinks.printing",

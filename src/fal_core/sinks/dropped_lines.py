@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copyfileobj
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from fal_core.caches import new_file
 from fal_core.events import Log
@@ -27,6 +27,14 @@ _LINE, _DROPPED = b'["Log"', b'["Dropped"'
 
 _CHUNK = 1 << 20
 
+NumberT = TypeVar("NumberT", int, float)
+
+
+class UnreadableRecord(ValueError):
+    """
+    A journal holds what is no event. The argument says what is wrong.
+    """
+
 
 def drop_lines(path: Path, excess: int) -> int:
     """
@@ -37,6 +45,8 @@ def drop_lines(path: Path, excess: int) -> int:
 
     Raises:
         OSError: It cannot be written; the journal is as it was.
+
+        UnreadableRecord: It holds something else, and is as it was.
     """
     left, count = excess, 0
     last = b""
@@ -70,11 +80,14 @@ def drop_lines(path: Path, excess: int) -> int:
 def count_events(record: bytes) -> int:
     """
     Return for how many events a record stands, which is given without its length.
+
+    Raises:
+        UnreadableRecord: It does not say so.
     """
     text = record[_LENGTH.size : _LENGTH.size + len(_DROPPED)]
     if text != _DROPPED:
         return 1
-    return int(_read(record)[0])
+    return _read(record, 0, int)
 
 
 def read_dropped(count: int, time: float) -> Log:
@@ -90,6 +103,8 @@ def skip_events(journal: IO[bytes], after: int) -> bytes:
     """
     Read on to the event with number *after*, and return what comes first instead of the
     record that is the last to be skipped: empty, or the rest of the lines that it stands for.
+
+    A record that cannot be read is skipped no further: whoever reads on is told so.
     """
     skipped = 0
     while skipped < after:
@@ -102,17 +117,29 @@ def skip_events(journal: IO[bytes], after: int) -> bytes:
             journal.seek(_LENGTH.size + size - len(start), os.SEEK_CUR)
             skipped += 1
             continue
-        record = start + journal.read(_LENGTH.size + size - len(start))
-        skipped += count_events(record[_LENGTH.size :])
-        if skipped > after:
-            return _encode(skipped - after, record)
+        record = start + _read_up_to(journal, _LENGTH.size + size - len(start))
+        try:
+            skipped += count_events(record[_LENGTH.size :])
+            if skipped > after:
+                return _encode(skipped - after, record)
+        except UnreadableRecord:
+            return record
     return b""
 
 
 def _records(journal: IO[bytes]) -> Iterator[bytes]:
     while len(head := journal.read(_LENGTH.size)) == _LENGTH.size:
         (size,) = _LENGTH.unpack(head)
-        yield head + journal.read(size)
+        yield head + _read_up_to(journal, size)
+
+
+def _read_up_to(journal: IO[bytes], size: int) -> bytes:
+    """
+    Read at most *size* bytes, without memory for more than there are.
+    """
+    if size > _CHUNK:
+        size = min(size, os.fstat(journal.fileno()).st_size)
+    return journal.read(size)
 
 
 def _begins(record: bytes, text: bytes) -> bool:
@@ -123,14 +150,24 @@ def _encode(count: int, last: bytes) -> bytes:
     """
     Return the record for *count* lines. Its time is that of the record *last*.
     """
-    values = _read(last[_LENGTH.size :])
     # A line has its time after its message, its level and its source.
-    time = values[1] if _begins(last, _DROPPED) else values[3]
+    time = _read(last[_LENGTH.size :], 1 if _begins(last, _DROPPED) else 3, float)
     text = json.dumps(["Dropped", [count, time], []]).encode()
     return _LENGTHS.pack(_LENGTH.size + len(text), len(text)) + text
 
 
-def _read(record: bytes) -> list[int | float]:
-    (length,) = _LENGTH.unpack_from(record)
-    values: list[int | float] = json.loads(record[_LENGTH.size : _LENGTH.size + length])[1]
-    return values
+def _read(record: bytes, field: int, kind: Callable[[Any], NumberT]) -> NumberT:
+    """
+    Return a number among the fields of a record.
+
+    Raises:
+        UnreadableRecord: It has none there.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(record)
+        _, values, _ = json.loads(record[_LENGTH.size : _LENGTH.size + length])
+        return kind(values[field])
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UnreadableRecord(f"a record is no line: {type(error).__name__}") from error
+    except struct.error as error:
+        raise UnreadableRecord("a record is cut short") from error

@@ -37,7 +37,12 @@ from fal_core.events import (
     Started,
     State,
 )
-from fal_core.sinks.dropped_lines import count_events, drop_lines, read_dropped
+from fal_core.sinks.dropped_lines import (
+    UnreadableRecord,
+    count_events,
+    drop_lines,
+    read_dropped,
+)
 from fal_core_worker.opening.seals import PREFIX_SIZE
 
 #: The length of a record, without this one, and that of its text.
@@ -54,12 +59,6 @@ _PLAIN = frozenset((type(None), bool, int, float))
 #: Returns the value that a text begins with, and where that ends. 'json.loads' takes three
 #: times as long, as it looks for an encoding and for spaces around the value.
 _parse_json = json.JSONDecoder().raw_decode
-
-
-class UnreadableRecord(ValueError):
-    """
-    A journal holds what is no event. The argument says what is wrong.
-    """
 
 
 def encode_event(event: Event) -> bytes:
@@ -127,19 +126,22 @@ class Journal:
         self.count = 0
         self.replaced_at: list[int] = []
 
-    def append(self, event: Event) -> bytes:
+    def append(self, *events: Event) -> bytes:
         """
-        Write *event* and return its record.
+        Write *events* and return their records.
         """
-        data = encode_event(event)
-        record = _TEXT_LENGTH.pack(len(data)) + data
-        self._file.write(record)
-        self.count += 1
-        if isinstance(event, Log):
-            self._lines += len(record)
-            if self._lines > self._limit:
-                self._drop_lines()
-        return record
+        records = []
+        for event in events:
+            data = encode_event(event)
+            records.append(_TEXT_LENGTH.pack(len(data)) + data)
+            if isinstance(event, Log):
+                self._lines += len(records[-1])
+        written = b"".join(records)
+        self._file.write(written)
+        self.count += len(events)
+        if self._lines > self._limit:
+            self._drop_lines()
+        return written
 
     def _drop_lines(self) -> None:
         """
@@ -147,13 +149,15 @@ class Journal:
         """
         try:
             self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
-        except OSError:
-            # It is tried again when there are more lines.
+        except (OSError, UnreadableRecord):
+            # It is tried again when there are more lines. Whoever reads what a function has
+            # overwritten is told so.
             self._limit += self._kept
             return
         self._file.close()
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # until close
-        self._limit = self._kept
+        # Of a file that a function has overwritten, less is dropped than is asked for.
+        self._limit = max(self._kept, self._lines + self._kept // 2)
         self.replaced_at.append(self.count)
 
     def close(self) -> None:

@@ -84,10 +84,21 @@ def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
     others = [law for law in collect_laws() if law not in mutant.breaks]
     sample = random.Random(mutant.name).sample(others, SAMPLE)
     others = [law for law in others if law in sample or (EVERY and meets(law, mutant))]
-    assert outcomes(mutant, mutant.breaks) == dict.fromkeys(mutant.breaks, "failed")
+    assert breaks_them(mutant)
     # On a host of their own: what a broken law leaves running is not their matter.
     held = outcomes(mutant, others)
     assert [law for law in others if held[law] == "failed"] == []
+
+
+def breaks_them(mutant: Mutant) -> bool:
+    """
+    Return whether a broken host fails the laws that it is meant to break.
+
+    How many calls run as one batch depends on the load of the machine. So a law that is about
+    batches may overlook a fault once, but not three times.
+    """
+    broken = dict.fromkeys(mutant.breaks, "failed")
+    return any(outcomes(mutant, mutant.breaks) == broken for _ in range(3))
 
 
 def meets(law: str, mutant: Mutant) -> bool:

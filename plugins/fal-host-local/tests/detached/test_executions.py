@@ -4,19 +4,25 @@ Work that outlives the process that launched it.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from fal_core import Cancelled, WorkerLost, attach
+from fal_core import Cancelled, HostError, WorkerLost, attach
+from fal_core.events import Exited, Log
+from fal_core.sinks import Journal
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker.stream.frames import DRAIN, HEADER, VERSION
 from fal_host_local import LocalHost
-from fal_host_local.detached import executions
+from fal_host_local.detached import executions, records
 from fal_host_local.detached.records import connect
 
 
@@ -164,6 +170,126 @@ def test_a_follower_that_was_cut_off_comes_again(launch, monkeypatch: pytest.Mon
     lines = [info.logs.get().message for _ in range(info.logs.qsize())]
     assert lines == [f"step {step}" for step in range(10)]
     assert len(received) > 10
+
+
+@pytest.fixture
+def listen_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Stands in for the supervisor of a record: drops so many followers, and serves the others.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    directory = tmp_path / "cache" / "executions" / "work"
+    directory.mkdir(parents=True)
+    (directory / "status.json").write_text('{"pid": 1}')
+    journal = Journal(directory / "journal")
+    line = journal.append(Log("a line"))
+    journal.close()
+    # It is sent, and not kept.
+    journal = Journal(tmp_path / "end")
+    end = journal.append(Exited(reason=WorkerLost(detail="On purpose.")))
+    journal.close()
+    with ExitStack() as stack, socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(directory)
+        server.bind("socket")
+        server.listen()
+
+        def serve(drops: int, followers: list[bool]) -> None:
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    # Whoever only looks whether there is a supervisor sends nothing.
+                    if len(connection.recv(8)) == 8:
+                        followers.append(True)
+                        if len(followers) > drops:
+                            connection.sendall(line + end)
+                            return
+
+        def start(drops: int) -> list[bool]:
+            followers: list[bool] = []
+            thread = threading.Thread(target=serve, args=(drops, followers), daemon=True)
+            thread.start()
+            stack.callback(thread.join, 60)
+            return followers
+
+        yield start
+
+
+def test_a_follower_that_was_dropped_before_its_first_byte_comes_again(listen_for):
+    """
+    Work is not lost while its supervisor runs, which may have no file left for a moment.
+    """
+    followers = listen_for(4)
+    info = attach("local", "work")
+    assert info.future is not None
+    with pytest.raises(WorkerLost, match="On purpose"):
+        info.future.result(timeout=60)
+    assert len(followers) == 5
+    assert info.logs.get().message == "a line"
+
+
+def test_a_supervisor_that_drops_every_follower_is_told(
+    listen_for, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Who cannot follow work that goes on gets what is in the journal, and the truth.
+    """
+    monkeypatch.setattr(executions, "_TRIES", 3)
+    followers = listen_for(3)
+    info = attach("local", "work")
+    assert info.future is not None
+    with pytest.raises(HostError, match="'work' cannot be followed") as caught:
+        info.future.result(timeout=60)
+    assert not isinstance(caught.value, WorkerLost)
+    assert info.logs.get().message == "a line"
+    assert len(followers) == 3
+    # It goes on, and can be followed later.
+    info = attach("local", "work")
+    assert info.future is not None
+    with pytest.raises(WorkerLost, match="On purpose"):
+        info.future.result(timeout=60)
+
+
+def test_a_follower_without_files_comes_again(listen_for, monkeypatch: pytest.MonkeyPatch):
+    """
+    Work is not lost because the process that attaches has too many open files.
+    """
+    listen_for(0)
+    tries: list[bool] = []
+
+    def connect_later(directory: Path) -> socket.socket:
+        tries.append(True)
+        if len(tries) <= 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return connect(directory)
+
+    monkeypatch.setattr(executions, "connect", connect_later)
+    monkeypatch.setattr(records, "connect", connect_later)
+    info = attach("local", "work")
+    assert info.future is not None
+    with pytest.raises(WorkerLost, match="On purpose"):
+        info.future.result(timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux sets limits of others")
+def test_a_supervisor_without_files_serves_whoever_attaches_later(
+    launch, tmp_path: Path, supervisor_of: Callable[[str], int]
+):
+    """
+    A supervisor that had no file for a follower accepts it once it has.
+    """
+    reference, _ = launch(20)
+    supervisor = supervisor_of(reference)
+    directory = tmp_path / "cache" / "executions" / reference
+    limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (0, limits[1]))
+    info = attach("local", reference)
+    try:
+        errors = directory / "errors"
+        assert wait_until(lambda: "open files" in errors.read_text(), 60)
+    finally:
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+    assert info.future is not None
+    assert info.future.result(timeout=60) == {"steps": 20}
 
 
 @pytest.mark.faults

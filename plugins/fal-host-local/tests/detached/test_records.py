@@ -4,13 +4,17 @@ The records of detached work.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,8 @@ from fal_core import HostError, attach, function
 from fal_core.cli.program import cli
 from fal_core_worker import trees
 from fal_host_local import LocalHost
-from fal_host_local.detached.records import is_supervised
+from fal_host_local.detached import records
+from fal_host_local.detached.records import KEPT, connect, is_supervised, remove_old_records
 
 
 def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
@@ -175,3 +180,135 @@ def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     for reference in ("nothing", "../nothing"):
         with pytest.raises(HostError, match="executions list"):
             attach("local", reference)
+
+
+def make_record(root: Path, name: str, age: float) -> Path:
+    """
+    Make the record of work that ended *age* seconds ago.
+    """
+    directory = root / name
+    directory.mkdir(parents=True)
+    for file in ("journal", "status.json"):
+        (directory / file).write_text("{}")
+    for path in (directory / "journal", directory):
+        os.utime(path, (time.time() - age,) * 2)
+    return directory
+
+
+def names_in(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir() if path.is_dir()}
+
+
+def test_old_records_are_removed_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Records of work that ended long ago go, and no launch looks for more within the hour.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    root = tmp_path / "executions"
+    remove_old_records()
+    assert not root.exists()
+    for name in ("one", ".begun-two"):
+        make_record(root, name, KEPT + 60)
+    # What an older version has removed in part.
+    (make_record(root, "three", KEPT + 60) / "journal").unlink()
+    os.utime(root / "three", (0, 0))
+    make_record(root, "young", KEPT - 60)
+    os.utime(root / "young", (0, 0))
+    remove_old_records()
+    assert names_in(root) == {"young"}
+
+    make_record(root, "four", KEPT + 60)
+    remove_old_records()
+    assert names_in(root) == {"young", "four"}
+    stamp = root / records._REMOVED
+    assert stat.S_IMODE(stamp.stat().st_mode) == 0o600
+    for last in (time.time() - records._PERIOD - 60, time.time() + 3600):
+        os.utime(stamp, (last, last))
+        remove_old_records()
+        assert names_in(root) == {"young"}
+        make_record(root, "five", KEPT + 60)
+
+
+def test_many_old_records_go_with_several_launches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    One launch removes some of them, and the next goes on.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(records, "_AT_ONCE", 3)
+    root = tmp_path / "executions"
+    for number in range(8):
+        make_record(root, str(number), KEPT + 60)
+    left = []
+    for _ in range(3):
+        remove_old_records()
+        left.append(len(names_in(root)))
+    assert left == [5, 2, 0]
+
+
+def test_several_processes_remove_old_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Those who remove the same records at once hinder nobody, and leave none.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(records, "_PERIOD", 0.0)
+    root = tmp_path / "executions"
+    for number in range(80):
+        make_record(root, str(number), KEPT + 60)
+    with ThreadPoolExecutor(4) as threads:
+        for each in [threads.submit(remove_old_records) for _ in range(4)]:
+            each.result(60)
+    assert names_in(root) == set()
+
+
+def test_work_of_which_nothing_is_known_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Work is not taken for ended where this process has too many open files to ask.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    root = tmp_path / "executions"
+    make_record(root, "old", KEPT + 60)
+
+    def fail(directory: Path) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(records, "connect", fail)
+    remove_old_records()
+    assert names_in(root) == {"old"}
+
+
+def test_launch_without_a_place_for_records_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A file in the place of the records is an error of the launch, not of their removal.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    (tmp_path / "executions").write_text("")
+    remove_old_records()
+    isolated = function("current")(give).with_policy(lifetime="detached")
+    with pytest.raises(HostError, match="cannot be recorded"):
+        isolated.spawn()
+
+
+@pytest.mark.parametrize("length", [8, 200])
+def test_supervisor_is_reached_however_long_its_path_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+):
+    """
+    A path that is too long for the address of a socket is shortened.
+    """
+    directory = tmp_path / ("d" * length)
+    with pytest.raises(FileNotFoundError):
+        connect(directory)
+    directory.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(directory)
+        server.bind("socket")
+        server.listen()
+        connect(directory).close()

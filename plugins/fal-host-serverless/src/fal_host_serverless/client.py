@@ -252,6 +252,8 @@ class SyncServerlessClient(ServiceClient):
             key: An idempotency key: however often requests with it are sent, one is
                 accepted. The request is then sent again if the connection breaks.
 
+            environment_name: The stage of the application.
+
         Raises:
             OptionError: *key* is given, and the service takes none.
 

@@ -12,6 +12,8 @@ import pytest
 
 from fal_core.errors import FalServerlessError, InternalFalServerlessError, OptionError
 from fal_host_serverless import AsyncServerlessClient, SyncServerlessClient
+from fal_host_serverless.account import told_facts
+from fal_host_serverless.errors import ResourceNotFound
 
 
 @pytest.fixture
@@ -55,6 +57,69 @@ def test_request_with_a_key_is_sent_again(asking: SyncServerlessClient, queue: A
     with pytest.raises(InternalFalServerlessError, match="answers 503"):
         asking.submit("you/app", {"n": 2})
     assert queue.submitted == [{"n": 1}]
+
+
+def test_service_is_asked_about_itself_and_the_account_once(
+    asking: SyncServerlessClient, queue: Any
+):
+    """
+    Requests that follow the first are sent alone, over the same connection.
+    """
+    for number in range(3):
+        asking.submit("app", number, key=f"order {number}")
+    paths = [path for _, path in queue.asked]
+    assert paths == ["/health", "/users/current", "/me/app/", "/me/app/", "/me/app/"]
+    assert queue.connections == 1
+
+
+def test_accounts_have_owners_of_their_own(asking: SyncServerlessClient, queue: Any):
+    """
+    What is known of one account is not taken for that of another.
+    """
+    asking.submit("app")
+    queue.nickname = "you"
+    SyncServerlessClient(host=asking.host, api_key="other:key").submit("app")
+    asking.submit("app")
+    sent = [path for method, path in queue.asked if method == "POST"]
+    assert sent == ["/me/app/", "/you/app/", "/me/app/"]
+    assert queue.headers[-1]["Authorization"] == "Key kid:ksecret"
+
+
+def test_account_with_a_new_name_is_asked_again(asking: SyncServerlessClient, queue: Any):
+    """
+    An application that is not found may be that of an account with another name by now, and
+    what was told holds for a while only.
+    """
+    asking.submit("app")
+    with pytest.raises(ResourceNotFound):
+        asking.submit("absent")
+    queue.nickname = "you"
+    asking.submit("app")
+    assert queue.asked[-1] == ("POST", "/you/app/")
+
+
+def test_what_a_service_has_told_holds_for_a_while(
+    asking: SyncServerlessClient, queue: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A service is asked again after some time.
+    """
+    monkeypatch.setattr(told_facts, "_KEPT", -1.0)
+    asking.submit("app")
+    asking.submit("app")
+    assert [path for _, path in queue.asked].count("/users/current") == 2
+    assert len(told_facts._facts) == 1
+
+
+def test_service_that_takes_keys_from_now_on(asking: SyncServerlessClient, queue: Any):
+    """
+    A service that took no keys is asked again: it may have been replaced.
+    """
+    queue.abilities = ""
+    with pytest.raises(OptionError, match="takes no idempotency keys"):
+        asking.submit("app", key="order 7")
+    queue.abilities = "idempotency-keys"
+    assert asking.submit("app", key="order 7").request_id == "r1"
 
 
 @pytest.mark.parametrize("abilities", ["", "other"])

@@ -126,7 +126,7 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
-            self.directory.sockets,
+            self.directory.make_sockets(),
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
@@ -148,9 +148,10 @@ class ControlPlane:
     def _make_queue(self) -> RequestQueue:
         limits, requests = self.settings.limits, QueuedRequests(self.database)
         files = BodyFiles(self.directory.path / "requests")
+        responses = KeptResponses(self.database, files, largest=limits.largest_responses)
         webhooks = Webhooks(
             requests,
-            files,
+            responses,
             read_key(self.directory, WEBHOOKS_KEY),
             [ip_network(each) for each in self.settings.webhook_networks],
             most=limits.most_webhooks,
@@ -160,7 +161,7 @@ class ControlPlane:
             Router(self.catalog, self.identity),
             requests,
             files,
-            KeptResponses(self.database, files, largest=limits.largest_responses),
+            responses,
             webhooks,
             limits,
         )
@@ -226,6 +227,7 @@ class ControlPlane:
             ServerError: A port is taken, the address is not one of this machine, or the
                 database cannot be read.
         """
+        self._ends.callback(self.directory.drop_sockets, if_empty=True)
         self._ends.callback(self.database.close)
         self._ends.push_async_callback(self.logs.close)
         self._ends.push_async_callback(self.launcher.close)

@@ -37,7 +37,7 @@ from fal_server_agent.places import (
     claim_port,
 )
 from fal_server_agent.request_labels import take_request_labels
-from fal_server_agent.sockets import CONTROL, address_of, url_of
+from fal_server_agent.sockets import CONTROL, url_of
 
 #: The port that an application listens on unless its client named another.
 _USUAL_PORT = 8080
@@ -98,9 +98,7 @@ class ControlServer:
         """
         if self._folder:
             path = os.path.join(self._folder, CONTROL)
-            server = await asyncio.start_unix_server(
-                self._take, address_of(path), limit=_LARGEST_HEADERS
-            )
+            server = await asyncio.start_unix_server(self._take, path, limit=_LARGEST_HEADERS)
             services.announce({"control": url_of(path)})
         else:
             server = await asyncio.start_server(

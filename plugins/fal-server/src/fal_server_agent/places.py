@@ -14,7 +14,7 @@ from typing import Any
 from fal_core_worker.archives import ForeignCache
 from fal_core_worker.serving.ports import PortHeld, claim, free_port
 from fal_server_agent.relays import relaying
-from fal_server_agent.sockets import METRICS, RUN, address_of, url_of
+from fal_server_agent.sockets import METRICS, RUN, url_of
 
 _LOOPBACK = "127.0.0.1"
 
@@ -96,7 +96,7 @@ class SecludedPort(OpenPort):
         urls = {}
         for name, port in ((RUN, self.port), (METRICS, self._metrics)):
             path = os.path.join(self._folder, name)
-            await stack.enter_async_context(relaying(address_of(path), port))
+            await stack.enter_async_context(relaying(path, port))
             urls[name] = url_of(path)
         return urls
 
@@ -111,8 +111,8 @@ class SocketFolder(Place):
 
     def __init__(self, folder: str) -> None:
         self._paths = {name: os.path.join(folder, name) for name in (RUN, METRICS)}
-        self._address = address_of(self._paths[RUN])
-        self.keywords = {"exposed_socket": os.path.dirname(address_of(self._paths[METRICS]))}
+        self._address = self._paths[RUN]
+        self.keywords = {"exposed_socket": folder}
 
     async def connect(self) -> Connection:
         return await asyncio.open_unix_connection(self._address)

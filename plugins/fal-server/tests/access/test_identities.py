@@ -12,6 +12,7 @@ from isolate_proto import (
     RevokeUserKeyRequest,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from programs import to_metadata
 
 from fal_server.access.permissions import PROCEDURES
 from fal_server.grpc.service import SERVICE
@@ -30,8 +31,7 @@ def test_invalid_credentials_are_refused(plane, name, key):
     """
     method = SERVICE.methods_by_name[name]
     key = key.replace("owner-id", plane.key.partition(":")[0])
-    id, _, secret = key.partition(":")
-    metadata = (("auth-key-id", id), ("auth-key", secret)) if key else ()
+    metadata = to_metadata(key) if key else ()
     with grpc.insecure_channel(plane.address) as channel:
         call = getattr(IsolateControllerStub(channel), name)
         request = getattr(isolate_proto, method.input_type.name)()

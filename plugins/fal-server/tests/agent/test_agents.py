@@ -34,7 +34,9 @@ class Started:
         )
         assert self.process.stderr is not None
         announced = self.process.stderr.readline()
-        assert announced.startswith("control: "), announced
+        if not announced.startswith("control: "):
+            self.process.kill()
+            raise AssertionError(announced + self.process.communicate()[1])
         self.url = announced.split()[1]
 
     def ask(self, path: str, body: bytes = b"", token: str = "token") -> httpx.Response:

@@ -19,7 +19,7 @@ from isolate_proto import HostedRun
 from fal_core.events import Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
 from fal_core_worker.opening.values import seal_error
-from fal_server.fleet.endings import read_agent_error
+from fal_server.fleet.endings import LARGEST_ERROR, read_agent_error
 
 #: A project that ends each worker whose Python has it, before it has begun.
 PROJECT = {
@@ -108,6 +108,18 @@ def test_error_that_is_no_text_is_not_shown(value: object):
     found = read_agent_error(Sealed(PLAIN_PREFIX + pickle.dumps(value, 5)))
     assert found.sentence == "Its agent raised an error that cannot be read."
     assert read_agent_error(Sealed(b"")) == found
+
+
+def test_error_that_is_too_large_is_not_read():
+    """
+    An error of an agent that is too large is refused with its size: reading it would hold up
+    the server.
+    """
+    assert "ValueError" in read_agent_error(raised(ValueError("x" * 100_000))).sentence
+    large = raised(ValueError("x" * LARGEST_ERROR))
+    found = read_agent_error(large)
+    assert f"an error of {len(large.data)} bytes" in found.sentence
+    assert not found.traceback
 
 
 def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp_path: Path):

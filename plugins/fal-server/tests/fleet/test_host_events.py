@@ -153,3 +153,48 @@ def test_the_loop_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
     asyncio.run(main())
     assert taken == [Exited()]
+
+
+def test_many_events_leave_other_work_its_turn() -> None:
+    """
+    A burst of events keeps nothing else of the loop waiting until all of them are handled.
+    """
+    taken: list[Event] = []
+    seen: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        intake = EventIntake(loop, taken.append, one)
+        await asyncio.to_thread(lambda: [intake(Started(number)) for number in range(900)])
+        while len(taken) < 900:
+            seen.append(len(taken))
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert taken == [Started(number) for number in range(900)]
+    assert len(seen) > 1
+
+
+def test_an_event_that_fails_keeps_back_no_other() -> None:
+    """
+    The loop reports an event whose handling raises, and handles those that follow.
+    """
+    taken: list[Event] = []
+    reported: list[BaseException | None] = []
+
+    def handle(event: Event) -> None:
+        taken.append(event)
+        if event == Started(1):
+            raise ValueError("it cannot be handled")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, about: reported.append(about.get("exception")))
+        intake = EventIntake(loop, handle, one)
+        await asyncio.to_thread(lambda: [intake(Started(number)) for number in range(4)])
+        while len(taken) < 4:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert taken == [Started(number) for number in range(4)]
+    assert [str(error) for error in reported] == ["it cannot be handled"]

@@ -50,6 +50,32 @@ class Unbuildable(Environment):
         return self
 
 
+def test_launch_that_has_not_begun_ends_with_its_launcher(database: Database):
+    """
+    A launcher that is closed drops the launches that wait for their records.
+    """
+
+    async def main() -> None:
+        began, dropped = asyncio.Event(), False
+
+        async def record(_: Runner) -> None:
+            nonlocal dropped
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                dropped = True
+
+        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
+        spec = RunnerSpec(name="one", owner="", environment=CurrentEnvironment())
+        launcher.launch(spec, lambda _: None, before=record)
+        await began.wait()
+        await launcher.close()
+        assert dropped
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
 def launched(
     database: Database,
     use: Callable[[RunnerLauncher, Callable[[Runner], None]], Runner],

@@ -24,6 +24,7 @@ from isolate_proto import (
     ShellRunnerInput,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from programs import to_metadata
 
 from fal_server.access.callers import Caller
 from fal_server.errors import StorageFull
@@ -37,9 +38,8 @@ def test_unknown_procedure_is_unimplemented(plane):
     A procedure that the server does not have is UNIMPLEMENTED for an authenticated caller.
     """
     with grpc.insecure_channel(plane.address) as channel:
-        id, _, secret = plane.key.partition(":")
         call = IsolateControllerStub(channel).ShellRunner(
-            iter([ShellRunnerInput()]), metadata=(("auth-key-id", id), ("auth-key", secret))
+            iter([ShellRunnerInput()]), metadata=to_metadata(plane.key)
         )
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
@@ -76,9 +76,8 @@ def test_unreadable_message_is_refused(plane):
             (plane.key, grpc.StatusCode.INVALID_ARGUMENT),
             ("a:b", grpc.StatusCode.UNAUTHENTICATED),
         ]:
-            id, _, secret = key.partition(":")
             with pytest.raises(grpc.RpcError) as caught:
-                call(b"\xff" * 100, metadata=(("auth-key-id", id), ("auth-key", secret)))
+                call(b"\xff" * 100, metadata=to_metadata(key))
             assert caught.value.code() is code
 
 
@@ -107,10 +106,9 @@ def test_call_without_its_message_is_refused(plane, monkeypatch, is_silent, sent
             ended.wait(60)
         yield from ()
 
-    id, _, secret = plane.key.partition(":")
     with grpc.insecure_channel(plane.address) as channel:
         call = channel.stream_stream("/controller.IsolateController/ListSecrets")
-        messages = call(no_message(), metadata=(("auth-key-id", id), ("auth-key", secret)))
+        messages = call(no_message(), metadata=to_metadata(plane.key))
         with pytest.raises(grpc.RpcError) as caught:
             list(messages)
         ended.set()
@@ -197,8 +195,7 @@ class Served:
             yield IsolateControllerStub(channel)
 
     def metadata(self, **more: str) -> tuple[tuple[str, str], ...]:
-        id, _, secret = self.plane.key.partition(":")
-        return (("auth-key-id", id), ("auth-key", secret), *more.items())
+        return (*to_metadata(self.plane.key), *more.items())
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"fal_server_{name}", labels)

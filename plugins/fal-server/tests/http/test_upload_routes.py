@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
@@ -59,6 +60,33 @@ def test_stored_file_in_parts(plane):
         )
         assert done.status_code == 200, done.text
         assert anybody.get(urls["file_url"]).content == b"\1" * 10 + b"\2" * 10
+
+
+def test_upload_that_is_completed_twice_at_once(plane):
+    """
+    Where an upload is completed again meanwhile, its parts are joined once, and the second
+    client is told so.
+    """
+    with (
+        plane.client() as client,
+        ThreadPoolExecutor() as threads,
+        httpx.Client(trust_env=False, timeout=60) as anybody,
+    ):
+        urls = initiate(client, "initiate-multipart")
+        assert anybody.put(f"{urls['upload_url']}/1", content=b"part").status_code == 200
+        told = {"parts": [{"part_number": 1}]}
+        # While it is held, no content is stored.
+        with plane.plane.blobs._lock:
+            completing = [
+                threads.submit(anybody.post, f"{urls['upload_url']}/complete", json=told)
+                for _ in range(2)
+            ]
+            ended, held = wait(completing, timeout=60, return_when=FIRST_COMPLETED)
+            answers = [each.result() for each in ended]
+        assert [each.status_code for each in answers] == [409]
+        assert answers[0].json()["detail"] == "The upload is being completed already."
+        assert [each.result().status_code for each in held] == [200]
+        assert anybody.get(urls["file_url"]).content == b"part"
 
 
 def test_stored_file_whose_client_asks_for_the_url_of_each_part(plane):

@@ -19,6 +19,7 @@ import pytest
 from api_connections import REQUEST, connect, read_all, trusting
 from isolate_proto import CreateUserKeyRequest, ListUserKeysRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from programs import to_metadata
 
 from fal_core_worker.serving.ports import free_port
 from fal_server.limits import Limits
@@ -150,7 +151,6 @@ def test_grpc_with_and_without_tls(plane, tls):
     """
     The same port answers gRPC, plain and over TLS.
     """
-    id, _, secret = plane.key.partition(":")
     if tls:
         authority = (plane.directory.tls / "ca.pem").read_bytes()
         credentials = grpc.ssl_channel_credentials(authority)
@@ -159,9 +159,9 @@ def test_grpc_with_and_without_tls(plane, tls):
         channel = grpc.insecure_channel(plane.address)
     with channel:
         answer, call = IsolateControllerStub(channel).ListUserKeys.with_call(
-            ListUserKeysRequest(), metadata=(("auth-key-id", id), ("auth-key", secret))
+            ListUserKeysRequest(), metadata=to_metadata(plane.key)
         )
-    assert id in [key.key_id for key in answer.user_keys]
+    assert plane.key.partition(":")[0] in [key.key_id for key in answer.user_keys]
     assert "fal-core-server" in dict(call.initial_metadata())
 
 

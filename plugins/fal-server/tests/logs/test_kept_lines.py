@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
 from fal_server.limits import Limits
+from fal_server.logs import kept_lines
 from fal_server.logs.kept_lines import shares
 from fal_server.logs.log_lines import LogFilter, LogLine, logs, size_of
 from fal_server.logs.logs import Logs
@@ -148,6 +150,34 @@ def test_lines_that_are_forgotten_make_room(database: Database):
     run(database, work)
 
 
+def test_old_lines_are_deleted_a_few_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Lines that are deleted for their age are deleted in many transactions, so that other
+    writes take their turns, and not those among them that are newer.
+    """
+    monkeypatch.setattr(kept_lines, "_PAGE", 10)
+    transactions = 0
+
+    def count(*_: object) -> None:
+        nonlocal transactions
+        transactions += 1
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("r", *range(55))
+        young = logs.update().where(logs.c.number == 33).values(time=(BASE + 1000) * 1_000_000)
+        await database.write(lambda connection: connection.execute(young))
+        database.observe = count
+        assert await kept.delete(before=BASE + 100) == 54
+        # Once this is written, those before it have been counted.
+        await database.write(lambda connection: None)
+        assert transactions >= 6
+        assert await measure(database) == (500, 500)
+
+    run(database, work)
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_lines_of_an_earlier_version_are_counted(database: Database, number: int):
     """
@@ -164,3 +194,59 @@ def test_lines_of_an_earlier_version_are_counted(database: Database, number: int
     run(database, first)
     database.write_here(lambda connection: connection.execute(shares.delete()))
     run(database, second)
+
+
+def test_few_lines_are_stored_without_a_look_at_all(database: Database):
+    """
+    How much is kept is not asked again until a runner has printed a part of what it may.
+    """
+    asked: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *more: Any) -> None:
+        if "sum(log_shares" in statement:
+            asked.append(statement)
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("one", 1)
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            await write("one", 2)
+            assert asked == []
+            await write("one", *range(30))
+            assert asked
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+    run(database, work)
+
+
+def test_many_old_lines_make_room_a_few_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where a limit was lowered, each write drops some of the lines that are too many, until the
+    others have room.
+    """
+    monkeypatch.setattr(kept_lines, "_PAGE", 10)
+
+    async def work(kept: Logs, write: Print) -> None:
+        await write("noisy", *range(180))
+        lowered = Logs(database, limits=attrs.evolve(LIMITS, largest_runner_logs=20_000))
+        sizes = []
+        for number in range(6):
+            lowered.add(
+                LogLine(
+                    message=f"{180 + number:0300}",
+                    account_id="me",
+                    application="app",
+                    runner_id="noisy",
+                    time=BASE + 1000 + number,
+                )
+            )
+            await lowered.flush()
+            counted, measured = await measure(database)
+            assert counted == measured
+            sizes.append(measured)
+        assert sizes[0] > sizes[1] > 20_000 >= max(sizes[2:])
+
+    run(database, work)

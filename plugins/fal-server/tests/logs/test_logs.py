@@ -161,3 +161,29 @@ def test_slow_follower_is_told_what_it_misses(plane, account, runner_id, monkeyp
     assert rest == [str(number) for number in range(1000 - len(rest), 1000)]
     missed = f"{1000 - len(rest)} lines were dropped: they came faster than they were read."
     assert note == missed
+
+
+def test_lines_that_keep_coming_hold_up_no_end(database: Database):
+    """
+    The logs are closed even while lines come faster than they are written.
+    """
+    ended = threading.Event()
+
+    async def close() -> None:
+        lines = Logs(database)
+
+        def add() -> None:
+            while not ended.is_set():
+                lines.add(
+                    LogLine(message="more", account_id="me", application="app", runner_id="1")
+                )
+
+        thread = threading.Thread(target=add)
+        thread.start()
+        try:
+            await lines.close()
+        finally:
+            ended.set()
+            thread.join()
+
+    asyncio.run(close())

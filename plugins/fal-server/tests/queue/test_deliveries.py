@@ -36,7 +36,9 @@ class Hosts:
         self.pauses: dict[str, list[Any]] = {}
         self.opened = asyncio.Event()
         self.silent: set[str] = set()
-        self.deliveries = Deliveries(self.find, self.host_of, self.send)
+        self.deliveries: Deliveries[QueuedRequest] = Deliveries(
+            self.find, self.host_of, self.send
+        )
 
     async def find(self, id: str) -> QueuedRequest | None:
         if id.startswith("gone"):

@@ -75,14 +75,23 @@ async def respond(
 
 
 async def ask_once(
-    plane: Any, application: Application, runner: Runner, request: QueuedRequest, **fields: Any
+    plane: Any,
+    application: Application,
+    runner: Runner,
+    request: QueuedRequest,
+    body: Body | None = None,
+    *,
+    name: str = "",
 ) -> RunnerResponse:
     """
     Return the response of *runner* to a request.
+
+    Arguments:
+        name: The name of the file with the response, if it has one.
     """
-    options = {"largest": 1 << 20, **fields}
-    with plane.plane.queue.files.receive(uuid.uuid4().hex, **options) as incoming:
-        return await ask(application, runner, request, Body(), incoming)
+    files = plane.plane.queue.files
+    with files.receive(name or uuid.uuid4().hex, largest=1 << 20) as incoming:
+        return await ask(application, runner, request, body or Body(), incoming)
 
 
 def message(status: int, body: bytes, *headers: bytes) -> bytes:
@@ -172,6 +181,39 @@ def test_runner_that_takes_too_long_takes_no_more(plane):
             assert runner.state is RunnerPhase.DRAINING
 
     plane.run(main())
+
+
+class EndlessBody(Body):
+    """
+    A body that never ends, and is read on for a while where nobody needs it any more.
+    """
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """
+        Yield its first byte, and wait until it is cancelled twice.
+        """
+        yield b"x"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+
+def test_response_whose_exchange_does_not_end_leaves_no_file(plane, tmp_path, settle):
+    """
+    If an exchange fails after the response has come, as its request is still being sent, the
+    file of the response is removed.
+    """
+    answer = holding(message(200, b"y" * 100_000))
+    folder = plane.directory.path / "requests"
+
+    async def main() -> None:
+        async with serving(plane, answer, timeout=1.0) as (application, runner, _):
+            body = EndlessBody(size=2, path=tmp_path)
+            with pytest.raises(RequestTimeout):
+                await ask_once(plane, application, runner, make_request(), body, name="kept")
+
+    plane.run(main())
+    settle(lambda: not (folder / "kept").exists())
 
 
 def test_runner_that_cannot_be_reached_takes_no_more(plane, monkeypatch):

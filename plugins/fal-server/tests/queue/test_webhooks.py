@@ -246,7 +246,7 @@ def test_webhooks_are_retried_for_two_hours(served_plane):
     Pauses double from a second to ten minutes, and last two hours in total.
     """
     queue = served_plane.plane.plane.queue
-    webhooks = Webhooks(queue.requests, queue.files, b"")
+    webhooks = Webhooks(queue.requests, queue.responses, b"")
     pauses = []
     while (pause := webhooks.pause_after(len(pauses) + 1)) is not None:
         pauses.append(pause)
@@ -370,5 +370,5 @@ def test_urls_that_may_be_webhooks(served_plane, url):
     Names and public addresses may be webhooks.
     """
     queue = served_plane.plane.plane.queue
-    webhooks = Webhooks(queue.requests, queue.files, b"")
+    webhooks = Webhooks(queue.requests, queue.responses, b"")
     assert webhooks.check(url) == url

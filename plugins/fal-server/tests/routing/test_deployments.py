@@ -180,6 +180,36 @@ def crowded(make_plane, programs, holding, tmp_path):
     programs.end_runners(plane.settings.data)
 
 
+def test_revisions_that_do_not_fit_together_at_the_next_server(
+    crowded, make_plane, settle, caplog
+):
+    """
+    A server that goes on with a deployment knows that the revisions may not fit on the
+    machine together, and says so if that fails.
+    """
+    crowded.deploy("big", attach=True, machine_type="BIG")
+    crowded.write("starting-2")
+    crowded.deploy("big", 2, machine_type="BIG")
+    try:
+        settle(lambda: len(crowded.runners("big")) == 2)
+        memory = crowded.plane.settings.memory
+        crowded.disconnect()
+        crowded.plane.close()
+        crowded.connect(make_plane(memory=memory))
+        settle(lambda: len(crowded.runners("big")) == 2 and crowded.ready("big"))
+        (previous,) = [each.runner_id for each in crowded.ready("big")]
+        assert crowded.alias("big").is_rolling
+        for each in crowded.runners("big"):
+            if each.runner_id != previous:
+                crowded.kill(each.runner_id)
+        settle(lambda: not crowded.alias("big").is_rolling)
+    finally:
+        crowded.lift("starting-2")
+    (told,) = [it.getMessage() for it in caplog.records if "does not take over" in it.msg]
+    assert "The previous runners may use " in told
+    assert "'--strategy recreate' ends the previous runners before" in told
+
+
 def test_revisions_that_do_not_fit_together(crowded, settle):
     """
     Where the previous runners and a new one may not fit on the machine together, a rolling

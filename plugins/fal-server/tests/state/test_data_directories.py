@@ -5,13 +5,17 @@ The data directory: only its owner can read it.
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fal_server.errors import ServerError
+from fal_server.state import data_directories
 from fal_server.state.data_directories import DataDirectory
 
 
@@ -101,3 +105,74 @@ def test_sockets_of_another_user_are_left_alone(tmp_path: Path, monkeypatch):
     os.chown(foreign, 54321, 54321)
     directory.remove_left_sockets()
     assert (made.exists(), left.exists(), foreign.exists()) == (True, False, True)
+
+
+def test_sockets_of_a_short_directory_are_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Nothing is made elsewhere where the path is short enough.
+    """
+    monkeypatch.setattr(data_directories, "_LONGEST_SOCKETS", 4000)
+    directory = DataDirectory(tmp_path / "data")
+    assert directory.make_sockets() == directory.sockets == tmp_path / "data" / "sockets"
+    (directory.sockets / "one").mkdir(parents=True)
+    directory.drop_sockets(if_empty=True)
+    assert directory.sockets.exists()
+    directory.drop_sockets()
+    assert not directory.sockets.exists()
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[DataDirectory]:
+    """
+    A data directory whose path is too long for the addresses of sockets.
+    """
+    directory = DataDirectory(tmp_path / ("d" * 150) / "data")
+    yield directory
+    directory.drop_sockets()
+
+
+def test_sockets_of_a_deep_directory_have_short_paths(deep: DataDirectory):
+    """
+    They are in a directory that only its owner can enter, to which a link leads; also the
+    next server finds them there, until no runner is left.
+    """
+    made = deep.make_sockets()
+    assert (deep.path / "sockets").is_symlink()
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    folder = made / "0123456789abcdef"
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "control"))
+    assert deep.make_sockets() == deep.sockets == made
+    deep.drop_sockets(if_empty=True)
+    assert deep.sockets == made
+    deep.drop_sockets()
+    assert not made.exists()
+    assert not (deep.path / "sockets").is_symlink()
+
+
+def test_link_to_what_others_could_enter_is_replaced(deep: DataDirectory, tmp_path: Path):
+    """
+    Where a link leads elsewhere, as that of a copied directory or after the temporary files
+    were removed, new sockets are made in a directory of their own.
+    """
+    place = deep.path / "sockets"
+    first = deep.make_sockets()
+    first.chmod(0o755)
+    second = deep.make_sockets()
+    assert second != first
+    first.rmdir()
+    second.rmdir()
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    place.unlink()
+    place.symlink_to(other)
+    assert deep.make_sockets() not in (other, second)
+    assert other.is_dir()
+    # An older version had a directory there.
+    deep.drop_sockets(if_empty=True)
+    (place / "one").mkdir(parents=True)
+    deep.make_sockets()
+    assert place.is_symlink()

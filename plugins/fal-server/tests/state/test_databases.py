@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,19 +220,20 @@ def test_sigkill_loses_nothing_that_was_acknowledged(url: str, acknowledged: int
     """
     A write that has returned is there after SIGKILL.
     """
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE)
-    assert writer.stdout is not None
-    killer = threading.Event()
     seen: list[int] = []
-    for line in writer.stdout:
-        if not line.endswith(b"\n"):
-            break
-        seen.append(int(line))
-        if len(seen) == acknowledged and not killer.is_set():
-            killer.set()
-            writer.send_signal(signal.SIGKILL)
-    assert writer.wait() == -signal.SIGKILL
-    writer.stdout.close()
+    command = [sys.executable, "-c", KILLED, url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        try:
+            for line in writer.stdout:
+                if not line.endswith(b"\n"):
+                    break
+                seen.append(int(line))
+                if len(seen) == acknowledged:
+                    writer.kill()
+        finally:
+            writer.kill()
+    assert writer.returncode == -signal.SIGKILL
     database = Database(url)
     assert set(seen) <= set(database.read_here(every))
     database.close()

@@ -55,7 +55,7 @@ def test_requests_of_an_earlier_layout(tmp_path: Path):
         assert (waits.body_size, over.answer_size) == (3, 1)
         assert waits.headers == (("A", "b"),)
         assert await requests.begin("waits", attempts=1) == b"\1\2\3"
-        assert await requests.answer_of("over") == b"\4"
+        assert await requests.find_with_answer("over") == (over, b"\4")
         assert await requests.last_number() == 7
 
     for _ in range(2):

@@ -140,6 +140,31 @@ def test_round_deletes_what_has_expired(
     assert ("could not be renewed" in caplog.text) is not can_renew
 
 
+def test_step_that_fails_keeps_nothing_else(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+):
+    """
+    Where some of what has expired cannot be deleted, the rest is, and the log names it.
+    """
+
+    async def main() -> None:
+        kept = await fill(DataDirectory(tmp_path / "data"), database)
+        lost = tmp_path / "elsewhere"
+        kept.uploads.rename(lost)
+        kept.ids.clear()
+        kept.uploads.touch()
+        requests = attrs.evolve(kept, uploads=lost)
+        async with running(kept.rounds) as task:
+            while await requests.names() != {"line new", "request new"}:
+                assert not task.done()
+                # Until the round is over.
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert "Abandoned uploads could not be deleted" in caplog.text
+    assert caplog.text.count("could not be deleted") == 1
+
+
 def test_responses_are_kept_for_as_long_as_told(tmp_path: Path, database: Database):
     """
     A round deletes the requests that ended longer ago than responses are kept.

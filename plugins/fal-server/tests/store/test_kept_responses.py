@@ -8,13 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from queued import make_request
 
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
+from fal_server.store import kept_responses
 from fal_server.store.idempotency_keys import IdempotencyKey
-from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.kept_responses import KeptResponses, Sender
 from fal_server.store.queued_requests import QueuedRequests, name_answer, name_body
 
 LARGEST = 10_000_000
@@ -91,6 +94,54 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
             await kept.settle("other", "due", "new", "newest")
             # A key leads to no request that is gone.
             assert await kept.requests.add(make_request("again"), key) == "again"
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_responses_that_await_their_webhooks(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where the responses that exceed the limit await their webhooks, what an account has is not
+    measured again for each further response, and they are deleted once they are delivered.
+    """
+    paused, go_on = asyncio.Event(), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 60.0
+        paused.set()
+        await go_on.wait()
+        go_on.clear()
+
+    async def main() -> None:
+        async with keeping(database, tmp_path) as kept:
+            measure, measured = kept.responses._measure, 0
+
+            async def counting(whose: Sender | None = None) -> list[tuple[Sender, int]]:
+                nonlocal measured
+                measured += 1
+                return await measure(whose)
+
+            monkeypatch.setattr(kept.responses, "_measure", counting)
+            pauses = SimpleNamespace(sleep=sleep)
+            monkeypatch.setattr(kept_responses, "asyncio", pauses)
+            await kept.add("due", 1.0, 11_000_000, webhook="http://example.com")
+            await kept.requests.change("due", webhook_due=1.0)
+            kept.responses.add("user|2", "user|1", 11_000_000)
+            await paused.wait()
+            for _ in range(5):
+                kept.responses.add("user|2", "user|1", 1000)
+                # Long enough for measuring once more.
+                await database.write(lambda connection: None)
+                await database.read(lambda connection: None)
+            assert measured == 1
+            go_on.set()
+            paused.clear()
+            await paused.wait()
+            await kept.settle("due")
+            await kept.requests.change("due", webhook_due=None)
+            go_on.set()
+            await kept.settle()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

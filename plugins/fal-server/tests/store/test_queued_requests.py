@@ -50,8 +50,6 @@ def test_request_is_found_as_it_came(database: Database):
         expected = attrs.evolve(request, **response, attempts=1, started_at=found.started_at)
         assert found == expected
         assert await requests.find_all(["one", "two"]) == {"one": found}
-        assert await requests.answer_of("one") == b"\xff\0"
-        assert await requests.answer_of("two") == b""
         assert await requests.find_with_answer("one") == (found, b"\xff\0")
         assert await requests.find_with_answer("two") == (None, b"")
         # It is over.

@@ -13,6 +13,7 @@ import pytest
 from isolate_proto import SetSecretRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from process_memory import peak_of
+from programs import to_metadata
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="The peak of memory is read from /proc."
@@ -78,8 +79,7 @@ def test_message_that_becomes_huge_is_refused(limited: Any):
     """
     before = peak_of(limited.program.process.pid)
     request = SetSecretRequest(name="HUGE", value="x" * HUGE)
-    id, _, secret = limited.key.partition(":")
-    key = (("auth-key-id", id), ("auth-key", secret))
+    key = to_metadata(limited.key)
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"127.0.0.1:{limited.ports['api']}", options) as channel:
         send = IsolateControllerStub(channel).SetSecret

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from isolate_proto import ListSecretsRequest
 from isolate_proto import controller_pb2 as wire
+from programs import to_metadata
 
 pytestmark = pytest.mark.faults
 
@@ -237,8 +238,7 @@ def test_connections_of_clients_with_a_key_stay(flooded: Any):
         call = channel.unary_unary(
             "/controller.IsolateController/ListSecrets", request_serializer=bytes
         )
-        id, _, secret = flooded.plane.key.partition(":")
-        shown = (("auth-key-id", id), ("auth-key", secret))
+        shown = to_metadata(flooded.plane.key)
         assert call(b"", metadata=shown, timeout=60) == b""
         assert kept.post("/owner/echo", content=b"words").content == b"words"
         [pooled] = kept._transport._pool.connections

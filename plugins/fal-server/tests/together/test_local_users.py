@@ -20,6 +20,7 @@ from fal_core_worker import trees
 from fal_core_worker.archives import cache_root
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import free_port
+from fal_server.state.data_directories import DataDirectory
 
 pytest.importorskip("fal_host_serverless")
 pytest.importorskip("fal_serve")
@@ -172,15 +173,16 @@ def place(folder: Path, served: Any, programs: Any, request: Any) -> Iterator[An
     """
     from planes import Plane
 
-    settings = getattr(request, "param", {})
+    settings = dict(getattr(request, "param", {}))
     (folder / "files").mkdir()
-    data = folder / "data"
+    data = folder / settings.pop("name", "data")
     standing = served.ServedPlane(folder / "files", lambda: Plane(data, **settings))
     yield standing
     standing.plane.close()
     programs.end_runners(data)
     # Nothing is left of the runners.
-    assert paths_of(data) == []
+    assert paths_of(data) == paths_of(DataDirectory(data).sockets) == []
+    assert not (data / "sockets").is_symlink()
 
 
 def ask(place: Any, name: str) -> Any:
@@ -228,13 +230,17 @@ def test_private_application_is_reached_through_the_gateway_alone(place, kind):
 
 
 @pytest.mark.skipif(networks.missing() != "", reason="there are no network namespaces")
+@pytest.mark.parametrize(
+    "place", [{}, {"name": "d" * 120}], ids=["short", "long"], indirect=True
+)
 def test_sockets_are_removed_with_their_runner(place):
     """
-    A runner takes its sockets with it, also if the server is not there when it ends.
+    A runner takes its sockets with it, also if the server is not there when it ends, and
+    however long the path of the data directory is.
     """
     place.deploy("short", function=make_answering(None, "127.0.0.1"))
     assert ask(place, "short").status_code == 200
-    data = place.plane.settings.data
+    data = DataDirectory(place.plane.settings.data).sockets
     runner = runner_of(place, "short")
     assert paths_of(data)
     place.restart()

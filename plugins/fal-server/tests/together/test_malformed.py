@@ -16,6 +16,7 @@ import ssl
 
 import grpc
 import pytest
+from programs import to_metadata
 
 from fal_server.grpc.service import SERVICE
 from fal_server.state.data_directories import DataDirectory
@@ -277,7 +278,8 @@ def test_messages_that_are_broken(target):
     for errors of the client.
     """
     chance = random.Random(4)
-    id, _, secret = target[1]["FAL_KEY"].partition(":")
+    key = target[1]["FAL_KEY"]
+    id, _, secret = key.partition(":")
     codes: set[grpc.StatusCode] = set()
     told = ""
     with grpc.insecure_channel(target[1]["FAL_GRPC_HOST"]) as channel:
@@ -288,8 +290,8 @@ def test_messages_that_are_broken(target):
             )
             metadata = chance.choice(
                 [
-                    (("auth-key-id", id), ("auth-key", secret)),
-                    (("auth-key-id", id), ("auth-key", "x" * 100)),
+                    to_metadata(key),
+                    to_metadata(f"{id}:{'x' * 100}"),
                     (("authorization", f"Key {secret}"),),
                     (("authorization", "Bearer " + "a." * 300),),
                     (("fal-user-id", "user|1"), ("x-bin", b"\xff\x00")),

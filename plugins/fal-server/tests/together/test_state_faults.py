@@ -46,15 +46,15 @@ def locked(data: Path) -> Iterator[None]:
     Have another process hold the database.
     """
     command = [sys.executable, "-c", LOCK, str(data / "state.db")]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert other.stdin is not None
-    assert other.stdout is not None
-    assert other.stdout.readline() == b"locked\n"
-    try:
-        yield
-    finally:
-        other.communicate(b"\n")
-        assert other.returncode == 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == b"locked\n"
+            yield
+        finally:
+            other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 @contextlib.contextmanager
@@ -68,15 +68,6 @@ def impatient(served_plane: Any) -> Iterator[None]:
         yield
     finally:
         database.patience = patience
-
-
-@pytest.fixture(scope="module")
-def app(served_plane: Any) -> str:
-    """
-    The name of an application with one runner, which takes one request at a time.
-    """
-    served_plane.deploy("app")
-    return "app"
 
 
 def data_of(served_plane: Any) -> Path:

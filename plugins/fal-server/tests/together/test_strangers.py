@@ -14,6 +14,7 @@ import grpc
 import pytest
 from isolate_proto import ListSecretsRequest, SetSecretRequest
 from process_memory import peak_of
+from programs import to_metadata
 
 SERVICE = "/controller.IsolateController"
 
@@ -30,11 +31,6 @@ def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
     """
     limits = ("--largest-message", str(LARGEST), "--most-calls", str(MOST_CALLS))
     return make_standing(tmp_path_factory.mktemp("limited"), *limits).plane
-
-
-def metadata_of(key: str) -> tuple[tuple[str, str], ...]:
-    id, _, secret = key.partition(":")
-    return ("auth-key-id", id), ("auth-key", secret)
 
 
 @pytest.fixture
@@ -78,7 +74,7 @@ def test_calls_beyond_the_limit_are_refused(limited: Any, channel: grpc.Channel,
     without a key take no room.
     """
     hold = channel.stream_stream(f"{SERVICE}/ListSecrets")
-    key = metadata_of(limited.key)
+    key = to_metadata(limited.key)
 
     def refused() -> grpc.StatusCode | None:
         try:

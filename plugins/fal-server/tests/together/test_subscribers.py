@@ -154,10 +154,6 @@ def test_subscribers_of_a_server_that_is_killed(
     asking = [f"{name}-{number}" for name in files for number in range(2)]
     command = [str(clients.folder / "bin" / "python"), str(script), *asking]
     printed, errors = tmp_path / "printed", tmp_path / "errors"
-    with printed.open("w") as out, errors.open("w") as err:
-        client = subprocess.Popen(
-            command, env={"PATH": os.environ["PATH"], **variables}, stdout=out, stderr=err
-        )
 
     def wait_for_lines(words: str) -> None:
         def have_come() -> bool:
@@ -166,17 +162,23 @@ def test_subscribers_of_a_server_that_is_killed(
 
         settle(have_come, hint=errors.read_text)
 
-    try:
-        wait_for_lines("is held")
-        start()
-        gate.touch()
-        # What is printed goes another way than what is answered.
-        wait_for_lines("goes on")
-        end.touch()
-        assert client.wait(PATIENCE) == 0, errors.read_text()
-    finally:
-        client.kill()
-        client.wait()
+    with (
+        printed.open("w") as out,
+        errors.open("w") as err,
+        subprocess.Popen(
+            command, env={"PATH": os.environ["PATH"], **variables}, stdout=out, stderr=err
+        ) as client,
+    ):
+        try:
+            wait_for_lines("is held")
+            start()
+            gate.touch()
+            # What is printed goes another way than what is answered.
+            wait_for_lines("goes on")
+            end.touch()
+            assert client.wait(PATIENCE) == 0, errors.read_text()
+        finally:
+            client.kill()
     (line,) = [it for it in printed.read_text().splitlines() if it.startswith("JSON ")]
     told = json.loads(line.removeprefix("JSON "))
     assert sorted(told) == sorted(asking)

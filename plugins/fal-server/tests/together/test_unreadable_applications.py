@@ -31,6 +31,15 @@ def restart_with(served_plane: Any, revision: str, before: bytes, after: bytes) 
     served_plane.plane = served_plane._start()
 
 
+def wait_for_ever(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+    """
+    Be an application that does not come up.
+    """
+    import threading
+
+    threading.Event().wait()
+
+
 def ask(served_plane: Any, name: str) -> Any:
     with served_plane.client("run") as client:
         return client.post(f"/owner/{name}", json={})
@@ -77,3 +86,23 @@ def test_application_that_is_deployed_again(served_plane: Any, broken: str):
     served_plane.deploy("odd")
     assert served_plane.finish("odd", waiting).status_code == 200
     assert ask(served_plane, "odd").status_code == 200
+
+
+def test_deployment_that_cannot_be_read(served_plane: Any, caplog: pytest.LogCaptureFixture):
+    """
+    A deployment under way whose revision cannot be read at the next start is dropped, which
+    is logged once, and the previous revision goes on.
+    """
+    first = served_plane.deploy("held")
+    second = served_plane.deploy("held", function=wait_for_ever, attach=False)
+    restart_with(served_plane, second, b"virtualenv", b"virtuality")
+    told = [each.getMessage() for each in caplog.records if second in each.getMessage()]
+    assert len(told) == 1
+    assert "does not take over owner/held: deploy it again." in told[0]
+    assert "no environments of kind 'virtuality'" in told[0]
+    served_plane.restart()
+    told = [each.getMessage() for each in caplog.records if second in each.getMessage()]
+    assert len(told) == 1
+    application = served_plane.plane.plane.catalog.find("owner", "held")
+    assert (application.revision, application.takeover) == (first, None)
+    assert ask(served_plane, "held").status_code == 200

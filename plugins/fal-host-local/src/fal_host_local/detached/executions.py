@@ -21,7 +21,7 @@ from typing import Any
 from fal_core.abilities import limit_of
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
-from fal_core.errors import WorkerLost
+from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
 from fal_core.sinks import JournalReader, UnreadableRecord, read_journal
@@ -30,6 +30,7 @@ from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (
     LOST,
+    NO_SUPERVISOR,
     PATIENCE,
     connect,
     create_record,
@@ -44,8 +45,9 @@ _PART = 1 << 16
 #: Bytes of a record beside the value that an event carries.
 _TEXT = 1 << 21
 
-#: Seconds between two attempts to reach a supervisor.
-_PAUSE = 0.02
+#: Seconds between two attempts to reach a supervisor, and between two that failed one after
+#: the other, after how many of which no more are made.
+_PAUSE, _LONGEST_PAUSE, _TRIES = 0.02, 1.0, 25
 
 #: A number of events that no journal has.
 _EVERYTHING = 1 << 32
@@ -69,6 +71,23 @@ from fal_host_local.detached.supervisors import supervise
 from fal_host_local.hosts import LocalHost
 supervise(sys.argv[1], LocalHost)
 """
+
+
+class SilentSupervisor(HostError):
+    """
+    Detached work goes on, but cannot be followed now.
+    """
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return (
+            f"Detached work {self.reference!r} cannot be followed: its supervisor runs, but "
+            "every connection to it broke, or one of the two processes has too many open "
+            f"files. Run 'fal-core executions attach {self.reference}' to follow it again."
+        )
 
 
 def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
@@ -140,24 +159,40 @@ class DetachedExecution(LateExecution):
         self.wait_until_settled(PATIENCE)
 
     def _follow(self) -> None:
+        lost: HostError = with_facts(LOST)
         try:
-            ended = False
-            while (connection := self._wait_for_supervisor()) is not None:
-                before = self._received
-                ended = self._follow_supervisor(connection)
-                if ended or before == self._received:
-                    break
-                # Whoever takes the events too slowly is cut off, and comes again.
-                time.sleep(_PAUSE)
+            ended, is_running = self._follow_supervisors()
             if self.inner is None:
                 self.settle(None)
             ended = ended or self._replay()
-            lost = with_facts(LOST)
+            if is_running:
+                lost = SilentSupervisor(self.reference)
         except UnreadableRecord as error:
             ended, lost = False, WorkerLost(detail=f"{_UNREADABLE}: {error}.")
             self._end_supervisor()
         if not ended:
             self._sink(Exited(reason=lost))
+
+    def _follow_supervisors(self) -> tuple[bool, bool]:
+        """
+        Report what the supervisor sends, over one connection after the other. Return whether
+        the work has ended, and else whether its supervisor still runs.
+
+        Raises:
+            UnreadableRecord: It sends what is no event.
+        """
+        failures = 0
+        while failures < _TRIES:
+            before, connection = self._received, self._connect()
+            if connection is not None and self._follow_supervisor(connection):
+                return True, False
+            # Whoever takes the events too slowly is cut off, and comes again, as who came
+            # when the supervisor could open no file.
+            failures = 0 if self._received > before else failures + 1
+            if failures and not is_supervised(self._directory):
+                return False, False
+            time.sleep(min(_PAUSE * (1 << failures), _LONGEST_PAUSE))
+        return False, True
 
     def _follow_supervisor(self, connection: socket.socket) -> bool:
         """
@@ -182,14 +217,20 @@ class DetachedExecution(LateExecution):
                         return True
         return False
 
-    def _wait_for_supervisor(self) -> socket.socket | None:
+    def _connect(self) -> socket.socket | None:
+        """
+        Connect to the supervisor, once it listens. None where it has ended, or where this
+        process can open no connection.
+        """
         while True:
             try:
                 return connect(self._directory)
-            except OSError:
+            except NO_SUPERVISOR:
                 if not is_supervised(self._directory):
                     return None
                 time.sleep(_PAUSE)
+            except OSError:
+                return None
 
     def _end_supervisor(self) -> None:
         """

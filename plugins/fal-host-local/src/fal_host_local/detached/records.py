@@ -26,11 +26,21 @@ from fal_core_worker import trees
 #: Seconds for which the record of work that has ended is kept.
 KEPT = 24 * 3600.0
 
-#: Prefix of the name of a directory that is not complete yet.
+#: Prefix of the name of a directory that is not complete yet, or no longer.
 _INCOMPLETE = ".begun-"
+
+#: The file whose age says when records were removed, seconds until that is done again, and
+#: how many are removed at once: the others go when work is launched again.
+_REMOVED, _PERIOD, _AT_ONCE = ".removed", 3600.0, 100
+
+#: The longest address of a socket, in bytes; on macOS it is shorter than on Linux.
+_LONGEST = 103
 
 #: Seconds that a supervisor may take to open its socket.
 PATIENCE = 20.0
+
+#: How connecting to a supervisor fails that is not there. Other errors say nothing of it.
+NO_SUPERVISOR = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
 
 #: Why work has ended whose supervisor is gone.
 LOST = WorkerLost(detail="Its supervisor exited before it ended.")
@@ -111,7 +121,8 @@ def find_record(reference: str) -> Path:
         NoSuchExecution: There is none.
     """
     directory = executions_root() / reference
-    if "/" in reference or not (directory / "journal").exists():
+    is_name = "/" not in reference and not reference.startswith(_INCOMPLETE)
+    if not is_name or not (directory / "journal").exists():
         raise NoSuchExecution(reference)
     return directory
 
@@ -186,15 +197,73 @@ def _describe(error: HostError) -> str:
 
 def remove_old_records() -> None:
     """
-    Remove the records of work that ended long ago.
+    Remove some records of work that ended long ago, once in a while.
+
+    Several processes may do so at once.
     """
-    for path in executions_root().glob("*/journal"):
+    root = executions_root()
+    try:
+        if 0 <= time.time() - _last_removal(root) < _PERIOD:
+            return
+        (root / _REMOVED).touch(mode=0o600)
+        removed = 0
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if removed == _AT_ONCE:
+                    # There may be more of them.
+                    os.utime(root / _REMOVED, (0, 0))
+                    return
+                removed += _is_old(entry) and _remove(root / entry.name)
+    except OSError:
+        # There are no records yet, or it is tried again.
+        pass
+
+
+def _last_removal(root: Path) -> float:
+    try:
+        return (root / _REMOVED).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_old(entry: os.DirEntry[str]) -> bool:
+    """
+    Return whether nothing was written to a record for long.
+    """
+    before = time.time() - KEPT
+    try:
+        # The directory changes with the status, and the journal with each event.
+        return (
+            entry.is_dir(follow_symlinks=False)
+            and entry.stat(follow_symlinks=False).st_mtime < before
+            and _changed(os.path.join(entry.path, "journal")) < before
+        )
+    except OSError:
+        return False
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove(directory: Path) -> bool:
+    """
+    Remove a record unless its work goes on, and return whether it was removed.
+    """
+    if is_supervised(directory):
+        return False
+    if not directory.name.startswith(_INCOMPLETE):
+        # What a process that is killed leaves of it is no record.
         try:
-            old = time.time() - path.stat().st_mtime > KEPT
+            directory = directory.rename(directory.with_name(_INCOMPLETE + directory.name))
         except OSError:
-            continue
-        if old and not is_supervised(path.parent):
-            shutil.rmtree(path.parent, ignore_errors=True)
+            # Another process has done so.
+            return False
+    shutil.rmtree(directory, ignore_errors=True)
+    return True
 
 
 def is_supervised(directory: Path) -> bool:
@@ -206,8 +275,11 @@ def is_supervised(directory: Path) -> bool:
     try:
         with connect(directory):
             return True
-    except OSError:
+    except NO_SUPERVISOR:
         pass
+    except OSError:
+        # Such as too many open files in this process.
+        return True
     if status is None:
         return False
     # The clock starts with the machine: a later time is from before it was restarted.
@@ -222,14 +294,21 @@ def connect(directory: Path) -> socket.socket:
     Raises:
         OSError: It has none.
     """
-    connection = socket.socket(socket.AF_UNIX)
-    # The address of a socket has to be short, as a path under /proc is.
+    path = os.fspath(directory / "socket")
+    if len(os.fsencode(path)) <= _LONGEST:
+        return _connect(path)
     folder = os.open(directory, os.O_RDONLY)
     try:
-        connection.connect(f"/proc/self/fd/{folder}/socket")
+        return _connect(f"/proc/self/fd/{folder}/socket")
+    finally:
+        os.close(folder)
+
+
+def _connect(address: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
     except OSError:
         connection.close()
         raise
-    finally:
-        os.close(folder)
     return connection

@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +44,12 @@ _FOLLOWER_TIMEOUT = 10
 _KEPT = 64 << 20
 _KEPT_OF_PROGRAMS = 8 << 20
 
+#: Seconds until followers are accepted again after that has failed.
+_PAUSE = 1.0
+
+#: The most characters of lines, and the most lines, that wait to be written.
+_HELD, _MOST_HELD = 1 << 20, 1000
+
 #: Bytes that are sent or received at once.
 _PART = 1 << 20
 
@@ -65,6 +72,11 @@ class Supervisor(SinkAround):
         self._journal = Journal(directory / "journal", kept)
         self._lock = threading.Lock()
         self._followers: list[socket.socket] = []
+        # Lines come in bursts. Those that come while others are written are written together.
+        self._lines: list[Log] = []
+        self._size = 0
+        self._has_lines = threading.Condition(self._lock)
+        self._failure: OSError | None = None
         self._ended = threading.Event()
 
     def run(self, make_host: Callable[[], Host[..., Any]]) -> None:
@@ -78,6 +90,7 @@ class Supervisor(SinkAround):
         host = make_host()
         execution = LateExecution(call.id)
         threading.Thread(target=self._accept, args=(server, execution), daemon=True).start()
+        threading.Thread(target=self._write_lines, daemon=True).start()
         try:
             execution.settle(self._launch(host, call))
         except HostError as error:
@@ -113,8 +126,16 @@ class Supervisor(SinkAround):
 
     def on_log(self, log: Log) -> None:
         # A journal would grow with each step of a progress bar.
-        if not log.partial:
-            self._record(log)
+        if log.partial:
+            return
+        with self._has_lines:
+            self._raise_failure()
+            if not self._lines:
+                self._has_lines.notify()
+            self._lines.append(log)
+            self._size += len(log.message)
+            if self._size > _HELD or len(self._lines) >= _MOST_HELD:
+                self._write(())
 
     def on_state(self, state: State) -> None:
         self._update_status(phase=state.name)
@@ -134,13 +155,39 @@ class Supervisor(SinkAround):
 
     def _record(self, event: Event) -> None:
         with self._lock:
-            record = self._journal.append(event)
-            for follower in list(self._followers):
-                self._pass_on(follower, record)
+            self._raise_failure()
+            self._write((event,))
 
-    def _pass_on(self, follower: socket.socket, record: bytes) -> None:
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _write_lines(self) -> None:
+        """
+        Write lines for ever, as soon as there are any.
+        """
+        with self._has_lines:
+            while True:
+                self._has_lines.wait_for(lambda: bool(self._lines))
+                try:
+                    self._write(())
+                except OSError as error:
+                    # It is for whoever sends the next event.
+                    self._failure = error
+
+    def _write(self, events: Sequence[Event]) -> None:
+        """
+        Write the lines that wait, and then *events*. Called under the lock.
+        """
+        lines, self._lines, self._size = self._lines, [], 0
+        records = self._journal.append(*lines, *events)
+        for follower in list(self._followers):
+            self._pass_on(follower, records)
+
+    def _pass_on(self, follower: socket.socket, records: bytes) -> None:
         try:
-            follower.sendall(record)
+            follower.sendall(records)
         except OSError:
             # It was too slow, or is gone; the journal has everything.
             self._followers.remove(follower)
@@ -150,10 +197,21 @@ class Supervisor(SinkAround):
 
     def _accept(self, server: socket.socket, execution: Execution) -> None:
         while True:
-            connection, _ = server.accept()
-            threading.Thread(
-                target=self._serve, args=(connection, execution), daemon=True
-            ).start()
+            try:
+                connection, _ = server.accept()
+            except OSError as error:
+                # Such as too many open files: whoever attaches waits for one.
+                print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
+                time.sleep(_PAUSE)
+                continue
+            try:
+                threading.Thread(
+                    target=self._serve, args=(connection, execution), daemon=True
+                ).start()
+            except RuntimeError as error:
+                # There are too many threads: it comes again.
+                print(f"A follower cannot be served: {error}", file=sys.stderr, flush=True)
+                connection.close()
 
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:

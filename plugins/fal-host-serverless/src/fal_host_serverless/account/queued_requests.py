@@ -12,6 +12,12 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_host_serverless.account.addresses import find_stage
+from fal_host_serverless.account.told_facts import (
+    find_nickname,
+    forget_nickname,
+    has_ability,
+)
+from fal_host_serverless.errors import ResourceNotFound
 from fal_host_serverless.values import SubmittedRequest
 from fal_host_serverless.wire import settings
 from fal_host_serverless.wire.requests import full_name
@@ -58,13 +64,14 @@ class Submission:
 
             FalServerlessError: *service* cannot be reached, or answered with an error.
         """
-        with service.rest() as rest:
-            if self.key is not None and IDEMPOTENCY_KEYS not in rest.abilities():
-                raise OptionError(
-                    f"The service at {service.address} takes no idempotency keys, so 'key' "
-                    "would not keep a request from being accepted twice. Submit without "
-                    "'key', or to a server of fal-core."
-                )
+        rest = service.shared_rest()
+        if self.key is not None and not has_ability(rest, IDEMPOTENCY_KEYS):
+            raise OptionError(
+                f"The service at {service.address} takes no idempotency keys, so 'key' would "
+                "not keep a request from being accepted twice. Submit without 'key', or to a "
+                "server of fal-core."
+            )
+        try:
             response = rest.send(
                 "POST",
                 settings.queue_url(service.address) + self._find_path(rest),
@@ -72,6 +79,9 @@ class Submission:
                 headers={} if self.key is None else {"Idempotency-Key": self.key},
                 json={} if self.arguments is None else self.arguments,
             )
+        except ResourceNotFound:
+            forget_nickname(rest)
+            raise
         told: Mapping[str, Any] = response.json()
         return SubmittedRequest(
             request_id=told["request_id"],
@@ -84,7 +94,6 @@ class Submission:
     def _find_path(self, rest: RestClient) -> str:
         owner, separator, name = self.app_name.rpartition("/")
         if not separator:
-            user: Mapping[str, Any] = rest.send("GET", "/users/current").json()
-            owner = user["nickname"]
+            owner = find_nickname(rest)
         name = full_name(name, find_stage(self.environment_name))
         return f"/{quote(owner, safe='')}/{quote(name, safe='')}/{self.path.lstrip('/')}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Timeouts in seconds: the service takes long to put a large upload together.
 _READING, _WRITING, _CONNECTING = 240.0, 300.0, 30.0
+
+#: Seconds for which a shared connection waits for the next request, which is less than the
+#: time after which servers close one, and how many there are, in use and waiting.
+_KEPT, _MOST, _MOST_KEPT = 2.0, 100, 20
 
 
 @attrs.define(eq=False, slots=False, repr=False)
@@ -45,10 +50,7 @@ class RestClient:
         """
         import httpx
 
-        timeout = httpx.Timeout(
-            connect=_CONNECTING, read=_READING, write=_WRITING, pool=_CONNECTING
-        )
-        return httpx.Client(base_url=settings.rest_url(self.host), timeout=timeout)
+        return httpx.Client(base_url=settings.rest_url(self.host), timeout=_timeout())
 
     def send(
         self,
@@ -149,6 +151,62 @@ class RestClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class SharedRestClient(RestClient):
+    """
+    A client that shares its connections with those of its kind in this process. They stay
+    open for a moment after a request.
+    """
+
+    @property
+    def http(self) -> httpx.Client:
+        """
+        The pool of connections.
+        """
+        url = settings.rest_url(self.host)
+        with _lock:
+            if url not in _pools:
+                _pools[url] = _make_pool(url)
+            return _pools[url]
+
+    def close(self) -> None:
+        """
+        Leave the connections to others.
+        """
+
+
+_lock = threading.Lock()
+#: The connections that are shared, by the base URL of their service.
+_pools: dict[str, httpx.Client] = {}
+
+# Connections do not work in a forked child.
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _make_pool(url: str) -> httpx.Client:
+    import httpx
+
+    limits = httpx.Limits(
+        max_connections=_MOST, max_keepalive_connections=_MOST_KEPT, keepalive_expiry=_KEPT
+    )
+    return httpx.Client(base_url=url, timeout=_timeout(), limits=limits)
+
+
+def close_shared() -> None:
+    """
+    Close all shared connections.
+    """
+    with _lock:
+        for pool in _pools.values():
+            pool.close()
+        _pools.clear()
+
+
+def _timeout() -> httpx.Timeout:
+    import httpx
+
+    return httpx.Timeout(connect=_CONNECTING, read=_READING, write=_WRITING, pool=_CONNECTING)
 
 
 @contextmanager

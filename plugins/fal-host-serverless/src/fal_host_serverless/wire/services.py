@@ -7,7 +7,7 @@ from __future__ import annotations
 import attrs
 
 from fal_host_serverless.wire.identities import Identity
-from fal_host_serverless.wire.rest import RestClient
+from fal_host_serverless.wire.rest import RestClient, SharedRestClient
 
 
 @attrs.frozen(kw_only=True)
@@ -36,3 +36,9 @@ class Service:
         Return a client of the REST service that belongs to the address.
         """
         return RestClient(self.address, self.credentials)
+
+    def shared_rest(self) -> RestClient:
+        """
+        Return such a client for requests that are made often, without connections of its own.
+        """
+        return SharedRestClient(self.address, self.credentials)

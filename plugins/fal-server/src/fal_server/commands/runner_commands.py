@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -54,7 +53,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
                 _end(host, references)
             finally:
                 host.close()
-            shutil.rmtree(directory.sockets, ignore_errors=True)
+            directory.drop_sockets()
 
 
 def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:

@@ -19,6 +19,9 @@ from fal_server.state.texts import valid_text
 #: The longest sentence of an agent, and the longest reason or traceback, in characters.
 _LONGEST, LONGEST_REASON = 2000, 16_000
 
+#: The largest error of an agent that is read, in bytes. It is read on the event loop.
+LARGEST_ERROR = 1 << 20
+
 
 @attrs.frozen
 class AgentError:
@@ -40,8 +43,14 @@ def read_agent_error(sealed: Sealed) -> AgentError:
     Read the error that an agent has raised.
 
     Code of users runs in the process of the agent, so that no more than texts is taken from
-    what it sends, and nothing is unpickled.
+    what it sends, and nothing is unpickled. An error of more than :data:`LARGEST_ERROR` bytes
+    is not read at all.
     """
+    if len(sealed.data) > LARGEST_ERROR:
+        return AgentError(
+            f"Its agent raised an error of {len(sealed.data)} bytes, of which at most "
+            f"{LARGEST_ERROR} are read."
+        )
     try:
         record = open_plain(sealed)
         qualname, message, traceback = map(

@@ -20,6 +20,8 @@ _STARTING = {"building": RunnerPhase.BUILDING, "starting": RunnerPhase.SETUP}
 #: The most events of one runner that wait for the loop. Its host waits with further ones,
 #: and its functions with printing.
 _MOST = 1000
+#: The most of them that are handled before other work of the loop has its turn.
+_AT_ONCE = 100
 #: Seconds between two checks whether the loop has ended.
 _LOOK = 1.0
 
@@ -96,6 +98,7 @@ class EventIntake:
         self._admit = admit
         # Faster than a semaphore, as most events find room.
         self._waiting: deque[Event] = deque()
+        self._is_scheduled = False
         self._has_room = threading.Event()
 
     def __call__(self, event: Event) -> None:
@@ -108,19 +111,32 @@ class EventIntake:
     def _hand_over(self, event: Event) -> None:
         try:
             if self._is_on_loop():
-                self._loop.call_soon(self._handle, event)
-                return
-            while len(self._waiting) >= _MOST:
-                self._has_room.clear()
-                # There may be room since then, which nobody would tell again.
-                is_full = len(self._waiting) >= _MOST
-                if is_full and not self._has_room.wait(_LOOK) and self._loop.is_closed():
+                schedule = self._loop.call_soon
+            else:
+                schedule = self._loop.call_soon_threadsafe
+                if not self._wait_for_room():
                     return
             self._waiting.append(event)
-            self._loop.call_soon_threadsafe(self._handle_next)
+            # Most events come in bursts, and each wake of the loop costs more than they do.
+            if not self._is_scheduled:
+                self._is_scheduled = True
+                schedule(self._handle_waiting)
         except RuntimeError:
             # The control plane has ended; the next one finds detached runners again.
             pass
+
+    def _wait_for_room(self) -> bool:
+        """
+        Return whether there is room for an event, which there never is once the loop has ended.
+        """
+        while len(self._waiting) >= _MOST:
+            if self._loop.is_closed():
+                return False
+            self._has_room.clear()
+            # There may be room since then, which nobody would tell again.
+            if len(self._waiting) >= _MOST:
+                self._has_room.wait(_LOOK)
+        return True
 
     def _is_on_loop(self) -> bool:
         try:
@@ -128,8 +144,17 @@ class EventIntake:
         except RuntimeError:
             return False
 
-    def _handle_next(self) -> None:
-        event = self._waiting.popleft()
-        if not self._has_room.is_set():
-            self._has_room.set()
-        self._handle(event)
+    def _handle_waiting(self) -> None:
+        # What comes from now on is handled below, or schedules this again.
+        self._is_scheduled = False
+        try:
+            for _ in range(_AT_ONCE):
+                if not self._waiting:
+                    break
+                self._handle(self._waiting.popleft())
+        finally:
+            if not self._has_room.is_set():
+                self._has_room.set()
+            if self._waiting and not self._is_scheduled:
+                self._is_scheduled = True
+                self._loop.call_soon(self._handle_waiting)

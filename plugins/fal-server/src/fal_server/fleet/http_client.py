@@ -25,7 +25,7 @@ import attrs
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream, Upstream
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.unix_sockets import connect_unix
-from fal_server_agent.sockets import UNIX, address_of
+from fal_server_agent.sockets import UNIX
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -314,7 +314,7 @@ async def _connect_socket(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     made.setblocking(False)
     try:
-        await connect_unix(made, address_of(path))
+        await connect_unix(made, path)
     except BaseException:
         made.close()
         raise
@@ -326,7 +326,7 @@ def _make_connector(origin: HttpOrigin) -> aiohttp.BaseConnector:
     Return what opens the connections of a websocket.
     """
     if origin.socket:
-        return aiohttp.UnixConnector(address_of(origin.socket), limit=0)
+        return aiohttp.UnixConnector(origin.socket, limit=0)
     return aiohttp.TCPConnector(limit=0)
 
 

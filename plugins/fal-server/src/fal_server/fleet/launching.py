@@ -32,6 +32,7 @@ from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network
 
@@ -85,7 +86,7 @@ class RunnerLauncher:
         self._owner = owner
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._tasks = Tasks()
         #: Builds the environments of runners.
         self.builds = EnvironmentBuilds(self._threads)
         #: Sends requests to the runners.
@@ -95,8 +96,10 @@ class RunnerLauncher:
 
     async def close(self) -> None:
         """
-        End the attached runners, and leave the detached ones running.
+        End the attached runners, and leave the detached ones running. Launches that have not
+        begun are dropped: the next server finds no such runner.
         """
+        await self._tasks.close()
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -141,9 +144,7 @@ class RunnerLauncher:
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
-        task = asyncio.ensure_future(self._launch_after(runner, lifetime, serves, before))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._launch_after(runner, lifetime, serves, before))
         return runner
 
     def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:

@@ -154,9 +154,9 @@ class QueueGateway:
         if caller is not None:
             recognise(request)
         wants_result = not rest and request.method == "GET"
-        answer = b""
+        answer = Body()
         if wants_result:
-            queued, answer = await self._queue.requests.find_with_answer(request_id)
+            queued, answer = await self._queue.responses.find(request_id)
         else:
             queued = await self._queue.requests.find(request_id)
         if (
@@ -179,13 +179,13 @@ class QueueGateway:
         raise Unanswered("this route of queued requests")
 
     async def _answer_result(
-        self, request: BaseRequest, queued: QueuedRequest, answer: bytes
+        self, request: BaseRequest, queued: QueuedRequest, body: Body
     ) -> web.StreamResponse:
         """
         Return the response of the application, unchanged.
 
         Arguments:
-            answer: What the database has of it.
+            body: Its body.
 
         Raises:
             RequestCancelled: The request was cancelled.
@@ -196,7 +196,6 @@ class QueueGateway:
             raise RequestCancelled(_CANCELLED)
         if not queued.is_over:
             raise StillInProgress("Request is still in progress")
-        body = self._queue.answer_of(queued, answer)
         headers = CIMultiDict(queued.answer_headers)
         headers[REQUEST_ID] = queued.id
         status = queued.status or 500

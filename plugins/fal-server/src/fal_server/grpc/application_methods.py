@@ -41,12 +41,6 @@ from fal_server.specs.runner_specs import check_name, read_spec
 from fal_server.specs.scaling import Scaling
 from fal_server.store.revisions import Revision, full_alias
 
-#: What to do where the previous runners leave no room for a new one.
-_TRY_RECREATE = "'--strategy recreate' ends the previous runners before it starts a new one."
-
-#: What a deployment that does that waits for.
-_WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests and ended."
-
 
 class ApplicationMethods:
     """
@@ -203,8 +197,7 @@ def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
     Arguments:
         open_port: What to say about a port that local users reach. Empty where none is.
     """
-    advice = _TRY_RECREATE if takeover.rolling else _WAIT_FOR_PREVIOUS
-    for text in (open_port, takeover.crowded and f"{takeover.crowded} {advice}"):
+    for text in (open_port, takeover.advice):
         if text:
             yield Log(text, "WARNING", "BRIDGE", time.time())
 
@@ -249,8 +242,8 @@ def _check_taken_over(alias: str, takeover: Takeover) -> None:
         )
     else:
         told = f"Revision {takeover.revision} of {alias!r} could not be started."
-    if takeover.crowded and takeover.rolling:
-        told += f" {takeover.crowded} {_TRY_RECREATE}"
+    if takeover.rolling and takeover.advice:
+        told += f" {takeover.advice}"
     sentence = f"{told} {takeover.failed.why_it_ended}"
     raise refusal_of(sentence, takeover.failed.cause, DidNotStart)
 

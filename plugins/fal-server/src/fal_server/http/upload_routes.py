@@ -102,7 +102,6 @@ class AppFileRoutes:
             raise Invalid("'metadata' must contain the 'mode' of the file, in decimal.")
         parts = _parts_of(content, "part_number")
         await self._files.complete(caller.user_id, hash, id, parts, mode=int(str(mode)))
-        self._blobs.cancel(caller.user_id, id)
         return web.json_response({"etag": hash})
 
     async def _cancel(self, request: web.Request, caller: Caller) -> web.Response:
@@ -238,8 +237,8 @@ class StorageRoutes:
         claims = await self._claims(request)
         upload = self._upload_of(claims)
         parts = _parts_of(await read_object(request), "part_number", "partNumber")
-        await self._add(claims, await self._blobs.complete(claims["sub"], upload, parts))
-        self._blobs.cancel(claims["sub"], upload)
+        async with self._blobs.completing(claims["sub"], upload, parts) as blob:
+            await self._add(claims, blob)
         return web.json_response({})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:

@@ -34,8 +34,15 @@ shares = sa.Table(
 #: The part of what is kept that makes room at once.
 _PART = 64
 
-#: The lines that are looked at in one query.
+#: The lines that are looked at in one query, and the most that are deleted for their age in
+#: one transaction.
 _PAGE = 2000
+
+#: The most pages that are dropped in one transaction: there are many where a limit was lowered.
+_MOST_PAGES = 5
+
+#: The most runners and accounts whose new lines are counted before all are asked again.
+_MOST = 10_000
 
 _SIZE = sa.func.octet_length(logs.c.message) + OVERHEAD
 
@@ -45,31 +52,88 @@ _COLUMNS = (
 )
 
 
-def insert_lines(lines: Sequence[LogLine], limits: Limits, connection: sa.Connection) -> None:
+@attrs.define(eq=False)
+class KeptLines:
     """
-    Store lines, and drop old ones for them as far as they take more than they may.
+    Stores lines, and drops old ones for them as far as they take more than they may.
+
+    Arguments:
+        limits: How much is kept of a runner, and of an account.
     """
-    connection.execute(logs.insert(), [to_row(line) for line in lines])
-    sizes: dict[tuple[str, str], int] = defaultdict(int)
-    for line in lines:
-        sizes[line.account_id, line.runner_id] += size_of(line)
-    for (account_id, runner_id), size in sizes.items():
-        _add(connection, account_id, runner_id, size)
-    for account_id, runner_id in sizes:
-        size = _size(connection, account_id, runner_id)
-        if size > limits.largest_runner_logs:
-            _trim(connection, size, limits.largest_runner_logs, account_id, runner_id)
-    for account_id in {account_id for account_id, _ in sizes}:
-        size = _size(connection, account_id)
-        if size > limits.largest_logs:
-            _trim(connection, size, limits.largest_logs, account_id)
+
+    _limits: Limits
+    # The bytes that have come since it was last asked how much is kept: of an account, and of
+    # a runner. To ask with every few lines would cost more than to store them.
+    _new: dict[tuple[str, str | None], int] = attrs.field(factory=dict, init=False)
+
+    def insert(self, lines: Sequence[LogLine], connection: sa.Connection) -> None:
+        """
+        Store *lines*.
+        """
+        connection.execute(logs.insert(), [to_row(line) for line in lines])
+        sizes: dict[tuple[str, str], int] = defaultdict(int)
+        for line in lines:
+            sizes[line.account_id, line.runner_id] += size_of(line)
+        for (account_id, runner_id), size in sizes.items():
+            _add(connection, account_id, runner_id, size)
+        for (account_id, runner_id), size in sizes.items():
+            largest = self._limits.largest_runner_logs
+            self._make_room(connection, largest, size, account_id, runner_id)
+            self._make_room(connection, self._limits.largest_logs, size, account_id)
+
+    def _make_room(
+        self,
+        connection: sa.Connection,
+        largest: int,
+        size: int,
+        account_id: str,
+        runner_id: str | None = None,
+    ) -> None:
+        """
+        Drop the oldest lines of an account, or of a runner, if *size* more bytes make it
+        necessary.
+
+        Arguments:
+            largest: What they may have, in bytes.
+        """
+        if len(self._new) > _MOST:
+            self._new.clear()
+        part = largest // _PART
+        key = account_id, runner_id
+        new = self._new.get(key, part) + size
+        if new > part:
+            new = 0
+            kept = _size(connection, account_id, runner_id)
+            # It is not asked again until there is as much more.
+            if kept > largest - part and not _trim(
+                connection, kept, largest, account_id, runner_id
+            ):
+                new = part
+        self._new[key] = new
 
 
-def delete_lines(connection: sa.Connection, micros: int) -> int:
+def find_old(connection: sa.Connection, micros: int, after: int) -> tuple[int, int] | None:
+    """
+    Return the numbers of the first and the last line to delete in one transaction, of those
+    from before a time in microseconds. None where there are none.
+
+    Arguments:
+        after: The number of the line after which to look.
+    """
+    is_old = (logs.c.time < micros) & (logs.c.number > after)
+    chosen = sa.select(logs.c.number).where(is_old).order_by(logs.c.number).limit(_PAGE)
+    numbers = connection.scalars(chosen).all()
+    return (numbers[0], numbers[-1]) if numbers else None
+
+
+def delete_lines(connection: sa.Connection, micros: int, first: int, last: int) -> int:
     """
     Delete the lines from before a time in microseconds, and return how many they were.
+
+    Arguments:
+        first, last: The numbers of the first and the last that may be deleted.
     """
-    is_old = logs.c.time < micros
+    is_old = (logs.c.time < micros) & logs.c.number.between(first, last)
     columns = (logs.c.account_id, logs.c.runner_id)
     found = connection.execute(
         sa.select(*columns, sa.func.sum(_SIZE)).where(is_old).group_by(*columns)
@@ -130,16 +194,17 @@ def _trim(
     largest: int,
     account_id: str,
     runner_id: str | None = None,
-) -> None:
+) -> bool:
     """
-    Drop the oldest lines of an account, or of a runner.
+    Drop the oldest lines of an account, or of a runner, some pages of them. Return whether
+    the others have room.
 
     Arguments:
         size: What they have, in bytes.
 
         largest: What they may have.
     """
-    excess = size - largest + largest // _PART
+    excess = size - largest + 2 * (largest // _PART)
     # By one column, so that an index has them in this order.
     of_them = (
         logs.c.account_id == account_id if runner_id is None else logs.c.runner_id == runner_id
@@ -149,7 +214,9 @@ def _trim(
     )
     old = of_them & logs.c.number.not_in(noted)
     gone: dict[str, _Gone] = defaultdict(_Gone)
-    while excess > 0:
+    pages = 0
+    while excess > 0 and pages < _MOST_PAGES:
+        pages += 1
         query = sa.select(*_COLUMNS).where(old).order_by(logs.c.time, logs.c.number)
         rows = connection.execute(query.limit(_PAGE)).all()
         dropped = []
@@ -166,6 +233,7 @@ def _trim(
     where = "the account" if runner_id is None else "a runner"
     for each in gone.values():
         _note(connection, account_id, each, f"of {where}, the newest {write_size(largest)} are")
+    return excess <= 0 or pages < _MOST_PAGES
 
 
 def _delete(connection: sa.Connection, numbers: Iterable[int]) -> None:

@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.limits import Limits
-from fal_server.logs.kept_lines import count_lines, delete_lines, insert_lines
+from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines, find_old
 from fal_server.logs.line_buffers import LineBuffer
 from fal_server.logs.log_lines import (
     LogFilter,
@@ -42,7 +42,7 @@ _BATCH = 2000
 _FOLLOWED = 8 << 20
 
 #: Seconds between two writes.
-_INTERVAL = 0.05
+_INTERVAL = 0.1
 
 #: Seconds before a failed write is repeated.
 _AGAIN = 1.0
@@ -100,6 +100,7 @@ class Logs:
     ) -> None:
         self._database = database
         self.limits = limits or Limits()
+        self._kept = KeptLines(self.limits)
         self._count = count
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
@@ -108,7 +109,7 @@ class Logs:
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
         self._failed = False
-        self._closed = False
+        self._closed = self._closing = False
         self._ended = False
         self._number = database.read_here(_last_number)
         database.write_here(count_lines)
@@ -117,6 +118,9 @@ class Logs:
         """
         Store a line. Searches find it a moment later.
         """
+        if self._closing:
+            # The next server reads the lines of the runners that go on from their journals.
+            return
         longest = self.limits.longest_line
         if len(line.message) > longest:
             line = attrs.evolve(line, message=shorten(line.message, longest))
@@ -140,10 +144,11 @@ class Logs:
 
     async def close(self) -> None:
         """
-        Write the lines that were added, and store none from now on.
+        Write the lines that were added, and store none that are added from now on.
 
         The event loop may end then: no task is left on it.
         """
+        self._closing = True
         await self.flush()
         self._ended = True
 
@@ -232,9 +237,16 @@ class Logs:
         """
         Delete the lines from *before* a time, and return how many they were.
         """
-        return await self._database.write(
-            lambda connection: delete_lines(connection, to_micros(before))
-        )
+        micros, last, count = to_micros(before), 0, 0
+        # Other writes take their turns.
+        while found := await self._database.read(
+            functools.partial(find_old, micros=micros, after=last)
+        ):
+            first, last = found
+            count += await self._database.write(
+                functools.partial(delete_lines, micros=micros, first=first, last=last)
+            )
+        return count
 
     def _schedule(self) -> None:
         self._scheduled = False
@@ -265,7 +277,7 @@ class Logs:
                 taken = self._waiting.take(_BATCH)
             lines = [numbered(line, self._next_number()) for line in taken]
             try:
-                await self._database.write(functools.partial(insert_lines, lines, self.limits))
+                await self._database.write(functools.partial(self._kept.insert, lines))
             except BaseException:
                 with self._lock:
                     self._waiting.add_again(taken)

@@ -12,17 +12,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
 from fal_server.queue.queue_room import Sender
 from fal_server.state.tasks import Tasks
-from fal_server.store.queued_requests import QueuedRequest
 
 logger = logging.getLogger(__name__)
 
 _Key = TypeVar("_Key")
+_Due = TypeVar("_Due")
 
 #: The most webhooks that are sent at once: in all, of one account, and of one account to one
 #: host, so that hosts that do not respond hold up neither the webhooks of others nor those
@@ -34,22 +34,22 @@ _REPAIR = 60.0
 
 
 @attrs.define(eq=False)
-class Deliveries:
+class Deliveries(Generic[_Due]):
     """
     The webhooks that are still to be delivered.
 
     Arguments:
-        find: Returns a request by its id, or None if it has no webhook to be delivered.
+        find: Returns what is sent, by the id of its request, or None if nothing is.
 
-        host_of: Returns the host that its webhook is sent to.
+        host_of: Returns the host that it is sent to.
 
-        send: Sends its webhook once, and returns the seconds before the next attempt. None
+        send: Sends it once, and returns the seconds before the next attempt. None
             if there is none.
     """
 
-    find: Callable[[str], Awaitable[QueuedRequest | None]]
-    host_of: Callable[[QueuedRequest], str]
-    send: Callable[[QueuedRequest], Awaitable[float | None]]
+    find: Callable[[str], Awaitable[_Due | None]]
+    host_of: Callable[[_Due], str]
+    send: Callable[[_Due], Awaitable[float | None]]
     #: Those that wait for their time, for their turn, and for a host.
     _later: list[tuple[float, str]] = attrs.field(factory=list)
     _ready: dict[Sender, deque[str]] = attrs.field(factory=dict)
@@ -140,14 +140,14 @@ class Deliveries:
         """
         pause: float | None = _REPAIR
         try:
-            request = await self.find(request_id)
-            if request is None:
+            due = await self.find(request_id)
+            if due is None:
                 pause = None
-            elif self._busy[host := (sender, self.host_of(request))] >= MOST_TO_HOST:
+            elif self._busy[host := (sender, self.host_of(due))] >= MOST_TO_HOST:
                 self._held.setdefault(host, deque()).append(request_id)
                 return
             else:
-                pause = await self._send(request, host)
+                pause = await self._send(due, host)
         except Exception as error:
             # The message may contain the URL.
             why = type(error).__name__
@@ -162,10 +162,10 @@ class Deliveries:
             del self._senders[request_id]
             _lower(self._counts, sender)
 
-    async def _send(self, request: QueuedRequest, host: tuple[Sender, str]) -> float | None:
+    async def _send(self, due: _Due, host: tuple[Sender, str]) -> float | None:
         self._busy[host] += 1
         try:
-            return await self.send(request)
+            return await self.send(due)
         finally:
             _lower(self._busy, host)
             if (held := self._held.get(host)) is not None:

@@ -32,7 +32,7 @@ from fal_server.queue.responses import RunnerResponse
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router
-from fal_server.state.bodies import SMALL, Body, BodyFiles
+from fal_server.state.bodies import SMALL, BodyFiles
 from fal_server.state.tasks import insist, uninterrupted
 from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.kept_responses import KeptResponses
@@ -40,7 +40,6 @@ from fal_server.store.queued_requests import (
     UNFINISHED,
     QueuedRequest,
     QueuedRequests,
-    name_answer,
     name_body,
 )
 
@@ -186,13 +185,6 @@ class RequestQueue:
         incoming.keep()
         self._add(PendingRequest.of(request, incoming.place), request.start_timeout)
         return accepted
-
-    def answer_of(self, request: QueuedRequest, content: bytes) -> Body:
-        """
-        Return the body of the response to a request, of which *content* is in the database.
-        """
-        name = name_answer(request.id, request.attempts)
-        return self.files.find(name, request.answer_size, content)
 
     def position(self, request_id: str) -> int:
         """

@@ -138,8 +138,7 @@ async def ask(
             error = None
             if upstream.status >= 400:
                 error = _detail(response.content or await asyncio.to_thread(response.start))
-            incoming.take()
-            return RunnerResponse(
+            responded = RunnerResponse(
                 status=upstream.status,
                 headers=response_headers,
                 body=response,
@@ -148,6 +147,9 @@ async def ask(
                 failed=judge(upstream.status, upstream.headers),
                 incoming=incoming,
             )
+        # Only now nothing can fail any more, after which nobody would remove the file.
+        incoming.take()
+        return responded
     except TooLarge:
         raise ResponseTooLarge(
             f"The response has more than the {incoming.largest} bytes that the server keeps."

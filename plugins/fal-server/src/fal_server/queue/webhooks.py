@@ -27,9 +27,10 @@ from fal_server.queue.deliveries import Deliveries
 from fal_server.queue.queue_room import Sender, sender_of
 from fal_server.queue.webhook_addresses import GuardedResolver, Network, is_address, may_reach
 from fal_server.queue.webhook_bodies import make_body
-from fal_server.state.bodies import BodyFiles
+from fal_server.state.bodies import Body
 from fal_server.state.tasks import insist
-from fal_server.store.queued_requests import QueuedRequest, QueuedRequests, name_answer
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,16 @@ KEY = "webhooks.key"
 PATIENCE = 2 * 3600.0
 
 _LONGEST_URL = 2048
+
+
+@attrs.frozen
+class _Due:
+    """
+    A request whose webhook is to be delivered, and the response to it.
+    """
+
+    request: QueuedRequest
+    answer: Body
 
 
 @attrs.define(eq=False)
@@ -68,7 +79,7 @@ class Webhooks:
     """
 
     requests: QueuedRequests
-    files: BodyFiles
+    responses: KeptResponses
     key: bytes = attrs.field(repr=False)
     allowed: Sequence[Network] = ()
     patience: float = PATIENCE
@@ -78,7 +89,7 @@ class Webhooks:
     most: int = Limits().most_webhooks
     observe: Callable[[str], None] = lambda _: None
     _session: aiohttp.ClientSession | None = None
-    _deliveries: Deliveries = attrs.field(init=False)
+    _deliveries: Deliveries[_Due] = attrs.field(init=False)
     _checking: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     def __attrs_post_init__(self) -> None:
@@ -162,27 +173,28 @@ class Webhooks:
         """
         self._deliveries.add(request_id, sender)
 
-    async def _find(self, request_id: str) -> QueuedRequest | None:
-        request = await insist(lambda: self.requests.find(request_id))
+    async def _find(self, request_id: str) -> _Due | None:
+        request, answer = await insist(lambda: self.responses.find(request_id))
         if request is None or not request.webhook or request.webhook_due is None:
             return None
-        return request
+        return _Due(request, answer)
 
-    async def _send(self, request: QueuedRequest) -> float | None:
+    async def _send(self, due: _Due) -> float | None:
         """
         Send a webhook once, and return the seconds before the next attempt. None if it was
         delivered or is given up.
         """
+        request = due.request
         try:
-            error = await self._post(request)
+            error = await self._post(request, due.answer)
         except Exception as unknown:
             # The message may contain the URL.
             error = type(unknown).__name__
             logger.error("Sending the webhook of request %s failed: %s", request.id, error)
         tries = request.webhook_tries + 1
         pause = None if error is None else self.pause_after(tries)
-        due = None if pause is None else time.time() + pause
-        changes: dict[str, Any] = {"webhook_due": due, "webhook_tries": tries}
+        again = None if pause is None else time.time() + pause
+        changes: dict[str, Any] = {"webhook_due": again, "webhook_tries": tries}
         await insist(functools.partial(self.requests.change, request.id, **changes))
         if error is None:
             self.observe("taken")
@@ -200,13 +212,10 @@ class Webhooks:
             logger.info("Could not deliver the webhook of request %s: %s", request.id, error)
         return pause
 
-    async def _post(self, request: QueuedRequest) -> str | None:
+    async def _post(self, request: QueuedRequest, answer: Body) -> str | None:
         """
         Send a webhook, and return why it was not delivered. None if it was.
         """
-        content = await insist(lambda: self.requests.answer_of(request.id))
-        name = name_answer(request.id, request.attempts)
-        answer = self.files.find(name, request.answer_size, content)
         body = await make_body(request, answer, self._checking)
         timestamp = str(int(time.time()))
         headers = {
@@ -242,12 +251,12 @@ class Webhooks:
             return str(error) if isinstance(error, Invalid) else type(error).__name__
 
 
-def _host_of(request: QueuedRequest) -> str:
+def _host_of(due: _Due) -> str:
     """
-    Return the host and the port of the webhook of a request.
+    Return the host and the port of a webhook.
     """
     try:
-        return URL(request.webhook).authority
+        return URL(due.request.webhook).authority
     except ValueError:
         # It was stored by a version that accepted more. It is refused when it is sent.
         return ""

@@ -185,10 +185,11 @@ class Application:
         self._drop(takeover, tasks)
         takeover.end(failed=failed)
         logger.warning(
-            "A runner of %s/%s has not come up, and its revision does not take over: %s",
+            "A runner of %s/%s has not come up, and its revision does not take over: %s%s",
             self.owner_name,
             self.alias,
             failed.why_it_ended,
+            f" {takeover.advice}" if takeover.rolling and takeover.advice else "",
         )
         await takeover.abandon()
 

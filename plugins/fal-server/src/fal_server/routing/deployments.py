@@ -47,6 +47,10 @@ class Deployments:
         takeovers = await self._read_planned()
         await self.catalog.attach([(target, each.pool) for each, target, _ in takeovers])
         for takeover, target, spec in takeovers:
+            if takeover.previous:
+                # Their runners are known only now.
+                before = self.catalog.find(target.owner_name, target.alias)
+                takeover.crowded = await self._crowding(before, spec, target.scaling)
             self._begin(takeover, target, spec)
 
     @uninterrupted
@@ -198,10 +202,16 @@ class Deployments:
             # Nothing serves that could go on.
             return takeover
         takeover.previous, takeover.rolling = before.revision, rolling
-        takeover.crowded = await self.catalog.fleet.crowding(before.pool.live, spec, scaling)
+        takeover.crowded = await self._crowding(before, spec, scaling)
         if not rolling:
             takeover.restore = lambda: self._make_pool_of(before)
         return takeover
+
+    async def _crowding(self, before: Application, spec: RunnerSpec, scaling: Scaling) -> str:
+        """
+        Return why the runners of the application *before* leave no room for another.
+        """
+        return await self.catalog.fleet.crowding(before.pool.live, spec, scaling)
 
     def _begin(self, takeover: Takeover, target: Alias, spec: RunnerSpec) -> None:
         """
@@ -251,7 +261,8 @@ class Deployments:
 
     async def _read_planned(self) -> list[tuple[Takeover, Alias, RunnerSpec]]:
         """
-        Read the takeovers that an earlier server has begun and not finished.
+        Read the takeovers that an earlier server has begun and not finished. One that cannot
+        be read is dropped.
         """
         found = []
         for target, rolling in await self.catalog.revisions.planned():
@@ -261,7 +272,16 @@ class Deployments:
             except STATE_TROUBLE:
                 raise
             except Exception as error:
-                logger.error("Cannot go on with revision %s: %s", target.revision, error)
+                logger.error(
+                    "Cannot read revision %s, which does not take over %s/%s: deploy it again. "
+                    "%s",
+                    target.revision,
+                    target.owner_name,
+                    target.alias,
+                    error,
+                )
+                found_of = (target.account_id, target.alias, target.revision)
+                await self.catalog.revisions.abandon(*found_of)
                 continue
             takeover = await self._plan(
                 before, target.revision, spec, target.scaling, rolling=rolling

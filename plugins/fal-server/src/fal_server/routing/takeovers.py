@@ -19,6 +19,11 @@ from fal_server.routing.runner_pools import RunnerPool
 #: The most bytes of lines that wait for one follower.
 _WAITING = 16 << 20
 
+#: What helps where the previous runners and a new one may not fit on the machine together, and
+#: what a deployment that does that waits for.
+_TRY_RECREATE = "'--strategy recreate' ends the previous runners before it starts a new one."
+_WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests and ended."
+
 
 async def _keep_nothing() -> None:
     """
@@ -72,6 +77,16 @@ class Takeover:
     superseded: bool = False
     settled: asyncio.Event = attrs.field(factory=asyncio.Event)
     _followers: list[LineQueue[None]] = attrs.field(factory=list)
+
+    @property
+    def advice(self) -> str:
+        """
+        Why the runners may not fit on the machine together, and what helps or is waited for.
+        Empty where they do.
+        """
+        if not self.crowded:
+            return ""
+        return f"{self.crowded} {_TRY_RECREATE if self.rolling else _WAIT_FOR_PREVIOUS}"
 
     async def try_first_runner(self) -> Runner | None:
         """

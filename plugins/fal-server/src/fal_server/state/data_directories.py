@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,10 @@ _KEY = re.compile(r"[^:\s]+:[0-9a-f]{64}")
 #: the directory that is used instead of a longer one.
 _DEEPEST = 70
 _SHALLOW = "/tmp"
+
+#: The longest path of the directory for the sockets of runners, in bytes. An address has 103,
+#: with the id of the runner and the name of the socket.
+_LONGEST_SOCKETS = 103 - len("/0123456789abcdef/control")
 
 
 @attrs.frozen
@@ -76,9 +81,54 @@ class DataDirectory:
     @property
     def sockets(self) -> Path:
         """
-        The directory of the directories with the sockets of runners.
+        The directory of the directories with the sockets of runners: in this one, or where
+        a link in this one leads.
         """
-        return self.path / "sockets"
+        place = self.path / "sockets"
+        return Path(os.readlink(place)) if place.is_symlink() else place
+
+    def make_sockets(self) -> Path:
+        """
+        Return that directory. Where the path of this one is too long for the addresses of
+        sockets, it is made elsewhere, with a name that nobody can foresee.
+
+        Raises:
+            ServerError: It cannot be made.
+        """
+        place = self.path.absolute() / "sockets"
+        if len(os.fsencode(place)) <= _LONGEST_SOCKETS:
+            return place
+        _, prefix = self._name_sockets()
+        prefix = f"{prefix}runners-"
+        # The link of a copied data directory leads to the sockets of another server.
+        is_ours = place.is_symlink() and self.sockets.name.startswith(prefix)
+        if not (is_ours and _is_private(self.sockets)):
+            with _told(place):
+                if place.is_symlink():
+                    place.unlink()
+                elif place.exists():
+                    shutil.rmtree(place)
+                place.symlink_to(tempfile.mkdtemp(prefix=prefix, dir=_SHALLOW))
+        return self.sockets
+
+    def drop_sockets(self, *, if_empty: bool = False) -> None:
+        """
+        Remove the directory of the sockets of runners.
+
+        Arguments:
+            if_empty: Remove it only where it is elsewhere and no runner has any.
+        """
+        sockets, place = self.sockets, self.path / "sockets"
+        with contextlib.suppress(OSError):
+            if not place.is_symlink():
+                if not if_empty:
+                    shutil.rmtree(sockets)
+                return
+            if if_empty:
+                sockets.rmdir()
+            elif _is_private(sockets):
+                shutil.rmtree(sockets)
+            place.unlink()
 
     @property
     def tls(self) -> Path:
@@ -264,6 +314,18 @@ def _is_own(folder: Path) -> bool:
         return folder.lstat().st_uid == os.geteuid()
     except OSError:
         return False
+
+
+def _is_private(folder: Path) -> bool:
+    """
+    Return whether *folder* is a directory that this user alone can enter.
+    """
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_closed = stat.S_ISDIR(found.st_mode) and not found.st_mode & _OTHERS
+    return is_closed and found.st_uid == os.geteuid()
 
 
 def _is_alive(pid: int) -> bool:

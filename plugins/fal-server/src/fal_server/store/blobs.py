@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 
 from fal_core.caches import new_file
-from fal_server.errors import Invalid, NotFound, TooLarge
+from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
 from fal_server.state.bodies import translated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -61,6 +61,8 @@ class Blobs:
     _lock: threading.Lock = attrs.field(
         factory=threading.Lock, init=False, repr=False, eq=False
     )
+    #: The ids of the uploads that are being completed, in the process that has the folder.
+    _completing: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,6 +122,8 @@ class Blobs:
         Raises:
             NotFound: The account has no such upload.
 
+            NotNow: It is being completed.
+
             TooLarge: The part is too large.
         """
         if not 1 <= number <= MOST_PARTS:
@@ -127,11 +131,14 @@ class Blobs:
         part = self._folder_of(account_id, id) / str(number)
         with new_file(part) as path:
             tag = await _receive(chunks, path, LARGEST_PART)
+            # It may have been completed or cancelled meanwhile.
+            self._folder_of(account_id, id)
             with translated():
                 os.replace(path, part)
             return tag
 
-    async def complete(
+    @contextlib.asynccontextmanager
+    async def completing(
         self,
         account_id: str,
         id: str,
@@ -139,15 +146,19 @@ class Blobs:
         *,
         suffix: str = "",
         digest: str | None = None,
-    ) -> Blob:
+    ) -> AsyncIterator[Blob]:
         """
-        Join parts in the order of their *numbers*, and store the content.
+        Join parts in the order of their *numbers*, store the content, and yield it: within
+        the context the caller records whose it is. The upload is deleted then, unless an
+        exception was raised.
 
         With a *suffix*, the digest is that of the content followed by the suffix: so
         clients distinguish files that differ in their mode.
 
         Raises:
             NotFound: The account has no such upload, or a part is missing.
+
+            NotNow: It is being completed already.
 
             TooLarge: It is too large.
 
@@ -163,7 +174,13 @@ class Blobs:
             raise NotFound("A part of the upload is missing.")
         if sum(path.stat().st_size for path in paths) > LARGEST_FILE:
             raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
-        return await asyncio.to_thread(self._adopt, paths, suffix, digest)
+        # What is joined at once is not more than what the account has sent.
+        self._completing.add(id)
+        try:
+            yield await asyncio.to_thread(self._adopt, paths, suffix, digest)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        finally:
+            self._completing.discard(id)
 
     def cancel(self, account_id: str, id: str) -> None:
         """
@@ -171,6 +188,8 @@ class Blobs:
 
         Raises:
             NotFound: The account has no such upload.
+
+            NotNow: It is being completed.
         """
         shutil.rmtree(self._folder_of(account_id, id), ignore_errors=True)
 
@@ -201,7 +220,7 @@ class Blobs:
         Delete the uploads that were not completed within a day.
         """
         for path in self._uploads.iterdir():
-            if self._is_old(path):
+            if self._is_old(path) and path.name not in self._completing:
                 with contextlib.suppress(OSError):
                     if path.is_dir():
                         shutil.rmtree(path)
@@ -237,6 +256,8 @@ class Blobs:
         is_own = _UPLOAD.fullmatch(id) and id.startswith(_prefix_of(account_id))
         if not is_own or not folder.is_dir():
             raise NotFound("There is no such upload.")
+        if id in self._completing:
+            raise NotNow("The upload is being completed already.")
         return folder
 
     def _adopt(

@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 
-from fal_server.errors import Refusal, ServerError
+from fal_server.errors import ServerError
 from fal_server.listeners.certificates import Certificate
 from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
@@ -62,12 +64,19 @@ class Housekeeping:
             await asyncio.sleep(_ROUND)
 
     async def _drop(self) -> None:
-        try:
-            await asyncio.to_thread(self.blobs.drop_abandoned)
-            await self.stored_files.drop_expired()
-            await self.stored_files.drop_unused()
-            await self.requests.delete_old(self.responses_kept)
-            await self.responses.remove_leftovers()
-            await self.logs.delete(before=time.time() - KEPT)
-        except (OSError, Refusal):
-            logger.exception("Expired data could not be deleted")
+        """
+        Delete what has expired. What cannot be deleted keeps nothing else.
+        """
+        steps: dict[str, Callable[[], Awaitable[Any]]] = {
+            "Abandoned uploads": lambda: asyncio.to_thread(self.blobs.drop_abandoned),
+            "Expired files": self.stored_files.drop_expired,
+            "Contents of no file": self.stored_files.drop_unused,
+            "Old requests": lambda: self.requests.delete_old(self.responses_kept),
+            "Files of no request": self.responses.remove_leftovers,
+            "Old log lines": lambda: self.logs.delete(before=time.time() - KEPT),
+        }
+        for name, step in steps.items():
+            try:
+                await step()
+            except Exception:
+                logger.exception("%s could not be deleted", name)

@@ -4,6 +4,7 @@ Kept responses: how much of them is stored for each account, and in which files.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections import Counter
@@ -12,11 +13,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fal_server.state.bodies import BodyFiles
+from fal_server.state.bodies import Body, BodyFiles
 from fal_server.state.databases import Database
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.idempotency_keys import delete_of
-from fal_server.store.queued_requests import UNFINISHED, name_answer, name_body, requests
+from fal_server.store.queued_requests import (
+    UNFINISHED,
+    QueuedRequest,
+    QueuedRequests,
+    name_answer,
+    name_body,
+    requests,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +38,10 @@ _LEFT, _AT_ONCE = 0.9, 50
 #: What a stored request takes besides the response, in bytes.
 _ROW = 1 << 10
 
+#: Seconds before there is another look for responses to delete, where those that are left await
+#: their webhooks.
+_AGAIN = 60.0
+
 
 class KeptResponses:
     """
@@ -39,6 +51,7 @@ class KeptResponses:
 
     def __init__(self, database: Database, files: BodyFiles, *, largest: int) -> None:
         self._database = database
+        self._requests = QueuedRequests(database)
         self._files = files
         self._largest = largest
         self._sizes: Counter[Sender] = Counter()
@@ -66,6 +79,17 @@ class KeptResponses:
         self._sizes[whose] += size + _ROW
         self._check(whose)
 
+    async def find(self, request_id: str) -> tuple[QueuedRequest | None, Body]:
+        """
+        Return a request and the body of the response to it, in one read. The request is None
+        where there is none.
+        """
+        request, content = await self._requests.find_with_answer(request_id)
+        if request is None:
+            return None, Body()
+        name = name_answer(request.id, request.attempts)
+        return request, self._files.find(name, request.answer_size, content)
+
     async def remove_leftovers(self) -> None:
         """
         Remove the files that belong to no stored request.
@@ -87,28 +111,38 @@ class KeptResponses:
         Delete the oldest responses to an account until there is room.
         """
         try:
-            # What has expired since is still counted.
-            found = await insist(lambda: self._measure(whose))
-            self._sizes[whose] = sum(size for _, size in found)
-            count, left = 0, int(self._largest * _LEFT)
-            while (excess := self._sizes[whose] - left) > 0:
-                delete = functools.partial(self._delete_oldest, whose, excess)
-                deleted = await insist(delete)
-                if not deleted:
+            while True:
+                # What has expired since is still counted.
+                found = await insist(lambda: self._measure(whose))
+                self._sizes[whose] = sum(size for _, size in found)
+                if self._sizes[whose] <= self._largest:
                     break
-                for name, size in deleted:
-                    self._files.remove(name)
-                    self._sizes[whose] -= size
-                    count += 1
-            if count:
-                logger.warning(
-                    "Deleted the %d oldest responses to %s, which exceeded "
-                    "--largest-responses.",
-                    count,
-                    whose[0] or f"senders without a key to applications of {whose[1]}",
-                )
+                await self._delete(whose)
+                if self._sizes[whose] <= self._largest:
+                    break
+                await asyncio.sleep(_AGAIN)
         finally:
             self._shrinking.discard(whose)
+
+    async def _delete(self, whose: Sender) -> None:
+        """
+        Delete the oldest responses to an account that do not await their webhooks.
+        """
+        count, left = 0, int(self._largest * _LEFT)
+        while (excess := self._sizes[whose] - left) > 0:
+            deleted = await insist(functools.partial(self._delete_oldest, whose, excess))
+            if not deleted:
+                break
+            for name, size in deleted:
+                self._files.remove(name)
+                self._sizes[whose] -= size
+                count += 1
+        if count:
+            logger.warning(
+                "Deleted the %d oldest responses to %s, which exceeded --largest-responses.",
+                count,
+                whose[0] or f"senders without a key to applications of {whose[1]}",
+            )
 
     async def _measure(self, whose: Sender | None = None) -> list[tuple[Sender, int]]:
         """

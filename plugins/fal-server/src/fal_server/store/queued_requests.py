@@ -18,6 +18,7 @@ from fal_server.state.databases import Database, metadata
 from fal_server.state.engines import Prepared
 from fal_server.state.upgrades import VALUE
 from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
+from fal_server.store.recent_bodies import RecentBodies
 
 
 def _size(name: str) -> sa.Column[Any]:
@@ -94,9 +95,7 @@ _HERE = requests.c.id == sa.bindparam("request_id")
 _FOUND, _FOUND_WITH_ANSWER = (
     sa.select(*columns).where(_HERE) for columns in (_COLUMNS, [*_COLUMNS, requests.c.answer])
 )
-_BODY, _ANSWER = (
-    Prepared(sa.select(requests.c[name]).where(_HERE)) for name in ("body", "answer")
-)
+_BODY = Prepared(sa.select(requests.c.body).where(_HERE))
 
 #: Seconds that a request is kept after it has ended.
 KEPT = 24 * 3600.0
@@ -175,6 +174,7 @@ class QueuedRequests:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._recent = RecentBodies()
 
     async def add(
         self, request: QueuedRequest, key: IdempotencyKey | None = None, *, body: bytes = b""
@@ -199,6 +199,7 @@ class QueuedRequests:
 
         first = await self._database.write(work)
         if first is None or key is None:
+            self._recent.keep(request.id, body)
             return request.id
         first_id, digest = first
         if digest != key.digest:
@@ -237,16 +238,6 @@ class QueuedRequests:
         )
         return (None, b"") if row is None else (_from_row(row), row.answer or b"")
 
-    async def answer_of(self, id: str) -> bytes:
-        """
-        Return the response to a request. Empty where that is in a file.
-        """
-        parameters = {"request_id": id}
-        found = await self._database.read(
-            lambda connection: _ANSWER.first(connection, parameters)
-        )
-        return found or b""
-
     async def begin(self, id: str, *, attempts: int) -> bytes | None:
         """
         Note that a runner gets a request, and return the body of the request, which is empty
@@ -255,10 +246,13 @@ class QueuedRequests:
         changes = {"state": "running", "started_at": time.time(), "attempts": attempts}
         begun = _changed(tuple(changes), UNFINISHED)
         parameters = {**changes, "request_id": id}
+        body = self._recent.take(id)
 
         def work(connection: sa.Connection) -> bytes | None:
             if not begun.run(connection, parameters):
                 return None
+            if body is not None:
+                return body
             return _BODY.first(connection, {"request_id": id}) or b""
 
         return await self._database.write(work)

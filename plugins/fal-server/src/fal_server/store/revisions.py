@@ -31,27 +31,28 @@ revisions = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
-aliases = sa.Table(
-    "aliases",
-    metadata,
-    sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
-    sa.Column("alias", sa.String, primary_key=True),
-    sa.Column("environment", sa.String, nullable=False),
-    sa.Column("revision", sa.ForeignKey("revisions.id"), nullable=False),
-    sa.Column("auth_mode", sa.Integer, nullable=False),
-    sa.Column("scaling", sa.String, nullable=False),
-)
+
+def _alias_columns() -> list[sa.Column[Any]]:
+    """
+    Return the columns of an alias, for one table.
+    """
+    return [
+        sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
+        sa.Column("alias", sa.String, primary_key=True),
+        sa.Column("environment", sa.String, nullable=False),
+        sa.Column("revision", sa.ForeignKey("revisions.id"), nullable=False),
+        sa.Column("auth_mode", sa.Integer, nullable=False),
+        sa.Column("scaling", sa.String, nullable=False),
+    ]
+
+
+aliases = sa.Table("aliases", metadata, *_alias_columns())
 
 #: Aliases that are to lead to another revision, once a runner of that has come up.
 takeovers = sa.Table(
     "takeovers",
     metadata,
-    sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
-    sa.Column("alias", sa.String, primary_key=True),
-    sa.Column("environment", sa.String, nullable=False),
-    sa.Column("revision", sa.ForeignKey("revisions.id"), nullable=False),
-    sa.Column("auth_mode", sa.Integer, nullable=False),
-    sa.Column("scaling", sa.String, nullable=False),
+    *_alias_columns(),
     #: Whether the previous runners take requests until then.
     sa.Column("rolling", sa.Boolean, nullable=False),
 )

@@ -100,16 +100,15 @@ class AppFiles:
         self, account_id: str, hash: str, upload: str, parts: Sequence[int], *, mode: int
     ) -> Blob:
         """
-        Store a file that was sent in parts.
+        Store a file that was sent in parts, and delete the upload.
 
         Raises:
             Invalid: The content has another hash.
 
             NotFound: The account has no such upload, or a part is missing.
+
+            NotNow: It is being completed already.
         """
-        blob = await self._blobs.complete(
-            account_id, upload, parts, suffix=str(mode), digest=hash
-        )
 
         def write(connection: sa.Connection) -> None:
             chosen = (app_files.c.account_id == account_id) & (app_files.c.hash == hash)
@@ -124,8 +123,11 @@ class AppFiles:
                 )
             )
 
-        await self._database.write(write)
-        return blob
+        async with self._blobs.completing(
+            account_id, upload, parts, suffix=str(mode), digest=hash
+        ) as blob:
+            await self._database.write(write)
+            return blob
 
     async def place(
         self, account_id: str, files: Iterable[tuple[str, str]], folder: Path
