@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.options import merge_basic_config
+from fal_core.errors import OptionTypeError
+from fal_core.options import Options, merge_basic_config
 
 names = st.sampled_from(["machine_type", "keep_alive", "regions", "metadata", "_base_image"])
 values = st.recursive(
@@ -30,3 +32,15 @@ def test_merging_fills_only_missing_values(
     expected = {**incoming, **target}
     merge_basic_config(target, incoming)
     assert target == expected
+
+
+def test_added_requirements_are_a_list() -> None:
+    """
+    One requirement alone is refused, as it is in the declaration; any iterable is taken.
+    """
+    options = Options(environment={"kind": "virtualenv", "requirements": ["six"]})
+    with pytest.raises(OptionTypeError, match="'numpy' \\(str\\)"):
+        options.add_requirements("numpy")  # type: ignore[arg-type]  # wrong on purpose
+    assert options.environment["requirements"] == ["six"]
+    options.add_requirements(name for name in ("six", "numpy"))  # type: ignore[arg-type]
+    assert options.environment["requirements"] == ["six", "numpy"]

@@ -23,14 +23,14 @@ class Calls(Protocol[ArgsT, ReturnT]):
     @property
     def flavour(self) -> str: ...
 
-    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT: ...
+    def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT: ...
 
     # Any: their parameters follow those of the function in ways that no protocol says.
-    def submit(self, *args: Any, **kwargs: Any) -> Any: ...
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any: ...
 
-    def map(self, *args: Any, **kwargs: Any) -> Iterator[ReturnT]: ...
+    def map(self, /, *args: Any, **kwargs: Any) -> Iterator[ReturnT]: ...
 
-    def stream(self, *args: Any, **kwargs: Any) -> Any: ...
+    def stream(self, /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class AsyncCalls(Generic[ArgsT, ReturnT]):
@@ -45,13 +45,13 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a generator's is one too
-        self: AsyncCalls[ArgsT, Iterator[ItemT]], *args: ArgsT.args, **kwargs: ArgsT.kwargs
+        self: AsyncCalls[ArgsT, Iterator[ItemT]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
     ) -> AsyncIterator[ItemT]: ...
 
     @overload
-    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Awaitable[ReturnT]: ...
+    def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Awaitable[ReturnT]: ...
 
-    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Any:
+    def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Any:
         """
         Run the function; await the result.
 
@@ -71,13 +71,17 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
             yield result
 
     async def stream(
-        self: AsyncCalls[ArgsT, Iterator[ItemT]], *args: ArgsT.args, **kwargs: ArgsT.kwargs
+        self: AsyncCalls[ArgsT, Iterator[ItemT]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
     ) -> AsyncIterator[ItemT]:
         """
         Iterate over what a generator function yields.
         """
-        async for item in _iterate(self._function.stream(*args, **kwargs)):
-            yield item
+        items = self._function.stream(*args, **kwargs)
+        async for item in _iterate(items):
+            sent = yield item
+            # The stream of a running function takes no values, and says so.
+            if sent is not None:
+                items.send(sent)
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
         made: list[Future[ReturnT]] = []

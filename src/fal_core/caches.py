@@ -9,22 +9,17 @@ Workers write to that directory too, and have no fal_core: the path comes from t
 from __future__ import annotations
 
 import fcntl
-import functools
-import inspect
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
 
-from fal_core.digests import digest
 from fal_core_worker.archives import (
     CACHE_VARIABLE,
     ForeignCache,
     cache_directory,
     cache_root,
 )
+from fal_core_worker.results import cached
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -43,8 +38,6 @@ __all__ = [
     "write_durably",
 ]
 
-ArgsT = ParamSpec("ArgsT")
-ReturnT = TypeVar("ReturnT")
 StrPath = str | os.PathLike[str]
 
 # A forked child shares the locks of its parent, and would hold them longer than it.
@@ -207,33 +200,3 @@ def _write(path: StrPath, content: str | bytes, mode: int, *, durable: bool) -> 
         if durable:
             file.flush()
             os.fsync(file.fileno())
-
-
-def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
-    """
-    Cache the result of the given function in-memory.
-
-    Results live as long as the process that computed them: a warm worker calls
-    *func* once for each set of arguments, which must be hashable. Functions of
-    the same source share their results. A function without source is returned
-    as it is, with a warning.
-    """
-    try:
-        source = inspect.getsource(func)
-    except (OSError, TypeError):
-        name = getattr(func, "__name__", "function")
-        warnings.warn(f"{name} has no source, so its results are not cached.", stacklevel=2)
-        return func
-    key = digest(source.encode())
-
-    @functools.wraps(func)
-    def wrapper(*args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
-        # The results have to outlive functions that are opened anew, so they are kept
-        # in a module of the standard library.
-        store: dict[str, Any] = sys.__dict__.setdefault("_fal_core_cached", {})
-        if key not in store:
-            store[key] = functools.lru_cache(maxsize=None)(func)
-        result: ReturnT = store[key](*args, **kwargs)
-        return result
-
-    return wrapper

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
     from fal_core.calling.launcher import Launcher
+    from fal_core.calling.local_runs import LocalRuns
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
@@ -72,6 +73,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._executor_given = self._executor is not None
         self._launcher: Launcher | None = None
         self._submitter: Submitter | None = None
+        self._local_runs: LocalRuns | None = None
         self._lock = threading.Lock()
 
     @property
@@ -128,7 +130,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         return AsyncCalls(self)
 
-    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+    def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
         Run the function on its host and wait for what it returns.
 
@@ -150,7 +152,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
         return waiter.result()  # type: ignore[no-any-return]  # what the function returned
 
-    def submit(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
+    def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
         """
@@ -167,7 +169,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
-    def spawn(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
@@ -211,6 +213,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     def stream(
         self: IsolatedFunction[ArgsT, Iterator[ItemT]],
+        /,
         *args: ArgsT.args,
         **kwargs: ArgsT.kwargs,
     ) -> Iterator[ItemT]:
@@ -226,15 +229,20 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         return Stream(self.make_launcher(), args, kwargs)
 
-    def run_local(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+    def run_local(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
         Run the function in this process, without an environment.
-        """
-        result = self.func(*args, **kwargs)
-        if inspect.iscoroutine(result):
-            import asyncio
 
-            result = asyncio.run(result)
+        Its ``setup_function`` runs before the first of these calls.
+        """
+        if self.options.gateway.get("serve"):
+            return self.func(*args, **kwargs)
+        if self._local_runs is None:
+            from fal_core.calling.local_runs import LocalRuns
+
+            with self._lock:
+                self._local_runs = self._local_runs or LocalRuns()
+        result: ReturnT = self._local_runs.run(self.declaration, args, kwargs)
         return result
 
     def on(
@@ -341,7 +349,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
-        of_process = ("_launcher", "_submitter", "_lock", "_home_number")
+        of_process = ("_launcher", "_submitter", "_local_runs", "_lock", "_home_number")
         state = {name: self.__dict__[name] for name in self.__dict__ if name not in of_process}
         return state | {"_executor": None}
 

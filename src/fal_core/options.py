@@ -166,6 +166,9 @@ class Options:
         environment: Options of the environment, ``kind`` among them.
 
         gateway: Options of the gateway.
+
+        kept: Options of other kinds of environments, for an ``on`` that asks for such a
+            kind.
     """
 
     __repr__ = show_fields
@@ -173,15 +176,21 @@ class Options:
     host: dict[str, Any] = attrs.field(factory=dict)
     environment: dict[str, Any] = attrs.field(factory=dict)
     gateway: dict[str, Any] = attrs.field(factory=dict)
+    kept: dict[str, Any] = attrs.field(factory=dict, kw_only=True)
 
     def add_requirements(self, requirements: list[str]) -> None:
         """
         Add *requirements* that are not there yet, as a layer where layers are used.
 
         Raises:
+            OptionTypeError: *requirements* is no list of requirements.
+
             FalServerlessError: The kind of environment takes no requirements.
         """
-        from fal_core.errors import FalServerlessError
+        from fal_core.errors import FalServerlessError, OptionTypeError
+
+        if isinstance(requirements, str):
+            raise OptionTypeError("requirements", f"{requirements!r} (str)", "a list of str")
 
         kind = self.environment.get("kind", "virtualenv")
         names = {"virtualenv": "requirements", "container": "requirements", "conda": "pip"}
@@ -193,11 +202,10 @@ class Options:
         written = self.environment.setdefault(names[kind], [])
         layered = bool(written) and all(not isinstance(entry, str) for entry in written)
         present = {name for entry in written for name in entry} if layered else set(written)
-        if present.issuperset(requirements):
-            return
-        # A new list: the user's own stays unchanged.
-        added = [list(requirements)] if layered else list(requirements)
-        self.environment[names[kind]] = [*written, *added]
+        added = [each for each in requirements if each not in present]
+        if added:
+            # A new list: the user's own stays unchanged.
+            self.environment[names[kind]] = [*written, *([added] if layered else added)]
 
     def get_exposed_port(self) -> int | None:
         """

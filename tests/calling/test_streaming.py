@@ -4,6 +4,7 @@ Streams of the items that a generator function yields.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ import pytest
 from fal_core import function
 from fal_core.calling.streaming import CREDIT
 from fal_core.calls import Call
+from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Message, Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
@@ -109,3 +111,43 @@ def test_exception_of_the_function_is_raised_after_its_items(host: WatchedHost) 
     with pytest.raises(LookupError, match="after one"):
         next(items)
     assert list(items) == []
+
+
+def test_what_a_generator_returns_ends_its_stream(host: WatchedHost) -> None:
+    """
+    The stream ends with what the function returned, as a generator does.
+    """
+
+    def fill(limit: int) -> Iterator[int]:
+        yield from range(limit)
+        return {"total": limit}
+
+    items = function("current", host=host)(fill)(1)
+    assert next(items) == 0
+    with pytest.raises(StopIteration) as ended:
+        next(items)
+    assert ended.value.value == {"total": 1}
+    with pytest.raises(StopIteration) as ended:
+        next(items)
+    assert ended.value.value is None
+
+
+def test_a_running_generator_is_sent_nothing(host: WatchedHost) -> None:
+    """
+    Sending and throwing into a stream are refused with a sentence; its items still come.
+    """
+    items: Any = function("current", host=host)(count)(2)
+    assert items.send(None) == 0
+    with pytest.raises(UnsupportedError, match="cannot send a value into a running generator"):
+        items.send("value")
+    with pytest.raises(UnsupportedError, match="cannot raise an exception in a running"):
+        items.throw(ValueError("stop"))
+    assert list(items) == [1]
+
+    async def send() -> None:
+        items: Any = function("current", host=host)(count).aio.stream(2)
+        assert await anext(items) == 0
+        with pytest.raises(UnsupportedError, match="cannot send a value"):
+            await items.asend("value")
+
+    asyncio.run(send())

@@ -304,16 +304,16 @@ def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
     program.write(
         "locked.py",
         """
-        from threading import Lock
+        from threading import current_thread
         from fal_core import function
 
         @function("current")
         def one():
-            return Lock()
+            return current_thread()
 
         @function("current")
         def many():
-            yield Lock()
+            yield current_thread()
         """,
     )
     for name in ("one", "many"):

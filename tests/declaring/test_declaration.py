@@ -13,7 +13,7 @@ import pytest
 
 from fal_core import function
 from fal_core.declaring.declaration import Declaration
-from fal_core.errors import UnknownOptionError
+from fal_core.errors import UnknownOptionError, WrongKindError
 from fal_core.options import Options
 from fal_core.testing import InProcessHost
 
@@ -103,3 +103,38 @@ def test_services() -> None:
         Declaration(host=InProcessHost(), raw_func=plain, options=each).is_service
         for each in options.values()
     ] == [False, True, True]
+
+
+def test_options_of_another_kind_are_kept_for_it() -> None:
+    """
+    A function that is put on another kind of environment keeps the options that this kind
+    lacks, and has them again on one with them.
+    """
+    pytest.importorskip("fal_env_virtualenv")
+    declared = {"requirements": ["six"], "python_version": "3.11", "keep_alive": 5}
+    declaration = function("virtualenv", host=InProcessHost(), **declared)(plain).declaration
+    here = declaration.on(None, {"kind": "current"})
+    assert here.options.environment == {"kind": "current"}
+    assert here.options.kept == {"requirements": ["six"], "python_version": "3.11"}
+    still = here.on(None, {"keep_alive": 6})
+    assert still.options.kept == here.options.kept
+    back = still.on(None, {"kind": "virtualenv", "python_version": "3.12"})
+    assert back.options.environment == {
+        "kind": "virtualenv",
+        "requirements": ["six"],
+        "python_version": "3.12",
+    }
+    assert back.options.kept == {}
+    # What is written with a kind that lacks it is a mistake.
+    with pytest.raises(WrongKindError, match="'requirements' belongs to kind"):
+        declaration.on(None, {"kind": "current", "requirements": ["six"]})
+
+
+def test_a_change_may_have_the_spelling_of_the_sdk() -> None:
+    """
+    An option that is changed replaces the declared one, however either is spelled.
+    """
+    pytest.importorskip("fal_env_virtualenv")
+    declaration = function("virtualenv", host=InProcessHost(), force=True)(plain).declaration
+    other = declaration.on(None, {"force_env_build": False})
+    assert other.options.environment == {"kind": "virtualenv", "force": False}

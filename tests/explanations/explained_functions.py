@@ -47,12 +47,18 @@ def served() -> str: ...
 def serves_itself() -> None: ...
 
 
-lock = __import__("threading").Lock()
+threading = __import__("threading")
+lock, thread = threading.Lock(), threading.current_thread()
 
 
 @function("current")
-def holds_a_lock() -> bool:
+def refers_to_a_lock() -> bool:
     return lock.locked()
+
+
+@function("current")
+def refers_to_a_thread() -> bool:
+    return thread.is_alive()
 """
 
 #: A host that can do little, and one with options of its own.

@@ -4,6 +4,7 @@ Explaining: what a host would do with a function, without doing it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -35,9 +36,19 @@ def test_reasons_why_it_does_not_run(explaining: Any) -> None:
     )
     (explanation,) = explain(explaining, "insisting", "--on", "local")
     assert any("'min_words'" in reason for reason in explanation["reasons"])
-    (explanation,) = explain(explaining, "holds_a_lock")
+    (explanation,) = explain(explaining, "refers_to_a_thread")
     assert not explanation["runs"]
-    assert "lock" in " ".join(explanation["reasons"])
+    assert "thread" in " ".join(explanation["reasons"])
+
+
+def test_locks_that_travel_as_new_ones_are_noted(explaining: Any) -> None:
+    """
+    The explanation says of each variable with a lock or queue that the worker has another.
+    """
+    (explanation,) = explain(explaining, "refers_to_a_lock")
+    assert explanation["runs"]
+    told = "It travels as a new one, which this process does not share."
+    assert explanation["notes"] == [f"Global 'lock' holds a lock. {told}"]
 
 
 def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:
@@ -91,3 +102,59 @@ def test_environment_is_built_once_it_was_used(explaining: Any) -> None:
     assert done.returncode == 0, done.stderr
     (after,) = explain(explaining, "ready")
     assert (after["key"], after["built"]) == (before["key"], True)
+
+
+def test_packages_that_others_bring_are_not_noted(explaining: Any) -> None:
+    """
+    A package that a requirement brings is not missing; one that nothing brings is.
+    """
+    explaining.write(
+        "brought.py",
+        """
+        import attrs, click, pluggy
+        from fal_core import function
+
+        def use(): return attrs, click
+
+        brought = function("virtualenv", requirements=["cattrs", "click"])(use)
+        missing = function("virtualenv", requirements=["cattrs"])(use)
+        unknown = function("virtualenv", requirements=["absent-thing"])(use)
+        """,
+    )
+    notes = [explain_file(explaining, name)["notes"] for name in ("brought", "missing")]
+    assert notes == [[], ["It uses click, and no requirement names the package 'click'."]]
+    assert sorted(explain_file(explaining, "unknown")["notes"]) == [
+        "It uses attrs, and no requirement names the package 'attrs'. One that is not "
+        "installed here may bring it.",
+        "It uses click, and no requirement names the package 'click'. One that is not "
+        "installed here may bring it.",
+    ]
+
+
+def test_packages_that_serving_brings_are_not_noted(explaining: Any) -> None:
+    """
+    What a served function uses and the server requires in turn is not missing.
+    """
+    pytest.importorskip("fal_serve")
+    explaining.write(
+        "brought.py",
+        """
+        import pydantic
+        from fal_core import function
+
+        @function("virtualenv", serve=True)
+        def served() -> dict: return {"version": pydantic.VERSION}
+        """,
+    )
+    (note,) = explain_file(explaining, "served")["notes"]
+    assert note.startswith("Serving adds to its environment")
+
+
+def explain_file(explaining: Any, name: str) -> Any:
+    """
+    Return the explanation of a function of ``brought.py``.
+    """
+    done = explaining("explain", f"brought.py::{name}", "--json")
+    assert done.returncode == 0, done.stderr
+    (explanation,) = json.loads(done.stdout)
+    return explanation

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from explained_functions import explain, uses
 
 
@@ -50,3 +51,28 @@ def test_credentials_are_not_shown(explaining: Any) -> None:
     done = explaining("explain", "functions.py::private")
     assert "index.test" in done.stdout
     assert "secret" not in done.stdout + done.stderr
+
+
+def test_options_of_another_kind_are_kept(explaining: Any) -> None:
+    """
+    Options of the kind that a function had before are said to be kept for it.
+    """
+    pytest.importorskip("fal_env_virtualenv")
+    explaining.write(
+        "moved.py",
+        """
+        from fal_core import function
+
+        @function("virtualenv", requirements=["tool @ https://me:secret@example.org/tool.whl"])
+        def f(): ...
+
+        here = f.on(kind="current")
+        """,
+    )
+    done = explaining("explain", "moved.py::here", "--json")
+    assert done.returncode == 0, done.stderr
+    (explanation,) = json.loads(done.stdout)
+    assert explanation["runs"]
+    assert uses(explanation) == {"kind": "applies", "requirements": "kept"}
+    assert explanation["options"][1]["why"] == "for kind 'virtualenv'."
+    assert "secret" not in done.stdout

@@ -40,7 +40,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_core_worker": (
-        "archives current trees",
+        "archives current renewals results trees",
         "stream/",
         "output/",
         "opening/",

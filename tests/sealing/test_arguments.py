@@ -81,9 +81,12 @@ def test_large_buffers_travel_beside_the_pickle(size: int) -> None:
 @pytest.mark.parametrize(
     ("value", "where"),
     [
-        (threading.Lock(), "cannot travel because of args[0]: cannot pickle '_thread.lock'"),
-        ({"a": [1, {"b": threading.Lock()}]}, "because of args[0]['a'][1]['b']: cannot pickle"),
-        ([sys.__stdin__], "'_io.TextIOWrapper'"),
+        (threading.current_thread(), "cannot travel because of args[0]: a thread belongs to"),
+        (
+            {"a": [1, {"b": (each for each in "")}]},
+            "because of args[0]['a'][1]['b']: cannot pickle",
+        ),
+        ([sys.__stdin__], "an open file, '<stdin>', belongs to its process"),
     ],
 )
 def test_argument_that_cannot_be_pickled(value: Any, where: str) -> None:

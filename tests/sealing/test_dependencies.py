@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -13,6 +15,7 @@ import attrs as at
 import cattrs
 import pytest
 
+from fal_core.declaring.requirement_files import listed_requirements
 from fal_core.sealing.dependencies import find_missing_dependencies, used_modules
 from fal_core_worker.serving.services import Server
 
@@ -151,3 +154,59 @@ def test_packages_that_serving_adds_are_not_missing() -> None:
 
     assert [name for name, _ in find_missing_dependencies(served, {})] != ["pytest"]
     assert [name for name, _ in find_missing_dependencies(Serving(served), {})] == ["pytest"]
+
+
+def test_local_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What a local module imports whenever it is imported counts, through others and packages.
+    """
+    (tmp_path / "near").mkdir()
+    for name, text in {
+        "near/__init__.py": "",
+        "near/loading.py": "import cattrs.gen\nfrom . import shapes\n",
+        "near/shapes.py": (
+            "from typing import TYPE_CHECKING\n"
+            "import absent_thing, json\n"
+            "import near.loading\n"
+            "try:\n    import click\nexcept ImportError:\n    click = None\n"
+            "def late():\n    import pluggy\n"
+        ),
+        "beside.py": "import near.loading\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def inside() -> Any:
+        import beside
+
+        return beside
+
+    expected = {"cattrs": ["near.loading"], "absent-thing": ["near.shapes"]}
+    assert dict(find_missing_dependencies(inside, {})) == expected
+    module: Any = ModuleType("beside")
+    module.__file__ = str(tmp_path / "beside.py")
+    assert dict(find_missing_dependencies(lambda: module, {})) == expected
+    assert used_modules(inside) == {}
+    env = {"requirements": ["cattrs", "absent_thing"]}
+    assert list(find_missing_dependencies(inside, env)) == []
+
+
+def test_files_name_packages(tmp_path: Path) -> None:
+    """
+    Packages that a file of requirements lists are named.
+    """
+    (tmp_path / "more.in").write_text("-r requirements.txt\nattrs # a comment\n")
+    (tmp_path / "requirements.txt").write_text("-r more.in\n\n# none\ncattrs>=24\n")
+    (tmp_path / "script.py").write_text(
+        "# /// script\n# dependencies = [\n#   'attrs',  # one\n"
+        '#   "cattrs[x]",\n# ]\n# ///\n'
+    )
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["attrs", "cattrs"]\n')
+    for name in ("requirements.txt", "-r {}/requirements.txt", "script.py", "pyproject.toml"):
+        entry = name.format(tmp_path) if "{" in name else f"{tmp_path}/{name}"
+        assert list(find_missing_dependencies(uses_many, {"requirements": [entry]})) == []
+    assert listed_requirements(f"{tmp_path}/tool-1.0-py3-none-any.whl") == [
+        f"{tmp_path}/tool-1.0-py3-none-any.whl"
+    ]
+    (tmp_path / "tool-1.0-py3-none-any.whl").touch()
+    assert listed_requirements(f"{tmp_path}/tool-1.0-py3-none-any.whl") == ["tool"]

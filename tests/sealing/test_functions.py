@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,7 @@ def test_classes_of_annotations_travel_with_the_function(
 
 
 class Unsealable:
-    lock = threading.Lock()
+    thread = threading.current_thread()
 
 
 def names_unsealable(value: Unsealable | None) -> int:
@@ -104,14 +105,23 @@ def test_wrapped_functions(
     assert worker(function, arguments) == [expected]
 
 
+#: How the error for a lock that is held goes on.
+HELD = "because of {} enclosing function: a lock that is held"
+
+
 def test_function_that_cannot_be_pickled() -> None:
     """
     The error names the captured variable.
     """
     lock = threading.Lock()
-
-    with pytest.raises(FalSerializationError, match="an enclosing function: cannot pickle"):
+    with lock, pytest.raises(FalSerializationError, match=HELD.format("variable 'lock' of an")):
         seal_function(lambda: lock)
+
+    def use(number: int, log: Any = sys.__stdin__) -> Any:
+        return log
+
+    with pytest.raises(FalSerializationError, match="because of the default of 'log': an open"):
+        seal_function(use)
 
 
 def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +139,7 @@ def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Guarded:
-    lock = threading.Lock()
+    thread = threading.current_thread()
 
 
 held = Guarded()
@@ -145,5 +155,5 @@ def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
 
     with pytest.raises(FalSerializationError) as caught:
         seal_function(use)
-    assert "because of global 'held': cannot pickle" in str(caught.value)
+    assert "because of global 'held': a thread belongs" in str(caught.value)
     assert str(caught.value).endswith("in the function, or in its setup_function.")

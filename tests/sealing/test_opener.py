@@ -28,7 +28,7 @@ def test_result_that_cannot_be_pickled(worker: Any) -> None:
     """
 
     def make(good: bool) -> Any:
-        return 1 if good else {"lock": threading.Lock()}
+        return 1 if good else {"lock": threading.current_thread()}
 
     bad, good = worker(make, (False,), (True,))
 

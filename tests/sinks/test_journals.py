@@ -5,6 +5,8 @@ Events as bytes.
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import get_args
 
@@ -237,3 +239,29 @@ def test_an_error_of_a_plugin_comes_back_as_a_sentence() -> None:
     assert isinstance(read, Exited)
     assert type(read.reason) is HostError
     assert str(read.reason) == "Node n1 was taken away."
+
+
+@pytest.mark.parametrize("written", [0, 10, 60])
+def test_events_are_written_as_a_whole_or_not_at_all(tmp_path: Path, written: int) -> None:
+    """
+    On a full disk, a journal has none of the events that cannot be written, and goes on once
+    there is room.
+    """
+    path = tmp_path / "journal"
+    before = signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = Journal(path)
+    try:
+        journal.append(Log("first"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + written, hard))
+        with pytest.raises(OSError, match="File too large"):
+            journal.append(Log("second"), Log("third"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        journal.append(Log("fourth"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+        journal.close()
+    assert journal.count == 2
+    assert [*read_journal(path)] == [Log("first"), Log("fourth")]

@@ -115,8 +115,8 @@ def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
     """
     A worker whose call never comes ends as any other that is idle.
     """
-    isolated = function("current", host=host, keep_alive=0)(lambda: lock)
-    lock = threading.Lock()
+    isolated = function("current", host=host, keep_alive=0)(lambda: thread)
+    thread = threading.current_thread()
 
     with pytest.raises(FalSerializationError):
         isolated()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
 from fal_core.calling.launcher import Launcher
 from fal_core.calls import Call
@@ -220,6 +221,7 @@ class Batcher:
             self.limit = self.limit * multiplexing
         self._alone = self._alone or launcher.policy.timeout is not None
         self.pace = Pace(self.limit // 2)
+        self._separation = Separation(LARGEST)
         self.more = False
 
     @property
@@ -243,6 +245,7 @@ class Batcher:
             part = not self._alone and count < size
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; items that come meanwhile fill the batch.
+            count = count if count == 1 else self._separation.count(waiting, count)
             pairs = [waiting.popleft() for _ in range(count)]
             self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
 

@@ -39,21 +39,21 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
     __func__: Any = attrs.field(alias="function")
     __self__: Any = attrs.field(alias="instance")
 
-    def __call__(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+    def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
         Run the method on its host and wait for what it returns.
         """
         result: ReturnT = self.__func__(self.__self__, *args, **kwargs)
         return result
 
-    def submit(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
+    def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
         """
         future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
         return future
 
-    def spawn(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
@@ -73,6 +73,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
     def stream(
         self: BoundFunction[ArgsT, Iterator[ItemT]],
+        /,
         *args: ArgsT.args,
         **kwargs: ArgsT.kwargs,
     ) -> Iterator[ItemT]:
@@ -82,7 +83,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         items: Iterator[ItemT] = self.__func__.stream(self.__self__, *args, **kwargs)
         return items
 
-    def run_local(self, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
+    def run_local(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
         Run the method in this process, without an environment.
         """

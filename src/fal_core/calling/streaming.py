@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from fal_core.calling.launcher import Launcher
+from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Exited, HomeCall, Item, Log
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
@@ -22,7 +23,8 @@ class Stream(Iterator[Any]):
     The items of a running generator function.
 
     The function is held back while its items are not taken. It is ended when the stream
-    is closed or no longer referred to.
+    is closed or no longer referred to. What it returns is the value of ``StopIteration``,
+    and so of ``yield from``.
     """
 
     # Also for a stream whose call could not be launched.
@@ -34,6 +36,7 @@ class Stream(Iterator[Any]):
         self._events: SimpleQueue[Item | Exited] = SimpleQueue()
         self._sink = _StreamSink(self._events, launcher.opener, launcher.answer)
         self._grace = launcher.policy.grace
+        self._host = launcher.host.name
         self._taken = 0
         call = launcher.call((args, kwargs), stream=True)
         self.execution = launcher.launch(call, self._sink)
@@ -53,8 +56,31 @@ class Stream(Iterator[Any]):
                 self.execution.send(Credit(CREDIT))
             return self._sink.opener.open_value(event.sealed)
         self._ended = True
-        self._sink.result()
-        raise StopIteration
+        raise StopIteration(self._sink.result())
+
+    def send(self, value: None) -> Any:
+        """
+        Return the next item, as ``next`` does: a running function is sent no values.
+
+        Raises:
+            UnsupportedError: *value* is not None.
+        """
+        if value is not None:
+            raise refuse_to_send(self._host)
+        return next(self)
+
+    def throw(self, *error: Any) -> Any:
+        """
+        Refuse to raise *error* in the function.
+
+        Raises:
+            UnsupportedError: In any case.
+        """
+        raise UnsupportedError(
+            self._host,
+            "raise an exception in a running generator",
+            "Close the stream to end it.",
+        )
 
     def close(self) -> None:
         """
@@ -73,6 +99,15 @@ class Stream(Iterator[Any]):
         except BaseException:
             self.close()
             raise
+
+
+def refuse_to_send(host: str) -> UnsupportedError:
+    """
+    Return the error for a value that a running generator is to be sent.
+    """
+    return UnsupportedError(
+        host, "send a value into a running generator", "Pass what it needs as arguments."
+    )
 
 
 class _StreamSink(OpeningSink):

@@ -11,6 +11,7 @@ from fal_core.exports import lazily
 if TYPE_CHECKING:
     from fal_core.declaring.health_checks import HealthCheck
     from fal_core.declaring.named_hosts import default_host, to_host
+    from fal_core.declaring.requirement_files import check_requirement_file, inline_metadata
     from fal_core.declaring.vocabulary import (
         parse_options,
         structure_environment,
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HealthCheck",
+    "check_requirement_file",
     "default_host",
+    "inline_metadata",
     "parse_options",
     "structure_environment",
     "structure_gateway",
@@ -34,7 +37,9 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "HealthCheck": "fal_core.declaring.health_checks",
+        "check_requirement_file": "fal_core.declaring.requirement_files",
         "default_host": "fal_core.declaring.named_hosts",
+        "inline_metadata": "fal_core.declaring.requirement_files",
         "parse_options": "fal_core.declaring.vocabulary",
         "structure_environment": "fal_core.declaring.vocabulary",
         "structure_gateway": "fal_core.declaring.vocabulary",

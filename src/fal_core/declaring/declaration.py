@@ -115,13 +115,16 @@ class Declaration:
             OptionError: The host is unknown, or an option is.
         """
         place: Host[Any, Any] = self.host if host is None else to_host(host)
-        written = {**self.options.host, **self.options.environment, **self.options.gateway}
+        from fal_core.declaring.vocabulary import with_changes
+
+        written, kept = with_changes(self.options, config)
         try:
-            options = place.parse_options(**{**written, **config})
+            options = place.parse_options(**written)
         except UnknownOptionError as error:
             from fal_core.declaring.policy_checks import hint_at_policy
 
             raise hint_at_policy(error) from None
+        options.kept = kept
         policy = self.policy
         if on_unsupported is not None:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fal_core.conversion.annotations import option_names
 from fal_core.declaring.known_options import SPELLINGS, KnownOptions, nearest_name
+from fal_core.declaring.requirement_files import with_paths
 from fal_core.declaring.typed_options import TypedOptionsCache, build, restore, unstructure
 from fal_core.environments import Environment
 from fal_core.errors import (
@@ -89,14 +90,38 @@ def kind_of(environment: Mapping[str, Any]) -> str:
     return kind
 
 
-def structure_environment(options: Options) -> Environment:
+def with_changes(
+    options: Options, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Return *options* as written, with *config* over them, and those kept for another kind.
+
+    Raises:
+        OptionError: The kind is unknown, or an option is written twice.
+    """
+    changes = _respell(config)
+    kind = kind_of({**options.environment, **changes})
+    usable = {*option_names(_find_environment(kind, changes)), "kind"}
+    environment = {**options.kept, **options.environment}
+    kept = {name: environment[name] for name in environment if name not in usable}
+    declared = {name: environment[name] for name in environment if name in usable}
+    return {**options.host, **declared, **options.gateway, **changes}, kept
+
+
+def structure_environment(options: Options, *, here: bool = True) -> Environment:
     """
     Return the environment that *options* declare.
+
+    Arguments:
+        here: Whether they were declared on this machine, so that requirements may name its
+            files.
 
     Raises:
         OptionError: No installed plugin has its kind, or an option is wrong.
     """
     plugins = load_plugins()
+    if not here:
+        return _make_environment(options.environment)
     return _environments.get(options, options.environment, plugins, _build_environment)
 
 
@@ -161,6 +186,10 @@ _gateways: TypedOptionsCache[Gateway] = TypedOptionsCache()
 
 
 def _build_environment(written: Mapping[str, Any], _: object) -> Environment:
+    return _make_environment(with_paths(written))
+
+
+def _make_environment(written: Mapping[str, Any]) -> Environment:
     written = _respell(written)
     kind = kind_of(written)
     cls = _find_environment(kind, written)

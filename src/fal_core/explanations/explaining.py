@@ -146,19 +146,33 @@ def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> li
         reasons.append(str(error))
         return []
     refusal = launcher.seal.sealed.refusal
-    return [f"On another Python than {THIS_PYTHON}: {refusal}"] if refusal else []
+    notes = [f"On another Python than {THIS_PYTHON}: {refusal}"] if refusal else []
+    for seal in filter(None, (launcher.seal, launcher.setup_seal)):
+        for capture, kinds in seal.captures.find_renewed(seal.by_value):
+            notes.append(
+                f"{capture[0].upper()}{capture[1:]} holds {' and '.join(kinds)}. It travels as "
+                "a new one, which this process does not share."
+            )
+    return notes
 
 
 def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
-    from fal_core.sealing.dependencies import find_missing_dependencies
+    from fal_core.explanations.brought_packages import brought_packages
+    from fal_core.sealing.dependencies import all_requirements, find_missing_dependencies
 
     if function.raw_func is None:
         return
-    for package, names in find_missing_dependencies(
-        _served(function), function.options.environment
-    ):
-        listed = ", ".join(dict.fromkeys(names))
-        yield f"It uses {listed}, and no requirement names the package {package!r}."
+    environment, served = function.options.environment, _served(function)
+    missing = list(find_missing_dependencies(served, environment))
+    if not missing:
+        return
+    added = served.requirements if isinstance(served, Server) else ()
+    brought, complete = brought_packages([*all_requirements(environment), *added])
+    unless = "" if complete else " One that is not installed here may bring it."
+    for package, names in missing:
+        if package not in brought:
+            listed = ", ".join(dict.fromkeys(names))
+            yield f"It uses {listed}, and no requirement names the package {package!r}.{unless}"
 
 
 def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:

@@ -58,6 +58,23 @@ def environment_uses(
             # A field that may hold credentials has a ``repr`` of its own.
             shown = field.repr(value) if callable(field.repr) else repr(value)
             yield OptionUse(name=name, value=shown, part="environment")
+    for name, value in function.options.kept.items():
+        yield _kept_use(name, value)
+
+
+def _kept_use(name: str, value: Any) -> OptionUse:
+    """
+    Return the use of an option that is kept for other kinds of environments.
+    """
+    shown, kinds = "…", []
+    cls: Any
+    for kind, cls in sorted(load_plugins().environments.items()):
+        field = {each.alias: each for each in attrs.fields(cls)}.get(name)
+        if field is not None:
+            shown = field.repr(value) if callable(field.repr) else repr(value)
+            kinds.append(repr(kind))
+    why = f"for kind {' or '.join(kinds)}." if kinds else "for a kind that is not installed."
+    return OptionUse(name=name, value=shown, part="environment", use="kept", why=why)
 
 
 def other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:

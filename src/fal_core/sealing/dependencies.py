@@ -5,6 +5,7 @@ Dependencies: the packages that a function needs from its environment.
 from __future__ import annotations
 
 import functools
+import os
 import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from fal_core.sealing.imports import (
     is_installed,
     is_standard,
     leading_imports,
+    unconditional_imports,
 )
 
 if TYPE_CHECKING:
@@ -31,25 +33,25 @@ def find_missing_dependencies(
     """
     Yield each package that *func* uses and the requirements of *env* do not name.
 
-    Each comes with the function's names for it. A package that is only installed as a
-    dependency of another one is yielded too. Nothing is yielded for kinds other than
-    ``virtualenv``.
+    Each comes with the function's names for it; one that a local module imports comes with
+    the name of that module. A package that is only installed as a dependency of another one
+    is yielded too. Nothing is yielded for kinds other than ``virtualenv``.
 
     Arguments:
         env: The options of the environment, ``kind`` and ``requirements`` among them.
     """
     if env.get("kind", "virtualenv") != "virtualenv":
         return
-    asked = set()
-    for entry in env.get("requirements") or ():
-        for requirement in (entry,) if isinstance(entry, str) else entry:
-            asked.add(requirement_name(requirement))
+    asked = {requirement_name(each) for each in all_requirements(env)}
     server = as_server(func)
     if server is not None:
         # A call adds what serving needs to the environment.
         asked.update(requirement_name(each) for each in server.requirements)
     missing: Uses = {}
-    for module, names in used_modules(func).items():
+    local: dict[str, str] = {}
+    uses = used_modules(func, local)
+    _follow(local, uses)
+    for module, names in uses.items():
         packages = _packages(module)
         if asked.isdisjoint(packages):
             missing.setdefault(packages[0], []).extend(names)
@@ -68,13 +70,31 @@ def as_server(func: Callable[..., Any]) -> Server | None:
     return func if isinstance(func, Server) else None
 
 
-def used_modules(func: Callable[..., Any]) -> Uses:
+def all_requirements(env: dict[str, Any]) -> list[str]:
+    """
+    Return the requirements in the options *env* of an environment, without layers, and with
+    those that files list in place of the files.
+    """
+    from fal_core.declaring.requirement_files import listed_requirements
+
+    found: list[str] = []
+    for entry in env.get("requirements") or ():
+        for requirement in (entry,) if isinstance(entry, str) else entry:
+            found += listed_requirements(requirement)
+    return found
+
+
+def used_modules(func: Callable[..., Any], local: dict[str, str] | None = None) -> Uses:
     """
     Return the installed modules that *func*, and the objects it refers to, use.
 
     Python's own modules, local modules, and the module of *func*, which travels by
     value, are left out.
+
+    Arguments:
+        local: Is given the local modules, and the name of *func* for each.
     """
+    found = {} if local is None else local
     uses: Uses = {}
     travelling: tuple[str, ...] = ()
     server = as_server(func)
@@ -95,12 +115,38 @@ def used_modules(func: Callable[..., Any]) -> Uses:
         if id(value) in seen:
             continue
         seen.add(id(value))
+        if isinstance(value, types.ModuleType) and value.__name__ != own:
+            found.setdefault(value.__name__, name)
         waiting += _referred(value)
         if not name and hasattr(value, "__code__"):
             for imported, alias in leading_imports(value.__code__):
                 if find_module(imported) is None or is_installed(imported):
                     _note(uses, imported, alias)
+                else:
+                    found.setdefault(imported, alias)
     return uses
+
+
+def _follow(local: dict[str, str], uses: Uses) -> None:
+    """
+    Add to *uses* what *local* modules, and those that they import, import from packages.
+    """
+    waiting = list(local)
+    seen: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        path = find_module(module)
+        if module in seen or path is None or not path.endswith(".py"):
+            continue
+        seen.add(module)
+        waiting += [module.rpartition(".")[0]] if "." in module else []
+        is_package = os.path.basename(path) == "__init__.py"
+        package = module if is_package else module.rpartition(".")[0]
+        for imported, members in unconditional_imports(path, package):
+            if is_installed(imported) or find_module(imported.partition(".")[0]) is None:
+                _note(uses, imported, module)
+            else:
+                waiting += [imported, *members]
 
 
 def _note(uses: Uses, module: str, name: str) -> None:

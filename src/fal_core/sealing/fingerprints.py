@@ -5,7 +5,7 @@ Fingerprints: the objects that a function referred to when it was sealed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, FunctionType
 from typing import Any
 
@@ -84,18 +84,52 @@ class Captures:
         Arguments:
             by_value: Tells whether the objects of a module travel by value.
         """
-        from fal_core_worker.opening.pickling import Pickler, dump
+        from fal_core_worker.opening.pickling import Pickler, dump, find_path
 
-        named = [(f"global {name!r}", value) for _, name, value in self.names]
-        named += [("a variable of an enclosing function", value) for _, value in self.cells]
-        for what, value in named:
-            if value is _ABSENT or isinstance(value, FunctionType):
-                continue
+        for what, name, value in self._named():
             try:
                 dump(Pickler(by_value=by_value), value)
             except Exception:
-                return f" because of {what}"
+                path = find_path(value, {"by_value": by_value})
+                return f" because of {what.format(repr(name + path))}"
         return ""
+
+    def find_renewed(self, by_value: Callable[[str], bool]) -> Iterator[tuple[str, list[str]]]:
+        """
+        Yield each capture that travels with new locks, queues or the like, and what they are.
+
+        Arguments:
+            by_value: Tells whether the objects of a module travel by value.
+        """
+        from fal_core_worker.opening.pickling import Pickler, dump
+
+        for what, name, value in self._named():
+            pickler = Pickler(by_value=by_value)
+            try:
+                dump(pickler, value)
+            except Exception:
+                continue
+            if pickler.renewed:
+                yield what.format(repr(name)), list(dict.fromkeys(pickler.renewed))
+
+    def _named(self) -> Iterator[tuple[str, str, Any]]:
+        """
+        Yield what each capture is, with a place for its name, its name and its value.
+        """
+        named = [("global {}", name, value) for _, name, value in self.names]
+        for function, code, defaults, keyword_defaults in self.functions:
+            cells = zip(code.co_freevars, function.__closure__ or (), strict=False)
+            outer = "variable {} of an enclosing function"
+            named += [(outer, name, _content(cell)) for name, cell in cells]
+            count = code.co_argcount
+            names = code.co_varnames[count - len(defaults or ()) : count]
+            given = dict(zip(names, defaults or (), strict=False)) | (keyword_defaults or {})
+            named += [("the default of {}", name, value) for name, value in given.items()]
+            attributes = vars(function).items()
+            named += [(f"attribute {{}} of {function.__name__}", *each) for each in attributes]
+        for what, name, value in named:
+            if value is not _ABSENT and not isinstance(value, FunctionType):
+                yield what, name, value
 
 
 def annotated_classes(func: Any, by_value: Callable[[str], bool]) -> list[Name]:

@@ -142,6 +142,32 @@ def _file_imports(path: str, package: str, changed: int, size: int) -> tuple[str
     return tuple(names)
 
 
+def unconditional_imports(path: str, package: str) -> list[tuple[str, list[str]]]:
+    """
+    Return the modules that the file at *path* imports whenever it is imported itself.
+
+    Each comes with the names of what is imported from it, which may be modules too.
+
+    Arguments:
+        package: The package that its relative imports start from.
+    """
+    import ast
+
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    found: list[tuple[str, list[str]]] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found += [(alias.name, []) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node.module or "", node.level, package)
+            found.append((base, [f"{base}.{alias.name}" for alias in node.names]))
+    return found
+
+
 def code_imports(code: CodeType, package: str) -> list[str]:
     """
     Return the names of all modules that *code*, and code inside it, imports.

@@ -26,7 +26,7 @@ class Isolated(Protocol):
     @property
     def declaration(self) -> Declaration: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
 
     def make_launcher(self) -> Any: ...
 
@@ -77,9 +77,13 @@ def reduce_function(inner: Isolated) -> Reduced:
 
     declared = inner.declaration
     outer: Declaration | None = getattr(_sealing, "outer", None)
-    # A service has a worker of its own, wherever it is called.
+    # A service has a worker of its own, wherever it is called, and what a setup function
+    # returns is in the workers of its own function.
     in_place = (
-        outer is not None and not declared.is_service and _place(declared) == _place(outer)
+        outer is not None
+        and not declared.is_service
+        and declared.options.host.get("setup_function") is None
+        and _place(declared) == _place(outer)
     )
     state = {"function": declared.raw_func if in_place else None}
     return make_stub, (_number_of(inner), declared.name), state

@@ -12,6 +12,7 @@ fields of the right types, or an error, and takes no more memory than its bytes.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -129,19 +130,39 @@ class Journal:
     def append(self, *events: Event) -> bytes:
         """
         Write *events* and return their records.
+
+        Raises:
+            OSError: They cannot be written. The journal has none of them then.
         """
         records = []
+        lines = 0
         for event in events:
             data = encode_event(event)
             records.append(_TEXT_LENGTH.pack(len(data)) + data)
             if isinstance(event, Log):
-                self._lines += len(records[-1])
+                lines += len(records[-1])
         written = b"".join(records)
-        self._file.write(written)
+        self._write(written)
+        self._lines += lines
         self.count += len(events)
         if self._lines > self._limit:
             self._drop_lines()
         return written
+
+    def _write(self, data: bytes) -> None:
+        """
+        Write all of *data*, or nothing: what follows half of a record cannot be read.
+        """
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(memoryview(data)[done:])
+        except OSError:
+            if done:
+                # There is no room for the rest, as on a full disk.
+                size = os.fstat(self._file.fileno()).st_size
+                os.ftruncate(self._file.fileno(), size - done)
+            raise
 
     def _drop_lines(self) -> None:
         """

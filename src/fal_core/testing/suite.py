@@ -22,6 +22,7 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     detachment,
     environments,
     events,
+    forks,
     futures,
     home_calls,
     logs,
@@ -34,12 +35,15 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     serving,
     streams,
     timeouts,
+    values,
     warmth,
 )
 
 #: The laws, by group.
 GROUPS = {
     "call": calls,
+    "values": values,
+    "forks": forks,
     "errors": raised,
     "logs": logs,
     "events": events,

@@ -30,20 +30,20 @@ class DeclaredInWorker:
     def __repr__(self) -> str:
         return f"<isolated function {self.__name__} declared in a worker>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
             f"Isolated function {self.__name__!r} was declared in a worker, which has no home "
             "for it. Import it where the calling function is defined, not inside it, or call "
             "its run_local()."
         )
 
-    def on(self, *args: Any, **kwargs: Any) -> DeclaredInWorker:
+    def on(self, /, *args: Any, **kwargs: Any) -> DeclaredInWorker:
         """
         Return the function unchanged: there are no hosts here.
         """
         return self
 
-    def run_local(self, *args: Any, **kwargs: Any) -> Any:
+    def run_local(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function here.
         """
@@ -59,10 +59,6 @@ def make_decorator() -> Callable[[Callable[..., Any]], DeclaredInWorker]:
 
 def _function(*args: Any, **config: Any) -> Callable[[Callable[..., Any]], DeclaredInWorker]:
     return DeclaredInWorker
-
-
-def _unchanged(func: Callable[..., Any]) -> Callable[..., Any]:
-    return func
 
 
 def _make(name: str) -> Any:
@@ -93,8 +89,10 @@ class _Finder:
         return None
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        from fal_core_worker.results import cached
+
         module = types.ModuleType(spec.name, __doc__)
-        module.__dict__.update(function=_function, cached=_unchanged, __getattr__=_make)
+        module.__dict__.update(function=_function, cached=cached, __getattr__=_make)
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:

@@ -21,7 +21,7 @@ class Forward:
     def __init__(self) -> None:
         self.function: Callable[..., Any] | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         assert self.function is not None
         return self.function(*args, **kwargs)
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
+from fal_core_worker import renewals
 from fal_core_worker.opening.function_parts import (
     fill_function,
     find_builtin_type,
@@ -43,6 +44,10 @@ BUFFER_SIZE = 1 << 16
 
 _MAIN = ("__main__", "__mp_main__")
 _BUILTIN_TYPES = {type(None), type(Ellipsis), type(NotImplemented)}
+_FILES = (
+    *(io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
+    *(io.BufferedRWPair, io.FileIO),
+)
 _BUILTIN_TYPES.update(kind for kind in vars(types).values() if type(kind) is type)
 
 
@@ -74,6 +79,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         functions: The functions in it that travel by value.
 
         buffers: The buffers that travel beside it.
+
+        renewed: What is in it that travels as a new one, as in ``a lock``.
     """
 
     contains_code = False
@@ -95,6 +102,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.classes: list[type] = []
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
+        self.renewed: list[str] = []
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -103,6 +111,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return True
         if view.nbytes < BUFFER_SIZE:
             return True
+        if type(view.obj) is memoryview and view.obj.c_contiguous:
+            # Before 3.13, collecting a view of a view as garbage can crash Python.
+            view = view.obj.cast("B")
         self.buffers.append(view)
         return False
 
@@ -131,7 +142,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
             return exceptions.reduce_error(value)
         special = self.special.get(kind)
-        return NotImplemented if special is None else special(self, value)
+        if special is not None:
+            return special(self, value)
+        return self._reduce_renewed(value) if renewals.is_one(kind) else NotImplemented
 
     def reduce_class(self, cls: type) -> Any:
         """
@@ -199,11 +212,19 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_value = self.travels_by_value(cached)
         return self._reduce_decorated(cached) if by_value else NotImplemented
 
-    def _reduce_file(self, file: io.TextIOWrapper) -> Any:
-        # cloudpickle would send the contents of the file instead.
+    def _reduce_renewed(self, value: Any) -> Any:
+        renewed = renewals.renew(value)
+        if renewed is None:
+            return NotImplemented
+        self.renewed.append(renewed[0])
+        return renewed[1]
+
+    def _reduce_file(self, file: Any) -> Any:
+        # cloudpickle would send the contents of a text file instead.
         if file is sys.stdout or file is sys.stderr:
             return NotImplemented
-        raise TypeError("cannot pickle '_io.TextIOWrapper' object")
+        name = getattr(file, "name", "")
+        raise TypeError(f"an open file, {name!r}, belongs to its process; its path can travel")
 
     special: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         types.CodeType: reduce_code,
@@ -213,7 +234,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         typing.ParamSpec: _reduce_type_variable,
         typing.ForwardRef: _reduce_forward,
         typing.NewType: _reduce_new_type,
-        io.TextIOWrapper: _reduce_file,
+        **dict.fromkeys(_FILES, _reduce_file),
         type(functools.lru_cache(len)): _reduce_cached,
         functools.cached_property: _reduce_decorated,
     }
@@ -271,8 +292,24 @@ def seal(
 
 
 def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> str:
+    path = find_path(value, options, names).lstrip(".")
+    return f" because of {path}" if path else ""
+
+
+def find_path(value: Any, options: dict[str, Any], names: Sequence[str] = ()) -> str:
+    """
+    Return the path to what cannot be pickled in *value*, as in ``.settings['lock']``.
+
+    Arguments:
+        options: Those of the pickler.
+
+        names: The names of the parts of *value*, if it is a tuple.
+    """
     path = ""
     for depth in range(8):
+        if renewals.is_one(type(value)):
+            # What it consists of is nothing that a user would know.
+            break
         parts = _parts(value)
         if depth == 0 and isinstance(value, tuple) and len(names) == len(parts):
             parts = [(name, part) for name, (_, part) in zip(names, parts, strict=True)]
@@ -284,7 +321,7 @@ def _find_culprit(value: Any, options: dict[str, Any], names: Sequence[str]) -> 
                 break
         else:
             break
-    return f" because of {path.lstrip('.')}" if path else ""
+    return path
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

@@ -35,7 +35,7 @@ class Stub:
     def __repr__(self) -> str:
         return f"<isolated function {self.__name__} in a worker>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function in place, or at home.
         """
@@ -63,13 +63,13 @@ class Stub:
             "option is given to it outside of the function that uses it."
         )
 
-    def run_local(self, *args: Any, **kwargs: Any) -> Any:
+    def run_local(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function here.
         """
         return self(*args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function on a thread, and return a future of its result.
         """
@@ -94,11 +94,12 @@ class Stub:
         for args in zip(*iterables, strict=False):
             yield self(*args)
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def stream(self, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """
         Iterate over what the function yields.
         """
-        yield from self(*args, **kwargs)
+        items: Iterator[Any] = iter(self(*args, **kwargs))
+        return items
 
 
 class BoundStub(Stub):
@@ -111,7 +112,7 @@ class BoundStub(Stub):
         self.__func__ = stub
         self.__self__ = instance
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the method in place, or at home.
         """

@@ -144,11 +144,20 @@ def version_text(version: tuple[int, ...]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
+def _writable(buffer: Any) -> Any:
+    """
+    Return *buffer*, or a copy of one that is read-only, so that arrays made of it are not.
+
+    The pickle says which values were read-only where they were sealed.
+    """
+    return bytearray(buffer) if memoryview(buffer).readonly else buffer
+
+
 def _load(sealed: Sealed, what: str, remedy: str, load: Callable[..., Any]) -> Any:
     data: Any = sealed.data
     data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
     try:
-        return load(data, buffers=sealed.buffers)
+        return load(data, buffers=map(_writable, sealed.buffers))
     except ModuleNotFoundError as error:
         raise MissingModule(
             f"Python cannot open {what}: module {error.name!r} is not found in "

@@ -203,19 +203,26 @@ class Executor(ABC):
         self.credits[channel] = WINDOW
         try:
             if type(value) is AsyncGeneratorType:
-                self.complete(self._send_async(value, raw, channel), channel)
-            else:
-                self._send(value, raw, channel)
+                return self.complete(self._send_async(value, raw, channel), channel)
+            return self._send(value, raw, channel)
         finally:
             del self.credits[channel]
-        return None
 
-    def _send(self, items: Any, raw: Any, channel: int) -> None:
+    def _send(self, items: Any, raw: Any, channel: int) -> Any:
+        """
+        Send what a generator yields, and return what it returns.
+        """
+        index = 0
         try:
-            for index, item in enumerate(items):
+            while True:
+                try:
+                    item = next(items)
+                except StopIteration as end:
+                    return end.value
                 self.await_credit(channel)
                 self.output.flush_call()
                 send_item(self.stream, channel, item, index, raw)
+                index += 1
         finally:
             items.close()
 

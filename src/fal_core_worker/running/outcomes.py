@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from fal_core_worker.opening import values
+from fal_core_worker.running.sharing import count_apart
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
@@ -87,6 +88,8 @@ def send_items(
     if not outcomes:
         return
     try:
+        if count_apart(outcomes) < len(outcomes):
+            raise ValueError("The other end may change one of them.")
         sealed = values.seal_value(outcomes, function)
         if sealed.contains_code:
             raise ValueError("The other end may have to refuse one of them.")

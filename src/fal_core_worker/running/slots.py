@@ -105,5 +105,5 @@ class _Prepared:
         self._function = function
         self._value = value
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._function(self._value, *args, **kwargs)

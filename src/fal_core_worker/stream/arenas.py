@@ -2,89 +2,29 @@
 Arenas: shared memory that carries large buffers between the ends of a stream.
 
 An arena is an anonymous memory file that both ends have open, so no name can be left
-behind. One end allocates blocks and writes to them. The other end reads them in place,
-and gives a block back once the last view of it has been freed.
+behind. One end allocates blocks and writes to them. The other end uses them in place, and
+gives a block back once the last view of it has been freed, and no forked process is left
+that may have a view. What it writes to a block is its own: the arena does not change.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import threading
 import weakref
-from bisect import bisect_right
+from collections import deque
 
+from fal_core_worker.stream.forks import Loan, forks
 from fal_core_worker.stream.frames import UnreadableFrame
+from fal_core_worker.stream.mappings import PAGE, Mappings, populate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PAGE = 4096
 _OFFSET = struct.Struct("<Q")
 _GROWTH = 32 << 20
-#: MADV_POPULATE_WRITE, which ``mmap`` does not name yet. It maps all pages at once,
-#: several times faster than page by page.
-_POPULATE_WRITE = 23
-
-
-class _Maps:
-    """
-    The mappings of an arena: one for each time it has grown.
-
-    A mapping never moves, so views of it stay valid and its pages stay populated.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self.size = 0
-        self._descriptor = descriptor
-        self._starts: list[int] = []
-        self._maps: list[mmap.mmap] = []
-
-    def grow(self, size: int) -> None:
-        """
-        Map what lies between the current size and *size*.
-        """
-        new = mmap.mmap(self._descriptor, size - self.size, offset=self.size)
-        self._starts.append(self.size)
-        self._maps.append(new)
-        self.size = size
-
-    def find(self, offset: int) -> tuple[mmap.mmap, int]:
-        """
-        Return the mapping that holds the block at *offset*, and the position in it.
-        """
-        index = bisect_right(self._starts, offset) - 1
-        return self._maps[index], offset - self._starts[index]
-
-    def join(self) -> None:
-        """
-        Replace all mappings by a single one.
-        """
-        size = self.size
-        self.clear()
-        self.grow(size)
-
-    def begins(self, offset: int) -> bool:
-        """
-        Tell whether a mapping begins at *offset*. No block spans two mappings.
-        """
-        return offset in self._starts
-
-    def empty(self) -> None:
-        """
-        Give the memory of all mappings back to the system.
-        """
-        for mapped in self._maps:
-            mapped.madvise(mmap.MADV_REMOVE)
-
-    def clear(self) -> None:
-        """
-        Drop all mappings.
-        """
-        self.size = 0
-        self._starts, self._maps = [], []
 
 
 class OutboundArena:
@@ -101,8 +41,9 @@ class OutboundArena:
         self.descriptor = descriptor
         self.capacity = capacity
         self.resized = False
-        self._maps = _Maps(descriptor)
+        self._maps = Mappings(descriptor)
         self._populated = 0
+        self._trimmed = False
         self._length = 0
         self._used: dict[int, int] = {}
         self._free: list[tuple[int, int]] = []
@@ -112,17 +53,18 @@ class OutboundArena:
         """
         Copy *view* into a block and return the offset, or None if there is no room.
         """
-        size = -(-len(view) // _PAGE) * _PAGE
+        size = -(-len(view) // PAGE) * PAGE
         with self._lock:
             offset = self._allocate(size)
             if offset is None:
                 return None
-            mapped, start = self._maps.find(offset)
+            mapping, start = self._maps.find(offset)
+            memory = mapping.memory
             fresh = max(offset, self._populated)
             self._populated = max(self._populated, offset + size)
         if fresh < offset + size:
-            _populate(mapped, start + fresh - offset, offset + size - fresh)
-        memoryview(mapped)[start : start + len(view)] = view
+            populate(memory, start + fresh - offset, offset + size - fresh)
+        memoryview(memory)[start : start + len(view)] = view
         return offset
 
     def release(self, payload: bytes) -> None:
@@ -138,6 +80,7 @@ class OutboundArena:
             for (offset,) in _OFFSET.iter_unpack(payload):
                 size = self._used.pop(offset, 0)
                 if size:
+                    self._trimmed = False
                     self._give(offset, size)
 
     def take_resized(self) -> int:
@@ -156,14 +99,19 @@ class OutboundArena:
 
     def trim(self) -> bool:
         """
-        Give all memory back to the system if no block is in use. Return whether it was.
+        Give the memory of free blocks back to the system. Return whether it was all.
 
         The file keeps its length: the other end is not to read beyond its end.
         """
         with self._lock:
-            if self._used or not self._maps.size:
+            if self._trimmed or not self._maps.size:
                 return False
-            self._maps.empty()
+            self._trimmed = True
+            for offset, room in self._free:
+                self._maps.empty(offset, room)
+            if self._used:
+                self._populated = max(offset + size for offset, size in self._used.items())
+                return False
             self._free.clear()
             self._maps.clear()
             self._populated = 0
@@ -221,14 +169,17 @@ class OutboundArena:
         self._free = joined
 
 
-def _populate(mapped: mmap.mmap, start: int, size: int) -> None:
+class _Block(Loan):
     """
-    Have the system map all pages of a block at once, where it can.
+    A block that the other end has sent, while it is in use.
     """
-    try:
-        mapped.madvise(_POPULATE_WRITE, start, size)
-    except (AttributeError, OSError):
-        pass  # The pages are mapped one by one as the block is written.
+
+    __slots__ = ("length", "offset")
+
+    def __init__(self, offset: int, length: int) -> None:
+        self.offset = offset
+        self.length = length
+        forks.begin(self)
 
 
 class InboundArena:
@@ -236,14 +187,16 @@ class InboundArena:
     The reading end of an arena: gives views of blocks, and notes which are unused.
 
     Attributes:
-        freed: Offsets of blocks whose last view was freed. Finalizers add to it at any
-            moment; it is sent before the next frame.
+        freed: Blocks whose last view was freed. Finalizers add to it at any moment; it is
+            sent before the next frame.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.freed: list[int] = []
-        self._maps = _Maps(descriptor)
+        self.freed: deque[_Block] = deque()
+        self._kept: list[_Block] = []
+        self._maps = Mappings(descriptor, private=True)
+        self._taking = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -270,7 +223,9 @@ class InboundArena:
 
     def view(self, offset: int, length: int) -> memoryview:
         """
-        Return a read-only view of a block, which is freed with its last view.
+        Return a view of a block, which is freed with its last view.
+
+        It may be written to: the pages that are written are copied for this process.
 
         Raises:
             UnreadableFrame: The block is not in the arena.
@@ -285,30 +240,68 @@ class InboundArena:
         import ctypes
 
         try:
-            mapped, start = self._maps.find(offset)
-            if start + length > len(mapped):
+            mapping, start = self._maps.find(offset)
+            if start + length > len(mapping.memory):
                 # The arena was trimmed, and has grown again in other steps.
                 self._maps.join()
-                mapped, start = self._maps.find(offset)
-            block: Any = (ctypes.c_ubyte * length).from_buffer(mapped, start)
+                mapping, start = self._maps.find(offset)
+            memory: Any = (ctypes.c_ubyte * length).from_buffer(mapping.memory, start)
+            copy = None if mapping.page is not None else bytearray(memory)
+        except MemoryError:
+            raise UnreadableFrame(f"a buffer has {length} bytes: there is no memory") from None
         except (LookupError, OSError, ValueError):
             raise UnreadableFrame("a buffer lies in shared memory that is gone") from None
-        weakref.finalize(block, self.freed.append, offset).atexit = False
-        return memoryview(block).cast("B").toreadonly()
+        block = _Block(offset, length)
+        if copy is not None:
+            self._free(block)
+            return memoryview(copy)
+        weakref.finalize(memory, self._free, block).atexit = False
+        return memoryview(memory).cast("B")
+
+    def _free(self, block: _Block) -> None:
+        """
+        Note that the last view of *block* was freed. It is called at any moment.
+        """
+        forks.end(block)
+        self.freed.append(block)
 
     def close(self) -> None:
         """
         Release the memory. Views that are still held keep their part of it.
         """
-        self._maps.clear()
+        self._maps.close()
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
     def take_freed(self) -> bytes:
         """
-        Take the offsets of freed blocks, packed as in a RELEASE frame.
+        Take the offsets of blocks that nothing uses any more, packed as in a RELEASE frame.
+
+        The blocks show again what the other end will write there.
         """
-        count = len(self.freed)
-        offsets, self.freed[:count] = self.freed[:count], []
-        return b"".join(map(_OFFSET.pack, offsets))
+        # Another thread does it, or this one, in which a finalizer runs.
+        if not self._taking.acquire(blocking=False):
+            return b""
+        try:
+            return b"".join([_OFFSET.pack(block.offset) for block in self._take_unused()])
+        finally:
+            self._taking.release()
+
+    def _take_unused(self) -> list[_Block]:
+        blocks, self._kept = self._kept, []
+        while self.freed:
+            blocks.append(self.freed.popleft())
+        living = forks.living()
+        unused = []
+        for block in blocks:
+            if living and block.is_among(living):
+                self._kept.append(block)
+                continue
+            try:
+                self._maps.forget_changes(block.offset, block.length)
+            except OSError:
+                self._kept.append(block)
+            else:
+                unused.append(block)
+        return unused

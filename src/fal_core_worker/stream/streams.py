@@ -129,7 +129,7 @@ class FrameStream:
         """
         Give shared memory back that no buffer uses. Called while this end is idle.
         """
-        if self.inbound is not None and self.inbound.freed:
+        if self.inbound is not None:
             self._send_releases()
         if self.outbound is not None and self.outbound.trim():
             with self._lock:
@@ -303,8 +303,7 @@ class FrameStream:
         self._large = None
         kind, _, buffers, channel, a, b, _ = HEADER.unpack_from(large)
         frames: list[Received] = []
-        payload = large[HEADER_SIZE:].toreadonly()
-        self._add(frames, kind, buffers, channel, a, b, payload)
+        self._add(frames, kind, buffers, channel, a, b, large[HEADER_SIZE:])
         return frames
 
     def _send_releases(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,3 +242,35 @@ def test_pickles_have_no_other_names(user_module: Any) -> None:
     for error in (CallCancelled(), StartupError("no")):
         found |= names_in(seal(error, "", "").data)
     assert found == {(module, name) for module, names in NAMES.items() for name in names}
+
+
+#: Seals views of memory again and again, which are in cycles with what was sealed.
+PASSES_VIEWS_ON = """
+import gc
+from pickle import PickleBuffer
+from fal_core_worker.opening.pickling import seal
+
+class Passed:
+    def __init__(self, view):
+        self.view = view
+
+    def __reduce_ex__(self, protocol):
+        return Passed, (PickleBuffer(self.view),)
+
+for _ in range(20):
+    passed = Passed(memoryview(bytearray(1 << 17)))
+    passed.sealed = seal(passed, "", "")
+    passed.itself = passed
+    assert len(passed.sealed.buffers) == 1
+    del passed
+    gc.collect()
+"""
+
+
+def test_views_that_are_passed_on_are_collected_as_garbage():
+    """
+    Python before 3.13 crashes if it collects a view of another view.
+    """
+    command = [sys.executable, "-c", PASSES_VIEWS_ON]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -4,12 +4,14 @@ Isolated functions that are used inside a worker.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from fal_core import function
 from fal_core.testing import InProcessHost
+from fal_core_worker.opening.stubs import make_stub
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,21 @@ def test_error_for_a_missing_part_names_the_usable_ones(name: str) -> None:
     told = f"'inner' has no '{name}' in a worker: .* submit, map, stream and run_local"
     with pytest.raises(AttributeError, match=told):
         outer(name)
+
+
+def test_stream_in_place_ends_with_what_the_generator_returns() -> None:
+    """
+    A generator function that runs in the same worker keeps its return value.
+    """
+
+    def fill(self: int) -> Generator[int, None, str]:
+        yield self
+        return "full"
+
+    stub = make_stub(1, "fill")
+    stub.function = fill
+    items = stub.stream(self=1)
+    assert next(items) == 1
+    with pytest.raises(StopIteration) as ended:
+        next(items)
+    assert ended.value.value == "full"

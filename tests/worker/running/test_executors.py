@@ -112,14 +112,14 @@ def test_an_item_that_cannot_travel_ends_its_stream(host: PipeHost, way: str) ->
         import threading
 
         yield 1
-        yield threading.Lock()
+        yield threading.current_thread()
 
     @function("current", host=host)
     async def give_async() -> AsyncIterator[Any]:
         import threading
 
         yield 1
-        yield threading.Lock()
+        yield threading.current_thread()
 
     items: Any = (give if way == "plain" else give_async).stream()
     assert next(items) == 1

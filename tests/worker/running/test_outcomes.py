@@ -75,7 +75,7 @@ def test_a_result_that_cannot_travel_is_an_error(ends: Ends) -> None:
     """
     What the caller is sent in its place says so, with the name of the function.
     """
-    send_value(ends.stream, 3, threading.Lock(), work, frames.REPLACE)
+    send_value(ends.stream, 3, threading.current_thread(), work, frames.REPLACE)
     head, sealed = ends.take()
     assert head == (frames.OUTCOME, 3, frames.ENDED_RAISED, frames.REPLACE)
     error = ends.opener.open_error(sealed)
@@ -104,7 +104,7 @@ def test_an_item_of_a_stream_has_its_place(ends: Ends) -> None:
     assert head == (frames.ITEM, 3, 7, 1)
     assert ends.opener.open_value(sealed) == b"data"
     with pytest.raises(Exception, match="The result of 'work'"):
-        send_item(ends.stream, 3, threading.Lock(), 8, work)
+        send_item(ends.stream, 3, threading.current_thread(), 8, work)
 
 
 def open_items(sealed: Sealed) -> list[tuple[int, Any]]:
@@ -124,7 +124,7 @@ def test_items_of_a_batch_are_sealed_together(ends: Ends) -> None:
     assert open_items(sealed) == [(VALUE, 1), (RAISED, error), (VALUE, "x")]
 
 
-@pytest.mark.parametrize("odd", [threading.Lock(), lambda: 5], ids=["lock", "code"])
+@pytest.mark.parametrize("odd", [threading.current_thread(), lambda: 5], ids=["thread", "code"])
 def test_an_item_that_cannot_travel_leaves_the_others(ends: Ends, odd: Any) -> None:
     """
     If one item cannot be sealed, or the caller may have to refuse it, each is sealed apart.
@@ -155,7 +155,7 @@ def test_buffers_of_items_that_are_sealed_apart_go_along(ends: Ends) -> None:
     value = pickle.PickleBuffer(large), PurePosixPath("a")
     sending = threading.Thread(
         target=send_items,
-        args=(ends.stream, 3, [(VALUE, value), (VALUE, threading.Lock())], 0, work),
+        args=(ends.stream, 3, [(VALUE, value), (VALUE, threading.current_thread())], 0, work),
     )
     sending.start()
     _, sealed = ends.take()

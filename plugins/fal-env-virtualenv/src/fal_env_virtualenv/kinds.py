@@ -63,7 +63,7 @@ class Virtualenv(Environment):
             one before it, and changes nothing there. An entry is a package with
             versions, a URL as in ``git+https://…``, a local project as in
             ``./project`` or ``-e ./project``, or a file that lists requirements, as in
-            ``requirements.txt`` or ``pyproject.toml``.
+            ``requirements.txt``, ``pyproject.toml`` or a program with inline metadata.
 
         python_version: As in ``3.11``. None for the version of the launching Python.
 
@@ -105,6 +105,11 @@ class Virtualenv(Environment):
             from fal_env_virtualenv.building.interpreters import check_version
 
             check_version(self.python_version)
+        files = [entry for layer in self.layers for entry in layer if entry.startswith("-r ")]
+        if files:
+            from fal_env_virtualenv.requirements.python_bounds import check_bounds
+
+            check_bounds(files, self.python_version)
         if self.resolver not in (None, "uv", "pip"):
             raise OptionError(
                 f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."

@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -247,6 +249,42 @@ def test_a_supervisor_that_drops_every_follower_is_told(
     assert info.future is not None
     with pytest.raises(WorkerLost, match="On purpose"):
         info.future.result(timeout=60)
+
+
+def test_a_supervisor_that_nobody_can_follow_is_ended_for_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A program replaces work that it cannot follow, which then does not go on beside that.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(executions, "_TRIES", 3)
+    directory = tmp_path / "cache" / "executions" / "work"
+    directory.mkdir(parents=True)
+    (directory / "journal").touch()
+    (directory / "status.json").write_text('{"pid": 1, "owner": "A program"}')
+    source = """
+import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("socket")
+server.listen()
+print(flush=True)
+while True:
+    server.accept()[0].close()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", source], cwd=directory, stdout=subprocess.PIPE
+    ) as supervisor:
+        try:
+            assert supervisor.stdout is not None
+            assert supervisor.stdout.readline()
+            info = attach("local", "work")
+            assert info.future is not None
+            with pytest.raises(WorkerLost, match="every connection to its supervisor broke"):
+                info.future.result(timeout=60)
+            assert supervisor.wait(60) == -signal.SIGKILL
+        finally:
+            supervisor.kill()
 
 
 def test_a_follower_without_files_comes_again(listen_for, monkeypatch: pytest.MonkeyPatch):

@@ -282,6 +282,22 @@ def test_work_of_which_nothing_is_known_is_kept(
     assert names_in(root) == {"old"}
 
 
+def test_work_is_kept_whose_supervisor_accepts_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Whoever looks for a supervisor that has stopped does not wait for it.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    root = tmp_path / "executions"
+    make_record(root, "old", KEPT + 60)
+    monkeypatch.chdir(root / "old")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        server.listen(0)
+        assert [records.is_supervised(root / "old") for _ in range(20)] == [True] * 20
+
+
 def test_launch_without_a_place_for_records_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

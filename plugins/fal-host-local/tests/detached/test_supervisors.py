@@ -4,9 +4,11 @@ The processes that run detached work.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ import attrs
 import pytest
 
 from fal_core import Call, WorkerLost, attach, function
-from fal_core.events import Sink
+from fal_core.events import Event, Exited, Log, Sink
 from fal_core.hosts import Execution
+from fal_core.sinks import read_journal
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+from fal_host_local.detached.supervisors import Supervisor
 
 
 def test_a_killed_supervisor_is_reported(
@@ -93,3 +97,29 @@ def test_a_supervisor_ends_where_nothing_can_be_written(
     assert wait_until(is_removed, 30)
     assert wait_until(lambda: not is_alive(pid), 60)
     assert wait_until(lambda: not is_alive(supervisor), 60)
+
+
+def test_the_end_is_written_after_lines_that_could_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where the last lines of work cannot be written, as on a full disk, its end is, and says so.
+    """
+    (tmp_path / "status.json").write_text("{}")
+    supervisor = Supervisor(tmp_path)
+    failed = threading.Event()
+
+    def fail(*events: Event) -> bytes:
+        failed.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    threading.Thread(target=supervisor._write_lines, daemon=True).start()
+    with monkeypatch.context() as full:
+        full.setattr(supervisor._journal, "append", fail)
+        supervisor(Log("a line"))
+        assert failed.wait(60)
+        assert wait_until(lambda: supervisor._failure is not None, 60)
+    supervisor(Exited())
+    (exited,) = read_journal(tmp_path / "journal")
+    assert isinstance(exited, Exited)
+    assert "No space left" in str(exited.reason)

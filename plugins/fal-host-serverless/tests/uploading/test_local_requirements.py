@@ -8,9 +8,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 
+from fal_core.errors import OptionError
 from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.uploading.local_requirements import replace_local
 
 
 def test_local_requirement_is_uploaded(
@@ -42,3 +45,37 @@ def test_local_requirement_is_uploaded(
     rest.asked.clear()
     asking.deploy("plain.py")
     assert rest.asked == []
+
+
+def test_programs_list_requirements(
+    asking: SyncServerlessClient, recorder: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    The inline metadata of a program is replaced by what it lists; a directory that is no
+    project stands for no package of its name.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
+    (project / "script.py").write_text(
+        '# /// script\n# dependencies = ["cowsay==6.1"]\n# ///\n'
+    )
+    (project / "pytest").mkdir()
+    (project / "plain.py").write_text(
+        "from fal_core import function\n"
+        '@function(requirements=["script.py", "pytest"])\n'
+        "def answer() -> int:\n    return 1\n"
+    )
+    asking.deploy("plain.py")
+    configuration = MessageToDict(recorder.last("BuildEnvironment").environments[0])
+    assert configuration["configuration"]["requirements"] == ["cowsay==6.1", "pytest"]
+
+
+def test_files_that_the_service_cannot_read(tmp_path: Path):
+    """
+    A file that only running it could read is refused with a sentence, and so is a program
+    without inline metadata.
+    """
+    for name, says in (("setup.cfg", "Name the project"), ("bare.py", "does not say")):
+        path = tmp_path / name
+        path.touch()
+        with pytest.raises(OptionError, match=says):
+            replace_local([f"-r {path}"], tmp_path, str)

@@ -126,7 +126,7 @@ class ControlPlane:
             self.settings.machine,
             self.logs,
             sizes,
-            self.directory.make_sockets(),
+            self.directory.make_sockets,
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,

@@ -41,7 +41,7 @@ def make_spec(**fields: Any) -> RunnerSpec:
 
 @pytest.fixture
 def seclusion(tmp_path: Path) -> Seclusion:
-    return Seclusion(Isolating(), tmp_path / "sockets")
+    return Seclusion(Isolating(), lambda: tmp_path / "sockets")
 
 
 def test_application_gets_a_network_for_its_port(seclusion):
@@ -83,7 +83,7 @@ def test_host_that_isolates_nothing(tmp_path):
     """
     Runners of another host are reached at ports, whatever the application could do.
     """
-    seclusion = Seclusion(InProcessHost(), tmp_path / "sockets")
+    seclusion = Seclusion(InProcessHost(), lambda: tmp_path / "sockets")
     assert seclusion.make_folder("one") == ""
     with pytest.raises(OpenRunner, match="Host 'in-process' gives no application"):
         seclusion.check(make_spec(takes_socket=True), is_public=False)
@@ -99,5 +99,16 @@ def test_sockets_that_nobody_else_enters(seclusion):
         (folder / "run").touch()
     seclusion.drop("two")
     seclusion.drop_left({"one"})
-    assert [each.name for each in seclusion.root.iterdir()] == ["one"]
+    assert [each.name for each in seclusion.make_root().iterdir()] == ["one"]
     seclusion.drop("two")
+
+
+def test_sockets_whose_directory_is_gone(tmp_path: Path):
+    """
+    A runner gets sockets in a directory that is made at that time, and not in one that others
+    have made in the place of the last.
+    """
+    roots = iter([tmp_path / "first", tmp_path / "second"])
+    seclusion = Seclusion(Isolating(), lambda: next(roots))
+    for name in ("first", "second"):
+        assert seclusion.make_folder("one") == str(tmp_path / name / "one")

@@ -22,13 +22,16 @@ class Marks:
 
     Attributes:
         add: A function that adds a line; it travels with the functions that call it.
+
+        look: A function that returns the lines so far; it travels likewise.
     """
 
     def __init__(self, isolated: Isolated) -> None:
         name = f"fal-core-marks-{os.urandom(8).hex()}"
         _names.add(name)
         self.add = _make_add(name)
-        self._read = isolated()(_make_read(name))
+        self.look = _make_read(name)
+        self._read = isolated()(self.look)
         self._remove = isolated()(_make_remove(name))
 
     def read(self) -> list[str]:

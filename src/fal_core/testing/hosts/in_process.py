@@ -188,7 +188,7 @@ class InProcessExecution:
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
-        arguments = values.open_arguments(call.arguments, self._raw)
+        arguments = values.open_arguments(_copy(call.arguments), self._raw)
         if call.batch:
             self._run_batch(function, arguments)
             value = None
@@ -232,11 +232,22 @@ class InProcessExecution:
         if inspect.isasyncgen(value):
             return asyncio.run(self._send_async(value))
         try:
-            for index, item in enumerate(value):
-                self._send_item(item, index)
+            return self._send_items(value)
         finally:
             value.close()
-        return None
+
+    def _send_items(self, items: Any) -> Any:
+        """
+        Send what a generator yields, and return what it returns.
+        """
+        index = 0
+        while True:
+            try:
+                item = next(items)
+            except StopIteration as end:
+                return end.value
+            self._send_item(item, index)
+            index += 1
 
     async def _send_async(self, items: Any) -> None:
         import asyncio
@@ -288,7 +299,7 @@ class InProcessExecution:
         with self._answered:
             self._calls_home = ticket = self._calls_home + 1
         self._printer.flush()
-        self.deliver(HomeCall(ticket, Sealed(*sealed)))
+        self.deliver(HomeCall(ticket, _copy(sealed)))
         with self._answered:
             self._answered.wait_for(lambda: ticket in self._answers or self._cancelled)
             if self._cancelled:
@@ -296,7 +307,15 @@ class InProcessExecution:
             raised, answer = self._answers.pop(ticket)
         if raised:
             raise open_error(answer, {})
-        return values.open_arguments(answer, self._raw)
+        return values.open_arguments(_copy(answer), self._raw)
+
+
+def _copy(sealed: tuple[bytes, Sequence[Any]]) -> Sealed:
+    """
+    Return *sealed* with buffers of its own, which in the other are memory of the sender.
+    """
+    data, buffers = sealed
+    return Sealed(data, tuple(bytearray(buffer) for buffer in buffers))
 
 
 class _Frames:
@@ -316,7 +335,7 @@ class _Frames:
         data: bytes = b"",
         buffers: Sequence[Any] = (),
     ) -> None:
-        sealed = Sealed(data, buffers)
+        sealed = _copy((data, buffers))
         if kind == frames.OUTCOME:
             self._deliver(Outcome(sealed, a == frames.ENDED_RAISED))
         else:

@@ -4,6 +4,7 @@ Laws of calls: what is given arrives, what is returned comes back, once.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -181,10 +182,10 @@ def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
     def give(what: str) -> object:
         import threading
 
-        return threading.Lock() if what == "lock" else what
+        return threading.current_thread() if what == "thread" else what
 
-    with pytest.raises(FalSerializationError, match="lock"):
-        give("lock")
+    with pytest.raises(FalSerializationError, match="thread"):
+        give("thread")
     assert give("text") == "text"
 
 
@@ -202,3 +203,36 @@ def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> No
         return model["loaded"] + number
 
     assert [predict(1), predict(2)] == [2, 3]
+
+
+def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
+    """
+    What a function refers to may hold locks, which are free there, and queues with items.
+    """
+    lock, ready, work = threading.Lock(), threading.Event(), queue.Queue[int]()
+    ready.set()
+    work.put(7)
+
+    @isolated()
+    def use(given: queue.Queue[int]) -> tuple[bool, int, queue.Queue[int]]:
+        with lock:
+            given.put(work.get_nowait() + given.get_nowait())
+        return ready.is_set(), work.qsize(), given
+
+    mine: queue.Queue[int] = queue.Queue()
+    mine.put(1)
+    is_set, left, given = use(mine)
+    assert (is_set, left, given.get_nowait()) == (True, 0, 8)
+    assert (work.get_nowait(), mine.get_nowait()) == (7, 1)
+
+
+def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
+    """
+    No name of a parameter is taken.
+    """
+
+    @isolated()
+    def add(self: int, function: int, args: int) -> int:
+        return self + function + args
+
+    assert add(self=1, function=2, args=3) == 6

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 
 import pytest
@@ -30,6 +30,28 @@ def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
 
     assert list(tick(100)) == list(range(100))
     assert list(tick(0)) == []
+
+
+@requires("stream")
+def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> None:
+    """
+    What the generator returns, after its last item, is the value of ``StopIteration``.
+    """
+
+    @isolated()
+    def fill(most: int) -> Generator[int, None, dict[str, int]]:
+        yield from range(most)
+        return {"total": most}
+
+    def take() -> Generator[int, None, object]:
+        returned = yield from fill(2)
+        return returned
+
+    items = take()
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(StopIteration) as ended:
+        next(items)
+    assert ended.value.value == {"total": 2}
 
 
 @requires("stream")

@@ -8,7 +8,8 @@ An entry has one of these forms. Paths are made absolute when the entry is decla
     ./project    ./wheels/tool-1.0.whl      a local project or distribution
     -e ./project                            a local project, installed as editable
     requirements.txt    -r requirements.txt the requirements in a file
-    pyproject.toml                          the dependencies of a project
+    pyproject.toml  setup.cfg  setup.py     the dependencies of a project
+    script.py                               those of a program, as PEP 723 has them
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Literal
 
 import attrs
 
+from fal_core.declaring import check_requirement_file
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
 
@@ -39,6 +41,8 @@ _ADDRESS = rf"(?:({_NAME})\s*(?:{_EXTRAS})?\s*@\s*)?([a-z][a-z0-9+.-]*:\S.*)"
 _FLAG = r"(-r|--requirements?|-e|--editable)(?:\s+|=|(?<=-[re])(?=\S))(\S.*)"
 _PATH_WITH_EXTRAS = rf"(.*?)\s*({_EXTRAS})"
 _DISTRIBUTIONS = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
+#: How files end that list requirements, or that are known not to.
+_LISTS = (".txt", ".in", ".toml", ".cfg", ".py", ".lock", ".yml", ".yaml")
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +163,7 @@ def _parse_flag(text: str) -> Requirement:
                 "edited. Leave out the flag."
             )
         return _parse_path(flag[2], editable=True)
-    return _parse_file(flag[2])
+    return _parse_file(flag[2], is_list=True)
 
 
 def _parse_address(text: str, name: str | None, address: str) -> Requirement:
@@ -185,16 +189,17 @@ def _looks_like_path(text: str) -> bool:
         text.startswith((".", "~"))
         or os.sep in plain
         or plain.strip().endswith((*_DISTRIBUTIONS, ".txt", "pyproject.toml"))
+        or (plain.strip().endswith(_LISTS) and os.path.isfile(plain.strip()))
     )
 
 
 def _parse_path(text: str, *, editable: bool) -> Requirement:
-    if text.endswith((".txt", "pyproject.toml")) and not editable:
-        return _parse_file(text)
+    if text.endswith(_LISTS) and not editable and not os.path.isdir(text):
+        return _parse_file(text, is_list=False)
     plain, extras = text, ""
     if (match := re.fullmatch(_PATH_WITH_EXTRAS, text)) is not None:
         plain, extras = match.groups()
-        if plain.endswith("pyproject.toml"):
+        if os.path.basename(plain) in ("pyproject.toml", "setup.py", "setup.cfg"):
             flag, project = "-e " if editable else "", os.path.dirname(plain) or "."
             raise OptionError(
                 f"Requirement {text!r} adds extras to a file. Name the project instead: "
@@ -219,12 +224,13 @@ def _is_project(path: str) -> bool:
     )
 
 
-def _parse_file(text: str) -> Requirement:
+def _parse_file(text: str, *, is_list: bool) -> Requirement:
     path = _existing_path(text, text)
     if os.path.isdir(path):
         raise OptionError(
             f"Requirement '-r {text}' must name a file, but {path} is a directory."
         )
+    check_requirement_file(path, text, is_list=is_list)
     return Requirement(text=f"-r {path}", form="file", path=path)
 
 

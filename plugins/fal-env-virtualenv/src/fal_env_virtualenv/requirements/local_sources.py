@@ -27,7 +27,7 @@ def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirem
             continue
         seen.add(path)
         yield requirement
-        if requirement.form == "file" and path.endswith(".txt"):
+        if requirement.form == "file" and path.endswith((".txt", ".in")):
             left += _references_in(path)
 
 

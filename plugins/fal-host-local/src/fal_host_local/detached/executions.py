@@ -36,6 +36,7 @@ from fal_host_local.detached.records import (
     create_record,
     find_record,
     is_supervised,
+    read_status,
     remove_old_records,
 )
 
@@ -54,6 +55,8 @@ _EVERYTHING = 1 << 32
 
 #: Seconds that a supervisor may take to end work whose events cannot be read.
 _PATIENCE_AT_END = 10.0
+
+_UNFOLLOWED = "It was ended because every connection to its supervisor broke."
 
 _UNREADABLE = "It was ended because its journal cannot be read"
 
@@ -165,13 +168,25 @@ class DetachedExecution(LateExecution):
             if self.inner is None:
                 self.settle(None)
             ended = ended or self._replay()
-            if is_running:
-                lost = SilentSupervisor(self.reference)
+            if is_running and not ended:
+                lost = self._lose()
         except UnreadableRecord as error:
             ended, lost = False, WorkerLost(detail=f"{_UNREADABLE}: {error}.")
             self._end_supervisor()
         if not ended:
             self._sink(Exited(reason=lost))
+
+    def _lose(self) -> HostError:
+        """
+        Return the end of work whose supervisor runs, but lets nobody follow it.
+
+        That of a program is ended, since the program replaces it.
+        """
+        if not (read_status(self._directory) or {}).get("owner"):
+            return SilentSupervisor(self.reference)
+        with suppress(OSError), connect(self._directory) as connection:
+            _kill_listener(connection)
+        return WorkerLost(detail=_UNFOLLOWED)
 
     def _follow_supervisors(self) -> tuple[bool, bool]:
         """

@@ -292,7 +292,7 @@ def connect(directory: Path) -> socket.socket:
     Connect to the supervisor of the work whose record is in *directory*.
 
     Raises:
-        OSError: It has none.
+        OSError: It has none. BlockingIOError: too many wait for it already.
     """
     path = os.fspath(directory / "socket")
     if len(os.fsencode(path)) <= _LONGEST:
@@ -307,7 +307,10 @@ def connect(directory: Path) -> socket.socket:
 def _connect(address: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
+        # Otherwise it would wait for one that accepts nobody.
+        connection.setblocking(False)
         connection.connect(address)
+        connection.setblocking(True)
     except OSError:
         connection.close()
         raise

@@ -25,7 +25,7 @@ from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, 
 from fal_core.hosts import Execution, Host
 from fal_core.policies import Policy
 from fal_core.sealing import decode_call
-from fal_core.sinks import Journal, SinkAround, skip_events
+from fal_core.sinks import Journal, SinkAround, failed, skip_events
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import (
     HEADER,
@@ -146,6 +146,11 @@ class Supervisor(SinkAround):
         self._record(outcome)
 
     def on_exited(self, exited: Exited) -> None:
+        with self._lock:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            # Lines that were printed last could not be written.
+            exited = failed(failure)
         self._update_status(**end_status(self.outcome, exited))
         try:
             self._record(exited)
@@ -196,12 +201,16 @@ class Supervisor(SinkAround):
     # -- whoever attaches ----------------------------------------------------------
 
     def _accept(self, server: socket.socket, execution: Execution) -> None:
+        is_told = False
         while True:
             try:
                 connection, _ = server.accept()
+                is_told = False
             except OSError as error:
                 # Such as too many open files: whoever attaches waits for one.
-                print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
+                if not is_told:
+                    print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
+                    is_told = True
                 time.sleep(_PAUSE)
                 continue
             try:

@@ -4,6 +4,7 @@ Facts that a service has told, which are not asked for with every request.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -18,6 +19,17 @@ _KEPT = 300.0
 _lock = threading.Lock()
 #: The facts, each with the time until which it holds.
 _facts: dict[Hashable, tuple[float, Any]] = {}
+
+
+def _make_lock() -> None:
+    """
+    Replace the lock, which another thread may have held when this process was forked.
+    """
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_make_lock)
 
 
 def find_nickname(rest: RestClient) -> str:

@@ -27,5 +27,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 
         TomlError: It is not valid TOML.
     """
-    content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    return parse_toml(path.read_text("utf-8"))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """
+    Return the content of *text*.
+
+    Raises:
+        TomlError: It is not valid TOML.
+    """
+    content: dict[str, Any] = tomllib.loads(text)
     return content

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fal_core.declaring import inline_metadata
 from fal_core.errors import EnvironmentBuildError, OptionError
-from fal_host_serverless.account.toml_files import TomlError, read_toml
+from fal_host_serverless.account.toml_files import TomlError, parse_toml, read_toml
 
+#: How files end that list requirements.
+_LISTS = (".txt", ".in", ".toml", ".py", ".cfg")
 _EXTRAS = re.compile(r"^(?P<path>[^\[]+)(?P<extras>\[[^\]]+\])?$")
 
 
@@ -27,8 +30,15 @@ def project_of(entry: str, base: Path) -> tuple[Path, str] | None:
     matched = _EXTRAS.match(entry.removeprefix("-e ").strip())
     if matched is None:
         return None
-    path = (base / Path(matched["path"].strip()).expanduser()).resolve()
-    return (path, matched["extras"] or "") if path.is_dir() else None
+    written = matched["path"].strip()
+    path = (base / Path(written).expanduser()).resolve()
+    if not path.is_dir():
+        return None
+    # A package may be called like a directory that is no project.
+    is_path = entry.startswith(("-e ", ".", "~")) or "/" in written
+    if not is_path and not (path / "pyproject.toml").is_file():
+        return None
+    return path, matched["extras"] or ""
 
 
 def listing_of(entry: str, base: Path) -> Path | None:
@@ -36,7 +46,7 @@ def listing_of(entry: str, base: Path) -> Path | None:
     Return the file of a requirement that is a list of requirements, else None.
     """
     path = (base / Path(entry.removeprefix("-r ").strip()).expanduser()).resolve()
-    return path if path.suffix in (".txt", ".toml") and path.is_file() else None
+    return path if path.suffix in _LISTS and path.is_file() else None
 
 
 def has_local(requirements: Any, base: Path) -> bool:
@@ -98,22 +108,41 @@ def replace_local(requirements: Sequence[Any], base: Path, place: Callable[[Path
 
 def read_listing(path: Path) -> Iterator[str]:
     """
-    Yield the requirements of a list: one per line, or those of a ``pyproject.toml``.
+    Yield the requirements of a list: one per line, or those of a ``pyproject.toml`` or of
+    the inline metadata of a program.
 
     Raises:
-        OptionError: The file is not valid TOML.
+        OptionError: The file is not valid TOML, or is a program that says nothing.
     """
-    if path.suffix == ".toml":
+    if path.suffix in (".toml", ".py"):
         try:
-            written = read_toml(path)
+            if path.suffix == ".toml":
+                written = read_toml(path).get("project", {})
+            else:
+                written = parse_toml(_metadata_of(path))
         except TomlError as error:
             raise OptionError(f"Requirements cannot be read from {path}: {error}.") from error
-        yield from written.get("project", {}).get("dependencies", ())
+        yield from written.get("dependencies", ())
         return
+    if path.suffix == ".cfg":
+        raise OptionError(
+            f"Requirement {path.name!r} is read here only where it can be run. Name the "
+            f"project {path.parent} instead, or list its requirements."
+        )
     for line in path.read_text("utf-8").splitlines():
         entry = re.sub(r"(^|\s)#.*", "", line).strip()
         if entry:
             yield entry
+
+
+def _metadata_of(path: Path) -> str:
+    text = inline_metadata(str(path))
+    if text is None:
+        raise OptionError(
+            f"Requirement {path.name!r} is a program that does not say what it requires. Add "
+            "a block '# /// script' with its dependencies to it, or list them."
+        )
+    return text
 
 
 def name_of(folder: Path) -> str:

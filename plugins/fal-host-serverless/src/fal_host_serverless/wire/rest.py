@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -180,8 +181,18 @@ _lock = threading.Lock()
 #: The connections that are shared, by the base URL of their service.
 _pools: dict[str, httpx.Client] = {}
 
-# Connections do not work in a forked child.
-os.register_at_fork(after_in_child=_pools.clear)
+
+def _begin_anew() -> None:
+    """
+    Forget the connections, which do not work in a forked child, and a lock that another
+    thread may have held.
+    """
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _make_pool(url: str) -> httpx.Client:
@@ -190,7 +201,9 @@ def _make_pool(url: str) -> httpx.Client:
     limits = httpx.Limits(
         max_connections=_MOST, max_keepalive_connections=_MOST_KEPT, keepalive_expiry=_KEPT
     )
-    return httpx.Client(base_url=url, timeout=_timeout(), limits=limits)
+    # A cookie would belong to one account, and the connections belong to all.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.Client(base_url=url, timeout=_timeout(), limits=limits, cookies=no_cookies)
 
 
 def close_shared() -> None:

@@ -163,7 +163,7 @@ class RealtimeEndpoint:
         self.original_func = handler
         set_route(self, signature, batch_wait=batch_wait)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.original_func(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> RealtimeEndpoint:

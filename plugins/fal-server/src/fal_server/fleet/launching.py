@@ -52,7 +52,7 @@ class RunnerLauncher:
 
         sizes: The memory limits of machine types, in bytes.
 
-        sockets: The directory for the sockets of runners.
+        make_sockets: Returns the directory for the sockets of runners.
 
         observe_start: Called with the seconds that a runner took to start.
 
@@ -71,7 +71,7 @@ class RunnerLauncher:
         machine: str,
         logs: Logs,
         sizes: Mapping[str, int],
-        sockets: Path,
+        make_sockets: Callable[[], Path],
         observe_start: Callable[[float], None] = lambda _: None,
         *,
         owner: str = "",
@@ -79,7 +79,7 @@ class RunnerLauncher:
         largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
-        self.seclusion = Seclusion(self.host, sockets, allows_open)
+        self.seclusion = Seclusion(self.host, make_sockets, allows_open)
         self.logs = logs
         self._sizes = sizes
         self._observe_start = observe_start

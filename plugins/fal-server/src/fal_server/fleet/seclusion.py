@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ class Seclusion:
     Attributes:
         host: The host that they are launched on.
 
-        root: The directory of the directories with their sockets.
+        make_root: Returns the directory of the directories with their sockets, which nobody
+            else can enter. It is made again where it is gone, as temporary files may be.
 
         allows_open: Whether applications that are not public may be open nevertheless.
     """
 
     host: Host[Any, Any]
-    root: Path
+    make_root: Callable[[], Path]
     allows_open: bool = False
 
     async def look(self) -> None:
@@ -100,7 +101,7 @@ class Seclusion:
         """
         if not isinstance(self.host, IsolatingHost):
             return ""
-        folder = self.root / runner_id
+        folder = self.make_root() / runner_id
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         return str(folder)
 
@@ -108,15 +109,16 @@ class Seclusion:
         """
         Remove the sockets of a runner that has ended.
         """
-        shutil.rmtree(self.root / runner_id, ignore_errors=True)
+        shutil.rmtree(self.make_root() / runner_id, ignore_errors=True)
 
     def drop_left(self, known: Collection[str]) -> None:
         """
         Remove what a server that was killed has left: the sockets of all runners but those
         whose ids are *known*.
         """
-        if self.root.is_dir():
-            for folder in self.root.iterdir():
+        root = self.make_root()
+        if root.is_dir():
+            for folder in root.iterdir():
                 if folder.name not in known:
                     self.drop(folder.name)
 

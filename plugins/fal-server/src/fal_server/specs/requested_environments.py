@@ -47,7 +47,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
         written["force"] = True
     kept = {name: value for name, value in written.items() if value is not None}
     try:
-        return structure_environment(Options(environment={**kept, "kind": kind}))
+        return structure_environment(Options(environment={**kept, "kind": kind}), here=False)
     except FalCoreError as error:
         raise Invalid(str(error)) from error
 

@@ -41,6 +41,8 @@ _ROW = 1 << 10
 #: Seconds before there is another look for responses to delete, where those that are left await
 #: their webhooks.
 _AGAIN = 60.0
+#: The part of the limit by which they may grow before that.
+_PART = 64
 
 
 class KeptResponses:
@@ -56,6 +58,8 @@ class KeptResponses:
         self._largest = largest
         self._sizes: Counter[Sender] = Counter()
         self._shrinking: set[Sender] = set()
+        # Those that rest until there is more than so many bytes.
+        self._resting: dict[Sender, tuple[int, asyncio.Event]] = {}
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -102,6 +106,10 @@ class KeptResponses:
             self._check(whose)
 
     def _check(self, whose: Sender) -> None:
+        if whose in self._resting:
+            size, grown = self._resting[whose]
+            if self._sizes[whose] > size:
+                grown.set()
         if self._sizes[whose] > self._largest and whose not in self._shrinking:
             self._shrinking.add(whose)
             self._tasks.spawn(self._shrink(whose))
@@ -120,9 +128,22 @@ class KeptResponses:
                 await self._delete(whose)
                 if self._sizes[whose] <= self._largest:
                     break
-                await asyncio.sleep(_AGAIN)
+                await self._rest(whose)
         finally:
             self._shrinking.discard(whose)
+
+    async def _rest(self, whose: Sender) -> None:
+        """
+        Wait a while, or until an account has many more bytes.
+        """
+        grown = asyncio.Event()
+        self._resting[whose] = self._sizes[whose] + self._largest // _PART, grown
+        try:
+            await asyncio.wait_for(grown.wait(), _AGAIN)
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            del self._resting[whose]
 
     async def _delete(self, whose: Sender) -> None:
         """

@@ -1,0 +1,120 @@
+"""
+Laws of forks: a forked process keeps the values that there were when it was forked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.laws.values import make_block
+
+_SIZE = 1 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> None:
+    """
+    It reads them as they were, whatever later calls return to its parent.
+    """
+    Block = make_block()
+
+    @isolated()
+    def make(number: int, size: int) -> Any:
+        return [Block(bytearray([number]) * size)]
+
+    results = [make(1, _SIZE), make(2, _SIZE)]
+
+    def look() -> bool:
+        blocks = [block for (block,) in results]
+        return all(set(block.data) == {n} for n, block in enumerate(blocks, 1))
+
+    with _Forked(look) as forked:
+        del results[:]
+        for number in range(3, 9):
+            make(number, _SIZE)
+        assert forked.is_true()
+
+
+class _Forked:
+    """
+    A process that is forked, and that tells when it is asked whether something is true.
+    """
+
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = condition
+
+    def __enter__(self) -> _Forked:
+        reader, self._writer = os.pipe()
+        with warnings.catch_warnings():
+            # Other threads run, none of which the forked process needs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._child = os.fork()
+        if not self._child:
+            try:
+                os.close(self._writer)
+                os.read(reader, 1)
+                os._exit(0 if self._condition() else 1)
+            finally:
+                os._exit(2)
+        os.close(reader)
+        return self
+
+    def is_true(self) -> bool:
+        self._ask()
+        return os.waitpid(self._child, 0)[1] == 0
+
+    def _ask(self) -> None:
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
+    def __exit__(self, *_: object) -> None:
+        self._ask()
+
+
+@requires("crash")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which processes live")
+def test_a_process_forked_by_a_function_keeps_arguments(
+    isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    It reads them as they were, whatever later calls are given. A host may end it with the
+    call.
+    """
+    Block = make_block()
+    add, look = marks.add, marks.look
+
+    @isolated(max_concurrency=1)
+    def work(block: Any, seconds: float) -> int:
+        import os
+        import time
+
+        if not seconds:
+            return len(block.data)
+        child = os.fork()
+        if child:
+            return child
+        try:
+            until = time.monotonic() + seconds
+            while not look() and time.monotonic() < until:
+                time.sleep(0.02)
+            add(sorted(set(block.data)))
+        finally:
+            os._exit(0)
+
+    child = work(Block(bytearray(_SIZE)), law_timeout / 2)
+    for number in range(1, 7):
+        assert work(Block(bytearray([number]) * _SIZE), 0) == _SIZE
+    isolated()(add)("now")
+    living = isolated()(make_living())
+    assert wait_until(lambda: len(marks.read()) > 1 or not living([child]), law_timeout)
+    assert marks.read()[1:] in ([], ["[0]"])
