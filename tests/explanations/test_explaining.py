@@ -68,13 +68,13 @@ def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:
 
 def test_explanation_says_what_workers_inherit(explaining: Any) -> None:
     """
-    A note says that warm workers do not follow the variables and the directory of the caller,
-    on hosts whose workers have them at all.
+    The explanation says that workers do not follow the variables and the directory of the
+    caller, on hosts whose workers have them at all.
     """
     (local,) = explain(explaining, "ready", "--on", "local")
-    assert "the environment variables and the directory" in local["notes"][-1]
+    assert "the environment variables and the directory" in local["workers"]
     (little,) = explain(explaining, "ready", "--on", "little")
-    assert "directory" not in str(little["notes"])
+    assert little["workers"] == ""
 
 
 def test_hosts_that_cannot_serve_say_so(explaining: Any) -> None:

@@ -25,10 +25,10 @@ from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
 
-#: What a host does not tell its workers.
+#: What workers know of the program that calls, where their host passes it on.
 _INHERITED = (
-    "Workers start with the environment variables and the directory that this program has "
-    "then, and a warm one sees no later change of them. Pass what changes as an argument."
+    "They start with the environment variables and the directory that this program has then, "
+    "and see no later change of them. Pass what changes as an argument."
 )
 
 
@@ -51,6 +51,9 @@ class Explanation:
         built: Whether the environment is built already.
 
         travels: How each module that the function uses reaches the worker.
+
+        workers: What the workers have of the program that calls, as sentences. Empty where
+            they have nothing of it.
     """
 
     function: str
@@ -63,6 +66,7 @@ class Explanation:
     key: str | None = None
     built: bool = False
     travels: tuple[Travel, ...] = ()
+    workers: str = ""
 
 
 def explain(
@@ -106,8 +110,6 @@ def explain(
         environment = environment.extend(added)
         notes.append(f"Serving adds to its environment: {', '.join(added)}.")
     notes += _try_to_seal(there, reasons)
-    if there.host.capabilities.inherits:
-        notes.append(_INHERITED)
     # Another machine may have what this one lacks, such as another Python.
     here = there.host.capabilities.same_python
     key, built = _find_built(environment, reasons if here else notes)
@@ -122,6 +124,7 @@ def explain(
         key=key,
         built=built,
         travels=_travels(there),
+        workers=_INHERITED if there.host.capabilities.inherits else "",
     )
 
 
