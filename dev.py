@@ -10,6 +10,7 @@ system's Python. What is there already is used again.
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import importlib.util
 import os
@@ -30,8 +31,11 @@ def main(arguments: list[str]) -> int:
     """
     if sys.version_info < (3, 10):  # noqa: UP036, an older Python must be told so
         return complain(f"Python 3.10 or newer is needed, not {sys.version.split()[0]}.")
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(describe_tasks())
+        return 0
     if not arguments or arguments[0].startswith("-"):
-        return complain(f"{__doc__.strip()}\n\nTry: python3 dev.py example, or dev.py tests.")
+        return complain(describe_tasks())
     names, *rest = arguments
     try:
         tox = find_tox()
@@ -44,6 +48,31 @@ def main(arguments: list[str]) -> int:
     command += ["--", *rest] if rest else []
     sys.stdout.flush()
     return os.execv(tox, command)
+
+
+def describe_tasks() -> str:
+    """
+    Return what this program does, and its tasks with their descriptions.
+    """
+    declared = configparser.ConfigParser(interpolation=None)
+    declared.read(ROOT / "tox.ini", encoding="utf-8")
+    tasks = {
+        title.partition(":")[2]: section["description"]
+        for title, section in declared.items()
+        if title.startswith("testenv:")
+    }
+    width = max(map(len, tasks))
+    return "\n".join(
+        (
+            (__doc__ or "").strip(),
+            "",
+            *(f"  {name:{width}}  {description}" for name, description in tasks.items()),
+            "",
+            declared["testenv"]["description"],
+            "",
+            *(f"  {each}" for each in declared["tox"]["env_list"].split() if "{" in each),
+        )
+    )
 
 
 def find_tox() -> Path:

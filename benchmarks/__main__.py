@@ -5,6 +5,7 @@ Print the figures of fal-core beside those of its peers.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from benchmarks import (
     calls,
     control_plane,
     footprints,
+    large_values,
     realtime_echo,
     reloads,
     serving,
@@ -38,6 +40,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
     themes = (
         calls,
         arrays,
+        large_values,
         startup,
         footprints,
         serving,
@@ -55,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     figures = all_figures(quick=options.quick)
     known = [figure.name for figure in figures]
-    unknown = sorted(set(options.only) - set(known))
+    chosen = {name for pattern in options.only for name in fnmatch.filter(known, pattern)}
+    unknown = [pattern for pattern in options.only if not fnmatch.filter(known, pattern)]
     if unknown:
         print(
             f"No figure is called {unknown[0]!r}. Known: {', '.join(known)}.", file=sys.stderr
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Environments built here are no one else's.
         os.environ["FAL_CORE_CACHE"] = cache
         for figure in figures:
-            if not options.only or figure.name in options.only:
+            if not options.only or figure.name in chosen:
                 results.append(hold(figure, rounds=rounds, peers=options.peers))
                 print(tables.render(results[-1]), flush=True)
     print(f"\n{tables.summary(results)}")
@@ -85,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="this figure alone; repeatable",
+        help="this figure alone, or those of a pattern such as 'large-*'; repeatable",
     )
     parser.add_argument("--quick", action="store_true", help="less of each, and three rounds")
     parser.add_argument(

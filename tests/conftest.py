@@ -28,6 +28,7 @@ if importlib.util.find_spec("fal_host_local") is None:
     collect_ignore = [
         "batching/test_futures.py",
         "batching/test_maps.py",
+        "calling/test_program_ends.py",
         "calling/test_spawning.py",
         "cli/test_executions.py",
         "cli/test_explain.py",

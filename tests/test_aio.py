@@ -4,9 +4,11 @@ Calls that are awaited.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.calls import Call
+from fal_core.errors import Cancelled, OptionError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
@@ -176,3 +179,138 @@ def test_cancelling_the_task_ends_the_call(
 
     run(main())
     assert host.executions[0].cancelling
+
+
+def test_a_call_that_others_end_raises(host: SlowHost, tmp_path: Path) -> None:
+    """
+    A task that was not cancelled itself sees ``Cancelled``, and no ``CancelledError`` of
+    asyncio, if its call is ended in another way.
+    """
+    began = tmp_path / "began"
+    host.told.set()
+
+    @function("current", host=host)
+    def wait(began: Path) -> None:
+        import time
+
+        began.touch()
+        # Ends by being cancelled.
+        time.sleep(600)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(wait.aio(began))
+        assert await asyncio.to_thread(wait_until, began.exists, PATIENCE)
+        host.executions[0].cancel(PATIENCE)
+        with pytest.raises(Cancelled):
+            await task
+
+    run(main())
+
+
+def test_a_call_that_its_executor_drops_raises() -> None:
+    """
+    A call that a caller's own executor cancels while it waits there raises ``Cancelled``.
+    """
+
+    class Noting(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = super().submit(*args, **kwargs)
+            given.append(future)
+            return future
+
+    given: list[Future[Any]] = []
+    release = threading.Event()
+    executor = Noting(1)
+    executor.submit(release.wait)
+    waiting = function("current", host=InProcessHost())(double.raw_func)
+    waiting.executor = executor
+
+    async def main() -> None:
+        task = asyncio.ensure_future(waiting.aio(1))
+        assert await asyncio.to_thread(wait_until, lambda: len(given) == 2, PATIENCE)
+        executor.shutdown(wait=False, cancel_futures=True)
+        release.set()
+        with pytest.raises(Cancelled):
+            await task
+
+    run(main())
+
+
+def test_a_stream_that_raises_cancels_no_task() -> None:
+    """
+    A ``CancelledError`` that a generator function raises arrives as itself.
+    """
+
+    @isolated
+    def give() -> Iterator[int]:
+        yield 1
+        raise CancelledError("its own")
+
+    async def main() -> None:
+        items = give.aio()
+        assert await anext(items) == 1
+        with pytest.raises(CancelledError, match="its own") as caught:
+            await anext(items)
+        assert type(caught.value) is CancelledError
+
+    run(main())
+
+
+@isolated
+async def shout(text: str) -> str:
+    return text.upper()
+
+
+class Speaker:
+    @isolated
+    async def repeat(self, text: str) -> str:
+        return 2 * text
+
+
+def test_a_coroutine_that_does_not_await_aio_is_told_so() -> None:
+    """
+    A call of an ``async def`` function in the own frame of a coroutine raises at once, and
+    says what to write; it would block the loop, and give no awaitable.
+    """
+
+    async def generate() -> AsyncIterator[str]:
+        yield shout("a")
+
+    async def main() -> None:
+        with pytest.raises(OptionError, match=r"<isolated function shout .*'await shout\.aio"):
+            await shout("a")
+        with pytest.raises(OptionError, match=r"'await repeat\.aio"):
+            Speaker().repeat("a")
+        with pytest.raises(OptionError, match="'await"):
+            await anext(generate())
+        assert await shout.aio("a") == "A"
+        assert await Speaker().repeat.aio("a") == "aa"
+        assert double(1) == 2
+
+    run(main())
+
+
+def test_others_in_a_loop_call_as_ever() -> None:
+    """
+    A plain function inside of a running loop, a callback, a thread and the cell of a
+    notebook get the result of an ``async def`` function by calling it.
+    """
+    found: list[str] = []
+
+    def call(text: str) -> str:
+        return shout(text)
+
+    async def main() -> None:
+        found.append(call("plain"))
+        loop = asyncio.get_running_loop()
+        called = loop.create_future()
+        loop.call_soon(lambda: called.set_result(shout("callback")))
+        found.append(await called)
+        found.append(await asyncio.to_thread(shout, "thread"))
+        cell = "import asyncio\nawait asyncio.sleep(0)\nfound.append(shout('cell'))"
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        names = {"found": found, "shout": shout}
+        await eval(compile(cell, "<cell>", "exec", flags=flags), names)
+
+    run(main())
+    assert found == ["PLAIN", "CALLBACK", "THREAD", "CELL"]

@@ -94,6 +94,9 @@ def test_unknown_figure_is_refused():
     assert done.returncode == 2
     assert "No figure is called 'warm-cal'." in done.stderr
     assert "warm-call" in done.stderr
+    done = run("--only", "large-*", "--only", "larger-*")
+    assert done.returncode == 2
+    assert "No figure is called 'larger-*'." in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from fal_core.errors import Cancelled
+
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 ItemT = TypeVar("ItemT")
@@ -101,7 +103,38 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
             for future in made:
                 future.cancel()
             raise
-        return await asyncio.wrap_future(future)
+        await _end_of(future)
+        if future.cancelled():
+            raise Cancelled
+        return future.result()
+
+
+async def _end_of(future: Future[Any]) -> None:
+    """
+    Wait until *future* is done; cancel it if the task that waits is cancelled.
+
+    ``asyncio.wrap_future`` would cancel that task where the future is cancelled, or holds
+    a ``CancelledError`` of the function.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def settle() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def wake(_: object) -> None:
+        try:
+            loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            pass  # The loop is closed, so nobody waits.
+
+    future.add_done_callback(wake)
+    try:
+        await ended
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
 
 
 _END = object()
@@ -113,9 +146,21 @@ async def _iterate(items: Any) -> AsyncIterator[Any]:
     """
     try:
         while True:
-            item = await asyncio.to_thread(next, items, _END)
+            item, error = await asyncio.to_thread(_take, items)
+            if error is not None:
+                raise error
             if item is _END:
                 return
             yield item
     finally:
         items.close()
+
+
+def _take(items: Iterator[Any]) -> tuple[Any, BaseException | None]:
+    """
+    Return the next of *items* or the error that it raised, which asyncio might replace.
+    """
+    try:
+        return next(items, _END), None
+    except BaseException as error:
+        return _END, error

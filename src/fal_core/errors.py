@@ -14,7 +14,7 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
     │   │   └── StartupTimeout
-    │   ├── Cancelled
+    │   ├── Cancelled (also a concurrent.futures.CancelledError)
     │   ├── HostClosed
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
@@ -25,12 +25,15 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
         └── FalSerializationError
             └── FalMissingDependencyError
 
-What the user's function raises is not in the tree: it arrives as itself.
+What the user's function raises is not in the tree: an ``Exception`` arrives as itself, and
+``SystemExit`` and the like as the cause of a ``UserFunctionException``.
 The fields of a class are the arguments of its constructor, so errors pickle and
 cross processes unchanged; ``str`` makes a sentence of them.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import CancelledError
 
 from fal_core.facts import facts
 
@@ -245,9 +248,9 @@ class StartupTimeout(Timeout):
 
 
 @facts
-class Cancelled(HostError):
+class Cancelled(HostError, CancelledError):
     """
-    The call was cancelled, and has ended.
+    The call was cancelled.
     """
 
     detail: str = ""
@@ -370,5 +373,6 @@ class UserFunctionException(FalServerlessException):
     """
     The user's function raised; what it raised is the cause.
 
-    It is raised in place of the user's own exception with ``reraise=False``.
+    It is raised in place of the user's own exception with ``reraise=False``. It is always
+    raised for what is no ``Exception``, such as ``SystemExit``, which would end the caller.
     """

@@ -31,7 +31,7 @@ class Sealed(NamedTuple):
         data: One byte of version, one of flags, two for the sender's Python (major,
             minor), then a pickle of protocol 5.
 
-        buffers: The out-of-band buffers of the pickle, in order.
+        buffers: Large pieces of the pickle, and its out-of-band buffers, in order.
     """
 
     data: bytes

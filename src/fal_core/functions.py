@@ -20,6 +20,7 @@ from fal_core.policies import Policy
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+    from types import FrameType
 
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
     from fal_core.spawns import SpawnInfo
+
+#: The modules whose frames lie between a call and this one.
+_CALLING = (__name__, "fal_core.calling.methods")
 
 ArgsT = ParamSpec("ArgsT")
 RestT = ParamSpec("RestT")
@@ -140,11 +144,16 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             Exception: What the function raised, its traceback there as cause.
 
             HostError: The host failed.
+
+            OptionError: A coroutine calls an ``async def`` function without ``aio``.
         """
         launcher = self._launcher
         if launcher is None or not launcher.is_current(self.host, self.options, self.reraise):
             launcher = self.make_launcher()
-        if self.flavour.endswith("generator"):
+        flavour = self.flavour
+        if flavour == "coroutine":
+            self._refuse_coroutine(inspect.currentframe())
+        elif flavour != "function":
             from fal_core.calling.streaming import Stream
 
             return Stream(launcher, args, kwargs)  # type: ignore[return-value]  # it says so
@@ -293,6 +302,24 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             launcher = self._launcher = Launcher(self.declaration)
             self._submitter = None
         return launcher
+
+    def _refuse_coroutine(self, frame: FrameType | None) -> None:
+        """
+        Refuse a call that is made in the own frame of a coroutine, and would block its loop.
+
+        Plain functions that run inside of a loop may call, and so may cells of notebooks,
+        which have no other way.
+        """
+        while frame is not None and frame.f_globals.get("__name__") in _CALLING:
+            frame = frame.f_back
+        flags = 0 if frame is None else frame.f_code.co_flags
+        of_function = flags & inspect.CO_NEWLOCALS
+        if of_function and flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+            name = getattr(self.raw_func, "__name__", "function")
+            raise OptionError(
+                f"{self!r} was called inside of a coroutine, whose event loop it would block. "
+                f"Write 'await {name}.aio(…)'."
+            )
 
     def _refuse_generator(self, way: str) -> None:
         if self.flavour.endswith("generator"):

@@ -52,7 +52,8 @@ class HostOptions:
 
         scaling_delay: How long a call waits before another worker starts.
 
-        request_timeout: How long one request may take.
+        request_timeout: How long one request may take. For a function that is called, how
+            long it may run in one call; waiting, starting and setup do not count.
 
         request_start_timeout: How long one request may wait to be started; 0 removes
             the limit that was set.

@@ -90,6 +90,7 @@ class SpawnInfo:
     _url: str | None = attrs.field(default=None, alias="_url")
     stream: Any = None
     urls: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    _ends: bool = attrs.field(default=False, init=False, repr=False)
 
     @property
     def return_value(self) -> Any:
@@ -144,9 +145,17 @@ class SpawnInfo:
         """
         return str(self.stream.reference)
 
+    @property
+    def ends(self) -> bool:
+        """
+        Whether the call has ended, or was cancelled.
+        """
+        return self._ends or self.future is None or self.future.done()
+
     def cancel(self, grace: float = 2.0) -> None:
         """
         End the call: interrupt it, and after *grace* seconds end its processes.
         """
+        self._ends = True
         if self.stream is not None:
             self.stream.cancel(grace)

@@ -5,10 +5,18 @@ Futures of submitted calls.
 from __future__ import annotations
 
 import time
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 
 from fal_core import OptionError, Timeout, function
+from fal_core.calling.late_executions import LateExecution
+from fal_core.calls import Call
+from fal_core.events import Exited, Item, Returned, Sealed, Sink, Started
+from fal_core.hosts import Execution, Host
+from fal_core_worker.opening import values
+from fal_core_worker.stream.frames import VALUE
 from fal_host_local import LocalHost
 
 
@@ -50,3 +58,72 @@ def test_submitted_call_takes_no_idempotency_key(local_host: LocalHost):
 
     assert own.submit(key="a").result() == "a"
     assert any_names.submit(key="b").result() == {"key": "b"}
+
+
+@attrs.define(eq=False, slots=False)
+class ScriptedHost(Host[..., Any]):
+    """
+    A host that runs nothing: its test sends the events of its calls.
+
+    Attributes:
+        launched: The calls so far, with their sinks.
+    """
+
+    name: ClassVar[str] = "scripted"
+
+    launched: list[tuple[Call, Sink]] = attrs.field(factory=list, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.launched.append((call, sink))
+        return LateExecution(call.id)
+
+    def numbers(self, index: int) -> list[int]:
+        """
+        Return the arguments of the items of a launch.
+        """
+        call, _ = self.launched[index]
+        items = values.open_arguments(call.arguments, None)
+        return [args[0] for args, _ in (items if call.batch else [items])]
+
+    def answer(self, index: int) -> None:
+        """
+        End a launch with a result for each item: its argument.
+        """
+        _, sink = self.launched[index]
+        outcomes = [(VALUE, number) for number in self.numbers(index)]
+        sink(Item(Sealed(*values.seal_value(outcomes, None)), 0, len(outcomes)))
+        sink(Exited())
+
+
+def test_cancelled_call_that_is_handed_back_is_not_made():
+    """
+    A call that was cancelled while it waited in a launch behind a long one is not launched
+    again with those that the worker hands back.
+    """
+    host = ScriptedHost()
+    isolated = function("current", host=host)(wait)
+    futures = [isolated.submit(number) for number in range(2000)]
+    running = 0
+    # The first launches have one item each; one answer that is quick makes them larger.
+    while len(host.numbers(running)) < 3:
+        host.answer(running)
+        running += 1
+    first, cancelled, handed_back = host.numbers(running)[:3]
+    _, sink = host.launched[running]
+    sink(Started(1))
+    before = len(host.launched)
+
+    assert futures[cancelled].cancel()
+    sink(Returned(1))
+    sink(Item(Sealed(*values.seal_value([(VALUE, first)], None)), 0, 1))
+    sink(Exited())
+
+    later = range(before, len(host.launched))
+    made = [number for index in later for number in host.numbers(index)]
+    assert cancelled not in made
+    assert made[0] == handed_back
+    assert futures[first].result(0) == first
+    assert futures[cancelled].cancelled()
+    # The program that runs this test waits for no call.
+    for future in futures:
+        future.cancel()

@@ -160,22 +160,27 @@ def test_exceptions_that_are_named_are_retried(way: Callable[..., Any], tmp_path
     assert path.read_text() == "xxx"
 
 
-def test_exceptions_are_retried_in_whatever_way_they_are_raised(tmp_path: Any) -> None:
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_exceptions_are_retried_in_whatever_way_they_are_raised(
+    way: Callable[..., Any], kind: type[BaseException], tmp_path: Any
+) -> None:
     """
-    With ``reraise=False`` the exception itself is matched, not the error raised around it.
+    The exception itself is matched, not the error that ``reraise=False``, or an exception
+    that would end the caller, raises around it.
     """
     path = tmp_path / "tries"
 
-    def once() -> int:
+    def once(number: int) -> int:
         if not path.exists():
             path.touch()
-            raise LookupError("not yet")
-        return 1
+            raise kind("not yet")
+        return number
 
-    isolated = function("current", host=InProcessHost(), retries=1, retry_on=LookupError)(once)
-    isolated.reraise = False
-
-    assert isolated() == 1
+    isolated = function("current", host=InProcessHost(), retries=1, retry_on=kind)(once)
+    isolated.reraise = kind is SystemExit
+    way(isolated)
+    assert path.exists()
 
 
 def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any) -> None:

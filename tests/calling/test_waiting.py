@@ -11,7 +11,7 @@ import pytest
 
 from fal_core import function
 from fal_core.abilities import Driven
-from fal_core.events import Event, Exited, Message, Outcome, Sealed
+from fal_core.events import Event, Exited, Message, Outcome, Ready, Sealed
 from fal_core.testing import InProcessHost
 
 
@@ -68,6 +68,17 @@ def test_an_interrupted_caller_ends_its_call() -> None:
 
     assert execution.graces == [3.5]
     assert waiter.ended
+
+
+def test_call_of_a_service_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The URLs are on the standard error, the one to call first.
+    """
+    make_waiter()(Ready({"metrics": "http://127.0.0.1:2", "run": "http://127.0.0.1:1"}))
+
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["run: http://127.0.0.1:1", "metrics: http://127.0.0.1:2"]
+    assert not told.out
 
 
 def test_events_may_come_from_another_thread() -> None:

@@ -43,6 +43,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "archives current renewals results trees",
         "stream/",
         "output/",
+        "buffers/",
         "opening/",
         # What the functions of services use, before what runs them.
         "serving/",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import pickle
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from fal_core.errors import FalSerializationError
 from fal_core.sealing import functions as sealing
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.functions import seal_function
+from fal_core.sealing.packing import pack_function
+from fal_core_worker.opening.functions import open_forms
 
 
 def echo(value: Any) -> Any:
@@ -103,6 +106,30 @@ def test_wrapped_functions(
     Functions that the standard library wraps travel too.
     """
     assert worker(function, arguments) == [expected]
+
+
+class Block(bytearray):
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return bytes, (pickle.PickleBuffer(self),)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_functions_that_refer_to_large_values(portable: bool) -> None:
+    """
+    Whatever a function refers to is in its data, which is all that a worker is sent of it.
+    """
+    large = [Block(1 << 20), b"x" * (1 << 20), bytearray(1 << 20)]
+
+    def measure() -> list[int]:
+        return [len(each) for each in large]
+
+    sealed = seal_function(measure, portable=portable).sealed
+    forms = [form for form in (sealed.native, sealed.portable) if form is not None]
+    assert len(forms) == 1 + portable
+    assert not any(form.buffers for form in forms)
+    _, native, other, refusal = pack_function(sealed)
+    opened = open_forms(native, other, refusal)
+    assert opened() == [1 << 20] * 3
 
 
 #: How the error for a lock that is held goes on.

@@ -30,13 +30,8 @@ from fal_core.events import (
     State,
 )
 from fal_core.sinks.dropped_lines import UnreadableRecord
-from fal_core.sinks.journals import (
-    Journal,
-    JournalReader,
-    decode_event,
-    encode_event,
-    read_journal,
-)
+from fal_core.sinks.journals import Journal, JournalReader, read_journal
+from fal_core.sinks.records import decode_event, encode_event
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 logs = st.builds(

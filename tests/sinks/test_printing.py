@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 
 from fal_core.events import Log
-from fal_core.sinks.journals import decode_event, encode_event
 from fal_core.sinks.printing import print_log
+from fal_core.sinks.records import decode_event, encode_event
 
 #: What nothing prints, and a terminal passes on as it is.
 END = "\x1e"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,17 @@ def host(ssh_server: Any, ssh_example: ModuleType) -> Iterator[Host[..., Any]]:
     )
     yield host
     host.close()
+
+
+@pytest.fixture(scope="session")
+def host_program(ssh_server: Any, ssh_example: ModuleType) -> str:
+    assert ssh_example.__file__ is not None
+    folder = str(Path(ssh_example.__file__).parent)
+    made = f"SshHost({ssh_server.address!r}, python={sys.executable!r}"
+    return (
+        f"import sys\nsys.path.insert(0, {folder!r})\nfrom ssh_host import SshHost\n"
+        f"host = {made}, arguments={ssh_server.arguments!r})"
+    )
 
 
 @pytest.fixture(scope="session")

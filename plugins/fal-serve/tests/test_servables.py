@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import msgpack
@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from fal_core import OptionError, function
 from fal_core_worker.serving.routes import RouteSignature
-from fal_serve import BaseServable, endpoint
+from fal_serve import BaseServable, HealthCheck, endpoint
 
 
 class In(BaseModel):
@@ -172,3 +172,148 @@ def test_served_function_that_takes_no_batches_says_so():
 
     with pytest.raises(OptionError, match=r"'def size\(\*inputs\)'"):
         size.spawn()
+
+
+class Plain(BaseServable):
+    """
+    A servable whose routes are given to a test.
+    """
+
+    routes: ClassVar[dict[Any, Any]] = {}
+
+    def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
+        return self.routes
+
+    def one(self, text: str) -> str:
+        return text
+
+    def many(self, *texts: str) -> list[str]:
+        return list(texts)
+
+    def many_of(self, prefix: str, *texts: str) -> list[str]:
+        return [prefix + each for each in texts]
+
+    async def items(self, messages: AsyncIterator[int]) -> AsyncIterator[int]:
+        async for each in messages:
+            yield each
+
+    def plainly(self, messages: AsyncIterator[int]) -> int:
+        return 1
+
+
+CHECK = HealthCheck()
+SOCKET: dict[str, Any] = {"is_websocket": True}
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        ({"/one": "one"}, "by their RouteSignature"),
+        ({RouteSignature("/one"): "nothing"}, "by their RouteSignature"),
+        ({RouteSignature("one"): "one"}, "must begin with '/'"),
+        ({RouteSignature("/{a}/{a}"): "one"}, "'/{a}/{a}' of endpoint 'one'"),
+        ({RouteSignature("/one", max_batch_size=0): "many"}, "whole number of at least 1"),
+        ({RouteSignature("/one", max_batch_size=2): "one"}, r"'def one\(self, \*inputs\)'"),
+        ({RouteSignature("/one"): "many_of"}, r"cannot have other parameters \(prefix\)"),
+        ({RouteSignature("/{a}"): "one", RouteSignature("/{b}"): "many"}, "are both the"),
+        (
+            {
+                RouteSignature("/a", health_check=CHECK): "one",
+                RouteSignature("/b", health_check=CHECK): "many",
+            },
+            "'one' and 'many' are all health checks",
+        ),
+        ({RouteSignature("/one", health_check="/one"): "one"}, "must be a HealthCheck"),
+        ({RouteSignature("/one", **SOCKET): "one"}, "annotated with 'WebSocket'"),
+        (
+            {RouteSignature("/one", realtime_mode="unary", max_batch_size=2, **SOCKET): "one"},
+            "takes no batches",
+        ),
+        (
+            {RouteSignature("/one", realtime_mode="unary", **SOCKET): "items"},
+            "has the realtime_mode 'unary', and yields",
+        ),
+        (
+            {RouteSignature("/one", realtime_mode="client_streaming", **SOCKET): "plainly"},
+            "must be 'async def'",
+        ),
+        (
+            {
+                RouteSignature(
+                    "/one", realtime_mode="unary", content_type="image/png", **SOCKET
+                ): "one"
+            },
+            "no codec for it",
+        ),
+    ],
+)
+def test_routes_of_a_servable_are_checked_as_those_of_an_application(
+    routes: dict[Any, str], said: str
+):
+    """
+    What the decorators of an application refuse is refused in handwritten routes too.
+    """
+    servable = Plain()
+    servable.routes = {  # type: ignore[misc]  # of this instance alone
+        route: getattr(servable, name, name) for route, name in routes.items()
+    }
+    with pytest.raises(OptionError, match=said):
+        servable.build_application()
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"handle_exit": 3}, "'handle_exit' is a method"),
+        ({"lifespan": None}, "'lifespan' is a method"),
+        ({"cors": "no"}, "cors must be True or False"),
+    ],
+)
+def test_hooks_of_a_servable_are_checked_where_it_is_defined(space: dict[str, Any], said: str):
+    """
+    A hook that cannot be called, and a wrong value of an option, fail with the class.
+    """
+    with pytest.raises(OptionError, match=said):
+        type("Wrong", (Plain,), space)
+
+
+@pytest.mark.parametrize("name", ["hints", "collect_routes", "add_routes"])
+def test_hook_that_is_used_at_once_is_not_async(name: str):
+    """
+    A hook whose result is not awaited cannot be ``async def``.
+    """
+
+    async def hook(self) -> Any: ...
+
+    with pytest.raises(OptionError, match=f"{name} cannot be 'async def'"):
+        type("Wrong", (Plain,), {name: hook})
+
+
+def test_servable_that_cannot_be_made_is_refused():
+    """
+    A class without routes, or whose arguments nobody would pass, is refused before a launch.
+    """
+
+    class Needing(Plain):
+        def __init__(self, model: str) -> None: ...
+
+    class Routeless(BaseServable):
+        pass
+
+    with pytest.raises(OptionError, match="'Needing' has an __init__ that takes 'model'"):
+        function("current", serve=True)(Needing).spawn()
+    with pytest.raises(OptionError, match="'Routeless' does not define collect_routes"):
+        function("current", serve=True)(Routeless).spawn()
+
+
+def test_served_function_is_checked_as_a_method_is():
+    """
+    A served function that mixes parameters with a batch is refused before a launch.
+    """
+
+    @function("current", serve=True)
+    def mixed(prefix: str, *texts: str) -> list[str]:
+        return [prefix + each for each in texts]
+
+    with pytest.raises(OptionError, match="Function 'mixed' takes batches"):
+        mixed.spawn()

@@ -219,7 +219,8 @@ class Batcher:
         self._alone = not capabilities.batch or multiplexing > 1
         if multiplexing > 1:
             self.limit = self.limit * multiplexing
-        self._alone = self._alone or launcher.policy.timeout is not None
+        limits = (launcher.policy.timeout, launcher.request_timeout)
+        self._alone = self._alone or any(limit is not None for limit in limits)
         self.pace = Pace(self.limit // 2)
         self._separation = Separation(LARGEST)
         self.more = False

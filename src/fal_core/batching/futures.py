@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
+from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
+from fal_core.calling.program_ends import program_end
 from fal_core.events import Event, Exited, Item, Returned
 from fal_core_worker.stream.frames import RAISED
 
@@ -18,22 +19,19 @@ if TYPE_CHECKING:
     from fal_core.calling.deadlines import Deadline
 
 
-class CallFuture(Future[Any]):
+class SubmittedFuture(CallFuture):
     """
-    The future of a call. Unlike that of a thread it can be cancelled while it runs.
+    The future of a submitted call.
     """
 
-    _submitter: Submitter | None = None
-    _deadline: Deadline | None = None
+    deadline: Deadline | None = None
 
-    def cancel(self) -> bool:
-        """
-        Cancel the call, or end it if it runs.
-        """
-        submitter = self._submitter
-        if submitter is None or self.done():
-            return super().cancel()
-        return submitter.cancel(self)
+    def __init__(self, submitter: Submitter) -> None:
+        super().__init__()
+        self._submitter = submitter
+
+    def end_call(self) -> None:
+        self._submitter.withdraw(self)
 
 
 class Submitter:
@@ -42,43 +40,71 @@ class Submitter:
     """
 
     def __init__(self, launcher: Launcher) -> None:
-        self._lock = threading.RLock()
-        self._settled: list[tuple[CallFuture, ItemOutcome]] = []
-        self._unwanted: set[CallFuture] = set()
-        self._batcher = Batcher(launcher, self._take, self._deliver)
         self._launcher = launcher
+        self.grace = launcher.policy.grace
+        self.abandon()
 
-    def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture:
+    def abandon(self) -> None:
+        """
+        Begin without calls, in a forked child: those there are belong to the parent.
+        """
+        self._lock = threading.RLock()
+        self._settled: list[tuple[SubmittedFuture, ItemOutcome]] = []
+        self._unwanted: set[SubmittedFuture] = set()
+        self._batcher = Batcher(self._launcher, self._take, self._deliver)
+        self._is_waited_for = False
+
+    def count(self) -> int:
+        """
+        Return how many calls are under way and were not cancelled.
+        """
+        with self._lock:
+            return len(self._under_way())
+
+    def cancel(self) -> None:
+        """
+        Cancel all calls.
+        """
+        with self._lock:
+            futures = self._under_way()
+        for future in futures:
+            future.cancel()
+
+    def _under_way(self) -> list[SubmittedFuture]:
+        futures = [future for _, future in self._batcher.waiting]
+        for batch in self._batcher.running:
+            futures += batch.tags[batch.done : batch.end]
+        return [future for future in futures if not future.done()]
+
+    def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SubmittedFuture:
         """
         Queue a call, and launch it if the host can take another.
         """
-        future = CallFuture()
-        future._submitter = self
+        future = SubmittedFuture(self)
         batcher = self._batcher
         with self._lock:
             seconds = self._launcher.policy.timeout
             if seconds is not None:
                 from fal_core.calling.deadlines import Deadline
 
-                future._deadline = Deadline(seconds, partial(self._time_out, future))
+                future.deadline = Deadline(seconds, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
+            if not self._is_waited_for:
+                self._is_waited_for = True
+                program_end.wait_for(self)
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
         if self._settled:
             self._settle()
         return future
 
-    def cancel(self, future: CallFuture) -> bool:
+    def withdraw(self, future: SubmittedFuture) -> None:
         """
-        Take *future* out of the queue, or end its call.
+        Take the call of *future* out of the queue, or end it, but not others of its launch.
         """
-        with self._lock:
-            if future.done():
-                return future.cancelled()
-            self._withdraw(future)
         self._stop_deadline(future)
-        Future.cancel(future)
-        return True
+        with self._lock:
+            self._withdraw(future)
 
     def _cancel_alone(self, batch: Batch) -> None:
         """
@@ -92,28 +118,36 @@ class Submitter:
         with self._lock:
             handler(batch, event)
             kind = type(event)
+            if self._unwanted:
+                self._drop_unwanted()
             if kind is Exited or kind is Returned:
                 self._batcher.launch_waiting()
             if self._unwanted and (kind is Returned or kind is Item):
                 self._cancel_alone(batch)
         self._settle()
 
-    def _time_out(self, future: CallFuture) -> None:
+    def _drop_unwanted(self) -> None:
+        """
+        Make no calls that were handed back, or are to be made again, and are not wanted.
+        """
+        waiting = self._batcher.waiting
+        for pair in [pair for pair in waiting if pair[1] in self._unwanted]:
+            waiting.remove(pair)
+            self._unwanted.discard(pair[1])
+
+    def _time_out(self, future: SubmittedFuture) -> None:
         """
         End the call of *future*, or take it out of the queue, as its time is up.
         """
         with self._lock:
-            if future.done() or future._deadline is None:
+            if future.done() or future.deadline is None:
                 return
             # First of all: the end of the call may come at once.
-            self._settled.append((future, (RAISED, future._deadline.error())))
+            self._settled.append((future, (RAISED, future.deadline.error())))
             self._withdraw(future)
         self._settle()
 
-    def _withdraw(self, future: CallFuture) -> None:
-        """
-        End the call of *future*, but not other items of its launch.
-        """
+    def _withdraw(self, future: SubmittedFuture) -> None:
         for pair in self._batcher.waiting:
             if pair[1] is future:
                 self._batcher.waiting.remove(pair)
@@ -136,14 +170,18 @@ class Submitter:
                 self._unwanted.discard(future)
         for future, (kind, value) in settled:
             self._stop_deadline(future)
-            if future.done():
-                continue
             if kind == RAISED:
-                future.set_exception(value)
+                future.settle(None, value)
             else:
-                future.set_result(value)
+                future.settle(value)
+        # A callback may have submitted another call.
+        if self._is_waited_for and not (self._batcher.running or self._batcher.waiting):
+            with self._lock:
+                if not (self._batcher.running or self._batcher.waiting or self._settled):
+                    self._is_waited_for = False
+                    program_end.release(self)
 
     @staticmethod
-    def _stop_deadline(future: CallFuture) -> None:
-        if future._deadline is not None:
-            future._deadline.stop()
+    def _stop_deadline(future: SubmittedFuture) -> None:
+        if future.deadline is not None:
+            future.deadline.stop()

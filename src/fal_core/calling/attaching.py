@@ -52,10 +52,10 @@ def attach(
     future = SpawnFuture()
     info = SpawnInfo(future)
     if function is None:
-        sink = SpawnSink(info, Opener(name="the detached call"), _answer)
+        sink = SpawnSink(info, future, Opener(name="the detached call"), _answer)
     else:
         launcher = function.make_launcher()
-        sink = SpawnSink(info, launcher.opener, launcher.answer)
+        sink = SpawnSink(info, future, launcher.opener, launcher.answer)
     info.stream = future.execution = detaching(place).attach(reference, sink, after)
     sink.follow(info.stream)
     return info

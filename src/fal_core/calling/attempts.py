@@ -11,7 +11,13 @@ from collections.abc import Callable
 from fal_core.abilities import Driven
 from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
-from fal_core.errors import Cancelled, EnvironmentBuildError, HostError, Timeout
+from fal_core.errors import (
+    Cancelled,
+    EnvironmentBuildError,
+    HostError,
+    Timeout,
+    UserFunctionException,
+)
 from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
@@ -51,6 +57,10 @@ class Retries:
         """
         if isinstance(error, HostError):
             return self._left > 0 and not isinstance(error, _FINAL)
+        if isinstance(error, UserFunctionException) and isinstance(
+            error.__cause__, self._retry_on
+        ):
+            return self._left > 0
         return self._left > 0 and isinstance(error, self._retry_on)
 
     def take(self, error: BaseException | None) -> bool:

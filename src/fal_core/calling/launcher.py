@@ -60,7 +60,12 @@ class Launcher:
     Attributes:
         launch: Launches a call, within the deadline and the attempts of the policy.
 
-        launch_once: Launches a call with neither.
+        launch_once: Launches a call with neither; its ``request_timeout`` holds.
+
+        launch_detached: Launches detached work, all of whose limits the host keeps.
+
+        request_timeout: Seconds that the function may run in one call. None for no limit,
+            and for a service, which has requests of its own.
 
         make_waiter: Returns the sink of a call that the calling thread waits for.
 
@@ -175,14 +180,14 @@ class Launcher:
         """
         Seal *arguments* and return the envelope of a call.
         """
-        data = self._dump_plain(arguments)
-        if data is not None:
-            sealed = self._make_sealed(data)
+        plain = self._seal_plain(arguments)
+        if plain is not None:
+            sealed = self._make_sealed(*plain)
         else:
             # Most arguments are plain, and a first call is waited for.
             from fal_core.sealing.arguments import seal_objects
 
-            sealed = seal_objects(arguments, self.seal)
+            sealed = seal_objects(arguments, self.seal, apart=batch > 0)
         call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(
@@ -245,9 +250,9 @@ class Launcher:
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
         from fal_core.sealing.opener import Opener
-        from fal_core_worker.opening.seals import dump_plain
+        from fal_core_worker.opening.seals import seal_plain
 
-        self._dump_plain = dump_plain
+        self._seal_plain = seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
@@ -261,9 +266,19 @@ class Launcher:
 
             launch = partial(launch_observed, self.host)
         if self.host_options.logging is not None:
-            from fal_core.sinks.records import launch_with_records
+            from fal_core.sinks.log_records import launch_with_records
 
             launch = partial(launch_with_records, launch)
+        self.launch_detached = launch
+        self.request_timeout = None
+        if not self.declaration.is_service:
+            self.request_timeout = self.host_options.request_timeout
+        if self.request_timeout is not None:
+            from fal_core.calling.deadlines import with_deadline
+
+            launch = with_deadline(
+                launch, self.request_timeout, grace=policy.grace, from_start=True
+            )
         self.launch_once = launch
         if policy.retries:
             from fal_core.calling.attempts import with_attempts

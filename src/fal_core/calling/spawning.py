@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
+from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import check_detaching
 from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready
@@ -19,23 +19,17 @@ from fal_core.sinks.call_sinks import OpeningSink
 from fal_core.spawns import SpawnInfo
 
 
-class SpawnFuture(Future[Any]):
+class SpawnFuture(CallFuture):
     """
-    The future of a spawned call; cancelling it ends the call.
+    The future of a spawned call.
     """
 
     execution: Execution | None = None
     grace: float = 2.0
 
-    def cancel(self) -> bool:
-        """
-        End the call.
-        """
-        if self.done():
-            return False
+    def end_call(self) -> None:
         if self.execution is not None:
             self.execution.cancel(self.grace)
-        return super().cancel()
 
 
 class SpawnSink(OpeningSink):
@@ -46,11 +40,13 @@ class SpawnSink(OpeningSink):
     def __init__(
         self,
         info: SpawnInfo,
+        future: SpawnFuture,
         opener: Opener,
         answer: Callable[[HomeCall, OpeningSink], None],
     ) -> None:
         super().__init__(opener, answer)
         self.info = info
+        self._future = future
         self._items: list[Any] | None = None
         self._owed = 0
         self._lock = threading.Lock()
@@ -78,18 +74,14 @@ class SpawnSink(OpeningSink):
 
     def on_exited(self, exited: Exited) -> None:
         self.exited = exited
-        future = self.info.future
-        assert future is not None
         try:
             value = self.result()
             if self._items is not None:
                 value = self._items
         except BaseException as error:
-            if not future.done():
-                future.set_exception(error)
+            self._future.settle(None, error)
         else:
-            if not future.done():
-                future.set_result(value)
+            self._future.settle(value)
         self._items = None
         # Threads that wait for a url learn that there will be none.
         self.info._url_ready.set()
@@ -122,11 +114,16 @@ def spawn(
     future = SpawnFuture()
     future.grace = launcher.policy.grace
     info = SpawnInfo(future)
-    sink = SpawnSink(info, launcher.opener, launcher.answer)
+    sink = SpawnSink(info, future, launcher.opener, launcher.answer)
     stream = launcher.declaration.is_generator
     call = launcher.call((args, kwargs), stream=stream, lifetime=lifetime)
     # The host itself keeps the deadline and the attempts of detached work.
-    launch = launcher.launch_once if lifetime == "detached" else launcher.launch
+    launch = launcher.launch_detached if lifetime == "detached" else launcher.launch
     future.execution = info.stream = launch(call, sink)
     sink.follow(future.execution)
+    if lifetime == "attached":
+        from fal_core.calling.program_ends import program_end
+
+        can_detach = launcher.host.capabilities.detach
+        program_end.name_at_end(info, launcher.declaration.name, can_detach=can_detach)
     return info

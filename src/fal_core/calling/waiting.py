@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from fal_core.abilities import Driven, Driver
-from fal_core.events import Exited, HomeCall, Log
+from fal_core.events import Exited, HomeCall, Log, Ready
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
@@ -42,6 +42,12 @@ class Waiter(OpeningSink, Driver):
         from fal_core.sinks.printing import print_log
 
         print_log(log)
+
+    def on_ready(self, ready: Ready) -> None:
+        # Whoever has called a service waits for its end, and cannot ask where it is.
+        from fal_core.sinks.printing import print_urls
+
+        print_urls(ready.urls)
 
     def on_exited(self, exited: Exited) -> None:
         self.exited = exited

@@ -19,6 +19,7 @@ from fal_core.cli.outputs import (
     leave,
     print_json,
     print_table,
+    raised_there,
     show_remote_traceback,
 )
 
@@ -103,10 +104,11 @@ def attach(reference: str, host: str, output: str) -> None:
     try:
         _print_lines(info, stream)
         ResultPrinter(sys.stdout, output)(info.return_value)
-    except SystemExit as error:
-        raise leave(error) from error
     except Exception as error:
-        if not show_remote_traceback(error):
+        raised = raised_there(error)
+        if isinstance(raised, SystemExit):
+            raise leave(raised) from error
+        if not show_remote_traceback(raised):
             raise
         raise click.exceptions.Exit(1) from error
 

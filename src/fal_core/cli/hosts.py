@@ -121,6 +121,11 @@ def host():
     host = find_host({host!r})
     yield host
     host.close()
+
+
+@pytest.fixture(scope="session")
+def host_url():
+    return {host!r}
 """
 
 

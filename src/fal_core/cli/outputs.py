@@ -16,7 +16,7 @@ from typing import IO, Any
 import attrs
 import click
 
-from fal_core.errors import FalCoreError, FalSerializationError
+from fal_core.errors import FalCoreError, FalSerializationError, UserFunctionException
 from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
@@ -224,6 +224,16 @@ def report(error: FalCoreError) -> int:
         click.echo(error.traceback, err=True)
     complain(str(error))
     return 2 if isinstance(error, TargetError) else 1
+
+
+def raised_there(error: BaseException) -> BaseException:
+    """
+    Return what the function raised, for which *error* may stand.
+    """
+    cause = error.__cause__
+    if isinstance(error, UserFunctionException) and not isinstance(cause, RemoteTraceback):
+        return cause or error
+    return error
 
 
 def leave(error: SystemExit) -> click.exceptions.Exit:

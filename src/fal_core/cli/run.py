@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from fal_core.cli import arguments, serving
-from fal_core.cli.outputs import ResultPrinter, leave, show_remote_traceback
+from fal_core.cli.outputs import ResultPrinter, leave, raised_there, show_remote_traceback
 from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import load_target
@@ -96,10 +96,11 @@ def run(
         try:
             with shown(function, progress) as called:
                 call(called, given, ResultPrinter(stream, output))
-        except SystemExit as error:
-            raise leave(error) from error
         except BaseException as error:
-            if not show_remote_traceback(error):
+            raised = raised_there(error)
+            if isinstance(raised, SystemExit):
+                raise leave(raised) from error
+            if not show_remote_traceback(raised):
                 raise
             sys.stdout.flush()
             raise click.exceptions.Exit(1) from error

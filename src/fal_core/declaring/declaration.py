@@ -76,8 +76,10 @@ class Declaration:
     @property
     def flavour(self) -> Flavour:
         """
-        What calling the function gives.
+        What calling the function gives. A call of a served one runs its server.
         """
+        if self.options.gateway.get("serve"):
+            return "function"
         func = inspect.unwrap(self.raw_func) if callable(self.raw_func) else None
         if isinstance(func, functools.partial):
             func = func.func

@@ -174,6 +174,9 @@ def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
     acted_on = host.capabilities.options
     if acted_on is not None:
         usable -= set(option_names(HostOptions)) - acted_on
+        if options.get_exposed_port() is None:
+            # The core keeps it for calls.
+            usable.add("request_timeout")
     return tuple(
         name for name, value in options.host.items() if value is not None and name not in usable
     )

@@ -9,7 +9,7 @@ from typing import Any
 from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.sealing.functions import FunctionSeal
-from fal_core_worker.opening.seals import SealingError, dump_plain
+from fal_core_worker.opening.seals import SealingError, seal_plain
 
 
 def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
@@ -19,13 +19,16 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     Raises:
         FalSerializationError: They cannot be pickled.
     """
-    data = dump_plain(value)
-    return seal_objects(value, seal) if data is None else Sealed(data)
+    plain = seal_plain(value)
+    return seal_objects(value, seal) if plain is None else Sealed(*plain)
 
 
-def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
+def seal_objects(value: Any, seal: FunctionSeal, *, apart: bool = False) -> Sealed:
     """
-    Seal arguments that are not plain values, for which ``dump_plain`` has returned None.
+    Seal arguments that are not plain values, for which ``seal_plain`` has returned None.
+
+    Arguments:
+        apart: Whether they are those of many calls.
 
     Raises:
         FalSerializationError: They cannot be pickled.
@@ -37,7 +40,7 @@ def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
     names = ("args", "kwargs")
     try:
         sealed = pickling.seal(
-            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
+            value, what, remedy, names, by_value=seal.by_value, known=seal.classes, apart=apart
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__

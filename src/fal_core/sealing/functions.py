@@ -121,7 +121,8 @@ def _seal_native(
 ) -> tuple[Sealed, Pickler]:
     from fal_core_worker.opening.pickling import Pickler
 
-    pickler = Pickler(by_value=by_value)
+    # Workers are sent, and keep, functions as one piece of data.
+    pickler = Pickler(by_value=by_value, beside=False)
     try:
         return _dump(pickler, head, func, named), pickler
     except Exception as error:
@@ -136,7 +137,7 @@ def _seal_native(
 def _dump(pickler: Pickler, head: bytes, func: Any, named: list[Name]) -> Sealed:
     from fal_core_worker.opening.pickling import dump
 
-    pickler.file.write(head)
+    pickler.pieces.append(head)
     return Sealed(*dump(pickler, (func, *(value for _, _, value in named))))
 
 
@@ -154,7 +155,8 @@ def _seal_portable(
     from fal_core.sealing.portability import PortablePickler
 
     try:
-        return _dump(PortablePickler(by_value=by_value), head, func, named), "", named
+        pickler = PortablePickler(by_value=by_value, beside=False)
+        return _dump(pickler, head, func, named), "", named
     except NotPortable as error:
         refusal = str(error)
     except Exception as error:

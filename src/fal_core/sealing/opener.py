@@ -32,7 +32,7 @@ class Opener:
     Attributes:
         name: The name of the function, for messages.
 
-        reraise: Whether the caller gets an exception of the function itself;
+        reraise: Whether the caller gets an ``Exception`` of the function itself;
             otherwise it gets a :class:`~fal_core.errors.UserFunctionException`
             whose cause is that exception.
     """
@@ -74,12 +74,15 @@ class Opener:
 
         The remote traceback is its cause. Where the exception itself cannot be
         rebuilt, a stand-in whose class has the same name and bases takes its place.
+        One that is no ``Exception``, such as ``SystemExit``, is always the cause of a
+        :class:`~fal_core.errors.UserFunctionException`: it would end the caller.
         """
         from fal_core_worker.opening.exceptions import open_error
 
         error = open_error(sealed, _CORE_ERRORS)
-        if self.reraise:
+        if self.reraise and isinstance(error, Exception):
             return error
-        wrapper = UserFunctionException(f"The function raised {type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        wrapper = UserFunctionException(f"The function raised {text}")
         wrapper.__cause__ = error
         return wrapper

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Mapping
 from typing import IO
 
 from fal_core.events import Log
@@ -41,6 +42,14 @@ def print_log(log: Log) -> None:
     except UnicodeEncodeError:
         text = log.message.encode("ascii", "backslashreplace").decode()
         stream.write(f"{text}\n")
+
+
+def print_urls(urls: Mapping[str, str]) -> None:
+    """
+    Print the URLs of a service to the standard error of the caller, the one to call first.
+    """
+    for name in sorted(urls, key=lambda name: name != "run"):
+        print_log(Log(f"{name}: {urls[name]}", level="INFO", source="BRIDGE"))
 
 
 def erase() -> None:

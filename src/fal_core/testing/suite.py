@@ -3,7 +3,8 @@ Every law, for the test file of a host to import.
 
 The file defines the fixture ``host``, of scope ``session``, and may define others:
 ``kind`` and ``kind_options``, the environment of the laws' functions; ``law_timeout``,
-for a slow host; ``requirement``, ``secret`` and ``host_url``.
+for a slow host; ``requirement``, ``secret`` and ``host_url``; ``host_program``, which
+makes the host in another process where no name or URL does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     detachment,
     environments,
     events,
+    exits,
     forks,
     futures,
     home_calls,
@@ -48,6 +50,7 @@ GROUPS = {
     "logs": logs,
     "events": events,
     "futures": futures,
+    "exits": exits,
     "map": maps,
     "stream": streams,
     "async": coroutines,
@@ -89,6 +92,7 @@ _exported |= {
     "secret": secret_values.secret,
     "detach": detachment.detach,
     "host_url": detachment.host_url,
+    "host_program": exits.host_program,
 }
 globals().update(_exported)
 

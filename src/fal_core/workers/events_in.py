@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started
+from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started, State
 from fal_core.workers.execution import WorkerExecution, sealed_from
 from fal_core.workers.payloads_in import unpack_lines, unpack_texts
 from fal_core_worker.stream import frames
@@ -17,6 +17,8 @@ from fal_core_worker.stream.frames import UnreadableFrame
 
 #: How many ended calls are remembered whose threads go on.
 _MOST_LEFT = 10_000
+
+RUNNING = State("running")
 
 _LEVELS: tuple[Level, ...] = frames.LEVELS  # type: ignore[assignment]  # plain text there
 
@@ -35,6 +37,8 @@ class RunningCalls:
         executions: The calls, by their channels.
 
         prepared: Whether the setup of a function has run.
+
+        starting: Those of the calls that wait for it.
     """
 
     __slots__ = (
@@ -45,11 +49,13 @@ class RunningCalls:
         "_log",
         "executions",
         "prepared",
+        "starting",
     )
 
     def __init__(self, *, log: LogSink | None, away: Callable[[int], None] | None) -> None:
         self.executions: dict[int, WorkerExecution] = {}
         self.prepared = False
+        self.starting: dict[int, WorkerExecution] = {}
         self._log = log
         self._away = away
         self._calls_home = 0
@@ -77,6 +83,7 @@ class RunningCalls:
             execution.deliver(Item(sealed_from(payload), a, b))
         elif kind == frames.PREPARED:
             self.prepared = True
+            self.tell_prepared()
         elif kind == frames.STARTED:
             _check_items(execution, a)
             execution.deliver(Started(a))
@@ -91,6 +98,16 @@ class RunningCalls:
             execution.deliver(Ready(unpack_texts(_plain(payload))))
         else:
             raise UnreadableFrame(f"no worker sends frames of kind {kind}")
+
+    def tell_prepared(self) -> None:
+        """
+        Tell the calls that waited for the setup that they run.
+        """
+        for channel in list(self.starting):
+            # Two threads may do this; one of them tells it.
+            execution = self.starting.pop(channel, None)
+            if execution is not None and channel in self.executions:
+                execution.deliver(RUNNING)
 
     def report(self, log: Log) -> None:
         """
@@ -130,6 +147,7 @@ class RunningCalls:
         """
         Remove all calls and return them.
         """
+        self.starting.clear()
         executions, self.executions = self.executions, {}
         return list(executions.values())
 

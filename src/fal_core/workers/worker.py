@@ -19,12 +19,12 @@ import attrs
 from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import LogSink, Reply, Sink, State
+from fal_core.events import LogSink, Reply, Sink
 from fal_core.reprs import show_fields
 from fal_core.workers.bootstrap import ARGUMENTS, preamble
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader
-from fal_core.workers.events_in import RunningCalls
+from fal_core.workers.events_in import RUNNING, RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution, outcome_from
 from fal_core.workers.frames_out import CallSender
 from fal_core.workers.payloads_in import unpack_hello
@@ -33,8 +33,6 @@ from fal_core_worker.stream.frames import UnreadableFrame
 from fal_core_worker.stream.streams import FrameStream
 
 __all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
-
-RUNNING = State("running")
 
 
 @attrs.frozen
@@ -190,8 +188,11 @@ class Worker:
             self.retire()
             raise ConnectionError("The worker has other versions of local modules.")
         failure = None
+        # The setup is part of the start, but for a service, which tells when it is ready.
+        starts = call.setup is not None and not self.prepared and not _is_service(call)
         try:
-            sink(RUNNING)
+            if not starts:
+                sink(RUNNING)
         except Exception as error:
             failure = error
         with self._calling:
@@ -200,6 +201,8 @@ class Worker:
             self._channels = channel = self._channels + 1
             execution = WorkerExecution(self._controls, channel, call, sink)
             self._calls.executions[channel] = execution
+            if starts:
+                self._calls.starting[channel] = execution
             try:
                 self._sender.send(channel, call)
             except (OSError, ValueError) as error:
@@ -212,6 +215,9 @@ class Worker:
             self.stream_reader.unfollow()
         if failure is not None:
             execution.fail(failure)
+        if starts and self.prepared:
+            # Another call has run the setup meanwhile.
+            self._calls.tell_prepared()
         return execution
 
     def fits(self, call: Call) -> bool:
@@ -363,3 +369,7 @@ class Worker:
             self._stream.send(
                 frames.HOME_RESULT, channel, reply.number, int(reply.raised), data, buffers
             )
+
+
+def _is_service(call: Call) -> bool:
+    return call.gateway.serve or call.gateway.exposed_port is not None

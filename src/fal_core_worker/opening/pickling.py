@@ -16,6 +16,12 @@ from typing import Any, ClassVar
 from cloudpickle import cloudpickle
 
 from fal_core_worker import renewals
+from fal_core_worker.buffers.libraries import (
+    BUFFER_SIZE,
+    LateBytes,
+    find_reducer,
+    memory_classes,
+)
 from fal_core_worker.opening.function_parts import (
     fill_function,
     find_builtin_type,
@@ -25,11 +31,13 @@ from fal_core_worker.opening.function_parts import (
 )
 from fal_core_worker.opening.origins import is_origin
 from fal_core_worker.opening.seals import (
-    CODE_PREFIX,
-    PLAIN_PREFIX,
+    CONTAINS_CODE,
+    MOST_BUFFERS,
+    Output,
     Sealed,
     SealingError,
-    dump_plain,
+    assemble,
+    seal_plain,
 )
 
 # Imports inside functions: a first call waits, and needs none of them.
@@ -38,9 +46,6 @@ Reduced = tuple[Any, ...]
 
 #: Reduce objects of a type. The sealing end adds to it.
 reducers: dict[type, Callable[[Any], Reduced]] = {}
-
-#: Bytes: buffers of at least this size travel beside the pickle, and are not copied.
-BUFFER_SIZE = 1 << 16
 
 _MAIN = ("__main__", "__mp_main__")
 _BUILTIN_TYPES = {type(None), type(Ellipsis), type(NotImplemented)}
@@ -67,18 +72,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
         known: The classes that the other end has already.
 
-        beside: Whether large buffers may travel beside the pickle.
+        beside: Whether large buffers, and large pieces of it, may travel beside the pickle.
+
+        apart: Whether tensors do not share their memory where they arrive, as they may
+            belong to different calls.
 
     Attributes:
         contains_code: Whether the pickle contains code.
 
-        file: The file that the pickle is written to.
+        pieces: What has been written.
 
         classes: The classes in it that travel by value.
 
         functions: The functions in it that travel by value.
 
         buffers: The buffers that travel beside it.
+
+        storages: The storages of its tensors, by address: in one mapping those that tensors
+            have in common.
 
         renewed: What is in it that travels as a new one, as in ``a lock``.
     """
@@ -91,17 +102,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_value: Callable[[str], bool] = only_main,
         known: Collection[type] = (),
         beside: bool = True,
+        apart: bool = False,
     ) -> None:
-        self.file = io.BytesIO()
-        self.file.write(PLAIN_PREFIX)
+        output = Output()
         super().__init__(
-            self.file, protocol=5, buffer_callback=self._keep_in_band if beside else None
+            output, protocol=5, buffer_callback=self._keep_in_band if beside else None
         )
+        self.pieces = output.pieces
+        self.beside = beside
+        self.apart = apart
         self.by_value = by_value
         self.known = known
         self.classes: list[type] = []
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
+        self.storages: list[dict[int, Any]] = [{}]
+        self._memory_classes: tuple[type, ...] | None = None
         self.renewed: list[str] = []
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
@@ -109,7 +125,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             view = buffer.raw()
         except BufferError:
             return True
-        if view.nbytes < BUFFER_SIZE:
+        small = view.nbytes < BUFFER_SIZE and type(view.obj) is not LateBytes
+        if small or len(self.buffers) == MOST_BUFFERS:
             return True
         if type(view.obj) is memoryview and view.obj.c_contiguous:
             # Before 3.13, collecting a view of a view as garbage can crash Python.
@@ -144,7 +161,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         special = self.special.get(kind)
         if special is not None:
             return special(self, value)
-        return self._reduce_renewed(value) if renewals.is_one(kind) else NotImplemented
+        if renewals.is_one(kind):
+            return self._reduce_renewed(value)
+        classes = self._memory_classes
+        if classes is None:
+            classes = self._memory_classes = memory_classes()
+        if not issubclass(kind, classes):
+            return NotImplemented
+        if self.apart:
+            self.storages.append({})
+        return find_reducer(kind)(value, self.storages[-1])
 
     def reduce_class(self, cls: type) -> Any:
         """
@@ -249,18 +275,22 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
     """
     Seal *value* with *pickler*.
     """
-    file = pickler.file
     try:
         pickler.dump(value)
-        buffers = tuple(pickler.buffers)
+        flags = CONTAINS_CODE if pickler.contains_code else 0
+        buffers = pickler.buffers
+        if any(pickler.storages):
+            from fal_core_worker.buffers.tensors import narrow
+
+            buffers = narrow(buffers, pickler.storages)
+        parts = assemble(pickler.pieces, tuple(buffers), flags=flags, divisible=pickler.beside)
+        return Sealed(*parts)
     finally:
         # The pickler is part of a reference cycle: free what is large now.
         pickler.clear_memo()
+        pickler.pieces.clear()
         pickler.buffers.clear()
-    if pickler.contains_code:
-        file.seek(0)
-        file.write(CODE_PREFIX)
-    return Sealed(file.getvalue(), buffers)
+        pickler.storages.clear()
 
 
 def seal(
@@ -279,9 +309,9 @@ def seal(
     Raises:
         SealingError: It cannot be pickled.
     """
-    data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
+    plain = seal_plain(value, beside=options.get("beside", True))
+    if plain is not None:
+        return Sealed(*plain)
     try:
         return dump(Pickler(**options), value)
     except Exception as error:

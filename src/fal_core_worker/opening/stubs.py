@@ -9,12 +9,19 @@ that launched this worker, over the worker's own stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from types import CoroutineType
 
 from fal_core_worker import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+#: The class of ``fal_core.errors.UserFunctionException``, for where that is not installed.
+_USER_ERROR: tuple[Any, ...] = ("builtins", "Exception", ())
+for _name in ("FalCoreError", "FalServerlessException", "UserFunctionException"):
+    _USER_ERROR = ("fal_core.errors", _name, (_USER_ERROR,))
 
 
 class Stub:
@@ -38,9 +45,11 @@ class Stub:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function in place, or at home.
+
+        An exit of the function is an error of the call in both cases.
         """
         if self.function is not None:
-            return self.function(*args, **kwargs)
+            return _call_in_place(self.function, args, kwargs)
         runtime = current.runtime
         if runtime is None:
             raise RuntimeError(
@@ -120,6 +129,34 @@ class BoundStub(Stub):
 
     def __get__(self, instance: Any, owner: type | None = None) -> BoundStub:
         return self
+
+
+def _call_in_place(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        value = function(*args, **kwargs)
+    except SystemExit as error:
+        raise _error_of(error) from error
+    return _await_in_place(value) if type(value) is CoroutineType else value
+
+
+async def _await_in_place(coroutine: Any) -> Any:
+    try:
+        return await coroutine
+    except SystemExit as error:
+        raise _error_of(error) from error
+
+
+def _error_of(error: SystemExit) -> BaseException:
+    """
+    Return what the caller of the function sees, as ``Opener`` does in the launching process.
+    """
+    from fal_core_worker.opening.exceptions import stand_in
+
+    if getattr(error, "ends_worker", False):
+        return error
+    text = f"The function raised {type(error).__name__}: {error}".removesuffix(": ")
+    record = {"class": _USER_ERROR, "arguments": (text,), "message": text, "attributes": {}}
+    return stand_in(record)
 
 
 def make_stub(number: int, name: str) -> Stub:

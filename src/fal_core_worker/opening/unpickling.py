@@ -7,7 +7,8 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.opening.seals import (
@@ -71,11 +72,26 @@ class ForeignUnpickler(Unpickler):
             return super().find_class(parent, name)
 
 
-def load_foreign(data: Any, *, buffers: Iterable[Any]) -> Any:
+class _Pieces(io.RawIOBase):
     """
-    Open a pickle that another Python minor made.
+    Reads pieces of a pickle one after the other. Each is copied to where it is needed.
     """
-    return ForeignUnpickler(io.BytesIO(data), buffers=buffers).load()
+
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self._left: deque[Any] = deque(memoryview(piece) for piece in pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        if not self._left:
+            return 0
+        piece = self._left.popleft()
+        count = min(len(piece), len(target))
+        target[:count] = piece[:count]
+        if count < len(piece):
+            self._left.appendleft(piece[count:])
+        return count
 
 
 #: What to do if the worker lacks a module.
@@ -103,11 +119,11 @@ def open_sealed(
     sealed = Sealed(*pair)
     if sealed.data[2:4] == PYTHON:
         if not sealed.contains_code:
-            return _load(sealed, what, remedy, loads)
+            return _load(sealed, what, remedy, Unpickler)
         with OPENING:
             forget_models()
             try:
-                return _load(sealed, what, remedy, _load_code)
+                return _load(sealed, what, remedy, Unpickler, then=rebuild_models)
             except MissingModule:
                 raise
             except SealingError as error:
@@ -116,13 +132,7 @@ def open_sealed(
     if sealed.contains_code:
         raise SealingError(refuse(sealed, what))
     with OPENING:
-        return _load(sealed, what, remedy, load_foreign)
-
-
-def _load_code(data: Any, *, buffers: Iterable[Any]) -> Any:
-    value = loads(data, buffers=buffers)
-    rebuild_models()
-    return value
+        return _load(sealed, what, remedy, ForeignUnpickler)
 
 
 def refuse(sealed: Sealed, what: str) -> str:
@@ -153,11 +163,18 @@ def _writable(buffer: Any) -> Any:
     return bytearray(buffer) if memoryview(buffer).readonly else buffer
 
 
-def _load(sealed: Sealed, what: str, remedy: str, load: Callable[..., Any]) -> Any:
-    data: Any = sealed.data
-    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+def _load(
+    sealed: Sealed,
+    what: str,
+    remedy: str,
+    unpickler: type[Unpickler],
+    then: Callable[[], None] | None = None,
+) -> Any:
     try:
-        return load(data, buffers=map(_writable, sealed.buffers))
+        value = _unpickle(sealed, unpickler)
+        if then is not None:
+            then()
+        return value
     except ModuleNotFoundError as error:
         raise MissingModule(
             f"Python cannot open {what}: module {error.name!r} is not found in "
@@ -168,3 +185,17 @@ def _load(sealed: Sealed, what: str, remedy: str, load: Callable[..., Any]) -> A
             f"Python {version_text(sys.version_info[:2])} cannot open {what}, sealed by Python "
             f"{version_text(sealed.python)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _unpickle(sealed: Sealed, unpickler: type[Unpickler]) -> Any:
+    data: Any = sealed.data
+    data = data[PREFIX_SIZE:] if len(data) < 4096 else memoryview(data)[PREFIX_SIZE:]
+    buffers: Iterator[Any] = iter(sealed.buffers)
+    if sealed.is_divided:
+        pieces = [next(buffers) if piece is None else piece for piece in loads(data)]
+        file = io.BufferedReader(_Pieces(pieces))
+        return unpickler(file, buffers=map(_writable, buffers)).load()
+    buffers = map(_writable, buffers)
+    if unpickler is Unpickler:
+        return loads(data, buffers=buffers)
+    return unpickler(io.BytesIO(data), buffers=buffers).load()

@@ -14,9 +14,9 @@ from fal_core_worker.opening.seals import (
     MissingModule,
     Sealed,
     SealingError,
-    dump_plain,
     dumps,
     loads,
+    seal_plain,
 )
 
 TYPE_CHECKING = False
@@ -65,21 +65,26 @@ def open_arguments(sealed: AnySealed, function: Callable[..., Any] | None) -> An
     return open_sealed(sealed, f"an argument of {_name(function)}")
 
 
-def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
+def seal_value(
+    value: Any, function: Callable[..., Any] | None, *, apart: bool = False
+) -> Sealed:
     """
     Seal what *function* returned or yielded.
+
+    Arguments:
+        apart: Whether it holds what different calls returned.
 
     Raises:
         SealingError: It cannot be pickled.
     """
-    data = dump_plain(value)
-    if data is not None:
-        return Sealed(data)
+    plain = seal_plain(value)
+    if plain is not None:
+        return Sealed(*plain)
     # It imports cloudpickle, which plain values do not need.
     from fal_core_worker.opening.pickling import seal
 
     what, remedy = f"the result of {_name(function)}", "Return what it can be made of again."
-    return seal(value, what, remedy, known=_classes(function))
+    return seal(value, what, remedy, known=_classes(function), apart=apart)
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:

@@ -32,6 +32,28 @@ class Terminated(SystemExit):
     Raised in the function when somebody else than its host sends the worker a SIGTERM.
     """
 
+    ends_worker = True
+
+
+async def contain(coroutine: Any) -> tuple[int, Any]:
+    """
+    Await *coroutine*, and return what it returned, or raised if that would end its loop.
+    """
+    try:
+        return VALUE, await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        return RAISED, error
+
+
+def release(contained: tuple[int, Any]) -> Any:
+    """
+    Return or raise what :func:`contain` has returned.
+    """
+    kind, value = contained
+    if kind == RAISED:
+        raise value
+    return value
+
 
 def send_value(
     stream: FrameStream, channel: int, value: Any, function: Any, after: int = 0
@@ -90,7 +112,7 @@ def send_items(
     try:
         if count_apart(outcomes) < len(outcomes):
             raise ValueError("The other end may change one of them.")
-        sealed = values.seal_value(outcomes, function)
+        sealed = values.seal_value(outcomes, function, apart=True)
         if sealed.contains_code:
             raise ValueError("The other end may have to refuse one of them.")
     except Exception:

@@ -25,6 +25,8 @@ from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.outcomes import (
     LAZY,
     CallCancelled,
+    contain,
+    release,
     send_error,
     send_items,
     send_value,
@@ -259,7 +261,7 @@ class ParallelExecutor(Executor):
         done = threading.Event()
 
         def begin() -> None:
-            task = context.run(loop.create_task, coroutine)
+            task = context.run(loop.create_task, contain(coroutine))
             self._tasks[channel] = task
             task.add_done_callback(lambda _: done.set())
             if channel in self._cancelled:
@@ -267,9 +269,11 @@ class ParallelExecutor(Executor):
 
         loop.call_soon_threadsafe(begin)
         done.wait()
+        # Where the task was cancelled before it began.
+        coroutine.close()
         task = self._tasks.pop(channel)
         try:
-            return task.result()
+            return release(task.result())
         except asyncio.CancelledError:
             if channel in self._cancelled:
                 raise CallCancelled from None

@@ -25,6 +25,8 @@ from fal_core_worker.running.outcomes import (
     LAZY,
     CallCancelled,
     Terminated,
+    contain,
+    release,
     send_error,
     send_items,
     send_value,
@@ -317,18 +319,20 @@ class SerialExecutor(Executor):
             self._async_loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._async_loop)
         loop = self._async_loop
-        task = loop.create_task(coroutine)
+        task = loop.create_task(contain(coroutine))
         self._task = (loop, task)
         if self._cancelled == self.channel and task is not self._ending:
             self._ending = task
             task.cancel()
         try:
-            return loop.run_until_complete(task)
+            return release(loop.run_until_complete(task))
         except asyncio.CancelledError:
             if self._cancelled == self.channel:
                 raise CallCancelled from None
             raise
         finally:
+            # Where the task was cancelled before it began.
+            coroutine.close()
             self._task = self._ending = None
 
     # -- services ----------------------------------------------------------------

@@ -16,5 +16,10 @@ def host() -> InProcessHost:
 
 
 @pytest.fixture(scope="session")
+def host_program() -> str:
+    return "from fal_core.testing import InProcessHost\nhost = InProcessHost()"
+
+
+@pytest.fixture(scope="session")
 def law_timeout() -> float:
     return 20.0

@@ -15,6 +15,7 @@ from mutants import (
     detachment,
     errors,
     events,
+    exits,
     futures,
     home_calls,
     logs,
@@ -55,7 +56,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_an_error_of_an_unknown_class_keeps_its_name_and_bases",
     ),
     around(errors.ForgetsCauses, "test_what_caused_an_error_is_kept"),
-    around(errors.TakesExitsForCrashes, "test_an_exit_of_the_function_is_an_error"),
+    around(errors.TakesExitsForCrashes, "test_an_exit_of_the_function_is_an_error", of="leave"),
+    around(
+        errors.TakesExitsForCrashes,
+        "test_an_exit_is_an_error_in_every_way_of_calling",
+        of="give_up_later",
+    ),
+    around(
+        errors.ComplainsOfExits,
+        "test_an_exit_of_an_async_function_prints_nothing",
+        of="leave_quietly",
+    ),
+    around(
+        errors.TakesExitsForCrashes, "test_an_exit_of_the_setup_is_an_error", of="use_loaded"
+    ),
     around(errors.TakesInterruptsForItsOwn, "test_an_interrupt_of_the_function_is_an_error"),
     around(
         workers.GivesUpOn, "test_a_call_after_an_error_works", conditions.is_error, of="divide"
@@ -151,6 +165,13 @@ MUTANTS: tuple[Mutant, ...] = (
         futures.hides_errors,
         of="stumble",
     ),
+    around(cancels.RefusesToCancel, "test_a_future_that_is_cancelled_is_settled", of="ponder"),
+    around(
+        futures.HidesErrorsOfItems,
+        "test_a_call_that_raises_cancels_no_task",
+        futures.hides_errors,
+        of="forsake",
+    ),
     around(
         futures.ChangesBatches,
         "test_an_unordered_map_gives_every_result_once",
@@ -181,6 +202,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
+    around(exits.EndsWithItsProgram, "test_submitted_calls_end_before_their_program"),
     # Streams.
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
@@ -241,6 +263,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_a_submitted_call_that_takes_too_long_is_ended",
         conditions.is_submitted,
         of="overrun",
+    ),
+    around(
+        cancels.IgnoresCancel,
+        "test_a_call_that_runs_longer_than_a_request_may_is_ended",
+        conditions.is_submitted,
+        of="exceed",
+    ),
+    around(
+        events.SaysTooEarlyThatItRuns, "test_the_setup_is_no_part_of_a_request", of="use_later"
     ),
     around(
         cancels.IgnoresCancel,

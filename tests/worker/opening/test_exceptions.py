@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
+from fal_core.errors import UserFunctionException
 from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
@@ -105,10 +106,14 @@ EXPECTED: dict[str, tuple[type[BaseException], str, dict[str, Any]]] = {
 @pytest.mark.parametrize("which", EXPECTED)
 def test_exception_arrives_as_itself(worker: Any, which: str) -> None:
     """
-    Class, message and attributes are those raised, and the traceback is the cause.
+    Class, message and attributes are those raised, and the traceback is the cause. What is
+    no ``Exception`` arrives as the cause of one.
     """
     kind, text, attributes = EXPECTED[which]
     (error,) = worker(fail, (which,))
+    if not issubclass(kind, Exception):
+        assert type(error) is UserFunctionException
+        error = error.__cause__
 
     assert type(error) is kind
     assert text in str(error)

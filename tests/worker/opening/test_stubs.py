@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from pipe_hosts import PipeHost
 
 from fal_core import function
 from fal_core.testing import InProcessHost
@@ -35,6 +36,40 @@ def test_error_for_a_missing_part_names_the_usable_ones(name: str) -> None:
     told = f"'inner' has no '{name}' in a worker: .* submit, map, stream and run_local"
     with pytest.raises(AttributeError, match=told):
         outer(name)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("place", ["here", "home"])
+def test_exit_of_a_function_is_an_error_of_its_caller(
+    pipe_host: PipeHost, place: str, asynchronous: bool
+) -> None:
+    """
+    A function that exits does not end the one that calls it, in place or at home.
+    """
+    host: Any = pipe_host if place == "here" else InProcessHost()
+
+    @function("current", host=host)
+    def inner() -> None:
+        raise SystemExit(3)
+
+    @function("current", host=host)
+    async def inner_async() -> None:
+        raise SystemExit(3)
+
+    @function("current", host=pipe_host)
+    async def outer(asynchronous: bool) -> tuple[str, str]:
+        try:
+            if not asynchronous:
+                inner()
+            else:
+                value = inner_async()
+                # At home it is awaited.
+                await value
+        except Exception as error:
+            return type(error).__name__, str(error)
+        return "none", ""
+
+    assert outer(asynchronous) == ("UserFunctionException", "The function raised SystemExit: 3")
 
 
 def test_stream_in_place_ends_with_what_the_generator_returns() -> None:

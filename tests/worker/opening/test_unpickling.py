@@ -14,11 +14,17 @@ import pytest
 
 from fal_core.sealing.functions import seal_function
 from fal_core_worker.opening.functions import open_function
-from fal_core_worker.opening.seals import CODE_PREFIX, PLAIN_PREFIX, MissingModule, SealingError
+from fal_core_worker.opening.seals import (
+    CODE_PREFIX,
+    LARGE_PIECE,
+    PLAIN_PREFIX,
+    MissingModule,
+    SealingError,
+    assemble,
+)
 from fal_core_worker.opening.unpickling import (
     OPENING,
     CollectedClasses,
-    load_foreign,
     open_sealed,
 )
 
@@ -82,13 +88,27 @@ def test_classes_that_have_moved_are_found_at_their_former_place() -> None:
     A private module that only the other Python has stands for the module around it.
     """
     moved = name_of("collections._elsewhere", "OrderedDict")
-    assert load_foreign(moved, buffers=()) is collections.OrderedDict
+    assert open_sealed((FOREIGN + moved, ()), "a value") is collections.OrderedDict
     for module in ("collections.elsewhere", "_elsewhere"):
-        with pytest.raises(ModuleNotFoundError):
-            load_foreign(name_of(module, "OrderedDict"), buffers=())
+        with pytest.raises(MissingModule, match=f"module '{module}' is not found"):
+            open_sealed((FOREIGN + name_of(module, "OrderedDict"), ()), "a value")
     # This Python's own pickles name things where they are.
     with pytest.raises(SealingError, match="_elsewhere"):
         open_sealed((PLAIN_PREFIX + moved, ()), "a value")
+
+
+def test_classes_that_have_moved_are_found_beside_large_pieces() -> None:
+    """
+    That holds for a pickle whose large pieces travel beside it, too.
+    """
+    large = bytes(LARGE_PIECE)
+    head = b"(" + name_of("collections._elsewhere", "OrderedDict")[:-1]
+    head += pickle.BINBYTES + len(large).to_bytes(4, "little")
+    data, buffers = assemble([head, large, b"t."])
+    foreign = data[:2] + FOREIGN[2:] + data[4:]
+    assert open_sealed((foreign, buffers), "a value") == (collections.OrderedDict, large)
+    with pytest.raises(MissingModule, match="_elsewhere"):
+        open_sealed((data, buffers), "a value")
 
 
 def test_classes_are_collected_where_they_arrive() -> None:

@@ -91,8 +91,8 @@ def test_an_exception_is_sent_as_an_outcome(ends: Ends) -> None:
     head, sealed = ends.take()
     assert head == (frames.OUTCOME, 3, frames.ENDED_RAISED, 0)
     error = ends.opener.open_error(sealed)
-    assert isinstance(error, SystemExit)
-    assert error.code == 4
+    assert isinstance(error.__cause__, SystemExit)
+    assert error.__cause__.code == 4
 
 
 def test_an_item_of_a_stream_has_its_place(ends: Ends) -> None:

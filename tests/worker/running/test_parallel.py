@@ -14,7 +14,7 @@ import pytest
 from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
-from fal_core.errors import Cancelled
+from fal_core.errors import Cancelled, UserFunctionException
 from fal_core.events import Item, Log
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
@@ -125,9 +125,51 @@ def test_a_coroutine_that_cancels_itself_has_raised(host: PipeHost) -> None:
 
         raise asyncio.CancelledError("enough")
 
-    with pytest.raises(BaseException, match="enough") as caught:
+    with pytest.raises(UserFunctionException, match="enough") as caught:
         give_up.submit().result(PATIENCE)
-    assert type(caught.value).__name__ == "CancelledError"
+    assert type(caught.value.__cause__).__name__ == "CancelledError"
+
+
+@pytest.mark.parametrize("way", ["function", "generator"])
+def test_a_task_that_exits_leaves_the_others_alone(
+    host: PipeHost, tmp_path: Path, way: str
+) -> None:
+    """
+    ``SystemExit`` in a task ends its call, and the loop that all calls share goes on.
+    """
+    reached, exited = tmp_path / "reached", tmp_path / "exited"
+
+    @function("current", host=host)
+    async def wait(reached: Path, exited: Path) -> str:
+        import asyncio
+
+        reached.touch()
+        while not exited.exists():
+            await asyncio.sleep(0.01)
+        return "done"
+
+    @function("current", host=host)
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    @function("current", host=host)
+    async def leave_later() -> AsyncIterator[int]:
+        yield 1
+        raise SystemExit(3)
+
+    def call() -> None:
+        if way == "function":
+            leave.submit().result(PATIENCE)
+        else:
+            list(leave_later())
+
+    waiting = wait.submit(reached, exited)
+    assert wait_until(reached.exists, PATIENCE)
+    with pytest.raises(UserFunctionException) as caught:
+        call()
+    assert type(caught.value.__cause__) is SystemExit
+    exited.touch()
+    assert waiting.result(PATIENCE) == "done"
 
 
 def test_coroutines_share_a_loop_and_keep_their_context(host: PipeHost) -> None:
@@ -232,7 +274,7 @@ def test_items_of_a_batch_fail_apart(host: PipeHost) -> None:
 
     outcomes = list(halve.map(range(6), return_exceptions=True))
     assert outcomes[::2] == [0, 1, 2]
-    assert [error.code for error in outcomes[1::2]] == [1, 3, 5]
+    assert [error.__cause__.code for error in outcomes[1::2]] == [1, 3, 5]
 
 
 @pytest.mark.faults

@@ -14,22 +14,24 @@ from fal_core import Timeout, attach
 from fal_host_local import LocalHost
 
 
+@pytest.mark.parametrize("option", ["timeout", "request_timeout"])
 def test_detached_work_keeps_its_timeout_when_its_client_is_gone(
     run_script: Callable[..., subprocess.CompletedProcess[str]],
     host: LocalHost,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    option: str,
 ):
     """
     Detached work that exceeds its timeout is ended, and attaching to it raises the reason.
     """
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     done = run_script(
-        """
+        f"""
         import time
         from fal_core import function
 
-        @function("current", timeout=1.5, lifetime="detached")
+        @function("current", {option}=1.5, lifetime="detached")
         def wait(seconds):
             time.sleep(seconds)
 

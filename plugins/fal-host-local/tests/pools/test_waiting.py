@@ -6,14 +6,45 @@ from __future__ import annotations
 
 import threading
 import time
+from types import ModuleType
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 
 from fal_core import Cancelled, function
+from fal_core.environments import CurrentEnvironment, LocalInterpreter
 from fal_core.events import Event, Exited, Sink, State
+from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.plugins.installed import registered
 from fal_core.sinks.call_sinks import HandlerFailed
+from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
 from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
+
+#: Seconds that anything may take.
+PATIENCE = 30
+
+#: How the builds of these tests began and ended.
+builds: list[str] = []
+
+
+@attrs.frozen(kw_only=True)
+class Patient(CurrentEnvironment):
+    """
+    An environment whose build takes until it is cancelled.
+    """
+
+    kind: ClassVar[str] = "patient"
+
+    def is_built(self) -> bool:
+        return False
+
+    def build(self, log: Any, cancelled: Any) -> LocalInterpreter:
+        builds.append("began")
+        cancelled.wait()
+        builds.append("cancelled")
+        raise Cancelled
 
 
 @pytest.fixture
@@ -49,6 +80,29 @@ def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
     assert busy.future is not None
     assert not busy.future.done()
     busy.cancel()
+
+
+def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHost):
+    """
+    The future is cancelled at once, and the build ends as nobody waits for it.
+    """
+    plugin: Any = ModuleType("patient")
+    plugin.fal_core_api = API_VERSION
+    plugin.fal_register_environments = hookimpl(lambda: [Patient])
+    with registered(plugin):
+        isolated = function("patient", host=host)(time.sleep)
+        for spawned in (False, True):
+            builds.clear()
+            future = isolated.spawn(0).future if spawned else isolated.submit(0)
+            assert wait_until(lambda: bool(builds), PATIENCE)
+
+            assert future.cancel()
+
+            assert future.cancelled()
+            with pytest.raises(Cancelled):
+                future.result(0)
+            assert wait_until(lambda: builds[-1] == "cancelled", PATIENCE)
+            assert future.cancelled()
 
 
 def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):

@@ -14,6 +14,20 @@ from fal_core import Cancelled, function
 from fal_core.testing.harness.processes import wait_until
 
 
+def arena_sizes() -> list[int]:
+    """
+    Return the sizes of the arenas that this process has open.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "memfd:fal-core" in os.readlink(f"/proc/self/fd/{name}"):
+                found.append(os.stat(f"/proc/self/fd/{name}").st_size)
+        except FileNotFoundError:
+            pass
+    return found
+
+
 def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
     """
     A function that an interrupt does not end is killed after the grace.
@@ -60,22 +74,59 @@ def test_shared_memory_is_used_again(host):
     same = function("current", host=host)(lambda array: array)
     array = numpy.ones(1 << 20)
 
-    def sizes() -> list[int]:
-        found = []
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                if "memfd:fal-core" in os.readlink(f"/proc/self/fd/{name}"):
-                    found.append(os.stat(f"/proc/self/fd/{name}").st_size)
-            except FileNotFoundError:
-                pass
-        return found
-
     for _ in range(3):
         same(array)
-    before = sizes()
+    before = arena_sizes()
     for _ in range(100):
         same(array)
 
     assert before
     # Workers of other hosts may end meanwhile, and theirs go with them.
-    assert sum(sizes()) <= sum(before)
+    assert sum(arena_sizes()) <= sum(before)
+
+
+def test_functions_may_refer_to_large_arrays(host):
+    """
+    A function that refers to an array of any size has it in the worker.
+    """
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(1 << 16)
+    isolated = function("current", host=host)(lambda: int(array.sum()))
+
+    assert isolated() == int(array.sum())
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_large_bytes_come_through_shared_memory(host, kind):
+    """
+    Large bytes arrive whole and of their type. Shared memory is used for them, and used
+    again; a bytearray can be resized as soon as the call has ended.
+    """
+    same = function("current", host=host)(lambda value: value)
+    data = os.urandom(1 << 20) * 2
+    value = kind(data)
+    same(value)
+    before = arena_sizes()
+    # More than an arena holds.
+    for _ in range(40):
+        answer = same([value, {"again": value}])
+        assert answer == [data, {"again": data}]
+        assert type(answer[0]) is kind
+        assert answer[0] is answer[1]["again"]
+        if kind is bytearray:
+            value.append(1)
+            value.pop()
+    assert before
+    assert sum(arena_sizes()) <= sum(before)
+
+
+def test_values_are_let_go_once_a_call_has_ended(host):
+    """
+    What a submitted call was given can be resized once its future is done.
+    """
+    length = function("current", host=host)(len)
+    value = bytearray(1 << 20)
+    future = length.submit(value)
+    assert future.result(timeout=60) == 1 << 20
+    value.append(1)
+    assert length.submit(value).result(timeout=60) == 1 + (1 << 20)

@@ -19,6 +19,14 @@ def kind() -> str:
 
 
 @pytest.fixture(scope="session")
+def host_program(address: str) -> str:
+    return (
+        "from fal_host_serverless import FalServerlessHost\n"
+        f"host = FalServerlessHost({address!r})"
+    )
+
+
+@pytest.fixture(scope="session")
 def law_timeout() -> float:
     return 60.0
 

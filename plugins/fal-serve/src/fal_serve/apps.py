@@ -22,9 +22,10 @@ from fal_serve.declaring.options import (
     merge,
     read_class,
 )
+from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
-from fal_serve.servables import BaseServable
+from fal_serve.servables import BaseServable, check_hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -113,7 +114,7 @@ class App(BaseServable):
                 "call with arguments. Write 'def setup(self)', which is called once, where "
                 "the application is served."
             )
-        _check_hooks(cls)
+        check_hooks(cls, ("setup", "teardown", "provide_hints", "health"))
         check_routes(cls)
         config = find_config(route.signature for route in routes_of(cls))
         if config is not None:
@@ -191,7 +192,17 @@ class App(BaseServable):
         async def health() -> Any:
             return await call(self.health)
 
-        application.add_api_route("/health", health, methods=["GET"], response_model=None)
+        application.add_lenient_route("/health", health, methods=["GET"], response_model=None)
+
+    def _service_settings(self) -> ServiceSettings:
+        declared = self.host_kwargs
+        return ServiceSettings(
+            request_timeout=declared.get("request_timeout"),
+            startup_timeout=declared.get("startup_timeout"),
+            termination_grace=declared.get("termination_grace_period_seconds"),
+            max_multiplexing=declared.get("max_multiplexing"),
+            metrics_port=declared.get("metrics_port"),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
@@ -287,21 +298,6 @@ def _check_names(cls: type[App]) -> None:
                 f"Class {cls.__name__!r}: 'health' answers 'GET /health' as well, and takes "
                 f"nothing. Leave out {needed[0].name!r}, or call the method something else."
             )
-
-
-def _check_hooks(cls: type[App]) -> None:
-    for hook in ("setup", "teardown", "handle_exit", "provide_hints", "health"):
-        if not callable(getattr(cls, hook)):
-            raise declaration_error(
-                f"Class {cls.__name__!r}: {hook!r} is a method that is called, and cannot "
-                f"be {getattr(cls, hook)!r}. Write 'def {hook}(self)', or give the "
-                "attribute another name."
-            )
-    if inspect.iscoroutinefunction(cls.provide_hints):
-        raise declaration_error(
-            f"Class {cls.__name__!r}: provide_hints cannot be 'async def', since its "
-            "hints go with each answer. Keep them in an attribute, and return that."
-        )
 
 
 def _check_options(cls: type[App]) -> None:

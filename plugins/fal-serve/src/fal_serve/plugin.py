@@ -24,11 +24,10 @@ def fal_create_server(
     """
     Return a server for a function, or for a class of servables.
     """
-    from fal_serve.declaring.endpoints import check_function
     from fal_serve.launching.functions import settings_of
-    from fal_serve.servables import make_servable
+    from fal_serve.servables import check_servable, make_servable
     from fal_serve.serving.servable_servers import ServableServer
 
     (func,) = routes.values()
-    check_function(func)
+    check_servable(func)
     return ServableServer(func, make_servable, settings_of(options))

@@ -4,17 +4,48 @@ Servables: objects with routes that can be served.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fal_core_worker import current
 from fal_core_worker.serving.routes import RouteSignature
+from fal_serve.declaring.endpoints import check_collected, check_function
+from fal_serve.declaring.errors import declaration_error
+from fal_serve.declaring.realtime_endpoints import RealtimeEndpoint, check_written
+from fal_serve.declaring.settings import ServiceSettings
+from fal_serve.declaring.signatures import parameters_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fal_serve.serving.applications import FalFastAPI
+
+
+#: The methods of every servable that a service calls.
+_HOOKS = (
+    "add_routes",
+    "build_application",
+    "collect_routes",
+    "handle_exit",
+    "hints",
+    "lifespan",
+    "openapi",
+)
+
+#: Methods that cannot be ``async def``, with the reasons.
+_AT_ONCE = {
+    "add_routes": "routes are added before the event loop runs anything",
+    "build_application": "it returns the application itself",
+    "collect_routes": "it returns the handlers themselves",
+    "hints": "its hints go with each answer. Keep them in an attribute, and return that",
+    "openapi": "it returns the document itself",
+    "provide_hints": "its hints go with each answer. Keep them in an attribute, and "
+    "return that",
+}
 
 
 class ServableMeta(ABCMeta):
@@ -45,6 +76,14 @@ class BaseServable(metaclass=ServableMeta):
 
     version: ClassVar[str] = "unknown"
     cors: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_hooks(cls, _HOOKS)
+        if not isinstance(vars(cls).get("cors", True), bool | property):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: cors must be True or False, not {cls.cors!r}."
+            )
 
     @property
     def title(self) -> str:
@@ -104,6 +143,12 @@ class BaseServable(metaclass=ServableMeta):
         routes = self.collect_routes()
         if not routes:
             raise NothingToServe(type(self).__name__, self.place)
+        check_collected(self.title, routes)
+        for signature, handler in routes.items():
+            if signature.realtime_mode is not None and not isinstance(
+                handler, RealtimeEndpoint
+            ):
+                check_written(handler, signature)
         return build_application(
             routes,
             title=self.title,
@@ -112,18 +157,98 @@ class BaseServable(metaclass=ServableMeta):
             add_routes=self.add_routes,
         )
 
-    async def serve(self, *, limit_max_requests: int | None = None) -> None:
+    async def serve(
+        self,
+        *,
+        limit_max_requests: int | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        metrics_port: int | None = None,
+    ) -> None:
         """
         Serve in the running event loop until this process is asked to end.
 
         Arguments:
             limit_max_requests: Shut down after so many requests.
+
+            host: The address to listen on. By default it is 127.0.0.1, and 0.0.0.0 in a
+                container or in a network namespace of its own.
+
+            port: The port for requests, 8080 by default. 0 takes a free one.
+
+            metrics_port: The port of metrics and probes: by default the declared one, or
+                9090.
         """
-        from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
+        from fal_serve.declaring.settings import METRICS_PORT, PORT
+        from fal_serve.serving.addresses import default_address
         from fal_serve.serving.services import RunningService
 
-        service = RunningService(self, ServiceSettings(), port=PORT, metrics_port=METRICS_PORT)
+        settings = self._service_settings()
+        if host is None and (current.runtime is None or current.runtime.address is None):
+            host = default_address()
+        declared = METRICS_PORT if settings.metrics_port is None else settings.metrics_port
+        service = RunningService(
+            self,
+            replace(settings, host=host),
+            port=PORT if port is None else port,
+            metrics_port=declared if metrics_port is None else metrics_port,
+        )
         await service.run(limit_max_requests=limit_max_requests, signals=True)
+
+    def _service_settings(self) -> ServiceSettings:
+        """
+        Return the settings with which ``serve`` serves.
+        """
+        return ServiceSettings()
+
+
+def check_hooks(cls: type, names: Iterable[str]) -> None:
+    """
+    Check the methods of *cls* that a service calls.
+
+    Raises:
+        ValueError: One is no method, or is ``async def`` and its result is used at once.
+    """
+    for name in names:
+        hook = getattr(cls, name)
+        if not callable(hook):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: {name!r} is a method that is called, and cannot "
+                f"be {hook!r}. Write 'def {name}(self)', or give the attribute another name."
+            )
+        if name in _AT_ONCE and inspect.iscoroutinefunction(hook):
+            raise declaration_error(
+                f"Class {cls.__name__!r}: {name} cannot be 'async def', since {_AT_ONCE[name]}."
+            )
+
+
+def check_servable(served: Any) -> None:
+    """
+    Check what is to be served, a function or a class of servables, before it is launched.
+
+    Raises:
+        ValueError: It cannot be served.
+    """
+    if not (isinstance(served, type) and issubclass(served, BaseServable)):
+        check_function(served)
+        return
+    name = served.__name__
+    if inspect.isabstract(served):
+        missing = ", ".join(sorted(served.__abstractmethods__))
+        raise declaration_error(
+            f"Class {name!r} does not define {missing}, and cannot be served."
+        )
+    needed = [each.name for each in parameters_of(served) if _is_needed(each)]
+    if needed:
+        raise declaration_error(
+            f"Class {name!r} has an __init__ that takes {needed[0]!r}, which nobody would "
+            "pass. Load what it needs in 'lifespan', or give the parameter a default."
+        )
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    variable = (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in variable
 
 
 def make_servable(served: Any) -> BaseServable:

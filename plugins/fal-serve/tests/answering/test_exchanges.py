@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
-from fal_serve import App, AppClient, AppClientError, endpoint
+from fal_serve import App, AppClient, AppClientError, FalFastAPI, endpoint
 from fal_serve.servables import BaseServable
 
 PATIENCE = 60
@@ -41,15 +41,17 @@ class Limited(BaseServable):
             RouteSignature("/sleep"): self.sleep,
             RouteSignature("/block"): self.block,
             RouteSignature("/crowd"): self.crowd,
-            RouteSignature("/most", health_check=True): self.most,
             RouteSignature("/stubborn"): self.stubborn,
             RouteSignature("/stream"): self.stream,
             RouteSignature("/hold"): self.hold,
             RouteSignature("/items/{name}"): self.item,
             RouteSignature("/size"): self.size,
-            RouteSignature("/healthy", health_check=True): self.healthy,
-            RouteSignature("/release", health_check=True): self.release,
         }
+
+    def add_routes(self, application: FalFastAPI) -> None:
+        # They do not wait for the handlers above.
+        for handler in (self.most, self.healthy, self.release):
+            application.add_api_route(f"/{handler.__name__}", handler, methods=["POST"])
 
     async def sleep(self, seconds: float) -> str:
         try:

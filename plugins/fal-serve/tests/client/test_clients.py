@@ -11,7 +11,7 @@ import socket
 import pytest
 from client_examples import Answer, Everything, Prompt
 
-from fal_serve import AppClient, AppClientError, AsyncAppClient
+from fal_serve import App, AppClient, AppClientError, AsyncAppClient, endpoint
 from fal_serve.client.clients import credentials
 
 
@@ -117,6 +117,29 @@ def test_an_asynchronous_client_spawns_too():
             return answer
 
     assert asyncio.run(use()) == Answer(text="spawned")
+
+
+class Printing(App, kind="current"):
+    @endpoint("/")
+    def say(self, text: str) -> str:
+        print("said", text)
+        return text
+
+
+def test_output_of_the_application_is_printed_without_its_access_log(capsys):
+    """
+    A program that connects has the lines of handlers in its output, and no other lines.
+    """
+
+    async def use() -> None:
+        async with AsyncAppClient.connect(Printing) as client:
+            await client.say(text="later")
+
+    with AppClient.connect(Printing) as client:
+        client.say(text="now")
+    asyncio.run(use())
+
+    assert capsys.readouterr().out.splitlines() == ["said now", "said later"]
 
 
 def test_a_key_is_sent_over_encrypted_connections_alone(monkeypatch):

@@ -64,6 +64,8 @@ class Handlers:
     async def bidi_returned(self, inputs: AsyncIterator[In]) -> AsyncIterator[Out]: ...
     def batch(self, *inputs: In) -> list[Out]: ...
     async def batch_bare(self, *inputs): ...
+    def leading(self, input: In, *inputs: In) -> Out: ...
+    async def leading_list(self, input, /, *inputs) -> list[Out]: ...
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,8 @@ class Handlers:
         ("bidi_returned", "bidi", In, Out),
         ("batch", "unary", In, Out),
         ("batch_bare", "unary", None, None),
+        ("leading", "unary", In, Out),
+        ("leading_list", "unary", None, list[Out]),
     ],
 )
 def test_mode_and_types_are_found_in_the_annotations(
@@ -96,7 +100,7 @@ def test_mode_and_types_are_found_in_the_annotations(
     signature = realtime("/path")(getattr(Handlers, name)).route_signature
     assert signature.realtime_mode == mode
     assert signature.input_modal is taken
-    assert signature.output_modal is given
+    assert signature.output_modal == given
 
 
 def test_all_that_is_said_is_in_the_route() -> None:
@@ -198,14 +202,16 @@ def test_endpoint_travels() -> None:
         (lambda self: None, {}, "must take one parameter"),
         (lambda self, a, b: None, {}, "must take one parameter"),
         (lambda self, *, a: None, {}, "must take one parameter"),
-        (lambda self, first, *inputs: None, {}, "cannot have parameters beside"),
+        (lambda self, a, b, *inputs: None, {}, "cannot have other parameters"),
+        (lambda self, a=1, *inputs: None, {}, "cannot have other parameters"),
         (Handlers.plain, {"max_batch_size": 2}, "takes no batches"),
         (Handlers.batch, {"max_batch_size": 0}, "max_batch_size"),
         (Handlers.batch, {"batch_wait": -1}, "batch_wait"),
         (Handlers.plain, {"buffering": 0}, "buffering"),
         (Handlers.plain, {"buffering": True}, "buffering"),
         (Handlers.plain, {"content_type": "image/png"}, "no codec for it"),
-        (Handlers.generator, {"buffering": 1}, "takes one input"),
+        (Handlers.plain, {"batch_wait": 1}, "for batches of many sessions"),
+        (Handlers.leading, {"batch_wait": 1}, "for batches of many sessions"),
         (Handlers.plain, {"session_timeout": 0}, "session_timeout"),
         (Handlers.plain, {"session_timeout": "1"}, "session_timeout"),
     ],
@@ -232,8 +238,14 @@ def test_handler_that_cannot_stream_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"'collect'.*must be 'async def'"):
         realtime("/path")(collect)
-    with pytest.raises(ValueError, match=r"'batch'.*cannot stream"):
+    with pytest.raises(ValueError, match=r"'batch'.*cannot stream.*an output for each"):
         realtime("/path")(batch)
+
+    def leading(self, input: In, *inputs: In) -> Iterator[Out]:
+        yield Out(y=1)
+
+    with pytest.raises(ValueError, match=r"'leading'.*cannot stream.*one output"):
+        realtime("/path")(leading)
 
 
 def test_annotation_that_means_nothing_is_refused() -> None:

@@ -146,6 +146,22 @@ class Realtime(Gated):
         await self.gate.wait()
         return [Out(y=each.x) for each in inputs]
 
+    @realtime("/leading", buffering=10, max_batch_size=4)
+    async def leading(self, input: In, *inputs: In) -> dict:
+        taken = [each.x for each in (input, *inputs)]
+        self.seen.append(taken)
+        await self.gate.wait()
+        return {"taken": taken}
+
+    @realtime("/leading-all", max_batch_size=3, emit_timings=True)
+    def leading_all(self, input: Paired, *inputs: Paired) -> dict:
+        return {"taken": [each.number for each in (input, *inputs)]}
+
+    @realtime("/buffered-stream", buffering=10)
+    async def buffered_stream(self, input: In) -> AsyncIterator[Out]:
+        for number in range(input.x):
+            yield Out(y=number)
+
     @realtime("/fail")
     async def fail(self, message: dict) -> Any:
         errors = {

@@ -4,17 +4,13 @@ Realtime routes that are written by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from fal_core import OptionError
 from fal_core_worker.serving.routes import RouteSignature
-
-
-def yields() -> Iterator[int]:
-    yield 1
 
 
 def plain(message: int) -> int:
@@ -29,13 +25,6 @@ def plain(message: int) -> int:
             RouteSignature("/a", is_websocket=True, realtime_mode="duplex"),
             plain,
             "realtime_mode 'duplex'. Known: 'unary'",
-        ),
-        (
-            RouteSignature(
-                "/a", is_websocket=True, realtime_mode="server_streaming", buffering=1
-            ),
-            yields,
-            "takes one input",
         ),
         (
             RouteSignature("/a", is_websocket=True, realtime_mode="unary", buffering=0),

@@ -122,3 +122,40 @@ def test_inputs_say_what_they_go_with(dial) -> None:
     with dial("/pairs") as socket:
         send(socket, *({"number": each} for each in (1, 3, 4, 6)))
         assert [each["y"] for each in take(socket, 4)] == [[1, 3], [1, 3], [4, 6], [4, 6]]
+
+
+def test_inputs_of_one_session_are_a_batch_with_one_output(serve) -> None:
+    """
+    A handler with ``input, *inputs`` takes what waits, and gives one output for it.
+    """
+    served = serve(Realtime)
+    with connect(served.url.replace("http", "ws") + "/leading") as socket:
+        send(socket, {"x": 0})
+        wait_for(served, [0])
+        send(socket, *({"x": each} for each in range(1, 7)))
+        assert take_opening(served, socket, 1) == [{"taken": [0]}]
+        taken = []
+        while len(taken) < 6:
+            (message,) = take_opening(served, socket, 1)
+            assert len(message["taken"]) <= 4
+            taken += message["taken"]
+    assert taken == [1, 2, 3, 4, 5, 6]
+
+
+def test_first_input_of_a_batch_says_which_may_follow(dial) -> None:
+    """
+    Nothing is lost without a buffer, and ``can_batch`` of the first input is asked.
+    """
+    numbers = [0, 2, 1, 3, 5, 7, 4] * 20
+    taken, timings = [], 0
+    with dial("/leading-all") as socket:
+        send(socket, *({"number": each} for each in numbers))
+        while len(taken) < len(numbers):
+            message, timing = take(socket, 2)
+            batch = message["taken"]
+            assert len({each % 2 for each in batch}) == 1
+            assert 1 <= len(batch) <= 3
+            taken += batch
+            timings += timing["action"] == "timings"
+    assert taken == numbers
+    assert len(numbers) / 3 <= timings < len(numbers)

@@ -55,7 +55,7 @@ def test_handler_that_is_not_async_runs_on_a_thread(dial) -> None:
     assert timing["timing"] >= 0.01
 
 
-@pytest.mark.parametrize("path", ["/count", "/later"])
+@pytest.mark.parametrize("path", ["/count", "/later", "/buffered-stream"])
 def test_generator_streams_its_items(dial, path: str) -> None:
     """
     One input gets an output for each item, and then the session ends.

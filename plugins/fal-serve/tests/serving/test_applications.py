@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.responses import Response
 
 from fal_core import OptionError
 from fal_core_worker.serving.routes import RouteSignature
-from fal_serve import App, BaseServable, HealthCheck
+from fal_serve import App, AppException, BaseServable, FalFastAPI, HealthCheck
 
 
 class Catalog(BaseServable):
@@ -105,3 +108,57 @@ def test_class_without_endpoints_is_a_base():
 
     with pytest.raises(ValueError, match=rf"test_applications\.py:{line}: Class 'Empty' has"):
         Empty().openapi()
+
+
+def ask_plainly(application: FalFastAPI) -> TestClient:
+    return TestClient(application, raise_server_exceptions=False)
+
+
+def test_application_of_its_own_answers_as_fastapi_does():
+    """
+    Outside a service, unknown paths and errors have FastAPI's responses, and errors are
+    raised in a test; fal's exceptions have their status.
+    """
+    application = FalFastAPI()
+
+    @application.get("/{what}/raised")
+    def fail(what: str) -> None:
+        raise AppException("busy", 429) if what == "fals" else LookupError("gone")
+
+    client = ask_plainly(application)
+    assert client.get("/nowhere").json() == {"detail": "Not Found"}
+    assert client.get("/other/raised").text == "Internal Server Error"
+    assert client.get("/fals/raised").status_code == 429
+    with pytest.raises(LookupError, match="gone"):
+        TestClient(application).get("/other/raised")
+
+
+def test_handlers_that_an_application_is_made_with_are_used():
+    """
+    Exception handlers among the arguments have priority, those of fal's exceptions too.
+    """
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return Response(type(error).__name__, 400)
+
+    application = FalFastAPI(exception_handlers={AppException: handle, Exception: handle})
+
+    @application.get("/{status}")
+    def fail(status: int) -> None:
+        raise AppException("busy", status) if status else LookupError("gone")
+
+    client = ask_plainly(application)
+    assert [client.get(path).text for path in ("/1", "/0")] == ["AppException", "LookupError"]
+
+
+def test_document_of_an_application_has_routes_that_are_added_later():
+    """
+    A route that is added after the document was made is in the next one, with its order.
+    """
+    application = FalFastAPI()
+    application.get("/early")(lambda: None)
+    assert application.openapi()["x-fal-order-paths"] == ["/early"]
+    application.get("/later")(lambda: None)
+    application.openapi_schema = None
+    document = application.openapi()
+    assert list(document["paths"]) == document["x-fal-order-paths"] == ["/early", "/later"]

@@ -249,8 +249,7 @@ def run_script(tmp_path: Path) -> Any:
 SERVED = """
 import asyncio, os
 from contextlib import asynccontextmanager
-import fal_serve.declaring.settings as settings
-settings.PORT, settings.METRICS_PORT = PORTS
+PORTS = dict(zip(("port", "metrics_port"), GIVEN))
 from fal_serve import BaseServable
 from fal_core_worker.serving.routes import RouteSignature
 
@@ -292,8 +291,8 @@ def test_serve_ends_after_so_many_requests(run_script):
     """
     ports = free_ports()
     process = run_script(
-        f"PORTS = {ports}\n{SERVED}\n"
-        "asyncio.run(Mine().serve(limit_max_requests=2))\nprint('after')"
+        f"GIVEN = {ports}\n{SERVED}\n"
+        "asyncio.run(Mine().serve(limit_max_requests=2, **PORTS))\nprint('after')"
     )
     url = f"http://127.0.0.1:{ports[0]}/"
     wait_for_service(f"http://127.0.0.1:{ports[1]}/ready", process)
@@ -309,6 +308,43 @@ def test_serve_ends_after_so_many_requests(run_script):
     assert f"run: {url[:-1]}" in err
 
 
+def test_serve_listens_where_it_is_told(run_script):
+    """
+    The address and both ports may be given; 0 is a free port, which is told.
+    """
+    process = run_script(
+        f"GIVEN = (0, 0)\n{SERVED}\nasyncio.run(Mine().serve(host='127.0.0.2', **PORTS))"
+    )
+    urls = dict(process.stderr.readline().split(": ") for _ in range(2))
+    assert urls.keys() == {"run", "metrics"}
+    assert all(url.startswith("http://127.0.0.2:") for url in urls.values())
+    assert httpx.post(urls["run"].strip()).json() == "hello"
+    assert httpx.get(f"{urls['metrics'].strip()}/ready").json() == {"ready": True}
+
+
+def test_application_that_serves_itself_has_its_options(run_script):
+    """
+    ``serve`` of an application keeps the limits that its class declares.
+    """
+    ports = free_ports()
+    process = run_script(
+        f"""
+        import asyncio
+        from fal_serve import App, endpoint
+
+        class Slow(App, request_timeout=0.05, metrics_port={ports[1]}):
+            @endpoint("/")
+            async def wait(self) -> None:
+                await asyncio.sleep(60)
+
+        asyncio.run(Slow().serve(port={ports[0]}))
+        """
+    )
+    wait_for_service(f"http://127.0.0.1:{ports[1]}/ready", process)
+    wait_for_service(f"http://127.0.0.1:{ports[0]}/", process)
+    assert httpx.post(f"http://127.0.0.1:{ports[0]}/", timeout=PATIENCE).status_code == 504
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_drain_a_service_outside_a_worker(run_script, number):
     """
@@ -316,7 +352,7 @@ def test_signals_drain_a_service_outside_a_worker(run_script, number):
     """
     ports = free_ports()
     process = run_script(
-        f"PORTS = {ports}\n{SERVED}\nasyncio.run(Mine().serve())\nprint('after')"
+        f"GIVEN = {ports}\n{SERVED}\nasyncio.run(Mine().serve(**PORTS))\nprint('after')"
     )
     wait_for_service(f"http://127.0.0.1:{ports[0]}/", process)
     process.send_signal(number)
@@ -342,7 +378,9 @@ def test_port_that_is_taken_is_one_sentence(run_script):
             ),
             ((free_ports()[0], taken), "port of its metrics", "Declare another metrics_port."),
         ):
-            process = run_script(f"PORTS = {ports}\n{SERVED}\nasyncio.run(Mine().serve())")
+            process = run_script(
+                f"GIVEN = {ports}\n{SERVED}\nasyncio.run(Mine().serve(**PORTS))"
+            )
             _, err = process.communicate(timeout=PATIENCE)
             sentence = f"The {what} cannot listen on 127.0.0.1:{taken}: Address already in use"
             *_, last = err.splitlines()

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fal_core_worker.serving.routes import RouteSignature
+from fal_serve import health
 from fal_serve.servables import BaseServable
 
 PATIENCE = 60
@@ -38,7 +39,7 @@ class Faulted(BaseServable):
             RouteSignature("/take"): self.take,
             RouteSignature("/echo"): self.echo,
             RouteSignature("/give"): self.give,
-            RouteSignature("/held", health_check=True): self.held,
+            RouteSignature("/held", health_check=health.HealthCheck()): self.held,
         }
 
     async def take(self, request: Request) -> int:

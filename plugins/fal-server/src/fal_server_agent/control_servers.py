@@ -94,7 +94,7 @@ class ControlServer:
 
     async def run(self) -> None:
         """
-        Listen until it is drained.
+        Listen until it is drained, and raise `ApplicationFailed` if what it served has.
         """
         if self._folder:
             path = os.path.join(self._folder, CONTROL)
@@ -120,6 +120,8 @@ class ControlServer:
         async with self._calling:
             # The call that is under way is answered first.
             pass
+        if self._served is not None and not self._served.cancelled():
+            outcomes.check(self._served.result())
 
     def _end_unused(self) -> None:
         if not self._used:

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from fal_server_agent.functions import support_tracebacks
-from fal_server_agent.messages import pack
+from fal_server_agent.messages import pack, unpack
 
 #: Packages whose frames stand around a function of a user in a traceback.
 _AROUND = frozenset(
@@ -29,6 +29,14 @@ _AROUND = frozenset(
 class Unserializable(Exception):
     """
     What a function returned or raised cannot be serialized.
+    """
+
+
+class ApplicationFailed(Exception):
+    """
+    An application has failed, as the control plane was told.
+
+    The agent raises it, so that its host does not list the runner as one that returned.
     """
 
 
@@ -87,6 +95,20 @@ def failed(sentence: str) -> bytes:
     Return the message of a call that could not be run, or whose result cannot travel.
     """
     return pack({"failed": sentence})
+
+
+def check(message: bytes) -> None:
+    """
+    Check that an outcome is that of a function that has returned.
+
+    Raises:
+        ApplicationFailed: It is another one.
+    """
+    header, _ = unpack(message)
+    if "failed" in header:
+        raise ApplicationFailed(header["failed"])
+    if header["raised"]:
+        raise ApplicationFailed(f"{header['type']}: {header['message']}".rstrip(": "))
 
 
 def _dump(method: str, value: Any) -> bytes:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from fal_server_agent.messages import unpack
-from fal_server_agent.outcomes import Unserializable, raised, returned
+from fal_server_agent.outcomes import (
+    ApplicationFailed,
+    Unserializable,
+    check,
+    failed,
+    raised,
+    returned,
+)
 
 
 class Silent(Exception):
@@ -95,3 +102,22 @@ def test_value_that_cannot_be_serialized(method: str, capsys: pytest.CaptureFixt
     with pytest.raises(Unserializable, match=r"serializing the execution result .*lock"):
         returned(method, threading.Lock())
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (raised("pickle", LookupError("gone")), "LookupError: gone"),
+        (raised("pickle", LookupError()), "LookupError"),
+        (failed("Port 8080 is taken."), "Port 8080 is taken."),
+    ],
+)
+def test_failed_application_is_an_error_for_the_host(message: bytes, told: str):
+    """
+    An agent raises the error that it has reported, and nothing where its application has
+    returned.
+    """
+    check(returned("pickle", 1))
+    with pytest.raises(ApplicationFailed) as caught:
+        check(message)
+    assert str(caught.value) == told

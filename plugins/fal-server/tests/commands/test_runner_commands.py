@@ -76,7 +76,7 @@ def test_server_ends_its_runners_if_told_to(make_standing, tmp_path):
 
     assert served.plane.program.end() == 0
 
-    assert served.plane.program.lines[-1] == "1 runner has ended.\n"
+    assert served.plane.program.lines[-1] == "# 1 runner has ended.\n"
     owner = f"The server of {served.plane.data}"
     assert [each["ended"] for each in _executions("--all") if each["owner"] == owner] == [True]
 

@@ -14,7 +14,7 @@ import pytest
 def test_first_start_prints_a_key_once(start_program, tmp_path, current):
     """
     The first start prints the first key and keeps it in a file that only its owner can
-    read; the next start does not print it again, and the key is still valid.
+    read; the next start prints which command shows it instead, and the key is still valid.
     """
     first = start_program("--owner", "ann")
     variables = first.wait_until_ready()
@@ -29,6 +29,9 @@ def test_first_start_prints_a_key_once(start_program, tmp_path, current):
     again = second.wait_until_ready()
     assert "FAL_KEY" not in again
     assert variables["FAL_KEY"] not in "".join(second.lines)
+    shows = f"# FAL_KEY is shown by: fal-core server env --data {tmp_path / 'data'}\n"
+    assert shows in second.lines
+    assert not [line for line in first.lines if "is shown by" in line]
     assert current(again, variables["FAL_KEY"])["nickname"] == "ann"
     assert second.end(signal.SIGINT) == 0
 

@@ -19,7 +19,15 @@ from isolate_proto import HostedRun
 from fal_core.events import Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
 from fal_core_worker.opening.values import seal_error
-from fal_server.fleet.endings import LARGEST_ERROR, read_agent_error
+from fal_host_local import LocalHost
+from fal_server.fleet.call_outcomes import CallOutcome
+from fal_server.fleet.endings import (
+    LARGEST_ERROR,
+    PrintedErrors,
+    describe_outcome,
+    read_agent_error,
+)
+from fal_server_agent.outcomes import ApplicationFailed
 
 #: A project that ends each worker whose Python has it, before it has begun.
 PROJECT = {
@@ -79,6 +87,49 @@ def test_exception_of_an_agent_is_read():
     assert (found.sentence, found.traceback) == ("Function 'Agent' uses module 'no'.", "")
     found = read_agent_error(seal_error(SystemExit(3), None))
     assert (found.sentence, found.traceback) == ("Its function ended with sys.exit(3).", "")
+    found = read_agent_error(seal_error(ApplicationFailed("OSError: full"), None))
+    assert (found.sentence, found.is_reported) == ("OSError: full", True)
+
+
+def test_last_exception_among_printed_lines_is_found():
+    """
+    The last line of the last traceback is found, whether its lines come one by one or
+    together, and whatever stands before and after them.
+    """
+    printed = PrintedErrors()
+    for text in ("ValueError: no traceback", "  Traceback", ""):
+        printed.take(text)
+        assert printed.last == ""
+    lines = [
+        "ERROR:    Traceback (most recent call last):",
+        '  File "a.py", line 1, in setup',
+        "",
+        "    raise RuntimeError",
+    ]
+    for line in (*lines, "RuntimeError: no weights", "OSError: no traceback"):
+        printed.take(line)
+    assert printed.last == "RuntimeError: no weights"
+    chained = "\n".join(
+        (*lines, "KeyError: 1", "", "During handling:", *lines, "LookupError", "")
+    )
+    printed.take(chained)
+    printed.take("ERROR:    Application startup failed. Exiting.")
+    assert printed.last == "LookupError"
+
+
+def test_server_that_could_not_start_is_described_by_what_it_printed():
+    """
+    A function that exits with a number has failed by the exception that it printed, and one
+    that exits with a sentence by that.
+    """
+    printed = "RuntimeError: no weights."
+    told = "RuntimeError: no weights. Its function then ended with sys.exit(3)."
+    assert read_agent_error(seal_error(SystemExit(3), None), printed).sentence == told
+    outcome = CallOutcome(raised=True, type_name="SystemExit", text="3")
+    assert describe_outcome(outcome, printed) == told
+    assert describe_outcome(outcome) == "Its function ended with sys.exit(3)."
+    found = read_agent_error(seal_error(SystemExit("no GPU"), None), printed)
+    assert found.sentence == "Its function ended with sys.exit(no GPU)."
 
 
 def test_message_of_an_agent_runs_no_code(tmp_path: Path):
@@ -193,8 +244,8 @@ def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, se
 
 def test_class_with_a_failing_setup(served_plane: Any):
     """
-    If the setup of a class raises, ``fal-core deploy`` prints the traceback and fails, and
-    its callers and its log get the exception.
+    If the setup of a class raises, ``fal-core deploy`` prints the traceback once and fails,
+    its callers and its log get the exception, and its host lists it as one that raised.
     """
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
@@ -220,7 +271,10 @@ def test_class_with_a_failing_setup(served_plane: Any):
     assert failed.returncode == 1, failed.stdout
     assert failed.stdout == ""
     assert "could not be started. NoWeights: on the shelf" in failed.stderr
-    assert "in setup" in failed.stderr
+    assert failed.stderr.count("in setup") == 1
+    assert '"traceback"' not in failed.stderr
+    owner = f"The server of {served_plane.plane.settings.data}"
+    served_plane.settle(lambda: _ends_of("unset", owner) == {"raised"})
     with served_plane.client("run") as client:
         answer = client.post("/owner/unset", json={})
     assert answer.status_code == 503
@@ -230,3 +284,11 @@ def test_class_with_a_failing_setup(served_plane: Any):
     assert "destroyed" not in told
     first = next(line for line in told.splitlines() if line.startswith("  File "))
     assert first.endswith("in setup")
+
+
+def _ends_of(name: str, owner: str) -> set[str | None]:
+    """
+    Return how those runners of an application have ended that its host lists as ended.
+    """
+    listed = [each for each in LocalHost().executions() if each.owner == owner]
+    return {each.end for each in listed if each.name == name and each.ended}

@@ -59,6 +59,7 @@ def test_setup_that_raises(applied, deploy):
         assert "in setup" in told
         assert "LookupError: no weights" in told
         assert "of 'raising' could not be started" in told
+        assert "LookupError: no weights. Its function then ended" in " ".join(told.split())
         assert "fal_server_agent" not in told, "This is a traceback of the server's own."
         assert "Deployed successfully" not in told, attempt
     deploy("raising", "self.release = 1")

@@ -170,8 +170,12 @@ class InProcessExecution:
             self._run_to_its_end()
 
     def _run_to_its_end(self) -> None:
-        self.deliver(State("running"))
+        # The setup is part of the start, but for a service, which tells when it is ready.
         port = self._call.gateway.exposed_port
+        is_service = self._call.gateway.serve or port is not None
+        self._starts = self._call.setup is not None and not is_service
+        if not self._starts:
+            self.deliver(State("running"))
         if port is not None and not self._call.gateway.serve:
             urls = {"run": f"http://127.0.0.1:{port}"}
             tell_when_reachable(urls["run"], lambda: self.announce(urls), self._exited)
@@ -188,6 +192,8 @@ class InProcessExecution:
     def _run(self) -> None:
         call = self._call
         function, self._raw = self._host.find_function(call)
+        if self._starts:
+            self.deliver(State("running"))
         arguments = values.open_arguments(_copy(call.arguments), self._raw)
         if call.batch:
             self._run_batch(function, arguments)

@@ -5,10 +5,12 @@ Laws of asynchronous code, in the function and around it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import AsyncIterator
 
 import pytest
 
+from fal_core.errors import UserFunctionException
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.watched import WatchedHost
@@ -56,6 +58,29 @@ def test_calls_can_be_awaited(isolated: Isolated) -> None:
         return [*await asyncio.gather(*(double.aio(number) for number in range(5)))]
 
     assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+
+
+def test_a_call_that_raises_cancels_no_task(isolated: Isolated) -> None:
+    """
+    What a function raises does not look to the task that awaits it as if that was
+    cancelled, a ``CancelledError`` of either kind among it.
+    """
+
+    @isolated()
+    def forsake(kind: str) -> None:
+        import asyncio
+        import concurrent.futures
+
+        module = asyncio if kind == "asyncio" else concurrent.futures
+        raise module.CancelledError(kind)
+
+    async def main() -> None:
+        with pytest.raises(UserFunctionException, match="asyncio"):
+            await forsake.aio("asyncio")
+        with pytest.raises(concurrent.futures.CancelledError, match="concurrent"):
+            await forsake.aio("concurrent")
+
+    asyncio.run(main())
 
 
 @requires("stream")

@@ -4,10 +4,13 @@ Laws of futures: submitted and spawned calls.
 
 from __future__ import annotations
 
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
+from typing import Any
 
 import pytest
 
+from fal_core.errors import Cancelled
+from fal_core.hosts import Host
 from fal_core.testing.harness.marks import Isolated
 
 
@@ -45,6 +48,42 @@ def test_a_future_raises_what_its_call_raised(isolated: Isolated, law_timeout: f
             assert error.args == (number,)
         else:
             assert future.result(0) == number
+
+
+def test_a_future_that_is_cancelled_is_settled(
+    host: Host[..., Any], isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    Where ``cancel`` of a future returns True it is cancelled from then on, before its call
+    has a worker too: nobody waits for it any longer, and what its call answers is dropped. It
+    returns False for a future that has its result.
+    """
+    # A host that cannot end calls runs them to their end.
+    seconds = 10 * law_timeout if host.capabilities.cancel else 2.0
+
+    @isolated()
+    def ponder(seconds: float) -> str:
+        import time
+
+        time.sleep(seconds)
+        return "done"
+
+    futures = [ponder.submit(seconds), ponder.spawn(seconds).future]
+    cancelled = [future for future in futures if future.cancel()]
+    assert cancelled or not host.capabilities.cancel
+    assert wait(cancelled, 0).done == {*cancelled}
+    for future in cancelled:
+        assert future.cancelled()
+        assert future.cancel()
+        with pytest.raises(Cancelled) as caught:
+            future.result(0)
+        assert isinstance(caught.value, CancelledError)
+    for start in (ponder.submit, lambda seconds: ponder.spawn(seconds).future):
+        future = start(0)
+        assert future.result(law_timeout) == "done"
+        assert not future.cancel()
+        assert not future.cancelled()
+        assert future.result(0) == "done"
 
 
 def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) -> None:

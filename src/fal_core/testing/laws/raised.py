@@ -4,10 +4,16 @@ Laws of errors: what the function raises arrives as itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from fal_core.errors import UserFunctionException
+from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 
 def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
@@ -106,29 +112,118 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
 
 def test_an_exit_of_the_function_is_an_error(isolated: Isolated) -> None:
     """
-    ``SystemExit`` ends the call, not the caller: it arrives as itself.
+    ``SystemExit`` ends the call, not the caller, whatever its code: it is the cause of a
+    ``UserFunctionException``.
     """
 
     @isolated()
-    def leave() -> None:
-        raise SystemExit(4)
+    def leave(code: int) -> None:
+        import sys
 
-    with pytest.raises(SystemExit) as caught:
-        leave()
-    assert caught.value.code == 4
+        sys.exit(code)
+
+    for code in (4, 0):
+        with pytest.raises(UserFunctionException, match=f"SystemExit: {code}") as caught:
+            leave(code)
+        assert type(caught.value.__cause__) is SystemExit
+        assert caught.value.__cause__.code == code
 
 
 def test_an_interrupt_of_the_function_is_an_error(isolated: Isolated) -> None:
     """
-    ``KeyboardInterrupt`` raised by the function arrives as itself.
+    ``KeyboardInterrupt`` raised by the function does not interrupt the caller.
     """
 
     @isolated()
     def interrupt() -> None:
         raise KeyboardInterrupt("own")
 
-    with pytest.raises(KeyboardInterrupt, match="own"):
+    with pytest.raises(UserFunctionException, match="own") as caught:
         interrupt()
+    assert type(caught.value.__cause__) is KeyboardInterrupt
+
+
+def test_an_exit_is_an_error_in_every_way_of_calling(
+    host: Host[..., Any], isolated: Isolated, law_timeout: float
+) -> None:
+    """
+    What is no ``Exception`` is the cause of the error of futures, spawned calls, items of
+    maps, streams and asynchronous functions too, and the host goes on.
+    """
+
+    @isolated()
+    def give_up(wanted: bool) -> bool:
+        if wanted:
+            raise SystemExit(5)
+        return wanted
+
+    @isolated()
+    async def give_up_async() -> None:
+        raise SystemExit(5)
+
+    @isolated()
+    def give_up_later() -> Iterator[int]:
+        yield 1
+        raise SystemExit(5)
+
+    errors: list[Any] = [
+        give_up.submit(True).exception(law_timeout),
+        give_up.spawn(True).future.exception(law_timeout),
+        *give_up.map([True, True], return_exceptions=True),
+        give_up_async.submit().exception(law_timeout),
+    ]
+    if host.capabilities.stream:
+        items = give_up_later()
+        assert next(items) == 1
+        with pytest.raises(UserFunctionException) as caught:
+            next(items)
+        errors.append(caught.value)
+    for error in errors:
+        assert type(error) is UserFunctionException
+        assert type(error.__cause__) is SystemExit
+        assert error.__cause__.code == 5
+    assert give_up(False) is False
+
+
+def test_an_exit_of_an_async_function_prints_nothing(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    The loop of an ``async def`` function that exits does not complain of it.
+    """
+
+    @isolated()
+    async def leave_quietly() -> None:
+        raise SystemExit(5)
+
+    @isolated()
+    def collect() -> None:
+        import gc
+
+        gc.collect()
+
+    for each in (leave_quietly, collect):
+        recorder = follow(each)
+        recorder.wait(law_timeout)
+        assert [log.message for log in recorder.printed] == []
+
+
+@requires("option setup_function")
+def test_an_exit_of_the_setup_is_an_error(isolated: Isolated) -> None:
+    """
+    A setup function that exits fails the call.
+    """
+
+    def load() -> None:
+        raise SystemExit(6)
+
+    @isolated(setup_function=load)
+    def use_loaded(loaded: None) -> None:
+        return loaded
+
+    with pytest.raises(UserFunctionException) as caught:
+        use_loaded()
+    assert type(caught.value.__cause__) is SystemExit
 
 
 def test_a_call_after_an_error_works(isolated: Isolated) -> None:

@@ -5,8 +5,11 @@ Laws of services: functions that are reached from outside.
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+import pytest
 
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Log, Ready
@@ -55,6 +58,40 @@ def test_a_service_says_when_it_is_ready(
         "ready",
     ]
     assert len([event for event in recorder.events if isinstance(event, Ready)]) == 1
+
+
+@requires("serve", "cancel")
+def test_a_service_that_is_called_says_where_it_serves(
+    served: Isolated, capsys: pytest.CaptureFixture[str], law_timeout: float
+) -> None:
+    """
+    Whoever calls a served function, and waits, reads its URL on the standard error.
+    """
+
+    @served()
+    def welcome() -> str:
+        return "hello"
+
+    launcher = welcome.make_launcher()
+    waiter = launcher.make_waiter()
+    execution = launcher.launch(launcher.call(((), {})), waiter)
+    caller = threading.Thread(target=waiter.wait, args=(execution,), name="law caller")
+    caller.start()
+    told = ""
+
+    def is_told() -> bool:
+        nonlocal told
+        told += capsys.readouterr().err
+        return "run: " in told or waiter.ended
+
+    try:
+        assert wait_until(is_told, law_timeout), told
+        _, _, rest = told.partition("run: ")
+        assert ask(rest.split()[0], law_timeout).body == "hello", told
+    finally:
+        execution.cancel(2.0)
+        caller.join(law_timeout)
+    assert waiter.ended
 
 
 @requires("serve")

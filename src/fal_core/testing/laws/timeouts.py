@@ -85,6 +85,71 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     assert _comes_to_rest(marks, law_timeout / 4)
 
 
+@requires("cancel")
+def test_a_call_that_runs_longer_than_a_request_may_is_ended(
+    host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    ``request_timeout`` holds for calls as for requests, in whatever way they are made.
+    """
+    add = marks.add
+
+    @isolated(request_timeout=1.0)
+    def exceed(seconds: float) -> str:
+        import time
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            add("beat")
+            time.sleep(0.05)
+        return "done"
+
+    @isolated(request_timeout=1.0)
+    def exceed_often() -> Iterator[int]:
+        import itertools
+        import time
+
+        for number in itertools.count():
+            add("beat")
+            time.sleep(0.05)
+            yield number
+
+    with pytest.raises(Timeout) as caught:
+        exceed(10 * law_timeout)
+    assert caught.value.seconds == 1.0
+    with pytest.raises(Timeout):
+        exceed.submit(10 * law_timeout).result(law_timeout)
+    with pytest.raises(Timeout):
+        exceed.spawn(10 * law_timeout).future.result(law_timeout)
+    (error,) = exceed.map([10 * law_timeout], return_exceptions=True)
+    assert isinstance(error, Timeout)
+    if host.capabilities.stream:
+        with pytest.raises(Timeout):
+            list(exceed_often())
+    assert _comes_to_rest(marks, law_timeout / 4)
+
+
+@requires("cancel", "option setup_function")
+def test_the_setup_is_no_part_of_a_request(isolated: Isolated, law_timeout: float) -> None:
+    """
+    The time that the setup function takes does not count towards ``request_timeout``.
+    """
+    limit = min(3.0, law_timeout / 4)
+
+    def load(seconds: float = limit + 1) -> str:
+        import time
+
+        print("loading")
+        time.sleep(seconds)
+        return "loaded"
+
+    @isolated(setup_function=load, request_timeout=limit)
+    def use_later(loaded: str) -> str:
+        return loaded
+
+    assert use_later() == "loaded"
+
+
 def _comes_to_rest(marks: Marks, timeout: float) -> bool:
     def quiet() -> bool:
         before = len(marks.read())

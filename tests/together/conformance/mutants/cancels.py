@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import attrs
 
-from fal_core.errors import Cancelled, WorkerLost
+from fal_core.errors import Cancelled, HostClosed, WorkerLost
 from fal_core.events import Event, Exited, Outcome, Sealed, State
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_cancelled, is_submitted, is_waited_for
@@ -32,6 +32,14 @@ class CancelsAtOnce(Broken):
 
     def cancel(self, grace: float, passing: Passing) -> None:
         passing.cancel_inner(0.0)
+
+
+class RefusesToCancel(Broken):
+    """Raises an error where a call is cancelled."""
+
+    def cancel(self, grace: float, passing: Passing) -> None:
+        passing.cancel_inner(grace)
+        raise HostClosed(self.name, "It ends no calls.")
 
 
 class NeverKills(Broken):

@@ -5,7 +5,7 @@ Hosts that break the laws of errors of functions.
 from __future__ import annotations
 
 from fal_core.errors import Cancelled, WorkerLost
-from fal_core.events import Event, Exited, Outcome, Sealed
+from fal_core.events import Event, Exited, Log, Outcome, Sealed
 from fal_core_worker.opening import seals, values
 from fal_core_worker.opening.exceptions import open_error
 from mutants.wrappers import Broken, Passing, record_of, with_record
@@ -78,6 +78,15 @@ class TakesExitsForCrashes(Broken):
                 return
         if isinstance(event, Exited) and passing.held:
             event = passing.held[0]
+        passing.send_on(event)
+
+
+class ComplainsOfExits(Broken):
+    """Prints what its event loop complains of when a function exits."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Outcome) and event.raised:
+            passing.send_on(Log("Task exception was never retrieved", "STDERR", "USER"))
         passing.send_on(event)
 
 

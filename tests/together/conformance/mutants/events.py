@@ -68,6 +68,14 @@ class SaysNoPhases(Broken):
             passing.send_on(event)
 
 
+class SaysTooEarlyThatItRuns(Broken):
+    """Says that a call runs as soon as it is launched."""
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        sink(State("running"))
+        return super().launch(call, sink)
+
+
 class LaunchWaits(Broken):
     """Launches by running."""
 

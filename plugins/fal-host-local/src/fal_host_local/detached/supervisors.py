@@ -106,7 +106,12 @@ class Supervisor(SinkAround):
         def launch_limited(call: Call, sink: Sink) -> Execution:
             return host.launch(call, sink if largest is None else LimitedSink(sink, largest))
 
-        launch = with_attempts(launch_limited, call.retries)
+        launch: Callable[[Call, Sink], Execution] = launch_limited
+        seconds = call.host_options.request_timeout
+        is_service = call.gateway.serve or call.gateway.exposed_port is not None
+        if seconds is not None and not is_service:
+            launch = with_deadline(launch, seconds, grace=Policy().grace, from_start=True)
+        launch = with_attempts(launch, call.retries)
         if call.timeout is not None:
             launch = with_deadline(launch, call.timeout, grace=Policy().grace)
         return launch(call, self.for_host())

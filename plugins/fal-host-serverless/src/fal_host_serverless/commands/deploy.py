@@ -15,6 +15,7 @@ from fal_host_serverless.commands.client_options import (
     json_option,
     stage_option,
 )
+from fal_host_serverless.commands.deployment_logs import DeploymentLog
 from fal_host_serverless.commands.output import to_plain
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def deploy(
     if dry_run:
         _print_plan(deployment, as_json=as_json)
         return
-    shown, progress = make_progress(), Progress()
+    shown, progress = DeploymentLog(make_progress()), Progress()
     from fal_core.events import State
 
     shown(State("building"))

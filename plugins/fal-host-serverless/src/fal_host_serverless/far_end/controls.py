@@ -94,18 +94,22 @@ class CallControl:
         import asyncio
 
         if isinstance(value, types.CoroutineType):
+            from fal_core_worker.running.outcomes import contain, release
+
             loop = asyncio.new_event_loop()
-            task = loop.create_task(value)
+            task = loop.create_task(contain(value))
             self.task = loop, task
             if self.ended:
                 task.cancel()
             try:
-                return loop.run_until_complete(task)
+                return release(loop.run_until_complete(task))
             except asyncio.CancelledError:
                 if self.ended:
                     raise KeyboardInterrupt from None
                 raise
             finally:
+                # Where the task was cancelled before it began.
+                value.close()
                 self.task = None
                 loop.run_until_complete(loop.shutdown_asyncgens())
                 loop.close()

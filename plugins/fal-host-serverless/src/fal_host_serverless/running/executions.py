@@ -254,7 +254,8 @@ class ServerlessExecution:
             self._built.append(log.message)
             return
         self._answered = True
-        if log.source == "USER":
+        # The setup prints, too, and is part of the start.
+        if log.source == "USER" and (self.call.setup is None or self._lines.begun == "s"):
             self._enter("running")
 
     def _limit_start(self) -> None:

@@ -8,6 +8,7 @@ stream always ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -33,6 +34,15 @@ _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 connection: ContextVar[tuple[Receive, asyncio.AbstractEventLoop] | None] = ContextVar(
     "connection", default=None
 )
+
+
+def note_connection(receive: Receive) -> None:
+    """
+    Keep the *receive* of the current request, for what is defined here.
+    """
+    with contextlib.suppress(RuntimeError):
+        # There is no such loop under trio, on which FastAPI can be tested.
+        connection.set((receive, asyncio.get_running_loop()))
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

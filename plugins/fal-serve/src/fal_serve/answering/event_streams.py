@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from fastapi.encoders import jsonable_encoder
@@ -57,12 +57,12 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pump = asyncio.create_task(self.pump(send, services.request_id.get()))
+        pump = asyncio.create_task(error_of(self.pump(send, services.request_id.get())))
         watch = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
-            if pump.done():
-                await pump
+            if pump.done() and (error := await pump) is not None:
+                raise error
         finally:
             for task in (watch, pump):
                 task.cancel()
@@ -88,7 +88,9 @@ class EventStream(Response):
             if not started:
                 await self._start(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             if not started:
                 raise
             log_error(error, "The stream failed.")
@@ -105,6 +107,19 @@ class EventStream(Response):
             headers = [*headers, *(e for e in self._given.raw_headers if e[0] not in _KEPT)]
             status = self._given.status_code or status
         await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def error_of(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """
+    Return what *work* raises. Raised in a task, SystemExit would end the event loop.
+    """
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+    return None
 
 
 def encode(item: Any) -> bytes:

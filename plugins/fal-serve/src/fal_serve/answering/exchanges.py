@@ -146,9 +146,12 @@ class Exchange(ABC):
         """
 
     @abstractmethod
-    async def close(self) -> bool:
+    async def close(self, reason: str) -> bool:
         """
         End the response that has begun; return False if the connection has to be broken off.
+
+        Arguments:
+            reason: Told to the client of a websocket. It may be empty.
         """
 
 
@@ -275,7 +278,7 @@ class HTTPExchange(Exchange):
             self.answering = asyncio.ensure_future(self.answer(504, detail))
         task.cancel()
 
-    async def close(self) -> bool:
+    async def close(self, reason: str) -> bool:
         if self._expired and (b"content-type", EVENTS) in self._head:
             event = error_event(self._expired)
             self.size += len(event)
@@ -324,8 +327,8 @@ class WebsocketExchange(Exchange):
         )
         await self.send({"type": "websocket.http.response.body", "body": body})
 
-    async def close(self) -> bool:
+    async def close(self, reason: str) -> bool:
         self.ended = True
         if not self.disconnected:
-            await self._send({"type": "websocket.close", "code": 1011})
+            await self._send({"type": "websocket.close", "code": 1011, "reason": reason})
         return True

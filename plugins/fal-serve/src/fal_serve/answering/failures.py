@@ -14,14 +14,13 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.utils import is_body_allowed_for_status_code
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.websockets import WebSocket, WebSocketState
 
 from fal_serve.answering.json_responses import LenientJSONResponse
-from fal_serve.answering.logs import log_error
+from fal_serve.answering.logs import HandlerExit, log_error
 from fal_serve.exceptions import (
     AppException,
     FieldException,
@@ -43,35 +42,32 @@ _DEPTH = 64
 
 def install_handlers(application: FastAPI) -> None:
     """
-    Register the exception handlers of *application*, and its 404 responses.
+    Add the responses of a service to requests that are invalid or have no route.
+
+    Handlers that the user registers afterwards take their place.
     """
-    handlers: dict[Any, Any] = {
-        404: _not_found,
-        StarletteHTTPException: _http_exception,
-        AppException: _app_exception,
-        FieldException: _field_exception,
-        RequestCancelledException: _cancelled,
-        RequestValidationError: _invalid,
-        Exception: _unexpected,
-    }
-    for kind, handler in handlers.items():
-        application.add_exception_handler(kind, handler)
+    application.add_exception_handler(StarletteHTTPException, _http_exception)  # type: ignore[arg-type]
+    application.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     # The argument *default* of Starlette's router, which FastAPI does not pass on.
     application.router.default = not_found_application(application.router.default)
 
 
-def handle_every_exception(stack: Any) -> None:
+class ExitGuard:
     """
-    Have Starlette's inner exception middleware in *stack* handle every exception.
+    An ASGI application around another that raises no BaseException of a handler's.
 
-    The outer one would raise an unexpected exception again after it has sent a response.
+    Starlette runs what is below some middleware in a task of its own, in which SystemExit
+    would end the event loop.
     """
-    while stack is not None:
-        if isinstance(stack, ExceptionMiddleware):
-            handler: Any = _unexpected
-            stack.add_exception_handler(Exception, handler)
-            return
-        stack = getattr(stack, "app", None)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise HandlerExit(f"A handler ended with {error!r}.") from error
 
 
 def not_found_application(otherwise: ASGIApp) -> ASGIApp:
@@ -94,16 +90,6 @@ def not_found_application(otherwise: ASGIApp) -> ASGIApp:
     return answer
 
 
-async def _not_found(request: Request, error: HTTPException) -> Response:
-    if "endpoint" in request.scope:
-        # The endpoint raised the 404 itself.
-        return await _http_exception(request, error)
-    problem = "does not exist."
-    if _exists(request.scope, "websocket"):
-        problem = "is a websocket: connect to it at a URL with ws:// or wss://."
-    return _missing(request.url.path, problem)
-
-
 def _missing(path: str, problem: str) -> Response:
     return LenientJSONResponse(
         {"detail": f"Path {printable(path)} {problem}"}, 404, headers=_NOTHING
@@ -115,7 +101,15 @@ def _exists(scope: Scope, kind: str) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
-async def _http_exception(connection: HTTPConnection, error: HTTPException) -> Response:
+async def _http_exception(
+    connection: HTTPConnection, error: StarletteHTTPException
+) -> Response:
+    if error.status_code == 404 and "endpoint" not in connection.scope:
+        # No route raised it: there is none.
+        problem = "does not exist."
+        if _exists(connection.scope, "websocket"):
+            problem = "is a websocket: connect to it at a URL with ws:// or wss://."
+        return _missing(connection.url.path, problem)
     headers = error.headers
     if error.status_code == 400 and _is_of_body(error):
         headers = {**(headers or {}), **_NOTHING}
@@ -172,15 +166,23 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
     return LenientJSONResponse({"detail": detail}, 422, headers=_NOTHING)
 
 
-async def _unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
+async def answer_unexpected(request: Request, error: Exception) -> Response:
+    """
+    Return the response to a request whose handler has raised *error*, and log that.
+    """
     log_error(error, "The handler failed.")
     gpu = find_gpu_error(error)
-    if isinstance(connection, WebSocket):
-        await _close(connection, "Internal Server Error" if gpu is None else gpu.message)
-        return None
     if gpu is not None:
         return LenientJSONResponse({"detail": gpu.message}, gpu.status_code)
     return LenientJSONResponse({"detail": "Internal Server Error"}, 500)
+
+
+#: What an application answers to fal's exceptions, wherever it runs.
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    AppException: _app_exception,
+    FieldException: _field_exception,
+    RequestCancelledException: _cancelled,
+}
 
 
 async def _close(connection: WebSocket, reason: str) -> None:
@@ -190,7 +192,7 @@ async def _close(connection: WebSocket, reason: str) -> None:
         await connection.close(1011, problem)
 
 
-def detail_of(error: Exception) -> Any:
+def detail_of(error: BaseException) -> Any:
     """
     Return the part of *error* that a client may see.
     """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 import traceback
 import weakref
@@ -34,11 +35,17 @@ class Aborted(Exception):
     """
 
 
+class HandlerExit(Exception):
+    """
+    A handler has raised the SystemExit or KeyboardInterrupt that is the cause.
+    """
+
+
 def log_error(error: BaseException, message: str) -> None:
     """
     Log *error* with its traceback, once for each request that raises it.
     """
-    error = unwrap_starlette_error(error)
+    error = unwrap_error(error)
     if isinstance(error, Aborted) or _is_noted(error):
         return
     facts = {"message": message, "traceback": format_traceback(error)}
@@ -81,18 +88,20 @@ def _is_noted(error: BaseException) -> bool:
     return False
 
 
-def unwrap_starlette_error(error: BaseException) -> BaseException:
+def unwrap_error(error: BaseException) -> BaseException:
     """
-    Return the exception that *error* was raised from, if Starlette has wrapped it.
+    Return the exception that a handler raised, if *error* was raised from it.
 
-    Starlette does so with an exception that comes too late for a response.
+    Starlette wraps an exception that comes too late for a response.
     """
-    while isinstance(error, RuntimeError) and error.__cause__ and _is_starlettes(error):
+    while error.__cause__ and (isinstance(error, HandlerExit) or _is_starlettes(error)):
         error = error.__cause__
     return error
 
 
 def _is_starlettes(error: BaseException) -> bool:
+    if not isinstance(error, RuntimeError):
+        return False
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and package_of(frames[-1]) == "starlette"
 
@@ -106,6 +115,19 @@ def format_traceback(error: BaseException) -> str:
         trace = trace.tb_next
     found = error.__traceback__ if trace is None else trace
     return "".join(traceback.TracebackException(type(error), error, found).format())
+
+
+#: Begins each line of the access log, and only those.
+_ACCESS = re.compile(
+    r'\{"time":"[^"]*","request_id":"(?:[^"\\]|\\.)*","method":"[^"]*","path":"'
+)
+
+
+def is_access_line(line: str) -> bool:
+    """
+    Tell whether *line* of a service's log is of its access log.
+    """
+    return _ACCESS.match(line) is not None
 
 
 class AccessLog:

@@ -16,13 +16,14 @@ from starlette.websockets import WebSocketDisconnect
 
 from fal_core_worker.serving import services
 from fal_serve.answering.exchanges import Exchange, HTTPExchange, WebsocketExchange
-from fal_serve.answering.logs import Aborted, AccessLog, log_error
+from fal_serve.answering.logs import Aborted, AccessLog, log_error, unwrap_error
 from fal_serve.answering.metrics import UNMATCHED, RouteLabels, ServiceMetrics
 from fal_serve.answering.requests import REQUEST_ID, IncomingRequest, current
 from fal_serve.answering.threads import left_behind
 from fal_serve.answering.tracing import TracedApplication, find_request_tracer, trace_id
 from fal_serve.answering.turns import RequestTurns
 from fal_serve.declaring.settings import ServiceSettings
+from fal_serve.exceptions import find_gpu_error
 
 #: The longest request id that is taken from a client; a longer one is replaced.
 _LONGEST_ID = 256
@@ -182,6 +183,8 @@ class RequestMiddleware:
         """
         Send a response in place of an application that raised *error*, and log it.
         """
+        error = unwrap_error(error)
+        reason = ""
         if isinstance(error, _GONE):
             # The handler was told that its client has disconnected.
             return
@@ -193,9 +196,11 @@ class RequestMiddleware:
                 await exchange.answer(503, "The service is shutting down.")
         elif not isinstance(error, Aborted):
             log_error(error, "The handler failed.")
+            gpu = find_gpu_error(error)
+            reason = "Internal Server Error" if gpu is None else gpu.message
             if not exchange.started:
-                await exchange.answer(500, "Internal Server Error")
-        if exchange.started and not exchange.ended and not await exchange.close():
+                await exchange.answer(500 if gpu is None else gpu.status_code, reason)
+        if exchange.started and not exchange.ended and not await exchange.close(reason):
             # The server closes the connection, which tells the client that the response
             # is incomplete.
             raise Aborted from None

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from fal_serve.answering.logs import is_access_line
 from fal_serve.client.endpoint_calls import (
     EndpointCall,
     EventReader,
@@ -157,7 +158,7 @@ class AppClient(_Client):
         """
         Spawn an application, return a client of it, and end it when the context ends.
 
-        The lines that the application prints are printed here.
+        The lines that the application prints are printed here, without its access log.
         """
         info = app_cls.spawn()
         with printing_logs(info):
@@ -297,6 +298,8 @@ def credentials(url: str) -> dict[str, str]:
 def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
     """
     Print the lines that an application prints, while the context lasts.
+
+    The access log would stand among the output of the program.
     """
     from fal_core.sinks import print_log
 
@@ -305,9 +308,11 @@ def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
     def follow() -> None:
         while not (over.is_set() and info.logs.empty()):
             try:
-                print_log(info.logs.get(timeout=0.1))
+                line = info.logs.get(timeout=0.1)
             except queue.Empty:
                 continue
+            if not (line.level == "INFO" and is_access_line(line.message)):
+                print_log(line)
 
     thread = threading.Thread(target=follow, name="fal-serve log", daemon=True)
     thread.start()

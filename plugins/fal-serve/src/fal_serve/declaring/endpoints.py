@@ -5,7 +5,7 @@ Endpoints: the methods of an application that answer requests at a path.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from fal_core_worker.serving.routes import RouteSignature
@@ -99,6 +99,19 @@ def set_route(
             f"Function {name!r} answers at {known.path!r} already, and cannot answer at "
             f"{signature.path!r} as well. Write a function for each path."
         )
+    check_signature(name, signature, batch_wait)
+    marked: Any = handler
+    marked.route_signature = signature
+    marked.batch_wait = float(batch_wait)
+
+
+def check_signature(name: str, signature: RouteSignature, batch_wait: Any) -> None:
+    """
+    Check the route of the handler *name* by itself.
+
+    Raises:
+        ValueError: It is invalid.
+    """
     if not isinstance(signature.path, str) or not signature.path.startswith("/"):
         raise declaration_error(
             f"The path of endpoint {name!r} must begin with '/', as in '/predict', and is "
@@ -117,9 +130,6 @@ def set_route(
         raise declaration_error(
             f"batch_wait of endpoint {name!r} must be seconds, at least 0, not {batch_wait!r}."
         )
-    marked: Any = handler
-    marked.route_signature = signature
-    marked.batch_wait = float(batch_wait)
 
 
 def routes_of(cls: type) -> list[EndpointRoute]:
@@ -143,14 +153,39 @@ def check_routes(cls: type) -> None:
         ValueError: They cannot be served together, or one cannot be served at all.
     """
     routes = routes_of(cls)
+    static = [each for each in routes if _is_static(cls, each.name)]
     sentences = (
         *_clashes(routes),
         *_health_checks(routes),
         *_methods(cls, routes),
-        *_handlers(routes),
+        *_handlers([each for each in routes if each not in static], 1),
+        *_handlers(static, 0),
     )
     for sentence in sentences:
         raise declaration_error(f"Class {cls.__name__!r}: {sentence}")
+
+
+def check_collected(name: str, collected: Mapping[RouteSignature, Callable[..., Any]]) -> None:
+    """
+    Check the handlers that a servable called *name* has collected by their routes.
+
+    Raises:
+        ValueError: As :func:`check_routes` and the decorators of routes do.
+    """
+    routes = []
+    for signature, handler in collected.items():
+        called = getattr(handler, "__name__", repr(handler))
+        if not isinstance(signature, RouteSignature) or not callable(handler):
+            raise declaration_error(
+                f"{name!r}: collect_routes must return handlers by their RouteSignature, not "
+                f"{handler!r} by {signature!r}."
+            )
+        check_signature(called, signature, getattr(handler, "batch_wait", 0.0))
+        if signature.realtime_mode is None:
+            check_not_realtime(signature)
+        routes.append(EndpointRoute(signature, called, handler))
+    for sentence in (*_clashes(routes), *_health_checks(routes), *_handlers(routes, 0)):
+        raise declaration_error(f"{name!r}: {sentence}")
 
 
 def check_not_realtime(signature: RouteSignature) -> None:
@@ -181,13 +216,11 @@ def check_function(function: Callable[..., Any]) -> None:
         ValueError: Its route does not fit it.
     """
     signature = getattr(function, "route_signature", None)
-    size = getattr(signature, "max_batch_size", 1)
-    if size > 1 and batch_parameter(function) is None:
-        name = getattr(function, "__name__", repr(function))
-        raise declaration_error(
-            f"Function {name!r} has a max_batch_size of {size}, and takes no batches. Write "
-            f"'def {name}(*inputs)', which is given many items and returns an output for each."
-        )
+    if not isinstance(signature, RouteSignature):
+        signature = RouteSignature("/")
+    name = getattr(function, "__name__", repr(function))
+    for sentence in _handlers([EndpointRoute(signature, name, function)], 0):
+        raise declaration_error(f"Function {sentence}")
 
 
 def _clashes(routes: list[EndpointRoute]) -> Iterator[str]:
@@ -224,7 +257,7 @@ def _methods(cls: type, routes: list[EndpointRoute]) -> Iterator[str]:
         if not inspect.isfunction(plain):
             # Another descriptor, whose binding is unknown.
             continue
-        if isinstance(inspect.getattr_static(cls, name), staticmethod):
+        if _is_static(cls, name):
             continue
         first = next(iter(parameters_of(plain)), None)
         if (
@@ -238,25 +271,36 @@ def _methods(cls: type, routes: list[EndpointRoute]) -> Iterator[str]:
             )
 
 
-def _handlers(routes: list[EndpointRoute]) -> Iterator[str]:
+def _is_static(cls: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(cls, name), staticmethod)
+
+
+def _handlers(routes: list[EndpointRoute], skipped: int) -> Iterator[str]:
+    """
+    Yield the mistakes of handlers, whose first *skipped* parameters are bound.
+    """
     for signature, name, function in routes:
         batch = batch_parameter(function)
+        first = "self, " if skipped or inspect.ismethod(function) else ""
         if signature.realtime_mode is not None:
             continue
         if signature.is_websocket:
-            yield from _websocket(signature, name, function)
+            yield from _websocket(signature, name, function, first)
         elif batch is None and signature.max_batch_size > 1:
             yield (
                 f"{name!r} has a max_batch_size of {signature.max_batch_size}, and takes no "
-                f"batches. Write 'def {name}(self, *inputs)', which is given many items and "
+                f"batches. Write 'def {name}({first}*inputs)', which is given many items and "
                 "returns an output for each."
             )
         elif batch is not None:
-            yield from _batch(name, function, batch)
+            yield from _batch(name, function, batch, skipped)
 
 
-def _batch(name: str, function: Callable[..., Any], batch: inspect.Parameter) -> Iterator[str]:
-    others = [each.name for each in parameters_of(function)[1:] if each.name != batch.name]
+def _batch(
+    name: str, function: Callable[..., Any], batch: inspect.Parameter, skipped: int
+) -> Iterator[str]:
+    parameters = parameters_of(function)[skipped:]
+    others = [each.name for each in parameters if each.name != batch.name]
     if others:
         yield (
             f"{name!r} takes batches, and cannot have other parameters ({', '.join(others)}): "
@@ -267,7 +311,7 @@ def _batch(name: str, function: Callable[..., Any], batch: inspect.Parameter) ->
 
 
 def _websocket(
-    signature: RouteSignature, name: str, function: Callable[..., Any]
+    signature: RouteSignature, name: str, function: Callable[..., Any], first: str
 ) -> Iterator[str]:
     needs = []
     if not inspect.iscoroutinefunction(inspect.unwrap(function)):
@@ -279,7 +323,7 @@ def _websocket(
     if needs:
         yield (
             f"{name!r} is the websocket endpoint at {signature.path!r} and must "
-            f"{' and '.join(needs)}: 'async def {name}(self, websocket: WebSocket)'."
+            f"{' and '.join(needs)}: 'async def {name}({first}websocket: WebSocket)'."
         )
 
 

@@ -43,6 +43,11 @@ MODES = {
     (True, True): "bidi",
 }
 
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
 _STREAMS = (
     collections.abc.AsyncIterator,
     collections.abc.AsyncIterable,
@@ -74,12 +79,14 @@ def realtime(
 
     The method is called with one input after the other, or once with an async iterator over
     them if its parameter is annotated as one. With ``*inputs`` it is called with inputs of
-    many sessions at once, and returns an output for each. It returns an output, or yields
-    several. Calling the method directly is not changed.
+    many sessions at once, and returns an output for each; with ``input, *inputs`` those are
+    the waiting inputs of one session, which get one output together. It returns an output,
+    or yields several. Calling the method directly is not changed.
 
     Arguments:
         buffering: How many inputs may wait; beyond that, the oldest is dropped. None drops
-            nothing, and holds the client back.
+            nothing, and holds the client back. A session that takes one input has none
+            that wait.
 
         session_timeout: Seconds that an idle session waits for an input. None waits for
             ever.
@@ -112,20 +119,7 @@ def realtime(
     def mark(handler: HandlerT) -> HandlerT:
         check_numbers(handler, buffering=buffering, session_timeout=session_timeout)
         shape = _shape_of(handler, frame, input_modal, output_modal)
-        check_buffering(handler, buffering, shape.mode)
-        if not shape.takes_batches and max_batch_size != 1:
-            name = handler.__name__
-            raise declaration_error(
-                f"Realtime endpoint {name!r} has a max_batch_size of {max_batch_size}, and "
-                f"takes no batches. Write 'def {name}(self, *inputs)', which is given many "
-                "inputs and returns an output for each."
-            )
-        if (encode_message or decode_message) is None and content_type not in (MSGPACK, JSON):
-            raise declaration_error(
-                f"Realtime endpoint {handler.__name__!r} has the content_type "
-                f"{content_type!r} and no codec for it. Pass encode_message= and "
-                f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
-            )
+        check_batches(handler, max_batch_size, batch_wait)
         signature = RouteSignature(
             path,
             is_websocket=True,
@@ -140,6 +134,7 @@ def realtime(
             encode_message=encode_message,
             decode_message=decode_message,
         )
+        check_codec(handler, signature)
         return cast(HandlerT, RealtimeEndpoint(handler, signature, batch_wait))
 
     return mark
@@ -186,7 +181,6 @@ class _Shape(NamedTuple):
     mode: str
     input: Any
     output: Any
-    takes_batches: bool
 
 
 def _shape_of(
@@ -200,7 +194,8 @@ def _shape_of(
     """
     name = handler.__name__
     parameter = _parameter_of(handler)
-    batches = parameter.kind is parameter.VAR_POSITIONAL
+    across_sessions = parameter.kind is parameter.VAR_POSITIONAL
+    batches = batch_parameter(handler) is not None
     taken = _evaluate(handler, parameter.annotation, frame, input_modal)
     given = _evaluate(
         handler, inspect.signature(handler).return_annotation, frame, output_modal
@@ -215,15 +210,15 @@ def _shape_of(
     streams_out = streams_out or inspect.isgeneratorfunction(handler)
     if batches and (streams_in or streams_out):
         raise declaration_error(
-            f"Realtime endpoint {name!r} takes batches, and cannot stream. Return an output "
-            "for each input."
+            f"Realtime endpoint {name!r} takes batches, and cannot stream. Return "
+            f"{'an output for each input' if across_sessions else 'one output'}."
         )
     if streams_in and not (is_async_generator or inspect.iscoroutinefunction(handler)):
         raise declaration_error(
             f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
         )
     mode = MODES[streams_in, streams_out]
-    if batches:
+    if across_sessions:
         given_item = _item_of(given, (list, tuple, collections.abc.Sequence))
     found_input = taken if taken_item is None else taken_item
     found_output = given if given_item is None else given_item
@@ -231,7 +226,6 @@ def _shape_of(
         mode,
         _type(found_input if input_modal is _UNSAID else input_modal),
         _type(found_output if output_modal is _UNSAID else output_modal),
-        batches,
     )
 
 
@@ -245,18 +239,18 @@ def _parameter_of(handler: Callable[..., Any]) -> inspect.Parameter:
         del parameters[0]
     batch = batch_parameter(handler)
     if batch is not None:
-        if parameters != [batch]:
-            raise declaration_error(
-                f"Realtime endpoint {name!r} takes batches, and cannot have parameters "
-                f"beside '*{batch.name}': they would be of one input."
-            )
-        return batch
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
+        if parameters == [batch]:
+            return batch
+        first, *others = parameters
+        if others == [batch] and first.kind in _POSITIONAL and first.default is first.empty:
+            return first
+        raise declaration_error(
+            f"Realtime endpoint {name!r} takes batches, and cannot have other parameters: "
+            f"they would be of one input. Write 'def {name}(self, *{batch.name})', or "
+            f"'def {name}(self, input, *{batch.name})' for batches of one session."
+        )
     needed = [each for each in parameters[1:] if each.default is each.empty]
-    if not parameters or parameters[0].kind not in positional or needed:
+    if not parameters or parameters[0].kind not in _POSITIONAL or needed:
         raise declaration_error(
             f"Realtime endpoint {name!r} must take one parameter, the input: "
             f"'def {name}(self, input)'; '*inputs' takes batches."
@@ -328,9 +322,53 @@ def check_numbers(handler: Callable[..., Any], *, buffering: Any, session_timeou
         )
 
 
-def check_buffering(handler: Callable[..., Any], buffering: int | None, mode: str) -> None:
-    if buffering is not None and mode == "server_streaming":
+def check_batches(handler: Callable[..., Any], size: int, wait: float) -> None:
+    name, batch = handler.__name__, batch_parameter(handler)
+    if batch is None and size != 1:
         raise declaration_error(
-            f"Realtime endpoint {handler.__name__!r} takes one input, and none wait. Leave "
-            "out buffering, or iterate over the inputs."
+            f"Realtime endpoint {name!r} has a max_batch_size of {size}, and takes no "
+            f"batches. Write 'def {name}(self, *inputs)', which is given many inputs and "
+            "returns an output for each."
+        )
+    if wait and (batch is None or _parameter_of(handler) != batch):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} has a batch_wait, which is for batches of many "
+            f"sessions. Leave it out, or write 'def {name}(self, *inputs)'."
+        )
+
+
+def check_codec(handler: Callable[..., Any], signature: RouteSignature) -> None:
+    content_type = signature.content_type
+    own = signature.encode_message or signature.decode_message
+    if own is None and content_type not in (None, MSGPACK, JSON):
+        raise declaration_error(
+            f"Realtime endpoint {handler.__name__!r} has the content_type "
+            f"{content_type!r} and no codec for it. Pass encode_message= and "
+            f"decode_message=, or one of {MSGPACK!r} and {JSON!r}."
+        )
+
+
+def check_written(handler: Callable[..., Any], signature: RouteSignature) -> None:
+    """
+    Check that the realtime route *signature*, written by hand, fits its *handler*.
+
+    Raises:
+        ValueError: It does not.
+    """
+    name, mode = handler.__name__, signature.realtime_mode
+    _parameter_of(handler)
+    check_batches(handler, signature.max_batch_size, getattr(handler, "batch_wait", 0.0))
+    check_codec(handler, signature)
+    takes = mode in (MODES[True, False], MODES[True, True])
+    if takes and not (
+        inspect.isasyncgenfunction(handler) or inspect.iscoroutinefunction(handler)
+    ):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} iterates over its inputs, and must be 'async def'."
+        )
+    yields = inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)
+    if yields and mode in (MODES[False, False], MODES[True, False]):
+        raise declaration_error(
+            f"Realtime endpoint {name!r} has the realtime_mode {mode!r}, and yields. Return "
+            f"one output, or write {MODES[takes, True]!r}."
         )

@@ -55,7 +55,8 @@ class ServiceSettings:
 
         metrics_port: The port of metrics and probes, unless the host gives one.
 
-        host: The address to listen on.
+        host: The address to listen on. None leaves it to the host that runs the service,
+            and is the loopback address without one.
 
         access_log: Whether each request is logged.
 
@@ -77,7 +78,7 @@ class ServiceSettings:
     max_message_size: int = 16 << 20
     head_timeout: float = 60.0
     metrics_port: int | None = None
-    host: str = "127.0.0.1"
+    host: str | None = None
     access_log: bool = True
     playground: bool = True
     cors: bool = True

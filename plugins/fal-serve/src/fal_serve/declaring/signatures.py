@@ -54,3 +54,16 @@ def batch_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
         if parameter.kind is parameter.VAR_POSITIONAL:
             return parameter
     return None
+
+
+def leads_batch(function: Callable[..., Any]) -> bool:
+    """
+    Tell whether a bound *function* takes batches as ``(input, *inputs)``.
+
+    These are the inputs of one realtime session, which get one output together.
+    """
+    parameters = parameters_of(function)
+    return batch_parameter(function) is not None and parameters[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )

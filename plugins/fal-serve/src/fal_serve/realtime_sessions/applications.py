@@ -13,7 +13,6 @@ from fal_serve.declaring.errors import declaration_error
 from fal_serve.declaring.realtime_endpoints import (
     MODES,
     RealtimeEndpoint,
-    check_buffering,
     check_numbers,
 )
 
@@ -68,5 +67,4 @@ def realtime_application(
     check_numbers(
         handler, buffering=signature.buffering, session_timeout=signature.session_timeout
     )
-    check_buffering(handler, signature.buffering, mode)
     return RealtimeApplication(handler, signature, getattr(handler, "batch_wait", 0.0))

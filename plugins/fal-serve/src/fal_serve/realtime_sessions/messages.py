@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import Batched
-from fal_serve.declaring.signatures import batch_parameter
+from fal_serve.declaring.signatures import batch_parameter, leads_batch
 from fal_serve.realtime_sessions.codecs import (
     MessageError,
     codec_of,
@@ -32,7 +32,8 @@ def make_route(
     Return what the sessions of a route share.
     """
     together = None
-    if batch_parameter(handler) is not None:
+    leads = leads_batch(handler)
+    if batch_parameter(handler) is not None and not leads:
         together = Batched(handler, max_batch_size=signature.max_batch_size, wait=batch_wait)
     writes, reads = codec_of(signature)
     read = _read_msgpack if reads is decode else _reader(reads)
@@ -40,6 +41,7 @@ def make_route(
         signature,
         handler,
         together,
+        leads_batch=leads,
         decode=_checked(read, signature.input_modal),
         encode=writes if signature.encode_message is None else _writer(writes),
     )

@@ -96,31 +96,57 @@ class Pipeline(ABC):
 
 class BufferedPipeline(Pipeline):
     """
-    Keeps a few inputs waiting. If there are too many, the oldest is dropped.
+    Has inputs wait for the handler, which takes one, or a batch of those that wait.
+
+    With a number for buffering, the oldest is dropped if there are too many; else the
+    client is held back.
     """
 
     def __init__(
         self,
         channel: Channel,
         answer: Answer,
-        call: Callable[[Any], Awaitable[Any]],
-        buffering: int,
+        signature: RouteSignature,
+        call: Callable[..., Awaitable[Any]],
     ) -> None:
         super().__init__(channel, answer)
         self._call = call
-        self._inputs: deque[Any] = deque(maxlen=buffering)
+        self._size = signature.max_batch_size
+        self._inputs: deque[Any] = deque(maxlen=signature.buffering)
+        self._room = asyncio.Event()
 
     async def read(self) -> None:
-        await keep_newest(self._channel, self._inputs, lambda: self.note(1))
+        if self._inputs.maxlen is not None:
+            await keep_newest(self._channel, self._inputs, lambda: self.note(1))
+        while True:
+            while len(self._inputs) >= self._size:
+                self._room.clear()
+                await self._room.wait()
+            self._inputs.append(await self._channel.read())
+            self.note(1)
 
     async def work(self) -> None:
         while self._inputs or await self.wait():
             if not self._inputs:
                 continue
-            input = self._inputs.popleft()
+            batch = self._take()
             began = time.perf_counter()
-            output = await self._call(input)
+            output = await self._call(*batch)
             await self._answer(output, time.perf_counter() - began)
+
+    def _take(self) -> list[Any]:
+        """
+        Remove the next batch from those that wait and return it.
+        """
+        waiting = self._inputs
+        batch = [waiting.popleft()]
+        can_batch = getattr(batch[0], "can_batch", None)
+        while waiting and len(batch) < self._size:
+            if can_batch is not None and not can_batch(waiting[0], len(batch)):
+                break
+            batch.append(waiting.popleft())
+        self._room.set()
+        return batch
 
     def abandon(self) -> None:
         self._inputs.clear()

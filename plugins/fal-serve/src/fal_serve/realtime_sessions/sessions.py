@@ -42,7 +42,10 @@ class RealtimeRoute:
     Arguments:
         handler: Called with inputs as the mode defines.
 
-        together: The handler as a callable with a single input, if it takes batches.
+        together: The handler as a callable with a single input, if it takes batches of
+            many sessions.
+
+        leads_batch: Whether it takes batches of one session.
 
         decode: Returns the input for what the client sent; raises Refused.
 
@@ -52,6 +55,7 @@ class RealtimeRoute:
     signature: RouteSignature
     handler: Callable[..., Any]
     together: Batched | None
+    leads_batch: bool
     decode: Callable[[bytes | str], Any]
     encode: Callable[[Any], bytes | str]
 
@@ -122,13 +126,13 @@ class RealtimeSession:
         elif self._route.together is not None:
             batcher = self._route.together.batcher
             await BatchedPipeline(self._channel, self._answer, signature, batcher).run()
-        elif signature.buffering is not None:
+        elif signature.buffering is not None or self._route.leads_batch:
             call = self._find_call()
-            await BufferedPipeline(self._channel, self._answer, call, signature.buffering).run()
+            await BufferedPipeline(self._channel, self._answer, signature, call).run()
         else:
             await self._answer_each()
 
-    def _find_call(self) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+    def _find_call(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         """
         Return the handler as a coroutine function, which uses a thread for a plain one.
         """
@@ -137,8 +141,8 @@ class RealtimeSession:
         self._channel.interruptible = False
         return self._call_on_thread
 
-    async def _call_on_thread(self, input: Any) -> Any:
-        output = await run_on_thread(self._handler, input)
+    async def _call_on_thread(self, *inputs: Any) -> Any:
+        output = await run_on_thread(self._handler, *inputs)
         return await output if inspect.isawaitable(output) else output
 
     async def _answer(self, output: Any, seconds: float) -> None:

@@ -4,7 +4,6 @@ The ASGI application of a service.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -13,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.datastructures import Default
 from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from fal_core_worker.serving import services
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import adapt, has_own_content_type, is_generator
-from fal_serve.answering.cancellation import connection
+from fal_serve.answering.cancellation import note_connection
 from fal_serve.answering.event_streams import EventStream
-from fal_serve.answering.failures import handle_every_exception, install_handlers
+from fal_serve.answering.failures import (
+    EXCEPTION_HANDLERS,
+    ExitGuard,
+    answer_unexpected,
+    install_handlers,
+)
 from fal_serve.answering.json_responses import LenientJSONResponse, encode_leniently
-from fal_serve.answering.logs import unwrap_starlette_error
 from fal_serve.declaring.endpoints import check_not_realtime
 from fal_serve.realtime_sessions.applications import realtime_application
 
@@ -51,40 +55,40 @@ class NothingToServe(services.StartupError, ValueError):
 
 class FalFastAPI(FastAPI):
     """
-    A FastAPI application that also describes its websocket routes.
+    A FastAPI application that knows fal's exceptions, and describes its websocket routes.
+
+    Its OpenAPI document has fal's extensions. All else is as in FastAPI; what a service
+    answers of its own is added by ``build_application``.
+
+    Attributes:
+        unexpected: Answers exceptions for which the application has no handler. None
+            leaves them to Starlette.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.websocket_routes: list[tuple[RouteSignature, Callable[..., Any]]] = []
         self.streams: dict[str, Callable[..., Any]] = {}
-        install_handlers(self)
+        self.unexpected: Any = None
+        self._completed: dict[str, Any] | None = None
+        for kind, handler in EXCEPTION_HANDLERS.items():
+            self.exception_handlers.setdefault(kind, handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, send)
-            return
-        connection.set((receive, asyncio.get_running_loop()))
-        try:
-            await super().__call__(scope, receive, send)
-        except RuntimeError as error:
-            first = unwrap_starlette_error(error)
-            if first is error:
-                raise
-            raise first from first.__cause__
-
-    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        # As a default, it leaves typed outputs to pydantic's encoder.
-        options.setdefault("response_class", Default(LenientJSONResponse))
-        super().add_api_route(path, endpoint, **options)
-        route = self.routes[-1]
-        assert isinstance(route, APIRoute)
-        encode_leniently(route)
+        if scope["type"] != "lifespan":
+            note_connection(receive)
+        await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        stack = super().build_middleware_stack()
-        handle_every_exception(stack)
-        return stack
+        # Only now, as a user may have registered a handler for either.
+        if self.unexpected is not None and not self.exception_handlers.keys() & {
+            500,
+            Exception,
+        }:
+            self.exception_handlers[Exception] = self.unexpected
+        if self.unexpected is not None and self.user_middleware:
+            self.user_middleware.append(Middleware(ExitGuard))
+        return super().build_middleware_stack()
 
     def add_websocket_route_with_metadata(
         self, signature: RouteSignature, endpoint: Callable[..., Any]
@@ -100,6 +104,19 @@ class FalFastAPI(FastAPI):
             # A realtime endpoint is an ASGI application, without FastAPI's dependencies.
             self.router.add_websocket_route(signature.path, served, name=endpoint.__name__)
         self.websocket_routes.append((signature, endpoint))
+
+    def add_lenient_route(
+        self, path: str, endpoint: Callable[..., Any], **options: Any
+    ) -> None:
+        """
+        Add a route whose JSON responses can hold any text and any number.
+        """
+        # As a default, it leaves typed outputs to pydantic's encoder.
+        options.setdefault("response_class", Default(LenientJSONResponse))
+        self.add_api_route(path, endpoint, **options)
+        route = self.routes[-1]
+        assert isinstance(route, APIRoute)
+        encode_leniently(route)
 
     def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:
         """
@@ -117,10 +134,10 @@ class FalFastAPI(FastAPI):
             )
         adapted = adapt(signature, handler)
         name = getattr(handler, "__name__", "endpoint")
-        self.add_api_route(signature.path, adapted, name=name, methods=["POST"], **options)
+        self.add_lenient_route(signature.path, adapted, name=name, methods=["POST"], **options)
         method = getattr(signature.health_check, "method", None)
         if method is not None and method.upper() != "POST":
-            self.add_api_route(
+            self.add_lenient_route(
                 signature.path,
                 adapted,
                 name=name,
@@ -133,12 +150,13 @@ class FalFastAPI(FastAPI):
         """
         Return the OpenAPI document, with fal's extensions.
         """
-        if self.openapi_schema is None:
+        document = super().openapi()
+        if document is not self._completed:
             from fal_serve.serving.documents import complete
 
-            complete(super().openapi(), self.websocket_routes, self.streams)
-        assert self.openapi_schema is not None
-        return self.openapi_schema
+            complete(document, self.websocket_routes, self.streams)
+            self._completed = document
+        return document
 
 
 def build_application(
@@ -158,6 +176,8 @@ def build_application(
     application = FalFastAPI(lifespan=lifespan, title=title, version=version)
     # The argument of this name is deprecated, in favour of options of servers.
     application.root_path = os.environ.get("FAL_APP_ROOT_PATH", "")
+    install_handlers(application)
+    application.unexpected = answer_unexpected
     for signature, handler in routes.items():
         if signature.is_websocket:
             application.add_websocket_route_with_metadata(signature, handler)

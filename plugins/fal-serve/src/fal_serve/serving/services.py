@@ -138,9 +138,9 @@ class RunningService:
         metrics = ServiceMetrics(servable.version)
         with contextlib.ExitStack() as stack:
             stack.enter_context(ServerLog())
-            runtime = current.runtime
             # Set by a host that routes requests here from another machine.
-            address = (runtime.address if runtime is not None else None) or settings.host
+            given = current.runtime.address if current.runtime is not None else None
+            address = settings.host or given or "127.0.0.1"
             listener = stack.enter_context(bind(address, self._port))
             probed = bind(
                 address,

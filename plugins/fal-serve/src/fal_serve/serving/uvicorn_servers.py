@@ -9,7 +9,7 @@ import contextlib
 import inspect
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -43,10 +43,21 @@ class FalServer(uvicorn.Server):
         if handle_exit is not None:
             try:
                 told = handle_exit()
-                if inspect.isawaitable(told):
-                    self._told = asyncio.ensure_future(told)
-            except Exception:
+            except BaseException:
+                # SystemExit, too, would end the event loop instead of the service.
                 logger.exception("handle_exit failed.")
+            else:
+                if inspect.isawaitable(told):
+                    self._told = asyncio.ensure_future(_run_beside(told))
+
+
+async def _run_beside(told: Awaitable[Any]) -> None:
+    try:
+        await told
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        logger.exception("handle_exit failed.")
 
 
 class ServiceServer(FalServer):

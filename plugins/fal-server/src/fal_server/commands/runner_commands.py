@@ -76,7 +76,7 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
     host = make_host(settings.machine)
     try:
         if are_ended:
-            _end(host, aliases)
+            _end(host, aliases, mark="# ")
             return
         left = Counter(aliases[each] for each in _running(host, aliases))
     finally:
@@ -103,12 +103,16 @@ def _command_to_end(settings: ServerSettings) -> str:
     return shlex.join(words)
 
 
-def _end(host: Host[..., Any], references: Collection[str]) -> None:
+def _end(host: Host[..., Any], references: Collection[str], *, mark: str = "") -> None:
     """
     End runners, and print how many have ended.
+
+    Arguments:
+        mark: What the line begins with, as where those around it are comments of a shell.
     """
     count, left = end_executions(host, references)
-    click.echo("1 runner has ended." if count == 1 else f"{count} runners have ended.")
+    told = "1 runner has ended." if count == 1 else f"{count} runners have ended."
+    click.echo(mark + told)
     if left:
         raise click.ClickException(
             f"{len(left)} have not ended within {_PATIENCE:g} s: {', '.join(left)}. Try again, "

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -239,8 +240,11 @@ def _tell(plane: ControlPlane) -> None:
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
+    click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     if not plane.directory.read_key():
         click.echo(f"# {plane.directory.describe_lost_key()}")
-    click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
+    elif not shown:
+        command = ["fal-core", "server", "env", "--data", str(plane.settings.data)]
+        click.echo(f"# FAL_KEY is shown by: {shlex.join(command)}")
     click.echo("# Ready. Ctrl-C ends it.")
     sys.stdout.flush()

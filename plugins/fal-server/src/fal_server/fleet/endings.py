@@ -15,9 +15,12 @@ from fal_core.events import Exited, Log, Sealed
 from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.state.texts import valid_text
+from fal_server_agent.outcomes import ApplicationFailed
 
 #: The longest sentence of an agent, and the longest reason or traceback, in characters.
 _LONGEST, LONGEST_REASON = 2000, 16_000
+
+_TRACEBACK = "Traceback (most recent call last):"
 
 #: The largest error of an agent that is read, in bytes. It is read on the event loop.
 LARGEST_ERROR = 1 << 20
@@ -32,15 +35,49 @@ class AgentError:
         sentence: The error, for whoever waits for the runner.
 
         traceback: Its traceback. Empty where that would not help.
+
+        is_reported: Whether it only repeats for the host what the agent itself reports of
+            the application that it served.
     """
 
     sentence: str
     traceback: str = ""
+    is_reported: bool = False
 
 
-def read_agent_error(sealed: Sealed) -> AgentError:
+class PrintedErrors:
+    """
+    Finds the exceptions in what a runner prints.
+
+    Attributes:
+        last: The last line of the last traceback, as in ``ValueError: It is wrong.`` Empty
+            where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._is_in_traceback = False
+
+    def take(self, message: str) -> None:
+        """
+        Take what is printed, of one line or of several.
+        """
+        if not self._is_in_traceback and _TRACEBACK not in message:
+            return
+        for line in message.splitlines():
+            if line.endswith(_TRACEBACK):
+                self._is_in_traceback = True
+            elif self._is_in_traceback and line.strip() and not line[0].isspace():
+                self.last = valid_text(line[:_LONGEST])
+                self._is_in_traceback = False
+
+
+def read_agent_error(sealed: Sealed, printed: str = "") -> AgentError:
     """
     Read the error that an agent has raised.
+
+    Arguments:
+        printed: The last exception that it has printed. Empty where there is none.
 
     Code of users runs in the process of the agent, so that no more than texts is taken from
     what it sends, and nothing is unpickled. An error of more than :data:`LARGEST_ERROR` bytes
@@ -61,9 +98,10 @@ def read_agent_error(sealed: Sealed) -> AgentError:
         return AgentError("Its agent raised an error that cannot be read.")
     if own:
         return AgentError(message[:_LONGEST])
+    if qualname == ApplicationFailed.__qualname__:
+        return AgentError(message[:_LONGEST], is_reported=True)
     if qualname == "SystemExit":
-        # A server that could not start does that, and has printed why.
-        return AgentError(f"Its function ended with sys.exit({message[:_LONGEST]}).")
+        return AgentError(_describe_sys_exit(message, printed))
     sentence = f"Its agent raised {qualname[:_LONGEST]}: {message[:_LONGEST]}".rstrip(": ")
     return AgentError(sentence[:_LONGEST], traceback.rstrip()[-LONGEST_REASON:])
 
@@ -74,12 +112,25 @@ def _text(value: Any) -> str:
     return valid_text(value)
 
 
-def describe_outcome(outcome: CallOutcome | None) -> str:
+def _describe_sys_exit(message: str, printed: str) -> str:
+    ended = f"ended with sys.exit({message[:_LONGEST]})."
+    if printed and message.isdigit():
+        # A server that could not start exits with a number, and has printed why.
+        return f"{printed.rstrip('.')}. Its function then {ended}"
+    return f"Its function {ended}"
+
+
+def describe_outcome(outcome: CallOutcome | None, printed: str = "") -> str:
     """
     Return the error that a function reported instead of serving. Empty where there is none.
+
+    Arguments:
+        printed: The last exception that it has printed. Empty where there is none.
     """
     if outcome is None:
         return ""
+    if outcome.raised and outcome.type_name == "SystemExit":
+        return _describe_sys_exit(outcome.text, printed)
     if outcome.raised:
         return f"{outcome.type_name}: {outcome.text}"
     return outcome.failure

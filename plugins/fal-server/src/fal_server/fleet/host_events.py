@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from fal_core.events import Event, Exited, Log, Outcome, Ready, State
 from fal_core.sinks import CallSink
-from fal_server.fleet.endings import AgentError, read_agent_error
+from fal_server.fleet.endings import AgentError, PrintedErrors, read_agent_error
 from fal_server.fleet.states import Lifecycle, RunnerPhase
 from fal_server.logs.runner_lines import RunnerLines
 
@@ -41,6 +41,8 @@ class HostEvents(CallSink):
 
     Attributes:
         raised: What the agent itself has raised. None where it has raised nothing.
+
+        printed: The exceptions that the runner has printed.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class HostEvents(CallSink):
         end: Callable[[Exited], None],
     ) -> None:
         self.raised: AgentError | None = None
+        self.printed = PrintedErrors()
         self._lines = lines
         self._lifecycle = lifecycle
         self._take_urls = take_urls
@@ -61,6 +64,8 @@ class HostEvents(CallSink):
         raise error
 
     def on_log(self, log: Log) -> None:
+        if not log.partial:
+            self.printed.take(log.message)
         self._lines.take(log)
 
     def on_state(self, state: State) -> None:
@@ -71,7 +76,10 @@ class HostEvents(CallSink):
         self._take_urls(ready.urls)
 
     def on_outcome(self, outcome: Outcome) -> None:
-        self.raised = read_agent_error(outcome.sealed) if outcome.raised else None
+        self.raised = None
+        if outcome.raised:
+            error = read_agent_error(outcome.sealed, self.printed.last)
+            self.raised = None if error.is_reported else error
 
     def on_exited(self, exited: Exited) -> None:
         self._end(exited)

@@ -184,7 +184,7 @@ class Runner:
         """
         The error that its function reported instead of serving. Empty where there is none.
         """
-        return describe_outcome(self._reported)
+        return describe_outcome(self._reported, self._events.printed.last)
 
     @property
     def _reported(self) -> CallOutcome | None:

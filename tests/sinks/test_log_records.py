@@ -13,7 +13,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import OptionError
 from fal_core.events import Log
-from fal_core.sinks.records import hand_over
+from fal_core.sinks.log_records import hand_over
 from fal_host_local import LocalHost
 
 

@@ -1,0 +1,3 @@
+"""
+FastAPI's own test suite, run with FalFastAPI in the place of FastAPI.
+"""

@@ -1,0 +1,85 @@
+"""
+Services that are called instead of spawned, in programs of their own.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+PATIENCE = 60.0
+
+PROGRAM = """
+from collections.abc import Iterator
+from fal_core import function
+from fal_serve import App, endpoint
+
+@function("current", serve=True)
+def plain() -> list[str]:
+    return ["answer"]
+
+@function("current", serve=True)
+async def later() -> list[str]:
+    return ["answer"]
+
+@function("current", serve=True)
+def items() -> Iterator[str]:
+    yield "answer"
+
+class Application(App, kind="current"):
+    @endpoint("/")
+    def answer(self) -> list[str]:
+        return ["answer"]
+
+application = Application.to_function()
+
+if __name__ == "__main__":
+    print("returned", CALL)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    """
+    Run the program with a call in it, and end it with the test.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def run(call: str) -> subprocess.Popen[str]:
+        script = tmp_path / "program.py"
+        script.write_text(PROGRAM.replace("CALL", call))
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["plain()", "later()", "items()", "application()", "plain.run_local(exposed_port=0)"],
+)
+def test_service_that_is_called_says_where_it_serves(start, call: str):
+    """
+    Its URL is the first line on the standard error, and it serves until it is interrupted.
+    """
+    process = start(call)
+    name, _, url = process.stderr.readline().strip().partition(": ")
+    assert name == "run"
+    assert "answer" in httpx.post(url, timeout=PATIENCE).text
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == (0 if "run_local" in call else -signal.SIGINT)

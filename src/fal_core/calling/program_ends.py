@@ -1,0 +1,205 @@
+"""
+The end of the program: submitted calls are waited for, and spawned ones are named.
+
+A thread that is no daemon keeps the interpreter from ending while submitted calls are under
+way. It learns that the program has ended from the end of its main thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any, Protocol
+
+from fal_core.events import Log
+from fal_core.sinks.printing import print_log
+from fal_core.spawns import SpawnInfo
+
+#: Seconds after the end of the program until it is said that calls are waited for.
+_SILENCE = 1.0
+#: Seconds between two looks at whether the thread is still needed.
+_TICK = 1.0
+#: Seconds that cancelled calls have to end, in addition to their grace.
+_PATIENCE = 5.0
+
+
+class Work(Protocol):
+    """
+    Calls under way that a program waits for before it ends.
+    """
+
+    grace: float
+
+    def count(self) -> int:
+        """
+        Return how many calls there are.
+        """
+
+    def cancel(self) -> None:
+        """
+        Cancel them all.
+        """
+
+    def abandon(self) -> None:
+        """
+        Forget them, in a forked child: they are the parent's.
+        """
+
+
+class ProgramEnd:
+    """
+    What this process does about its calls when the program ends.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._work: dict[int, Work] = {}
+        self._spawned: dict[int, tuple[SpawnInfo, str, bool]] = {}
+        self._thread: threading.Thread | None = None
+        self._names_spawned = False
+
+    # -- submitted calls -------------------------------------------------------------
+
+    def wait_for(self, work: Work) -> None:
+        """
+        Keep the program from ending until :meth:`release` is called with *work*.
+        """
+        with self._changed:
+            self._work[id(work)] = work
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._watch, name="fal-core end")
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # The interpreter is ending, and starts no threads any more.
+                self._thread = None
+
+    def release(self, work: Work) -> None:
+        """
+        Wait for *work* no longer: its calls have ended.
+        """
+        with self._changed:
+            self._work.pop(id(work), None)
+            if not self._work:
+                self._changed.notify_all()
+
+    def _watch(self) -> None:
+        main = threading.main_thread()
+        while True:
+            main.join(_TICK)
+            with self._changed:
+                if not self._work:
+                    self._thread = None
+                    return
+            if not main.is_alive():
+                break
+        self._wait_for_all()
+
+    def _wait_for_all(self) -> None:
+        """
+        Wait for all work, now that the program has ended; Ctrl-C cancels it.
+        """
+        # Python reports through this hook what its main thread raises from now on.
+        before = sys.unraisablehook
+
+        def report(unraisable: Any) -> None:
+            if issubclass(unraisable.exc_type, KeyboardInterrupt):
+                self._cancel_all()
+            else:
+                before(unraisable)
+
+        sys.unraisablehook = report
+        try:
+            until = time.monotonic() + _SILENCE
+            told = False
+            while count := sum(work.count() for work in list(self._work.values())):
+                left = until - time.monotonic()
+                if left <= 0 and not told:
+                    told = True
+                    _tell(count)
+                with self._changed:
+                    if self._work:
+                        # Where all calls were cancelled, nobody notifies.
+                        self._changed.wait(left if left > 0 else _TICK)
+        finally:
+            sys.unraisablehook = before
+
+    def _cancel_all(self) -> None:
+        works = list(self._work.values())
+        try:
+            for work in works:
+                work.cancel()
+            longest = max((work.grace for work in works), default=0.0) + _PATIENCE
+            with self._changed:
+                self._changed.wait_for(lambda: not self._work, longest)
+        except KeyboardInterrupt:
+            # Once more: nothing is waited for, and the workers end with this process.
+            pass
+
+    # -- spawned calls -----------------------------------------------------------------
+
+    def name_at_end(self, info: SpawnInfo, name: str, *, can_detach: bool) -> None:
+        """
+        Name the call of *info* if it is still under way when the program ends.
+
+        Arguments:
+            can_detach: Whether its host could let it go on.
+        """
+        assert info.future is not None
+        if not self._names_spawned:
+            self._names_spawned = True
+            atexit.register(self._name_spawned)
+        key = id(info)
+        self._spawned[key] = info, name, can_detach
+        info.future.add_done_callback(lambda _: self._spawned.pop(key, None))
+
+    def _name_spawned(self) -> None:
+        counts = Counter(
+            (name, can_detach)
+            for info, name, can_detach in list(self._spawned.values())
+            if not info.ends
+        )
+        for (name, can_detach), count in counts.items():
+            what = f"Spawned call {name!r} ends"
+            if count > 1:
+                what = f"{count:,} spawned calls of {name!r} end"
+            remedy = "To let it finish, wait for the return_value that spawn() gives"
+            if can_detach:
+                remedy += f", or spawn {name}.with_policy(lifetime='detached')"
+            _print(f"{what} with this program. {remedy}.")
+
+    # -- forks -------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """
+        Begin anew in a forked child, whose calls all are its parent's.
+        """
+        works, spawned = self._work, self._spawned
+        self._changed = threading.Condition()
+        self._work, self._spawned, self._thread = {}, {}, None
+        spawned.clear()
+        for work in works.values():
+            work.abandon()
+
+
+def _tell(count: int) -> None:
+    calls = "1 submitted call" if count == 1 else f"{count:,} submitted calls"
+    them = "it" if count == 1 else "them"
+    _print(f"The program has ended, and waits for {calls}. Ctrl-C cancels {them}.")
+
+
+def _print(sentence: str) -> None:
+    try:
+        print_log(Log(sentence, "WARNING", "BRIDGE", time.time()))
+    except (OSError, ValueError):
+        # Nobody reads the standard error any more.
+        pass
+
+
+program_end = ProgramEnd()
+os.register_at_fork(after_in_child=program_end.forget)

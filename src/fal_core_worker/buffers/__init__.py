@@ -1,0 +1,3 @@
+"""
+Buffers: values of libraries whose memory travels beside their pickle.
+"""

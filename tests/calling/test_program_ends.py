@@ -1,0 +1,202 @@
+"""
+Programs that end while calls are under way.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+#: Seconds that a program may take.
+PATIENCE = 120
+
+#: Functions that leave a mark in a file when they have ended.
+FUNCTIONS = """
+import os, sys, time
+from fal_core import function
+from fal_core.testing import InProcessHost
+
+HOST = InProcessHost() if sys.argv[2:] == ["in-process"] else "local"
+
+@function("current", host=HOST)
+def note_in(path, seconds):
+    import time
+    time.sleep(seconds)
+    with open(path, "a") as file:
+        file.write("x")
+
+PATH = sys.argv[1]
+"""
+
+Program = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    """
+    The file that functions leave marks in.
+    """
+    path = tmp_path / "marks"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, marks: Path) -> Iterator[Program]:
+    """
+    Start a program that has the functions.
+    """
+    started = []
+
+    def start(source: str, *arguments: str) -> subprocess.Popen[str]:
+        path = tmp_path / "program.py"
+        path.write_text(FUNCTIONS + textwrap.dedent(source))
+        process = subprocess.Popen(
+            [sys.executable, str(path), str(marks), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("host", ["local", "in-process"])
+def test_submitted_calls_are_waited_for(start: Program, marks: Path, host: str) -> None:
+    """
+    A program that ends lets submitted calls finish, those among them that wait for a worker.
+    """
+    program = start("futures = [note_in.submit(PATH, 0.05) for _ in range(9)]", host)
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert marks.read_text() == "x" * 9
+    assert (program.returncode, errors.count("Traceback")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("raise LookupError('gone')", 1), ("sys.exit(7)", 7)]
+)
+def test_submitted_calls_are_waited_for_after_an_exception(
+    start: Program, marks: Path, end: str, code: int
+) -> None:
+    """
+    Work is not lost because the program raised or exited.
+    """
+    program = start(f"note_in.submit(PATH, 0.3)\n{end}")
+    program.communicate(timeout=PATIENCE)
+    assert marks.read_text() == "x"
+    assert program.returncode == code
+
+
+def test_calls_that_a_callback_submits_are_waited_for(start: Program, marks: Path) -> None:
+    """
+    A call that another one leads to after the end of the program is made as well.
+    """
+    program = start(
+        """
+        first = note_in.submit(PATH, 0.2)
+        first.add_done_callback(lambda _: note_in.submit(PATH, 0.2))
+        """
+    )
+    program.communicate(timeout=PATIENCE)
+    assert marks.read_text() == "xx"
+
+
+def test_waiting_is_told_and_can_be_interrupted(start: Program, marks: Path) -> None:
+    """
+    A program that waits for longer says for how many calls, and Ctrl-C cancels them; no
+    traceback is printed.
+    """
+    program = start(
+        """
+        futures = [note_in.submit(PATH, 600) for _ in range(3)]
+        for future in futures:
+            future.add_done_callback(lambda future: print(future.cancelled(), flush=True))
+        """
+    )
+    assert program.stderr is not None
+    assert program.stderr.readline() == (
+        "The program has ended, and waits for 3 submitted calls. Ctrl-C cancels them.\n"
+    )
+    program.send_signal(signal.SIGINT)
+    output, errors = program.communicate(timeout=PATIENCE)
+    assert (output, errors) == ("True\n" * 3, "")
+    assert marks.read_text() == ""
+
+
+def test_calls_that_have_ended_are_not_waited_for(start: Program) -> None:
+    """
+    A program whose submitted calls have ended or were cancelled ends at once, in silence.
+    """
+    program = start(
+        """
+        note_in.submit(PATH, 0).result()
+        assert note_in.submit(PATH, 600).cancel()
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, errors) == (0, "")
+
+
+def test_nothing_is_waited_for_after_os_exit(start: Program, marks: Path) -> None:
+    """
+    A program that ends by ``os._exit`` wants nothing more of Python, and gets that.
+    """
+    program = start("note_in.submit(PATH, 600); note_in.spawn(PATH, 600); os._exit(3)")
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, errors) == (3, "")
+    assert marks.read_text() == ""
+
+
+def test_a_forked_child_does_not_wait_for_calls_of_its_parent(
+    start: Program, marks: Path
+) -> None:
+    """
+    A child waits for calls that it has submitted itself, by the same function too.
+    """
+    program = start(
+        """
+        future = note_in.submit(PATH, 600)
+        spawned = note_in.on(HOST, keep_alive=60).spawn(PATH, 600)
+        if not os.fork():
+            note_in.submit(PATH, 0.1)
+            sys.exit(0)
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        assert future.cancel()
+        spawned.cancel()
+        """
+    )
+    output, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, output, errors) == (0, "0\n", "")
+    assert marks.read_text() == "x"
+
+
+def test_spawned_calls_that_end_with_the_program_are_named(start: Program) -> None:
+    """
+    It is said which spawned calls end with the program, and what to do; those that have
+    ended, were cancelled or are detached are not named.
+    """
+    program = start(
+        """
+        lost = note_in.spawn(PATH, 600)
+        note_in.on(HOST, keep_alive=60).spawn(PATH, 600).cancel()
+        note_in.on(HOST, keep_alive=61).spawn(PATH, 0).return_value
+        detached = note_in.with_policy(lifetime="detached").spawn(PATH, 0)
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert errors == (
+        "Spawned call 'note_in' ends with this program. To let it finish, wait for the "
+        "return_value that spawn() gives, or spawn "
+        "note_in.with_policy(lifetime='detached').\n"
+    )
