@@ -62,7 +62,8 @@ def send_value(
     Send the outcome of the call of *channel*: what *function* returned.
 
     Arguments:
-        after: 0, or ``frames.REPLACE`` if the worker takes no other call.
+        after: ``frames.REPLACE`` if the worker takes no other call, ``frames.LEFT`` if
+            threads of the call go on, 0 otherwise, or the sum.
     """
     try:
         data, buffers = values.seal_value(value, function)
