@@ -25,27 +25,40 @@ _OPTIONS = (
 class LawRunner:
     """
     A pytest plugin that hands a host to the laws, and keeps how each of them ended.
+
+    A law with parameters is one law: if it fails for some of them alone, it has "failed in
+    part".
     """
 
     def __init__(self, host: Host[..., Any]) -> None:
         self.host = host
-        self.outcomes: dict[str, str] = {}
         self.collected: list[str] = []
+        self._ends: dict[str, str] = {}
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        ended: dict[str, set[str]] = {}
+        for name, end in self._ends.items():
+            ended.setdefault(name.partition("[")[0], set()).add(end)
+        return {
+            law: ends.pop() if len(ends) == 1 else "failed in part"
+            for law, ends in ended.items()
+        }
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        self.collected = [item.name for item in items]
+        self.collected = list(dict.fromkeys(item.name.partition("[")[0] for item in items))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.rpartition("::")[2]
         if report.outcome != "passed" or report.when == "call":
-            self.outcomes.setdefault(name, report.outcome)
+            self._ends.setdefault(name, report.outcome)
             if report.failed:
-                self.outcomes[name] = "failed"
+                self._ends[name] = "failed"
 
 
 def run_laws(host: Host[..., Any], laws: Iterable[str] | None = None) -> dict[str, str]:
     """
-    Return how each of *laws*, or of all, ends on *host*: passed, failed or skipped.
+    Return how each of *laws*, or of all, ends on *host*: passed, failed, failed in part or skipped.
     """
     runner = LawRunner(host)
     nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]

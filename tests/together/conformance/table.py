@@ -16,6 +16,7 @@ from mutants import (
     errors,
     events,
     exits,
+    forks,
     futures,
     home_calls,
     logs,
@@ -23,6 +24,7 @@ from mutants import (
     secret_values,
     serving,
     streams,
+    values,
     workers,
 )
 from mutants.wrappers import Wraps
@@ -46,6 +48,56 @@ MUTANTS: tuple[Mutant, ...] = (
     around(calls.HidesWhatCannotTravel, "test_a_result_that_cannot_travel_is_an_error"),
     around(
         calls.IgnoresSetup, "test_the_result_of_the_setup_is_the_first_argument", of="predict"
+    ),
+    around(Wraps, "test_a_parameter_may_be_called_self", calls.takes_self, of="add_up"),
+    around(calls.PicklesAnew, "test_locks_and_queues_travel_as_new_ones", of="use_all"),
+    # Values.
+    alone(
+        values.MakesReadOnly,
+        "test_a_function_may_change_its_arguments",
+        of="change",
+        whole=InProcessHost,
+    ),
+    alone(
+        values.MakesReadOnly,
+        "test_a_caller_may_change_results",
+        of="keep_for_later",
+        whole=InProcessHost,
+    ),
+    alone(
+        values.MakesReadOnly,
+        "test_the_items_of_a_map_may_be_changed",
+        of="change_each",
+        whole=InProcessHost,
+    ),
+    alone(
+        values.MakesReadOnly,
+        "test_the_items_of_a_stream_may_be_changed",
+        of="yield_again",
+        whole=InProcessHost,
+    ),
+    alone(
+        values.MakesReadOnly,
+        "test_the_values_of_a_call_to_home_may_be_changed",
+        of="ask_and_change",
+        whole=InProcessHost,
+    ),
+    alone(
+        values.OpensEqualsOnce,
+        "test_the_items_of_a_map_share_nothing",
+        of="append",
+        whole=InProcessHost,
+    ),
+    # Forks.
+    around(
+        forks.SharesMemoryOfResults,
+        "test_a_process_forked_by_the_caller_keeps_results",
+        of="make_filled",
+    ),
+    around(
+        forks.SharesMemoryOfArguments,
+        "test_a_process_forked_by_a_function_keeps_arguments",
+        of="work_and_fork",
     ),
     # Errors.
     around(errors.JoinsErrorArguments, "test_an_error_arrives_as_itself"),
@@ -218,6 +270,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_streams_can_be_iterated_over_asynchronously",
         of="pace",
         whole=InProcessHost,
+    ),
+    around(
+        streams.ForgetsWhatIsReturned,
+        "test_a_stream_ends_with_what_the_generator_returns",
+        of="fill_and_sum",
     ),
     around(streams.HoldsItemsBack, "test_an_item_arrives_while_the_generator_runs"),
     around(streams.ForgetsItemsOfErrors, "test_items_before_an_error_arrive", of="break_off"),
@@ -407,6 +464,11 @@ MUTANTS: tuple[Mutant, ...] = (
     # Services.
     around(serving.TellsAnotherUrl, "test_a_served_function_answers_at_its_url", of="welcome"),
     around(serving.NeverSaysReady, "test_a_service_says_when_it_is_ready"),
+    around(
+        serving.TellsNoCaller,
+        "test_a_service_that_is_called_says_where_it_serves",
+        of="greet_caller",
+    ),
     around(serving.TellsOneUrl, "test_services_at_once_have_urls_of_their_own"),
     around(serving.ForgetsRequests, "test_lines_of_a_request_name_it"),
     around(

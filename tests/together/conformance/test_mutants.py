@@ -87,7 +87,7 @@ def test_a_broken_host_breaks_its_laws_and_no_other(mutant: Mutant) -> None:
     assert breaks_them(mutant)
     # On a host of their own: what a broken law leaves running is not their matter.
     held = outcomes(mutant, others)
-    assert [law for law in others if held[law] == "failed"] == []
+    assert [law for law in others if held[law].startswith("failed")] == []
 
 
 def breaks_them(mutant: Mutant) -> bool:

@@ -214,14 +214,14 @@ def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
     work.put(7)
 
     @isolated()
-    def use(given: queue.Queue[int]) -> tuple[bool, int, queue.Queue[int]]:
+    def use_all(given: queue.Queue[int]) -> tuple[bool, int, queue.Queue[int]]:
         with lock:
             given.put(work.get_nowait() + given.get_nowait())
         return ready.is_set(), work.qsize(), given
 
     mine: queue.Queue[int] = queue.Queue()
     mine.put(1)
-    is_set, left, given = use(mine)
+    is_set, left, given = use_all(mine)
     assert (is_set, left, given.get_nowait()) == (True, 0, 8)
     assert (work.get_nowait(), mine.get_nowait()) == (7, 1)
 
@@ -232,7 +232,7 @@ def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
     """
 
     @isolated()
-    def add(self: int, function: int, args: int) -> int:
+    def add_up(self: int, function: int, args: int) -> int:
         return self + function + args
 
-    assert add(self=1, function=2, args=3) == 6
+    assert add_up(self=1, function=2, args=3) == 6

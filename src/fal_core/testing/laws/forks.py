@@ -28,10 +28,10 @@ def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> Non
     Block = make_block()
 
     @isolated()
-    def make(number: int, size: int) -> Any:
+    def make_filled(number: int, size: int) -> Any:
         return [Block(bytearray([number]) * size)]
 
-    results = [make(1, _SIZE), make(2, _SIZE)]
+    results = [make_filled(1, _SIZE), make_filled(2, _SIZE)]
 
     def look() -> bool:
         blocks = [block for (block,) in results]
@@ -40,7 +40,7 @@ def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> Non
     with _Forked(look) as forked:
         del results[:]
         for number in range(3, 9):
-            make(number, _SIZE)
+            make_filled(number, _SIZE)
         assert forked.is_true()
 
 
@@ -94,7 +94,7 @@ def test_a_process_forked_by_a_function_keeps_arguments(
     add, look = marks.add, marks.look
 
     @isolated(max_concurrency=1)
-    def work(block: Any, seconds: float) -> int:
+    def work_and_fork(block: Any, seconds: float) -> int:
         import os
         import time
 
@@ -111,9 +111,9 @@ def test_a_process_forked_by_a_function_keeps_arguments(
         finally:
             os._exit(0)
 
-    child = work(Block(bytearray(_SIZE)), law_timeout / 2)
+    child = work_and_fork(Block(bytearray(_SIZE)), law_timeout / 2)
     for number in range(1, 7):
-        assert work(Block(bytearray([number]) * _SIZE), 0) == _SIZE
+        assert work_and_fork(Block(bytearray([number]) * _SIZE), 0) == _SIZE
     isolated()(add)("now")
     living = isolated()(make_living())
     assert wait_until(lambda: len(marks.read()) > 1 or not living([child]), law_timeout)

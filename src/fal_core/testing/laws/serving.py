@@ -69,10 +69,10 @@ def test_a_service_that_is_called_says_where_it_serves(
     """
 
     @served()
-    def welcome() -> str:
+    def greet_caller() -> str:
         return "hello"
 
-    launcher = welcome.make_launcher()
+    launcher = greet_caller.make_launcher()
     waiter = launcher.make_waiter()
     execution = launcher.launch(launcher.call(((), {})), waiter)
     caller = threading.Thread(target=waiter.wait, args=(execution,), name="law caller")

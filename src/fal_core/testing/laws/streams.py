@@ -39,12 +39,12 @@ def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> No
     """
 
     @isolated()
-    def fill(most: int) -> Generator[int, None, dict[str, int]]:
+    def fill_and_sum(most: int) -> Generator[int, None, dict[str, int]]:
         yield from range(most)
         return {"total": most}
 
     def take() -> Generator[int, None, object]:
-        returned = yield from fill(2)
+        returned = yield from fill_and_sum(2)
         return returned
 
     items = take()

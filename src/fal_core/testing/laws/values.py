@@ -69,7 +69,7 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
     Block = make_block()
 
     @isolated()
-    def keep(size: int) -> Any:
+    def keep_for_later(size: int) -> Any:
         import sys
 
         # It is kept by the process, for later calls.
@@ -78,7 +78,7 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
 
     held = []
     for number in range(1, 4):
-        block = keep(size)["block"]
+        block = keep_for_later(size)["block"]
         assert block.ends() == (0, 0, size)
         block.fill(number)
         held.append(block)
@@ -86,7 +86,7 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
     # What was written is gone with the values that it was written to.
     del held, block
     for _ in range(3):
-        assert keep(size)["block"].ends() == (0, 0, size)
+        assert keep_for_later(size)["block"].ends() == (0, 0, size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -97,7 +97,7 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
     Block = make_block()
 
     @isolated()
-    def change(block: Any, number: int) -> Any:
+    def change_each(block: Any, number: int) -> Any:
         # No assertion: what pytest makes of it is not there in every environment.
         if block.ends()[0] != number:
             raise ValueError(block.ends())
@@ -105,7 +105,7 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
         return block
 
     blocks = [Block(bytearray([number]) * size) for number in range(6)]
-    changed = list(change.map(blocks, range(6)))
+    changed = list(change_each.map(blocks, range(6)))
     assert [block.ends() for block in blocks] == [(n, n, size) for n in range(6)]
     changed[0].fill(9)
     ends = [block.ends() for block in changed]
@@ -142,14 +142,14 @@ def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> 
     Block = make_block()
 
     @isolated()
-    def count(size: int) -> Iterator[Any]:
+    def yield_again(size: int) -> Iterator[Any]:
         block = Block(bytearray(size))
         for number in range(4):
             block.fill(number)
             yield block
 
     got = []
-    for number, block in enumerate(count(size)):
+    for number, block in enumerate(yield_again(size)):
         assert block.ends() == (number, number, size)
         block.fill(10 + number)
         got.append(block)
@@ -173,11 +173,11 @@ def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: i
         return block
 
     @isolated()
-    def ask_home(size: int) -> Any:
+    def ask_and_change(size: int) -> Any:
         mine = Block(bytearray(size))
         answer = at_home(mine)
         first = answer.ends()
         answer.fill(5)
         return mine.ends(), first, answer.ends()
 
-    assert ask_home(size) == ((0, 0, size), (1, 1, size), (5, 5, size))
+    assert ask_and_change(size) == ((0, 0, size), (1, 1, size), (5, 5, size))

@@ -14,6 +14,7 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled
 from fal_core.events import Event, Exited, Log, Outcome, Ready, Sink, State
 from fal_core.hosts import Execution
+from mutants.conditions import is_waited_for
 from mutants.wrappers import Broken, Passing, with_value, wrapped
 
 
@@ -43,6 +44,14 @@ class NeverSaysReady(Broken):
 
     def take(self, event: Event, passing: Passing) -> None:
         if event != State("ready"):
+            passing.send_on(event)
+
+
+class TellsNoCaller(Broken):
+    """Tells no url to whoever waits for the end of a service."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if not (isinstance(event, Ready) and is_waited_for(passing)):
             passing.send_on(event)
 
 

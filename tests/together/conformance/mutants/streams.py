@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import attrs
 
-from fal_core.events import Credit, Event, Item, Log
+from fal_core.events import Credit, Event, Item, Log, Outcome, Sealed
+from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_error
 from mutants.wrappers import Broken, Passing
 
@@ -22,6 +23,15 @@ class LosesAnItem(Broken):
             passing.count += 1
             if passing.count == self.index:
                 return
+        passing.send_on(event)
+
+
+class ForgetsWhatIsReturned(Broken):
+    """Passes on what a generator yields, and nothing else."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Outcome) and not event.raised:
+            event = Outcome(Sealed(PLAIN_PREFIX + b"N."))
         passing.send_on(event)
 
 

@@ -115,7 +115,8 @@ class Notes(Broken):
     called: dict[str, set[str]] = attrs.field(factory=lambda: defaultdict(set))
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        law = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+        law = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2]
+        law = law.partition(" ")[0].partition("[")[0]
         self.called[law].add(call.name)
         return self.inner.launch(call, sink)
 
