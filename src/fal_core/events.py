@@ -18,7 +18,7 @@ import attrs
 from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 
-Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "STDOUT", "STDERR"]
+Level = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "STDOUT", "STDERR"]
 Source = Literal["BUILDER", "BRIDGE", "USER"]
 Phase = Literal["queued", "building", "starting", "running", "ready", "draining"]
 
@@ -59,10 +59,11 @@ class State:
 @attrs.frozen
 class Log:
     """
-    One line of output.
+    One line of output, or one record of ``logging``.
 
     Attributes:
-        message: The line, without its line end.
+        message: The line, without its line end. For a record its whole text, the traceback
+            included.
 
         level: ``STDOUT`` and ``STDERR`` for what was printed, otherwise the
             level of the record.
@@ -80,6 +81,9 @@ class Log:
         partial: The line has not ended, as with a progress bar; *message* is the part
             written so far. The whole line follows once it ends, so readers of lines
             can skip partial ones, and a host need not report them.
+
+        logger: The logger of a record, ``py.warnings`` for a warning. None for what was
+            printed, and where a host reports records as lines.
     """
 
     __repr__ = show_fields
@@ -91,6 +95,7 @@ class Log:
     call_id: str | None = None
     request_id: str | None = None
     partial: bool = False
+    logger: str | None = None
 
 
 @attrs.frozen

@@ -65,6 +65,9 @@ class Capabilities:
         serve: It runs functions that are reached from outside, and tells where.
 
         detach: Work can outlive the process that launched it.
+
+        inherits: Its workers have the environment variables and the working directory of
+            the process that launched them, as these were when they started.
     """
 
     __repr__ = show_fields
@@ -84,6 +87,7 @@ class Capabilities:
     secrets: bool = False
     serve: bool = False
     detach: bool = False
+    inherits: bool = False
 
 
 class Execution(Protocol):

@@ -85,6 +85,11 @@ class HostOptions:
 
         private_logs: Whether only the owner may see the logs.
 
+        logging: The lowest level of the records of ``logging`` that go to the loggers of
+            the caller, by their names, and through its handlers. Warnings are records of
+            ``py.warnings``. Without it, records from ``WARNING`` on that no handler of the
+            function takes are printed.
+
         health_check_config: How the service is asked for its health.
 
         skip_retry_conditions: Failures after which a request is not retried.
@@ -123,6 +128,7 @@ class HostOptions:
     requirements_context_dir: str | os.PathLike[str] | None = None
     metrics_port: int | None = attrs.field(default=None, validator=between(0, LAST_PORT))
     private_logs: bool | None = None
+    logging: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
     health_check_config: Any | None = None
     skip_retry_conditions: tuple[str, ...] | None = None
     retry_config: Mapping[str, Any] | None = None

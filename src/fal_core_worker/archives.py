@@ -11,6 +11,10 @@ import errno
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: The environment variable that names another cache directory.
 CACHE_VARIABLE = "FAL_CORE_CACHE"
 
@@ -122,9 +126,79 @@ def add_source(payload: bytes | memoryview) -> None:
     Make the modules of a SOURCES frame importable, at the end of ``sys.path``.
     """
     # A large payload is a memoryview.
-    path = unpack(bytes(payload[:64]).decode().strip(), payload[64:])
+    add_path(unpack(bytes(payload[:64]).decode().strip(), payload[64:]))
+
+
+def add_path(path: str) -> bool:
+    """
+    Make the modules at *path*, where an archive is unpacked, importable.
+
+    An earlier archive with other versions of them gives way. Then all modules that came in
+    archives are forgotten, since any may have imported them. Return whether that was so.
+    """
+    if path in _parts.roots:
+        return False
+    older = [root for root in _parts.roots if _differ(root, path)]
+    if older:
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if any(file.startswith(root + os.sep) for root in _parts.roots):
+                del sys.modules[name]
+    for root in older:
+        _parts.roots.remove(root)
+        sys.path.remove(root)
+    _parts.roots.append(path)
     if path not in sys.path:
         sys.path.append(path)
+    if _parts not in sys.meta_path:
+        sys.meta_path.append(_parts)
+    return bool(older)
+
+
+def _differ(one: str, other: str) -> bool:
+    """
+    Tell whether a file is in both folders, and not the same.
+    """
+    for folder, folders, names in os.walk(one):
+        # Compiled modules say when their sources were unpacked.
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                with open(os.path.join(other, os.path.relpath(path, one)), "rb") as file:
+                    found = file.read()
+            except OSError:
+                continue
+            with open(path, "rb") as file:
+                if file.read() != found:
+                    return True
+    return False
+
+
+class _Parts:
+    """
+    Finds modules of packages that came in several archives, each with the part of a function.
+
+    Attributes:
+        roots: Where the archives are unpacked.
+    """
+
+    def __init__(self) -> None:
+        self.roots: list[str] = []
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if path is None:
+            return None
+        from importlib.machinery import PathFinder
+
+        inside = name.split(".")[:-1]
+        folders = [os.path.join(root, *inside) for root in self.roots]
+        # The first of them is the one that Python knows of, and has looked into.
+        is_archived = any(folder in path for folder in folders)
+        return PathFinder.find_spec(name, folders) if is_archived else None
+
+
+_parts = _Parts()
 
 
 def _sources() -> str:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
         What the code of a call may ask of the process that runs it.
 
         Attributes:
-            output: Has ``write(level, line)``, which writes a line to the log. In a
-                worker it is an :class:`~fal_core_worker.output.capture.Output`.
+            output: Has ``write(level, line, logger=None)``, which writes a line to the
+                log, or a record of *logger*. In a worker it is an
+                :class:`~fal_core_worker.output.capture.Output`.
 
             address: The interface that services listen on; None for the declared one.
                 ``unix:`` and a directory stand for the Unix sockets ``run`` and

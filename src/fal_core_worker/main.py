@@ -20,6 +20,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from fal_core_worker import current
 from fal_core_worker.opening import origins
 from fal_core_worker.opening.handovers import Main
+from fal_core_worker.output import records
 from fal_core_worker.output.capture import Output
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.serial import SerialExecutor
@@ -49,6 +50,7 @@ def main(path: str, configuration: bytes) -> None:
     output.install()
     _send_before_exit(output)
     origins.install()
+    records.install(settings.get("logging"))
     sys.modules["__main__"] = Main("__main__")
     sys.meta_path.insert(0, _CloudpickleFinder(path))
     sys.path.remove(path)
@@ -167,7 +169,7 @@ def _send_before_exit(output: Output) -> None:
     def leave_with_output(status: int) -> NoReturn:
         if os.getpid() == worker and not output.is_writing:
             try:
-                output.flush_call()
+                output.flush_call(last=True)
             except BaseException:
                 # The stream has ended already.
                 pass
@@ -185,7 +187,7 @@ def _end(code: int, output: Output) -> None:
     try:
         # What is public waits for threads.
         atexit._run_exitfuncs()
-        output.flush_call()
+        output.flush_call(last=True)
     except BaseException:
         code = code or 1
     os._exit(code)

@@ -66,6 +66,17 @@ def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:
     assert "Serving adds" not in str(plain["notes"])
 
 
+def test_explanation_says_what_workers_inherit(explaining: Any) -> None:
+    """
+    The explanation says that workers do not follow the variables and the directory of the
+    caller, on hosts whose workers have them at all.
+    """
+    (local,) = explain(explaining, "ready", "--on", "local")
+    assert "the environment variables and the directory" in local["workers"]
+    (little,) = explain(explaining, "ready", "--on", "little")
+    assert little["workers"] == ""
+
+
 def test_hosts_that_cannot_serve_say_so(explaining: Any) -> None:
     """
     A function is not served where nothing is; a port of its own is kept for other hosts.

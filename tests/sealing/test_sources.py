@@ -17,6 +17,7 @@ import pytest
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.sealing.sources import (
     SourceArchive,
+    archived_files,
     archives,
     local_modules,
     worker_archive,
@@ -55,7 +56,7 @@ def local_archives(func: Any, named: Any = ()) -> tuple[SourceArchive, ...]:
     """
     Return the archives of the local modules that *func* needs.
     """
-    return archives(local_modules(func, named), named)
+    return archives(archived_files(local_modules(func, named), named))
 
 
 def names_in(archive: SourceArchive) -> list[str]:

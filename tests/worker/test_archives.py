@@ -110,6 +110,54 @@ def test_modules_are_imported_from_memory(cache: Path, tmp_path: Path, archive: 
     assert done.stdout.startswith("1 /proc/self/fd/"), done.stderr
 
 
+PARTS = """
+import os, sys
+from fal_core_worker.archives import add_path
+
+def make(name, files):
+    for inside, text in files.items():
+        path = os.path.join(name, inside)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "w").write(text)
+    return os.path.abspath(name)
+
+first = make("first", {"shop/__init__.py": "", "shop/one.py": "value = 1"})
+deep = {"shop/deep/__init__.py": "from shop import two", "shop/two.py": "value = 2"}
+second = make("second", {"shop/__init__.py": "", **deep})
+assert not add_path(first)
+import shop.one
+assert not add_path(second)
+import shop.deep
+assert (shop.one.value, shop.deep.two.value) == (1, 2)
+try:
+    import shop.three
+except ModuleNotFoundError as error:
+    assert error.name == "shop.three"
+
+edited = make("edited", {"shop/__init__.py": "", "shop/one.py": "value = 10"})
+assert add_path(edited)
+assert not [name for name in sys.modules if name.startswith("shop")]
+import shop.one, shop.two
+assert (shop.one.value, shop.two.value) == (10, 2)
+assert first not in sys.path
+assert not add_path(edited)
+assert add_path(first)
+import shop.one
+assert shop.one.value == 1
+print("done")
+"""
+
+
+def test_archives_with_parts_of_one_package(tmp_path: Path) -> None:
+    """
+    Modules of a package are found in all archives that have a part of it; one that has a
+    part in another version replaces those that have the older one.
+    """
+    command = [sys.executable, "-c", PARTS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "done\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("named", "root"),
     [

@@ -286,7 +286,11 @@ def test_a_banner_has_an_end(pipe_host: PipeHost) -> None:
     A Python that prints and prints instead of starting a worker is ended.
     """
     # It reads, so that sending the worker does not wait for it.
-    source = "import sys; sys.stdin.buffer.read(60000)\nwhile True: print('nothing' * 1000)"
+    source = (
+        "import sys, threading\n"
+        "threading.Thread(target=sys.stdin.buffer.read, daemon=True).start()\n"
+        "while True: print('nothing' * 1000)"
+    )
     pipe_host.arguments = ("-c", source)
     with pytest.raises(WorkerLost, match="bytes before it started"):
         function("current", host=pipe_host)(len).submit("four").result(PATIENCE)

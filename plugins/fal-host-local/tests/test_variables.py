@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fal_core import function
+from fal_host_local import LocalHost
 from fal_host_local.variables import read_dotenv
 
 
@@ -71,6 +73,32 @@ def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.Mon
     assert "Secret 'FAL_TEST_NOWHERE', which a function in" in told
     assert str(sub / "s.py") in told
     assert ".env beside that file" in told
+
+
+def test_a_worker_keeps_the_surroundings_of_its_start(
+    host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A worker has the variables and the directory of the caller as they were when it started.
+    """
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path in (first, second):
+        path.mkdir()
+
+    def read() -> tuple[str | None, str]:
+        return os.environ.get("FAL_TEST_PLACE"), os.getcwd()
+
+    def start(**options: float) -> Callable[[], tuple[str | None, str]]:
+        return function("current", host=host, keep_alive=60, max_concurrency=1, **options)(read)
+
+    monkeypatch.chdir(first)
+    monkeypatch.setenv("FAL_TEST_PLACE", "first")
+    warm = start()
+    assert warm() == ("first", str(first))
+    monkeypatch.chdir(second)
+    monkeypatch.setenv("FAL_TEST_PLACE", "second")
+    assert warm() == ("first", str(first))
+    assert start(startup_timeout=60)() == ("second", str(second))
 
 
 def test_values_are_read_as_other_tools_read_them(tmp_path: Path):

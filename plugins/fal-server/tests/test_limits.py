@@ -15,7 +15,7 @@ from fal_server.limits import Limits, option_of, write_default
 ROOT = Path(__file__).resolve().parents[3]
 SECTION = (ROOT / "docs/server.md").read_text().partition("\n## Limits\n")[2]
 ROWS = re.findall(
-    r"^\| `(--[\w-]+)` \| `([\w.]+)` \| .+ \| `server/([\w/]+\.py)::(\w+)` \|$",
+    r"^\| `(--[\w-]+)` \| `([^`]+)` \| .+ \| `server/([\w/]+\.py)::(\w+)` \|$",
     SECTION.partition("\n## ")[0],
     re.MULTILINE,
 )

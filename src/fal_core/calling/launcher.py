@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -120,7 +121,7 @@ class Launcher:
             host_options=self.host_options,
             gateway=self.gateway,
             setup=None if self.setup_seal is None else self.setup_seal.sealed,
-            sources=self.seal.sources,
+            sources=self._sources,
             application_name=declaration.app_name,
             application_auth_mode=declaration.app_auth,
             application=application,
@@ -145,7 +146,28 @@ class Launcher:
             and self.declaration.reraise is reraise
             and self._written == (options.host, options.environment, options.gateway)
             and self._captures_are_unchanged()
+            and (self._edits is None or monotonic() < self._edits.until or self._has_no_edits())
         )
+
+    def _has_no_edits(self) -> bool:
+        """
+        Look for edits of local modules, and warn of those that this process has not loaded.
+        """
+        if self._edits is None:
+            return True
+        has_none = self._edits.are_none()
+        self._warn_of_outdated()
+        return has_none
+
+    def _warn_of_outdated(self) -> None:
+        if self._edits is None or not self._edits.outdated:
+            return
+        from fal_core.events import Log
+        from fal_core.sinks.printing import print_log
+
+        sentences, self._edits.outdated = self._edits.outdated, []
+        for sentence in sentences:
+            print_log(Log(sentence, "WARNING", "BRIDGE"))
 
     def call(
         self,
@@ -165,7 +187,7 @@ class Launcher:
             # Most arguments are plain, and a first call is waited for.
             from fal_core.sealing.arguments import seal_objects
 
-            sealed = seal_objects(arguments, self.seal)
+            sealed = seal_objects(arguments, self.seal, apart=batch > 0)
         call = self._template.again(f"{_process}-{next(_numbers)}", sealed)
         if batch or stream or lifetime != "attached" or "opentelemetry.trace" in sys.modules:
             return attrs.evolve(
@@ -210,6 +232,14 @@ class Launcher:
                 self.setup_seal = seal_function(
                     setup, local_python_modules=modules, portable=portable
                 )
+        self._edits, self._sources = self.seal.edits, self.seal.sources
+        if self.setup_seal is not None:
+            from fal_core.sealing.edits import join
+
+            self._edits = join(self._edits, self.setup_seal.edits)
+            both = (*self._sources, *self.setup_seal.sources)
+            self._sources = tuple({each.digest: each for each in both}.values())
+        self._warn_of_outdated()
         for seal in filter(None, (self.seal, self.setup_seal)):
             self._check_other_python(seal)
 
@@ -235,6 +265,10 @@ class Launcher:
             from fal_core.sinks.observers import launch_observed
 
             launch = partial(launch_observed, self.host)
+        if self.host_options.logging is not None:
+            from fal_core.sinks.log_records import launch_with_records
+
+            launch = partial(launch_with_records, launch)
         self.launch_detached = launch
         self.request_timeout = None
         if not self.declaration.is_service:

@@ -69,6 +69,8 @@ def render(explanation: Explanation) -> Iterable[str]:
         built = "built" if explanation.built else "not built yet"
         key = f"key {explanation.key[:12]}, " if explanation.key else ""
         yield f"  environment  {explanation.kind} ({key}{built})"
+    if explanation.workers:
+        yield f"  workers      {explanation.workers}"
     yield from _section(
         "options",
         [

@@ -25,6 +25,12 @@ from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
 
+#: What workers know of the program that calls, where their host passes it on.
+_INHERITED = (
+    "They start with the environment variables and the directory that this program has then, "
+    "and see no later change of them. Pass what changes as an argument."
+)
+
 
 @attrs.frozen(kw_only=True)
 class Explanation:
@@ -45,6 +51,9 @@ class Explanation:
         built: Whether the environment is built already.
 
         travels: How each module that the function uses reaches the worker.
+
+        workers: What the workers have of the program that calls, as sentences. Empty where
+            they have nothing of it.
     """
 
     function: str
@@ -57,6 +66,7 @@ class Explanation:
     key: str | None = None
     built: bool = False
     travels: tuple[Travel, ...] = ()
+    workers: str = ""
 
 
 def explain(
@@ -114,6 +124,7 @@ def explain(
         key=key,
         built=built,
         travels=_travels(there),
+        workers=_INHERITED if there.host.capabilities.inherits else "",
     )
 
 

@@ -23,9 +23,12 @@ def seal_arguments(value: Any, seal: FunctionSeal) -> Sealed:
     return seal_objects(value, seal) if plain is None else Sealed(*plain)
 
 
-def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
+def seal_objects(value: Any, seal: FunctionSeal, *, apart: bool = False) -> Sealed:
     """
     Seal arguments that are not plain values, for which ``seal_plain`` has returned None.
+
+    Arguments:
+        apart: Whether they are those of many calls.
 
     Raises:
         FalSerializationError: They cannot be pickled.
@@ -37,7 +40,7 @@ def seal_objects(value: Any, seal: FunctionSeal) -> Sealed:
     names = ("args", "kwargs")
     try:
         sealed = pickling.seal(
-            value, what, remedy, names, by_value=seal.by_value, known=seal.classes
+            value, what, remedy, names, by_value=seal.by_value, known=seal.classes, apart=apart
         )
     except SealingError as error:
         raise FalSerializationError(str(error)) from error.__cause__

@@ -19,6 +19,7 @@ from fal_core.sealing.fingerprints import Captures, Name, annotated_classes
 from fal_core.sealing.stubs import stub_reducers
 
 if TYPE_CHECKING:
+    from fal_core.sealing.edits import Edits
     from fal_core_worker.opening.pickling import Pickler
 
 
@@ -37,6 +38,8 @@ class FunctionSeal:
         classes: The classes that travelled with the function.
 
         captures: The objects that the function referred to when it was sealed.
+
+        edits: The files that were read for it, which may change. None where there are none.
     """
 
     __repr__ = show_fields
@@ -47,6 +50,7 @@ class FunctionSeal:
     by_value: Callable[[str], bool]
     classes: frozenset[type]
     captures: Captures
+    edits: Edits | None
 
 
 def seal_function(
@@ -69,12 +73,20 @@ def seal_function(
         OptionError: A module of *local_python_modules* does not exist.
     """
     from fal_core.sealing.dependencies import used_modules
-    from fal_core.sealing.sources import archives, local_modules
+    from fal_core.sealing.edits import Edits, own_module
+    from fal_core.sealing.sources import archived_files, archives, local_modules
     from fal_core_worker.opening.pickling import reducers
 
     reducers.update(stub_reducers)
     name = getattr(func, "__qualname__", None) or type(func).__name__
     modules = local_modules(func, local_python_modules)
+    files = archived_files(modules, local_python_modules)
+    own = own_module(func)
+    edits = None
+    if files or own is not None:
+        # Before they are read: an edit meanwhile is not missed.
+        paths = [path for inside in files.values() for path in inside.values()]
+        edits = Edits(paths, modules, own)
     by_value = ByValue(func, modules)
     needs = {module: tuple(names) for module, names in used_modules(func).items()}
     head = pickle.dumps((name, needs), 5)
@@ -93,10 +105,11 @@ def seal_function(
         sealed=SealedFunction(
             digest=_digest(native), native=native, portable=other, refusal=refusal
         ),
-        sources=archives(modules, local_python_modules),
+        sources=archives(files),
         by_value=by_value,
         classes=frozenset(pickler.classes),
         captures=Captures.of(pickler.functions, named),
+        edits=edits,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fal_core.calls import SourceArchive
 from fal_core.digests import blake2b, digest
-from fal_core.errors import HostError, OptionError, OptionTypeError
+from fal_core.errors import FalSerializationError, HostError, OptionError, OptionTypeError
 from fal_core.sealing.dependencies import as_server
 from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
 from fal_core_worker.archives import ForeignCache, cache_directory
@@ -38,11 +38,12 @@ def worker_archive() -> SourceArchive:
     return _kept_archive(_read(files))
 
 
-def archives(
+def archived_files(
     modules: Mapping[str, str], local_python_modules: Iterable[str] = ()
-) -> tuple[SourceArchive, ...]:
+) -> dict[str, dict[str, str]]:
     """
-    Return an archive for each top level of *modules*, a mapping of names to paths.
+    Return the paths of the files that travel, by their names in the archive of each top level
+    of *modules*, a mapping of names to paths.
 
     For a module that was found by its import, its ``.py`` file and the ``__init__.py``
     of the packages around it travel; for one that was named, its whole package travels,
@@ -59,7 +60,23 @@ def archives(
         kept[f"{inside}/__init__.py"] = path
         if name in named:
             kept.update(_package_files(os.path.dirname(path), inside))
-    return tuple(_archive(_read(files[top])) for top in sorted(files))
+    return files
+
+
+def archives(files: Mapping[str, Mapping[str, str]]) -> tuple[SourceArchive, ...]:
+    """
+    Return an archive for each top level of *files*, see :func:`archived_files`.
+
+    Raises:
+        FalSerializationError: A file cannot be read.
+    """
+    try:
+        return tuple(_archive(_read(files[top])) for top in sorted(files))
+    except OSError as error:
+        raise FalSerializationError(
+            f"The file {error.filename}, which travels with the function, cannot be read: "
+            f"{error.strerror}. Put it back, or do not import it."
+        ) from error
 
 
 def local_modules(

@@ -5,7 +5,8 @@ Frames of a worker, delivered as the events of its calls.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started, State
@@ -13,6 +14,9 @@ from fal_core.workers.execution import WorkerExecution, sealed_from
 from fal_core.workers.payloads_in import unpack_lines, unpack_texts
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
+
+#: How many ended calls are remembered whose threads go on.
+_MOST_LEFT = 10_000
 
 RUNNING = State("running")
 
@@ -41,6 +45,7 @@ class RunningCalls:
         "_away",
         "_calls_home",
         "_counting",
+        "_left",
         "_log",
         "executions",
         "prepared",
@@ -54,6 +59,8 @@ class RunningCalls:
         self._log = log
         self._away = away
         self._calls_home = 0
+        # The ids of ended calls whose threads go on, and whether they were batches.
+        self._left: OrderedDict[int, tuple[str, bool]] = OrderedDict()
         self._counting = threading.Lock()
 
     def deliver(self, frame: frames.Received) -> None:
@@ -111,6 +118,14 @@ class RunningCalls:
         if not self.executions and self._log is not None:
             self._log(log)
 
+    def note_left(self, execution: WorkerExecution) -> None:
+        """
+        Remember an ended call whose threads go on: what they print names it.
+        """
+        self._left[execution.channel] = execution.call.id, bool(execution.call.batch)
+        if len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
+
     def count_home(self, change: int) -> None:
         """
         Count the calls that wait for the launching process to call a function.
@@ -139,22 +154,32 @@ class RunningCalls:
     def _deliver_log(self, payload: Any) -> None:
         for level, when, channel, index, lines in unpack_lines(_plain(payload)):
             execution = self.executions.get(channel)
-            name = request = None
+            name: str | None
+            request = None
             if execution is not None:
-                name = execution.call.id
-                if isinstance(index, str):
-                    request = index or None
-                elif execution.call.batch:
-                    name = f"{name}/{index}"
-            for line in _split(lines):
-                partial = level >= frames.PARTIAL
-                log = Log(
-                    line, _LEVELS[level % frames.PARTIAL], "USER", when, name, request, partial
-                )
+                name, is_batch = execution.call.id, bool(execution.call.batch)
+            else:
+                name, is_batch = self._left.get(channel, (None, False))
+            if isinstance(index, str):
+                request = index or None
+            elif is_batch:
+                name = f"{name}/{index}"
+            logger, is_partial, known = None, level & frames.PARTIAL != 0, _LEVELS[level & 15]
+            texts: Iterable[str]
+            if level & frames.RECORD:
+                logger, _, text = lines.partition("\n")
+                texts = (text,)
+            else:
+                texts = _split(lines)
+            for line in texts:
+                log = Log(line, known, "USER", when, name, request, is_partial, logger)
                 if execution is not None:
                     execution.deliver(log)
-                else:
+                elif not channel:
                     self.report(log)
+                elif self._log is not None:
+                    # A thread that an ended call has left behind: no other call's business.
+                    self._log(log)
 
 
 def _check_items(execution: WorkerExecution, count: int) -> None:

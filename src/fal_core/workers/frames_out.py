@@ -4,10 +4,12 @@ Calls as the frames that a worker is sent.
 
 from __future__ import annotations
 
+import functools
 import marshal
 from collections import OrderedDict
+from collections.abc import Iterable
 
-from fal_core.calls import Call
+from fal_core.calls import Call, SourceArchive
 from fal_core.sealing.packing import pack_function
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.streams import FrameStream
@@ -24,12 +26,24 @@ class CallSender:
     FUNCTION frame and the CALL frame that uses it, so the owner sends one call at a time.
     """
 
-    __slots__ = ("_slots", "_sources", "_stream")
+    __slots__ = ("_files", "_slots", "_sources", "_stream")
 
     def __init__(self, stream: FrameStream) -> None:
         self._stream = stream
         self._slots: OrderedDict[str, int] = OrderedDict()
         self._sources: set[str] = set()
+        self._files: dict[str, tuple[int, int]] = {}
+
+    def fits(self, sources: Iterable[SourceArchive]) -> bool:
+        """
+        Tell whether no file of *sources* has been sent in another version.
+        """
+        for source in sources:
+            if source.digest not in self._sources:
+                for name, version in list_files(source).items():
+                    if self._files.get(name, version) != version:
+                        return False
+        return True
 
     def send(self, channel: int, call: Call) -> None:
         """
@@ -51,6 +65,7 @@ class CallSender:
         for source in call.sources:
             if source.digest not in self._sources:
                 self._sources.add(source.digest)
+                self._files.update(list_files(source))
                 data = source.digest.encode().ljust(64) + source.data
                 self._stream.send(frames.SOURCES, data=data)
         key = call.function.digest
@@ -69,3 +84,19 @@ class CallSender:
         self._stream.send(frames.FUNCTION, 0, slot, data=marshal.dumps((*packed, setup), 2))
         self._slots[key] = slot
         return slot
+
+
+@functools.lru_cache(maxsize=64)
+def list_files(source: SourceArchive) -> dict[str, tuple[int, int]]:
+    """
+    Return the files of an archive by name, each with its size and its checksum.
+    """
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
+            return {each.filename: (each.file_size, each.CRC) for each in archive.infolist()}
+    except zipfile.BadZipFile:
+        # Importing from it fails in the worker, which says so.
+        return {}

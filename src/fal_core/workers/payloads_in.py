@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fal_core_worker.stream.frames import LEVELS, PARTIAL, UnreadableFrame
+from fal_core_worker.stream.frames import LEVELS, PARTIAL, RECORD, UnreadableFrame
 from fal_core_worker.stream.payloads import HELLO, INDEX, LENGTH, LINE
 
 if TYPE_CHECKING:
     from fal_core_worker.stream.payloads import Line
 
+#: What may be added to a level.
+_FLAGS = (0, PARTIAL, RECORD)
 #: The latest time, in seconds.
 _LATEST = 1e11
 
@@ -74,7 +76,8 @@ def unpack_lines(payload: Any) -> Iterator[Line]:
         at = middle + size
         if at > len(payload):
             raise UnreadableFrame("a line of output is longer than the frame that carries it")
-        if level % PARTIAL >= len(LEVELS) or level >= 2 * PARTIAL or not 0 <= time <= _LATEST:
+        known = level % PARTIAL < len(LEVELS) and level - level % PARTIAL in _FLAGS
+        if not known or not 0 <= time <= _LATEST:
             raise UnreadableFrame("a line of output has an impossible level or time")
         request = index if length == INDEX else _decode(payload[start:middle])
         yield level, time, channel, request, _decode(payload[middle:at])

@@ -84,7 +84,7 @@ class Worker:
         settings: ``multiplex``: how many calls run at once. ``kept``: the host
             itself ends the processes that a lost worker leaves behind. ``arenas``
             and ``page``: descriptors, if *arenas* is given. ``pipes``: descriptors,
-            if *crash_output* is given.
+            if *crash_output* is given. ``logging``: the option of that name.
 
         crash_output: The pipes that the worker's output below Python goes through.
 
@@ -138,6 +138,7 @@ class Worker:
             send=self._send, answer=self._answer, drive=self.stream_reader.drive, kill=self.kill
         )
         self._calling = threading.Lock()
+        self._retired = False
         self._channels = 0
         archive = worker_archive()
         configuration = marshal.dumps(dict(settings or {}), 2)
@@ -180,8 +181,12 @@ class Worker:
         Start *call* in this worker.
 
         Raises:
-            ConnectionError: The worker is gone, and the call has not started.
+            ConnectionError: The worker is gone, or does not fit the call, see :meth:`fits`.
+                The call has not started.
         """
+        if call.sources and not self.fits(call):
+            self.retire()
+            raise ConnectionError("The worker has other versions of local modules.")
         failure = None
         # The setup is part of the start, but for a service, which tells when it is ready.
         starts = call.setup is not None and not self.prepared and not _is_service(call)
@@ -191,7 +196,7 @@ class Worker:
         except Exception as error:
             failure = error
         with self._calling:
-            if self.stream_reader.gone:
+            if self.stream_reader.gone or self._retired:
                 raise ConnectionError("The worker is gone.")
             self._channels = channel = self._channels + 1
             execution = WorkerExecution(self._controls, channel, call, sink)
@@ -215,12 +220,31 @@ class Worker:
             self._calls.tell_prepared()
         return execution
 
+    def fits(self, call: Call) -> bool:
+        """
+        Tell whether no local module that comes with *call* has come in another version.
+
+        A worker that has imported one goes on with it, as any process does. :meth:`launch`
+        retires such a worker.
+        """
+        return self._sender.fits(call.sources)
+
     def send_secrets(self, values: Mapping[str, str]) -> None:
         """
         Set environment variables in the worker, before a function is opened.
         """
         with suppress(OSError):
             self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
+
+    def retire(self) -> None:
+        """
+        Let the worker end after the calls that it has; it takes no other.
+        """
+        with self._calling:
+            self.stopped = self._retired = True
+            is_idle = not self.executions
+        if is_idle:
+            self.stop()
 
     def stop(self, *, watch: bool = True) -> None:
         """
@@ -314,7 +338,10 @@ class Worker:
             return
         outcome = outcome_from(frame)
         del executions[frame[1]]
-        self.stopped = self.stopped or frame[3] == frames.REPLACE
+        if frame[3]:
+            self.stopped = self.stopped or bool(frame[3] & frames.REPLACE)
+            if frame[3] & frames.LEFT:
+                self._calls.note_left(execution)
         if self.stream_reader.followed and not executions:
             self.stream_reader.unfollow()
         if self._idle is not None:

@@ -116,11 +116,14 @@ def _is_in_memory(torch: Any, tensor: Any) -> bool:
     )
 
 
-def narrow(buffers: Iterable[memoryview], storages: dict[int, StorageMemory]) -> list[Any]:
+def narrow(
+    buffers: Iterable[memoryview], storages: Iterable[dict[int, StorageMemory]]
+) -> list[Any]:
     """
     Return *buffers* with those of storages cut to the part that is covered.
     """
-    covered = {id(memory.block): memory for memory in storages.values()}
+    memories = [memory for each in storages for memory in each.values()]
+    covered = {id(memory.block): memory for memory in memories}
     narrowed = []
     for view in buffers:
         memory = covered.get(id(view.obj))

@@ -74,6 +74,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
         beside: Whether large buffers, and large pieces of it, may travel beside the pickle.
 
+        apart: Whether tensors do not share their memory where they arrive, as they may
+            belong to different calls.
+
     Attributes:
         contains_code: Whether the pickle contains code.
 
@@ -85,7 +88,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
         buffers: The buffers that travel beside it.
 
-        storages: The storages of its tensors, by address.
+        storages: The storages of its tensors, by address: in one mapping those that tensors
+            have in common.
 
         renewed: What is in it that travels as a new one, as in ``a lock``.
     """
@@ -98,6 +102,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_value: Callable[[str], bool] = only_main,
         known: Collection[type] = (),
         beside: bool = True,
+        apart: bool = False,
     ) -> None:
         output = Output()
         super().__init__(
@@ -105,12 +110,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         )
         self.pieces = output.pieces
         self.beside = beside
+        self.apart = apart
         self.by_value = by_value
         self.known = known
         self.classes: list[type] = []
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
-        self.storages: dict[int, Any] = {}
+        self.storages: list[dict[int, Any]] = [{}]
         self._memory_classes: tuple[type, ...] | None = None
         self.renewed: list[str] = []
 
@@ -162,7 +168,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             classes = self._memory_classes = memory_classes()
         if not issubclass(kind, classes):
             return NotImplemented
-        return find_reducer(kind)(value, self.storages)
+        if self.apart:
+            self.storages.append({})
+        return find_reducer(kind)(value, self.storages[-1])
 
     def reduce_class(self, cls: type) -> Any:
         """
@@ -271,7 +279,7 @@ def dump(pickler: Pickler, value: Any) -> Sealed:
         pickler.dump(value)
         flags = CONTAINS_CODE if pickler.contains_code else 0
         buffers = pickler.buffers
-        if pickler.storages:
+        if any(pickler.storages):
             from fal_core_worker.buffers.tensors import narrow
 
             buffers = narrow(buffers, pickler.storages)

@@ -65,9 +65,14 @@ def open_arguments(sealed: AnySealed, function: Callable[..., Any] | None) -> An
     return open_sealed(sealed, f"an argument of {_name(function)}")
 
 
-def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
+def seal_value(
+    value: Any, function: Callable[..., Any] | None, *, apart: bool = False
+) -> Sealed:
     """
     Seal what *function* returned or yielded.
+
+    Arguments:
+        apart: Whether it holds what different calls returned.
 
     Raises:
         SealingError: It cannot be pickled.
@@ -79,7 +84,7 @@ def seal_value(value: Any, function: Callable[..., Any] | None) -> Sealed:
     from fal_core_worker.opening.pickling import seal
 
     what, remedy = f"the result of {_name(function)}", "Return what it can be made of again."
-    return seal(value, what, remedy, known=_classes(function))
+    return seal(value, what, remedy, known=_classes(function), apart=apart)
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fal_core_worker.output.standard_streams import Pipes, PrintedText, high_pipe
-from fal_core_worker.stream.frames import LEVELS, PARTIAL
+from fal_core_worker.stream.frames import LEVELS, PARTIAL, RECORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,14 +158,21 @@ class Output:
                 return
         self.flush()
 
-    def write(self, level: str, line: str) -> None:
+    def write(self, level: str, line: str, logger: str | None = None) -> None:
         """
         Add a whole line that was written to the log, not printed.
+
+        Arguments:
+            logger: The logger of a record, which may have many lines.
         """
         channel, index = self.current()
+        number = LEVELS.index(level)
+        if logger is not None:
+            number += RECORD
+            line = " ".join(logger.split("\n")) + "\n" + line
         with self._lock:
-            self._append(LEVELS.index(level), channel, index, line)
-            if self._size < _BLOCK:
+            self._append(number, channel, index, line)
+            if self._size < _BLOCK and logger is None:
                 return
         self.flush()
 
@@ -220,9 +227,12 @@ class Output:
             due = time.monotonic() + _SOON
             self._due[key] = max(due, self._not_before.get(key, 0.0))
 
-    def flush(self, final: bool = False) -> None:
+    def flush(self, final: bool = False, *, of: int | None = None) -> None:
         """
         Send what was printed. If *final*, incomplete lines are sent as well.
+
+        Arguments:
+            of: The channel whose incomplete lines are sent. None for all.
         """
         self._read_pipes(final)
         with self._lock:
@@ -231,11 +241,11 @@ class Output:
                 os.read(self._bell[0], 1)
             self._resting = False
             if final:
-                for key, text in self._partial.items():
+                for key in [each for each in self._partial if of is None or each[1] == of]:
+                    text = self._partial.pop(key)
                     self._append(*key, last_written(text) if key in self._flushed else text)
-                for left in (self._partial, self._due, self._not_before, self._flushed):
-                    left.clear()
-            elif self._due:
+                    self._forget(key)
+            if self._due:
                 self._append_due()
             if self._block:
                 block, self._block, self._size = self._block, [], 0
@@ -258,16 +268,20 @@ class Output:
             if shown:
                 self._append(level + PARTIAL, *place, shown)
 
-    def flush_call(self) -> None:
+    def flush_call(self, *, last: bool = False) -> None:
         """
         Send everything that was printed so far, as a call ends.
+
+        Arguments:
+            last: Whether this process ends. Otherwise lines that other calls have begun
+                stay incomplete.
         """
         if self._fflush is None and "ctypes" in sys.modules:
             self._fflush = sys.modules["ctypes"].CDLL(None).fflush
         if self._fflush is not None:
             self._fflush(None)
         if self._block or self._partial or self._raw or self._pipes.is_readable():
-            self.flush(final=True)
+            self.flush(final=True, of=None if last else self.current()[0])
         if self._pipes.unconnected:
             with self._lock:
                 self._pipes.connect()
@@ -281,7 +295,7 @@ class Output:
         self._block, self._size, self._partial = [], 0, {}
         self.add = self._write_below  # type: ignore[method-assign]  # in a forked child
         self.flush_line = self._flush_below  # type: ignore[method-assign]  # in a forked child
-        self.flush = lambda final=False: None  # type: ignore[method-assign]  # likewise
+        self.flush = self._flush_nothing  # type: ignore[method-assign]  # likewise
 
     def _write_below(self, level: int, text: str) -> None:
         key = (level, 0, 0)
@@ -292,6 +306,11 @@ class Output:
                 self._partial[key] = rest
             if end:
                 _write_whole(level + 1, lines + end)
+
+    def _flush_nothing(self, final: bool = False, *, of: int | None = None) -> None:
+        """
+        Do nothing: what is printed has been written already.
+        """
 
     def _flush_below(self, level: int) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
 from fal_core_worker.running.outcomes import CallCancelled, send_item
+from fal_core_worker.running.owners import StartedThreads
 from fal_core_worker.running.slots import Functions, KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import WINDOW
@@ -44,6 +45,7 @@ class Executor(ABC):
         self.stream = stream
         self.output = output
         self.functions = Functions()
+        self.threads = StartedThreads()
         self.page: mmap.mmap | None = None
         self.inbox: deque[frames.Received] = deque()
         self.stopping = False
@@ -106,7 +108,7 @@ class Executor(ABC):
         # If this thread is sending at the moment, it would wait for itself.
         if not (self.stream.is_sending or self.output.is_writing):
             try:
-                self.output.flush_call()
+                self.output.flush_call(last=True)
             except OSError:
                 pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
@@ -159,10 +161,19 @@ class Executor(ABC):
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
         Have the launching process call its function *number*, and return the result.
+
+        Raises:
+            RuntimeError: The code belongs to no call that runs.
         """
+        channel = self.output.current()[0]
+        if not self.is_running(channel):
+            raise RuntimeError(
+                "This thread belongs to no call that runs, so that nobody answers its calls "
+                "of other functions. Call them before the function returns, and not from a "
+                "thread that it leaves behind."
+            )
         self._calls_home += 1
         ticket = self._calls_home
-        channel = self.output.current()[0]
         function = self.function_of(channel)
         data, buffers = values.seal_value((number, args, kwargs), function)
         self._answers[ticket] = None
@@ -242,6 +253,12 @@ class Executor(ABC):
     def function_of(self, channel: int) -> Any:
         """
         Return the function of the call of *channel*.
+        """
+
+    @abstractmethod
+    def is_running(self, channel: int) -> bool:
+        """
+        Tell whether the call of *channel* has begun and not ended.
         """
 
     @abstractmethod

@@ -62,7 +62,8 @@ def send_value(
     Send the outcome of the call of *channel*: what *function* returned.
 
     Arguments:
-        after: 0, or ``frames.REPLACE`` if the worker takes no other call.
+        after: ``frames.REPLACE`` if the worker takes no other call, ``frames.LEFT`` if
+            threads of the call go on, 0 otherwise, or the sum.
     """
     try:
         data, buffers = values.seal_value(value, function)
@@ -111,7 +112,7 @@ def send_items(
     try:
         if count_apart(outcomes) < len(outcomes):
             raise ValueError("The other end may change one of them.")
-        sealed = values.seal_value(outcomes, function)
+        sealed = values.seal_value(outcomes, function, apart=True)
         if sealed.contains_code:
             raise ValueError("The other end may have to refuse one of them.")
     except Exception:

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import threading
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from fal_core_worker.opening import values
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
+from fal_core_worker.running import owners
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.outcomes import (
     LAZY,
@@ -34,9 +35,6 @@ from fal_core_worker.running.slots import KeptFunction
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE
 from fal_core_worker.stream.streams import FrameStream
-
-#: The (channel, index) of the call that the current code belongs to.
-_call: ContextVar[tuple[int, int]] = ContextVar("call", default=(0, 0))
 
 
 class ParallelExecutor(Executor):
@@ -55,11 +53,12 @@ class ParallelExecutor(Executor):
         self._credit = threading.Condition()
         # The channels of streams that wait for credit.
         self._awaiting: set[int] = set()
-        output.current = _call.get
+        output.current = self._find_owner
 
     # -- the main thread -------------------------------------------------------
 
     def serve(self) -> int:
+        self.threads.begin()
         while True:
             active = bool(self._active)
             if self.stopping and not active:
@@ -92,6 +91,7 @@ class ParallelExecutor(Executor):
             self.functions.put(slot, payload)
             return
         sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
+        self._note_threads()
         self._active[channel] = None
         job = (channel, self.functions.find(slot), count, sealed)
         with self._lock:
@@ -116,7 +116,8 @@ class ParallelExecutor(Executor):
         elif self._take(channel):
             # A thread cannot be ended: its call ends now, and the worker later.
             self.stopping = True
-            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, frames.REPLACE)
+            after = frames.REPLACE | frames.LEFT
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, after)
 
     def credited(self, channel: int) -> None:
         with self._credit:
@@ -134,12 +135,31 @@ class ParallelExecutor(Executor):
     def function_of(self, channel: int) -> Any:
         return self._active.get(channel)
 
+    def is_running(self, channel: int) -> bool:
+        return channel in self._active
+
     def is_cancelled(self) -> bool:
-        return _call.get()[0] in self._cancelled
+        return self._find_owner()[0] in self._cancelled
+
+    def _find_owner(self) -> tuple[int, int]:
+        return owners.current.get() or self.threads.find_owner() or (0, 0)
+
+    def _note_threads(self, channel: int = 0) -> int:
+        """
+        Note whose the threads are that were started since the last time.
+
+        Where several calls run, nobody knows. Return LEFT if some are of *channel*, else 0.
+        """
+        with self._lock:
+            active = list(self._active)
+            owner = (active[0], 0) if len(active) == 1 else (0, 0)
+            return self.threads.note_left(owner, of=channel)
 
     # -- threads -----------------------------------------------------------------
 
     def _work(self, job: Any) -> None:
+        with self._lock:
+            self.threads.exclude()
         while True:
             copy_context().run(self._run, *job)
             with self._lock:
@@ -147,7 +167,7 @@ class ParallelExecutor(Executor):
             job = self._jobs.get()
 
     def _run(self, channel: int, kept: KeptFunction, count: int, sealed: Sealed) -> None:
-        _call.set((channel, 0))
+        owners.current.set((channel, 0))
         raw: Any = None
         try:
             with self._lock:
@@ -170,7 +190,7 @@ class ParallelExecutor(Executor):
 
     def _run_batch(self, function: Any, raw: Any, items: list[Any], channel: int) -> None:
         for index, (args, kwargs) in enumerate(items):
-            _call.set((channel, index))
+            owners.current.set((channel, index))
             self.stream.send(frames.STARTED, channel, index + 1)
             try:
                 value = function(*args, **kwargs)
@@ -196,17 +216,23 @@ class ParallelExecutor(Executor):
     ) -> None:
         if self.forked:
             os._exit(0)
+        after = self._note_threads(channel)
         if not self._take(channel):
             return
         self.output.flush_call()
         if error is None:
-            send_value(self.stream, channel, value, raw)
+            send_value(self.stream, channel, value, raw, after)
         elif channel in self._cancelled:
-            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, after)
         else:
-            send_error(self.stream, channel, error, raw)
+            send_error(self.stream, channel, error, raw, after)
         self._cancelled.discard(channel)
         self._tasks.pop(channel, None)
+
+    def _run_loop(self) -> None:
+        with self._lock:
+            self.threads.exclude()
+        self._async_loop.run_forever()
 
     # -- coroutines and generators -------------------------------------------------
 
@@ -229,7 +255,7 @@ class ParallelExecutor(Executor):
         with self._lock:
             if self._async_loop is None:
                 self._async_loop = asyncio.new_event_loop()
-                threading.Thread(target=self._async_loop.run_forever, daemon=True).start()
+                threading.Thread(target=self._run_loop, daemon=True).start()
         loop = self._async_loop
         context = copy_context()
         done = threading.Event()

@@ -19,6 +19,7 @@ from fal_core_worker import trees
 from fal_core_worker.opening import values
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
+from fal_core_worker.running import owners
 from fal_core_worker.running.executors import Executor
 from fal_core_worker.running.outcomes import (
     LAZY,
@@ -71,7 +72,10 @@ class SerialExecutor(Executor):
         self._first = 0
         self._items = threading.Lock()
         self._watcher = Watcher(self)
-        output.current = output.current_below = lambda: (self.channel, self.index)
+        output.current = lambda: (
+            owners.current.get() or self.threads.find_owner() or (self.channel, self.index)
+        )
+        output.current_below = lambda: (self.channel, self.index)
 
     def function_of(self, channel: int) -> Any:
         return self._kept and self._kept.raw
@@ -80,6 +84,7 @@ class SerialExecutor(Executor):
 
     def serve(self) -> int:
         self._watcher.start()
+        self.threads.begin()
         inbox = self.inbox
         while True:
             if self._after:
@@ -108,6 +113,7 @@ class SerialExecutor(Executor):
         """
         _, channel, slot, count, payload = self.inbox.popleft()
         self.channel = channel
+        owners.current.set((channel, 0))
         self._kept = kept = self.functions.find(slot)
         self._began = trees.now()
         self.turn += 1
@@ -140,8 +146,11 @@ class SerialExecutor(Executor):
             self.busy = False
             if self.forked:
                 os._exit(0)
+            after = self._after
+            if owners.count_threads() != self.threads.usual:
+                after |= self.threads.note_left((channel, 0))
             self.output.flush_call()
-            send_value(self.stream, channel, value, raw, self._after)
+            send_value(self.stream, channel, value, raw, after)
         # Nothing large is held until the next call.
         arguments = value = sealed = None
         self.channel = 0
@@ -164,15 +173,20 @@ class SerialExecutor(Executor):
             os._exit(0)
         if isinstance(error, Terminated):
             self.terminate()
+        left = self.threads.note_left((channel, self.index))
         self.output.flush_call()
         if isinstance(error, CallCancelled) and self._cancelled == channel:
             trees.kill_descendants(os.getpid(), since=self._began)
-            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED)
+            self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, left)
         elif isinstance(error, SystemExit) and self._drained == channel:
             # It was drained, and has exited: a server may do so on SIGTERM.
             send_value(self.stream, channel, None, self.function_of(channel))
         else:
-            send_error(self.stream, channel, error, self.function_of(channel), self._after)
+            after = self._after | left
+            send_error(self.stream, channel, error, self.function_of(channel), after)
+
+    def is_running(self, channel: int) -> bool:
+        return channel == self.channel and self.busy
 
     def is_cancelled(self) -> bool:
         return self._cancelled == self.channel and self.busy
@@ -239,6 +253,7 @@ class SerialExecutor(Executor):
                     if index >= self._end:
                         break
                     self.index = index
+                owners.current.set((channel, index))
                 if page is not None:
                     _NUMBER.pack_into(page, 0, index + 1)
                 else:
@@ -259,6 +274,8 @@ class SerialExecutor(Executor):
                 except BaseException as error:
                     self.interruptible = False
                     outcome = (RAISED, values.seal_error(error, raw).data)
+                if owners.count_threads() != self.threads.usual:
+                    self.threads.note_left((channel, self.index))
         finally:
             self.interruptible = False
             with lock:

@@ -51,7 +51,7 @@ LOG = 34  #: lines of output, see payloads
 ITEM = 35  #: sealed items                         first           count
 RETURNED = 36  #: items are handed back            first
 READY = 37  #: a mapping of URLs, see payloads
-OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     0 or REPLACE
+OUTCOME = 38  #: the sealed outcome of a call      see ENDED_*     REPLACE, LEFT
 HOME_CALL = 39  #: a sealed call to home           number
 PREPARED = 40  #: the setup function has run
 
@@ -72,14 +72,19 @@ ENDED_CANCELLED = 2
 
 #: In *b* of an OUTCOME frame: the worker exits once it is idle.
 REPLACE = 1
+#: Likewise: threads that the call has started go on, and may print.
+LEFT = 2
 
 #: How an item of a batch ended: the first part of each pair in an ITEM frame.
 VALUE, RAISED, SEALED = 0, 1, 2
 
 #: The levels of output, which a LOG frame refers to by their index.
-LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR")
+LEVELS = ("STDOUT", "STDERR", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "TRACE")
 #: Added to the level of a line that is still incomplete.
 PARTIAL = 16
+#: Added to the level of a record: the name of its logger and a line end come before its text,
+#: which is not split into lines.
+RECORD = 32
 
 #: The largest payload of most kinds, in bytes, and that of a LOG frame.
 LARGEST, LARGEST_LOG = 1 << 16, 1 << 26

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
-from fal_core_worker.stream.frames import LARGEST_LOG
+from fal_core_worker.stream.frames import LARGEST_LOG, RECORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def pack_lines(block: Iterable[Line]) -> Iterator[bytes]:
     for level, time, channel, index, lines in block:
         request = _encode(index) if isinstance(index, str) else b""
         number, length = (0, len(request)) if isinstance(index, str) else (index, INDEX)
+        logger = ""
+        if level & RECORD:
+            logger, end, lines = lines.partition("\n")
+            logger += end
         for start in range(0, len(lines) or 1, _LONGEST):
-            text = _encode(lines[start : start + _LONGEST])
+            text = _encode(logger + lines[start : start + _LONGEST])
             payload += LINE.pack(level, time, channel, number, length, len(text))
             payload += request + text
             if len(payload) > _ENOUGH:

@@ -58,9 +58,8 @@ class LawRunner:
 
 def run_laws(host: Host[..., Any], laws: Iterable[str] | None = None) -> dict[str, str]:
     """
-    Return how each of *laws*, or of all, ends on *host*.
-
-    That is passed, failed, failed in part or skipped.
+    Return how each of *laws*, or of all, ends on *host*: passed, failed, failed in part or
+    skipped.
     """
     runner = LawRunner(host)
     nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]

@@ -167,6 +167,12 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         Wraps, "test_lines_of_child_processes_arrive", logs.closes_descriptors, of="run_child"
     ),
+    around(logs.SplitsRecords, "test_a_record_is_one_event", of="log_something"),
+    around(
+        logs.KeepsLinesForTheNextCall,
+        "test_a_thread_left_behind_prints_for_no_other_call",
+        of="leave_a_thread wait_for_the_thread",
+    ),
     around(
         logs.ChangesLogs,
         "test_bytes_that_are_no_text_arrive_readable",
@@ -376,6 +382,11 @@ MUTANTS: tuple[Mutant, ...] = (
         workers.StartsAnewEachTime, "test_the_setup_runs_once_in_each_worker", of="tell_loaded"
     ),
     around(workers.LeaksWorkers, "test_an_idle_worker_ends"),
+    around(
+        workers.KeepsFirstSources,
+        "test_an_edited_module_is_imported_anew",
+        of="read_the_module",
+    ),
     alone(
         workers.SharesWorkers,
         "test_functions_of_other_options_do_not_share_a_worker",

@@ -108,6 +108,17 @@ def test_tensors_of_one_storage_share_it(travel: Any) -> None:
     assert arrived["a"][LARGE // 2] == 2
 
 
+def test_tensors_of_different_calls_share_nothing(travel: Any) -> None:
+    """
+    In what many calls are given together, each tensor has memory of its own, and no more.
+    """
+    whole = torch.zeros(2 * LARGE)
+    first, second = travel([whole[: LARGE + 5], whole[LARGE:]], apart=True)
+    assert travel.size < whole.nbytes + 2000
+    first += 1
+    assert not second.any()
+
+
 def test_only_what_tensors_cover_travels(travel: Any) -> None:
     """
     Rows of a large tensor take no more than their size, together or alone.

@@ -63,10 +63,12 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost, IsolatingHost):
         serve=True,
         secrets=True,
         detach=True,
+        inherits=True,
         options=frozenset(
             (
                 "health_check_config",
                 "keep_alive",
+                "logging",
                 "max_concurrency",
                 "max_multiplexing",
                 "metrics_port",
@@ -209,6 +211,7 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost, IsolatingHost):
             options.scaling_delay,
             options.startup_timeout,
             options.machine_type,
+            options.logging,
             options.secrets,
             origin if options.secrets else None,
             setup and setup.digest,

@@ -37,6 +37,28 @@ def test_tensors_go_there_and_come_back(host: LocalHost) -> None:
     assert float(answer["changed"][COUNT // 2]) == 5
 
 
+def test_calls_of_a_map_share_no_tensors(host: LocalHost) -> None:
+    """
+    A call that changes its tensor changes neither what others are given nor their results,
+    though the tensors have memory in common where they come from.
+    """
+    torch = pytest.importorskip(
+        "torch", reason="needs torch: FAL_CORE_TORCH=... dev.py tensors"
+    )
+    given = torch.zeros(100)
+
+    def change(tensor: Any) -> Any:
+        global kept
+        tensor += 1
+        kept = globals().get("kept", torch.zeros(10))
+        return float(tensor[-1]), kept[:5]
+
+    results = list(function("current", host=host)(change).map([given[i:] for i in range(50)]))
+    assert {last for last, _ in results} == {1.0}
+    results[0][1].fill_(9)
+    assert not any(part.any() for _, part in results[1:])
+
+
 def test_frames_and_tables_go_there_and_come_back(host: LocalHost) -> None:
     """
     Large frames of pandas and tables of Arrow come back equal.

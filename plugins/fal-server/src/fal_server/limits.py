@@ -12,8 +12,12 @@ import attrs
 Unit = Literal["size", "number", "seconds"]
 
 
-def _limit(default: float, unit: Unit, text: str) -> Any:
-    return attrs.field(default=default, metadata={"unit": unit, "text": text})
+def _limit(default: float | None, unit: Unit, text: str, shown: str = "") -> Any:
+    """
+    Return the field of a limit. Where its default is worked out when the server starts, it is
+    None, and *shown* describes it.
+    """
+    return attrs.field(default=default, metadata={"unit": unit, "text": text, "shown": shown})
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +40,15 @@ class Limits:
     )
     longest_idle: float = _limit(
         300.0, "seconds", "How long a connection without a key may have no request."
+    )
+    largest_websocket_message: int = _limit(
+        1 << 20, "size", "The largest message of a websocket without a key."
+    )
+    most_waiting: int = _limit(
+        5_000, "number", "How many requests of an application wait for a runner, unqueued."
+    )
+    largest_waiting: int = _limit(
+        256 << 20, "size", "The bytes of the requests of an account that wait, unqueued."
     )
     most_connections: int = _limit(10_000, "number", "How many connections are open at once.")
     most_connections_by_address: int = _limit(
@@ -83,6 +96,13 @@ class Limits:
     most_webhooks: int = _limit(
         100_000, "number", "How many webhooks of an account are still to be delivered."
     )
+    disk_reserve: int | None = _limit(
+        None,
+        "size",
+        "What stays free on the disk of the data directory: while there is less, no queued "
+        "request without a key is accepted.",
+        shown="5 % of the disk, at least 1G",
+    )
 
 
 def option_of(limit: str) -> str:
@@ -97,6 +117,8 @@ def write_default(field: attrs.Attribute[Any]) -> str:
     Return the default of a limit as a user writes it, as in ``512M``.
     """
     value = field.default
+    if value is None:
+        return str(field.metadata["shown"])
     assert isinstance(value, (int, float))
     if field.metadata["unit"] != "size":
         return f"{value:g}" if isinstance(value, float) else str(value)

@@ -59,11 +59,13 @@ from fal_server.routing.deployments import Deployments
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
+from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.settings import ServerSettings
 from fal_server.specs.memory import read_sizes
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
+from fal_server.state.disk_reserves import DiskReserve
 from fal_server.store.blobs import Blobs
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.kept_responses import KeptResponses
@@ -163,6 +165,7 @@ class ControlPlane:
             files,
             responses,
             webhooks,
+            DiskReserve(self.directory.path, limits.disk_reserve),
             limits,
         )
 
@@ -298,12 +301,13 @@ class ControlPlane:
         """
         doors, router = self.doors, self.queue.router
         cors, limits = self.settings.cors, self.settings.limits
+        room = WaitingRoom(limits)
         mouth = await self._start_grpc()
         doors.listen("api", await self._start_http(self._make_api()), mouth=mouth)
         for name, gateway in (
-            ("run", RunGateway(router, limits, cors=cors)),
+            ("run", RunGateway(router, room, cors=cors)),
             ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
-            ("ws", WebSocketGateway(router, limits)),
+            ("ws", WebSocketGateway(router, room)),
         ):
             doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
         asks = self.settings.asks_for_metrics_key

@@ -228,3 +228,18 @@ def test_header_that_is_not_valid_is_refused_at_once(closed, headers):
     A header that no runner could be found with is refused when the request is submitted.
     """
     assert closed.post("/", headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize("config", ["[" * 5000, "{", '{"bored": {"retries": 1}}'])
+def test_unusable_retries_are_refused(served_plane: Any, mirror: str, config: str):
+    """
+    The owner of an application is told that a header with numbers of retries is of no use;
+    that of anybody else is ignored.
+    """
+    headers = {"X-Fal-Retry-Config": config}
+    with served_plane.client() as client:
+        refused = client.post(f"/owner/{mirror}", json={}, headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("A retry config looks like")
+    with served_plane.client(key="") as client:
+        assert client.post(f"/owner/{mirror}", json={}, headers=headers).status_code == 200

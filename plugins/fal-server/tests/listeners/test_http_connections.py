@@ -55,8 +55,9 @@ async def echo(request: web.BaseRequest) -> web.Response:
         b"GET /SECRET HTTP/9\r\n\r\n",
         b"GET / HTTP/1.1\r\nKey a SECRET\r\n\r\n",
         b"GET /SECRET" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: SECRET" + b"a" * 9_000 + b"\r\n\r\n",
     ],
-    ids=["header", "version", "colon", "long"],
+    ids=["header", "version", "colon", "long", "long-header"],
 )
 def test_request_that_cannot_be_parsed(message: bytes, caplog: pytest.LogCaptureFixture):
     """

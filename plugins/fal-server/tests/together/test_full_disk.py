@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +16,14 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from isolate_proto import controller_pb2 as wire
 
 pytestmark = pytest.mark.faults
 
 NO_ROOM = "The disk of the server is full."
+
+#: What is kept for clients with a key, in bytes.
+RESERVE = 6 << 20
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +44,20 @@ def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
     """
     A server whose data is on the small disk.
     """
-    served_plane = make_standing(disk)
+    served_plane = make_standing(disk, "--disk-reserve", str(RESERVE))
     served_plane.deploy("app")
+    served_plane.deploy("open", auth_mode=wire.PUBLIC)
     return served_plane
 
 
 @contextlib.contextmanager
-def filled(disk: Path) -> Iterator[None]:
+def filled(disk: Path, leave: int = 0) -> Iterator[None]:
     """
-    Leave no room on the disk.
+    Leave so many bytes free on the disk.
     """
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
+        while not leave or shutil.disk_usage(disk).free > leave:
             file.write(bytes(4096))
     try:
         yield
@@ -109,6 +115,31 @@ def test_full_disk(full: Any, disk: Path):
     for request, told in accepted.items():
         assert full.finish("app", request).json()["told"] == told
     assert full.finish("app", full.submit("app", {"name": "room"})).status_code == 200
+
+
+def test_last_of_the_disk_is_for_keys(full: Any, disk: Path):
+    """
+    While little of the disk is free, requests without a key are refused, and so are large
+    responses to those that were accepted before, while those with a key are served.
+    """
+    told = {"text": "x" * 100_000}
+    held = full.submit("open/hold", {"gate": "reserve"})
+    full.begin("open", held)
+    before = full.submit("open", told, key="")
+    with filled(disk, RESERVE // 2), full.client(key="") as stranger:
+
+        def submit() -> httpx.Response:
+            return stranger.post("/owner/open", json={})
+
+        full.settle(lambda: submit().status_code != 200)
+        assert (submit().status_code, "with a key" in submit().json()["detail"]) == (507, True)
+        after = full.submit("open", told)
+        full.open("reserve")
+        assert full.finish("open", after).json()["told"] == told
+        refused = full.finish("open", before)
+        assert (refused.status_code, "with a key" in refused.json()["detail"]) == (507, True)
+        full.settle(lambda: full.finish("open", held).status_code == 200)
+    full.settle(lambda: full.submit("open", key=""))
 
 
 def test_start_on_a_full_disk(disk: Path, launch_program: Any, tmp_path: Path):

@@ -291,9 +291,9 @@ class InProcessExecution:
         self.deliver(State("ready"))
         self.deliver(Ready(urls))
 
-    def write(self, level: Level, line: str) -> None:
+    def write(self, level: Level, line: str, logger: str | None = None) -> None:
         """
-        Deliver a whole line that was written to the log.
+        Deliver a whole line that was written to the log, or a record of *logger*.
         """
         self._printer.write(level, f"{line}\n")
 

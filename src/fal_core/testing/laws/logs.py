@@ -5,6 +5,7 @@ Laws of logs: all that is printed arrives, before the result.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from fal_core.events import Log, Outcome
 from fal_core.testing.harness.capabilities import requires
@@ -265,3 +266,85 @@ def test_bytes_that_are_no_text_arrive_readable(
     assert first.startswith("caf")
     assert "xe9" in first
     assert second == "next"
+
+
+@requires("crash")
+def test_a_record_is_one_event(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
+    """
+    What a function logs and no handler takes arrives from ``WARNING`` on, each record as one
+    event with its level and its traceback; so does a warning.
+
+    Hosts may lose the name of the logger.
+    """
+
+    @isolated()
+    def log_something() -> None:
+        import logging
+        import warnings
+
+        print("before")
+        logger = logging.getLogger("law.records")
+        logger.info("unheard")
+        logger.warning("careful: %d", 1)
+        try:
+            raise LookupError("gone")
+        except LookupError:
+            logger.exception("lost\nindeed")
+        warnings.warn("old", UserWarning, stacklevel=1)
+
+    recorder = follow(log_something)
+    recorder.result(law_timeout)
+    printed, careful, lost, old = recorder.printed
+    assert (printed.level, printed.message, printed.logger) == ("STDOUT", "before", None)
+    assert (careful.level, careful.message) == ("WARNING", "careful: 1")
+    first, second, *trace = lost.message.splitlines()
+    assert (lost.level, first, second) == ("ERROR", "lost", "indeed")
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[-1] == "LookupError: gone"
+    assert (old.level, "UserWarning: old" in old.message) == ("WARNING", True)
+    assert {careful.logger, lost.logger} <= {None, "law.records"}
+    assert old.logger in (None, "py.warnings")
+
+
+@requires("keep_alive", "option max_concurrency")
+def test_a_thread_left_behind_prints_for_no_other_call(
+    isolated: Isolated, follow: Follow, law_timeout: float
+) -> None:
+    """
+    What a thread prints after its call has ended is in the log of no other call.
+    """
+
+    @isolated(max_concurrency=1, keep_alive=60)
+    def leave_a_thread() -> None:
+        import sys
+        import threading
+        import time
+
+        left: Any = sys.modules.setdefault("fal_core_law_left", type(sys)("fal_core_law_left"))
+        left.lines = 0
+
+        def go_on() -> None:
+            while left.lines >= 0:
+                print("left behind")
+                left.lines += left.lines >= 0
+                time.sleep(0.001)
+
+        threading.Thread(target=go_on, daemon=True).start()
+
+    @isolated(max_concurrency=1, keep_alive=60)
+    def wait_for_the_thread() -> None:
+        import sys
+        import time
+
+        left: Any = sys.modules.get("fal_core_law_left")
+        until = left.lines + 10 if left is not None else 0
+        while left is not None and left.lines < until:
+            time.sleep(0.001)
+        if left is not None:
+            left.lines = -1
+        print("here")
+
+    follow(leave_a_thread).result(law_timeout)
+    recorder = follow(wait_for_the_thread)
+    recorder.result(law_timeout)
+    assert [log.message for log in recorder.printed] == ["here"]

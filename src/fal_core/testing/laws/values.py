@@ -98,7 +98,9 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
 
     @isolated()
     def change_each(block: Any, number: int) -> Any:
-        assert block.ends()[0] == number
+        # No assertion: what pytest makes of it is not there in every environment.
+        if block.ends()[0] != number:
+            raise ValueError(block.ends())
         block.fill(number + 1)
         return block
 

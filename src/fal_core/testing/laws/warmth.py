@@ -4,6 +4,10 @@ Laws of warm workers: they are kept between calls, and not for ever.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, make_living
 from fal_core.testing.harness.processes import wait_until
@@ -90,3 +94,33 @@ def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) ->
 
     assert use() == "loaded"
     assert peek() is False
+
+
+@requires("crash")
+def test_an_edited_module_is_imported_anew(
+    isolated: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law_timeout: float
+) -> None:
+    """
+    Calls soon after an edit of a local module find what a new process would.
+    """
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(value: int) -> None:
+        # At once: an edit is never seen by halves.
+        new = tmp_path / "new"
+        new.write_text(f"value = {value}\n")
+        new.replace(tmp_path / "fal_core_law_edited.py")
+
+    @isolated()
+    def read_the_module() -> int:
+        import fal_core_law_edited  # type: ignore[import-not-found]  # written above
+
+        value: int = fal_core_law_edited.value
+        return value
+
+    write(1)
+    assert read_the_module() == 1
+    write(20)
+    assert wait_until(lambda: read_the_module() == 20, law_timeout)
+    write(1)
+    assert wait_until(lambda: read_the_module() == 1, law_timeout)

@@ -91,6 +91,35 @@ class ForgetsLogsOfErrors(Broken):
         passing.send_on(event)
 
 
+@attrs.define(eq=False, slots=False)
+class KeepsLinesForTheNextCall(Broken):
+    """Sends lines that came after the outcome to the call that comes next."""
+
+    late: list[Event] = attrs.field(factory=list)
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if isinstance(event, Log):
+            self.late.append(event)
+        elif isinstance(event, Exited) and passing.call.name == "leave_a_thread":
+            self.late.append(Log("left behind"))
+        elif isinstance(event, Outcome):
+            for log in self.late:
+                passing.send_on(log)
+            self.late.clear()
+        passing.send_on(event) if not isinstance(event, Log) else None
+
+
+class SplitsRecords(Broken):
+    """Sends records line by line."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if not isinstance(event, Log) or event.logger is None:
+            passing.send_on(event)
+            return
+        for line in event.message.splitlines():
+            passing.send_on(attrs.evolve(event, message=line))
+
+
 class NeedsLineEnds(InProcessHost):
     """Never sends text without a line end."""
 

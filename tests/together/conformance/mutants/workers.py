@@ -49,6 +49,16 @@ class SharesWorkers(LocalHost):
         return super()._find_pool(environment, shared, None, *more)
 
 
+@attrs.define(eq=False, slots=False)
+class KeepsFirstSources(Broken):
+    """Sends the local modules of a function as they were at its first call."""
+
+    first: dict[str, Any] = attrs.field(factory=dict)
+
+    def change(self, call: Call) -> Call:
+        return attrs.evolve(call, sources=self.first.setdefault(call.name, call.sources))
+
+
 class RunsOneAtATime(Broken):
     """Takes no notice of ``max_multiplexing``."""
 

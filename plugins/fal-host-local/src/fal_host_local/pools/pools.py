@@ -17,6 +17,7 @@ from fal_core.hosts import Execution
 from fal_core.options import HostOptions
 from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
+from fal_host_local.pools.outdated import OutdatedWorkers
 from fal_host_local.pools.upkeep import Roster, Upkeep
 from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
 from fal_host_local.workers.startups import Startups
@@ -86,6 +87,7 @@ class Pool:
         self.waiting = WaitingCalls(self._lock)
         self.startups = Startups(options.startup_timeout, has_setup=has_setup)
         self._roster = Roster()
+        self._outdated = OutdatedWorkers(self._roster, self._lock)
         self._upkeep = Upkeep(
             self._roster, self._lock, keep_alive=self._keep_alive, least=self._least
         )
@@ -124,6 +126,8 @@ class Pool:
         """
         Run *call* in an idle worker, or let it wait for one.
         """
+        if call.sources:
+            self._outdated.end(call)
         while True:
             with self._lock:
                 if not self._roster.idle:
@@ -206,14 +210,15 @@ class Pool:
 
     def _put_back(self, waiting: WaitingExecution, worker: Worker) -> None:
         """
-        Let a call wait again, as the next one, since its worker has exited.
+        Let a call wait again, as the next one, since its worker has exited or is retired.
 
         If the worker never came up, another one would not either, and the call ends.
         """
-        worker.close()
-        if worker.hello is None:
-            waiting.refuse(worker.reason or WorkerLost())
-            return
+        if worker.fits(waiting.call):
+            worker.close()
+            if worker.hello is None:
+                waiting.refuse(worker.reason or WorkerLost())
+                return
         with self._lock:
             self.waiting.appendleft(waiting)
         self.worker_ended(worker)
@@ -340,7 +345,7 @@ class Pool:
         try:
             interpreter = self.environment.build(self._report, cancelled)
         except BaseException as error:
-            self._refuse_waiting(_as_host_error(error))
+            self._refuse_waiting(error)
             return
         self._interpreter = interpreter
         self._start_with(interpreter)
@@ -350,7 +355,7 @@ class Pool:
         try:
             worker = self._start(self, interpreter)
         except (OSError, HostError) as error:
-            self._refuse_waiting(_as_host_error(error))
+            self._refuse_waiting(error)
             return
         with self._lock:
             self._starting -= 1
@@ -363,7 +368,7 @@ class Pool:
         if again:
             self._start_one()
 
-    def _refuse_waiting(self, reason: HostError) -> None:
+    def _refuse_waiting(self, reason: BaseException) -> None:
         """
         End the waiting calls, since no worker can be started for them.
         """
@@ -383,14 +388,3 @@ class Pool:
     def _forget(self, worker: Worker) -> None:
         with self._lock:
             self._roster.remove(worker)
-
-
-def _as_host_error(error: BaseException) -> HostError:
-    """
-    Return *error* as a :class:`HostError` with its message.
-    """
-    if isinstance(error, HostError):
-        return error
-    failed = HostClosed("local", f"{type(error).__name__}: {error}")
-    failed.__cause__ = error
-    return failed

@@ -52,6 +52,14 @@ class Roster:
         self.workers.pop(worker, None)
         self.idle = [other for other in self.idle if other is not worker]
 
+    def retire(self, worker: Worker) -> None:
+        """
+        Give *worker* no more calls. Remove it, unless it has one.
+        """
+        if not worker.executions:
+            self.workers.pop(worker, None)
+        self.idle = [other for other in self.idle if other is not worker]
+
     def clear(self) -> None:
         """
         Remove all workers.

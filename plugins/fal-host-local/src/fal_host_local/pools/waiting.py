@@ -10,7 +10,7 @@ from collections import deque
 
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
-from fal_core.errors import Cancelled, HostError
+from fal_core.errors import Cancelled, HostClosed, HostError
 from fal_core.events import Event, Exited, Sink
 from fal_core.sinks import failed
 
@@ -33,11 +33,11 @@ class WaitingExecution(LateExecution):
         self.since = time.monotonic()
         self._waiting = waiting
 
-    def refuse(self, reason: HostError) -> None:
+    def refuse(self, reason: BaseException) -> None:
         """
         End the call before it has a worker.
         """
-        self._end(Exited(reason=reason))
+        self._end(Exited(reason=_as_host_error(reason)))
 
     def report(self, event: Event) -> None:
         """
@@ -121,3 +121,14 @@ class NoneWaiting(threading.Event):
                 return False
             time.sleep(0.02)
         return True
+
+
+def _as_host_error(error: BaseException) -> HostError:
+    """
+    Return *error* as a :class:`HostError` with its message.
+    """
+    if isinstance(error, HostError):
+        return error
+    failed = HostClosed("local", f"{type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed

@@ -106,6 +106,8 @@ def start_worker(
     keeper = find_keeper()
     ours, theirs = _socket.socketpair()
     settings: dict[str, Any] = {"multiplex": owner.multiplex, "kept": True}
+    if owner.options.logging is not None:
+        settings["logging"] = owner.options.logging
     descriptors = [theirs.fileno()]
     arenas = None
     shares = owner.shares_memory and interpreter.passes_fds

@@ -54,8 +54,8 @@ class CallControl:
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
 
-    def write(self, level: str, line: str) -> None:
-        stream = sys.stderr if level in ("WARNING", "ERROR", "STDERR") else sys.stdout
+    def write(self, level: str, line: str, logger: str | None = None) -> None:
+        stream = sys.stdout if level in ("DEBUG", "INFO", "STDOUT") else sys.stderr
         stream.write(f"{line}\n")
 
     def call_home(self, number: int, args: Any, kwargs: Any) -> Any:

@@ -120,14 +120,16 @@ class CapturedOutput:
         """
         Write the lines of *block* to the agent's own streams.
         """
-        from fal_core_worker.stream.frames import PARTIAL
+        from fal_core_worker.stream.frames import PARTIAL, RECORD
 
         for level, _, _, owner, lines in block:
-            if level >= PARTIAL:
+            if level & PARTIAL:
                 # An unfinished line is sent once it has ended.
                 continue
-            for line in lines.split("\n"):
-                for piece in encode(line, level, owner):
+            # A record is one piece of text, with its logger in the first line.
+            texts = [lines] if level & RECORD else lines.split("\n")
+            for text in texts:
+                for piece in encode(text, level, owner):
                     os.write(self.standard_output, piece)
 
     def finish(self) -> None:

@@ -171,9 +171,9 @@ def prepare(parts: dict[str, Any]) -> Any:
         state.slots, state.functions = {}, None
         _import_first(path, parts["cloudpickle"])
     for digest, packed in parts["sources"]:
-        source = unpack(digest, packed, space)
-        if source not in sys.path:
-            sys.path.append(source)
+        if space["add_path"](unpack(digest, packed, space)):
+            # A module was edited, and open functions have what it was before.
+            state.slots, state.functions = {}, None
     if state.functions is None:
         from fal_core_worker.running.slots import Functions
 
@@ -251,7 +251,9 @@ def run(parts: dict[str, Any], ports: Any, control: CallControl) -> Any:
     except MissingArchive:
         return (LACKS,)
     from fal_core_worker import current
+    from fal_core_worker.output import records
 
+    records.install()
     before, current.runtime = current.runtime, control
     output = None
     if parts["followed"]:

@@ -8,11 +8,11 @@ import json
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log
-from fal_core_worker.stream.frames import LEVELS
+from fal_core_worker.stream.frames import LEVELS, RECORD
 from fal_host_serverless.far_end.marked_output import MARK
 
-#: The numbers of the levels, as they stand in a mark.
-_NUMBERS = frozenset(map(str, range(len(LEVELS))))
+#: The numbers of the levels, of lines and of records, as they stand in a mark.
+_NUMBERS = frozenset(str(kind + each) for kind in (0, RECORD) for each in range(len(LEVELS)))
 #: Characters of incomplete lines, all of them together; what is more is cut.
 _LONGEST = 1 << 24
 #: How many lines may be incomplete at once.
@@ -58,9 +58,12 @@ class CallLines:
             self._parts[owner] = text
             return None
         kind, _, identity = owner.partition(" ")
-        known: Level = LEVELS[int(number)]  # type: ignore[assignment]  # Each is one.
+        known: Level = LEVELS[int(number) % RECORD]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
-        return Log(text, known, "USER", time, self._call.id, request)
+        logger = None
+        if int(number) >= RECORD:
+            logger, _, text = text.partition("\n")
+        return Log(text, known, "USER", time, self._call.id, request, logger=logger)
 
     def _has_room(self, text: str) -> bool:
         held = sum(map(len, self._parts.values()))

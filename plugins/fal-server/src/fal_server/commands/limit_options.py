@@ -49,8 +49,8 @@ def limit_options(command: _Command) -> _Command:
         command = click.option(
             option_of(field.name),
             type=_TYPES[unit],
-            default=write_default(field),
-            show_default=True,
+            default=None if field.default is None else write_default(field),
+            show_default=write_default(field),
             metavar=unit.upper(),
             callback=_check_message if field.name == "largest_message" else None,
             help=field.metadata["text"],

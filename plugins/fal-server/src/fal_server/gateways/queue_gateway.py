@@ -23,6 +23,7 @@ from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
+from fal_server.specs.request_retries import RETRY_CONFIG, read_budgets
 from fal_server.state.bodies import Body
 from fal_server.store.idempotency_keys import IdempotencyKey, check_text
 from fal_server.store.queued_requests import QueuedRequest
@@ -92,6 +93,9 @@ class QueueGateway:
         priority = request.headers.get("X-Fal-Queue-Priority", "normal").lower()
         if priority not in _PRIORITIES:
             raise Invalid("X-Fal-Queue-Priority must be normal or low.")
+        retries = request.headers.get(RETRY_CONFIG)
+        if retries and sender == application.owner:
+            read_budgets(retries)
         webhook = request.query.get(WEBHOOK, "")
         if webhook:
             self._queue.webhooks.check(webhook)

@@ -18,8 +18,8 @@ from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
+from fal_server.gateways.incoming_websockets import accept_websocket
 from fal_server.gateways.websocket_relays import relay_websocket
-from fal_server.limits import Limits
 from fal_server.listeners.http_connections import Unreadable, recognise
 from fal_server.routing.headers import (
     REQUEST_ID,
@@ -34,6 +34,7 @@ from fal_server.routing.refusals import (
     describe_disconnection,
 )
 from fal_server.routing.routers import Router, Target
+from fal_server.routing.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +42,24 @@ logger = logging.getLogger(__name__)
 #: before a runner is taken for it.
 _SMALL = 1 << 18
 
+#: What is in memory of a larger one until a runner is there, in bytes: its beginning, and
+#: what is read ahead of it.
+_BEGINNING = 2 * _SMALL
+
 
 class RunGateway:
     """
     Forwards requests, and websockets, to runners.
 
     Arguments:
+        room: Where requests wait for a runner.
+
         cors: Whether pages of all origins may read responses.
     """
 
-    def __init__(self, router: Router, limits: Limits, *, cors: bool = True) -> None:
+    def __init__(self, router: Router, room: WaitingRoom, *, cors: bool = True) -> None:
         self._router = router
-        self._limits = limits
+        self._room = room
         self._cors = cors
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
@@ -67,19 +74,27 @@ class RunGateway:
         if is_websocket(request) and not web.WebSocketResponse().can_prepare(request):
             raise Unreadable
         try:
-            body = await _take_body(request)
+            body = await _take_body(request, self._room, caller)
+            size = _BEGINNING if body else 0
+            if isinstance(body, bytes):
+                size = len(body)
             async with self._router.lease(
-                target.application, request.headers, request_id, caller
+                target.application,
+                request.headers,
+                request_id,
+                caller,
+                room=self._room,
+                size=size,
             ) as runner:
                 if not is_websocket(request):
                     return await self._forward(
                         request, target, runner, request_id, caller, body
                     )
-                idle = self._limits.longest_idle if caller is None else None
-                hold = self._router.identity.revocations.hold(caller)
-                socket, code = await relay_websocket(
-                    request, target, runner, request_id, hold, idle
-                )
+                with accept_websocket(request, self._room, caller) as accepted:
+                    hold = self._router.identity.revocations.hold(caller)
+                    socket, code = await relay_websocket(
+                        accepted, target, runner, request_id, hold
+                    )
             # The sender may take its time to agree.
             with suppress(Exception):
                 await socket.close(code=code)
@@ -143,11 +158,16 @@ class RunGateway:
             raise await describe_disconnection(runner, error) from error
 
 
-async def _take_body(request: BaseRequest) -> bytes | AsyncIterable[bytes] | None:
+async def _take_body(
+    request: BaseRequest, room: WaitingRoom, caller: Caller | None
+) -> bytes | AsyncIterable[bytes] | None:
     """
     Return the body of *request*, once it is there: a sender who is slow keeps no runner
     waiting. Of a large one only the beginning is there, and the rest comes in parts. None if
     there is no body.
+
+    Raises:
+        WaitingRoomFull: There is no room for what has come of it.
     """
     content = request.content
     if not request.body_exists:
@@ -155,10 +175,12 @@ async def _take_body(request: BaseRequest) -> bytes | AsyncIterable[bytes] | Non
     if content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
         return await content.read()
     received = bytearray()
-    async for part in content.iter_any():
-        received += part
-        if len(received) > _SMALL:
-            return _go_on(bytes(received), content)
+    with room.hold("" if caller is None else caller.user_id) as held:
+        async for part in content.iter_any():
+            held.grow(len(part))
+            received += part
+            if len(received) > _SMALL:
+                return _go_on(bytes(received), content)
     return bytes(received)
 
 

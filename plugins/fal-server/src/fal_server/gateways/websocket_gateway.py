@@ -14,10 +14,9 @@ from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unauthenticated, Unavailable
-from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
-from fal_server.limits import Limits
+from fal_server.gateways.incoming_websockets import IncomingWebSocket, accept_websocket
 from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
 from fal_server.routing.leases import drain_if_broken
@@ -28,6 +27,7 @@ from fal_server.routing.refusals import (
     describe_refusal,
 )
 from fal_server.routing.routers import Router, Target
+from fal_server.routing.waiting_room import WaitingRoom
 
 _SILENT = b"No message has come for a while."
 
@@ -38,11 +38,14 @@ class WebSocketGateway:
 
     Each message is the JSON body of a request. Its response is a ``start`` message, the
     body in one message or more, and an ``end`` message.
+
+    Arguments:
+        room: Where requests wait for a runner.
     """
 
-    def __init__(self, router: Router, limits: Limits) -> None:
+    def __init__(self, router: Router, room: WaitingRoom) -> None:
         self._router = router
-        self._limits = limits
+        self._room = room
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -54,18 +57,24 @@ class WebSocketGateway:
             recognise(request)
         if not is_websocket(request):
             raise Unavailable("This gateway accepts only websockets.")
-        idle = self._limits.longest_idle if caller is None else None
-        socket = web.WebSocketResponse(max_msg_size=LARGEST_MESSAGE)
+        with accept_websocket(request, self._room, caller) as accepted:
+            return await self._answer_all(accepted, target, caller)
+
+    async def _answer_all(
+        self, accepted: IncomingWebSocket, target: Target, caller: Caller | None
+    ) -> web.WebSocketResponse:
+        request, socket = accepted.request, accepted.make_response()
         await socket.prepare(request)
         try:
             async with self._router.identity.revocations.hold(caller):
                 while True:
-                    message = await asyncio.wait_for(socket.receive(), idle)
+                    message = await asyncio.wait_for(socket.receive(), accepted.idle)
                     if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                         break
                     text = message.data
                     data = text.encode() if isinstance(text, str) else text
                     await self._exchange(socket, request, target, caller, data)
+                    accepted.messages.has_dealt(data)
         except asyncio.TimeoutError:
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=_SILENT)
         except Unauthenticated as revoked:
@@ -83,7 +92,13 @@ class WebSocketGateway:
         reply = UpstreamReply(socket, new_request_id())
         try:
             async with self._router.lease(
-                target.application, request.headers, reply.request_id, caller
+                target.application,
+                request.headers,
+                reply.request_id,
+                caller,
+                room=self._room,
+                # Without a key, messages take room as soon as they arrive.
+                size=0 if caller is None else len(data),
             ) as runner:
                 await _forward(reply, request, target, runner, data)
         except Refusal as refusal:

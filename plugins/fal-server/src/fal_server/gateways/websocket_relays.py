@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import FIRST_COMPLETED
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
 import attrs
 from aiohttp import WSCloseCode, web
-from aiohttp.web_request import BaseRequest
 
 from fal_server.errors import Unauthenticated, Unavailable
-from fal_server.fleet.http_client import LARGEST_MESSAGE
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED
+from fal_server.gateways.incoming_websockets import IncomingWebSocket
 from fal_server.routing.headers import REQUEST_ID, to_runner
 from fal_server.routing.refusals import DISCONNECTS
 from fal_server.routing.routers import Target
@@ -26,12 +26,11 @@ Socket = Any
 
 
 async def relay_websocket(
-    request: BaseRequest,
+    accepted: IncomingWebSocket,
     target: Target,
     runner: Runner,
     request_id: str,
     hold: AbstractAsyncContextManager[None],
-    idle: float | None,
 ) -> tuple[web.WebSocketResponse, int]:
     """
     Relay messages between the sender and a websocket of a runner until either closes. Return
@@ -39,9 +38,8 @@ async def relay_websocket(
 
     Arguments:
         hold: Ends the relaying with the key of the sender.
-
-        idle: Seconds without a message after which it ends. None for no limit.
     """
+    request = accepted.request
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     protocols = tuple(each.strip() for each in offered.split(",") if each.strip())
     opened = runner.http.connect(
@@ -56,27 +54,26 @@ async def relay_websocket(
         except DISCONNECTS as error:
             raise Unavailable("The runner accepts no websocket at this path.") from error
         chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
-        socket = web.WebSocketResponse(protocols=chosen, max_msg_size=LARGEST_MESSAGE)
+        socket = accepted.make_response(chosen)
         socket.headers[REQUEST_ID] = request_id
-        code = await _relay_to_the_end(request, socket, upstream_socket, hold, idle)
+        code = await _relay_to_the_end(accepted, socket, upstream_socket, hold)
         return socket, code or upstream_socket.close_code or WSCloseCode.OK
 
 
 async def _relay_to_the_end(
-    request: BaseRequest,
+    accepted: IncomingWebSocket,
     socket: web.WebSocketResponse,
     upstream_socket: Socket,
     hold: AbstractAsyncContextManager[None],
-    idle: float | None,
 ) -> int | None:
     """
     Open the websocket of the sender, relay messages until either closes, and close that of
     the runner. Return the code with which to close the other if it is not the runner's.
     """
     try:
-        await socket.prepare(request)
+        await socket.prepare(accepted.request)
         async with hold:
-            return await _relay_both(socket, upstream_socket, idle)
+            return await _relay_both(accepted, socket, upstream_socket)
     except Unauthenticated:
         return REVOKED
     except asyncio.CancelledError:
@@ -89,12 +86,18 @@ async def _relay_to_the_end(
             await upstream_socket.close()
 
 
-async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | None:
+async def _relay_both(
+    accepted: IncomingWebSocket, socket: Socket, upstream_socket: Socket
+) -> int | None:
     """
-    Relay messages between two websockets until either closes. If there is no message for
-    *idle* seconds, return the code with which to close them.
+    Relay messages between two websockets until either closes. If there is no message for too
+    long, return the code with which to close them.
     """
-    relays = [Relay(one, other), Relay(other, one)]
+    idle = accepted.idle
+    relays = [
+        Relay(socket, upstream_socket, accepted.messages.has_dealt),
+        Relay(upstream_socket, socket),
+    ]
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         while not (await asyncio.wait(tasks, timeout=idle, return_when=FIRST_COMPLETED))[0]:
@@ -111,10 +114,14 @@ async def _relay_both(one: Socket, other: Socket, idle: float | None) -> int | N
 class Relay:
     """
     One direction of a websocket.
+
+    Attributes:
+        relayed: Called with each message that was relayed.
     """
 
     source: Socket
     target: Socket
+    relayed: Callable[[Any], None] = lambda _: None
     _count: int = 0
 
     async def run(self) -> None:
@@ -129,6 +136,7 @@ class Relay:
                 await self.target.send_bytes(message.data)
             else:
                 return
+            self.relayed(message.data)
 
     def take_count(self) -> int:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -16,11 +17,18 @@ from fal_server.errors import Invalid, Refusal
 from fal_server.limits import Limits
 from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.stalls import StallWatch
+from fal_server.listeners.websocket_messages import IncomingMessages, Memory, MeteredParser
 
 logger = logging.getLogger(__name__)
 
 #: The longest request line, in bytes: a path may contain a token.
 _LONGEST_LINE = 16_384
+
+#: The longest header, in bytes.
+_LONGEST_HEADER = 8190
+
+#: The longest reason for which a websocket is closed, in bytes.
+_LONGEST_REASON = 123
 
 _UNREADABLE = "The request cannot be read."
 
@@ -50,9 +58,11 @@ class HttpConnection(web.RequestHandler):
         visit: What is known of it among the other connections.
 
         stalls: How long its client is waited for.
+
+        messages: The messages of a websocket that arrive over it. None where it is none.
     """
 
-    __slots__ = ("stalls", "visit")
+    __slots__ = ("messages", "stalls", "visit")
 
     def __init__(
         self,
@@ -65,6 +75,7 @@ class HttpConnection(web.RequestHandler):
         super().__init__(server, loop=loop, **options)
         self.visit = visit
         self.stalls = StallWatch(self, visit, limits, loop)
+        self.messages: IncomingMessages | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """
@@ -91,6 +102,32 @@ class HttpConnection(web.RequestHandler):
         if data:
             self.stalls.hear()
         super().data_received(data)
+
+    def set_parser(self, parser: Any, *arguments: Any, **options: Any) -> None:
+        """
+        Become a websocket.
+        """
+        if self.messages is not None:
+            parser = MeteredParser(parser, self.messages)
+        super().set_parser(parser, *arguments, **options)
+
+    def count_messages(self, memory: Memory | None) -> IncomingMessages:
+        """
+        Count the messages of the websocket that it is about to become, and wait for each no
+        longer than for a body.
+        """
+
+        def begin_message() -> None:
+            self.stalls.receive(messages)
+
+        self.messages = messages = IncomingMessages(self._end_websocket, begin_message, memory)
+        return messages
+
+    def _end_websocket(self, code: int, reason: str) -> None:
+        text = reason.encode()[:_LONGEST_REASON]
+        if self.transport is not None:
+            self.transport.write(struct.pack("!BBH", 0x88, 2 + len(text), code) + text)
+        self.force_close()
 
     def pause_reading(self) -> None:
         """
@@ -173,6 +210,18 @@ def recognise(request: BaseRequest) -> None:
         connection.visit.recognise()
 
 
+def count_messages(request: BaseRequest, memory: Memory | None) -> IncomingMessages:
+    """
+    Count the messages of the websocket that *request* asks for, before it is opened.
+
+    Arguments:
+        memory: The memory that they take. None where that is not counted.
+    """
+    connection = request.protocol
+    assert isinstance(connection, HttpConnection)
+    return connection.count_messages(memory)
+
+
 async def start_http(
     application: web.Application, *, drain: float, limits: Limits | None = None
 ) -> tuple[web.AppRunner, HttpFactory]:
@@ -220,6 +269,7 @@ def connections_of(
             loop,
             access_log=quiet,
             max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_HEADER,
             auto_decompress=inflates,
         )
 

@@ -39,6 +39,24 @@ class TooSlow(Invalid):
         )
 
 
+class Incoming(Protocol):
+    """
+    What arrives: the body of a request, or the messages of a websocket.
+    """
+
+    total_bytes: int
+
+    def is_eof(self) -> bool:
+        """
+        Return whether nothing is to come of what has begun.
+        """
+
+    def set_exception(self, exc: TooSlow) -> None:
+        """
+        Tell whoever reads it that it has stalled.
+        """
+
+
 class HttpEnd(Protocol):
     """
     What ends an HTTP connection.
@@ -63,6 +81,7 @@ class StallWatch:
         "_due",
         "_end",
         "_has_begun",
+        "_incoming",
         "_is_blocked",
         "_longest_head",
         "_longest_idle",
@@ -102,6 +121,8 @@ class StallWatch:
         self._has_begun = False
         #: The request that is handled.
         self._request: BaseRequest | None = None
+        #: What arrives of it.
+        self._incoming: Incoming
         #: Whether the client does not read what was sent.
         self._is_blocked = False
         #: How much of the body had been received, or of the response was left to send, when
@@ -139,8 +160,16 @@ class StallWatch:
         """
         Note that *request* is handled, whose body may not have come yet.
         """
-        self._request = request
-        self._await_body()
+        self._request, self._incoming = request, request.content
+        self._await_incoming()
+
+    def receive(self, messages: Incoming) -> None:
+        """
+        Note that a message of a websocket has begun, which is not complete yet.
+        """
+        self._incoming = messages
+        if not self._is_blocked:
+            self._await_incoming()
 
     def end(self) -> None:
         """
@@ -171,17 +200,16 @@ class StallWatch:
         """
         self._is_blocked = False
         if self._request is not None:
-            self._await_body()
+            self._await_incoming()
         else:
             self._allow(self._longest_idle)
 
-    def _await_body(self) -> None:
-        assert self._request is not None
-        content = self._request.content
-        if content.is_eof():
+    def _await_incoming(self) -> None:
+        incoming = self._incoming
+        if incoming.is_eof():
             self._due = _NEVER
         else:
-            self._mark, self._was_paused = content.total_bytes, False
+            self._mark, self._was_paused = incoming.total_bytes, False
             self._allow(self._longest_stall)
 
     def _allow(self, seconds: float) -> None:
@@ -211,7 +239,7 @@ class StallWatch:
         elif self._is_blocked:
             self._look_at_response()
         elif self._request is not None:
-            self._look_at_body(self._request)
+            self._look_at_incoming()
         elif self._has_begun:
             self._transport.write(_ANSWER_TO_LATE)
             self._end.force_close()
@@ -229,11 +257,11 @@ class StallWatch:
             self._mark = left
             self._allow(self._longest_stall)
 
-    def _look_at_body(self, request: BaseRequest) -> None:
-        content = request.content
-        is_late = content.total_bytes < self._mark + LEAST and not content.is_eof()
+    def _look_at_incoming(self) -> None:
+        incoming = self._incoming
+        is_late = incoming.total_bytes < self._mark + LEAST and not incoming.is_eof()
         if is_late and self._transport.is_reading() and not self._was_paused:
             # Whoever reads it gets the exception.
-            content.set_exception(TooSlow(self._longest_stall))
+            incoming.set_exception(TooSlow(self._longest_stall))
         else:
-            self._await_body()
+            self._await_incoming()

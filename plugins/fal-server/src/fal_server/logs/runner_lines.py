@@ -112,7 +112,8 @@ class RunnerLines:
             application=self.spec.application or self.spec.name,
             runner_id=self.runner_id,
             request_id=request or self.starting_request or None,
-            level=event.level,
+            # Clients know no higher level.
+            level="ERROR" if event.level == "CRITICAL" else event.level,
             source=event.source,
             message=event.message,
             time=event.time or time.time(),

@@ -27,6 +27,7 @@ from fal_server.routing.refusals import (
 )
 from fal_server.routing.routers import Router
 from fal_server.state.bodies import BodyFiles
+from fal_server.state.disk_reserves import DiskReserve
 from fal_server.state.tasks import insist
 from fal_server.store.queued_requests import QueuedRequests, name_answer, name_body
 
@@ -53,6 +54,8 @@ class Attempts:
     Arguments:
         largest: The most bytes of a response.
 
+        reserve: What responses to requests without a key leave free on the disk.
+
         taken: Called with a request that a runner has got.
 
         returned: Called with a request that waits for another attempt.
@@ -62,6 +65,7 @@ class Attempts:
     requests: QueuedRequests
     files: BodyFiles
     largest: int
+    reserve: DiskReserve
     taken: Callable[[PendingRequest], None]
     returned: Callable[[PendingRequest], None]
 
@@ -150,7 +154,10 @@ class Attempts:
         request = pending.loaded
         body = self.files.find(name_body(request.id), request.body_size, content)
         name = name_answer(request.id, request.attempts)
-        with self.files.receive(name, largest=self.largest, patient=True) as incoming:
+        reserve = None if request.sender else self.reserve
+        with self.files.receive(
+            name, largest=self.largest, patient=True, reserve=reserve
+        ) as incoming:
             try:
                 return await ask(application, runner, request, body, incoming)
             except RequestTimeout as timeout:

@@ -33,6 +33,7 @@ from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router
 from fal_server.state.bodies import SMALL, BodyFiles
+from fal_server.state.disk_reserves import DiskReserve
 from fal_server.state.tasks import insist, uninterrupted
 from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.kept_responses import KeptResponses
@@ -70,6 +71,7 @@ class RequestQueue:
     files: BodyFiles
     responses: KeptResponses
     webhooks: Webhooks
+    reserve: DiskReserve
     limits: Limits = attrs.field(factory=Limits)
     _room: QueueRoom = attrs.field(init=False)
     _attempts: Attempts = attrs.field(init=False)
@@ -88,6 +90,7 @@ class RequestQueue:
             self.requests,
             self.files,
             self.limits.largest_queued_response,
+            self.reserve,
             self._backlog.leave_line,
             self._backlog.take_back,
         )
@@ -144,13 +147,18 @@ class RequestQueue:
             TooLarge: Its body is too large.
 
             QueueFull: There is no room for it.
+
+            DiskReserved: It has no key, and little room is left on the disk.
         """
+        reserve = None if sender else self.reserve
+        if reserve is not None:
+            reserve.check()
         largest = self.limits.largest_queued_body
         if (body or 0) > largest:
             raise TooLarge(f"The body of a request must have at most {largest} bytes.")
         name = (application.owner_name, application.alias)
         place = self._room.enter(name, sender, application.owner, head + (body or 0))
-        incoming = self.files.receive(name_body(id), largest=largest)
+        incoming = self.files.receive(name_body(id), largest=largest, reserve=reserve)
         return IncomingRequest(place, self._room, incoming, body or 0)
 
     async def submit(

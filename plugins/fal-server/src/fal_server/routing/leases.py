@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import attrs
 
@@ -14,6 +15,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
 from fal_server.routing.refusals import ApplicationUnreadable, StartFailed, StartTimeout
+from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.specs.request_retries import ends_runner
 
 RUNNER_HINT = "x-fal-runner-hint"
@@ -31,6 +33,8 @@ class Lease:
     _caller: Caller | None
     _priority: int
     _since: float | None
+    _room: WaitingRoom | None = None
+    _size: int = 0
     _runner: Runner | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Runner:
@@ -41,6 +45,8 @@ class Lease:
             StartTimeout: No runner had a free slot in time.
 
             NoRunner: No runner could be started, or the application cannot have any.
+
+            WaitingRoomFull: No slot is free, and too many requests wait already.
         """
         application, caller = self._application, self._caller
         timeout = start_timeout(self._headers)
@@ -58,9 +64,10 @@ class Lease:
             )
         hint = self._headers.get(RUNNER_HINT, "")
         try:
-            runner = self._runner = await application.pool.acquire(
-                priority=self._priority, hint=hint, timeout=timeout
-            )
+            runner = application.pool.take_free(hint)
+            if runner is None:
+                runner = await self._wait(hint, timeout)
+            self._runner = runner
         except StartFailed as refusal:
             if self._is_of_owner:
                 raise
@@ -68,6 +75,16 @@ class Lease:
         lease = (time.time(), caller.user_id if caller is not None else "")
         runner.requests[self._request_id] = lease
         return runner
+
+    async def _wait(self, hint: str, timeout: float | None) -> Runner:
+        application, caller, room = self._application, self._caller, self._room
+        name = (application.owner_name, application.alias)
+        account = "" if caller is None else caller.user_id
+        entered = nullcontext() if room is None else room.enter(name, account, self._size)
+        with entered:
+            return await application.pool.acquire(
+                priority=self._priority, hint=hint, timeout=timeout
+            )
 
     async def __aexit__(self, *_: object) -> None:
         runner = self._runner

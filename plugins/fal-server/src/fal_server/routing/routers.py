@@ -18,6 +18,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.headers import Headers
 from fal_server.routing.leases import Lease
+from fal_server.routing.waiting_room import WaitingRoom
 
 #: The query parameters that the gateways read and do not forward.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
@@ -111,6 +112,8 @@ class Router:
         caller: Caller | None,
         priority: int = 0,
         since: float | None = None,
+        room: WaitingRoom | None = None,
+        size: int = 0,
     ) -> Lease:
         """
         Return a context manager that holds a slot of a runner.
@@ -120,5 +123,10 @@ class Router:
 
             since: When the request was accepted, in seconds of the monotonic clock. The time
                 since then counts towards its start timeout. None stands for now.
+
+            room: Where it waits if no slot is free. None for a request that has its place in
+                a queue.
+
+            size: The bytes of the request that are in memory while it waits.
         """
-        return Lease(application, headers, request_id, caller, priority, since)
+        return Lease(application, headers, request_id, caller, priority, since, room, size)

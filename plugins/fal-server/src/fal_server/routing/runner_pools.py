@@ -82,16 +82,9 @@ class RunnerPool:
 
             NoRunner: No runner could be started, or the pool is closed.
         """
-        if self.closed:
-            raise NoRunner("The application was replaced or removed.")
-        if not self._line:
-            runner = self._find(hint)
-            if runner is not None:
-                self._take_slot(runner)
-                if self.scaling.is_buffered:
-                    # One more runner is busy, so a buffer of idle ones may need another.
-                    self.adjust()
-                return runner
+        runner = self.take_free(hint)
+        if runner is not None:
+            return runner
         loop = asyncio.get_running_loop()
         request = WaitingRequest(priority, loop.create_future(), time.monotonic(), hint)
         self._line.add(request)
@@ -110,6 +103,26 @@ class RunnerPool:
             request.future.cancel()
             # It may have moved to the line of another pool.
             request.leave()
+
+    def take_free(self, hint: str = "") -> Runner | None:
+        """
+        Take a slot that is free now, and return its runner. None if there is none, or other
+        requests wait for one.
+
+        Raises:
+            NoRunner: The pool is closed.
+        """
+        if self.closed:
+            raise NoRunner("The application was replaced or removed.")
+        if self._line:
+            return None
+        runner = self._find(hint)
+        if runner is not None:
+            self._take_slot(runner)
+            if self.scaling.is_buffered:
+                # One more runner is busy, so a buffer of idle ones may need another.
+                self.adjust()
+        return runner
 
     @property
     def waiting(self) -> int:

@@ -71,8 +71,8 @@ class RequestRetries:
 
     def overridden(self, text: str) -> RequestRetries:
         """
-        Return these retries with the budgets that a sender asks for. A header that is not
-        valid is ignored.
+        Return these retries with the budgets that a sender asks for. An earlier server may
+        have accepted a header that is not valid, which is ignored.
         """
         try:
             budgets = read_budgets(text)

@@ -19,6 +19,7 @@ import attrs
 
 from fal_core.caches import remove_quietly
 from fal_server.errors import StorageFull, TooLarge
+from fal_server.state.disk_reserves import DiskReserve
 from fal_server.state.tasks import insist
 
 #: The largest body that is kept in memory and in the database, in bytes.
@@ -105,7 +106,14 @@ class BodyFiles:
             return Body(size=size, path=self._folder / name)
         return Body.of(content)
 
-    def receive(self, name: str, *, largest: int, patient: bool = False) -> IncomingBody:
+    def receive(
+        self,
+        name: str,
+        *,
+        largest: int,
+        patient: bool = False,
+        reserve: DiskReserve | None = None,
+    ) -> IncomingBody:
         """
         Return a body that arrives, whose file will have this *name*.
 
@@ -113,10 +121,16 @@ class BodyFiles:
             largest: The most bytes that it may have.
 
             patient: Whether to wait while the disk is full.
+
+            reserve: What stays free on the disk. None for a body that may fill it.
         """
         self._arriving.add(name)
         return IncomingBody(
-            self._folder / name, largest, patient, lambda: self._arriving.discard(name)
+            self._folder / name,
+            largest,
+            patient,
+            lambda: self._arriving.discard(name),
+            reserve,
         )
 
     def remove(self, name: str) -> None:
@@ -161,13 +175,19 @@ class IncomingBody:
     """
 
     def __init__(
-        self, path: Path, largest: int, patient: bool, ended: Callable[[], None]
+        self,
+        path: Path,
+        largest: int,
+        patient: bool,
+        ended: Callable[[], None],
+        reserve: DiskReserve | None = None,
     ) -> None:
         self.size = 0
         self.largest = largest
         self._path = path
         self._patient = patient
         self._ended = ended
+        self._reserve = reserve
         self._parts: list[bytes] = []
         self._written = 0
         self._has_file = False
@@ -188,12 +208,16 @@ class IncomingBody:
             TooLarge: There are more than it may have.
 
             StorageFull: The disk is full.
+
+            DiskReserved: What is left on the disk is kept for others.
         """
         self.size += len(piece)
         if self.size > self.largest:
             raise TooLarge(f"The body has more than {self.largest} bytes.")
         self._parts.append(piece)
         if self.size - self._written > (_PIECE if self._has_file else SMALL):
+            if self._reserve is not None:
+                self._reserve.check()
             await self._flush()
 
     async def finish(self) -> Body:
