@@ -4,10 +4,13 @@ Conditions by which broken hosts select events and calls.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fal_core.abilities import Driver
 from fal_core.batching.batches import Batch
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
+from fal_core.sinks.call_sinks import SinkAround
 from fal_core.testing.harness.recorders import Recorder
 from mutants.wrappers import Passing
 
@@ -35,9 +38,15 @@ def is_iterated(passing: Passing) -> bool:
 def is_submitted(passing: Passing) -> bool:
     """Tell whether the call was submitted."""
     watched = "watch" in repr(passing.sink) and not passing.call.stream
-    return isinstance(passing.sink, Batch) or watched
+    return isinstance(_innermost(passing.sink), Batch) or watched
 
 
 def is_waited_for(passing: Passing) -> bool:
     """Tell whether a thread waits for the call."""
     return isinstance(passing.sink, Driver)
+
+
+def _innermost(sink: Any) -> Any:
+    while isinstance(sink := getattr(sink, "__self__", sink), SinkAround):
+        sink = sink.sink
+    return sink
