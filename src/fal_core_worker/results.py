@@ -33,7 +33,7 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
 
     Results live as long as the process that computed them: a warm worker calls *func* once
     for each set of arguments, which must be hashable. Calls that come meanwhile wait for
-    that one; if it fails, nothing is kept. Functions of the same name and source share
+    that one; if it fails, nothing is kept. Functions of the same name, source and code share
     their results if their defaults and the variables of enclosing functions are equal. A
     function without source is returned as it is, with a warning.
 
@@ -55,7 +55,9 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
     except (OSError, TypeError):
         warnings.warn(f"{name} has no source, so its results are not cached.", stacklevel=2)
         return func
-    text = f"{func.__module__}\0{name}\0{source}"
+    # Several lambdas may stand in one line of source.
+    code = _describe(getattr(func, "__code__", None))
+    text = f"{func.__module__}\0{name}\0{source}\0{code}"
     key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     if inspect.iscoroutinefunction(func):
 
@@ -70,6 +72,18 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
         return find_results(key, func).get(func, args, kwargs)
 
     return wrapper
+
+
+def _describe(value: Any) -> Any:
+    """
+    Return what tells *value* apart from other code, or from another constant of it, also when
+    it is opened anew.
+    """
+    if hasattr(value, "co_consts"):
+        return value.co_code, value.co_names, [*map(_describe, value.co_consts)]
+    if isinstance(value, frozenset):
+        return sorted(map(repr, value))
+    return repr(value)
 
 
 class _Abandoned(Exception):

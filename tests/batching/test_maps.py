@@ -163,3 +163,19 @@ def test_an_item_of_a_map_has_its_time_from_when_it_runs(local_host: LocalHost):
     isolated = function("current", host=local_host, max_concurrency=1, timeout=5)(wait)
 
     assert list(isolated.map([0.4] * 14)) == [0.4] * 14
+
+
+def test_an_item_that_raises_stop_iteration_is_told(local_host: LocalHost):
+    """
+    An item that raises StopIteration does not look like the end of the map.
+    """
+
+    @function("current", host=local_host)
+    def take(number: int) -> int:
+        return number if number != 2 else next(iter(()))
+
+    taken = take.map(range(5))
+    assert [next(taken), next(taken)] == [0, 1]
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        next(taken)
+    assert isinstance(caught.value.__cause__, StopIteration)

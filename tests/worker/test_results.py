@@ -54,6 +54,18 @@ def test_functions_around_different_values_do_not_share() -> None:
     assert make_greeter("?")("a") == ["a", "?"]
 
 
+def test_lambdas_of_one_line_do_not_share() -> None:
+    """
+    Functions that share their line of source have results of their own.
+    """
+    # fmt: off
+    more, most = cached(lambda number: number + 1), cached(lambda number: number * 100)
+    few, many = cached(lambda: [each + 1 for each in (1, 2)]), cached(lambda: [each + 9 for each in (1, 2)])  # noqa: E501
+    # fmt: on
+    assert (more(5), most(5)) == (6, 500)
+    assert (few(), many()) == ([2, 3], [10, 11])
+
+
 def test_values_that_do_not_pickle_are_told_apart() -> None:
     """
     Values that cannot be compared by their contents are told apart one by one.

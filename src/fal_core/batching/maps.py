@@ -76,6 +76,9 @@ class Mapped(Iterator[Any]):
                 if outcome[0] != RAISED or self._return_exceptions:
                     return outcome[1]
                 self.close()
+                if isinstance(outcome[1], StopIteration):
+                    # As such it would end the map as if there were no more items.
+                    raise RuntimeError("An item raised StopIteration.") from outcome[1]
                 raise outcome[1]
             try:
                 self._advance()
