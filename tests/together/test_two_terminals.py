@@ -33,7 +33,10 @@ def programs() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as here:
+        # It has neighbours of its own.
+        here.syspath_prepend(PROGRAMS.parent)
+        spec.loader.exec_module(module)
     return module
 
 
