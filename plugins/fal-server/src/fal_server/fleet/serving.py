@@ -97,7 +97,9 @@ async def _wait_for_agent(runner: Runner) -> None:
             has_begun = runner.execution is not None
         await listening
     finally:
-        listening.cancel()
+        # A closed loop cancels nothing: it is left like this where nobody waits for its end.
+        if not runner.loop.is_closed():
+            listening.cancel()
 
 
 async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
