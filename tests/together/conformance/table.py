@@ -322,12 +322,6 @@ MUTANTS: tuple[Mutant, ...] = (
         of="overrun",
     ),
     around(
-        cancels.IgnoresCancel,
-        "test_a_call_that_runs_longer_than_a_request_may_is_ended",
-        conditions.is_submitted,
-        of="exceed",
-    ),
-    around(
         events.SaysTooEarlyThatItRuns, "test_the_setup_is_no_part_of_a_request", of="use_later"
     ),
     around(
