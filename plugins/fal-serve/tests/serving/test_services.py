@@ -282,7 +282,8 @@ def test_serve_ends_after_so_many_requests(run_script):
     ports = free_ports()
     process = run_script(
         f"GIVEN = {ports}\n{SERVED}\n"
-        "asyncio.run(Mine().serve(limit_max_requests=2, **PORTS))\nprint('after')"
+        "asyncio.run(Mine().serve(limit_max_requests=2, host='127.0.0.1', **PORTS))\n"
+        "print('after')"
     )
     url = f"http://127.0.0.1:{ports[0]}/"
     wait_for_service(f"http://127.0.0.1:{ports[1]}/ready", process)
@@ -369,7 +370,8 @@ def test_port_that_is_taken_is_one_sentence(run_script):
             ((free_ports()[0], taken), "port of its metrics", "Declare another metrics_port."),
         ):
             process = run_script(
-                f"GIVEN = {ports}\n{SERVED}\nasyncio.run(Mine().serve(**PORTS))"
+                f"GIVEN = {ports}\n{SERVED}\n"
+                "asyncio.run(Mine().serve(host='127.0.0.1', **PORTS))"
             )
             _, err = process.communicate(timeout=PATIENCE)
             sentence = f"The {what} cannot listen on 127.0.0.1:{taken}: Address already in use"
