@@ -90,15 +90,15 @@ class Submitter:
         future = SubmittedFuture(self)
         batcher = self._batcher
         with self._lock:
+            if not self._is_waited_for:
+                program_end.wait_for(self)
+                self._is_waited_for = True
             seconds = self._launcher.policy.timeout
             if seconds is not None:
                 from fal_core.calling.deadlines import Deadline
 
                 future.deadline = Deadline(seconds, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
-            if not self._is_waited_for:
-                self._is_waited_for = True
-                program_end.wait_for(self)
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
         if self._settled:
