@@ -1,5 +1,5 @@
 """
-Paces: how many items the next batch has.
+The pace of batches: how large the next one is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -55,6 +55,10 @@ class Batch(OpeningSink):
 
         end: How many are left with this launch; the others were handed back.
 
+        unwanted: How many of the first have ended or were withdrawn, as far as is known.
+
+        cancelled: Whether it was ended, as none of its items was wanted.
+
         alone: Whether it is one item, launched as a call of its own.
 
         launched_at: When it was launched, by ``time.monotonic``.
@@ -71,6 +75,8 @@ class Batch(OpeningSink):
         self.items = items
         self.tags = tags
         self.done = 0
+        self.unwanted = 0
+        self.cancelled = False
         self.started = 0
         self.end = len(items)
         self.alone = alone
@@ -121,6 +127,9 @@ class Batcher:
 
         timeout: Seconds that each item may take, from when the host runs it.
 
+        is_wanted: Tells from its tag, just before an item is launched, whether it still
+            should be. None where items are never withdrawn.
+
     Attributes:
         waiting: Items that were not launched yet, with their tags.
 
@@ -134,8 +143,10 @@ class Batcher:
         deliver: Callable[[list[Any], list[ItemOutcome]], None],
         *,
         timeout: float | None = None,
+        is_wanted: Callable[[Any], bool] | None = None,
     ) -> None:
         self.launcher = launcher
+        self._is_wanted = is_wanted
         self.waiting: deque[tuple[Arguments, Any]] = deque()
         self.running: set[Batch] = set()
         self.take = take
@@ -184,8 +195,17 @@ class Batcher:
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; items that come meanwhile fill the batch.
             count = count if count == 1 else self._separation.count(waiting, count)
-            pairs = [waiting.popleft() for _ in range(count)]
-            self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+            pairs = self._keep_wanted([waiting.popleft() for _ in range(count)])
+            if pairs:
+                self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+
+    def drop_unwanted(self) -> None:
+        """
+        Free what waits but is not wanted any more.
+        """
+        kept = self._keep_wanted(self.waiting)
+        self.waiting.clear()
+        self.waiting.extend(kept)
 
     # -- launching -----------------------------------------------------------------
 
@@ -196,6 +216,19 @@ class Batcher:
         if self.more:
             return LARGEST
         return max(1, -(-len(self.waiting) // max(1, self.limit // 2)))
+
+    def _keep_wanted(
+        self, pairs: Iterable[tuple[Arguments, Any]]
+    ) -> list[tuple[Arguments, Any]]:
+        if self._is_wanted is None:
+            return list(pairs)
+        kept = []
+        for pair in pairs:
+            if self._is_wanted(pair[1]):
+                kept.append(pair)
+            else:
+                self._retries.pop(id(pair[1]), None)
+        return kept
 
     def _launch(self, items: list[Arguments], tags: list[Any]) -> None:
         # A call of its own costs less, but does not show when it starts.

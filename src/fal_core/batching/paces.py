@@ -1,5 +1,5 @@
 """
-Paces: how many items the next batch should have.
+The pace of batches: their size follows the time that an item takes.
 """
 
 from __future__ import annotations
