@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 
 TYPE_CHECKING = False
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 # Imports inside functions: ``import fal_core`` is light, and so is the start of a worker.
 
-_kept: dict[Any, Results] = {}
+#: How many sets of values around one function have results, those last used.
+MOST_KEPT = 32
+# By what stands for the name and source of a function, and by the values around it.
+_kept: dict[str, OrderedDict[Any, Results]] = {}
 _found: weakref.WeakKeyDictionary[Callable[..., Any], Results] = weakref.WeakKeyDictionary()
 
 
@@ -34,8 +38,9 @@ def cached(func: Callable[ArgsT, ReturnT]) -> Callable[ArgsT, ReturnT]:
     Results live as long as the process that computed them: a warm worker calls *func* once
     for each set of arguments, which must be hashable. Calls that come meanwhile wait for
     that one; if it fails, nothing is kept. Functions of the same name, source and code share
-    their results if their defaults and the variables of enclosing functions are equal. A
-    function without source is returned as it is, with a warning.
+    their results if their defaults and the variables of enclosing functions are equal; where
+    these take many values, the results of the 32 last used are kept. A function without
+    source is returned as it is, with a warning.
 
     Raises:
         ValueError: *func* is a generator function: what it yields can be taken once.
@@ -109,9 +114,15 @@ class _Load:
 class Results:
     """
     The results of one function, by its arguments.
+
+    Arguments:
+        identity: What stands for the values around it.
+
+        held: What must stay in memory for that.
     """
 
-    def __init__(self, held: Any = None) -> None:
+    def __init__(self, identity: Any = None, held: Any = None) -> None:
+        self.identity = identity
         # Values that are told apart by their place in memory must stay there.
         self._held = held
         self._loads: dict[Any, _Load] = {}
@@ -198,15 +209,28 @@ def find_results(key: str, func: Any) -> Results:
     Arguments:
         key: What stands for its name and source.
     """
+    kept = _kept.get(key)
+    if kept is None:
+        kept = _kept.setdefault(key, OrderedDict())
     found = _found.get(func)
+    is_new = found is None
     if found is None:
         around = [_content(cell) for cell in getattr(func, "__closure__", None) or ()]
         # A class has none of these, and a method the object that it belongs to.
         for name in ("__defaults__", "__kwdefaults__", "__self__"):
             around.append(getattr(func, name, None))
-        identity, held = _identify(around)
-        found = _found[func] = _kept.setdefault((key, identity), Results(held))
-    return found
+        found = Results(*_identify(around))
+    # It may be there already, or not any more.
+    shared = kept.setdefault(found.identity, found)
+    if shared is not found or is_new:
+        _found[func] = shared
+    try:
+        kept.move_to_end(shared.identity)
+        if len(kept) > MOST_KEPT:
+            kept.popitem(last=False)
+    except KeyError:
+        pass  # Other threads have used so many others meanwhile.
+    return shared
 
 
 def _content(cell: Any) -> Any:
@@ -244,7 +268,11 @@ def _identify(values: list[Any]) -> tuple[Any, Any]:
 
 
 def _forget_other_threads() -> None:
-    for results in _kept.values():
+    # Those that are kept no longer may still be in use.
+    for results in (
+        *_found.values(),
+        *(each for kept in _kept.values() for each in kept.values()),
+    ):
         results.forget_unfinished()
 
 

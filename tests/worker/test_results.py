@@ -5,8 +5,10 @@ Results that a process keeps in memory.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from fal_core import cached, function
 from fal_core.sealing import seal_function
 from fal_core.testing import InProcessHost
+from fal_core_worker.results import MOST_KEPT
 
 #: Seconds that a thread may take to come to its point.
 PATIENCE = 60
@@ -32,6 +35,24 @@ def make_loader(name: str, calls: list[str]) -> Callable[[], str]:
         return f"model {name}"
 
     return load
+
+
+def make_counter(name: str, calls: list[str]) -> Callable[[], str]:
+    """
+    Return a cached function around *name* alone, which notes its calls in *calls*.
+    """
+    counted[id(calls)] = calls
+    key = id(calls)
+
+    @cached
+    def load() -> str:
+        counted[key].append(name)
+        return name
+
+    return load
+
+
+counted: dict[int, list[str]] = {}
 
 
 def make_greeter(greeting: str) -> Any:
@@ -52,6 +73,45 @@ def test_functions_around_different_values_do_not_share() -> None:
     assert calls == ["small", "large"]
     assert make_greeter("!")("a") == ["a", "!"]
     assert make_greeter("?")("a") == ["a", "?"]
+
+
+def test_few_sets_of_values_are_kept() -> None:
+    """
+    Where the values around a function are new again and again, those last used have results.
+    """
+    calls: list[str] = []
+    names = [str(number) for number in range(MOST_KEPT + 1)]
+    # A function that lives keeps its own.
+    first = make_counter("first", calls)
+    first()
+    for name in names:
+        make_counter(name, calls)()
+        make_counter(names[0], calls)()
+    assert first() == "first"
+    assert calls == ["first", *names]
+    # The oldest but for the one that was used all the time.
+    make_counter(names[-1], calls)()
+    make_counter(names[0], calls)()
+    assert calls == ["first", *names]
+    make_counter(names[1], calls)()
+    assert calls == ["first", *names, names[1]]
+
+
+def test_results_that_are_not_kept_are_free() -> None:
+    """
+    What is kept no longer, and belongs to no function that lives, is in memory no longer.
+    """
+
+    def make(number: int) -> Any:
+        @cached
+        def load() -> Model:
+            return Model(str(number))
+
+        return load
+
+    models = [weakref.ref(make(number)()) for number in range(3 * MOST_KEPT)]
+    gc.collect()
+    assert sum(model() is not None for model in models) == MOST_KEPT
 
 
 def test_lambdas_of_one_line_do_not_share() -> None:
