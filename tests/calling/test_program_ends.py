@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from fal_core.testing.harness.processes import python_programs
 
 #: Seconds that a program may take.
 PATIENCE = 120
@@ -52,24 +53,14 @@ def start(tmp_path: Path, marks: Path) -> Iterator[Program]:
     """
     Start a program that has the functions.
     """
-    started = []
+    with python_programs() as start_python:
 
-    def start(source: str, *arguments: str) -> subprocess.Popen[str]:
-        path = tmp_path / "program.py"
-        path.write_text(FUNCTIONS + textwrap.dedent(source))
-        process = subprocess.Popen(
-            [sys.executable, str(path), str(marks), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        def start(source: str, *arguments: str) -> subprocess.Popen[str]:
+            path = tmp_path / "program.py"
+            path.write_text(FUNCTIONS + textwrap.dedent(source))
+            return start_python(str(path), str(marks), *arguments)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 @pytest.mark.parametrize("host", ["local", "in-process"])

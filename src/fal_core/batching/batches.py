@@ -24,6 +24,7 @@ from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
 from fal_core.sinks.printing import print_log
+from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 #: The positional and the keyword arguments of an item.
@@ -242,6 +243,10 @@ class Batcher:
                 call = self.launcher.call(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
+        except SharedObject as shared:
+            self.running.discard(batch)
+            self._take_back(batch, shared.count)
+            self._launch(items[: batch.end], tags[: batch.end])
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:

@@ -16,11 +16,9 @@ import click
 
 from fal_core.cli.outputs import (
     ResultPrinter,
-    leave,
+    exit_of_function,
     print_json,
     print_table,
-    raised_there,
-    show_remote_traceback,
 )
 
 if TYPE_CHECKING:
@@ -105,12 +103,10 @@ def attach(reference: str, host: str, output: str) -> None:
         _print_lines(info, stream)
         ResultPrinter(sys.stdout, output)(info.return_value)
     except Exception as error:
-        raised = raised_there(error)
-        if isinstance(raised, SystemExit):
-            raise leave(raised) from error
-        if not show_remote_traceback(raised):
+        leaving = exit_of_function(error)
+        if leaving is None:
             raise
-        raise click.exceptions.Exit(1) from error
+        raise leaving from error
 
 
 @executions.command()

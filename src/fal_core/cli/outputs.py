@@ -226,7 +226,18 @@ def report(error: FalCoreError) -> int:
     return 2 if isinstance(error, TargetError) else 1
 
 
-def raised_there(error: BaseException) -> BaseException:
+def exit_of_function(error: BaseException) -> click.exceptions.Exit | None:
+    """
+    Return the click exception that ends the command as *error* ended the function: with its
+    exit code, or after its traceback was printed. None if the function did not raise it.
+    """
+    raised = _raised_there(error)
+    if isinstance(raised, SystemExit):
+        return _leave(raised)
+    return click.exceptions.Exit(1) if _show_remote_traceback(raised) else None
+
+
+def _raised_there(error: BaseException) -> BaseException:
     """
     Return what the function raised, for which *error* may stand.
     """
@@ -236,7 +247,7 @@ def raised_there(error: BaseException) -> BaseException:
     return error
 
 
-def leave(error: SystemExit) -> click.exceptions.Exit:
+def _leave(error: SystemExit) -> click.exceptions.Exit:
     """
     Return the click exception that exits as Python does after *error*.
     """
@@ -246,7 +257,7 @@ def leave(error: SystemExit) -> click.exceptions.Exit:
     return click.exceptions.Exit(1)
 
 
-def show_remote_traceback(error: BaseException) -> bool:
+def _show_remote_traceback(error: BaseException) -> bool:
     """
     Print the traceback of *error* if it was raised in the worker; return whether it was.
 

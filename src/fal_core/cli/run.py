@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from fal_core.cli import arguments, serving
-from fal_core.cli.outputs import ResultPrinter, leave, raised_there, show_remote_traceback
+from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import load_target
@@ -97,13 +97,11 @@ def run(
             with shown(function, progress) as called:
                 call(called, given, ResultPrinter(stream, output))
         except BaseException as error:
-            raised = raised_there(error)
-            if isinstance(raised, SystemExit):
-                raise leave(raised) from error
-            if not show_remote_traceback(raised):
+            leaving = exit_of_function(error)
+            if leaving is None:
                 raise
             sys.stdout.flush()
-            raise click.exceptions.Exit(1) from error
+            raise leaving from error
 
 
 def parse(
