@@ -129,7 +129,8 @@ async def _end_of(future: Future[Any]) -> None:
         except RuntimeError:
             pass  # The loop is closed, so nobody waits.
 
-    future.add_done_callback(wake)
+    # It waits for nothing, and needs no thread for callbacks, as CallFuture has.
+    Future.add_done_callback(future, wake)
     try:
         await ended
     except asyncio.CancelledError:

@@ -79,6 +79,26 @@ def _refuse_held(what: str) -> Stays:
 
 # -- locks -----------------------------------------------------------------------------
 
+#: The types of locks.
+LOCKS = frozenset((type(threading.Lock()), type(threading.RLock())))
+_REENTRANT = type(threading.RLock())
+
+
+def is_free(lock: Any) -> bool:
+    """
+    Tell whether nobody holds *lock* at the moment.
+    """
+    if not lock.acquire(blocking=False):
+        return False
+    free = type(lock) is not _REENTRANT or _is_held_once(lock)
+    lock.release()
+    return free
+
+
+def _is_held_once(lock: Any) -> bool:
+    # If this thread held it before it took it to find out, it holds it twice.
+    return " count=1 " in repr(lock)
+
 
 def _reduce_lock(lock: Any) -> Reduced:
     if lock.locked():
@@ -91,10 +111,9 @@ def _reduce_lock(lock: Any) -> Reduced:
 def _reduce_reentrant_lock(lock: Any) -> Reduced:
     if not lock.acquire(timeout=_MOMENT):
         raise _refuse_held("a lock")
-    # If this thread held it before, it holds it twice now.
-    is_free = " count=1 " in repr(lock)
+    free = _is_held_once(lock)
     lock.release()
-    if not is_free:
+    if not free:
         raise _refuse_held("a lock")
     return make_lock, (True,)
 

@@ -138,3 +138,28 @@ def test_a_cancelled_future_cancels_who_awaits_it() -> None:
             await awaiting
 
     asyncio.run(main())
+
+
+def test_a_callback_runs_on_a_thread_of_its_own() -> None:
+    """
+    The thread that takes answers goes on while a callback runs; what a callback raises is
+    reported, and those that come later run. On a future that has ended it runs at once.
+    """
+    first, second = CallFuture(), CallFuture()
+    found: list[object] = []
+    ended = threading.Event()
+
+    def wait_for_second(future: object) -> None:
+        found.append(second.result(30))
+        raise LookupError
+
+    first.add_done_callback(wait_for_second)
+    second.add_done_callback(lambda _: ended.set())
+
+    first.settle(1)
+    second.settle(2)
+
+    assert ended.wait(30)
+    assert found == [2]
+    first.add_done_callback(found.append)
+    assert found == [2, first]

@@ -103,6 +103,59 @@ def test_calls_that_a_callback_submits_are_waited_for(start: Program, marks: Pat
     assert marks.read_text() == "xx"
 
 
+@pytest.mark.parametrize("host", ["local", "in-process"])
+@pytest.mark.parametrize("way", ["submit(PATH, 0)", "spawn(PATH, 0).future"])
+def test_callbacks_may_wait_for_other_calls(start: Program, host: str, way: str) -> None:
+    """
+    A callback that makes other calls and waits for them gets their results, while the
+    program goes on and after it has ended.
+    """
+    program = start(
+        f"""
+        @function("current", host=HOST)
+        def other(number):
+            return number
+
+        def call_back(future):
+            assert other(1) == 1
+            assert list(other.map([1, 2])) == [1, 2]
+            assert other.submit(3).result() == 3
+            assert note_in.spawn(PATH, 0).return_value is None
+            note_in(PATH, 0)
+            print("called", flush=True)
+            called.set()
+
+        import threading
+        called = threading.Event()
+        note_in.{way}.add_done_callback(call_back)
+        called.wait()
+        note_in.submit(PATH, 0.1).add_done_callback(call_back)
+        """,
+        host,
+    )
+    output, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, output, errors) == (0, "called\n" * 2, "")
+
+
+def test_ctrl_c_ends_a_program_whose_callback_goes_on(start: Program) -> None:
+    """
+    A callback that never ends is waited for like a call, and given up by Ctrl-C.
+    """
+    program = start(
+        """
+        import threading
+        note_in.submit(PATH, 0).add_done_callback(lambda _: threading.Event().wait())
+        """
+    )
+    assert program.stderr is not None
+    assert program.stderr.readline() == (
+        "The program has ended, and waits for 1 submitted call. Ctrl-C cancels it.\n"
+    )
+    program.send_signal(signal.SIGINT)
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert errors == ""
+
+
 def test_calls_that_atexit_submits_are_refused(start: Program, marks: Path) -> None:
     """
     A call that is submitted when nothing can wait for it any more raises, also after others
@@ -146,6 +199,22 @@ def test_threads_may_submit_after_the_end_of_the_main_thread(
     _, errors = program.communicate(timeout=PATIENCE)
     assert (program.returncode, errors) == (0, "")
     assert marks.read_text() == "xx"
+
+
+def test_calls_of_daemons_are_waited_for(start: Program, marks: Path) -> None:
+    """
+    A call is waited for whichever thread has submitted it.
+    """
+    program = start(
+        """
+        import threading
+        daemon = threading.Thread(target=note_in.submit, args=(PATH, 0.3), daemon=True)
+        daemon.start()
+        daemon.join()
+        """
+    )
+    program.communicate(timeout=PATIENCE)
+    assert marks.read_text() == "x"
 
 
 def test_waiting_is_told_and_can_be_interrupted(start: Program, marks: Path) -> None:

@@ -4,10 +4,90 @@ Futures of calls.
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
+from fal_core.calling.program_ends import program_end
 from fal_core.errors import Cancelled
+
+Callback = Callable[[Future[Any]], object]
+
+
+class CallbackThread:
+    """
+    A thread for the callbacks of calls whose answers have come.
+
+    The thread that takes answers must not run them: one that waits for another call would
+    wait for an answer that nobody takes. The program ends when they have all run.
+    """
+
+    grace = 0.0
+
+    def __init__(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Begin anew in a forked child, in which the thread does not run.
+        """
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[tuple[Callback, Future[Any]]] = SimpleQueue()
+        self._left = 0
+        self._is_started = False
+
+    def count(self) -> int:
+        """
+        Return how many callbacks have not ended.
+        """
+        return self._left
+
+    def cancel(self) -> None:
+        """
+        Let the program end without them.
+        """
+        with self._lock:
+            self._left = 0
+            program_end.release(self)
+
+    def run(self, callback: Callback, future: Future[Any]) -> None:
+        """
+        Call *callback* with *future*, after those that came before.
+        """
+        with self._lock:
+            if not self._is_started:
+                threading.Thread(
+                    target=self._run_all, name="fal-core callbacks", daemon=True
+                ).start()
+                self._is_started = True
+            if not self._left:
+                program_end.wait_for(self)
+            self._left += 1
+            self._queue.put((callback, future))
+
+    def _run_all(self) -> None:
+        while True:
+            callback, future = self._queue.get()
+            try:
+                callback(future)
+            except BaseException:
+                # As concurrent.futures does with its own.
+                _logger.exception("exception calling callback for %r", future)
+            del callback, future
+            with self._lock:
+                self._left = max(0, self._left - 1)
+                if not self._left:
+                    program_end.release(self)
+
+
+_logger = logging.getLogger("concurrent.futures")
+_callback_thread = CallbackThread()
+os.register_at_fork(after_in_child=_callback_thread.abandon)
 
 
 class CallFuture(Future[Any]):
@@ -16,7 +96,18 @@ class CallFuture(Future[Any]):
 
     Cancelling settles it at once and ends the call, whose answer is dropped if it still
     comes. A cancelled future raises :class:`~fal_core.errors.Cancelled`.
+
+    Callbacks run on a thread of their own once the answer has come, and may wait for other
+    calls. Those that are added later, or of a future that is cancelled, run at once.
     """
+
+    _settled_by: int | None = None
+
+    def add_done_callback(self, fn: Callback) -> None:
+        """
+        Call *fn* with this future once the call has ended.
+        """
+        super().add_done_callback(partial(_call_back, fn))
 
     def cancel(self) -> bool:
         """
@@ -41,6 +132,7 @@ class CallFuture(Future[Any]):
         """
         Take the answer of the call: *value*, or *error*. It is dropped after a cancel.
         """
+        self._settled_by = threading.get_ident()
         try:
             if error is None:
                 self.set_result(value)
@@ -48,6 +140,8 @@ class CallFuture(Future[Any]):
                 self.set_exception(error)
         except InvalidStateError:
             pass
+        finally:
+            self._settled_by = None
 
     def result(self, timeout: float | None = None) -> Any:
         """
@@ -71,3 +165,14 @@ class CallFuture(Future[Any]):
             return super().exception(timeout)
         except CancelledError:
             raise Cancelled from None
+
+
+def _call_back(callback: Callback, future: Future[Any]) -> None:
+    if isinstance(future, CallFuture) and future._settled_by == threading.get_ident():
+        try:
+            _callback_thread.run(callback, future)
+            return
+        except RuntimeError:
+            # Python is ending, or starts no more threads: better here than never.
+            pass
+    callback(future)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from fal_core.events import Log
@@ -82,7 +83,8 @@ class ProgramEnd:
             raise RuntimeError(_TOO_LATE)
         with self._changed:
             if self._thread is None:
-                thread = threading.Thread(target=self._watch, name="fal-core end")
+                # Said, since a daemon may be what submits, and would make it one.
+                thread = threading.Thread(target=self._watch, name="fal-core end", daemon=False)
                 try:
                     thread.start()
                 except RuntimeError as error:
@@ -180,7 +182,8 @@ class ProgramEnd:
             atexit.register(self._name_spawned)
         key = id(info)
         self._spawned[key] = info, name, can_detach
-        info.future.add_done_callback(lambda _: self._spawned.pop(key, None))
+        # On no other thread: this waits for nothing.
+        Future.add_done_callback(info.future, lambda _: self._spawned.pop(key, None))
 
     def _name_spawned(self) -> None:
         counts = Counter(

@@ -13,6 +13,7 @@ import attrs
 
 from fal_core.reprs import show_fields
 from fal_core.sealing.imports import MAIN
+from fal_core_worker.renewals import LOCKS, is_free
 
 _ABSENT = object()
 
@@ -31,6 +32,8 @@ class Captures:
         cells: Variables of enclosing functions, and their contents.
 
         functions: The functions, with their code, defaults and keyword defaults.
+
+        locks: Those of the objects that are locks; they must be free when they travel.
     """
 
     __repr__ = show_fields
@@ -38,6 +41,7 @@ class Captures:
     names: tuple[Name, ...]
     cells: tuple[tuple[CellType, Any], ...]
     functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
+    locks: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
@@ -56,11 +60,15 @@ class Captures:
             cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
             defaults = (function.__defaults__, function.__kwdefaults__)
             states.append((function, function.__code__, *defaults))
-        return cls(tuple(names.values()), tuple(cells), tuple(states))
+        found = [value for _, _, value in names.values()] + [value for _, value in cells]
+        locks = tuple(value for value in found if type(value) in LOCKS)
+        return cls(tuple(names.values()), tuple(cells), tuple(states), locks)
 
     def are_unchanged(self) -> bool:
         """
-        Tell whether every capture is still the same object. It runs before each call.
+        Tell whether every capture is still the same object, and each lock is free.
+
+        It runs before each call.
         """
         for space, name, value in self.names:
             if space.get(name, _ABSENT) is not value:
@@ -75,7 +83,8 @@ class Captures:
                 or function.__kwdefaults__ is not keyword_defaults
             ):
                 return False
-        return True
+        # Sealed again, a lock that is held is refused by its name.
+        return not self.locks or all(map(is_free, self.locks))
 
     def find_culprit(self, by_value: Callable[[str], bool]) -> str:
         """
