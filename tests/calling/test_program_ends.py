@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from fal_core.testing.harness.processes import python_programs
 
 #: Seconds that a program may take.
 PATIENCE = 120
@@ -52,24 +53,14 @@ def start(tmp_path: Path, marks: Path) -> Iterator[Program]:
     """
     Start a program that has the functions.
     """
-    started = []
+    with python_programs() as start_python:
 
-    def start(source: str, *arguments: str) -> subprocess.Popen[str]:
-        path = tmp_path / "program.py"
-        path.write_text(FUNCTIONS + textwrap.dedent(source))
-        process = subprocess.Popen(
-            [sys.executable, str(path), str(marks), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        def start(source: str, *arguments: str) -> subprocess.Popen[str]:
+            path = tmp_path / "program.py"
+            path.write_text(FUNCTIONS + textwrap.dedent(source))
+            return start_python(str(path), str(marks), *arguments)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 @pytest.mark.parametrize("host", ["local", "in-process"])
@@ -109,6 +100,51 @@ def test_calls_that_a_callback_submits_are_waited_for(start: Program, marks: Pat
         """
     )
     program.communicate(timeout=PATIENCE)
+    assert marks.read_text() == "xx"
+
+
+def test_calls_that_atexit_submits_are_refused(start: Program, marks: Path) -> None:
+    """
+    A call that is submitted when nothing can wait for it any more raises, also after others
+    were waited for; it is not lost in silence.
+    """
+    program = start(
+        """
+        import atexit
+        atexit.register(note_in.submit, PATH, 0)
+        note_in.submit(PATH, 0.1)
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert "RuntimeError: A call was submitted when nothing could keep the program" in errors
+    assert marks.read_text() == "x"
+
+
+def test_threads_may_submit_after_the_end_of_the_main_thread(
+    start: Program, marks: Path
+) -> None:
+    """
+    A thread that goes on when the main thread has ended, and its calls too, submits calls
+    that are waited for.
+    """
+    program = start(
+        """
+        import threading
+
+        def go_on():
+            threading.main_thread().join()
+            first = note_in.submit(PATH, 0)
+            first.result()
+            watchers = [t for t in threading.enumerate() if t.name == "fal-core end"]
+            for watcher in watchers:
+                watcher.join()
+            note_in.submit(PATH, 0.3)
+
+        threading.Thread(target=go_on).start()
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, errors) == (0, "")
     assert marks.read_text() == "xx"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.caches import write_atomically
 from fal_core.errors import FalSerializationError
 from fal_core.sealing import edits
 from fal_core.sealing.edits import Edits, own_module
@@ -36,15 +37,6 @@ class Clock:
         return self.now
 
 
-def write(path: Path, text: str) -> None:
-    """
-    Replace the file at *path* at once.
-    """
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -60,8 +52,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     monkeypatch.syspath_prepend(str(tmp_path))
     # Two edits within a second must differ in more than that.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    write(tmp_path / f"{HELPER}.py", "value = 1\n")
-    write(tmp_path / f"{TASKS}.py", f"import {HELPER}\ndef task(): return {HELPER}.value\n")
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 1\n")
+    write_atomically(
+        tmp_path / f"{TASKS}.py", f"import {HELPER}\ndef task(): return {HELPER}.value\n"
+    )
     yield importlib.import_module(TASKS)
     for name in (HELPER, TASKS):
         sys.modules.pop(name, None)
@@ -85,7 +79,7 @@ def test_an_edit_of_a_module_that_travels_is_seen(project: ModuleType):
     """
     before = edits_of(project.task)
     assert before.are_none()
-    write(path_of(HELPER), "value = 2\n")
+    write_atomically(path_of(HELPER), "value = 2\n")
     assert not before.are_none()
     assert not before.are_none()
     assert edits_of(project.task).are_none()
@@ -99,21 +93,21 @@ def test_an_edited_module_that_was_not_reloaded_is_told_once(project: ModuleType
     first = edits_of(project.task)
     told = []
     for value in (20, 300):
-        write(path_of(HELPER), f"value = {value}\n")
+        write_atomically(path_of(HELPER), f"value = {value}\n")
         assert not first.are_none()
         told += first.outdated
         first = edits_of(project.task)
         told += first.outdated
     assert len(told) == 1
-    assert told[0].startswith(f"Module {HELPER!r} was edited. Calls import it anew")
+    assert told[0].startswith(f"Module {HELPER!r} was edited. Calls use the new version")
 
     importlib.reload(helper)
     assert edits_of(project.task).are_none()
-    write(path_of(HELPER), "value = 4000\n")
+    write_atomically(path_of(HELPER), "value = 4000\n")
     importlib.reload(helper)
     assert not first.are_none()
     assert first.outdated == edits_of(project.task).outdated == []
-    write(path_of(HELPER), "value = 50000\n")
+    write_atomically(path_of(HELPER), "value = 50000\n")
     assert len(edits_of(project.task).outdated) == 1
 
 
@@ -123,11 +117,11 @@ def test_an_edit_of_the_function_itself_is_told(project: ModuleType):
     told, and changes nothing.
     """
     found = edits_of(project.task)
-    write(path_of(TASKS), "def task(): return 'edited'\n")
+    write_atomically(path_of(TASKS), "def task(): return 'edited'\n")
     assert found.are_none()
     assert found.are_none()
     (told,) = found.outdated
-    assert told.startswith(f"Module {TASKS!r} was edited. Its functions are called as")
+    assert told.startswith(f"Module {TASKS!r} was edited. Calls of its functions still use")
 
 
 def test_scripts_and_installed_modules_are_not_looked_at():

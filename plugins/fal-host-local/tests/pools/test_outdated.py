@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
+from fal_core.caches import write_atomically
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 
@@ -37,23 +38,14 @@ def read_late(begun, edited):
 """
 
 
-def write(path: Path, text: str) -> None:
-    """
-    Replace the file at *path* at once.
-    """
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.replace(path)
-
-
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """
     A module with functions that need another one beside it.
     """
     monkeypatch.syspath_prepend(str(tmp_path))
-    write(tmp_path / f"{HELPER}.py", "value = 1\n")
-    write(tmp_path / f"{TASKS}.py", SOURCE)
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 1\n")
+    write_atomically(tmp_path / f"{TASKS}.py", SOURCE)
     yield importlib.import_module(TASKS)
     for name in (HELPER, TASKS):
         sys.modules.pop(name, None)
@@ -76,7 +68,7 @@ def test_a_busy_worker_ends_after_its_calls(
     assert (value, read()) == (1, (1, pid))
     late = read_late.submit(str(begun), str(edited))
     assert wait_until(begun.exists, 60)
-    write(tmp_path / f"{HELPER}.py", "value = 20\n")
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 20\n")
     assert wait_until(lambda: read()[0] == 20, 60)
     edited.touch()
     assert late.result(timeout=60) == (1, pid)
@@ -93,7 +85,7 @@ def test_an_edited_module_that_was_not_reloaded_is_told(
     importlib.import_module(HELPER)
     read = function("current", host=host, keep_alive=60)(tasks.read)
     assert read()[0] == 1
-    write(tmp_path / f"{HELPER}.py", "value = 20\n")
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 20\n")
     assert wait_until(lambda: read()[0] == 20, 60)
     assert capsys.readouterr().err.count(f"Module {HELPER!r} was edited.") == 1
 
@@ -111,7 +103,7 @@ def test_the_only_worker_gives_way(host: LocalHost, tasks: ModuleType, tmp_path:
     late = read_late.submit(str(begun), str(edited))
     assert wait_until(begun.exists, 60)
     launcher = read.make_launcher()
-    write(tmp_path / f"{HELPER}.py", "value = 20\n")
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 20\n")
     assert wait_until(lambda: read.make_launcher() is not launcher, 60)
     waiting = read.submit()
     edited.touch()
@@ -131,7 +123,7 @@ def test_calls_with_older_modules_have_workers_of_their_own(
     read = function("current", host=host, keep_alive=60, max_concurrency=1)(tasks.read)
     before = read.make_launcher()
     assert read()[0] == 1
-    write(tmp_path / f"{HELPER}.py", "value = 20\n")
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 20\n")
     assert wait_until(lambda: read()[0] == 20, 60)
     assert before.run_until(((), {}), lambda: False)[0] == 1
     assert read()[0] == 20

@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, StartupTimeout, WorkerLost, function
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_core.testing.harness.processes import is_alive, python_programs, wait_until
 from fal_core_worker.serving import ports
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost
@@ -226,22 +224,8 @@ def start_client(port: int) -> Iterator[Callable[[str], Any]]:
     """
     Start a program that serves on the port.
     """
-    started: list[subprocess.Popen[str]] = []
-
-    def start(what: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, str(port), what],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with python_programs() as start_python:
+        yield lambda what: start_python("-c", CLIENT, str(port), what)
 
 
 @pytest.mark.faults

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fal_core.testing.harness.processes import python_programs
 from fal_core_worker.serving.ports import free_port
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
@@ -226,24 +226,14 @@ def run_script(tmp_path: Path) -> Any:
     """
     Run a script in a process of its own, which ends with the test.
     """
-    processes: list[subprocess.Popen[str]] = []
+    with python_programs() as start_python:
 
-    def run(source: str) -> subprocess.Popen[str]:
-        path = tmp_path / f"script{len(processes)}.py"
-        path.write_text(textwrap.dedent(source))
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-W", "error", str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
+        def run(source: str) -> subprocess.Popen[str]:
+            path = tmp_path / "script.py"
+            path.write_text(textwrap.dedent(source))
+            return start_python("-u", "-W", "error", str(path))
 
-    yield run
-    for process in processes:
-        process.kill()
-        process.communicate()
+        yield run
 
 
 SERVED = """
@@ -292,7 +282,8 @@ def test_serve_ends_after_so_many_requests(run_script):
     ports = free_ports()
     process = run_script(
         f"GIVEN = {ports}\n{SERVED}\n"
-        "asyncio.run(Mine().serve(limit_max_requests=2, **PORTS))\nprint('after')"
+        "asyncio.run(Mine().serve(limit_max_requests=2, host='127.0.0.1', **PORTS))\n"
+        "print('after')"
     )
     url = f"http://127.0.0.1:{ports[0]}/"
     wait_for_service(f"http://127.0.0.1:{ports[1]}/ready", process)
@@ -379,7 +370,8 @@ def test_port_that_is_taken_is_one_sentence(run_script):
             ((free_ports()[0], taken), "port of its metrics", "Declare another metrics_port."),
         ):
             process = run_script(
-                f"GIVEN = {ports}\n{SERVED}\nasyncio.run(Mine().serve(**PORTS))"
+                f"GIVEN = {ports}\n{SERVED}\n"
+                "asyncio.run(Mine().serve(host='127.0.0.1', **PORTS))"
             )
             _, err = process.communicate(timeout=PATIENCE)
             sentence = f"The {what} cannot listen on 127.0.0.1:{taken}: Address already in use"

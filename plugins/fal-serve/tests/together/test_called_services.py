@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+
+from fal_core.testing.harness.processes import python_programs
 
 PATIENCE = 60.0
 
@@ -49,24 +50,14 @@ def start(tmp_path: Path) -> Iterator[object]:
     """
     Run the program with a call in it, and end it with the test.
     """
-    started: list[subprocess.Popen[str]] = []
+    with python_programs() as start_python:
 
-    def run(call: str) -> subprocess.Popen[str]:
-        script = tmp_path / "program.py"
-        script.write_text(PROGRAM.replace("CALL", call))
-        process = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        def run(call: str) -> subprocess.Popen[str]:
+            script = tmp_path / "program.py"
+            script.write_text(PROGRAM.replace("CALL", call))
+            return start_python(str(script))
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield run
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from itertools import product
 
 from fal_core.declaring import inline_metadata
 from fal_core.errors import OptionError
 from fal_env_virtualenv.requirements.pythons import running_python
+
+#: What a number of a version may be, the latest first.
+_NUMBERS = tuple(map(str, reversed(range(100))))
 
 
 def check_bounds(entries: Iterable[str], python_version: str | None) -> None:
@@ -23,13 +27,13 @@ def check_bounds(entries: Iterable[str], python_version: str | None) -> None:
     Raises:
         OptionError: A ``requires-python`` excludes it.
     """
+    version = (python_version or running_python().version).strip().rstrip("t")
     for entry in entries:
         path = entry.removeprefix("-r ")
         if path == entry or not path.endswith((".py", os.sep + "pyproject.toml")):
             continue
         bounds = _bounds_of(path)
-        version = python_version or running_python().version
-        if bounds is not None and not _allows(bounds, version.rstrip("t")):
+        if bounds is not None and not _allows(bounds, version):
             raise OptionError(
                 f"Requirement {path!r} requires Python {bounds}, and the environment has "
                 f"{version}. Ask for another Python with python_version."
@@ -53,6 +57,7 @@ def _allows(bounds: str, version: str) -> bool:
         specifiers = SpecifierSet(bounds)
     except InvalidSpecifier:
         return True  # uv says what is wrong with it.
-    # A version without its last number stands for all that begin with it.
-    versions = (version, f"{version}.0", f"{version}.99")
-    return any(specifiers.contains(each, prereleases=True) for each in versions)
+    numbers = version.split(".")
+    # Each number that is left out may be any.
+    others = product(_NUMBERS, repeat=3 - len(numbers))
+    return any(specifiers.contains(".".join([*numbers, *each])) for each in others)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from fastapi.encoders import jsonable_encoder
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
 
+from fal_core_worker.running.outcomes import contain, release
 from fal_core_worker.serving import services
 from fal_serve.answering import json_responses as answers
 from fal_serve.answering.cancellation import wait_for_disconnect
@@ -57,12 +58,12 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pump = asyncio.create_task(error_of(self.pump(send, services.request_id.get())))
+        pump = asyncio.create_task(contain(self.pump(send, services.request_id.get())))
         watch = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
-            if pump.done() and (error := await pump) is not None:
-                raise error
+            if pump.done():
+                release(await pump)
         finally:
             for task in (watch, pump):
                 task.cancel()
@@ -107,19 +108,6 @@ class EventStream(Response):
             headers = [*headers, *(e for e in self._given.raw_headers if e[0] not in _KEPT)]
             status = self._given.status_code or status
         await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def error_of(work: Coroutine[Any, Any, None]) -> BaseException | None:
-    """
-    Return what *work* raises. Raised in a task, SystemExit would end the event loop.
-    """
-    try:
-        await work
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return error
-    return None
 
 
 def encode(item: Any) -> bytes:

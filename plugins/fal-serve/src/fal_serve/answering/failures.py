@@ -46,8 +46,13 @@ def install_handlers(application: FastAPI) -> None:
 
     Handlers that the user registers afterwards take their place.
     """
-    application.add_exception_handler(StarletteHTTPException, _http_exception)  # type: ignore[arg-type]
-    application.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
+    # Any, as Starlette's type of a handler takes each Exception, not those it is for.
+    handlers: dict[Any, Any] = {
+        StarletteHTTPException: _http_exception,
+        RequestValidationError: _invalid,
+    }
+    for kind, handler in handlers.items():
+        application.add_exception_handler(kind, handler)
     # The argument *default* of Starlette's router, which FastAPI does not pass on.
     application.router.default = not_found_application(application.router.default)
 
