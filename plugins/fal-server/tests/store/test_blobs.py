@@ -52,7 +52,7 @@ def test_upload_is_completed_once(tmp_path: Path):
             with pytest.raises(NotNow):
                 await blobs.add_part("a", id, 3, chunks(b""))
             with pytest.raises(NotNow):
-                blobs.cancel("a", id)
+                await blobs.cancel("a", id)
             os.utime(tmp_path / "uploads" / id, (1, 1))
             blobs.drop_abandoned()
             assert blobs.count_begun("a") == 1
@@ -76,10 +76,70 @@ def test_part_of_an_upload_that_ends_is_refused(tmp_path: Path):
 
         async def cancelling() -> AsyncIterator[bytes]:
             yield b"before"
-            blobs.cancel("a", id)
+            await blobs.cancel("a", id)
             yield b"after"
 
         with pytest.raises(NotFound, match="no such upload"):
             await blobs.add_part("a", id, 1, cancelling())
+
+    asyncio.run(main())
+
+
+def test_cancelled_upload_is_gone_at_once(tmp_path: Path):
+    """
+    An upload that is cancelled is gone while its parts are still being deleted; they count
+    until they are.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        id = blobs.begin("a")
+        await blobs.add_part("a", id, 1, chunks(b"part"))
+        cancelling = asyncio.create_task(blobs.cancel("a", id))
+        # It runs until it waits for the parts.
+        await asyncio.sleep(0)
+        with pytest.raises(NotFound, match="no such upload"):
+            await blobs.add_part("a", id, 2, chunks(b""))
+        await cancelling
+        assert (blobs.count_begun("a"), blobs.measure_parts("a")) == (0, [])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2, 10_001, 10**300])
+def test_part_that_cannot_be_is_missing(tmp_path: Path, number: int):
+    """
+    An upload cannot be completed with a part that was never sent, whatever its number.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        id = blobs.begin("a")
+        await blobs.add_part("a", id, 1, chunks(b"part"))
+        with pytest.raises(NotFound, match="part of the upload is missing"):
+            async with blobs.completing("a", id, [1, number]):
+                pass
+
+    asyncio.run(main())
+
+
+def test_content_is_written_once(tmp_path: Path):
+    """
+    A content that comes in one piece is written to the disk once, and then renamed.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        written: set[int] = set()
+
+        async def noting() -> AsyncIterator[bytes]:
+            yield b"con"
+            written.update(path.stat().st_ino for path in (tmp_path / "uploads").iterdir())
+            yield b"tent"
+
+        blob = await blobs.keep(noting())
+        path = blobs.path_of(blob.digest)
+        assert (path.read_bytes(), blob.size) == (b"content", 7)
+        assert {path.stat().st_ino} == written
 
     asyncio.run(main())

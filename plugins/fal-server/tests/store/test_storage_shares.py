@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_server.errors import TooLarge
+from fal_server.errors import TooLarge, TooMany
 from fal_server.limits import Limits
 from fal_server.state.databases import Database
 from fal_server.store import storage_shares
@@ -62,6 +62,25 @@ def test_uploads_begun_are_limited(make_plane: Any):
         assert begin(other)[1].status_code == 200
         assert client.post(f"{path}/{id}/cancel").status_code == 200
         assert begin(client)[1].status_code == 200
+
+
+def test_uploads_begun_at_once_are_limited(database: Database, tmp_path: Path):
+    """
+    Of uploads that an account begins at the same time, no more begin than it may have.
+    """
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path / "blobs")
+        shares = StorageShares(database, blobs, Limits(most_uploads=3))
+        # What the account has is counted now.
+        await shares.begin("a")
+        begun = await asyncio.gather(
+            *(shares.begin("a") for _ in range(20)), return_exceptions=True
+        )
+        assert sum(isinstance(each, TooMany) for each in begun) == 18
+        assert blobs.count_begun("a") == 3
+
+    asyncio.run(main())
 
 
 def test_bytes_are_limited(make_plane: Any, monkeypatch: pytest.MonkeyPatch):

@@ -106,7 +106,7 @@ class AppFileRoutes:
 
     async def _cancel(self, request: web.Request, caller: Caller) -> web.Response:
         _hash_of(request)
-        self._blobs.cancel(caller.user_id, request.match_info["id"])
+        await self._blobs.cancel(caller.user_id, request.match_info["id"])
         return web.json_response({})
 
 

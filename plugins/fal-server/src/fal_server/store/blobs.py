@@ -15,7 +15,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -100,9 +100,11 @@ class Blobs:
 
             Invalid: Its digest is not the expected *digest*; it is not stored.
         """
+        content = hashlib.sha256()
         with new_file(self._uploads / "one") as path:
-            await _receive(chunks, path, largest)
-            return await asyncio.to_thread(self._adopt, [Path(path)], "", digest)
+            size = await _receive(chunks, path, largest, content.update)
+            blob = Blob(content.hexdigest(), size)
+            return await asyncio.to_thread(self._put, path, blob, digest)
 
     def begin(self, account_id: str) -> str:
         """
@@ -129,13 +131,14 @@ class Blobs:
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
         part = self._folder_of(account_id, id) / str(number)
+        content = hashlib.md5(usedforsecurity=False)
         with new_file(part) as path:
-            tag = await _receive(chunks, path, LARGEST_PART)
+            await _receive(chunks, path, LARGEST_PART, content.update)
             # It may have been completed or cancelled meanwhile.
             self._folder_of(account_id, id)
             with translated():
                 os.replace(path, part)
-            return tag
+            return content.hexdigest()
 
     @contextlib.asynccontextmanager
     async def completing(
@@ -169,8 +172,8 @@ class Blobs:
         if len(set(numbers)) != len(numbers):
             # What an account stores is counted as it is sent.
             raise Invalid("A part of the upload is named twice.")
-        paths = [folder / str(number) for number in numbers]
-        if not paths or not all(path.is_file() for path in paths):
+        paths = [folder / str(number) for number in numbers if 1 <= number <= MOST_PARTS]
+        if not numbers or len(paths) < len(numbers) or not all(map(Path.is_file, paths)):
             raise NotFound("A part of the upload is missing.")
         if sum(path.stat().st_size for path in paths) > LARGEST_FILE:
             raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
@@ -182,7 +185,7 @@ class Blobs:
         finally:
             self._completing.discard(id)
 
-    def cancel(self, account_id: str, id: str) -> None:
+    async def cancel(self, account_id: str, id: str) -> None:
         """
         Delete an upload and its parts.
 
@@ -191,7 +194,10 @@ class Blobs:
 
             NotNow: It is being completed.
         """
-        shutil.rmtree(self._folder_of(account_id, id), ignore_errors=True)
+        folder = self._folder_of(account_id, id)
+        # Nobody adds to it from now on. To delete many parts takes a while.
+        left = folder.rename(folder.with_suffix(".cancelled"))
+        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
 
     def count_begun(self, account_id: str) -> int:
         """
@@ -275,16 +281,22 @@ class Blobs:
                             digest.update(chunk)
                             size += len(chunk)
                             target.write(chunk)
-                target.flush()
-                os.fsync(target.fileno())
             digest.update(suffix.encode())
-            if expected not in {None, digest.hexdigest()}:
-                raise Invalid("The content does not have the expected hash.")
-            final = self.path_of(digest.hexdigest())
-            with translated(), self._lock:
-                final.parent.mkdir(exist_ok=True, mode=0o700)
-                os.replace(whole, final)
-            return Blob(digest.hexdigest(), size)
+            return self._put(whole, Blob(digest.hexdigest(), size), expected)
+
+    def _put(self, path: str, blob: Blob, expected: str | None) -> Blob:
+        """
+        Sync the file *path* and put it in its place, as the content *blob*. Return that.
+        """
+        if expected not in {None, blob.digest}:
+            raise Invalid("The content does not have the expected hash.")
+        final = self.path_of(blob.digest)
+        with translated(), open(path, "rb+") as written:
+            os.fsync(written.fileno())
+        with translated(), self._lock:
+            final.parent.mkdir(exist_ok=True, mode=0o700)
+            os.replace(path, final)
+        return blob
 
 
 def _prefix_of(account_id: str) -> str:
@@ -294,16 +306,18 @@ def _prefix_of(account_id: str) -> str:
     return hashlib.sha256(account_id.encode()).hexdigest()[:16]
 
 
-async def _receive(chunks: AsyncIterator[bytes], path: str, largest: int) -> str:
+async def _receive(
+    chunks: AsyncIterator[bytes], path: str, largest: int, hash: Callable[[bytes], None]
+) -> int:
     """
-    Write chunks to *path*, and return their MD5.
+    Write chunks to *path*, *hash* them, and return how many bytes they have.
     """
-    digest, size = hashlib.md5(usedforsecurity=False), 0
+    size = 0
     with translated(), open(path, "xb") as target:
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:
                 raise TooLarge(f"At most {largest} bytes are accepted.")
-            digest.update(chunk)
+            hash(chunk)
             await asyncio.to_thread(target.write, chunk)
-    return digest.hexdigest()
+    return size

@@ -47,6 +47,8 @@ class _Share:
         is_counted: Whether it was ever counted.
 
         full_at: When it was last counted and found to be too much. None where it is not.
+
+        beginning: Held while an upload in parts is begun, as others would be counted too late.
     """
 
     size: int = 0
@@ -55,6 +57,7 @@ class _Share:
     arrived: int = 0
     is_counted: bool = False
     full_at: float | None = None
+    beginning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
 
 @attrs.define(eq=False)
@@ -77,20 +80,18 @@ class StorageShares:
 
             TooLarge: It has no room.
         """
-        await self._share_of(account_id)
-        begun = await asyncio.to_thread(self._blobs.count_begun, account_id)
-        if begun >= self._limits.most_uploads:
-            logger.warning(
-                "Account %s has begun %d uploads: %s",
-                account_id,
-                begun,
-                option_of("most_uploads"),
-            )
-            raise TooMany(
-                f"The account has begun {begun} uploads, and not finished them. Finish some, "
-                "cancel them, or wait: they expire a day after they were last added to."
-            )
-        return self._blobs.begin(account_id)
+        share = await self._share_of(account_id)
+        async with share.beginning:
+            begun = await asyncio.to_thread(self._blobs.count_begun, account_id)
+            if begun < self._limits.most_uploads:
+                return self._blobs.begin(account_id)
+        logger.warning(
+            "Account %s has begun %d uploads: %s", account_id, begun, option_of("most_uploads")
+        )
+        raise TooMany(
+            f"The account has begun {begun} uploads, and not finished them. Finish some, "
+            "cancel them, or wait: they expire a day after they were last added to."
+        )
 
     async def admit(
         self, account_id: str, chunks: AsyncIterator[bytes]
