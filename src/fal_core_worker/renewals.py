@@ -74,7 +74,7 @@ _BASES = (threading.local, threading.Thread)
 
 
 def _refuse_held(what: str) -> Stays:
-    return Stays(f"{what} that is held or waited for has nobody to release its copy")
+    return Stays(f"{what} that is held or waited for, whose copy nobody would release")
 
 
 # -- locks -----------------------------------------------------------------------------

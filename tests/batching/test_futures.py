@@ -4,7 +4,10 @@ Futures of submitted calls.
 
 from __future__ import annotations
 
+import sys
 import time
+import weakref
+from types import FrameType
 from typing import Any, ClassVar
 
 import attrs
@@ -23,6 +26,10 @@ from fal_host_local import LocalHost
 def wait(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+def use(_: object) -> None:
+    pass
 
 
 def test_submitted_calls_wait_on_their_own_time(local_host: LocalHost):
@@ -127,3 +134,43 @@ def test_cancelled_call_that_is_handed_back_is_not_made():
     # The program that runs this test waits for no call.
     for future in futures:
         future.cancel()
+
+
+class Argument:
+    """
+    What a call is made with; it tells when it is freed.
+    """
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_cancelling_many_calls_takes_the_same_for_each(step: int) -> None:
+    """
+    How much is done to cancel a call does not depend on how many others there are, and what
+    the cancelled ones were called with is freed.
+    """
+
+    def count_lines(number: int) -> int:
+        isolated = function("current", host=ScriptedHost())(use)
+        arguments = [Argument() for _ in range(number)]
+        alive = [weakref.ref(argument) for argument in arguments]
+        futures = [isolated.submit(argument) for argument in arguments]
+        arguments.clear()
+        lines = 0
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            cancelled = [future.cancel() for future in futures[::step]]
+        finally:
+            sys.settrace(before)
+        assert all(cancelled)
+        # The host never ends the calls that it was given.
+        assert sum(each() is not None for each in alive) < 20
+        return lines
+
+    assert count_lines(1200) < 3 * count_lines(600)

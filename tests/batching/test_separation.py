@@ -5,11 +5,34 @@ Items that have an object in common, and results that have.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
+
+import pytest
 
 from fal_core import function
 from fal_core.batching.separation import Separation
 from fal_core.testing.hosts.in_process import InProcessHost
+
+
+@dataclass
+class Holder:
+    kept: list[int]
+
+    def append(self, number: int) -> int:
+        self.kept.append(number)
+        return len(self.kept)
+
+
+def append(kept: list[int], number: int) -> int:
+    kept.append(number)
+    return len(kept)
+
+
+kept: list[int] = []
+holder = Holder(kept)
 
 
 def make_items(*values: Any) -> deque[Any]:
@@ -58,3 +81,60 @@ def test_every_item_of_a_map_has_its_own_objects() -> None:
     results = list(append.map([kept] * 200, range(200)))
     assert results == [[number] for number in range(200)]
     assert kept == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Holder(kept).append,
+        lambda: holder.append,
+        lambda: partial(append, kept),
+        lambda: lambda number: append(kept, number),
+        lambda: [[[[[holder.append]]]]][0][0][0][0][0],
+    ],
+)
+def test_items_share_nothing_that_other_objects_hold(make: Any) -> None:
+    """
+    What attributes, methods and closures refer to is not shared by the items of a map either.
+    """
+
+    @function("current", host=InProcessHost())
+    def call(append: Any, number: int, /) -> int:
+        return int(append(number))
+
+    assert list(call.map([make() for _ in range(100)], range(100))) == [1] * 100
+    assert kept == []
+
+
+def test_results_share_nothing_that_other_objects_hold() -> None:
+    """
+    Results that refer to one object of the worker refer to one of their own at home.
+    """
+    held: list[int] = []
+
+    @function("current", host=InProcessHost())
+    def make(number: int, /) -> Holder:
+        return Holder(held)
+
+    results = list(make.map(range(100)))
+    assert len({id(result.kept) for result in results}) == 100
+
+
+def test_items_of_other_objects_are_launched_together() -> None:
+    """
+    Objects that have none in common but what never changes need no launch of their own.
+    """
+    sizes: list[int] = []
+
+    class Counting(InProcessHost):
+        def launch(self, call: Any, sink: Any) -> Any:
+            sizes.append(call.batch)
+            return super().launch(call, sink)
+
+    @function("current", host=Counting())
+    def call(held: Holder, path: Any, /) -> int:
+        return len(held.kept)
+
+    path = PurePosixPath("a")
+    assert list(call.map([Holder([1]) for _ in range(200)], [path] * 200)) == [1] * 200
+    assert len(sizes) < 100

@@ -103,6 +103,51 @@ def test_calls_that_a_callback_submits_are_waited_for(start: Program, marks: Pat
     assert marks.read_text() == "xx"
 
 
+def test_calls_that_atexit_submits_are_refused(start: Program, marks: Path) -> None:
+    """
+    A call that is submitted when nothing can wait for it any more raises, also after others
+    were waited for; it is not lost in silence.
+    """
+    program = start(
+        """
+        import atexit
+        atexit.register(note_in.submit, PATH, 0)
+        note_in.submit(PATH, 0.1)
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert "RuntimeError: A call was submitted when nothing could keep the program" in errors
+    assert marks.read_text() == "x"
+
+
+def test_threads_may_submit_after_the_end_of_the_main_thread(
+    start: Program, marks: Path
+) -> None:
+    """
+    A thread that goes on when the main thread has ended, and its calls too, submits calls
+    that are waited for.
+    """
+    program = start(
+        """
+        import threading
+
+        def go_on():
+            threading.main_thread().join()
+            first = note_in.submit(PATH, 0)
+            first.result()
+            watchers = [t for t in threading.enumerate() if t.name == "fal-core end"]
+            for watcher in watchers:
+                watcher.join()
+            note_in.submit(PATH, 0.3)
+
+        threading.Thread(target=go_on).start()
+        """
+    )
+    _, errors = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, errors) == (0, "")
+    assert marks.read_text() == "xx"
+
+
 def test_waiting_is_told_and_can_be_interrupted(start: Program, marks: Path) -> None:
     """
     A program that waits for longer says for how many calls, and Ctrl-C cancels them; no

@@ -40,7 +40,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_core_worker": (
-        "archives current renewals results trees",
+        "archives current renewals results sharing trees",
         "stream/",
         "output/",
         "buffers/",

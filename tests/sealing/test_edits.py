@@ -99,7 +99,7 @@ def test_an_edited_module_that_was_not_reloaded_is_told_once(project: ModuleType
         first = edits_of(project.task)
         told += first.outdated
     assert len(told) == 1
-    assert told[0].startswith(f"Module {HELPER!r} was edited. Calls import it anew")
+    assert told[0].startswith(f"Module {HELPER!r} was edited. Calls use the new version")
 
     importlib.reload(helper)
     assert edits_of(project.task).are_none()
@@ -121,7 +121,7 @@ def test_an_edit_of_the_function_itself_is_told(project: ModuleType):
     assert found.are_none()
     assert found.are_none()
     (told,) = found.outdated
-    assert told.startswith(f"Module {TASKS!r} was edited. Its functions are called as")
+    assert told.startswith(f"Module {TASKS!r} was edited. Calls of its functions still use")
 
 
 def test_scripts_and_installed_modules_are_not_looked_at():

@@ -30,8 +30,8 @@ def make_runner(
         "echoes": {},
         **fields,
     }
-    loop = asyncio.get_running_loop()
-    return Runner(logs=plane.plane.logs, loop=loop, http=exchanges, **given)
+    loop, tasks = asyncio.get_running_loop(), plane.plane.launcher.tasks
+    return Runner(logs=plane.plane.logs, loop=loop, http=exchanges, tasks=tasks, **given)
 
 
 def raised(error: Exception) -> Sealed:

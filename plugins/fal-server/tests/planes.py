@@ -163,10 +163,11 @@ class Plane:
         End it.
 
         Raises:
-            AssertionError: A callback of its loop has raised an exception, or it does not end.
+            AssertionError: A callback of its loop has raised an exception, it does not end,
+                or it leaves a task.
         """
         try:
-            self.run(self.plane.close())
+            self.run(self._end())
         except (TimeoutError, FuturesTimeoutError) as error:
             raise AssertionError(f"It does not end:\n{self._describe()}") from error
         finally:
@@ -177,6 +178,11 @@ class Plane:
         plane = ControlPlane.create(self.settings)
         await plane.start()
         return plane
+
+    async def _end(self) -> None:
+        await self.plane.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"It leaves tasks:\n{self._describe()}"
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
+from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
 from fal_core.calling.launcher import Launcher
@@ -23,6 +24,7 @@ from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
 from fal_core.sinks.printing import print_log
+from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 #: The positional and the keyword arguments of an item.
@@ -33,71 +35,6 @@ ItemOutcome = tuple[int, Any]
 
 #: Acts on one kind of event of a batch.
 Handler = Callable[["Batch", Any], None]
-
-#: Seconds that a batch is meant to take, for each worker that is busy.
-TARGET = 0.006
-LARGEST = 4096
-#: How much larger than the last a batch may be.
-GROWTH = 8
-
-
-class Pace:
-    """
-    The size of the next batch, which follows the time that an item takes.
-
-    If the host reports when items start, launching is no part of that time, and a batch
-    should take no less time than its launch. Otherwise only the time from the launch to
-    the end is known.
-
-    Arguments:
-        workers: How many batches the host runs at once.
-
-    Attributes:
-        size: How many items a batch should have, with a fraction.
-
-        tells_starts: Whether the host reports when items start, as far as is known.
-    """
-
-    __slots__ = ("_launching", "_workers", "size", "tells_starts")
-
-    def __init__(self, workers: int) -> None:
-        self.size = 1.0
-        self.tells_starts = True
-        self._workers = workers
-        self._launching: float | None = None
-
-    def slow_down(self, most: float = 1.0) -> None:
-        """
-        Make the next batch no larger than *most*.
-        """
-        self.size = max(1.0, min(self.size, most))
-
-    def learn(self, count: int, launched: float, ended: float, *, running: int) -> None:
-        """
-        Learn from *count* items that ended, of a host that reports no starts.
-
-        Arguments:
-            running: How many batches shared the host meanwhile.
-        """
-        self.tells_starts = False
-        self._follow(TARGET, (ended - launched) / count / max(1, running))
-
-    def learn_started(
-        self, count: int, launched: float, started: float, ended: float, *, running: int
-    ) -> None:
-        """
-        Learn from *count* items that ended, the first of which began at *started*.
-        """
-        self.tells_starts = True
-        # A launch that waited for another batch took longer than launching does.
-        launching = started - launched
-        self._launching = min(launching, self._launching or launching)
-        busy = max(1, min(running, self._workers))
-        self._follow(max(TARGET * busy, self._launching), (ended - started) / count)
-
-    def _follow(self, seconds: float, each: float) -> None:
-        wanted = seconds / max(1e-7, each)
-        self.size = max(1.0, min(wanted, self.size * GROWTH, LARGEST))
 
 
 class Batch(OpeningSink):
@@ -118,6 +55,10 @@ class Batch(OpeningSink):
 
         end: How many are left with this launch; the others were handed back.
 
+        unwanted: How many of the first have ended or were withdrawn, as far as is known.
+
+        cancelled: Whether it was ended, as none of its items was wanted.
+
         alone: Whether it is one item, launched as a call of its own.
 
         launched_at: When it was launched, by ``time.monotonic``.
@@ -134,6 +75,8 @@ class Batch(OpeningSink):
         self.items = items
         self.tags = tags
         self.done = 0
+        self.unwanted = 0
+        self.cancelled = False
         self.started = 0
         self.end = len(items)
         self.alone = alone
@@ -184,6 +127,9 @@ class Batcher:
 
         timeout: Seconds that each item may take, from when the host runs it.
 
+        is_wanted: Tells from its tag, just before an item is launched, whether it still
+            should be. None where items are never withdrawn.
+
     Attributes:
         waiting: Items that were not launched yet, with their tags.
 
@@ -197,8 +143,10 @@ class Batcher:
         deliver: Callable[[list[Any], list[ItemOutcome]], None],
         *,
         timeout: float | None = None,
+        is_wanted: Callable[[Any], bool] | None = None,
     ) -> None:
         self.launcher = launcher
+        self._is_wanted = is_wanted
         self.waiting: deque[tuple[Arguments, Any]] = deque()
         self.running: set[Batch] = set()
         self.take = take
@@ -247,8 +195,17 @@ class Batcher:
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; items that come meanwhile fill the batch.
             count = count if count == 1 else self._separation.count(waiting, count)
-            pairs = [waiting.popleft() for _ in range(count)]
-            self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+            pairs = self._keep_wanted([waiting.popleft() for _ in range(count)])
+            if pairs:
+                self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+
+    def drop_unwanted(self) -> None:
+        """
+        Free what waits but is not wanted any more.
+        """
+        kept = self._keep_wanted(self.waiting)
+        self.waiting.clear()
+        self.waiting.extend(kept)
 
     # -- launching -----------------------------------------------------------------
 
@@ -259,6 +216,19 @@ class Batcher:
         if self.more:
             return LARGEST
         return max(1, -(-len(self.waiting) // max(1, self.limit // 2)))
+
+    def _keep_wanted(
+        self, pairs: Iterable[tuple[Arguments, Any]]
+    ) -> list[tuple[Arguments, Any]]:
+        if self._is_wanted is None:
+            return list(pairs)
+        kept = []
+        for pair in pairs:
+            if self._is_wanted(pair[1]):
+                kept.append(pair)
+            else:
+                self._retries.pop(id(pair[1]), None)
+        return kept
 
     def _launch(self, items: list[Arguments], tags: list[Any]) -> None:
         # A call of its own costs less, but does not show when it starts.
@@ -273,6 +243,10 @@ class Batcher:
                 call = self.launcher.call(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
+        except SharedObject as shared:
+            self.running.discard(batch)
+            self._take_back(batch, shared.count)
+            self._launch(items[: batch.end], tags[: batch.end])
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:

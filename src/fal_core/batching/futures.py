@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 class SubmittedFuture(CallFuture):
     """
     The future of a submitted call.
+
+    Attributes:
+        wanted: False once it was cancelled, or its time is up.
     """
 
+    wanted = True
     deadline: Deadline | None = None
 
     def __init__(self, submitter: Submitter) -> None:
@@ -50,8 +55,10 @@ class Submitter:
         """
         self._lock = threading.RLock()
         self._settled: list[tuple[SubmittedFuture, ItemOutcome]] = []
-        self._unwanted: set[SubmittedFuture] = set()
-        self._batcher = Batcher(self._launcher, self._take, self._deliver)
+        self._withdrawn = 0
+        self._batcher = Batcher(
+            self._launcher, self._take, self._deliver, is_wanted=attrgetter("wanted")
+        )
         self._is_waited_for = False
 
     def count(self) -> int:
@@ -83,15 +90,15 @@ class Submitter:
         future = SubmittedFuture(self)
         batcher = self._batcher
         with self._lock:
+            if not self._is_waited_for:
+                program_end.wait_for(self)
+                self._is_waited_for = True
             seconds = self._launcher.policy.timeout
             if seconds is not None:
                 from fal_core.calling.deadlines import Deadline
 
                 future.deadline = Deadline(seconds, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
-            if not self._is_waited_for:
-                self._is_waited_for = True
-                program_end.wait_for(self)
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
         if self._settled:
@@ -110,30 +117,26 @@ class Submitter:
         """
         End *batch* if none of its remaining items is wanted.
         """
-        left = batch.tags[batch.done : batch.end]
-        if left and batch.execution is not None and self._unwanted.issuperset(left):
+        if batch.cancelled or batch.execution is None or batch.done >= batch.end:
+            return
+        # What is not wanted stays so: no item is looked at twice.
+        first = max(batch.unwanted, batch.done)
+        while first < batch.end and not batch.tags[first].wanted:
+            first += 1
+        batch.unwanted = first
+        if first >= batch.end:
+            batch.cancelled = True
             batch.execution.cancel(self._launcher.policy.grace)
 
     def _take(self, handler: Handler, batch: Batch, event: Event) -> None:
         with self._lock:
             handler(batch, event)
             kind = type(event)
-            if self._unwanted:
-                self._drop_unwanted()
             if kind is Exited or kind is Returned:
                 self._batcher.launch_waiting()
-            if self._unwanted and (kind is Returned or kind is Item):
+            if kind is Returned or kind is Item:
                 self._cancel_alone(batch)
         self._settle()
-
-    def _drop_unwanted(self) -> None:
-        """
-        Make no calls that were handed back, or are to be made again, and are not wanted.
-        """
-        waiting = self._batcher.waiting
-        for pair in [pair for pair in waiting if pair[1] in self._unwanted]:
-            waiting.remove(pair)
-            self._unwanted.discard(pair[1])
 
     def _time_out(self, future: SubmittedFuture) -> None:
         """
@@ -148,14 +151,15 @@ class Submitter:
         self._settle()
 
     def _withdraw(self, future: SubmittedFuture) -> None:
-        for pair in self._batcher.waiting:
-            if pair[1] is future:
-                self._batcher.waiting.remove(pair)
-                return
-        self._unwanted.add(future)
+        future.wanted = False
         for batch in list(self._batcher.running):
-            if future in batch.tags[batch.done : batch.end]:
-                self._cancel_alone(batch)
+            self._cancel_alone(batch)
+        # If it waits, it is left out when its turn comes. What it was called with is freed
+        # before, once this costs no more than the withdrawals.
+        self._withdrawn += 1
+        if 2 * self._withdrawn >= len(self._batcher.waiting):
+            self._withdrawn = 0
+            self._batcher.drop_unwanted()
 
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
         self._settled.extend(zip(tags, outcomes, strict=True))
@@ -166,8 +170,6 @@ class Submitter:
         """
         with self._lock:
             settled, self._settled = self._settled, []
-            for future, _ in settled:
-                self._unwanted.discard(future)
         for future, (kind, value) in settled:
             self._stop_deadline(future)
             if kind == RAISED:

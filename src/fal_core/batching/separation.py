@@ -11,7 +11,7 @@ from collections import deque
 from itertools import islice
 from typing import Any
 
-from fal_core_worker.running.sharing import count_apart
+from fal_core_worker.sharing import count_apart
 
 
 class Separation:

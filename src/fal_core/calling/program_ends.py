@@ -26,6 +26,11 @@ _TICK = 1.0
 #: Seconds that cancelled calls have to end, in addition to their grace.
 _PATIENCE = 5.0
 
+_TOO_LATE = (
+    "A call was submitted when nothing could keep the program running for it any more. "
+    "Submit calls before the program ends."
+)
+
 
 class Work(Protocol):
     """
@@ -67,17 +72,23 @@ class ProgramEnd:
     def wait_for(self, work: Work) -> None:
         """
         Keep the program from ending until :meth:`release` is called with *work*.
+
+        Raises:
+            RuntimeError: It has ended, or can start no thread that keeps it.
         """
+        main = threading.main_thread()
+        # What atexit calls runs when no thread is waited for any more.
+        if not main.is_alive() and threading.get_ident() == main.ident:
+            raise RuntimeError(_TOO_LATE)
         with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._watch, name="fal-core end")
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise RuntimeError(f"{_TOO_LATE} Python says: {error}.") from error
+                self._thread = thread
             self._work[id(work)] = work
-            if self._thread is not None:
-                return
-            self._thread = threading.Thread(target=self._watch, name="fal-core end")
-            try:
-                self._thread.start()
-            except RuntimeError:
-                # The interpreter is ending, and starts no threads any more.
-                self._thread = None
 
     def release(self, work: Work) -> None:
         """
@@ -98,7 +109,17 @@ class ProgramEnd:
                     return
             if not main.is_alive():
                 break
-        self._wait_for_all()
+        while True:
+            self._wait_for_all()
+            with self._changed:
+                # Other threads of the program may go on and submit.
+                self._thread = None
+            if not self._count():
+                return
+            with self._changed:
+                if self._thread is not None:
+                    return
+                self._thread = threading.current_thread()
 
     def _wait_for_all(self) -> None:
         """
@@ -117,7 +138,7 @@ class ProgramEnd:
         try:
             until = time.monotonic() + _SILENCE
             told = False
-            while count := sum(work.count() for work in list(self._work.values())):
+            while count := self._count():
                 left = until - time.monotonic()
                 if left <= 0 and not told:
                     told = True
@@ -128,6 +149,9 @@ class ProgramEnd:
                         self._changed.wait(left if left > 0 else _TICK)
         finally:
             sys.unraisablehook = before
+
+    def _count(self) -> int:
+        return sum(work.count() for work in list(self._work.values()))
 
     def _cancel_all(self) -> None:
         works = list(self._work.values())

@@ -84,16 +84,16 @@ class Edits:
         for name, path in self._modules.items():
             if _is_outdated(name, stamps.get(path)):
                 self.outdated.append(
-                    f"Module {name!r} was edited. Calls import it anew from now on, and this "
-                    "program goes on with what it has imported before. Reload it with "
-                    "importlib.reload, or start the program again."
+                    f"Module {name!r} was edited. Calls use the new version from now on, and "
+                    "this program still has the old one. Reload it with importlib.reload, or "
+                    "start the program again."
                 )
         for name, path in self._own.items():
             if name not in self._modules and _is_outdated(name, _stamp(path)):
                 self.outdated.append(
-                    f"Module {name!r} was edited. Its functions are called as this program has "
-                    "imported them before. Reload it with importlib.reload, or start the "
-                    "program again."
+                    f"Module {name!r} was edited. Calls of its functions still use the version "
+                    "that this program has imported. Reload it with importlib.reload, or start "
+                    "the program again."
                 )
 
 

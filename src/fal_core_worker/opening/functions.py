@@ -81,9 +81,10 @@ def _open_portable(
 ) -> Callable[..., Any]:
     if portable is None:
         if native is None:
-            raise SealingError("There is no function to open.")
-        name, _ = loads(native.data[PREFIX_SIZE:])
-        sentence = refuse(native, f"function {name!r}")
+            sentence = "The call came with no function to open."
+        else:
+            name, _ = loads(native.data[PREFIX_SIZE:])
+            sentence = refuse(native, f"function {name!r}")
         raise SealingError(f"{sentence} {refusal}".rstrip())
     return _open(portable, ForeignUnpickler)
 

@@ -39,6 +39,7 @@ from fal_core_worker.opening.seals import (
     assemble,
     seal_plain,
 )
+from fal_core_worker.sharing import FIXED, SharedObject, Watch
 
 # Imports inside functions: a first call waits, and needs none of them.
 
@@ -266,6 +267,27 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     }
 
 
+class ApartPickler(Pickler):
+    """
+    Pickles a list of calls, or of outcomes, that have no object in common.
+
+    Raises:
+        SharedObject: They have one.
+    """
+
+    def __init__(self, items: Sequence[Any], **options: Any) -> None:
+        super().__init__(**options)
+        self._look_at = Watch(items).look_at
+
+    def persistent_id(self, value: Any) -> None:
+        """
+        Look at *value*, which is pickled next.
+        """
+        if type(value) not in FIXED:
+            # Functions of one module share the dictionary that their globals are put into.
+            self._look_at(value, self.globals_ref.values())
+
+
 def _reduce_builtin(cls: type) -> Any:
     make, arguments = cloudpickle._class_reduce(cls)
     return find_builtin_type if make is cloudpickle._builtin_type else make, arguments
@@ -308,12 +330,16 @@ def seal(
 
     Raises:
         SealingError: It cannot be pickled.
+        SharedObject: It is a list of what belongs to different calls, which share an object.
     """
     plain = seal_plain(value, beside=options.get("beside", True))
     if plain is not None:
         return Sealed(*plain)
     try:
-        return dump(Pickler(**options), value)
+        apart = options.get("apart")
+        return dump(ApartPickler(value, **options) if apart else Pickler(**options), value)
+    except SharedObject:
+        raise
     except Exception as error:
         where = _find_culprit(value, options, names)
         raise SealingError(

@@ -76,6 +76,7 @@ def seal_value(
 
     Raises:
         SealingError: It cannot be pickled.
+        SharedObject: What different calls returned has an object in common.
     """
     plain = seal_plain(value)
     if plain is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from fal_core_worker.opening import values
-from fal_core_worker.running.sharing import count_apart
+from fal_core_worker.sharing import count_apart
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 

@@ -28,13 +28,16 @@ current: ContextVar[Owner | None] = ContextVar("owner", default=None)
 #: Returns how many threads run, in a fraction of the time of what ``threading`` has for it.
 count_threads = _thread._count
 
-#: Where a thread waits that works for whichever call gives it something to do.
-_WAITING = (
-    *("/concurrent/futures/thread.py", "/multiprocessing/pool.py"),
-    *("/queue.py", "/selectors.py"),
+#: What the threads of a pool run while they wait for work: the file, and the functions in it.
+_IDLE = (
+    ("/concurrent/futures/thread.py", ("_worker",)),
+    (
+        "/multiprocessing/pool.py",
+        ("worker", "_wait_for_updates", "_handle_tasks", "_handle_results"),
+    ),
 )
 #: Where all kinds of threads wait.
-_LOCKS = "/threading.py"
+_WAITS = ("/threading.py", "/queue.py", "/selectors.py", "/multiprocessing/connection.py")
 
 
 class StartedThreads:
@@ -74,12 +77,22 @@ class StartedThreads:
         """
         return self._owners.get(threading.current_thread()) if self._owners else None
 
+    def free_idle(self) -> None:
+        """
+        Take threads of pools that wait for work from the calls that had left them at work.
+        """
+        if self._owners:
+            frames = sys._current_frames()
+            for thread in list(self._owners):
+                if thread.ident is not None and _waits_for_work(frames.get(thread.ident)):
+                    self._owners.pop(thread, None)
+
     def note_left(self, owner: Owner, *, of: int | None = None) -> int:
         """
         Give the threads that have no owner to *owner*, whose call ends.
 
-        A thread that waits for work, as those of pools do, gets none: what it prints later
-        belongs to the call that gives it work.
+        A thread of a pool that waits for work gets none: what it prints later belongs to the
+        call that gives it work.
 
         Return LEFT if threads of that call go on, or of the call of channel *of*, else 0.
         """
@@ -96,6 +109,12 @@ class StartedThreads:
 
 
 def _waits_for_work(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_filename.endswith(_LOCKS):
+    """
+    Tell whether *frame*, the innermost of a thread, is that of a pool without work.
+    """
+    while frame is not None and frame.f_code.co_filename.endswith(_WAITS):
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.endswith(_WAITING)
+    if frame is None:
+        return False
+    code = frame.f_code
+    return any(code.co_filename.endswith(file) and code.co_name in idle for file, idle in _IDLE)

@@ -114,6 +114,8 @@ class SerialExecutor(Executor):
         _, channel, slot, count, payload = self.inbox.popleft()
         self.channel = channel
         owners.current.set((channel, 0))
+        if owners.count_threads() != self.threads.usual:
+            self.threads.free_idle()
         self._kept = kept = self.functions.find(slot)
         self._began = trees.now()
         self.turn += 1

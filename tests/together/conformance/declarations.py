@@ -11,6 +11,7 @@ import attrs
 from mutants.wrappers import Selects
 
 from fal_core.hosts import Host
+from fal_core.testing import InProcessHost
 from fal_host_local import LocalHost
 
 Make = Callable[[], Host[..., Any]]
@@ -58,6 +59,13 @@ def alone(
         tuple(breaks.split()),
         names,
     )
+
+
+def in_process(cls: Make, breaks: str, *, of: str) -> Mutant:
+    """
+    Declare a broken host that runs the functions *of* in the process of the test.
+    """
+    return alone(cls, breaks, of=of, whole=InProcessHost)
 
 
 def around(

@@ -4,7 +4,7 @@ Which broken host breaks which laws.
 
 from __future__ import annotations
 
-from declarations import Mutant, alone, around
+from declarations import Mutant, alone, around, in_process
 from mutants import (
     calls,
     cancels,
@@ -52,42 +52,20 @@ MUTANTS: tuple[Mutant, ...] = (
     around(Wraps, "test_a_parameter_may_be_called_self", calls.takes_self, of="add_up"),
     around(calls.PicklesAnew, "test_locks_and_queues_travel_as_new_ones", of="use_all"),
     # Values.
-    alone(
-        values.MakesReadOnly,
-        "test_a_function_may_change_its_arguments",
-        of="change",
-        whole=InProcessHost,
+    in_process(values.MakesReadOnly, "test_a_function_may_change_its_arguments", of="change"),
+    in_process(values.MakesReadOnly, "test_a_caller_may_change_results", of="keep_for_later"),
+    in_process(
+        values.MakesReadOnly, "test_the_items_of_a_map_may_be_changed", of="change_each"
     ),
-    alone(
-        values.MakesReadOnly,
-        "test_a_caller_may_change_results",
-        of="keep_for_later",
-        whole=InProcessHost,
+    in_process(
+        values.MakesReadOnly, "test_the_items_of_a_stream_may_be_changed", of="yield_again"
     ),
-    alone(
-        values.MakesReadOnly,
-        "test_the_items_of_a_map_may_be_changed",
-        of="change_each",
-        whole=InProcessHost,
-    ),
-    alone(
-        values.MakesReadOnly,
-        "test_the_items_of_a_stream_may_be_changed",
-        of="yield_again",
-        whole=InProcessHost,
-    ),
-    alone(
+    in_process(
         values.MakesReadOnly,
         "test_the_values_of_a_call_to_home_may_be_changed",
         of="ask_and_change",
-        whole=InProcessHost,
     ),
-    alone(
-        values.OpensEqualsOnce,
-        "test_the_items_of_a_map_share_nothing",
-        of="append",
-        whole=InProcessHost,
-    ),
+    in_process(values.OpensEqualsOnce, "test_the_items_of_a_map_share_nothing", of="append"),
     # Forks.
     around(
         forks.SharesMemoryOfResults,
@@ -259,17 +237,13 @@ MUTANTS: tuple[Mutant, ...] = (
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
     around(streams.LosesAnItem, "test_a_spawned_generator_gives_a_list", 30, of="gather"),
-    alone(
-        coroutines.AsyncGeneratorsAsLists,
-        "test_an_async_generator_is_a_stream",
-        of="drip",
-        whole=InProcessHost,
+    in_process(
+        coroutines.AsyncGeneratorsAsLists, "test_an_async_generator_is_a_stream", of="drip"
     ),
-    alone(
+    in_process(
         coroutines.AsyncGeneratorsAsLists,
         "test_streams_can_be_iterated_over_asynchronously",
         of="pace",
-        whole=InProcessHost,
     ),
     around(
         streams.ForgetsWhatIsReturned,
@@ -283,17 +257,9 @@ MUTANTS: tuple[Mutant, ...] = (
     around(cancels.IgnoresCancel, "test_a_closed_stream_ends", conditions.is_iterated),
     # Async functions.
     around(coroutines.RefusesEventLoops, "test_calls_can_be_awaited", of="double"),
-    alone(
-        coroutines.NeverAwaits,
-        "test_an_async_function_is_awaited",
-        of="total",
-        whole=InProcessHost,
-    ),
-    alone(
-        coroutines.NeverAwaits,
-        "test_an_async_function_raises_what_it_raised",
-        of="reject",
-        whole=InProcessHost,
+    in_process(coroutines.NeverAwaits, "test_an_async_function_is_awaited", of="total"),
+    in_process(
+        coroutines.NeverAwaits, "test_an_async_function_raises_what_it_raised", of="reject"
     ),
     # Cancelling.
     around(cancels.TakesCancelForCrash, "test_a_cancelled_call_ends", of="linger"),
@@ -320,12 +286,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_a_submitted_call_that_takes_too_long_is_ended",
         conditions.is_submitted,
         of="overrun",
-    ),
-    around(
-        cancels.IgnoresCancel,
-        "test_a_call_that_runs_longer_than_a_request_may_is_ended",
-        conditions.is_submitted,
-        of="exceed",
     ),
     around(
         events.SaysTooEarlyThatItRuns, "test_the_setup_is_no_part_of_a_request", of="use_later"

@@ -5,6 +5,8 @@ Owners: which call a line belongs to that a thread or a task has printed.
 from __future__ import annotations
 
 import asyncio
+import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,8 @@ from fal_core.events import Log
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
+from fal_core_worker.running.owners import StartedThreads
+from fal_core_worker.stream.frames import LEFT
 from fal_host_local import LocalHost
 
 #: Sets the options of functions that share one worker.
@@ -142,6 +146,80 @@ def test_items_of_a_map_own_their_threads(local_host: LocalHost, printed: list[L
     recorder.follow(local_host.launch(recorder.call, recorder))
     recorder.wait(30)
     assert [log.call_id for log in recorder.printed] == [f"{recorder.call.id}/0"] * 3
+
+
+def poll_queue(box: Any) -> None:
+    while True:
+        print(box.get(timeout=600), flush=True)
+        steps()[1].release()
+
+
+def poll_loop(box: Any) -> None:
+    async def poll() -> None:
+        while True:
+            while box.empty():
+                await asyncio.sleep(0.001)
+            print(box.get(), flush=True)
+            steps()[1].release()
+
+    asyncio.run(poll())
+
+
+@pytest.mark.parametrize("poll", [poll_queue, poll_loop])
+def test_a_thread_that_waits_in_its_own_code_prints_for_its_own_call(
+    local_host: LocalHost, printed: list[Log], poll: Callable[[Any], None]
+):
+    """
+    A thread of a call that polls a queue, or runs an event loop, works for that call alone.
+    """
+
+    def give(text: str) -> None:
+        print("here")
+        keep("box", queue.Queue()).put(text)
+        steps()[1].acquire()
+
+    def leave() -> None:
+        box = keep("box", queue.Queue())
+        threading.Thread(target=poll, args=(box,), daemon=True).start()
+        give("first")
+
+    options = {"host": local_host, **SHARED}
+    left = record(function("current", **options)(leave))
+    stayed = record(function("current", **options)(give), "second")
+    assert sorted(log.message for log in left.printed) == ["first", "here"]
+    assert [log.message for log in stayed.printed] == ["here"]
+    assert wait_until(lambda: bool(printed), 30)
+    assert left.call is not None
+    assert [(log.message, log.call_id) for log in printed] == [("second", left.call.id)]
+
+
+def wait_for_idle(pool: ThreadPoolExecutor) -> None:
+    ident = pool.submit(threading.get_ident).result()
+    assert wait_until(lambda: sys._current_frames()[ident].f_code.co_name == "_worker", 30)
+
+
+def test_a_pool_that_was_left_at_work_works_for_the_next_call():
+    """
+    A thread of a pool keeps the call that has left it for as long as it works for that, also
+    if what it runs there is written in C.
+    """
+    threads = StartedThreads()
+    threads.begin()
+    go = threading.Lock()
+    with ThreadPoolExecutor(1) as pool:
+        wait_for_idle(pool)
+        assert threads.note_left((1, 0)) == 0
+        with go:
+            work = pool.submit(go.acquire)
+            assert wait_until(work.running, 30)
+            assert wait_until(lambda: threads.note_left((1, 0)) == LEFT, 30)
+            threads.free_idle()
+            assert threads.note_left((2, 0)) == 0
+            owner = pool.submit(threads.find_owner)
+        assert owner.result() == (1, 0)
+        wait_for_idle(pool)
+        threads.free_idle()
+        assert pool.submit(threads.find_owner).result() is None
 
 
 def with_pool(text: str) -> None:

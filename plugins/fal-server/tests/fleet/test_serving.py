@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bare_runners import make_runner, until
+from planes import Plane
 from raw_agents import Agent, Serve, listening
 
 from fal_core.environments import CurrentEnvironment
@@ -174,6 +175,45 @@ def test_state_that_cannot_be_read_blocks_a_runner(plane):
     error = StateUnavailable("It is locked.")
     runner = plane.run(fail_to_load(plane, error, RunnerPhase.BLOCKED))
     assert (runner.reason, runner.lifecycle.is_blocked) == ("It is locked.", True)
+
+
+def test_no_task_outlives_the_plane(plane, tmp_path):
+    """
+    A plane that closes ends no runner, and leaves no task: neither one that waits for an
+    agent, with a limit or without, nor one that hears from an agent until its function ends.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        writer.write(framed(pack({"urls": {"run": "http://127.0.0.1:2"}})))
+        await reader.read()
+
+    async def load() -> Message:
+        return {}, []
+
+    async def make(url: str) -> list[Runner]:
+        made = []
+        for limit in (None, 600, None):
+            spec = RunnerSpec(
+                name="one", owner="", environment=CurrentEnvironment(), startup_timeout=limit
+            )
+            runner = make_runner(closing, closing.plane.launcher.http, spec=spec)
+            serve(runner, load)
+            made.append(runner)
+        made[-1].take(Ready({"control": url}))
+        await made[-1].ready.wait()
+        return made
+
+    async def main() -> None:
+        async with listening(Agent(answer)) as (_, url):
+            made = await asyncio.to_thread(lambda: closing.run(make(url)))
+            await asyncio.to_thread(closing.close)
+        assert [each.is_alive for each in made] == [True] * 3
+        assert [each.serving is None or each.serving.done() for each in made] == [True] * 3
+
+    closing = Plane(tmp_path)
+    plane.run(main())
 
 
 class Silent(Execution):

@@ -16,17 +16,21 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 
+#: The options that limit how long a call runs.
+LIMITS = ("timeout", "request_timeout")
+
 
 @requires("cancel")
+@pytest.mark.parametrize("limit", LIMITS)
 def test_a_call_that_takes_too_long_is_ended(
-    isolated: Isolated, marks: Marks, law_timeout: float
+    isolated: Isolated, marks: Marks, law_timeout: float, limit: str
 ) -> None:
     """
-    A call beyond its ``timeout`` raises ``Timeout``, and its function runs no more.
+    A call beyond its limit raises ``Timeout``, and its function runs no more.
     """
     add = marks.add
 
-    @isolated(timeout=1.0)
+    @isolated(**{limit: 1.0})
     def beat(seconds: float) -> None:
         import time
 
@@ -43,16 +47,17 @@ def test_a_call_that_takes_too_long_is_ended(
 
 
 @requires("cancel")
+@pytest.mark.parametrize("limit", LIMITS)
 def test_a_submitted_call_that_takes_too_long_is_ended(
-    host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
+    host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float, limit: str
 ) -> None:
     """
-    A submitted call beyond its ``timeout`` raises ``Timeout``. So do a spawned call, an
+    A submitted call beyond its limit raises ``Timeout``. So do a spawned call, an
     item of a map and, where the host streams, a stream whose single items come in time.
     """
     add = marks.add
 
-    @isolated(timeout=1.0)
+    @isolated(**{limit: 1.0})
     def overrun(seconds: float) -> None:
         import time
 
@@ -65,7 +70,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
         overrun.submit(10 * law_timeout).result(law_timeout)
     assert _comes_to_rest(marks, law_timeout / 4)
 
-    @isolated(timeout=1.0)
+    @isolated(**{limit: 1.0})
     def count() -> Iterator[int]:
         import itertools
         import time
@@ -82,50 +87,6 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
     if host.capabilities.stream:
         with pytest.raises(Timeout):
             list(count())
-    assert _comes_to_rest(marks, law_timeout / 4)
-
-
-@requires("cancel")
-def test_a_call_that_runs_longer_than_a_request_may_is_ended(
-    host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
-) -> None:
-    """
-    ``request_timeout`` holds for calls as for requests, in whatever way they are made.
-    """
-    add = marks.add
-
-    @isolated(request_timeout=1.0)
-    def exceed(seconds: float) -> str:
-        import time
-
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            add("beat")
-            time.sleep(0.05)
-        return "done"
-
-    @isolated(request_timeout=1.0)
-    def exceed_often() -> Iterator[int]:
-        import itertools
-        import time
-
-        for number in itertools.count():
-            add("beat")
-            time.sleep(0.05)
-            yield number
-
-    with pytest.raises(Timeout) as caught:
-        exceed(10 * law_timeout)
-    assert caught.value.seconds == 1.0
-    with pytest.raises(Timeout):
-        exceed.submit(10 * law_timeout).result(law_timeout)
-    with pytest.raises(Timeout):
-        exceed.spawn(10 * law_timeout).future.result(law_timeout)
-    (error,) = exceed.map([10 * law_timeout], return_exceptions=True)
-    assert isinstance(error, Timeout)
-    if host.capabilities.stream:
-        with pytest.raises(Timeout):
-            list(exceed_often())
     assert _comes_to_rest(marks, law_timeout / 4)
 
 

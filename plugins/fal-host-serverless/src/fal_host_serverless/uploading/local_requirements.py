@@ -126,8 +126,8 @@ def read_listing(path: Path) -> Iterator[str]:
         return
     if path.suffix == ".cfg":
         raise OptionError(
-            f"Requirement {path.name!r} is read here only where it can be run. Name the "
-            f"project {path.parent} instead, or list its requirements."
+            f"What {path.name!r} requires is known only once its project is built, which is "
+            f"not done here. Name the project {path.parent} instead, or list its requirements."
         )
     for line in path.read_text("utf-8").splitlines():
         entry = re.sub(r"(^|\s)#.*", "", line).strip()

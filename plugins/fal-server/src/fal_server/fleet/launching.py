@@ -86,7 +86,8 @@ class RunnerLauncher:
         self._owner = owner
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
-        self._tasks = Tasks()
+        #: What runs in the background for the runners.
+        self.tasks = Tasks()
         #: Builds the environments of runners.
         self.builds = EnvironmentBuilds(self._threads)
         #: Sends requests to the runners.
@@ -99,7 +100,7 @@ class RunnerLauncher:
         End the attached runners, and leave the detached ones running. Launches that have not
         begun are dropped: the next server finds no such runner.
         """
-        await self._tasks.close()
+        await self.tasks.close()
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -144,7 +145,7 @@ class RunnerLauncher:
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
-        self._tasks.spawn(self._launch_after(runner, lifetime, serves, before))
+        self.tasks.spawn(self._launch_after(runner, lifetime, serves, before))
         return runner
 
     def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
@@ -227,6 +228,7 @@ class RunnerLauncher:
             logs=self.logs,
             loop=asyncio.get_running_loop(),
             http=self.http,
+            tasks=self.tasks,
             changed=note,
             echoes=self.echoes,
             largest_result=self._largest_result,

@@ -35,6 +35,7 @@ from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.logs.runner_lines import NEEDED, RunnerLines
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.state.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Runner:
     One agent, from its launch to its end.
 
     Attributes:
+        tasks: What runs in the background for it, until the server closes.
+
         echoes: Callbacks for its log lines, by the id of a request, or by the account and
             the name of an application.
 
@@ -94,6 +97,7 @@ class Runner:
     logs: Logs = attrs.field(repr=False)
     loop: asyncio.AbstractEventLoop = attrs.field(repr=False)
     http: HttpClient = attrs.field(repr=False)
+    tasks: Tasks = attrs.field(repr=False)
     changed: Callable[[Runner], None] = attrs.field(repr=False)
     echoes: Mapping[str, Callable[[LogLine], None]] = attrs.field(repr=False)
     url: str | None = None
@@ -124,7 +128,6 @@ class Runner:
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
     _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
-    _ending: asyncio.Task[None] | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle = Lifecycle(lambda: self.changed(self))
@@ -230,18 +233,17 @@ class Runner:
             # The agent itself failed, and not what a user had it run.
             self.reason = raised.sentence
             logger.error("Runner %s has failed: %s", self.id, self.reason)
-        listens = self.agent.url is not None and self.serving is not None
-        if listens and not (self.reason or self._reported or self.lifecycle.was_told_to_end):
-            self._ending = self.loop.create_task(self._end_once_reported(event))
-        else:
+        known = self.reason or self._reported or self.lifecycle.was_told_to_end
+        if known or self.serving is None or self.serving.done() or self.agent.url is None:
             self._finish(event)
+        else:
+            self.tasks.spawn(self._end_once_reported(event, self.serving))
 
-    async def _end_once_reported(self, event: Exited) -> None:
+    async def _end_once_reported(self, event: Exited, serving: asyncio.Task[None]) -> None:
         """
         End once the agent has reported how its function ended; that may be on its way.
         """
-        assert self.serving is not None
-        await asyncio.wait({self.serving}, timeout=_LAST_WORDS)
+        await asyncio.wait({serving}, timeout=_LAST_WORDS)
         self._finish(event)
 
     def _finish(self, event: Exited) -> None:
@@ -262,11 +264,9 @@ class Runner:
             self.outcome.set_result(CallOutcome(failure=self.reason or "The runner has ended."))
 
     def _log_end(self, now: float, *, came_up: bool) -> None:
-        if self.lifecycle.is_blocked:
-            # The server cannot write, so that a line would only wait with the others.
-            return
         sentence = self.reason or ("" if came_up else self.failure)
-        if not sentence:
+        if not sentence or self.lifecycle.is_blocked:
+            # A server that cannot write would only let a line wait with the others.
             return
         found = (not self.reason and self._reported) or self._events.raised
         self.traceback = found.traceback if found else ""
@@ -315,7 +315,7 @@ class Runner:
         Ping it, as a request took too long, and end it if it does not answer.
         """
         if self._examining is None or self._examining.done():
-            self._examining = self.loop.create_task(self._examine())
+            self._examining = self.tasks.spawn(self._examine())
 
     async def _examine(self) -> None:
         try:

@@ -35,7 +35,7 @@ def serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
     Its ``ready`` is set once it serves, and its ``outcome`` once the function has ended. A
     runner that serves already, because an earlier server has asked it to, goes on.
     """
-    runner.serving = runner.loop.create_task(_serve(runner, load))
+    runner.serving = runner.tasks.spawn(_serve(runner, load))
 
 
 async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None:
@@ -82,24 +82,16 @@ async def _wait_for_agent(runner: Runner) -> None:
     Raises:
         RunnerLost: It has ended before.
     """
-    seconds = runner.spec.startup_timeout
-    listening = asyncio.ensure_future(runner.wait_for_control())
-    try:
+    seconds, has_begun = runner.spec.startup_timeout, runner.execution is not None
+    while seconds is not None:
+        # What the host itself limits is reported by it, a moment later.
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(runner.wait_for_control(), seconds + _MOMENT)
+        if has_begun:
+            _give_up(runner, seconds)
+            break
         has_begun = runner.execution is not None
-        while seconds is not None:
-            # What the host itself limits is reported by it, a moment later.
-            done, _ = await asyncio.wait({listening}, timeout=seconds + _MOMENT)
-            if done:
-                break
-            if has_begun:
-                _give_up(runner, seconds)
-                break
-            has_begun = runner.execution is not None
-        await listening
-    finally:
-        # A closed loop cancels nothing: it is left like this where nobody waits for its end.
-        if not runner.loop.is_closed():
-            listening.cancel()
+    await runner.wait_for_control()
 
 
 async def _ask_to_serve(runner: Runner, body: bytes) -> AsyncGenerator[bytes, None]:
