@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,6 +128,34 @@ def test_calls_with_older_modules_have_workers_of_their_own(
     assert wait_until(lambda: read()[0] == 20, 60)
     assert before.run_until(((), {}), lambda: False)[0] == 1
     assert read()[0] == 20
+
+
+def test_a_busy_worker_that_gives_way_counts_until_it_ends(
+    host: LocalHost, tasks: ModuleType, tmp_path: Path
+):
+    """
+    An older call waits for a worker that has another call, where there may be one worker.
+    """
+    begun, edited = tmp_path / "begun", tmp_path / "edited"
+    options: dict[str, Any] = {"host": host, "keep_alive": 60, "max_concurrency": 1}
+    options["max_multiplexing"] = 4
+    read = function("current", **options)(tasks.read)
+    read_late = function("current", **options)(tasks.read_late)
+    before = read.make_launcher()
+    assert read()[0] == 1
+    write_atomically(tmp_path / f"{HELPER}.py", "value = 20\n")
+    assert wait_until(lambda: read()[0] == 20, 60)
+    _, pid = read()
+    late = read_late.submit(str(begun), str(edited))
+    assert wait_until(begun.exists, 60)
+    (pool,) = host._pools.values()
+    with ThreadPoolExecutor(1) as threads:
+        older = threads.submit(before.run_until, ((), {}), lambda: False)
+        assert wait_until(lambda: bool(pool.waiting), 60)
+        assert pool.pids == [pid]
+        edited.touch()
+        assert late.result(timeout=60) == (20, pid)
+        assert older.result(timeout=60)[0] == 1
 
 
 def test_an_edit_of_another_module_keeps_the_worker(

@@ -7,12 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fal_core.errors import FalServerlessError
-from fal_host_serverless.account.addresses import find_stage
-from fal_host_serverless.account.told_facts import find_nickname, forget_nickname
+from fal_host_serverless.account.queued_requests import find_application
+from fal_host_serverless.account.told_facts import forget_nickname
 from fal_host_serverless.client import SyncServerlessClient
 from fal_host_serverless.errors import ResourceNotFound
-from fal_host_serverless.wire.requests import full_name
-from fal_host_serverless.wire.rest import RestClient
 
 if TYPE_CHECKING:
     import httpx
@@ -44,20 +42,12 @@ def _ask(
     method: str, client: SyncServerlessClient, app_name: str, environment_name: str | None
 ) -> httpx.Response:
     with client.rest() as rest:
-        path = _path(rest, app_name, environment_name)
+        application = find_application(rest, app_name, environment_name)
         try:
-            return rest.send(method, path)
+            return rest.send(method, f"/applications/{application}/queue")
         except ResourceNotFound as error:
             forget_nickname(rest)
             raise FalServerlessError(
                 f"Application {app_name!r} was not found. 'fal-core apps list' lists the "
                 "applications, and with '--env' those of another stage."
             ) from error
-
-
-def _path(rest: RestClient, app_name: str, environment_name: str | None) -> str:
-    owner, separator, name = app_name.rpartition("/")
-    name = full_name(name, find_stage(environment_name))
-    if not separator:
-        owner = find_nickname(rest)
-    return f"/applications/{owner}/{name}/queue"

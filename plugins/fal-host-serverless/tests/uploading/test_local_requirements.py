@@ -16,6 +16,23 @@ from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.uploading.local_requirements import replace_local
 
 
+def deploy_with(
+    asking: SyncServerlessClient, recorder: Any, project: Path, requirements: list[str]
+) -> dict[str, Any]:
+    """
+    Deploy a function with *requirements*, and return what its environment was built from.
+    """
+    (project / "plain.py").write_text(
+        "from fal_core import function\n"
+        f"@function(requirements={requirements!r})\n"
+        "def answer() -> int:\n    return 1\n"
+    )
+    asking.deploy("plain.py")
+    built = MessageToDict(recorder.last("BuildEnvironment").environments[0])
+    configuration: dict[str, Any] = built["configuration"]
+    return configuration
+
+
 def test_local_requirement_is_uploaded(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
 ):
@@ -23,21 +40,15 @@ def test_local_requirement_is_uploaded(
     A local project is built and uploaded once, and required by its URL.
     """
     (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
-    (project / "plain.py").write_text(
-        "from fal_core import function\n"
-        '@function(requirements=["./own[fast]", "needs.txt"])\n'
-        "def answer() -> int:\n    return 1\n"
-    )
-    asking.deploy("plain.py")
-    configuration = MessageToDict(recorder.last("BuildEnvironment").environments[0])
+    configuration = deploy_with(asking, recorder, project, ["./own[fast]", "needs.txt"])
     (archive,) = rest.stored
-    assert configuration["configuration"]["requirements"] == [
+    assert configuration["requirements"] == [
         f"own[fast] @ http://{rest.address}/stored/{archive}",
         "cowsay==6.1",
     ]
     assert archive == "own-1.tar.gz"
     registered = MessageToDict(recorder.last("RegisterApplication").environments[0])
-    assert registered["configuration"] == configuration["configuration"]
+    assert registered["configuration"] == configuration
     assert rest.asked.count(("PUT", f"/stored/{archive}")) == 1
     assert (
         rest.headers[0]["X-Fal-Core-Digest"] == hashlib.sha256(rest.stored[archive]).hexdigest()
@@ -59,14 +70,8 @@ def test_programs_list_requirements(
         '# /// script\n# dependencies = ["cowsay==6.1"]\n# ///\n'
     )
     (project / "pytest").mkdir()
-    (project / "plain.py").write_text(
-        "from fal_core import function\n"
-        '@function(requirements=["script.py", "pytest"])\n'
-        "def answer() -> int:\n    return 1\n"
-    )
-    asking.deploy("plain.py")
-    configuration = MessageToDict(recorder.last("BuildEnvironment").environments[0])
-    assert configuration["configuration"]["requirements"] == ["cowsay==6.1", "pytest"]
+    configuration = deploy_with(asking, recorder, project, ["script.py", "pytest"])
+    assert configuration["requirements"] == ["cowsay==6.1", "pytest"]
 
 
 def test_files_that_the_service_cannot_read(tmp_path: Path):

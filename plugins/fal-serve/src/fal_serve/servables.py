@@ -179,19 +179,14 @@ class BaseServable(metaclass=ServableMeta):
             metrics_port: The port of metrics and probes: by default the declared one, or
                 9090.
         """
-        from fal_serve.declaring.settings import METRICS_PORT, PORT
         from fal_serve.serving.addresses import default_address
         from fal_serve.serving.services import RunningService
 
         settings = self._service_settings()
         if host is None and (current.runtime is None or current.runtime.address is None):
             host = default_address()
-        declared = METRICS_PORT if settings.metrics_port is None else settings.metrics_port
         service = RunningService(
-            self,
-            replace(settings, host=host),
-            port=PORT if port is None else port,
-            metrics_port=declared if metrics_port is None else metrics_port,
+            self, replace(settings, host=host), port=port, metrics_port=metrics_port
         )
         await service.run(limit_max_requests=limit_max_requests, signals=True)
 

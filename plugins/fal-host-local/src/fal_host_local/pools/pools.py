@@ -139,7 +139,8 @@ class Pool:
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
-                self._forget(worker)
+                with self._lock:
+                    self._roster.retire(worker)
                 # Nothing reads its stream, which would show that the worker has exited.
                 worker.stop()
             else:
@@ -214,14 +215,19 @@ class Pool:
 
         If the worker never came up, another one would not either, and the call ends.
         """
-        if worker.fits(waiting.call):
+        is_gone = worker.fits(waiting.call)
+        if is_gone:
             worker.close()
             if worker.hello is None:
                 waiting.refuse(worker.reason or WorkerLost())
                 return
         with self._lock:
             self.waiting.appendleft(waiting)
-        self.worker_ended(worker)
+            if is_gone:
+                self._roster.remove(worker)
+            else:
+                self._roster.retire(worker)
+        self._grow()
 
     def close(self) -> None:
         """

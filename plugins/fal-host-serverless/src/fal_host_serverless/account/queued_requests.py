@@ -71,10 +71,11 @@ class Submission:
                 "not keep a request from being accepted twice. Submit without 'key', or to a "
                 "server of fal-core."
             )
+        application = find_application(rest, self.app_name, self.environment_name)
         try:
             response = rest.send(
                 "POST",
-                settings.queue_url(service.address) + self._find_path(rest),
+                f"{settings.queue_url(service.address)}/{application}/{self.path.lstrip('/')}",
                 tries=1 if self.key is None else _TRIES,
                 headers={} if self.key is None else {"Idempotency-Key": self.key},
                 json={} if self.arguments is None else self.arguments,
@@ -91,9 +92,19 @@ class Submission:
             is_replayed=response.headers.get("Idempotent-Replayed") == "true",
         )
 
-    def _find_path(self, rest: RestClient) -> str:
-        owner, separator, name = self.app_name.rpartition("/")
-        if not separator:
-            owner = find_nickname(rest)
-        name = full_name(name, find_stage(self.environment_name))
-        return f"/{quote(owner, safe='')}/{quote(name, safe='')}/{self.path.lstrip('/')}"
+
+def find_application(rest: RestClient, app_name: str, environment_name: str | None) -> str:
+    """
+    Return the path of an application, as in ``owner/name``, quoted for a URL.
+
+    Arguments:
+        app_name: Its name, of the account that *rest* acts for if it names no owner.
+
+    Raises:
+        FalServerlessError: The service cannot be reached, or answered with an error.
+    """
+    owner, separator, name = app_name.rpartition("/")
+    if not separator:
+        owner = find_nickname(rest)
+    name = full_name(name, find_stage(environment_name))
+    return f"{quote(owner, safe='')}/{quote(name, safe='')}"

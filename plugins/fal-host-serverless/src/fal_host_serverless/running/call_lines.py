@@ -32,7 +32,8 @@ class CallLines:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._parts: dict[str, str] = {}
+        self._parts: dict[str, list[str]] = {}
+        self._held = 0
         self.begun = ""
         self.guessed = True
 
@@ -53,10 +54,14 @@ class CallLines:
             self.begun = flags
             return None
         if "e" in flags:
-            text = self._parts.pop(owner, "") + part
-        if "+" in flags and self._has_room(text):
-            self._parts[owner] = text
-            return None
+            parts = self._parts.pop(owner, [])
+            parts.append(part)
+            self._held += len(part)
+            if "+" in flags and self._held < _LONGEST and len(self._parts) < _MOST:
+                self._parts[owner] = parts
+                return None
+            text = "".join(parts)
+            self._held -= len(text)
         kind, _, identity = owner.partition(" ")
         known: Level = LEVELS[int(number) % RECORD]  # type: ignore[assignment]  # Each is one.
         request = identity if kind == "request" else None
@@ -64,10 +69,6 @@ class CallLines:
         if int(number) >= RECORD:
             logger, _, text = text.partition("\n")
         return Log(text, known, "USER", time, self._call.id, request, logger=logger)
-
-    def _has_room(self, text: str) -> bool:
-        held = sum(map(len, self._parts.values()))
-        return held + len(text) < _LONGEST and len(self._parts) < _MOST
 
 
 def _decode(text: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core_worker.serving import services
 from fal_serve.answering.stacks import skip_to_user_frame
 from fal_serve.declaring.annotations import restore, textual_annotations
-from fal_serve.declaring.settings import METRICS_PORT, PORT, ServiceSettings
+from fal_serve.declaring.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fal_serve.serving.services import Servable
@@ -87,14 +87,11 @@ class ServableServer(services.Server):
         from fal_serve.serving.services import RunningService
 
         restore(self._annotations)
-        declared = self._settings.metrics_port
         service = RunningService(
             self._make(self.func),
             self._settings,
-            port=PORT if exposed_port is None else exposed_port,
-            metrics_port=(METRICS_PORT if declared is None else declared)
-            if exposed_metrics_port is None
-            else exposed_metrics_port,
+            port=exposed_port,
+            metrics_port=exposed_metrics_port,
         )
         try:
             services.run(service.run(), new_loop(), service.drain)

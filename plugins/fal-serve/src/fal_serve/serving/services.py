@@ -24,6 +24,8 @@ from fal_serve.answering.metrics import ServiceMetrics
 from fal_serve.answering.middlewares import RequestMiddleware
 from fal_serve.answering.threads import current_pool
 from fal_serve.declaring.settings import (
+    METRICS_PORT,
+    PORT,
     ServiceSettings,
     apply_limit_variables,
     wants_cors,
@@ -101,16 +103,24 @@ class RunningService:
     A servable while it is served.
 
     Arguments:
-        port: 0 takes a free port.
+        port: 0 takes a free port, and None the usual one.
+
+        metrics_port: Likewise; None takes the declared one first.
     """
 
     def __init__(
-        self, servable: Servable, settings: ServiceSettings, *, port: int, metrics_port: int
+        self,
+        servable: Servable,
+        settings: ServiceSettings,
+        *,
+        port: int | None,
+        metrics_port: int | None,
     ) -> None:
+        declared = METRICS_PORT if settings.metrics_port is None else settings.metrics_port
         self._servable = servable
         self._settings = apply_limit_variables(settings)
-        self._port = port
-        self._metrics_port = metrics_port
+        self._port = PORT if port is None else port
+        self._metrics_port = declared if metrics_port is None else metrics_port
         self._server: ServiceServer | None = None
         self._phase = Phase()
         self._setup: asyncio.Task[Any] | None = None
