@@ -19,7 +19,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.errors import HostClosed, HostError, OptionError, WorkerLost
 from fal_core.events import Sink
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.workers import ARGUMENTS, Worker
 
@@ -41,8 +41,8 @@ class SshHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "ssh"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        kinds=frozenset({"current"}), options=frozenset({"setup_function"}), concurrency=8
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=frozenset({"current"}), concurrency=8
     )
 
     address: str
@@ -108,7 +108,7 @@ class SshHost(Host[..., Any]):
         ended.set_result((process.returncode, said.decode(errors="replace").strip()))
 
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from fal_core.environments import Environment
+from fal_core.errors import OptionError
 from fal_core.hosts import Host
+from fal_core.plugins import validation
 from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.plugins.loaders import Loader, PluginDescription
@@ -65,7 +67,7 @@ def find_host(name_or_url: str) -> Host[..., Any]:
 
         PluginError: Several plugins claim it.
 
-        OptionError: The URL does not fit the host.
+        OptionError: The URL does not fit the host, or the host needs one.
     """
     host = _shared_hosts.get(name_or_url)
     if host is None:
@@ -83,8 +85,16 @@ def make_host(name_or_url: str) -> Host[..., Any]:
     Raises:
         As :func:`find_host` does.
     """
-    cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
-    return cls.from_url(name_or_url)
+    name, separator, _ = name_or_url.partition("://")
+    cls: type[Host[..., Any]] = load_plugins().find("host", name)
+    if separator:
+        return cls.from_url(name_or_url)
+    if missing := validation.mandatory_fields(cls):
+        raise OptionError(
+            f"Host {name!r} is not used by its name alone: it needs {' and '.join(missing)}. "
+            f"Write a URL, as in {f'{name}://…'!r}."
+        )
+    return cls()
 
 
 def describe_plugins() -> tuple[PluginDescription, ...]:

@@ -17,6 +17,7 @@ from fal_core.conversion.annotations import option_types
 from fal_core.errors import PluginError
 from fal_core.plugins import validation
 from fal_core.plugins.entry_points import EntryPoint
+from fal_core.plugins.hook_names import PREFIX, check_hook_names
 from fal_core.reprs import in_one_line, show_fields
 
 Role = Literal["host", "kind of environment"]
@@ -56,6 +57,9 @@ class PluginDescription:
     hooks: tuple[str, ...] = ()
     problem: str = ""
 
+
+#: The names of all hooks.
+_HOOK_NAMES = tuple(name for name in vars(hooks) if name.startswith(PREFIX))
 
 #: What can be a hook.
 _HOOKS = (FunctionType, MethodType, staticmethod, classmethod)
@@ -150,10 +154,8 @@ class Loader:
 
     def _register(self, entry: EntryPoint, plugin: object) -> None:
         self.manager.register(plugin, str(entry))
-        known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
-        for name in sorted(known):
-            if not getattr(self.manager.hook, name).has_spec():
-                _raise_for(entry, f"it implements {name!r}, which is not a hook of fal-core.")
+        answered = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
+        _raise_for(entry, check_hook_names(plugin, answered, _HOOK_NAMES))
 
     def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
         """

@@ -55,7 +55,8 @@ class LocalHost(Host[..., Any], AnticipatingHost, DetachingHost, IsolatingHost):
     """
 
     name: ClassVar[str] = "local"
-    capabilities: ClassVar[Capabilities] = Capabilities(
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None,
         same_python=True,
         concurrency=_count_processors(),
         keep_alive=True,

@@ -15,7 +15,7 @@ import pytest
 from fal_core import Cancelled, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
 from fal_core.events import Event, Exited, Sink, State
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.plugins.installed import registered
 from fal_core.sinks.call_sinks import HandlerFailed
 from fal_core.testing.harness.processes import wait_until
@@ -87,7 +87,7 @@ def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHo
     The future is cancelled at once, and the build ends as nobody waits for it.
     """
     plugin: Any = ModuleType("patient")
-    plugin.fal_core_api = API_VERSION
+    plugin.fal_core_api = 1
     plugin.fal_register_environments = hookimpl(lambda: [Patient])
     with registered(plugin):
         isolated = function("patient", host=host)(time.sleep)

@@ -25,8 +25,8 @@ class ProcessHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "process"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        options=frozenset({"setup_function"}), concurrency=os.cpu_count() or 1
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None, concurrency=os.cpu_count() or 1
     )
 
     def launch(self, call: Call, sink: Sink) -> Execution:
