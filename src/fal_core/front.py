@@ -57,8 +57,12 @@ def resolve_machine(name: str) -> Machine:
 
     Raises:
         OptionError: None of them knows it.
+
+        PluginError: None of them knows it, and one of them failed.
     """
-    machine: Machine | None = load_plugins().hook.fal_resolve_machine(machine_type=name)
+    machine: Machine | None = load_plugins().hooks.resolve(
+        "fal_resolve_machine", machine_type=name
+    )
     if machine is None:
         raise OptionError(
             f"No installed plugin knows the machine type {name!r}. Install the one that does, "

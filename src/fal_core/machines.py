@@ -36,6 +36,8 @@ def resolve_machine(name: str) -> Machine:
 
     Raises:
         OptionError: No installed plugin knows it.
+
+        PluginError: One of them failed, and no other knows it.
     """
     from fal_core.front import resolve_machine
 

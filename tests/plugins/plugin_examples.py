@@ -121,6 +121,15 @@ INVALID = {
         "its function fal_zzz has a name that begins as those of hooks do, and is none of "
         "them. Give it another name.",
     ),
+    "async_hook": (
+        "@hookimpl\nasync def fal_call_started(call): ...",
+        "its hook fal_call_started is async, and nobody awaits it. Write "
+        "'def fal_call_started'.",
+    ),
+    "lazy_hook": (
+        "@hookimpl\ndef fal_call_started(call): yield",
+        "its hook fal_call_started yields, so calling it does nothing. Leave 'yield' out.",
+    ),
     "launch_without_sink": (
         launching("def launch(self, call)"),
         "Place.launch takes (self, call), and is called with (self, call, sink). Write "

@@ -130,7 +130,7 @@ def test_observers_are_known_without_a_call() -> None:
     observer = plugin(fal_host_failed=lambda call, host, error: seen.append(error))
     with plugins.registered(observer) as found:
         assert found.has_observers
-        found.hook.fal_host_failed(call=None, host=None, error="failed")
+        found.hooks.observe("fal_host_failed", call=None, host=None, error="failed")
     assert seen == ["failed"]
 
 

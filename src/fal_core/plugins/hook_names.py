@@ -4,38 +4,52 @@ Hook names: what a plugin defines under the name of a hook, or under one that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
+
+from fal_core import hooks
 
 #: How the names of all hooks begin.
 PREFIX = "fal_"
 
+#: The names of all hooks.
+HOOKS = tuple(sorted(name for name in vars(hooks) if name.startswith(PREFIX)))
+
 _RENAME = " Give it another name."
 
 
-def check_hook_names(
-    plugin: object, answered: Iterable[str], hooks: Iterable[str]
-) -> str | None:
+def check_hook_names(plugin: object, answered: Iterable[str]) -> str | None:
     """
     Check that what *plugin* defines under the name of a hook answers that hook.
 
     Arguments:
         answered: The hooks that it answers, as they were found by their mark.
-
-        hooks: All that there are.
     """
-    known, found = sorted(hooks), set(answered)
-    for name in sorted(found.difference(known)):
-        meant = nearest(name, known, _RENAME)
+    found = set(answered)
+    for name in sorted(found.difference(HOOKS)):
+        meant = nearest(name, HOOKS, _RENAME)
         return f"it implements {name!r}, which is not a hook of fal-core.{meant}"
     for name, is_own in _functions_of(plugin):
-        if name in known and name not in found:
+        if name in HOOKS and name not in found:
             return f"its function {name} is not marked as a hook. Write '@hookimpl' above it."
-        if name not in known and is_own:
+        if name not in HOOKS and is_own:
             return (
                 f"its function {name} has a name that begins as those of hooks do, and is "
-                f"none of them.{nearest(name, known, _RENAME)}"
+                f"none of them.{nearest(name, HOOKS, _RENAME)}"
             )
+    return None
+
+
+def check_hook_runs(name: str, function: Callable[..., object]) -> str | None:
+    """
+    Check that *function*, which answers the hook *name*, does so when it is called.
+    """
+    if inspect.iscoroutinefunction(function):
+        return f"its hook {name} is async, and nobody awaits it. Write 'def {name}'."
+    answers = getattr(hooks, name).__annotations__["return"] != "None"
+    if inspect.isgeneratorfunction(function) and not answers:
+        return f"its hook {name} yields, so calling it does nothing. Leave 'yield' out."
     return None
 
 

@@ -16,6 +16,7 @@ from fal_core.hosts import Host
 from fal_core.plugins import validation
 from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
+from fal_core.plugins.hook_calls import HookCalls
 from fal_core.plugins.loaders import Loader, PluginDescription
 
 _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
@@ -157,14 +158,14 @@ def _load() -> Plugins:
         for claim, sides in loader.classes.items()
         if claim not in conflicts
     }
-    hook = loader.manager.hook
+    hooks = HookCalls(loader.manager)
     return Plugins(
         hosts={name: cls for (role, name), cls in classes.items() if role == "host"},
         environments={name: cls for (role, name), cls in classes.items() if role != "host"},
         loaded=tuple(loader.loaded),
         broken=(*loader.broken, *conflicts.values()),
-        hook=hook,
-        has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        hooks=hooks,
+        has_observers=any(hooks.each(name) for name in _OBSERVERS),
         discarded=loader.discarded,
         conflicts=conflicts,
         offered=loader.offered,
