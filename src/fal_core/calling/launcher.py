@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from fal_core.sealing.functions import FunctionSeal
     from fal_core.sinks.call_sinks import OpeningSink
 
+#: The variable that has every event of every host checked, but where it is 0.
+STRICT_VARIABLE = "FAL_CORE_STRICT"
+
 #: Seconds between two looks at whether a call is still wanted.
 _TICK = 0.1
 
@@ -255,16 +258,18 @@ class Launcher:
         self._seal_plain = seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
-        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
+        # A wrapper that is used by no name may have none.
+        host = getattr(self.host, "name", type(self.host).__name__)
+        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise, host=host)
         policy = self.policy
         self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
         self.make_waiter: Callable[[], Waiter]
         self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace)
-        launch: Launch = self.host.launch
+        launch: Launch = self._find_launch()
         if plugins.load_plugins().has_observers:
             from fal_core.sinks.observers import launch_observed
 
-            launch = partial(launch_observed, self.host)
+            launch = partial(launch_observed, launch, self.host)
         if self.host_options.logging is not None:
             from fal_core.sinks.log_records import launch_with_records
 
@@ -295,6 +300,16 @@ class Launcher:
 
             launch = with_deadline(launch, policy.timeout, grace=policy.grace)
         self.launch = launch
+
+    def _find_launch(self) -> Launch:
+        """
+        Return what launches a call on the host; with all its events checked if that is asked.
+        """
+        if os.environ.get(STRICT_VARIABLE, "0") in ("", "0"):
+            return self.host.launch
+        from fal_core.sinks.strict_sinks import launch_strictly
+
+        return partial(launch_strictly, self.host, self.opener.host)
 
     def _may_be_other_python(self) -> bool:
         version = getattr(self.environment, "python_version", None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.calling.launcher import STRICT_VARIABLE
 from fal_core.decorators import function
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import missing_capabilities
@@ -115,6 +116,12 @@ def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
     if missing:
         listed = ", ".join(missing)
         pytest.skip(f"Host {host.name!r} does not declare: {listed}.")
+
+
+@pytest.fixture(autouse=True)
+def _checks_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Also in the processes that a law starts.
+    monkeypatch.setenv(STRICT_VARIABLE, "1")
 
 
 @pytest.fixture(autouse=True)
