@@ -97,10 +97,7 @@ def test_a_forked_child_ends_as_a_program_does(
     program.
     """
     isolated = function("current", host=local_host, max_multiplexing=multiplexing)(body)
-    if how == "map":
-        codes = list(isolated.map(WAYS))
-    else:
-        codes = [isolated(way) for way in WAYS]
+    codes = list(isolated.map(WAYS) if how == "map" else map(isolated, WAYS))
     assert codes == list(WAYS.values())
     out, err = capfd.readouterr()
     assert set(out.splitlines()) == {f"child {way}" for way in WAYS}
