@@ -29,6 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "calling/",
+        "pools/",
         "batching/",
         "functions",
         "decorators front",
@@ -61,7 +62,6 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_host_local": (
         "errors variables",
         "workers/",
-        "pools/",
         "services/",
         "detached/",
         "hosts",
