@@ -15,7 +15,7 @@ import pytest
 from fal_core import Cancelled, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
 from fal_core.events import Event, Exited, Sink, State
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.plugins.installed import registered
 from fal_core.pools.starts import NotWanted
 from fal_core.pools.waiting import WaitingCalls, WaitingExecution
@@ -88,7 +88,7 @@ def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHo
     The future is cancelled at once, and the build ends as nobody waits for it.
     """
     plugin: Any = ModuleType("patient")
-    plugin.fal_core_api = API_VERSION
+    plugin.fal_core_api = 1
     plugin.fal_register_environments = hookimpl(lambda: [Patient])
     with registered(plugin):
         isolated = function("patient", host=host)(time.sleep)

@@ -57,7 +57,7 @@ class PipeHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "pipe"
-    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
 
     arguments: tuple[str, ...] = ARGUMENTS
     callbacks: dict[str, Any] = attrs.field(factory=dict)

@@ -49,7 +49,8 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
     """
 
     name: ClassVar[str] = "local"
-    capabilities: ClassVar[Capabilities] = Capabilities(
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None,
         same_python=True,
         concurrency=_count_processors(),
         keep_alive=True,

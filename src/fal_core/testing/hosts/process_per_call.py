@@ -21,8 +21,8 @@ class ProcessHost(WorkerHost[..., Any]):
     """
 
     name: ClassVar[str] = "process"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        options=frozenset({"setup_function"}), concurrency=os.cpu_count() or 1
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None, concurrency=os.cpu_count() or 1
     )
 
     def begin(self, start: Start) -> Worker:
