@@ -148,7 +148,7 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
             keeper.close()
 
     def _make_pools(self) -> WorkerPools:
-        from fal_core.pools.worker_pools import WorkerPools
+        from fal_core.pools import WorkerPools
 
         count = self.capabilities.concurrency
         return WorkerPools(
