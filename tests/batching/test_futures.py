@@ -18,7 +18,7 @@ from fal_core import OptionError, Timeout, function
 from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
 from fal_core.events import Exited, Item, Returned, Sealed, Sink, Started
-from fal_core.hosts import Execution, Host
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.opening import values
 from fal_core_worker.stream.frames import VALUE
@@ -114,6 +114,7 @@ class ScriptedHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "scripted"
+    capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None, batch=True)
 
     launched: list[tuple[Call, Sink]] = attrs.field(factory=list, init=False)
 
