@@ -16,6 +16,7 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
     │   │   └── StartupTimeout
     │   ├── Cancelled (also a concurrent.futures.CancelledError)
     │   ├── HostClosed
+    │   ├── NodeFailed
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the errors of fal's documented API
@@ -270,6 +271,24 @@ class HostClosed(HostError):
 
     def __str__(self) -> str:
         return f"Host {self.host!r} cannot take calls. {self.detail or 'It was closed.'}"
+
+
+@facts
+class NodeFailed(HostError):
+    """
+    A node of a call that ran on several has failed, and the others were ended.
+
+    Attributes:
+        rank: The number of the node, from 0 on.
+
+        reason: Why it has failed, as a sentence. The error itself is the cause.
+    """
+
+    rank: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Node {self.rank} has failed, and the call was ended on all: {self.reason}"
 
 
 @facts

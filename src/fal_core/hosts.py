@@ -46,6 +46,8 @@ class Capabilities:
 
         concurrency: How many calls it runs at once where no option says.
 
+        nodes: The most nodes that one call may run on. The core refuses a call of more.
+
         stream: Items of a generator arrive while it runs.
 
         batch: One call may carry many items.
@@ -77,6 +79,7 @@ class Capabilities:
     same_python: bool = False
     options: frozenset[str] | None = None
     concurrency: int = 1
+    nodes: int = 1
     stream: bool = True
     batch: bool = True
     cancel: bool = True

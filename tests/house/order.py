@@ -42,6 +42,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_core_worker": (
         "archives current renewals results sharing trees",
         "stream/",
+        "nodes",
         "output/",
         "buffers/",
         "opening/",
