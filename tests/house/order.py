@@ -29,6 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "calling/",
+        "groups/",
         "batching/",
         "functions",
         "decorators front",

@@ -15,6 +15,7 @@ from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
     HostError,
+    NodeFailed,
     Timeout,
     UserFunctionException,
 )
@@ -55,6 +56,8 @@ class Retries:
         """
         Tell whether the call may be made again after *error*.
         """
+        if isinstance(error, NodeFailed) and error.__cause__ is not None:
+            error = error.__cause__
         if isinstance(error, HostError):
             return self._left > 0 and not isinstance(error, _FINAL)
         if isinstance(error, UserFunctionException) and isinstance(

@@ -15,7 +15,8 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.hosts import Capabilities, Host
+from fal_core.groups import Preparation, Prepared, launch_group
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from fal_core_worker.running.slots import Functions
 
@@ -35,6 +36,7 @@ class InProcessHost(Host[..., Any]):
         # The serving plugin acts on the options of requests.
         options=frozenset({"metrics_port", "request_timeout", "setup_function"}),
         concurrency=4,
+        nodes=4,
         serve=True,
         cancel=False,
         crash=False,
@@ -45,10 +47,18 @@ class InProcessHost(Host[..., Any]):
         self.slots: dict[tuple[str, ...], int] = {}
         self.lock = threading.RLock()
 
-    def launch(self, call: Call, sink: Sink) -> InProcessExecution:
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        if call.nodes > 1 and call.node is None:
+            return launch_group(call, sink, self.prepare)
         execution = InProcessExecution(self, call, sink)
         threading.Thread(target=execution.run, name=f"call {call.id}", daemon=True).start()
         return execution
+
+    def prepare(self, node: Preparation) -> Prepared:
+        """
+        Return a node of a group: they are threads, too.
+        """
+        return Prepared(address="127.0.0.1", launch=self.launch)
 
     def find_function(self, call: Call) -> tuple[Any, Any]:
         """
