@@ -14,7 +14,16 @@ from fal_core.environments import Environment
 from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core.reprs import show_fields
-from fal_core_worker.nodes import Node as Node  # a part of the contract
+from fal_core_worker.nodes import Node
+
+__all__ = [
+    "ENVELOPE_VERSION",
+    "AuthMode",
+    "Call",
+    "Node",
+    "SealedFunction",
+    "SourceArchive",
+]
 
 ENVELOPE_VERSION = 1
 
