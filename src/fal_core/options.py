@@ -36,8 +36,8 @@ class HostOptions:
 
         num_gpus: How many GPUs, where the machine type leaves it open.
 
-        nodes: On how many nodes each call runs at once. Each runs the function, which asks
-            ``current_node()`` which of them it is on.
+        nodes: On how many nodes each call runs at once, each with the resources that the other
+            options name. Each runs the function, which asks ``current_node()`` which it is on.
 
         regions: Where the function may run.
 

@@ -19,6 +19,7 @@ from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
     NodeFailed,
+    Timeout,
     UserFunctionException,
     WorkerLost,
 )
@@ -391,7 +392,8 @@ def test_nothing_of_a_node_comes_after_its_end() -> None:
     assert parts.events == [Log("hello", rank=0)]
 
 
-def test_a_sink_that_raises_ends_the_call() -> None:
+@pytest.mark.parametrize("at", ["a line", "a result", "an error"])
+def test_a_sink_that_raises_ends_the_call(at: str) -> None:
     """
     What the sink raises is the end of the call, on all nodes.
     """
@@ -404,8 +406,14 @@ def test_a_sink_that_raises_ends_the_call() -> None:
             raise OSError("the disk is full")
 
     parts = Parts(take)
-    parts.nodes[2].tell(Log("hello"))
-    parts.nodes[2].tell(Log("again"))
+    if at == "a line":
+        parts.nodes[2].tell(Log("hello"))
+        parts.nodes[2].tell(Log("again"))
+    elif at == "a result":
+        for rank in range(3):
+            parts.end(rank)
+    else:
+        parts.end(1, raised=True)
     assert wait_until(lambda: bool(ends), PATIENCE)
     (exited,) = ends
     assert isinstance(exited, Exited)
@@ -537,6 +545,37 @@ def test_every_kind_of_function_runs_on_all(host: ProcessGroupHost, way: str) ->
             (1, "1"),
         ]
         assert {log.call_id for log in recorder.printed} == {recorder.call and recorder.call.id}
+
+
+def test_a_timeout_ends_all(host: ProcessGroupHost) -> None:
+    """
+    A call that takes longer than it may is ended on every node.
+    """
+
+    def sleep() -> None:
+        for _ in range(6000):
+            time.sleep(0.01)
+
+    with pytest.raises(Timeout):
+        function("current", host=host, nodes=2, timeout=0.5)(sleep)()
+    with pytest.raises(Timeout):
+        function("current", host=host, nodes=2, request_timeout=0.5)(sleep).submit().result()
+    assert wait_until(lambda: all(p.poll() is not None for p in host.processes), PATIENCE)
+    assert len(host.processes) == 4
+
+
+def test_lines_of_a_spawned_call_say_from_which_node(host: ProcessGroupHost) -> None:
+    """
+    The queue of a spawned call has the lines of all nodes.
+    """
+
+    def speak() -> int:
+        print("hello")
+        return current_node().rank
+
+    info = function("current", host=host, nodes=2)(speak).spawn()
+    assert info.return_value == 0
+    assert sorted(log.rank for log in info.logs.queue) == [0, 1]
 
 
 def test_each_node_calls_home(host: ProcessGroupHost) -> None:

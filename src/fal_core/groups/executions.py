@@ -70,7 +70,8 @@ class GroupExecution:
         self._delivering = threading.RLock()
         self._phase = -1
         self._outcome: Outcome | None = None
-        self._sink_failed = False
+        # How the call ends once the sink has raised.
+        self._sink_failed: Exited | None = None
         self._numbers = itertools.count(1)
         # The node of each call to home, and its number there.
         self._calls_home: dict[int, tuple[GroupNode, int]] = {}
@@ -220,13 +221,13 @@ class GroupExecution:
         self._end(node)
 
     def _deliver(self, event: Event) -> None:
-        if self._sink_failed:
+        if self._sink_failed is not None:
             return
         try:
             self._sink(event)
         except Exception as error:
-            self._sink_failed = True
-            self._fail(None, failed(error))
+            self._sink_failed = failed(error)
+            self._fail(None, self._sink_failed)
 
     # -- the end -------------------------------------------------------------------
 
@@ -241,7 +242,8 @@ class GroupExecution:
         self._over.set()
         others = [each for each in self._nodes if each is not node]
         # The thread that is here may hold a lock which cancelling needs.
-        threading.Thread(target=_cancel_all, args=(others,), daemon=True).start()
+        name = f"end of call {self._call.id}"
+        threading.Thread(target=_cancel_all, args=(others,), name=name, daemon=True).start()
 
     def _end(self, node: GroupNode) -> None:
         with self._delivering:
@@ -259,13 +261,11 @@ class GroupExecution:
         failure = self._failure
         if failure is None and not all(node.returned for node in self._nodes):
             failure = Exited(reason=Cancelled())
+        exited = failure if isinstance(failure, Exited) else Exited()
         outcome = failure if isinstance(failure, Outcome) else self._outcome
-        if isinstance(failure, Exited):
-            self._sink(failure)
-        elif outcome is not None:
+        if exited.reason is None and outcome is not None:
             self._deliver(outcome)
-            failure = self._failure
-            self._sink(failure if isinstance(failure, Exited) else Exited())
+        self._sink(self._sink_failed or exited)
 
 
 def _cancel_all(nodes: list[GroupNode]) -> None:
