@@ -17,7 +17,6 @@ from fal_core.errors import (
     FalCoreError,
     HostClosed,
     HostError,
-    NodeFailed,
     OptionError,
     OutOfMemory,
     StartupTimeout,
@@ -80,11 +79,6 @@ def test_wrong_declarations_are_value_errors_and_timeouts_are_timeouts() -> None
         (Cancelled(), "The call was cancelled."),
         (Cancelled("The queue was emptied."), "The queue was emptied."),
         (HostClosed("local"), "Host 'local' cannot take calls. It was closed."),
-        (
-            NodeFailed(2, "The worker exited with code 3 before it answered."),
-            "Node 2 has failed, and the call was ended on all: "
-            "The worker exited with code 3 before it answered.",
-        ),
         (UnsupportedError("local", "stream", "Use a list."), "cannot stream. Use a list."),
         (UnknownNameError("host", "mars", ()), "No host is called 'mars'. Installed: none."),
         (UnknownOptionError("a", "b", "serve"), "Unknown option 'a'. Did you mean 'b'?"),

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         HostClosed,
         HostError,
         InternalFalServerlessError,
-        NodeFailed,
         OptionError,
         OptionTypeError,
         OptionValueError,
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
         State,
     )
     from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
+    from fal_core.groups.failures import NodeFailed
     from fal_core.hooks import API_VERSION, hookimpl
     from fal_core.hosts import Capabilities, Execution, Host
     from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
@@ -172,7 +172,7 @@ __getattr__, __dir__ = lazily(
         "Log": "fal_core.events",
         "LogSink": "fal_core.events",
         "Node": "fal_core.calls",
-        "NodeFailed": "fal_core.errors",
+        "NodeFailed": "fal_core.groups.failures",
         "OptionError": "fal_core.errors",
         "OptionTypeError": "fal_core.errors",
         "OptionValueError": "fal_core.errors",

@@ -1,5 +1,6 @@
 """
-Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.targets``.
+Every error of fal-core, but ``sinks.HandlerFailed``, ``groups.NodeFailed`` and the two of
+``loading.targets``.
 
     FalCoreError
     ├── OptionError (also a ValueError)     a declaration or an argument is wrong
@@ -8,15 +9,14 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
     │   ├── OptionTypeError
     │   ├── OptionValueError
     │   └── UnknownNameError
-    ├── PluginError                         a plugin breaks its side of the contract
     ├── HostError                           the host failed, not the function
+    │   ├── PluginError                     a plugin breaks its side of the contract
     │   ├── WorkerLost
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
     │   │   └── StartupTimeout
     │   ├── Cancelled (also a concurrent.futures.CancelledError)
     │   ├── HostClosed
-    │   ├── NodeFailed
     │   ├── UnsupportedError
     │   └── EnvironmentBuildError
     └── FalServerlessException              the errors of fal's documented API
@@ -161,19 +161,6 @@ class UnknownNameError(OptionError):
         return f"No {self.role} is called {self.name!r}. Installed: {known}.{hint}"
 
 
-@facts
-class PluginError(FalCoreError):
-    """
-    A plugin breaks its side of the contract.
-    """
-
-    plugin: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"Plugin {self.plugin!r}: {self.problem}"
-
-
 # -- Hosts -------------------------------------------------------------------
 
 
@@ -181,6 +168,27 @@ class HostError(FalCoreError):
     """
     The host failed, not the function.
     """
+
+
+@facts
+class PluginError(HostError):
+    """
+    A plugin, or something that it provides, breaks its side of the contract.
+
+    Attributes:
+        plugin: The name of what breaks it.
+
+        problem: What is wrong and what to write instead, as sentences.
+
+        role: What that is: ``Plugin``, or ``Host`` for one that breaks it during a call.
+    """
+
+    plugin: str
+    problem: str
+    role: str = "Plugin"
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.plugin!r}: {self.problem}"
 
 
 @facts
@@ -228,11 +236,22 @@ class OutOfMemory(WorkerLost):
 class Timeout(HostError, TimeoutError):
     """
     The call took longer than it may, and was ended.
+
+    Attributes:
+        seconds: How many it had.
+
+        queued: Whether it still waited for a worker when they were over.
     """
 
     seconds: float
+    queued: bool = False
 
     def __str__(self) -> str:
+        if self.queued:
+            return (
+                f"The call did not start within {self.seconds:g} s, as it waited for others to "
+                "end, and was withdrawn."
+            )
         return f"The call took longer than {self.seconds:g} s and was ended."
 
 
@@ -271,24 +290,6 @@ class HostClosed(HostError):
 
     def __str__(self) -> str:
         return f"Host {self.host!r} cannot take calls. {self.detail or 'It was closed.'}"
-
-
-@facts
-class NodeFailed(HostError):
-    """
-    A node of a call that ran on several has failed, and the others were ended.
-
-    Attributes:
-        rank: The number of the node, from 0 on.
-
-        reason: Why it has failed, as a sentence. The error itself is the cause.
-    """
-
-    rank: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"Node {self.rank} has failed, and the call was ended on all: {self.reason}"
 
 
 @facts

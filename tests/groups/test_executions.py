@@ -18,7 +18,6 @@ from fal_core.calls import Call
 from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
-    NodeFailed,
     Timeout,
     UserFunctionException,
     WorkerLost,
@@ -35,7 +34,7 @@ from fal_core.events import (
     Sink,
     State,
 )
-from fal_core.groups import Preparation, Prepared, launch_group
+from fal_core.groups import NodeFailed, Preparation, Prepared, launch_group
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost, Recorder
 from fal_core.testing.harness.processes import wait_until

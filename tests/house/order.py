@@ -30,6 +30,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workers/",
         "calling/",
         "groups/",
+        "pools/",
         "batching/",
         "functions",
         "decorators front",
@@ -63,7 +64,6 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_host_local": (
         "errors variables",
         "workers/",
-        "pools/",
         "services/",
         "detached/",
         "hosts",
@@ -136,6 +136,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 #: Imports that go up, each with its reason.
 UPWARD = {
     ("fal_core.hosts", "fal_core.front"): "Host.run, spawn and parse_options are documented",
+    ("fal_core.machines", "fal_core.front"): "resolve_machine asks the plugins",
 }
 
 #: Folders that may have more than :data:`MOST_MODULES` modules, and how many.

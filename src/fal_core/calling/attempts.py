@@ -15,7 +15,7 @@ from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
     HostError,
-    NodeFailed,
+    PluginError,
     Timeout,
     UserFunctionException,
 )
@@ -27,7 +27,7 @@ from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
 Launch = Callable[[Call, Sink], Execution]
 
 #: Errors of hosts after which a call is not made again.
-_FINAL = (Cancelled, EnvironmentBuildError, HandlerFailed, Timeout)
+_FINAL = (Cancelled, EnvironmentBuildError, HandlerFailed, PluginError, Timeout)
 
 
 class Retries:
@@ -56,10 +56,10 @@ class Retries:
         """
         Tell whether the call may be made again after *error*.
         """
-        if isinstance(error, NodeFailed) and error.__cause__ is not None:
-            error = error.__cause__
         if isinstance(error, HostError):
-            return self._left > 0 and not isinstance(error, _FINAL)
+            # That of a node is the cause of the error of its call.
+            is_final = isinstance(error, _FINAL) or isinstance(error.__cause__, _FINAL)
+            return self._left > 0 and not is_final
         if isinstance(error, UserFunctionException) and isinstance(
             error.__cause__, self._retry_on
         ):

@@ -10,13 +10,15 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.groups.executions import launch_group
+    from fal_core.groups.failures import NodeFailed
     from fal_core.groups.nodes import Preparation, Prepared
 
-__all__ = ["Preparation", "Prepared", "launch_group"]
+__all__ = ["NodeFailed", "Preparation", "Prepared", "launch_group"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "NodeFailed": "fal_core.groups.failures",
         "Preparation": "fal_core.groups.nodes",
         "Prepared": "fal_core.groups.nodes",
         "launch_group": "fal_core.groups.executions",

@@ -12,7 +12,7 @@ from functools import partial
 import attrs
 
 from fal_core.calls import Call, Node
-from fal_core.errors import Cancelled, HostError, NodeFailed, WorkerLost
+from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import (
     Credit,
     Event,
@@ -27,9 +27,10 @@ from fal_core.events import (
     Sink,
     State,
 )
+from fal_core.groups.failures import end_by
 from fal_core.groups.nodes import GroupNode, Preparation, Prepared
 from fal_core.hosts import Execution
-from fal_core.sinks.call_sinks import GRACE, HandlerFailed, failed
+from fal_core.sinks.call_sinks import GRACE, failed
 
 #: The phases that a call has entered once all of its nodes have.
 _COMMON: tuple[Phase, ...] = ("queued", "building", "starting", "running")
@@ -134,7 +135,7 @@ class GroupExecution:
             if not self._over.is_set():
                 node.prepared = _checked(self._prepare(preparation))
         except Exception as error:
-            self._fail(node, _failure_of(node, error))
+            self._fail(node, end_by(node.rank, error))
         with self._lock:
             self._unprepared -= 1
             is_last = not self._unprepared
@@ -153,7 +154,7 @@ class GroupExecution:
                     call = self._call.at_node(Node(node.rank, addresses))
                     execution = node.prepared.launch(call, partial(self._take, node))
             except Exception as error:
-                self._fail(node, _failure_of(node, error))
+                self._fail(node, end_by(node.rank, error))
             node.execution.settle(execution)
             if execution is None:
                 self._end(node)
@@ -214,10 +215,10 @@ class GroupExecution:
 
     def _note_end(self, node: GroupNode, exited: Exited) -> None:
         if exited.reason is not None:
-            reason = _failure_of(node, exited.reason).reason
+            reason = end_by(node.rank, exited.reason).reason
             self._fail(node, attrs.evolve(exited, reason=reason))
         elif not node.returned:
-            self._fail(node, _failure_of(node, WorkerLost(detail="It sent no outcome.")))
+            self._fail(node, end_by(node.rank, WorkerLost(detail="It sent no outcome.")))
         self._end(node)
 
     def _deliver(self, event: Event) -> None:
@@ -278,16 +279,3 @@ def _checked(prepared: object) -> Prepared:
         kind = type(prepared).__name__
         raise HostError(f"'prepare' of its host returned {kind}, which is no 'Prepared'.")
     return prepared
-
-
-def _failure_of(node: GroupNode, error: Exception) -> Exited:
-    """
-    Return the end of a call whose *node* has failed with *error*.
-    """
-    if isinstance(error, (Cancelled, HandlerFailed)):
-        # Not the node: somebody has ended the call.
-        return Exited(reason=error)
-    text = str(error) if isinstance(error, HostError) else f"{type(error).__name__}: {error}"
-    reason = NodeFailed(node.rank, text)
-    reason.__cause__ = error
-    return Exited(reason=reason)

@@ -37,9 +37,10 @@ class InProcessHost(Host[..., Any]):
         options=frozenset({"metrics_port", "request_timeout", "setup_function"}),
         concurrency=4,
         nodes=4,
+        stream=True,
+        batch=True,
+        home_calls=True,
         serve=True,
-        cancel=False,
-        crash=False,
     )
 
     def __attrs_post_init__(self) -> None:

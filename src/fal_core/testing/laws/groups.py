@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from fal_core.decorators import function
-from fal_core.errors import Cancelled, NodeFailed
+from fal_core.errors import Cancelled
 from fal_core.events import Exited
+from fal_core.groups import NodeFailed
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, Marks

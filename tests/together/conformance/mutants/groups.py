@@ -10,9 +10,9 @@ import attrs
 
 from fal_core.calling import LateExecution
 from fal_core.calls import Call, Node
-from fal_core.errors import NodeFailed, WorkerLost
+from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, HomeCall, Item, Log, Sink
-from fal_core.groups import Preparation, Prepared, launch_group
+from fal_core.groups import NodeFailed, Preparation, Prepared, launch_group
 from fal_core.hosts import Execution
 from mutants.wrappers import Broken, Passing
 
