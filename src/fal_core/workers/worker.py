@@ -241,7 +241,7 @@ class Worker(StoppableWorker):
         self.follow()
         while self.hello is None:
             if self.gone:
-                raise self.reason or WorkerLost()
+                raise self.why()
             if cancelled.wait(_TICK):
                 self.kill()
                 raise Cancelled()
