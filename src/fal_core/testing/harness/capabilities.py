@@ -18,7 +18,8 @@ def requires(*needs: str) -> Callable[[Law], Law]:
 
     Arguments:
         needs: Names of fields of ``Capabilities``; ``option NAME`` for an
-            option that the host must act on, ``kind NAME`` for an environment.
+            option that the host must act on, ``kind NAME`` for an environment,
+            ``nodes COUNT`` for calls on as many nodes.
     """
 
     def mark(law: Law) -> Law:
@@ -42,4 +43,6 @@ def _declares(host: Host[..., object], need: str) -> bool:
         return capabilities.options is None or name in capabilities.options
     if what == "kind":
         return capabilities.kinds is None or name in capabilities.kinds
+    if what == "nodes":
+        return capabilities.nodes >= int(name)
     return bool(getattr(capabilities, need))
