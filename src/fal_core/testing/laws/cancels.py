@@ -9,11 +9,10 @@ import time
 import pytest
 
 from fal_core.errors import Cancelled
-from fal_core.events import Log
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated, Marks, make_living
 from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_core.testing.harness.recorders import Follow
 
 #: Seconds within which a function that runs on would leave a mark.
 BEAT = 0.05
@@ -33,7 +32,7 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
         time.sleep(seconds)
 
     recorder = follow(linger, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
     exited = recorder.wait(law_timeout)
     assert recorder.outcome is None
@@ -60,7 +59,7 @@ def test_a_cancelled_function_runs_no_more(
             time.sleep(pause)
 
     recorder = follow(pulse, law_timeout, BEAT)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("beating", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
     before = len(marks.read())
@@ -91,7 +90,7 @@ def test_a_function_that_will_not_end_is_ended(
                 pass
 
     recorder = follow(resist, law_timeout, BEAT)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("resisting", law_timeout)
     recorder.cancel(0.3)
     exited = recorder.wait(law_timeout / 2)
     assert isinstance(exited.reason, Cancelled)
@@ -128,7 +127,7 @@ def test_children_of_a_cancelled_call_end(
         time.sleep(seconds)
 
     recorder = follow(start_children, 3 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("started", law_timeout)
     wait_until(lambda: len(marks.read()) == 3, law_timeout / 4)
     recorder.cancel(0.3)
     recorder.wait(law_timeout)
@@ -154,7 +153,7 @@ def test_a_call_after_a_cancelled_one_works(
         return "done"
 
     recorder = follow(nap, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
     assert nap(0) == "done"
@@ -201,7 +200,7 @@ def test_a_call_that_waits_can_be_cancelled(
         time.sleep(seconds)
 
     first = follow(wait, "first", 10 * law_timeout)
-    _await_line(first, law_timeout)
+    first.wait_for_line("waiting", law_timeout)
     second = follow(wait, "second", 0)
     second.cancel(1.0)
     exited = second.wait(law_timeout)
@@ -264,7 +263,7 @@ def test_an_async_function_is_cancelled_as_its_task(
             print("cleaned up")
 
     recorder = follow(wait_and_clean_up, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(law_timeout / 4)
     exited = recorder.wait(law_timeout)
     assert isinstance(exited.reason, Cancelled)
@@ -289,7 +288,3 @@ def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) 
     assert info.future is not None
     with pytest.raises((Cancelled, CancelledError)):
         info.future.result(law_timeout)
-
-
-def _await_line(recorder: Recorder, timeout: float) -> None:
-    recorder.wait_for(Log, timeout)

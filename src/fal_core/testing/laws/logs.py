@@ -158,10 +158,9 @@ def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: 
     first, second = follow(introduce), follow(introduce)
     for recorder in (first, second):
         recorder.result(law_timeout)
-        (log,) = (log for log in recorder.logs if log.message == "here")
+        (log,) = (log for log in recorder.printed if log.message == "here")
         assert recorder.call is not None
         assert log.call_id == recorder.call.id
-        assert log.source == "USER"
 
 
 def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -178,7 +177,7 @@ def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: 
 
     recorder = follow(speak)
     recorder.result(law_timeout)
-    times = [log.time for log in recorder.logs if log.message.startswith("line")]
+    times = [log.time for log in recorder.printed if log.message.startswith("line")]
     assert len(times) == 3
     assert times == sorted(times)
     assert all(abs(at - time.time()) < 3600 for at in times)
@@ -200,8 +199,7 @@ def test_a_line_arrives_while_the_function_runs(
         time.sleep(seconds)
 
     recorder = follow(announce, 10 * law_timeout)
-    log = recorder.wait_for(Log, law_timeout)
-    assert log.message == "waiting"
+    recorder.wait_for_line("waiting", law_timeout)
     assert not recorder.ended
 
 

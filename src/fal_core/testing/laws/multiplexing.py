@@ -5,7 +5,6 @@ Laws of workers that run several calls at once.
 from __future__ import annotations
 
 from fal_core.errors import Cancelled
-from fal_core.events import Log
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
@@ -108,8 +107,8 @@ def test_cancelling_one_leaves_its_neighbour_alone(
         return "done"
 
     first, second = follow(wait, 10 * law_timeout), follow(wait, 1.5)
-    first.wait_for(Log, law_timeout)
-    second.wait_for(Log, law_timeout)
+    first.wait_for_line("waiting", law_timeout)
+    second.wait_for_line("waiting", law_timeout)
     first.cancel(1.0)
     assert isinstance(first.wait(law_timeout).reason, Cancelled)
     assert second.result(law_timeout) == "done"
