@@ -16,6 +16,7 @@ from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import missing_capabilities
 from fal_core.testing.harness.deadlines import deadline
 from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.promises import MISSING
 from fal_core.testing.harness.recorders import Follow, Recorder
 from fal_core.testing.hosts.watched import WatchedHost
 
@@ -114,6 +115,7 @@ def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
     missing = missing_capabilities(law, host)
     if missing:
         listed = ", ".join(missing)
+        request.node.user_properties.append((MISSING, missing))
         pytest.skip(f"Host {host.name!r} does not declare: {listed}.")
 
 

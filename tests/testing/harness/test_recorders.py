@@ -34,7 +34,7 @@ def test_what_never_came_is_named_with_what_had_arrived() -> None:
     with pytest.raises(AssertionError) as caught:
         recorder.wait_for(Outcome, 0.01)
     assert str(caught.value) == (
-        "The law waited 0.01 s for the event Outcome. Until then had arrived: "
+        "The law waited 0.01 s for the event Outcome. Until then came: "
         "State('queued'), a line of USER (2 times), State('running')."
     )
 
@@ -54,7 +54,7 @@ def test_events_are_told_in_few_words() -> None:
     """
     Where no event or very many have come, a sentence is short too.
     """
-    assert tell([]) == "no event had arrived"
+    assert tell([]) == "no event"
     many = [State("running"), Log("one")] * 50
     told = tell([*many, Exited(reason=WorkerLost(3))])
     assert told.count("State") < 10

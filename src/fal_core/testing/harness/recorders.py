@@ -126,14 +126,14 @@ class Recorder:
         with self._changed:
             if not self._changed.wait_for(lambda: find() is not None, timeout):
                 raise AssertionError(
-                    f"The law waited {timeout:g} s for {what}. Until then {self.told}."
+                    f"The law waited {timeout:g} s for {what}. Until then came: {self.told}."
                 )
         return find()
 
     @property
     def told(self) -> str:
         """
-        What has arrived so far, in words, as the end of a sentence.
+        The events that have come so far, in words.
         """
         return tell(self.events)
 
@@ -201,10 +201,10 @@ Follow = Callable[..., Recorder]
 
 def tell(events: Sequence[Event]) -> str:
     """
-    Return what *events* are, in words, as in ``had arrived: State building, 3 lines``.
+    Return *events* in words.
     """
     if not events:
-        return "no event had arrived"
+        return "no event"
     words = [_word(event) for event in events]
     counted = []
     for word, same in itertools.groupby(words):
@@ -213,7 +213,7 @@ def tell(events: Sequence[Event]) -> str:
     if len(counted) > _SHOWN:
         half = _SHOWN // 2
         counted = [*counted[:half], "...", *counted[-half:]]
-    return f"had arrived: {', '.join(counted)}"
+    return ", ".join(counted)
 
 
 def _word(event: Event) -> str:
@@ -224,9 +224,7 @@ def _word(event: Event) -> str:
             return f"a line of {event.source}"
         case Outcome():
             return "Outcome, raised" if event.raised else "Outcome"
-        case Exited(reason=None):
-            return "Exited"
-        case Exited(reason=reason):
+        case Exited(reason=BaseException() as reason):
             return f"Exited with {type(reason).__name__} ({in_one_line(reason)})"
         case _:
             return type(event).__name__

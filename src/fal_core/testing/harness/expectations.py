@@ -1,0 +1,162 @@
+"""
+Expectations: errors that say what was expected of a host, what came, and where to look.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from fal_core.testing.harness.recorders import Recorder
+
+E = TypeVar("E", bound=BaseException)
+
+#: How many characters of a value a sentence shows.
+_SHOWN = 200
+
+
+def expect(found: object, expected: object, what: str, look: str) -> None:
+    """
+    Raise an AssertionError if *found* is not *expected*.
+
+    Arguments:
+        what: What *found* is, as the subject of the sentence.
+
+        look: What the author of the host should look at, as a sentence.
+    """
+    __tracebackhide__ = True
+    if found != expected:
+        raise AssertionError(
+            f"{what}: expected {short(expected)}, found {short(found)}. {look}"
+        )
+
+
+def expect_printed(recorder: Recorder, lines: list[str], look: str) -> None:
+    """
+    Raise an AssertionError if the function of a call has not printed just *lines*.
+    """
+    __tracebackhide__ = True
+    printed = [log.message for log in recorder.printed]
+    expect(
+        printed,
+        lines,
+        "The lines that the function printed",
+        f"{look} These events came: {recorder.told}.",
+    )
+
+
+def short(value: object) -> str:
+    """
+    Return how *value* is shown in a sentence.
+    """
+    shown = repr(value)
+    if len(shown) > _SHOWN:
+        half = _SHOWN // 2
+        shown = f"{shown[:half]}...{shown[-half:]} ({len(shown)} characters)"
+    return shown
+
+
+def named(error: BaseException) -> str:
+    """
+    Return how *error* is shown in a sentence: its class and what it says.
+    """
+    said = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name} ({said[:_SHOWN]})" if said else name
+
+
+class expect_error(Generic[E]):  # it reads like pytest.raises
+    """
+    A context that is left by an error of *kind*, and by nothing else.
+
+    Attributes:
+        value: The error.
+    """
+
+    value: E
+
+    def __init__(
+        self, kind: type[E] | tuple[type[E], ...], look: str, *, match: str | None = None
+    ) -> None:
+        self._kind = kind
+        self._look = look
+        self._match = match
+
+    def __enter__(self) -> expect_error[E]:
+        return self
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        __tracebackhide__ = True
+        kinds = self._kind if isinstance(self._kind, tuple) else (self._kind,)
+        wanted = " or ".join(each.__name__ for each in kinds)
+        if error is None:
+            raise AssertionError(f"Expected {wanted}, and no error was raised. {self._look}")
+        if not isinstance(error, kinds):
+            if isinstance(error, AssertionError) or not isinstance(error, Exception):
+                return False
+            raise AssertionError(
+                f"Expected {wanted}, and {named(error)} was raised. {self._look}"
+            ) from error
+        if self._match is not None and not re.search(self._match, str(error)):
+            raise AssertionError(
+                f"Expected {wanted} that says {self._match!r}, and it says {str(error)!r}. "
+                f"{self._look}"
+            ) from error
+        self.value = error
+        return True
+
+
+def result_of(future: Future[Any], timeout: float, what: str = "a submitted call") -> Any:
+    """
+    Return the result of *future*, or raise what its call raised.
+
+    Raises:
+        AssertionError: It has none after *timeout* seconds.
+    """
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        if future.done():
+            raise
+        state = "runs" if future.running() else "has not begun"
+        raise AssertionError(
+            f"The law waited {timeout:g} s for the result of {what}, which {state}. See that "
+            "each call ends with Outcome and Exited, or with Exited and a reason."
+        ) from None
+
+
+def error_of(future: Future[Any], timeout: float, what: str = "a submitted call") -> Any:
+    """
+    Return what the call of *future* raised, or None.
+
+    Raises:
+        AssertionError: It has not ended after *timeout* seconds.
+    """
+    try:
+        result_of(future, timeout, what)
+    except BaseException as error:
+        if not future.done():
+            raise
+        return error
+    return None
+
+
+def wait_for_all(futures: Iterable[Future[Any]], timeout: float) -> None:
+    """
+    Wait until all calls of *futures* have ended.
+
+    Raises:
+        AssertionError: Some have not after *timeout* seconds.
+    """
+    from concurrent.futures import wait
+
+    left = wait(futures, timeout).not_done
+    assert not left, (
+        f"The law waited {timeout:g} s for its calls, and {len(left)} have not ended. See that "
+        "a call that finds every place taken waits, and starts once one is free."
+    )
