@@ -4,7 +4,8 @@ Every law, for the test file of a host to import.
 The file defines the fixture ``host``, of scope ``session``, and may define others:
 ``kind`` and ``kind_options``, the environment of the laws' functions; ``law_timeout``,
 for a slow host; ``requirement``, ``secret`` and ``host_url``; ``host_program``, which
-makes the host in another process where no name or URL does.
+makes the host in another process where no name or URL does; ``make_host``, which makes a
+second host where a copy of its attrs fields is none.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     maps,
     multiplexing,
     options,
+    places,
     raised,
     secret_values,
     servers,
@@ -51,6 +53,7 @@ GROUPS = {
     "events": events,
     "futures": futures,
     "exits": exits,
+    "places": places,
     "map": maps,
     "stream": streams,
     "async": coroutines,
@@ -93,6 +96,8 @@ _exported |= {
     "detach": detachment.detach,
     "host_url": detachment.host_url,
     "host_program": exits.host_program,
+    "make_host": places.make_host,
+    "another_host": places.another_host,
 }
 globals().update(_exported)
 

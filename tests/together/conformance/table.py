@@ -21,6 +21,7 @@ from mutants import (
     home_calls,
     logs,
     options,
+    places,
     secret_values,
     serving,
     streams,
@@ -232,7 +233,23 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
+    around(futures.LaunchesFromOneThread, "test_a_callback_may_make_calls", of="ask_next"),
     around(exits.EndsWithItsProgram, "test_submitted_calls_end_before_their_program"),
+    # Places.
+    around(
+        places.RefusesWhatFindsNoPlace, "test_more_calls_than_places_all_end", of="take_a_place"
+    ),
+    around(places.LosesWhatWaits, "test_more_calls_than_places_all_end", of="take_a_place"),
+    around(
+        places.ClosesAllOfItsClass,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
+    around(
+        places.MixesHosts,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
     # Streams.
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),

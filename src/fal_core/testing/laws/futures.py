@@ -4,13 +4,14 @@ Laws of futures: submitted and spawned calls.
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
 import pytest
 
 from fal_core.errors import Cancelled
 from fal_core.hosts import Host
+from fal_core.testing.harness.expectations import expect, result_of
 from fal_core.testing.harness.marks import Isolated
 
 
@@ -84,6 +85,37 @@ def test_a_future_that_is_cancelled_is_settled(
         assert not future.cancel()
         assert not future.cancelled()
         assert future.result(0) == "done"
+
+
+def test_a_callback_may_make_calls(isolated: Isolated, law_timeout: float) -> None:
+    """
+    A callback of a submitted call may call another function, and wait for its result.
+    """
+
+    @isolated()
+    def ask_first(number: int) -> int:
+        return number + 1
+
+    @isolated()
+    def ask_next(number: int) -> int:
+        return 10 * number
+
+    answer: Future[int] = Future()
+
+    def go_on(future: Future[int]) -> None:
+        try:
+            answer.set_result(ask_next(future.result(0)))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    ask_first.submit(1).add_done_callback(go_on)
+    expect(
+        result_of(answer, law_timeout, "a function that a callback has called"),
+        20,
+        "The result of a function that a callback has called",
+        "launch may be called by any thread, also while events are delivered: hold no lock "
+        "while the sink is called.",
+    )
 
 
 def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) -> None:
