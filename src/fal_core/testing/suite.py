@@ -81,6 +81,7 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
+    "recorders",
     "served",
     "watched",
 )

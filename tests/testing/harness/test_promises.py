@@ -16,8 +16,11 @@ def test_a_broken_promise_has_the_sentence_of_its_law() -> None:
     """
     said = "What came: expected 1,\nfound 2.\nassert 2 == 1\n  +  where 2 = f()"
     assert sentence_of(AssertionError(said)) == "What came: expected 1, found 2."
-    assert sentence_of(LookupError("gone")) == "LookupError: gone"
-    assert sentence_of(TimeoutError()) == "TimeoutError was raised."
+    assert (
+        sentence_of(LookupError("gone"))
+        == "LookupError was raised where none was expected: gone"
+    )
+    assert sentence_of(TimeoutError()) == "TimeoutError was raised where none was expected."
     assert sentence_of(pytest.fail.Exception("no error")) == "no error"
 
 

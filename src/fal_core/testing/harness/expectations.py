@@ -10,9 +10,17 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from fal_core.events import Level, Log, Outcome
+from fal_core.testing.harness.capabilities import needs_of_the_law
 from fal_core.testing.harness.recorders import Recorder
 
 E = TypeVar("E", bound=BaseException)
+
+#: What nearly every fault of these laws comes from.
+LINES = (
+    "See that the host passes on each Log as it came, in its order, and all of them before "
+    "Outcome."
+)
 
 #: How many characters of a value a sentence shows.
 _SHOWN = 200
@@ -46,6 +54,37 @@ def expect_printed(recorder: Recorder, lines: list[str], look: str) -> None:
         "The lines that the function printed",
         f"{look} These events came: {recorder.told}.",
     )
+
+
+def printed_before_outcome(recorder: Recorder, level: Level = "STDOUT") -> list[str]:
+    """
+    Return what the function printed before the outcome.
+    """
+    outcomes = [
+        index for index, event in enumerate(recorder.events) if isinstance(event, Outcome)
+    ]
+    assert outcomes, (
+        "A call that ends well has an Outcome before Exited, and this one has none. "
+        f"These events came: {recorder.told}."
+    )
+    return [
+        event.message
+        for event in recorder.events[: outcomes[0]]
+        if isinstance(event, Log) and not event.partial
+        if event.level == level and event.source == "USER"
+    ]
+
+
+def expect_lines(
+    recorder: Recorder, lines: list[str], *, level: Level = "STDOUT", look: str = LINES
+) -> None:
+    """
+    Raise an AssertionError if the function has not printed just *lines* before the outcome.
+    """
+    __tracebackhide__ = True
+    what = f"The lines that the function printed to {level} before the outcome"
+    look = f"{look} These events came: {recorder.told}."
+    expect(printed_before_outcome(recorder, level), lines, what, look)
 
 
 def short(value: object) -> str:
@@ -111,13 +150,16 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
         return True
 
 
-def result_of(future: Future[Any], timeout: float, what: str = "a submitted call") -> Any:
+def result_of(
+    future: Future[Any] | None, timeout: float, what: str = "a submitted call"
+) -> Any:
     """
     Return the result of *future*, or raise what its call raised.
 
     Raises:
         AssertionError: It has none after *timeout* seconds.
     """
+    assert future is not None, f"There is no future of {what}: its host has started nothing."
     try:
         return future.result(timeout)
     except TimeoutError:
@@ -126,11 +168,12 @@ def result_of(future: Future[Any], timeout: float, what: str = "a submitted call
         state = "runs" if future.running() else "has not begun"
         raise AssertionError(
             f"The law waited {timeout:g} s for the result of {what}, which {state}. See that "
-            "each call ends with Outcome and Exited, or with Exited and a reason."
+            "each call ends with Outcome and Exited, or with Exited and a reason. "
+            f"{needs_of_the_law()}".rstrip()
         ) from None
 
 
-def error_of(future: Future[Any], timeout: float, what: str = "a submitted call") -> Any:
+def error_of(future: Future[Any] | None, timeout: float, what: str = "a submitted call") -> Any:
     """
     Return what the call of *future* raised, or None.
 
@@ -140,7 +183,7 @@ def error_of(future: Future[Any], timeout: float, what: str = "a submitted call"
     try:
         result_of(future, timeout, what)
     except BaseException as error:
-        if not future.done():
+        if future is None or not future.done():
             raise
         return error
     return None
@@ -158,5 +201,6 @@ def wait_for_all(futures: Iterable[Future[Any]], timeout: float) -> None:
     left = wait(futures, timeout).not_done
     assert not left, (
         f"The law waited {timeout:g} s for its calls, and {len(left)} have not ended. See that "
-        "a call that finds every place taken waits, and starts once one is free."
+        "a call that finds every place taken waits, and starts once one is free. "
+        f"{needs_of_the_law()}".rstrip()
     )

@@ -118,7 +118,8 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, AssertionError | pytest.fail.Exception) and said:
         return " ".join(said.split())
     name = type(error).__name__
-    return f"{name}: {' '.join(said.split())}" if said else f"{name} was raised."
+    said = f": {' '.join(said.split())}" if said else "."
+    return f"{name} was raised where none was expected{said}"
 
 
 def rows_of(promises: Sequence[Promise]) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome,
 from fal_core.hosts import Execution
 from fal_core.reprs import in_one_line
 from fal_core.sinks.call_sinks import open_outcome
+from fal_core.testing.harness.capabilities import needs_of_the_law
 
 #: How many events a report names.
 _SHOWN = 16
@@ -126,7 +127,8 @@ class Recorder:
         with self._changed:
             if not self._changed.wait_for(lambda: find() is not None, timeout):
                 raise AssertionError(
-                    f"The law waited {timeout:g} s for {what}. Until then came: {self.told}."
+                    f"The law waited {timeout:g} s for {what}. Until then came: {self.told}. "
+                    f"{needs_of_the_law()}".rstrip()
                 )
         return find()
 

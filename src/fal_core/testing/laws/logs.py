@@ -7,48 +7,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fal_core.events import Level, Log, Outcome
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_printed
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow, Recorder
-
-#: What nearly every fault of these laws comes from.
-LOOK = (
-    "See that the host passes on each Log as it came, in its order, and all of them before "
-    "Outcome."
+from fal_core.testing.harness.expectations import (
+    LINES,
+    expect,
+    expect_lines,
+    expect_printed,
+    printed_before_outcome,
 )
-
-
-def messages(recorder: Recorder, level: Level = "STDOUT") -> list[str]:
-    """
-    Return what the function printed before the outcome.
-    """
-    outcomes = [
-        index for index, event in enumerate(recorder.events) if isinstance(event, Outcome)
-    ]
-    assert outcomes, (
-        "A call that ends well has an Outcome before Exited, and this one has none. "
-        f"These events came: {recorder.told}."
-    )
-    return [
-        event.message
-        for event in recorder.events[: outcomes[0]]
-        if isinstance(event, Log) and not event.partial
-        if event.level == level and event.source == "USER"
-    ]
-
-
-def expect_lines(
-    recorder: Recorder, lines: list[str], *, level: Level = "STDOUT", look: str = LOOK
-) -> None:
-    """
-    Raise an AssertionError if the function has not printed just *lines* before the outcome.
-    """
-    __tracebackhide__ = True
-    what = f"The lines that the function printed to {level} before the outcome"
-    look = f"{look} These events came: {recorder.told}."
-    expect(messages(recorder, level), lines, what, look)
+from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.recorders import Follow
 
 
 def test_lines_arrive_before_the_result(
@@ -205,7 +173,7 @@ def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: 
     recorder = follow(speak)
     recorder.result(law_timeout)
     times = [log.time for log in recorder.printed if log.message.startswith("line")]
-    expect(len(times), 3, "The number of lines that arrived", LOOK)
+    expect(len(times), 3, "The number of lines that arrived", LINES)
     look = "Pass on time of each Log: when the line was printed, in seconds since the epoch."
     expect(times, sorted(times), "The times of the lines", look)
     off = [at - time.time() for at in times]
@@ -274,8 +242,8 @@ def test_lines_of_child_processes_arrive(
         return subprocess.run([sys.executable, "-c", "print('from the child')"]).returncode
 
     recorder = follow(run_child)
-    expect(recorder.result(law_timeout), 0, "The exit code of the child", LOOK)
-    lines = messages(recorder)
+    expect(recorder.result(law_timeout), 0, "The exit code of the child", LINES)
+    lines = printed_before_outcome(recorder)
     assert "from the child" in lines, (
         f"The lines that arrived before the outcome: expected 'from the child', found {lines}. "
         "A child writes to the descriptors 1 and 2 of the worker: read them to their end."
@@ -298,7 +266,7 @@ def test_bytes_that_are_no_text_arrive_readable(
 
     recorder = follow(write)
     recorder.result(law_timeout)
-    lines = messages(recorder)
+    lines = printed_before_outcome(recorder)
     first = lines[0] if lines else ""
     readable = first.startswith("caf") and "xe9" in first and lines[1:] == ["next"]
     assert readable, (
