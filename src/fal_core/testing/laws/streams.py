@@ -174,13 +174,13 @@ def test_a_closed_stream_ends(
     """
 
     @isolated()
-    def count() -> Iterator[int]:
+    def count_up() -> Iterator[int]:
         number = 0
         while True:
             yield number
             number += 1
 
-    with closing(count.on(watched)()) as items:
+    with closing(count_up.on(watched)()) as items:
         expect([next(items) for _ in range(3)], [0, 1, 2], "The first items", _LOOK)
     assert watched.all_ended(law_timeout), (
         f"A stream was closed, and its call has not ended after {law_timeout:g} s. "
