@@ -16,6 +16,7 @@ pytest.register_assert_rewrite("fal_core.testing.laws")
 
 from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
 from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
+    builds,
     calls,
     cancels,
     claims,
@@ -31,6 +32,7 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     logs,
     maps,
     multiplexing,
+    observers,
     options,
     places,
     raised,
@@ -63,10 +65,12 @@ GROUPS = {
     "multiplex": multiplexing,
     "crash": crashes,
     "environment": environments,
+    "builds": builds,
     "options": options,
     "claims": claims,
     "secrets": secret_values,
     "home calls": home_calls,
+    "observers": observers,
     "detach": detachment,
     "serve": serving,
     "own servers": servers,
@@ -97,6 +101,7 @@ _exported |= {
     "detach": detachment.detach,
     "host_url": detachment.host_url,
     "host_program": exits.host_program,
+    "failing_observer": observers.failing_observer,
     "make_host": places.make_host,
     "another_host": places.another_host,
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from declarations import Mutant, alone, around, in_process
 from mutants import (
+    builds,
     calls,
     cancels,
     claims,
@@ -20,6 +21,7 @@ from mutants import (
     futures,
     home_calls,
     logs,
+    observers,
     options,
     places,
     secret_values,
@@ -392,6 +394,12 @@ MUTANTS: tuple[Mutant, ...] = (
     around(home_calls.RefusesHome, "test_items_of_a_batch_call_home", of="ask_home_each"),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
+    # Observers.
+    around(
+        observers.TellsObserversItself,
+        "test_an_observer_that_raises_changes_nothing",
+        of="be_observed",
+    ),
     # Options.
     around(options.DropsOptions, "test_options_are_kept_on_the_way"),
     around(options.RefusesOptions, "test_options_that_are_of_no_use_stop_nothing"),
@@ -419,6 +427,18 @@ MUTANTS: tuple[Mutant, ...] = (
         options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
         of="never_run",
+    ),
+    # Builds.
+    around(
+        builds.BuildsInLaunch, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.WaitsForTheBuild, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.BuildsOn,
+        "test_a_call_that_waits_for_a_build_can_be_cancelled",
+        of="never_built",
     ),
     # Secrets.
     around(
