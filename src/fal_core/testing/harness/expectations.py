@@ -5,8 +5,9 @@ Expectations: errors that say what was expected of a host, what came, and where 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -148,6 +149,22 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
             ) from error
         self.value = error
         return True
+
+
+@contextmanager
+def expect_no_error(look: str) -> Iterator[None]:
+    """
+    A context that turns an error into one that says that none was expected, and where to look.
+    """
+    __tracebackhide__ = True
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(
+            f"Expected no error, and {named(error)} was raised. {look}"
+        ) from error
 
 
 def result_of(

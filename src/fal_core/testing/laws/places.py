@@ -57,20 +57,18 @@ def test_more_calls_than_places_all_end(
         time.sleep(0.02)  # Long enough for the others to come meanwhile.
         return number
 
-    # All are launched from threads: none waits until launch of another has returned.
-    with ThreadPoolExecutor(count) as launching:
-        recorders = list(
-            launching.map(lambda number: follow(take_a_place, number), range(count))
-        )
     until = time.monotonic() + law_timeout
-    results = {
-        number: _end_of(each, max(0.0, until - time.monotonic()))
-        for number, each in enumerate(recorders)
-    }
+
+    def end(number: int) -> Any:
+        return _end_of(lambda: follow(take_a_place, number), until)
+
+    # Each in a thread of its own: none waits until launch of another has returned.
+    with ThreadPoolExecutor(count) as callers:
+        ends = list(callers.map(end, range(count)))
     expect(
-        results,
-        {number: number for number in range(count)},
-        f"How {count} calls ended that were launched at once",
+        {number: end for number, end in enumerate(ends) if end != number},
+        {},
+        f"Which of {count} calls launched at once did not give back their own number",
         "A call that finds every place taken waits in the host and starts once one is free; it "
         "is neither refused nor lost.",
     )
@@ -101,17 +99,19 @@ def test_two_hosts_of_one_name_have_calls_of_their_own(
         expect(result, name, "The result of a call where another host has calls too", look)
         expect_printed(recorder, [f"I am {name}"], look)
     another_host.close()
-    ended = _end_of(follow(introduce_each, "left"), law_timeout)
+    end = _end_of(lambda: follow(introduce_each, "left"), time.monotonic() + law_timeout)
     look = "close() ends what belongs to this host object, and nothing else."
-    expect(ended, "left", "A call after another host of this name was closed", look)
+    expect(end, "left", "A call after another host of this name was closed", look)
 
 
-def _end_of(recorder: Recorder, timeout: float) -> Any:
+def _end_of(launch: Callable[[], Recorder], until: float) -> Any:
     """
-    Return the result of a call; the error that it ended with, in words, where it has none.
+    Return the result of the call that *launch* launches; where it has none, the error that it
+    has ended with, in words.
     """
     try:
-        return recorder.result(timeout)
+        recorder = launch()
+        return recorder.result(max(0.0, until - time.monotonic()))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

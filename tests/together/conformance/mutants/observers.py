@@ -15,5 +15,6 @@ class TellsObserversItself(Broken):
     """Calls the hooks of observers on its own."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        load_plugins().hook.fal_call_started(call=call, host=self, count=1)
+        for _, tell in load_plugins().hooks.each("fal_call_started"):
+            tell(call=call, host=self, count=1)
         return super().launch(call, sink)
