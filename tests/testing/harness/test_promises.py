@@ -18,9 +18,10 @@ def test_a_broken_promise_has_the_sentence_of_its_law() -> None:
     assert sentence_of(AssertionError(said)) == "What came: expected 1, found 2."
     assert (
         sentence_of(LookupError("gone"))
-        == "LookupError was raised where none was expected: gone"
+        == "LookupError was raised where none was expected: gone."
     )
-    assert sentence_of(TimeoutError()) == "TimeoutError was raised where none was expected."
+    told = "TimeoutError was raised where none was expected. Look at launch."
+    assert sentence_of(TimeoutError(), "Look at launch.") == told
     assert sentence_of(pytest.fail.Exception("no error")) == "no error"
 
 

@@ -4,6 +4,7 @@ Expectations: errors that say what was expected of a host, what came, and where 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -38,9 +39,7 @@ def expect(found: object, expected: object, what: str, look: str) -> None:
     """
     __tracebackhide__ = True
     if found != expected:
-        raise AssertionError(
-            f"{what}: expected {short(expected)}, found {short(found)}. {look}"
-        )
+        raise AssertionError(f"{what}: {difference(found, expected)}. {look}")
 
 
 def expect_printed(recorder: Recorder, lines: list[str], look: str) -> None:
@@ -88,6 +87,26 @@ def expect_lines(
     expect(printed_before_outcome(recorder, level), lines, what, look)
 
 
+def difference(found: object, expected: object) -> str:
+    """
+    Return how *found* differs from *expected*: both, or where long ones begin to differ.
+    """
+    whole = f"expected {short(expected)}, found {short(found)}"
+    is_long = max(len(repr(found)), len(repr(expected))) > _SHOWN
+    if (
+        not is_long
+        or not isinstance(found, list | str | bytes)
+        or type(expected) is not type(found)
+    ):
+        return whole
+    pairs = enumerate(itertools.zip_longest(expected, found, fillvalue=_MISSING))
+    at, (wanted, came) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    return (
+        f"expected {short(wanted)} at index {at} of {len(expected)}, found {short(came)}, and "
+        f"{len(found)} in all"
+    )
+
+
 def short(value: object) -> str:
     """
     Return how *value* is shown in a sentence.
@@ -106,6 +125,18 @@ def named(error: BaseException) -> str:
     said = " ".join(str(error).split())
     name = type(error).__name__
     return f"{name} ({said[:_SHOWN]})" if said else name
+
+
+class _Missing:
+    """
+    Stands for what is not there.
+    """
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_MISSING = _Missing()
 
 
 class expect_error(Generic[E]):  # it reads like pytest.raises
@@ -140,7 +171,7 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
             if isinstance(error, AssertionError) or not isinstance(error, Exception):
                 return False
             raise AssertionError(
-                f"Expected {wanted}, and {named(error)} was raised. {self._look}"
+                f"Expected {wanted}, and {self._other(error)} was raised. {self._look}"
             ) from error
         if self._match is not None and not re.search(self._match, str(error)):
             raise AssertionError(
@@ -149,6 +180,11 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
             ) from error
         self.value = error
         return True
+
+    def _other(self, error: BaseException) -> str:
+        kinds = self._kind if isinstance(self._kind, tuple) else (self._kind,)
+        same = type(error).__name__ in [kind.__name__ for kind in kinds]
+        return f"another class of that name, {named(error)}," if same else named(error)
 
 
 @contextmanager

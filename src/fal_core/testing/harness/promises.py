@@ -5,6 +5,7 @@ Promises: how each law ended on a host, in the words of the laws.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -89,7 +90,7 @@ class PromiseRecorder:
             return
         error = call.excinfo.value
         if not isinstance(error, pytest.skip.Exception):
-            self._note(item, name, "broken", sentence_of(error))
+            self._note(item, name, "broken", sentence_of(error, hint_of(item.function)))
             return
         missing = dict(item.user_properties).get(MISSING)
         if missing is not None:
@@ -109,17 +110,27 @@ def first_sentence(text: str) -> str:
     return " ".join(text.replace("``", "`").split()).partition(". ")[0].rstrip(".") + "."
 
 
-def sentence_of(error: BaseException) -> str:
+def sentence_of(error: BaseException, hint: str = "") -> str:
     """
-    Return what *error* says, without what pytest adds to an assertion.
+    Return what *error* says, without what pytest adds to an assertion; an error that no law
+    has raised is followed by *hint*.
     """
     # The values that pytest adds are shown above the table.
-    said = str(error).partition("\nassert ")[0].partition("\n  ")[0].strip()
+    said = str(error).partition("\nassert ")[0].partition("\n  ")[0]
+    said = " ".join(said.split())
     if isinstance(error, AssertionError | pytest.fail.Exception) and said:
-        return " ".join(said.split())
-    name = type(error).__name__
-    said = f": {' '.join(said.split())}" if said else "."
-    return f"{name} was raised where none was expected{said}"
+        return said
+    said = f": {said.removesuffix('.')}" if said else ""
+    return f"{type(error).__name__} was raised where none was expected{said}. {hint}".rstrip()
+
+
+def hint_of(law: Any) -> str:
+    """
+    Return what the author of a host should look at first where *law* is broken.
+
+    It is what the module of the law says in LOOK; empty where it says nothing.
+    """
+    return str(getattr(sys.modules[law.__module__], "LOOK", ""))
 
 
 def rows_of(promises: Sequence[Promise]) -> list[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.watched import WatchedHost
 
-_LOOK = "A worker runs what an `async def` function returns; pass the call on as it is."
+LOOK = "A worker runs what an `async def` function returns; pass the call on as it is."
 
 
 def test_an_async_function_is_awaited(isolated: Isolated) -> None:
@@ -31,9 +31,9 @@ def test_an_async_function_is_awaited(isolated: Isolated) -> None:
         await asyncio.sleep(0)
         return first + second
 
-    expect(total(1, 2), 3, "What an `async def` function returned", _LOOK)
+    expect(total(1, 2), 3, "What an `async def` function returned", LOOK)
     results = list(total.map([1, 2, 3], [1, 1, 1]))
-    expect(results, [2, 3, 4], "The results of a map over an `async def` function", _LOOK)
+    expect(results, [2, 3, 4], "The results of a map over an `async def` function", LOOK)
 
 
 def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
@@ -45,7 +45,7 @@ def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
     async def reject() -> None:
         raise LookupError("gone")
 
-    with expect_error(LookupError, _LOOK, match="gone"):
+    with expect_error(LookupError, LOOK, match="gone"):
         reject()
 
 

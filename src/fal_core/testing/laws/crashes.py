@@ -16,7 +16,7 @@ from fal_core.testing.harness.marks import Isolated, Marks, make_living
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
 
-_LOOK = (
+LOOK = (
     "Where the stream of a worker ends unasked, end its calls with Exited and a WorkerLost "
     "that has the exit code or the signal, as `lost` of a Worker returns it."
 )
@@ -34,10 +34,10 @@ def test_a_worker_that_exits_is_lost(isolated: Isolated) -> None:
 
         os._exit(3)
 
-    with expect_error(WorkerLost, _LOOK) as caught:
+    with expect_error(WorkerLost, LOOK) as caught:
         leave_by_itself()
     code = caught.value.code
-    assert code in (3, None), f"The exit code: expected 3 or None, found {code}. {_LOOK}"
+    assert code in (3, None), f"The exit code: expected 3 or None, found {code}. {LOOK}"
 
 
 @requires("crash")
@@ -53,10 +53,10 @@ def test_a_worker_that_is_killed_is_lost(isolated: Isolated) -> None:
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with expect_error(WorkerLost, _LOOK) as caught:
+    with expect_error(WorkerLost, LOOK) as caught:
         die()
     signal = caught.value.signal
-    assert signal in (9, None), f"The signal: expected 9 or None, found {signal}. {_LOOK}"
+    assert signal in (9, None), f"The signal: expected 9 or None, found {signal}. {LOOK}"
 
 
 @requires("crash")
@@ -75,10 +75,10 @@ def test_a_crash_is_the_reason_of_the_end(
 
     recorder = follow(vanish)
     exited = recorder.wait(law_timeout)
-    expect(recorder.outcome, None, "The outcome of a call whose worker is lost", _LOOK)
+    expect(recorder.outcome, None, "The outcome of a call whose worker is lost", LOOK)
     assert isinstance(exited.reason, HostError), (
         "The end of a call whose worker is lost: expected Exited with a HostError as its "
-        f"reason. These events came: {recorder.told}. {_LOOK}"
+        f"reason. These events came: {recorder.told}. {LOOK}"
     )
 
 
@@ -123,7 +123,7 @@ def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
             os._exit(3)
         return "here"
 
-    with expect_error(WorkerLost, _LOOK):
+    with expect_error(WorkerLost, LOOK):
         leave_or_stay(True)
     look = "Start a worker in place of the lost one."
     expect(leave_or_stay(False), "here", "The result of a call after a crash", look)
@@ -160,7 +160,7 @@ def test_children_of_a_lost_worker_end(
             os.read(reader, 1)
         os._exit(3)
 
-    with expect_error(WorkerLost, _LOOK):
+    with expect_error(WorkerLost, LOOK):
         leave_children(3 * law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
@@ -185,7 +185,7 @@ def test_a_lost_call_is_not_run_again_unasked(isolated: Isolated, marks: Marks) 
         add("ran")
         os._exit(3)
 
-    with expect_error(WorkerLost, _LOOK):
+    with expect_error(WorkerLost, LOOK):
         leave_once()
     runs = len(marks.read())
     assert runs <= 1, (

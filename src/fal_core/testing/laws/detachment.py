@@ -31,7 +31,7 @@ from fal_core.testing.harness.recorders import Recorder
 
 Detach = Callable[..., SpawnInfo]
 
-_LOOK = (
+LOOK = (
     "Number the events of detached work from 0, and keep them where every process of the user "
     "finds them."
 )
@@ -96,10 +96,10 @@ def test_detached_work_gives_its_result(
 
     info = detach(work_apart)
     result = result_of(info.future, law_timeout, "detached work")
-    expect(result, "done", "The result of detached work", _LOOK)
+    expect(result, "done", "The result of detached work", LOOK)
     lines = [line.message for line in list(info.logs.queue)]
     assert "detached" in lines, (
-        f"The lines of detached work: expected 'detached' among them, found {lines}. {_LOOK}"
+        f"The lines of detached work: expected 'detached' among them, found {lines}. {LOOK}"
     )
 
 
@@ -155,8 +155,8 @@ def test_detached_work_is_attached_to_again(
     result_of(info.future, law_timeout, "detached work")
     whole, part = Recorder(speak.make_launcher()), Recorder(speak.make_launcher())
     detaching(host).attach(info.reference, whole, 0)
-    expect(whole.result(law_timeout), "done", "The result, attached to from event 0", _LOOK)
-    expect_printed(whole, ["line 0", "line 1", "line 2"], _LOOK)
+    expect(whole.result(law_timeout), "done", "The result, attached to from event 0", LOOK)
+    expect_printed(whole, ["line 0", "line 1", "line 2"], LOOK)
     after = whole.events.index(whole.printed[1])
     detaching(host).attach(info.reference, part, after)
     part.wait(law_timeout)
@@ -164,7 +164,7 @@ def test_detached_work_is_attached_to_again(
         _without_own_lines(part.events),
         _without_own_lines(whole.events[after:]),
         f"The events of work that was attached to from event {after} on",
-        _LOOK,
+        LOOK,
     )
 
 
@@ -183,7 +183,7 @@ def test_detached_work_is_attached_to_from_another_process(
     info = detach(speak_apart)
     lines = _in_another_process(host_url, info.reference, "follow", law_timeout)
     what = "The lines, and the class of the reason in Exited, that another process saw"
-    expect(lines, ["seen elsewhere", "NoneType"], what, _LOOK)
+    expect(lines, ["seen elsewhere", "NoneType"], what, LOOK)
 
 
 @requires("detach", "cancel")
@@ -205,8 +205,8 @@ def test_detached_work_is_cancelled_from_another_process(
     _wait_for_line(info, "waiting", law_timeout)
     lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
     what = "The class of the reason in Exited that another process saw, which had cancelled"
-    expect(lines[-1], "Cancelled", what, _LOOK)
-    with expect_error(Cancelled, _LOOK):
+    expect(lines[-1], "Cancelled", what, LOOK)
+    with expect_error(Cancelled, LOOK):
         result_of(info.future, law_timeout, "detached work")
 
 
@@ -260,6 +260,6 @@ def _in_another_process(url: str, reference: str, what: str, timeout: float) -> 
         ) from None
     assert done.returncode == 0, (
         f"Another process could not attach to {reference}, or saw no Exited: {done.stderr} "
-        f"See that {url!r} finds the host there, or write the fixture host_url. {_LOOK}"
+        f"See that {url!r} finds the host there, or write the fixture host_url. {LOOK}"
     )
     return done.stdout.splitlines()

@@ -15,7 +15,7 @@ from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_error
 
-_LOOK = "Run a call with the interpreter that call.environment.build returns."
+LOOK = "Run a call with the interpreter that call.environment.build returns."
 
 Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 
@@ -59,7 +59,7 @@ def test_a_function_has_its_requirements(
 
         return importlib.import_module(module).__name__
 
-    expect(find(module), module, "The module that a function has imported", _LOOK)
+    expect(find(module), module, "The module that a function has imported", LOOK)
 
 
 @requires("kind virtualenv")
@@ -80,7 +80,7 @@ def test_functions_do_not_share_their_requirements(
     without = virtual()(is_there)
     found = [with_it(module), without(module)]
     what = "Whether a package is there for the function that requires it, and for another"
-    expect(found, [True, False], what, f"{_LOOK} Share workers by environment.key.")
+    expect(found, [True, False], what, f"{LOOK} Share workers by environment.key.")
 
 
 @requires("kind virtualenv")
@@ -122,4 +122,4 @@ def test_values_travel_between_environments(
         f"The caller's class came back as another: expected {Point}, found {type(moved)}. "
         "Pass on what is sealed as it came."
     )
-    expect(moved.x, 2, "A field of the value that came back", _LOOK)
+    expect(moved.x, 2, "A field of the value that came back", LOOK)

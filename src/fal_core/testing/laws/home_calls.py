@@ -13,7 +13,7 @@ from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.in_process import InProcessHost
 
-_LOOK = (
+LOOK = (
     "Send on HomeCall as an event, and give the Reply that Execution.send gets to the worker; "
     "both may come at any time while the call runs."
 )
@@ -36,7 +36,7 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
         return at_home(number)
 
     what = "The process and the result of a function that was called at home"
-    expect(ask_home(1), (os.getpid(), 2), what, _LOOK)
+    expect(ask_home(1), (os.getpid(), 2), what, LOOK)
 
 
 @requires("home_calls")
@@ -57,7 +57,7 @@ def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
             return str(error)
         return "nothing"
 
-    expect(outer(), "gone", "What the error said that a call at home raised", _LOOK)
+    expect(outer(), "gone", "What the error said that a call at home raised", LOOK)
 
 
 @requires("home_calls")
@@ -96,7 +96,7 @@ def test_a_generator_calls_home(isolated: Isolated) -> None:
             yield at_home(number)
 
     what = "The items of a generator that calls home for each"
-    expect(list(yield_from_home()), [0, 10, 20], what, _LOOK)
+    expect(list(yield_from_home()), [0, 10, 20], what, LOOK)
 
 
 @requires("home_calls", "batch")
@@ -117,5 +117,5 @@ def test_items_of_a_batch_call_home(isolated: Isolated) -> None:
         list(ask_home_each.map(range(12))),
         [number * 10 + 1 for number in range(12)],
         "The results of a map whose items call home",
-        _LOOK,
+        LOOK,
     )

@@ -13,9 +13,7 @@ from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.watched import WatchedHost
 
-_LOOK = (
-    "Pass on each Item of a batch as it came: first, count, and the outcomes in their order."
-)
+LOOK = "Pass on each Item of a batch as it came: first, count, and the outcomes in their order."
 
 
 def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
@@ -30,7 +28,7 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
         time.sleep(0.02 if number % 8 == 0 else 0)  # Others overtake these items.
         return number
 
-    expect(list(dawdle.map(range(50))), [*range(50)], "The results of a map", _LOOK)
+    expect(list(dawdle.map(range(50))), [*range(50)], "The results of a map", LOOK)
 
 
 def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
@@ -43,7 +41,7 @@ def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
         return number
 
     found = sorted(pass_on.map(range(80), ordered=False))
-    expect(found, [*range(80)], "The sorted results of an unordered map", _LOOK)
+    expect(found, [*range(80)], "The sorted results of an unordered map", LOOK)
 
 
 def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
@@ -58,9 +56,9 @@ def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
         return number
 
     results = list(sift.map(range(10), return_exceptions=True))
-    expect(type(results[5]), LookupError, "The type of the result that is an error", _LOOK)
+    expect(type(results[5]), LookupError, "The type of the result that is an error", LOOK)
     others = [*results[:5], *results[6:]]
-    expect(others, [0, 1, 2, 3, 4, 6, 7, 8, 9], "The other results of the map", _LOOK)
+    expect(others, [0, 1, 2, 3, 4, 6, 7, 8, 9], "The other results of the map", LOOK)
 
 
 def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
@@ -76,8 +74,8 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
 
     results = stumble.map(range(10))
     found = [next(results) for _ in range(3)]
-    expect(found, [0, 1, 2], "The results before the item that raises", _LOOK)
-    with expect_error(LookupError, _LOOK, match="three"):
+    expect(found, [0, 1, 2], "The results before the item that raises", LOOK)
+    with expect_error(LookupError, LOOK, match="three"):
         next(results)
 
 
@@ -96,8 +94,8 @@ def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> No
 
     results = keep.map(numbers())
     found = [next(results) for _ in range(20)]
-    expect(found, [*range(20)], "The results before the input that raises", _LOOK)
-    with expect_error(LookupError, _LOOK, match="no more"):
+    expect(found, [*range(20)], "The results before the input that raises", LOOK)
+    with expect_error(LookupError, LOOK, match="no more"):
         next(results)
 
 
@@ -120,7 +118,7 @@ def test_a_map_over_endless_items_can_be_left(
     seconds = itertools.repeat(10 * law_timeout)
     with closing(crawl.on(watched).map(itertools.count(), seconds)) as results:
         found = list(itertools.islice(results, 40))
-        expect(found, [*range(40)], "The first results of an endless map", _LOOK)
+        expect(found, [*range(40)], "The first results of an endless map", LOOK)
     assert watched.all_ended(law_timeout), (
         f"A map was closed, and {len(watched.running)} of its calls have not ended after "
         f"{law_timeout:g} s. Execution.cancel has to end a batch too, with Exited. "

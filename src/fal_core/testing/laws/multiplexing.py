@@ -10,7 +10,7 @@ from fal_core.testing.harness.expectations import expect, expect_printed
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
-_LOOK = (
+LOOK = (
     "With max_multiplexing=2 give a second call to the worker that runs the first, whose "
     "Worker.launch takes several; without that, do not claim `multiplex`."
 )
@@ -131,5 +131,5 @@ def _expect_met(first: int, second: int) -> None:
     Raise an AssertionError if two calls have not met in one process, whose id each returned.
     """
     have_met = bool(first and second)
-    assert have_met, f"Two calls waited for each other in one worker, and did not meet. {_LOOK}"
-    expect(first, second, "The processes of two calls that may share a worker", _LOOK)
+    assert have_met, f"Two calls waited for each other in one worker, and did not meet. {LOOK}"
+    expect(first, second, "The processes of two calls that may share a worker", LOOK)

@@ -21,7 +21,7 @@ from fal_core.testing.harness.expectations import (
 )
 from fal_core.testing.harness.marks import Isolated
 
-_LOOK = "Leave the observing hooks to the core, which calls them around launch."
+LOOK = "Leave the observing hooks to the core, which calls them around launch."
 
 
 class _FailingObserver:
@@ -68,15 +68,15 @@ def test_an_observer_that_raises_changes_nothing(
             raise ValueError("below zero")
         return number + 1
 
-    with expect_no_error(_LOOK):
+    with expect_no_error(LOOK):
         results = [
             be_observed(1),
             result_of(be_observed.submit(2), law_timeout),
             result_of(be_observed.spawn(3).future, law_timeout, "a spawned call"),
             *be_observed.map(range(4, 12)),
         ]
-    expect(results, [*range(2, 13)], "The results of calls whose observers raise", _LOOK)
-    with expect_error(ValueError, _LOOK, match="below zero"):
+    expect(results, [*range(2, 13)], "The results of calls whose observers raise", LOOK)
+    with expect_error(ValueError, LOOK, match="below zero"):
         be_observed(-1)
     if host.capabilities.crash:
 
@@ -86,5 +86,5 @@ def test_an_observer_that_raises_changes_nothing(
 
             os._exit(3)
 
-        with expect_error(HostError, _LOOK):
+        with expect_error(HostError, LOOK):
             leave_while_observed()

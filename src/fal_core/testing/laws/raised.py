@@ -14,7 +14,7 @@ from fal_core.testing.harness.expectations import error_of, expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
-_LOOK = "Pass on an outcome that has raised as it came, sealed."
+LOOK = "Pass on an outcome that has raised as it came, sealed."
 _EXITS = (
     "The worker reports what is no Exception as an outcome too: pass it on, and keep the "
     "worker, which goes on."
@@ -30,10 +30,10 @@ def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
     def fail() -> None:
         raise LookupError("gone", 3)
 
-    with expect_error(LookupError, _LOOK) as caught:
+    with expect_error(LookupError, LOOK) as caught:
         fail()
-    expect(type(caught.value), LookupError, "The type of the error", _LOOK)
-    expect(caught.value.args, ("gone", 3), "The arguments of the error", _LOOK)
+    expect(type(caught.value), LookupError, "The type of the error", LOOK)
+    expect(caught.value.args, ("gone", 3), "The arguments of the error", LOOK)
 
 
 def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
@@ -45,14 +45,14 @@ def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
     def fail_in_here() -> None:
         raise LookupError("gone")
 
-    with expect_error(LookupError, _LOOK) as caught:
+    with expect_error(LookupError, LOOK) as caught:
         fail_in_here()
     cause = str(caught.value.__cause__)
     frames = cause.count('  File "')
     assert "in fail_in_here" in cause, (
-        f"The cause of the error shows no frame of the function, but {cause!r}. {_LOOK}"
+        f"The cause of the error shows no frame of the function, but {cause!r}. {LOOK}"
     )
-    expect(frames, 1, f"The number of frames in the remote traceback {cause!r}", _LOOK)
+    expect(frames, 1, f"The number of frames in the remote traceback {cause!r}", LOOK)
 
 
 def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> None:
@@ -71,9 +71,9 @@ def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> N
     def fail() -> None:
         raise Odd(code=7)
 
-    with expect_error(Odd, _LOOK, match="code 7") as caught:
+    with expect_error(Odd, LOOK, match="code 7") as caught:
         fail()
-    expect(caught.value.code, 7, "An attribute of the error", _LOOK)
+    expect(caught.value.code, 7, "An attribute of the error", LOOK)
 
 
 def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolated) -> None:
@@ -91,9 +91,9 @@ def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolate
         exec("class Unknown(LookupError): pass", module.__dict__)
         raise module.Unknown("gone")
 
-    with expect_error(LookupError, _LOOK, match="gone") as caught:
+    with expect_error(LookupError, LOOK, match="gone") as caught:
         fail()
-    expect(type(caught.value).__name__, "Unknown", "The name of the error's class", _LOOK)
+    expect(type(caught.value).__name__, "Unknown", "The name of the error's class", LOOK)
 
 
 def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
@@ -108,7 +108,7 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
         except KeyError as error:
             raise RuntimeError("wrapped") from error
 
-    with expect_error(RuntimeError, _LOOK, match="wrapped") as caught:
+    with expect_error(RuntimeError, LOOK, match="wrapped") as caught:
         fail()
     shown: list[str] = []
     error: BaseException | None = caught.value
@@ -116,7 +116,7 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
         shown.append(type(error).__name__)
         error = error.__cause__ or error.__context__
     assert "KeyError" in shown, (
-        f"The causes of the error: expected KeyError among them, found {shown}. {_LOOK}"
+        f"The causes of the error: expected KeyError among them, found {shown}. {LOOK}"
     )
 
 
@@ -247,7 +247,7 @@ def test_a_call_after_an_error_works(isolated: Isolated) -> None:
     def divide(number: int) -> float:
         return 6 / number
 
-    with expect_error(ZeroDivisionError, _LOOK):
+    with expect_error(ZeroDivisionError, LOOK):
         divide(0)
     expect(divide(2), 3, "The result of a call after one that raised", "Keep the worker.")
 

@@ -23,7 +23,7 @@ from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.harness.requests import Response, ask, is_served
 from fal_core_worker.serving.ports import free_port
 
-_LOOK = (
+LOOK = (
     "Probe the port that the function exposes, and send Ready once it accepts connections, or "
     "its health check passes."
 )
@@ -48,7 +48,7 @@ def test_a_function_may_bring_its_own_server(
 
     recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = recorder.wait_for_url(law_timeout)
-    expect(ask(url, law_timeout), Response(200, "POST /"), "The response of a server", _LOOK)
+    expect(ask(url, law_timeout), Response(200, "POST /"), "The response of a server", LOOK)
     recorder.cancel(2.0)
     assert isinstance(recorder.wait(law_timeout).reason, Cancelled), (
         "The end of a cancelled server: expected Exited with the reason Cancelled. These "
@@ -73,11 +73,11 @@ def test_a_server_may_say_itself_when_it_is_ready(
 
     recorder = follow(serve, serve.options.gateway["exposed_port"])
     answer = ask(recorder.wait_for_url(law_timeout), law_timeout)
-    expect(answer, Response(200, "POST /"), "The response of a server", _LOOK)
+    expect(answer, Response(200, "POST /"), "The response of a server", LOOK)
     wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
     asked = [log.message for log in recorder.printed]
     checks = ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
-    expect(asked[:4], checks, "The health checks that the server was asked", _LOOK)
+    expect(asked[:4], checks, "The health checks that the server was asked", LOOK)
 
 
 @requires("serve")
@@ -127,7 +127,7 @@ def test_a_service_that_never_starts_is_ended(
         if recorder.printed:
             break
     expect_printed(recorder, ["loading"], "Pass on each Log before Exited.")
-    expect("ready" in recorder.phases, False, "Whether it was called ready", _LOOK)
+    expect("ready" in recorder.phases, False, "Whether it was called ready", LOOK)
 
 
 def _wait_for_url(info: Any, waiting: Future[Any]) -> None:

@@ -20,7 +20,7 @@ from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.harness.requests import Response, ask, is_served
 
-_LOOK = (
+LOOK = (
     "Launch `call.at_ports(...)`, and turn what the service announces into Ready, with a URL "
     "that works from here."
 )
@@ -42,7 +42,7 @@ def test_a_served_function_answers_at_its_url(
     for number in ("first", "second"):
         answer = ask(url, law_timeout)
         expected = Response(200, {"hello": "there"})
-        expect(answer, expected, f"The {number} response of a served function", _LOOK)
+        expect(answer, expected, f"The {number} response of a served function", LOOK)
 
 
 @requires("serve")
@@ -100,10 +100,10 @@ def test_a_service_that_is_called_says_where_it_serves(
         _, said, rest = told.partition("run: ")
         assert said, (
             "Whoever waits for a service reads its URL on the standard error, as in `run: "
-            f"http://...`; expected it within {law_timeout:g} s, found {told!r}. {_LOOK}"
+            f"http://...`; expected it within {law_timeout:g} s, found {told!r}. {LOOK}"
         )
         answer = ask(rest.split()[0], law_timeout)
-        expect(answer.body, "hello", "The response at the URL that was printed", _LOOK)
+        expect(answer.body, "hello", "The response at the URL that was printed", LOOK)
     finally:
         execution.cancel(2.0)
         caller.join(law_timeout)

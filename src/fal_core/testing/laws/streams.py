@@ -16,7 +16,7 @@ from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.hosts.watched import WatchedHost
 
-_LOOK = "Pass on each Item as it came, in order, at once, and the outcome after the last one."
+LOOK = "Pass on each Item as it came, in order, at once, and the outcome after the last one."
 
 
 @requires("stream")
@@ -29,8 +29,8 @@ def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
     def tick(most: int) -> Iterator[int]:
         yield from range(most)
 
-    expect(list(tick(100)), [*range(100)], "The items of a stream", _LOOK)
-    expect(list(tick(0)), [], "The items of an empty stream", _LOOK)
+    expect(list(tick(100)), [*range(100)], "The items of a stream", LOOK)
+    expect(list(tick(0)), [], "The items of an empty stream", LOOK)
 
 
 @requires("stream")
@@ -49,10 +49,10 @@ def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> No
         return returned
 
     items = take()
-    expect([next(items), next(items)], [0, 1], "The items of a stream", _LOOK)
-    with expect_error(StopIteration, _LOOK) as ended:
+    expect([next(items), next(items)], [0, 1], "The items of a stream", LOOK)
+    with expect_error(StopIteration, LOOK) as ended:
         next(items)
-    expect(ended.value.value, {"total": 2}, "What the generator returned", _LOOK)
+    expect(ended.value.value, {"total": 2}, "What the generator returned", LOOK)
 
 
 @requires("stream")
@@ -69,7 +69,7 @@ def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
             await asyncio.sleep(0)
             yield number
 
-    expect(list(drip(50)), [*range(50)], "The items of an asynchronous generator", _LOOK)
+    expect(list(drip(50)), [*range(50)], "The items of an asynchronous generator", LOOK)
 
 
 @requires("stream", "cancel")
@@ -91,7 +91,7 @@ def test_an_item_arrives_while_the_generator_runs(
     recorder.wait_for(Item, law_timeout)
     assert not recorder.ended, (
         "The first item came when the generator had ended; expected it while it runs. "
-        f"{_LOOK} These events came: {recorder.told}."
+        f"{LOOK} These events came: {recorder.told}."
     )
 
 
@@ -112,7 +112,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
     times = [next(items)]
     time.sleep(0.8)  # A generator that is not held back would run to its end meanwhile.
     times += list(items)
-    expect(len(times), 64, "The number of items", _LOOK)
+    expect(len(times), 64, "The number of items", LOOK)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert max(pauses) > 0.4, (
         "A generator ran on though nobody took its items: expected a pause of 0.4 s or more "
@@ -135,8 +135,8 @@ def test_items_before_an_error_arrive(isolated: Isolated) -> None:
 
     items = break_off()
     found = [next(items), next(items)]
-    expect(found, [1, 2], "The items before the generator raised", _LOOK)
-    with expect_error(LookupError, _LOOK, match="gone"):
+    expect(found, [1, 2], "The items before the generator raised", LOOK)
+    with expect_error(LookupError, LOOK, match="gone"):
         next(items)
 
 
@@ -181,7 +181,7 @@ def test_a_closed_stream_ends(
             number += 1
 
     with closing(count_up.on(watched)()) as items:
-        expect([next(items) for _ in range(3)], [0, 1, 2], "The first items", _LOOK)
+        expect([next(items) for _ in range(3)], [0, 1, 2], "The first items", LOOK)
     assert watched.all_ended(law_timeout), (
         f"A stream was closed, and its call has not ended after {law_timeout:g} s. "
         "Execution.cancel has to end a generator that waits for credit too. "
@@ -201,4 +201,4 @@ def test_a_spawned_generator_gives_a_list(isolated: Isolated, law_timeout: float
 
     info = gather.spawn()
     found = result_of(info.future, law_timeout, "a spawned generator")
-    expect(found, [*range(40)], "The result of a spawned generator", _LOOK)
+    expect(found, [*range(40)], "The result of a spawned generator", LOOK)

@@ -20,7 +20,7 @@ from fal_core.testing.harness.processes import wait_until
 #: The options that limit how long a call runs.
 LIMITS = ("timeout", "request_timeout")
 
-_LOOK = (
+LOOK = (
     "The core cancels a call whose time is over: Execution.cancel has to interrupt it, and to "
     "end its process after the grace."
 )
@@ -45,9 +45,9 @@ def test_a_call_that_takes_too_long_is_ended(
             add("beat")
             time.sleep(0.05)
 
-    with expect_error(Timeout, _LOOK) as caught:
+    with expect_error(Timeout, LOOK) as caught:
         beat(10 * law_timeout)
-    expect(caught.value.seconds, 1.0, "The seconds that the error names", _LOOK)
+    expect(caught.value.seconds, 1.0, "The seconds that the error names", LOOK)
     assert isinstance(caught.value, TimeoutError), f"{caught.value!r} is no TimeoutError."
     _expect_rest(marks, law_timeout / 4)
 
@@ -72,7 +72,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             add("beat")
             time.sleep(0.05)
 
-    with expect_error(Timeout, _LOOK):
+    with expect_error(Timeout, LOOK):
         result_of(overrun.submit(10 * law_timeout), law_timeout)
     _expect_rest(marks, law_timeout / 4)
 
@@ -86,12 +86,12 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             time.sleep(0.05)
             yield number
 
-    with expect_error(Timeout, _LOOK):
+    with expect_error(Timeout, LOOK):
         result_of(overrun.spawn(10 * law_timeout).future, law_timeout, "a spawned call")
     (error,) = overrun.map([10 * law_timeout], return_exceptions=True)
-    expect(type(error), Timeout, "What an item of a map ends with", _LOOK)
+    expect(type(error), Timeout, "What an item of a map ends with", LOOK)
     if host.capabilities.stream:
-        with expect_error(Timeout, _LOOK):
+        with expect_error(Timeout, LOOK):
             list(count())
     _expect_rest(marks, law_timeout / 4)
 
@@ -133,5 +133,5 @@ def _expect_rest(marks: Marks, timeout: float) -> None:
         return len(marks.read()) == before
 
     assert wait_until(quiet, timeout), (
-        f"A call has ended with Timeout, and its function runs on. {_LOOK}"
+        f"A call has ended with Timeout, and its function runs on. {LOOK}"
     )

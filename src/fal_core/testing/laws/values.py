@@ -13,7 +13,7 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated
 
-_LOOK = (
+LOOK = (
     "Buffers of what is sealed are memory of the process that sealed it: a host that opens "
     "them in that process copies them first, as bytearray."
 )
@@ -64,8 +64,8 @@ def test_a_function_may_change_its_arguments(isolated: Isolated, size: int) -> N
     for number in range(1, 4):
         answer = change({"blocks": [mine]}, number)
         expected = ((0, 0, size), (number, number, size))
-        expect(answer, expected, "An argument before and after the function wrote", _LOOK)
-        expect(mine.ends(), (0, 0, size), "The caller's own value afterwards", _LOOK)
+        expect(answer, expected, "An argument before and after the function wrote", LOOK)
+        expect(mine.ends(), (0, 0, size), "The caller's own value afterwards", LOOK)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -87,16 +87,16 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
     held = []
     for number in range(1, 4):
         block = keep_for_later(size)["block"]
-        expect(block.ends(), (0, 0, size), "A result that nobody has written to", _LOOK)
+        expect(block.ends(), (0, 0, size), "A result that nobody has written to", LOOK)
         block.fill(number)
         held.append(block)
     ends = [block.ends() for block in held]
-    expect(ends, [(n, n, size) for n in range(1, 4)], "Three results written to", _LOOK)
+    expect(ends, [(n, n, size) for n in range(1, 4)], "Three results written to", LOOK)
     # What was written is gone with the values that it was written to.
     del held, block
     for _ in range(3):
         ends = keep_for_later(size)["block"].ends()
-        expect(ends, (0, 0, size), "A result after others were written to and dropped", _LOOK)
+        expect(ends, (0, 0, size), "A result after others were written to and dropped", LOOK)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -117,11 +117,11 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
     blocks = [Block(bytearray([number]) * size) for number in range(6)]
     changed = list(change_each.map(blocks, range(6)))
     ends = [block.ends() for block in blocks]
-    expect(ends, [(n, n, size) for n in range(6)], "The caller's items of a map", _LOOK)
+    expect(ends, [(n, n, size) for n in range(6)], "The caller's items of a map", LOOK)
     changed[0].fill(9)
     ends = [block.ends() for block in changed]
     expected = [(9, 9, size), *((n + 1, n + 1, size) for n in range(1, 6))]
-    expect(ends, expected, "The results of a map, the first of which was written to", _LOOK)
+    expect(ends, expected, "The results of a map, the first of which was written to", LOOK)
 
 
 def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
@@ -165,11 +165,11 @@ def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> 
 
     got = []
     for number, block in enumerate(yield_again(size)):
-        expect(block.ends(), (number, number, size), f"Item {number} of a stream", _LOOK)
+        expect(block.ends(), (number, number, size), f"Item {number} of a stream", LOOK)
         block.fill(10 + number)
         got.append(block)
     first = [block.ends()[0] for block in got]
-    expect(first, [10, 11, 12, 13], "Items of a stream that were written to", _LOOK)
+    expect(first, [10, 11, 12, 13], "Items of a stream that were written to", LOOK)
 
 
 @requires("home_calls")
@@ -200,5 +200,5 @@ def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: i
         ask_and_change(size),
         ((0, 0, size), (1, 1, size), (5, 5, size)),
         "What a function sent home, got from there, and wrote to that",
-        _LOOK,
+        LOOK,
     )
