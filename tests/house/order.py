@@ -37,8 +37,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         # What people are told, and what plugins are tested with.
         "explanations/",
         "loading/",
-        "cli/",
         "testing/",
+        "cli/",
         "__init__",
     ),
     "fal_core_worker": (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from declarations import Mutant, alone, around, in_process
 from mutants import (
+    builds,
     calls,
     cancels,
     claims,
@@ -21,7 +22,9 @@ from mutants import (
     groups,
     home_calls,
     logs,
+    observers,
     options,
+    places,
     secret_values,
     serving,
     streams,
@@ -234,7 +237,23 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
+    around(futures.LaunchesFromOneThread, "test_a_callback_may_make_calls", of="ask_next"),
     around(exits.EndsWithItsProgram, "test_submitted_calls_end_before_their_program"),
+    # Places.
+    around(
+        places.RefusesWhatFindsNoPlace, "test_more_calls_than_places_all_end", of="take_a_place"
+    ),
+    around(places.LosesWhatWaits, "test_more_calls_than_places_all_end", of="take_a_place"),
+    around(
+        places.ClosesAllOfItsClass,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
+    around(
+        places.MixesHosts,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
     # Streams.
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
@@ -458,6 +477,12 @@ MUTANTS: tuple[Mutant, ...] = (
         of="tick_on_all",
         inner=InProcessHost,
     ),
+    # Observers.
+    around(
+        observers.TellsObserversItself,
+        "test_an_observer_that_raises_changes_nothing",
+        of="be_observed",
+    ),
     # Options.
     around(options.DropsOptions, "test_options_are_kept_on_the_way"),
     around(options.RefusesOptions, "test_options_that_are_of_no_use_stop_nothing"),
@@ -485,6 +510,18 @@ MUTANTS: tuple[Mutant, ...] = (
         options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
         of="never_run",
+    ),
+    # Builds.
+    around(
+        builds.BuildsInLaunch, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.WaitsForTheBuild, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.BuildsOn,
+        "test_a_call_that_waits_for_a_build_can_be_cancelled",
+        of="never_built",
     ),
     # Secrets.
     around(
