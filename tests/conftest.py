@@ -19,6 +19,7 @@ import pytest
 
 # Modules that tests of several folders share.
 sys.path.insert(0, str(Path(__file__).with_name("explanations")))
+sys.path.insert(0, str(Path(__file__).with_name("groups")))
 sys.path.insert(0, str(Path(__file__).with_name("workers")))
 
 from explained_functions import FUNCTIONS, HOSTS  # path
@@ -38,6 +39,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_serving.py",
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
+        "pools",
         "sinks/test_log_records.py",
         "worker/opening/test_handovers.py",
         "worker/opening/test_origins.py",

@@ -1,5 +1,6 @@
 """
-Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.targets``.
+Every error of fal-core, but ``sinks.HandlerFailed``, ``groups.NodeFailed`` and the two of
+``loading.targets``.
 
     FalCoreError
     ├── OptionError (also a ValueError)     a declaration or an argument is wrong
@@ -235,11 +236,22 @@ class OutOfMemory(WorkerLost):
 class Timeout(HostError, TimeoutError):
     """
     The call took longer than it may, and was ended.
+
+    Attributes:
+        seconds: How many it had.
+
+        queued: Whether it still waited for a worker when they were over.
     """
 
     seconds: float
+    queued: bool = False
 
     def __str__(self) -> str:
+        if self.queued:
+            return (
+                f"The call did not start within {self.seconds:g} s, as it waited for others to "
+                "end, and was withdrawn."
+            )
         return f"The call took longer than {self.seconds:g} s and was ended."
 
 

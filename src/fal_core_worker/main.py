@@ -45,7 +45,7 @@ def main(path: str, configuration: bytes) -> None:
 
         become_guarded()
     stream = _take_stream(settings)
-    stream.write(frames.MAGIC)
+    stream.begin(frames.MAGIC)
     output = Output(lambda block: _send_output(stream, block), settings.get("pipes", ()))
     output.install()
     _send_before_exit(output)
@@ -147,6 +147,11 @@ class _Forks:
 
     def leave(self) -> None:
         executor = self._executor
+        node = executor.find_node()
+        if node is not None:
+            from fal_core_worker import nodes
+
+            nodes.inherited = node
         current.runtime = None
         executor.forked = True
         # A handler that the function has set stays.

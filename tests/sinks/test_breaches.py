@@ -418,17 +418,21 @@ def test_a_worker_that_nobody_reads_is_told(strict: bool) -> None:
     """
     A plain call on a real worker whose execution is hidden ends with what to write.
     """
-    host = PassingHost(ProcessHost())
+    inner = ProcessHost()
+    host = PassingHost(inner)
     with pytest.raises(PluginError, match="Host 'passing': it passed on the sink of a call"):
         WAYS["call"](host)
     [execution] = host.executions_of_inner
     execution.cancel(0)
     execution.drive(PATIENCE)
-    assert execution.ended
+    assert wait_until(lambda: inner.worker_count == 0, PATIENCE)
+    host.close()
 
 
 def test_a_worker_is_read_where_the_sink_is_no_driver(strict: bool) -> None:
     """
     A submitted call on the same host returns: nobody waits for it, so nobody has to drive it.
     """
-    assert WAYS["submit"](PassingHost(ProcessHost())) == 1
+    host = PassingHost(ProcessHost())
+    assert WAYS["submit"](host) == 1
+    host.close()

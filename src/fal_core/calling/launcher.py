@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -27,15 +27,11 @@ from fal_core.plugins import installed as plugins
 
 # The rest is imported once the host knows that a call is about to come.
 if TYPE_CHECKING:
-    from fal_core.calling.attempts import Launch
     from fal_core.calling.waiting import Waiter
     from fal_core.calls import Call
     from fal_core.events import HomeCall
     from fal_core.sealing.functions import FunctionSeal
     from fal_core.sinks.call_sinks import OpeningSink
-
-#: The variable that has every event of every host checked, but where it is 0.
-STRICT_VARIABLE = "FAL_CORE_STRICT"
 
 #: Seconds between two looks at whether a call is still wanted.
 _TICK = 0.1
@@ -250,12 +246,14 @@ class Launcher:
         """
         Look up once what each call needs.
         """
+        from fal_core.calling.launches import find_launch
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
         from fal_core.sealing.opener import Opener
         from fal_core_worker.opening.seals import seal_plain
 
-        self._seal_plain = seal_plain
+        self._seal_plain: Callable[[Any], tuple[bytes, Sequence[Any]] | None]
+        self._seal_plain = self._seal_nothing if self.gateway.serve else seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         # A wrapper that is used by no name may have none.
@@ -265,7 +263,7 @@ class Launcher:
         self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
         self.make_waiter: Callable[[], Waiter]
         self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace)
-        launch: Launch = self._find_launch()
+        launch = find_launch(self.host, self.opener.host)
         if plugins.load_plugins().has_observers:
             from fal_core.sinks.observers import launch_observed
 
@@ -301,15 +299,12 @@ class Launcher:
             launch = with_deadline(launch, policy.timeout, grace=policy.grace)
         self.launch = launch
 
-    def _find_launch(self) -> Launch:
-        """
-        Return what launches a call on the host; with all its events checked if that is asked.
-        """
-        if os.environ.get(STRICT_VARIABLE, "0") in ("", "0"):
-            return self.host.launch
-        from fal_core.sinks.strict_sinks import launch_strictly
+    def _seal_nothing(self, arguments: Any) -> tuple[bytes, Sequence[Any]] | None:
+        from fal_core.calling.serving import check_arguments
+        from fal_core_worker.opening.seals import seal_plain
 
-        return partial(launch_strictly, self.host, self.opener.host)
+        check_arguments(self.declaration.name, arguments)
+        return seal_plain(arguments)
 
     def _may_be_other_python(self) -> bool:
         version = getattr(self.environment, "python_version", None)

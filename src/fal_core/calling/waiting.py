@@ -4,6 +4,7 @@ Waiting for a call on the thread that makes it.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from fal_core.sinks.call_sinks import OpeningSink
 #: Seconds between two looks at whether the host can still deliver the end of a call.
 _LOOK = 1.0
 
+#: Seconds of one wait: an interrupt just before it is handled only after it.
+_INTERVAL = 0.1
+
 
 class Waiter(OpeningSink, Driver):
     """
@@ -28,6 +32,7 @@ class Waiter(OpeningSink, Driver):
     """
 
     _event: threading.Event | None = None
+    _is_ready = False
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Waiter(OpeningSink, Driver):
         # Whoever has called a service waits for its end, and cannot ask where it is.
         from fal_core.sinks.printing import print_urls
 
+        self._is_ready = True
         print_urls(ready.urls)
 
     def on_exited(self, exited: Exited) -> None:
@@ -60,6 +66,9 @@ class Waiter(OpeningSink, Driver):
     def wait(self, execution: Execution) -> None:
         """
         Wait for the end of the call; end it if the thread is interrupted.
+
+        A service that is ready may finish its requests at the first interrupt, which is how
+        it is ended.
         """
         driven = execution if isinstance(execution, Driven) else None
         if driven is None or self.failure is not None:
@@ -70,11 +79,33 @@ class Waiter(OpeningSink, Driver):
                 driven.drive(None)
             if self.exited is None:
                 self._wait_for_others(None)
-        except BaseException:
+        except BaseException as error:
+            if (
+                self._is_ready
+                and isinstance(error, KeyboardInterrupt)
+                and self._drain(execution)
+            ):
+                return
             # Nothing is left running when the caller is interrupted.
             execution.cancel(self._grace)
             self.wait_until(execution, self._grace + 5)
             raise
+
+    def _drain(self, execution: Execution) -> bool:
+        """
+        Let a service end. Return False if it is interrupted meanwhile.
+        """
+        try:
+            print(
+                "Ending; requests that run may finish. Ctrl-C again ends it at once.",
+                file=sys.stderr,
+            )
+            execution.drain()
+            while not self.wait_until(execution, _INTERVAL):
+                pass
+        except KeyboardInterrupt:
+            return False
+        return True
 
     def wait_until(self, execution: Execution, timeout: float | None) -> bool:
         """

@@ -48,7 +48,12 @@ def describe(error: BaseException) -> Record:
         "class": _class_tree(type(error)),
         "message": _text(str, error),
         "arguments": tuple(_plain(value) for value in error.args),
-        "attributes": {name: _plain(value) for name, value in attributes(error).items()},
+        "attributes": {
+            name: [str(note) for note in value]
+            if name == "__notes__" and type(value) is list
+            else _plain(value)
+            for name, value in attributes(error).items()
+        },
         "traceback": format_traceback(error),
         "suppressed": error.__suppress_context__,
     }
@@ -88,14 +93,21 @@ def format_traceback(error: BaseException) -> str:
     """
     import traceback
 
+    kind, trace = type(error), find_trace(error)
+    return "".join(traceback.TracebackException(kind, error, trace).format(chain=False))
+
+
+def find_trace(error: BaseException) -> types.TracebackType | None:
+    """
+    Return the traceback of *error* from the user's first frame on.
+    """
     trace = error.__traceback__
     began = trace is not None and _is_ours(trace.tb_frame)
     while trace is not None and (
         _is_ours(trace.tb_frame) or (began and _module(trace.tb_frame) in _LOOPS)
     ):
         trace = trace.tb_next
-    lines = traceback.TracebackException(type(error), error, trace).format(chain=False)
-    return "".join(lines)
+    return trace
 
 
 def _is_ours(frame: types.FrameType) -> bool:

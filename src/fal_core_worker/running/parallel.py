@@ -8,7 +8,6 @@ have ended.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import threading
@@ -26,6 +25,7 @@ from fal_core_worker.running.outcomes import (
     LAZY,
     CallCancelled,
     contain,
+    end_forked,
     release,
     send_error,
     send_items,
@@ -69,7 +69,11 @@ class ParallelExecutor(Executor):
                     if not self.pump():
                         self.lost()
             while self.inbox:
-                self._start(*self.inbox.popleft())
+                frame = self.inbox.popleft()
+                if frame[0] == frames.CALL:
+                    self._start(*frame[1:])
+                else:
+                    self.prepare(frame)
             self.output.flush()
 
     def _wait(self, milliseconds: int | None) -> bool:
@@ -86,10 +90,7 @@ class ParallelExecutor(Executor):
         ready = poll.poll(milliseconds)
         return any(descriptor == self.stream.reader for descriptor, _ in ready)
 
-    def _start(self, kind: int, channel: int, slot: int, count: int, payload: Any) -> None:
-        if kind == frames.FUNCTION:
-            self.functions.put(slot, payload)
-            return
+    def _start(self, channel: int, slot: int, count: int, payload: Any) -> None:
         sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         self._note_threads()
         self._active[channel] = None
@@ -134,6 +135,23 @@ class ParallelExecutor(Executor):
 
     def function_of(self, channel: int) -> Any:
         return self._active.get(channel)
+
+    def find_node(self) -> Any:
+        """
+        Return the node of the call that the calling code belongs to, if it has one.
+
+        Raises:
+            RuntimeError: It is a thread that some call has started, and nobody knows which.
+        """
+        if not self._nodes or self.current_channel:
+            return super().find_node()
+        found = {self._nodes.get(channel) for channel in list(self._active)}
+        if len(found) > 1:
+            raise RuntimeError(
+                "This thread does not belong to one of the calls that run in this worker, so "
+                "that its node is not known. Ask for it in the function, and pass it on."
+            )
+        return found.pop() if found else None
 
     def is_running(self, channel: int) -> bool:
         return channel in self._active
@@ -200,7 +218,11 @@ class ParallelExecutor(Executor):
             except CallCancelled:
                 raise
             except BaseException as error:
+                if self.forked:
+                    end_forked(error)
                 outcome = (RAISED, values.seal_error(error, raw).data)
+            if self.forked:
+                end_forked()
             self.output.flush_call()
             send_items(self.stream, channel, [outcome], index, raw)
 
@@ -215,7 +237,7 @@ class ParallelExecutor(Executor):
         self, channel: int, *, raw: Any, value: Any = None, error: BaseException | None = None
     ) -> None:
         if self.forked:
-            os._exit(0)
+            end_forked(error)
         after = self._note_threads(channel)
         if not self._take(channel):
             return
@@ -225,6 +247,7 @@ class ParallelExecutor(Executor):
         elif channel in self._cancelled:
             self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, after)
         else:
+            self.note_node(channel, error)
             send_error(self.stream, channel, error, raw, after)
         self._cancelled.discard(channel)
         self._tasks.pop(channel, None)
@@ -246,6 +269,23 @@ class ParallelExecutor(Executor):
                 raise CallCancelled
             self.credits[channel] -= 1
 
+    async def _contain(self, coroutine: Any) -> tuple[int, Any]:
+        """
+        Await *coroutine*, as ``contain`` does. A child that it forks ends with it.
+        """
+        error: BaseException | None = None
+        try:
+            contained = kind, value = await contain(coroutine)
+            error = value if kind == RAISED else None
+            return contained
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if self.forked:
+                # The thread that waits is the parent's, and so are the other tasks.
+                end_forked(error)
+
     def complete(self, coroutine: Any, channel: int) -> Any:
         """
         Run *coroutine* as a task in the loop that all calls share, and wait for it.
@@ -261,7 +301,7 @@ class ParallelExecutor(Executor):
         done = threading.Event()
 
         def begin() -> None:
-            task = context.run(loop.create_task, contain(coroutine))
+            task = context.run(loop.create_task, self._contain(coroutine))
             self._tasks[channel] = task
             task.add_done_callback(lambda _: done.set())
             if channel in self._cancelled:

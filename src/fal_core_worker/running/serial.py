@@ -26,6 +26,7 @@ from fal_core_worker.running.outcomes import (
     CallCancelled,
     Terminated,
     contain,
+    end_forked,
     release,
     send_error,
     send_items,
@@ -90,11 +91,10 @@ class SerialExecutor(Executor):
             if self._after:
                 self.terminate()
             if inbox:
-                if inbox[0][0] == frames.FUNCTION:
-                    _, _, slot, _, payload = inbox.popleft()
-                    self.functions.put(slot, payload)
-                else:
+                if inbox[0][0] == frames.CALL:
                     self._run()
+                else:
+                    self.prepare(inbox.popleft())
             elif self.stopping:
                 self.output.flush_call()
                 return 0
@@ -147,7 +147,7 @@ class SerialExecutor(Executor):
         else:
             self.busy = False
             if self.forked:
-                os._exit(0)
+                end_forked()
             after = self._after
             if owners.count_threads() != self.threads.usual:
                 after |= self.threads.note_left((channel, 0))
@@ -172,7 +172,7 @@ class SerialExecutor(Executor):
     def _end_raised(self, channel: int, error: BaseException) -> None:
         self.busy = False
         if self.forked:
-            os._exit(0)
+            end_forked(error)
         if isinstance(error, Terminated):
             self.terminate()
         left = self.threads.note_left((channel, self.index))
@@ -185,6 +185,7 @@ class SerialExecutor(Executor):
             send_value(self.stream, channel, None, self.function_of(channel))
         else:
             after = self._after | left
+            self.note_node(channel, error)
             send_error(self.stream, channel, error, self.function_of(channel), after)
 
     def is_running(self, channel: int) -> bool:
@@ -275,7 +276,11 @@ class SerialExecutor(Executor):
                     raise
                 except BaseException as error:
                     self.interruptible = False
+                    if self.forked:
+                        end_forked(error)
                     outcome = (RAISED, values.seal_error(error, raw).data)
+                if self.forked:
+                    end_forked()
                 if owners.count_threads() != self.threads.usual:
                     self.threads.note_left((channel, self.index))
         finally:

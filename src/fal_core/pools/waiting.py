@@ -1,0 +1,161 @@
+"""
+Calls that wait for a worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from fal_core.calling import LateExecution
+from fal_core.calls import Call
+from fal_core.errors import Cancelled, HostError
+from fal_core.events import Event, Exited, Log, Sink
+from fal_core.sinks import failed, print_log
+from fal_core.sinks.serial_sinks import SerialSink
+
+#: How many events are kept for a call that is expected.
+_MOST_KEPT = 100
+
+
+class WaitingExecution(LateExecution):
+    """
+    A call that waits for a worker, and is that worker's execution afterwards.
+
+    Arguments:
+        waiting: The calls that it waits with.
+
+    Attributes:
+        since: When it began to wait, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, waiting: WaitingCalls, call: Call, sink: Sink) -> None:
+        super().__init__(call.id)
+        self.call = call
+        # Events come from the thread that launches, from those that start workers, and
+        # from the worker.
+        self.sink = SerialSink(sink).for_host()
+        self.since = time.monotonic()
+        self._waiting = waiting
+
+    def refuse(self, reason: BaseException) -> None:
+        """
+        End the call before it has a worker.
+        """
+        self._end(Exited(reason=as_host_error(reason)))
+
+    def report(self, event: Event) -> None:
+        """
+        Pass *event* to the call's sink while it waits; the call ends if the sink raises.
+        """
+        try:
+            self.sink(event)
+        except Exception as error:
+            if self._waiting.withdraw(self):
+                self._end(failed(error))
+
+    def cancel(self, grace: float) -> None:
+        if self.inner is None and self._waiting.withdraw(self):
+            self.refuse(Cancelled())
+        else:
+            super().cancel(grace)
+
+    def _end(self, exited: Exited) -> None:
+        self.sink(exited)
+        self.settle(None)
+
+
+class WaitingCalls(deque[WaitingExecution]):
+    """
+    The calls of a pool that wait for a worker, the next one first.
+
+    Arguments:
+        lock: The pool's lock, which is held wherever calls are added or removed.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__()
+        self._lock = lock
+        # What was told while a call was expected. None where none is.
+        self._kept: deque[Event] | None = None
+
+    def expect(self, *, expected: bool) -> None:
+        """
+        Keep what is told for the next call from now on, or do not any more.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, deque(maxlen=_MOST_KEPT) if expected else None
+        for event in kept or ():
+            self.tell(event)
+
+    def add(self, execution: WaitingExecution) -> None:
+        """
+        Tell a call that waits what was told while it was expected.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, None
+        for event in kept or ():
+            execution.report(event)
+
+    def take_all(self) -> list[WaitingExecution]:
+        """
+        Remove all calls and return them; under the lock.
+        """
+        waiting = list(self)
+        self.clear()
+        return waiting
+
+    def withdraw(self, execution: WaitingExecution) -> bool:
+        """
+        Remove a call; return False if it no longer waits.
+        """
+        with self._lock:
+            try:
+                self.remove(execution)
+            except ValueError:
+                return False
+        return True
+
+    @property
+    def first_call(self) -> Call | None:
+        """
+        The call that has waited for longest.
+        """
+        with self._lock:
+            return self[0].call if self else None
+
+    def tell(self, event: Event) -> None:
+        """
+        Pass *event* to each call. If none waits it is kept for one that is expected, or a
+        line is printed.
+        """
+        if self.report(event):
+            return
+        with self._lock:
+            if self._kept is not None:
+                self._kept.append(event)
+                return
+        if isinstance(event, Log):
+            print_log(event)
+
+    def report(self, event: Event) -> bool:
+        """
+        Pass *event* to each call; return False if none waits.
+        """
+        with self._lock:
+            waiting = list(self)
+        for execution in waiting:
+            execution.report(event)
+        return bool(waiting)
+
+
+def as_host_error(error: BaseException) -> HostError:
+    """
+    Return *error* as a :class:`HostError` with its message.
+    """
+    if isinstance(error, HostError):
+        return error
+    failed = HostError(f"The worker could not be started. {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
