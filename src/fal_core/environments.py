@@ -152,6 +152,11 @@ class Environment(ABC):
 class LocalInterpreter(Interpreter):
     """
     A Python of this machine, started by its path.
+
+    Attributes:
+        executable: The path of the program.
+
+        python_version: As in ``3.11``. None if it is unknown until it starts.
     """
 
     __repr__ = show_fields
