@@ -44,6 +44,6 @@ def test_test_is_skipped_where_there_is_no_other(
     Where no other Python is installed the test is skipped, and says why.
     """
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(pytest.skip.Exception, match=f"beside {THIS_PYTHON}"):
-        with other_python():
-            raise AssertionError
+    skipped = pytest.raises(pytest.skip.Exception, match=f"beside {THIS_PYTHON}")
+    with skipped, other_python():
+        raise AssertionError
