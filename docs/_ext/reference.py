@@ -103,6 +103,12 @@ def default_of(field: attrs.Attribute[Any]) -> str:
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
         factory = field.default.factory
         return f"`{getattr(factory, '__name__', 'made')}()`"
+    if inspect.isfunction(field.default):
+        return (
+            "what does nothing"
+            if field.default.__name__.startswith("_")
+            else code(field.default.__name__)
+        )
     return f"`{field.default!r}`".replace("|", "\\|")
 
 

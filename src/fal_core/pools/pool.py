@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter
-from fal_core.errors import Cancelled, HostClosed, HostError
+from fal_core.errors import Cancelled, HostClosed, HostError, PluginError
 from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
@@ -356,15 +356,16 @@ class Pool:
             threading.Thread(target=self._begin, name="fal-core start", daemon=True).start()
 
     def _begin(self) -> None:
-        start = Start(self)
+        start, worker = Start(self), None
         try:
             worker = self._begin_worker(start)
             if not isinstance(worker, Worker):
-                raise HostError(
-                    f"Host {self.host!r} was to start a worker, and begin() returned "
-                    f"{worker!r}. It has to return a Worker."
-                )
+                problem = f"begin() has to return a Worker, and returned {worker!r}."
+                raise PluginError(self.host, problem, "Host")
+            worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
         except BaseException as error:
+            if isinstance(worker, Worker):
+                worker.kill()
             self._note_failure(error, start)
             return
         self.last_worker = worker
@@ -379,7 +380,6 @@ class Pool:
             worker.kill()
             return
         self.startups.begin(worker)
-        worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
         for _ in range(self._multiplex):
             self.worker_idle(worker)
         if again:
