@@ -8,6 +8,7 @@ from typing import Any
 
 from fal_core.abilities import Driver
 from fal_core.batching.batches import Batch
+from fal_core.calling.spawning import SpawnSink
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
 from fal_core.sinks.call_sinks import SinkAround
@@ -33,6 +34,16 @@ def is_crash(event: Event) -> bool:
 def is_iterated(passing: Passing) -> bool:
     """Tell whether the items of the call are iterated over."""
     return passing.call.stream and not isinstance(passing.sink, Recorder)
+
+
+def is_recorded(passing: Passing) -> bool:
+    """Tell whether a law looks at the events one by one; other sinks name some breaches."""
+    return isinstance(passing.sink, Recorder)
+
+
+def is_spawned(passing: Passing) -> bool:
+    """Tell whether the call was spawned."""
+    return isinstance(_innermost(passing.sink), SpawnSink)
 
 
 def is_submitted(passing: Passing) -> bool:
