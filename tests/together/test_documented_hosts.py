@@ -31,7 +31,7 @@ from fal_core.workers import ARGUMENTS, Worker
 from fal_host_local import LocalHost
 
 #: What the examples do themselves; the rest is that of the worker and the inner host.
-OWN = {"events", "detach", "serve", "own servers"}
+OWN = {"events", "detach", "serve", "own servers", "groups"}
 
 if os.environ.get("FAL_CORE_FAULTS") != "all":
     for group in GROUPS.keys() - OWN:
@@ -55,6 +55,7 @@ def example(name: str) -> Any:
 #: How the hosts are made whose promises are their own, not those of workers.
 HOSTS: dict[str, Callable[[Any], Host[..., Any]]] = {
     "ServiceHost": lambda cls: cls(),
+    "ClusterHost": lambda cls: cls(),
     "CountingHost": lambda cls: cls(LocalHost()),
     "FallbackHost": lambda cls: cls(LocalHost(), example("ServiceHost")()),
 }
