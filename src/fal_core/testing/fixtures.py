@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.calling.launches import STRICT_VARIABLE
 from fal_core.decorators import function
 from fal_core.errors import OptionError
 from fal_core.hosts import Host
@@ -146,6 +147,12 @@ def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
         listed = ", ".join(missing)
         request.node.user_properties.append((MISSING, missing))
         pytest.skip(f"Host {host.name!r} does not declare: {listed}.")
+
+
+@pytest.fixture(autouse=True)
+def _checks_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Also in the processes that a law starts.
+    monkeypatch.setenv(STRICT_VARIABLE, "1")
 
 
 @pytest.fixture(autouse=True)

@@ -79,6 +79,7 @@ GROUPS = {
 }
 
 _FIXTURES = (
+    "_checks_every_event",
     "_ends_by_itself",
     "_only_for_capable_hosts",
     "follow",

@@ -291,8 +291,10 @@ class Worker(StoppableWorker):
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
             self.stream_reader.follow()
-        elif self.stream_reader.followed:
-            self.stream_reader.unfollow()
+        else:
+            sink.left_to_driver = True
+            if self.stream_reader.followed:
+                self.stream_reader.unfollow()
         if failure is not None:
             execution.fail(failure)
         if starts:
