@@ -4,6 +4,7 @@ The conformance suite on the hosts that ``docs/write-a-host.md`` shows.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import threading
@@ -38,7 +39,8 @@ if os.environ.get("FAL_CORE_FAULTS") != "all":
         for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
             globals().pop(law, None)
 
-PAGE = Path(__file__).parents[2] / "docs" / "write-a-host.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "write-a-host.md"
 
 
 def example(name: str) -> Any:
@@ -106,6 +108,32 @@ def test_options_of_the_page_that_do_not_count_are_those() -> None:
     )
     # Its setup is told apart by what it was sealed to.
     assert re.findall(r"`(\w+)`", line) == sorted(_OF_CALLS - {"setup_function"})
+
+
+def lines_of_code(path: Path) -> int:
+    """
+    Return how many lines of a module are neither empty, nor a comment, nor a docstring.
+    """
+    source = path.read_text("utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in prose
+        for number, line in enumerate(source.splitlines(), 1)
+    )
+
+
+def test_examples_are_as_long_as_the_page_says() -> None:
+    """
+    The number of lines that the page names for an example is that of its code, rounded.
+    """
+    text = PAGE.read_text("utf-8")
+    named = re.findall(r"`examples/(\w+\.py)`[^.]* host (?:in|of) (\d+) lines of code", text)
+    assert len(named) == 2
+    for name, number in named:
+        assert abs(lines_of_code(ROOT / "examples" / name) - int(number)) <= 5, name
 
 
 @attrs.frozen(kw_only=True)
