@@ -119,6 +119,9 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
             # Both decide which workers are used: the setup function is not known until
             # it is sealed, and the secrets may be in a file beside the function.
             return
+        if type(self).shared_by is not WorkerHost.shared_by:
+            # It may tell calls apart by more than is known by now.
+            return
         if (options.nodes or 1) > 1:
             # Each node has a worker of its own, which the host starts in its own way.
             return
