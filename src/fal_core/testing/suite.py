@@ -85,7 +85,6 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
-    "recorders",
     "served",
     "watched",
 )

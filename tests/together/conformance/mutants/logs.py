@@ -14,7 +14,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Log, Outcome, Sink
 from fal_core.testing import InProcessHost
 from fal_core.testing.hosts.in_process import InProcessExecution
-from mutants.conditions import is_crash
+from mutants.conditions import is_crash, is_spawned
 from mutants.wrappers import Broken, Passing
 
 
@@ -177,7 +177,7 @@ def drops_what_is_no_text(log: Log, passing: Passing) -> Log | None:
 
 def drops_where_nobody_waits(log: Log, passing: Passing) -> Log | None:
     """Drops the lines of calls that no caller waits for."""
-    return None if type(passing.sink).__name__ == "SpawnSink" else log
+    return None if is_spawned(passing) else log
 
 
 def closes_descriptors(function: Callable[..., Any]) -> Callable[..., Any]:
