@@ -29,6 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "calling/",
+        "groups/",
         "pools/",
         "batching/",
         "functions",
@@ -43,6 +44,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_core_worker": (
         "archives current renewals results sharing trees",
         "stream/",
+        "nodes",
         "output/",
         "buffers/",
         "opening/",

@@ -57,7 +57,9 @@ class Retries:
         Tell whether the call may be made again after *error*.
         """
         if isinstance(error, HostError):
-            return self._left > 0 and not isinstance(error, _FINAL)
+            # That of a node is the cause of the error of its call.
+            is_final = isinstance(error, _FINAL) or isinstance(error.__cause__, _FINAL)
+            return self._left > 0 and not is_final
         if isinstance(error, UserFunctionException) and isinstance(
             error.__cause__, self._retry_on
         ):

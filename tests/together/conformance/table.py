@@ -19,6 +19,7 @@ from mutants import (
     exits,
     forks,
     futures,
+    groups,
     home_calls,
     logs,
     observers,
@@ -31,6 +32,7 @@ from mutants import (
     workers,
 )
 from mutants.wrappers import Wraps
+from process_groups import ProcessGroupHost
 
 from fal_core.testing import InProcessHost
 
@@ -394,6 +396,87 @@ MUTANTS: tuple[Mutant, ...] = (
     around(home_calls.RefusesHome, "test_items_of_a_batch_call_home", of="ask_home_each"),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
+    # Groups.
+    around(
+        groups.AlwaysOnTheSecond,
+        "test_a_call_is_on_one_node_where_nothing_else_is_said",
+        of="locate_alone",
+    ),
+    around(
+        groups.CountsBackwards,
+        "test_the_result_of_a_group_is_that_of_its_first_node",
+        of="give_rank",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.TellsWhoIsThere,
+        "test_each_node_knows_itself_and_where_all_are",
+        of="introduce_node",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_a_group_may_have_as_many_nodes_as_are_claimed",
+        2,
+        of="count_nodes",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOneAfterAnother,
+        "test_the_nodes_of_a_group_run_at_once",
+        of="meet_at_home",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.ForgetsTheRank,
+        "test_lines_of_all_nodes_arrive_and_say_from_which",
+        of="speak_on_all",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_an_async_function_runs_on_all_nodes",
+        1,
+        of="locate_later",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.YieldsForAll,
+        "test_the_items_of_a_group_are_those_of_its_first_node",
+        of="yield_rank",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_a_map_runs_each_item_on_all_nodes",
+        1,
+        of="measure_item",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.ConfusesAnswers,
+        "test_every_node_calls_home",
+        of="ask_on_all",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.FollowsTheFirstAlone,
+        "test_an_error_on_any_node_is_that_of_the_call",
+        of="fail_on_the_second",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.HidesWhichNode,
+        "test_a_node_that_is_lost_is_named",
+        of="leave_on_the_second",
+        inner=ProcessGroupHost,
+    ),
+    around(
+        groups.FollowsTheFirstAlone,
+        "test_one_cancel_ends_all_nodes",
+        of="tick_on_all",
+        inner=InProcessHost,
+    ),
     # Observers.
     around(
         observers.TellsObserversItself,

@@ -23,7 +23,8 @@ def requires(*needs: str, at_once: int = 1) -> Callable[[Law], Law]:
     Arguments:
         needs: Names of fields of ``Capabilities``; ``option NAME`` for an
             option that the host must act on, ``kind NAME`` for an environment,
-            ``concurrency NUMBER`` for as many calls at once.
+            ``nodes COUNT`` for calls on as many nodes, ``concurrency NUMBER`` for as many
+            calls at once.
 
         at_once: How many calls the law makes at once, where another need stands for them.
     """
@@ -76,6 +77,8 @@ def _declares(host: Host[..., object], need: str) -> bool:
         return capabilities.options is None or name in capabilities.options
     if what == "kind":
         return capabilities.kinds is None or name in capabilities.kinds
+    if what == "nodes":
+        return capabilities.nodes >= int(name)
     if what == "concurrency":
         return capabilities.concurrency >= int(name)
     return bool(getattr(capabilities, need))
