@@ -6,21 +6,16 @@ It needs nothing there but a Python: the worker and the function travel to it.
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import threading
 from collections.abc import Iterable
-from concurrent.futures import Future
 from typing import Any, ClassVar
 
 import attrs
 
-from fal_core.calls import Call
-from fal_core.errors import HostClosed, HostError, OptionError, WorkerLost
-from fal_core.events import Sink
-from fal_core.hooks import API_VERSION, hookimpl
-from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.errors import HostClosed, HostError, OptionError
+from fal_core.hooks import hookimpl
+from fal_core.hosts import Capabilities, Host
+from fal_core.pools import Start, WorkerHost
 from fal_core.workers import ARGUMENTS, Worker
 
 #: What ssh exits with where it failed itself.
@@ -28,7 +23,7 @@ SSH_FAILED = 255
 
 
 @attrs.define(eq=False, slots=False)
-class SshHost(Host[..., Any]):
+class SshHost(WorkerHost[..., Any]):
     """
     Another machine: each call has a Python of its own there.
 
@@ -48,7 +43,6 @@ class SshHost(Host[..., Any]):
     address: str
     python: str = "python3"
     arguments: tuple[str, ...] = ()
-    _processes: set[subprocess.Popen[bytes]] = attrs.field(factory=set, init=False, repr=False)
 
     @classmethod
     def from_url(cls, url: str) -> SshHost:
@@ -60,55 +54,21 @@ class SshHost(Host[..., Any]):
             raise OptionError(f"{url!r} names no machine. Write 'ssh://user@machine'.")
         return cls(address)
 
-    def launch(self, call: Call, sink: Sink) -> Execution:
-        stdin, writer = os.pipe()
-        reader, stdout = os.pipe()
-        process = self._start(stdin, stdout)
-        ended: Future[tuple[int, str]] = Future()
-        threading.Thread(target=self._wait, args=(process, ended), daemon=True).start()
-
-        def lost() -> HostError:
-            code, said = ended.result()
-            if code == SSH_FAILED:
-                return HostClosed(self.name, said or "The connection broke.")
-            # As a shell, a worker's guard tells a signal by 128 and its number.
-            return WorkerLost(code, code - 128 if code > 128 else None, said)
-
-        try:
-            worker = Worker(reader, writer, lost=lost, kill=process.kill, idle=Worker.stop)
-            return worker.launch(call, sink)
-        except ConnectionError as error:
-            os.close(reader)
-            os.close(writer)
-            raise lost() from error
-
-    def close(self) -> None:
-        """
-        End the calls that run here.
-        """
-        for process in tuple(self._processes):
-            process.kill()
-
-    def _start(self, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    def begin(self, start: Start) -> Worker:
         there = shlex.join((self.python, *ARGUMENTS))
-        process = subprocess.Popen(
-            ("ssh", "-T", "-o", "BatchMode=yes", *self.arguments, self.address, there),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-        )
-        os.close(stdin)
-        os.close(stdout)
-        self._processes.add(process)
-        return process
+        command = ("ssh", "-T", "-o", "BatchMode=yes", *self.arguments, self.address, there)
+        return Worker.start(command, explain=self.explain)
 
-    def _wait(self, process: subprocess.Popen[bytes], ended: Future[tuple[int, str]]) -> None:
-        _, said = process.communicate()
-        self._processes.discard(process)
-        ended.set_result((process.returncode, said.decode(errors="replace").strip()))
+    def explain(self, code: int, said: str) -> HostError | None:
+        """
+        Return the error of a connection that broke. None for a worker that ended there.
+        """
+        if code == SSH_FAILED:
+            return HostClosed(self.name, said or "The connection broke.")
+        return None
 
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

@@ -38,6 +38,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_serving.py",
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
+        "pools",
         "sinks/test_log_records.py",
         "worker/opening/test_handovers.py",
         "worker/opening/test_origins.py",

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.errors import OptionTypeError
-from fal_core.options import Options, merge_basic_config
+from fal_core.errors import OptionTypeError, PluginError
+from fal_core.options import HostOptions, Options, merge_basic_config
 
 names = st.sampled_from(["machine_type", "keep_alive", "regions", "metadata", "_base_image"])
 values = st.recursive(
@@ -44,3 +45,41 @@ def test_added_requirements_are_a_list() -> None:
     assert options.environment["requirements"] == ["six"]
     options.add_requirements(name for name in ("six", "numpy"))  # type: ignore[arg-type]
     assert options.environment["requirements"] == ["six", "numpy"]
+
+
+@attrs.frozen(kw_only=True)
+class QueueOptions(HostOptions):
+    """
+    Options of a host's own.
+    """
+
+    queue: str | None = None
+
+
+@attrs.frozen
+class Asked:
+    """
+    What has options, as a call does.
+    """
+
+    host_options: HostOptions
+
+
+def test_own_options_are_read_without_a_cast() -> None:
+    """
+    ``of`` returns the options of a call as the class that its host declares.
+    """
+    given = QueueOptions(queue="long")
+    assert QueueOptions.of(Asked(given)) is given
+    assert QueueOptions.of(Asked(given)).queue == "long"
+    assert HostOptions.of(Asked(given)) is given
+
+
+def test_options_that_the_host_does_not_declare_are_told() -> None:
+    """
+    A call whose host declares other options is an error that says what to write.
+    """
+    with pytest.raises(PluginError, match="the call has HostOptions") as caught:
+        QueueOptions.of(Asked(HostOptions()))
+    assert str(caught.value).startswith("Class 'QueueOptions': ")
+    assert "'options: ClassVar[type[HostOptions]] = QueueOptions'" in str(caught.value)

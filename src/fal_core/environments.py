@@ -206,6 +206,13 @@ def canonical_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def is_within(version: str, other: str) -> bool:
+    """
+    Tell whether *version* is *other* or one of its own, as ``3.11.4`` is one of ``3.11``.
+    """
+    return version == other or version.startswith(f"{other}.")
+
+
 def requirement_name(requirement: str) -> str:
     """
     Return the canonical name that *requirement* asks for; empty if it has none.

@@ -8,8 +8,8 @@ Every error of fal-core, but ``sinks.HandlerFailed`` and the two of ``loading.ta
     │   ├── OptionTypeError
     │   ├── OptionValueError
     │   └── UnknownNameError
-    ├── PluginError                         a plugin breaks its side of the contract
     ├── HostError                           the host failed, not the function
+    │   ├── PluginError                     a plugin breaks its side of the contract
     │   ├── WorkerLost
     │   │   └── OutOfMemory
     │   ├── Timeout (also a TimeoutError)
@@ -160,19 +160,6 @@ class UnknownNameError(OptionError):
         return f"No {self.role} is called {self.name!r}. Installed: {known}.{hint}"
 
 
-@facts
-class PluginError(FalCoreError):
-    """
-    A plugin breaks its side of the contract.
-    """
-
-    plugin: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"Plugin {self.plugin!r}: {self.problem}"
-
-
 # -- Hosts -------------------------------------------------------------------
 
 
@@ -180,6 +167,27 @@ class HostError(FalCoreError):
     """
     The host failed, not the function.
     """
+
+
+@facts
+class PluginError(HostError):
+    """
+    A plugin, or something that it provides, breaks its side of the contract.
+
+    Attributes:
+        plugin: The name of what breaks it.
+
+        problem: What is wrong and what to write instead, as sentences.
+
+        role: What that is: ``Plugin``, or ``Host`` for one that breaks it during a call.
+    """
+
+    plugin: str
+    problem: str
+    role: str = "Plugin"
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.plugin!r}: {self.problem}"
 
 
 @facts

@@ -1,7 +1,7 @@
 """
-The bodies of ``Host.run``, ``Host.spawn`` and ``Host.parse_options``.
+The bodies of ``Host.run``, ``Host.spawn``, ``Host.parse_options`` and ``resolve_machine``.
 
-These are documented methods of the contract, and use what is built on the contract.
+These belong to the contract, and use what is built on it.
 This module is the only one that the contract imports from above.
 """
 
@@ -13,9 +13,12 @@ from typing import Any, ParamSpec, TypeVar
 from fal_core.calls import AuthMode
 from fal_core.conversion import structure
 from fal_core.declaring import vocabulary
+from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
+from fal_core.machines import Machine
 from fal_core.options import Options
+from fal_core.plugins import load_plugins
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -46,3 +49,23 @@ def isolate(
     return IsolatedFunction(
         host, func, options, app_name=application_name, app_auth=application_auth_mode
     )
+
+
+def resolve_machine(name: str) -> Machine:
+    """
+    Ask the plugins for the machine that *name* stands for.
+
+    Raises:
+        OptionError: None of them knows it.
+
+        PluginError: None of them knows it, and one of them failed.
+    """
+    machine: Machine | None = load_plugins().hooks.resolve(
+        "fal_resolve_machine", machine_type=name
+    )
+    if machine is None:
+        raise OptionError(
+            f"No installed plugin knows the machine type {name!r}. Install the one that does, "
+            "or write a plugin that answers the hook fal_resolve_machine."
+        )
+    return machine

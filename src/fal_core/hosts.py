@@ -6,16 +6,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+)
 
 import attrs
 
+from fal_core.environments import is_within
 from fal_core.errors import OptionError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
+from fal_core.validators import at_least
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from fal_core.calls import AuthMode, Call
     from fal_core.environments import Environment
@@ -26,10 +37,35 @@ ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 
 
+class Claims(TypedDict, total=False):
+    """
+    The fields of :class:`Capabilities`, as keywords of :meth:`Capabilities.of_workers`.
+    """
+
+    kinds: frozenset[str] | None
+    python_versions: tuple[str, ...] | None
+    same_python: bool
+    options: frozenset[str] | None
+    concurrency: int
+    stream: bool
+    batch: bool
+    cancel: bool
+    crash: bool
+    keep_alive: bool
+    multiplex: bool
+    home_calls: bool
+    secrets: bool
+    serve: bool
+    detach: bool
+    inherits: bool
+
+
 @attrs.frozen(kw_only=True)
 class Capabilities:
     """
     What a host can do. The core and the conformance suite read it.
+
+    Nothing is claimed that is not written: ``Capabilities()`` runs no kind of environment.
 
     Attributes:
         kinds: The kinds of environment it runs. None for every kind whose
@@ -72,22 +108,73 @@ class Capabilities:
 
     __repr__ = show_fields
 
-    kinds: frozenset[str] | None = None
+    kinds: frozenset[str] | None = frozenset()
     python_versions: tuple[str, ...] | None = None
     same_python: bool = False
-    options: frozenset[str] | None = None
-    concurrency: int = 1
-    stream: bool = True
-    batch: bool = True
-    cancel: bool = True
-    crash: bool = True
+    options: frozenset[str] | None = frozenset()
+    concurrency: int = attrs.field(default=1, validator=at_least(1))
+    stream: bool = False
+    batch: bool = False
+    cancel: bool = False
+    crash: bool = False
     keep_alive: bool = False
     multiplex: bool = False
-    home_calls: bool = True
+    home_calls: bool = False
     secrets: bool = False
     serve: bool = False
     detach: bool = False
     inherits: bool = False
+
+    @classmethod
+    def of_workers(cls, **more: Unpack[Claims]) -> Self:
+        """
+        Return what a :class:`~fal_core.workers.Worker` keeps by itself, and *more*.
+
+        That is: *stream*, *batch*, *cancel*, *crash*, *home_calls* and the option
+        ``setup_function``, to which those in *more* are added. The host says which kinds it
+        runs.
+        """
+        claims: Claims = {
+            "stream": True,
+            "batch": True,
+            "cancel": True,
+            "crash": True,
+            "home_calls": True,
+            **more,
+        }
+        options = more.get("options", frozenset())
+        claims["options"] = None if options is None else options | {"setup_function"}
+        return cls(**claims)
+
+    @classmethod
+    def both(cls, one: Capabilities, other: Capabilities) -> Self:
+        """
+        Return what a host may claim that runs each call on either of two hosts.
+
+        Of each field that is the lesser: what both can.
+        """
+        return cls(
+            **{
+                field.name: _lesser(getattr(one, field.name), getattr(other, field.name))
+                for field in attrs.fields(cls)
+            }
+        )
+
+
+def _lesser(one: Any, other: Any) -> Any:
+    """
+    Return what is within both of two claims. None stands for everything.
+    """
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, tuple):
+        kept = [each for each in one if any(is_within(each, version) for version in other)]
+        kept += [each for each in other if any(is_within(each, version) for version in one)]
+        return tuple(dict.fromkeys(kept))
+    if isinstance(one, frozenset):
+        return one & other
+    # Of flags the lesser is that both are set.
+    return min(one, other)
 
 
 class Execution(Protocol):
@@ -145,10 +232,12 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
         Return the host that *url* names, as in ``ray://head:10001``.
 
+        A name without ``://`` is no URL: it stands for ``cls()``.
+
         Raises:
             OptionError: The URL does not fit this host.
         """
-        if url not in (cls.name, f"{cls.name}://"):
+        if url != f"{cls.name}://":
             raise OptionError(
                 f"Host {cls.name!r} takes no address, and was given {url!r}. "
                 f"Write host={cls.name!r}."

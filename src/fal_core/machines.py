@@ -29,6 +29,21 @@ class Machine:
     gpu_model: str | None = None
 
 
+def resolve_machine(name: str) -> Machine:
+    """
+    Return the machine that the machine type *name* stands for, as the first plugin that
+    knows it says.
+
+    Raises:
+        OptionError: No installed plugin knows it.
+
+        PluginError: One of them failed, and no other knows it.
+    """
+    from fal_core.front import resolve_machine
+
+    return resolve_machine(name)
+
+
 @attrs.frozen(kw_only=True)
 class Device:
     """

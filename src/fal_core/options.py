@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
+from fal_core.errors import PluginError
 from fal_core.reprs import show_fields
 from fal_core.validators import at_least, between, more_than, no_less_than
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: The port of a served function on hosts that give it a network of its own.
 SERVE_PORT = 8080
@@ -19,6 +23,15 @@ LAST_PORT = 65535
 
 OnUnsupported = Literal["warn", "error", "ignore"]
 Lifetime = Literal["attached", "detached"]
+
+
+class HasHostOptions(Protocol):
+    """
+    What has options for a host: a call, or the start of a worker.
+    """
+
+    @property
+    def host_options(self) -> HostOptions: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +150,24 @@ class HostOptions:
     _scheduler_options: Mapping[str, Any] | None = attrs.field(
         default=None, alias="_scheduler_options"
     )
+
+    @classmethod
+    def of(cls, call: HasHostOptions) -> Self:
+        """
+        Return the options of *call*, which have this class if its host declares it.
+
+        Raises:
+            PluginError: They have another class.
+        """
+        options = call.host_options
+        if isinstance(options, cls):
+            return options
+        raise PluginError(
+            cls.__name__,
+            f"the call has {type(options).__name__}, the options that its host declares. "
+            f"Write 'options: ClassVar[type[HostOptions]] = {cls.__name__}' in its class.",
+            role="Class",
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -3,11 +3,13 @@ Locks, queues and the like, which travel as new ones.
 
 A copy is not shared with the process that it comes from: a lock is free, a semaphore has its
 count, an event is set if it was, and a queue has its items. What somebody holds or waits for
-is refused, since nobody would release the copy.
+is refused, since nobody would release the copy. So is what stands for something that only its
+process has, such as a file descriptor: a copy would use whatever has that number elsewhere.
 """
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import threading
 from collections.abc import Callable
@@ -40,12 +42,18 @@ def is_one(kind: type) -> bool:
         kind in _RENEWED or module in _QUEUES or (module, kind.__name__) in _OF_PROCESS
     ):
         return True
-    return issubclass(kind, _BASES) or _is_future(kind)
+    return issubclass(kind, _BASES) or hasattr(kind, "fileno") or _late_base(kind) is not None
 
 
-def _is_future(kind: type) -> bool:
-    futures: Any = sys.modules.get("concurrent.futures")
-    return futures is not None and issubclass(kind, futures.Future)
+def _late_base(kind: type) -> str | None:
+    """
+    Return what objects of *kind* are if they derive from a class that few processes import.
+    """
+    for (module, name), what in _LATE_BASES.items():
+        found = sys.modules.get(module)
+        if found is not None and issubclass(kind, getattr(found, name)):
+            return what
+    return None
 
 
 def renew(value: Any) -> tuple[str, Reduced] | None:
@@ -64,13 +72,24 @@ def renew(value: Any) -> tuple[str, Reduced] | None:
     if isinstance(value, threading.local):
         reduced = _reduce_local(value)
         return reduced and ("a thread-local object", reduced)
-    other = "a future" if _is_future(kind) else "a thread"
-    what = _OF_PROCESS.get((kind.__module__, kind.__name__), other)
+    what = _OF_PROCESS.get((kind.__module__, kind.__name__)) or _late_base(kind)
+    if what is None and issubclass(kind, threading.Thread):
+        what = "a thread"
+    if what is None:
+        number = _find_descriptor(value)
+        if number is None:
+            return None
+        what = f"an open {kind.__name__}, file descriptor {number},"
     raise Stays(f"{what} belongs to its process")
 
 
 #: Bases of what is renewed or refused, wherever its class is.
 _BASES = (threading.local, threading.Thread)
+#: The same, for those that are looked up where their module is imported.
+_LATE_BASES = {
+    ("concurrent.futures", "Future"): "a future",
+    ("ctypes", "CDLL"): "a loaded C library",
+}
 
 
 def _refuse_held(what: str) -> Stays:
@@ -174,16 +193,53 @@ _RENEWED: dict[type, tuple[str, Callable[[Any], Reduced]]] = {
     threading.Event: ("an event", _reduce_event),
 }
 
-#: Objects that hold locks, and would arrive without what they stand for.
+#: Objects that would arrive without what they stand for.
 _OF_PROCESS = {
     ("subprocess", "Popen"): "a child process",
     ("concurrent.futures.thread", "ThreadPoolExecutor"): "an executor",
+    # Some have no descriptor, and refer to themselves.
+    ("selectors", "SelectSelector"): "a selector",
+    ("selectors", "PollSelector"): "a selector",
+    ("selectors", "EpollSelector"): "a selector",
+    ("selectors", "DevpollSelector"): "a selector",
+    ("selectors", "KqueueSelector"): "a selector",
 }
 _QUEUES = ("queue", "_queue")
 #: The modules of the types that are renewed or refused themselves.
 _MODULES = frozenset(
     (*_QUEUES, *(kind.__module__ for kind in _RENEWED), *(module for module, _ in _OF_PROCESS))
 )
+
+
+# -- file descriptors ------------------------------------------------------------------
+
+
+def _find_descriptor(value: Any) -> int | None:
+    """
+    Return the file descriptor that *value* would take with it as a bare number, or None.
+    """
+    kind: Any = type(value)
+    if value is sys.stdout or value is sys.stderr or _states_itself(kind):
+        return None
+    try:
+        number = value.fileno()
+    except Exception:
+        # It is closed, or has none.
+        return None
+    return number if isinstance(number, int) and number >= 0 else None
+
+
+def _states_itself(kind: Any) -> bool:
+    """
+    Tell whether the class says what is pickled of its objects, instead of all attributes.
+    """
+    if (kind.__module__, kind.__name__) == ("tempfile", "SpooledTemporaryFile"):
+        # Asked for its descriptor, it would make a file of what it has in memory.
+        return True
+    names = ("__reduce__", "__reduce_ex__", "__getstate__")
+    return kind in copyreg.dispatch_table or any(
+        getattr(kind, name, None) is not getattr(object, name, None) for name in names
+    )
 
 
 # -- objects of threads ----------------------------------------------------------------

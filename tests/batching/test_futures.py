@@ -17,7 +17,7 @@ from fal_core import OptionError, Timeout, function
 from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
 from fal_core.events import Exited, Item, Returned, Sealed, Sink, Started
-from fal_core.hosts import Execution, Host
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_core_worker.opening import values
 from fal_core_worker.stream.frames import VALUE
 from fal_host_local import LocalHost
@@ -77,6 +77,7 @@ class ScriptedHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "scripted"
+    capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None, batch=True)
 
     launched: list[tuple[Call, Sink]] = attrs.field(factory=list, init=False)
 

@@ -18,7 +18,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Message, Sink, State
 from fal_core.functions import IsolatedFunction
-from fal_core.hosts import Execution, Host
+from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing import InProcessHost
 
 
@@ -54,6 +54,9 @@ class EndlessHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "endless"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kinds=None, options=None, stream=True, batch=True
+    )
 
     attempts: int = attrs.field(default=0, init=False)
 

@@ -14,7 +14,7 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import FalSerializationError, UnsupportedError
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.plugins import registered
 from fal_core.testing import InProcessHost
@@ -164,7 +164,7 @@ class OtherPythons:
     A plugin that registers the kind.
     """
 
-    fal_core_api = API_VERSION
+    fal_core_api = 1
 
     @hookimpl
     def fal_register_environments(self) -> Iterable[type[Environment]]:

@@ -30,7 +30,7 @@ class Little(InProcessHost):
 
     name: ClassVar[str] = "little"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        kinds=frozenset({"current"}), options=frozenset(), stream=False, same_python=True
+        kinds=frozenset({"current"}), batch=True, same_python=True
     )
 
     launched: int = attrs.field(default=0, init=False)
@@ -60,7 +60,9 @@ class OfPython2(Little):
     """
 
     name: ClassVar[str] = "python-2"
-    capabilities: ClassVar[Capabilities] = Capabilities(python_versions=("2.6", "2.7"))
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kinds=None, python_versions=("2.6", "2.7")
+    )
 
 
 @attrs.define(eq=False, slots=False)

@@ -83,6 +83,8 @@ class Place(Host[..., Any]):
     The common part of hosts that run nothing.
     """
 
+    capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None)
+
     def launch(self, call: Any, sink: Any) -> Any:
         raise AssertionError(call, sink)
 
@@ -91,7 +93,9 @@ class Place(Host[..., Any]):
 class Queued(Place):
     name: ClassVar[str] = "queued"
     options: ClassVar[type[HostOptions]] = QueueOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(options=frozenset({"keep_alive"}))
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kinds=None, options=frozenset({"keep_alive"})
+    )
 
 
 @attrs.define(eq=False, slots=False)

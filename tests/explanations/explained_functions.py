@@ -87,7 +87,6 @@ class Little(Host):
         kinds=frozenset({"current"}),
         python_versions=("2.7",),
         options=frozenset({"keep_alive"}),
-        stream=False,
     )
 
     def launch(self, call, sink):
@@ -98,7 +97,7 @@ class Little(Host):
 class Wordy(Little):
     name: ClassVar[str] = "wordy"
     options: ClassVar = WordyOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(options=frozenset())
+    capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, stream=True)
 
 
 @hookimpl

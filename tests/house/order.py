@@ -29,6 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "calling/",
+        "pools/",
         "batching/",
         "functions",
         "decorators front",
@@ -61,7 +62,6 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_host_local": (
         "errors variables",
         "workers/",
-        "pools/",
         "services/",
         "detached/",
         "hosts",
@@ -134,6 +134,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 #: Imports that go up, each with its reason.
 UPWARD = {
     ("fal_core.hosts", "fal_core.front"): "Host.run, spawn and parse_options are documented",
+    ("fal_core.machines", "fal_core.front"): "resolve_machine asks the plugins",
 }
 
 #: Folders that may have more than :data:`MOST_MODULES` modules, and how many.

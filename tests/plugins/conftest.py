@@ -53,8 +53,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 for name in ("left", "unreadable", "nowhere")
             },
             "hooks": sorted(
-                implementation.plugin_name
-                for implementation in plugins.hook.fal_register_hosts.get_hookimpls()
+                name for name, _ in plugins.hooks.each("fal_register_hosts")
             ),
         }))
         """,

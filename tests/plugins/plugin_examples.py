@@ -70,6 +70,10 @@ class Mine(HostOptions):
 
 # What a broken plugin does, and what its error must say.
 UNLOADABLE = {
+    "claims_no_place": (
+        "Capabilities(concurrency=0)",
+        "OptionValueError: Option 'concurrency' must be at least 1",
+    ),
     "missing_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
     "unknown_hook": ("@hookimpl\ndef fal_no_such_hook(): ...", "'fal_no_such_hook'"),
@@ -83,8 +87,98 @@ UNLOADABLE = {
 }
 
 
+def launching(launch: str) -> str:
+    """
+    Return a plugin whose host has the lines *launch* in place of its method.
+    """
+    return HOST.format(name="launching").replace("def launch(self, call, sink)", launch)
+
+
+def claiming(capabilities: str) -> str:
+    """
+    Return a plugin whose host has *capabilities*.
+    """
+    return HOST.format(name="claiming").replace(
+        "    def launch", f"    capabilities = {capabilities}\n\n    def launch"
+    )
+
+
 # The same, for plugins that can be loaded and break the contract.
 INVALID = {
+    "unmarked_hook": (
+        HOST.format(name="unmarked").replace("@hookimpl\n", ""),
+        "its function fal_register_hosts is not marked as a hook. Write '@hookimpl' above it.",
+    ),
+    "misspelt_hook": (
+        HOST.format(name="misspelt")
+        .replace("@hookimpl\n", "")
+        .replace("def fal_register_hosts", "def fal_register_host"),
+        "its function fal_register_host has a name that begins as those of hooks do, and is "
+        "none of them. Did you mean 'fal_register_hosts'?",
+    ),
+    "no_hook": (
+        "def fal_zzz(): ...",
+        "its function fal_zzz has a name that begins as those of hooks do, and is none of "
+        "them. Give it another name.",
+    ),
+    "async_hook": (
+        "@hookimpl\nasync def fal_call_started(call): ...",
+        "its hook fal_call_started is async, and nobody awaits it. Write "
+        "'def fal_call_started'.",
+    ),
+    "lazy_hook": (
+        "@hookimpl\ndef fal_call_started(call): yield",
+        "its hook fal_call_started yields, so calling it does nothing. Leave 'yield' out.",
+    ),
+    "launch_without_sink": (
+        launching("def launch(self, call)"),
+        "Place.launch takes (self, call), and is called with (self, call, sink). Write "
+        "'def launch(self, call, sink)'.",
+    ),
+    "async_launch": (
+        launching("async def launch(self, call, sink)"),
+        "Place.launch is async, so calling it does nothing. Write "
+        "'def launch(self, call, sink)' that runs when it is called.",
+    ),
+    "check_without_origin": (
+        launching(
+            "def check(self, environment, options): ...\n\n    def launch(self, call, sink)"
+        ),
+        "Place.check takes (self, environment, options), and is called with "
+        "(self, environment, options, gateway, origin).",
+    ),
+    "build_without_log": (
+        ENVIRONMENT.format(kind="quiet", fields="def build(self): ..."),
+        "Kind.build takes (self), and is called with (self, log, cancelled).",
+    ),
+    "listed_capabilities": (
+        claiming("{'kinds': None}"),
+        "The capabilities of Place are {'kinds': None}. Write "
+        "'capabilities: ClassVar[Capabilities] = Capabilities(…)'.",
+    ),
+    "kinds_as_text": (
+        claiming("Capabilities(kinds='current')"),
+        "Place claims a wrong value. Option 'capabilities.kinds' must be ",
+    ),
+    "unknown_claim": (
+        claiming("Capabilities(kinds=None, options=frozenset({'keep_alife'}))"),
+        "The capabilities of Place claim option 'keep_alife'. No documented option is called "
+        "so. Did you mean 'keep_alive'?",
+    ),
+    "own_claim": (
+        OPTIONS.format(name="own-claim", option="tape: str | None = None").replace(
+            "options = Mine",
+            "options = Mine\n    capabilities = Capabilities(options=frozenset({'tape'}))",
+        ),
+        "It is one of its own, and those are always included: leave it out.",
+    ),
+    "demanding_host": (
+        HOST.format(name="demanding").replace(
+            "    def launch", "    address: str\n\n    def launch"
+        ),
+        "Place cannot be made of its name alone, as address has no default. Give it one, or "
+        "write from_url, which returns the host of a URL.",
+    ),
     "without_version": ("del fal_core_api", "does not define fal_core_api"),
     "odd_version": ("fal_core_api = '1'", "must be an integer"),
     "true_version": ("fal_core_api = True", "must be an integer"),
@@ -106,7 +200,7 @@ INVALID = {
     "unattachable_host": (
         HOST.format(name="unattachable").replace(
             "    def launch",
-            "    capabilities = Capabilities(detach=True)\n    def launch",
+            "    capabilities = Capabilities(kinds=None, detach=True)\n    def launch",
         ),
         "does not derive from DetachingHost",
     ),

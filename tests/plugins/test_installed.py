@@ -130,7 +130,7 @@ def test_observers_are_known_without_a_call() -> None:
     observer = plugin(fal_host_failed=lambda call, host, error: seen.append(error))
     with plugins.registered(observer) as found:
         assert found.has_observers
-        found.hook.fal_host_failed(call=None, host=None, error="failed")
+        found.hooks.observe("fal_host_failed", call=None, host=None, error="failed")
     assert seen == ["failed"]
 
 
@@ -150,3 +150,33 @@ def test_host_without_address_refuses_one() -> None:
         with pytest.raises(OptionError, match="takes no address"):
             plugins.find_host("fixed://somewhere")
         assert "fixed://somewhere" not in plugins._shared_hosts
+
+
+def test_a_name_makes_a_host_without_from_url() -> None:
+    """
+    ``from_url`` is given URLs only; a bare name makes the class without arguments.
+    """
+    with plugins.registered(plugin([Placed])):
+        host: Any = plugins.make_host("placed")
+        assert host.address == ""
+        host = plugins.make_host("placed://")
+        assert host.address == "placed://"
+
+
+def test_a_host_that_needs_an_address_is_not_used_by_its_name() -> None:
+    """
+    The name of a host whose fields only a URL fills in is refused, with what to write.
+    """
+
+    @attrs.define(eq=False, slots=False)
+    class Far(Placed):
+        name: ClassVar[str] = "far"
+
+        bucket: str = attrs.field(kw_only=True)
+        port: int = attrs.field(kw_only=True)
+
+    sentence = r"Host 'far' is not used by its name alone: it needs bucket and port\. Write "
+    with plugins.registered(plugin([Far])):
+        with pytest.raises(OptionError, match=sentence + "a URL, as in 'far://…'"):
+            plugins.find_host("far")
+        assert "far" not in plugins._shared_hosts

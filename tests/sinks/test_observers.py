@@ -13,7 +13,7 @@ import pytest
 
 from fal_core import function
 from fal_core.calls import Call
-from fal_core.errors import HostClosed
+from fal_core.errors import HostClosed, HostError
 from fal_core.events import Exited, Log, Sink
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
@@ -122,6 +122,119 @@ def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
     assert order == [(Log, 1), (Exited, 1)]
     assert [name for name, _ in heard] == ["started", "failed"]
     assert isinstance(heard[1][1]["error"], HostClosed)
+
+
+class Faulty:
+    """
+    A plugin each of whose observing hooks raises.
+    """
+
+    fal_core_api = 1
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    @hookimpl
+    def fal_call_started(self) -> None:
+        raise self.error
+
+    @hookimpl
+    def fal_call_finished(self) -> None:
+        raise self.error
+
+    @hookimpl
+    def fal_host_failed(self) -> None:
+        raise self.error
+
+
+@pytest.fixture(params=[ValueError("no room"), SystemExit(3)], ids=["error", "exit"])
+def faulty(request: Any) -> Iterator[str]:
+    """
+    The name of a plugin that raises wherever it observes, loaded first and last.
+    """
+    with registered(Faulty(request.param), "faulty"):
+        yield "faulty"
+
+
+def give(number: int) -> int:
+    if number < 0:
+        raise LookupError(number)
+    return number
+
+
+def count(most: int) -> Iterator[int]:
+    yield from range(most)
+
+
+def test_an_observer_that_raises_changes_no_call(faulty: str, heard: Any) -> None:
+    """
+    Calls of every form return, and raise, as without a plugin that fails to observe them.
+    """
+    isolated = function("current", host=InProcessHost())(give)
+    assert isolated(1) == 1
+    assert isolated.submit(2).result(30) == 2
+    assert isolated.spawn(3).return_value == 3
+    assert list(isolated.map(range(5))) == [0, 1, 2, 3, 4]
+    assert list(function("current", host=InProcessHost())(count)(3)) == [0, 1, 2]
+    with pytest.raises(LookupError):
+        isolated(-1)
+    # The other plugin has heard of all of them.
+    names = [name for name, _ in heard]
+    assert names.count("started") == names.count("finished") >= 6
+
+
+def test_an_observer_that_raises_replaces_no_error(faulty: str, heard: Any) -> None:
+    """
+    The error of a host arrives as itself, from a call and from a map.
+    """
+    isolated = function("current", host=FullHost())(give)
+    with pytest.raises(HostClosed):
+        isolated(1)
+    with pytest.raises(HostClosed):
+        list(isolated.map(range(3)))
+    assert "failed" in [name for name, _ in heard]
+
+
+def test_an_observer_that_raises_is_logged_once(caplog: Any) -> None:
+    """
+    The log names the plugin, its hook, the error and where it was raised, once for each hook.
+    """
+    isolated = function("current", host=InProcessHost())(give)
+    with registered(Faulty(ValueError("no\nroom.")), "faulty"):
+        for number in range(3):
+            assert isolated(number) == number
+    messages = [record.getMessage() for record in caplog.records]
+    assert [record.name for record in caplog.records] == ["fal_core.plugins"] * 2
+    for hook, message in zip(("fal_call_started", "fal_call_finished"), messages, strict=True):
+        assert message.startswith(
+            f"Plugin 'faulty': its hook {hook} raised ValueError: no room ({__file__}, line "
+        )
+        assert message.endswith("The call goes on as without it, and this is said once.")
+
+
+@attrs.define(eq=False, slots=False)
+class RefusingHost(InProcessHost):
+    """
+    Takes no call.
+    """
+
+    name: ClassVar[str] = "refusing"
+
+    error: Exception = attrs.field(factory=lambda: HostClosed("refusing"))
+
+    def launch(self, call: Call, sink: Sink) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [HostClosed("refusing"), KeyError("place")])
+def test_a_call_that_is_not_launched_has_failed(heard: Any, error: Exception) -> None:
+    """
+    Plugins that heard of the start of a call hear of its end, also where launch raises.
+    """
+    with pytest.raises(type(error)):
+        function("current", host=RefusingHost(error))(give)(1)
+    assert [name for name, _ in heard] == ["started", "failed"]
+    assert isinstance(heard[1][1]["error"], HostError)
 
 
 def test_the_span_of_the_caller_is_a_trace_context() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipe_hosts import PATIENCE, PipeHost
+from pipe_hosts import PATIENCE, Owner, PipeHost
 
 from fal_core import function
 from fal_core.events import Log
@@ -22,8 +22,7 @@ def test_a_worker_describes_itself(pipe_host: PipeHost) -> None:
     """
     The worker says which process and which Python it is, once it can take calls.
     """
-    ready: list[bool] = []
-    pipe_host.callbacks["ready"] = lambda: ready.append(True)
+    owner = pipe_host.owner = Owner()
     pid = function("current", host=pipe_host)(os.getpid)()
     assert pipe_host.worker is not None
     hello = pipe_host.worker.hello
@@ -32,7 +31,7 @@ def test_a_worker_describes_itself(pipe_host: PipeHost) -> None:
     assert hello["python"] == tuple(sys.version_info[:3])
     assert hello["executable"] == sys.executable
     assert hello["at"] > 0
-    assert ready == [True]
+    assert owner.ready == [pipe_host.worker]
 
 
 def test_functions_find_nothing_of_the_worker(pipe_host: PipeHost) -> None:
@@ -160,6 +159,7 @@ def test_a_failure_of_the_worker_itself_is_logged(pipe_host: PipeHost) -> None:
     """
     logs: list[Log] = []
     pipe_host.callbacks["log"] = logs.append
+    pipe_host.owner = Owner()
     worker = pipe_host.start()
     worker._stream.send(frames.FUNCTION, data=b"no function")
     worker.follow()

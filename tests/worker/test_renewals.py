@@ -5,10 +5,16 @@ Locks, queues and the like travel as new ones.
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
+import multiprocessing
 import os
 import queue
+import selectors
+import socket
+import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +22,12 @@ from typing import Any
 
 import pytest
 
+from fal_core import function
 from fal_core.errors import FalSerializationError
+from fal_core.explanations import explain
 from fal_core.sealing import seal_function
 from fal_core.sealing.arguments import seal_arguments
+from fal_core.testing import InProcessHost
 from fal_core_worker.opening.seals import SealingError
 
 #: Seconds that a thread may take to come to its point.
@@ -302,3 +311,83 @@ def test_open_files_are_refused_by_name(worker: Any, tmp_path: Any) -> None:
     (error,) = worker(lambda: os.fdopen(0, closefd=False), ())
     assert "an open file, 0, belongs to its process" in str(error)
     assert not isinstance(error, SealingError)
+
+
+class Port:
+    """
+    A device of a library's own class, as those of serial ports: a descriptor and a name.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.reads = 0
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+
+class Named(Port):
+    """
+    One that says itself what travels of it.
+    """
+
+    def __reduce__(self) -> Any:
+        return Named, (0,)
+
+
+def test_what_stands_for_a_descriptor_is_refused(worker: Any) -> None:
+    """
+    The number of a descriptor means another file elsewhere: an object that holds one is
+    refused by its variable, as an argument, inside an object and as a result.
+    """
+    reader, writer = multiprocessing.Pipe()
+    left, right = socket.socketpair()
+    with reader, writer, left, right, selectors.SelectSelector() as selector:
+
+        def use() -> Any:
+            writer.send("step 1")
+
+        where = (
+            "variable 'writer' of an enclosing function: an open Connection, file descriptor"
+        )
+        with pytest.raises(FalSerializationError, match=where):
+            seal_function(use)
+        seal = seal_function(echo)
+        selector.register(reader.fileno(), selectors.EVENT_READ)
+        refused = [
+            (reader, "an open Connection"),
+            (left, "socket"),
+            (selector, "a selector belongs"),
+            (Port(reader.fileno()), "an open Port"),
+            (ctypes.CDLL(None), "a loaded C library belongs"),
+            (socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler), "open"),
+        ]
+        for value, sentence in refused:
+            with pytest.raises(FalSerializationError, match=r"args\[0\]\['end'\].*" + sentence):
+                seal_arguments((({"end": value},), {}), seal)
+        refused[-1][0].server_close()
+        assert worker(lambda name: name.reads, (Named(reader.fileno()),)) == [0]
+        assert not writer.closed
+    (error,) = worker(lambda: multiprocessing.Pipe()[0], ())
+    assert "an open Connection, file descriptor" in str(error)
+    # What is closed, or has no file yet, has no descriptor.
+    assert worker(lambda end: end.closed, (reader,)) == [True]
+    with tempfile.SpooledTemporaryFile() as spooled:
+        spooled.write(b"abc")
+        assert worker(lambda file: file.tell(), (spooled,)) == [3]
+
+
+def test_explain_names_what_stands_for_a_descriptor() -> None:
+    """
+    ``explain`` says that a function with the end of a pipe does not run, and why.
+    """
+    reader, writer = multiprocessing.Pipe()
+    with reader, writer:
+
+        @function("current", host=InProcessHost())
+        def use() -> None:
+            writer.send("step 1")
+
+        explained = explain(use)
+        assert not explained.runs
+        assert "because of variable 'writer'" in explained.reasons[0]

@@ -12,13 +12,35 @@ from typing import Any, ClassVar
 import attrs
 
 from fal_core.calls import Call
-from fal_core.errors import WorkerLost
+from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.workers import ARGUMENTS, Worker
 
 #: Seconds that processes have to end.
 PATIENCE = 60
+
+
+class Owner:
+    """
+    Remembers what its worker tells.
+    """
+
+    def __init__(self) -> None:
+        self.away: list[int] = []
+        self.ready: list[Worker] = []
+
+    def worker_ready(self, worker: Worker) -> None:
+        self.ready.append(worker)
+
+    def worker_idle(self, worker: Worker) -> None:
+        pass
+
+    def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
+        return reason
+
+    def call_away(self, change: int) -> None:
+        self.away.append(change)
 
 
 @attrs.define(eq=False, slots=False)
@@ -30,13 +52,16 @@ class PipeHost(Host[..., Any]):
         arguments: What the Python of the worker is started with.
 
         callbacks: What the worker is given beside its descriptors.
+
+        owner: Whom it is started for.
     """
 
     name: ClassVar[str] = "pipe"
-    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
 
     arguments: tuple[str, ...] = ARGUMENTS
     callbacks: dict[str, Any] = attrs.field(factory=dict)
+    owner: Owner | None = None
     worker: Worker | None = None
     process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +88,8 @@ class PipeHost(Host[..., Any]):
 
         callbacks = {"lost": lost, "kill": process.terminate, **self.callbacks}
         self.worker = Worker(reader, writer, **callbacks)
+        if self.owner is not None:
+            self.worker.serve_for(self.owner)
         return self.worker
 
     def end(self) -> None:

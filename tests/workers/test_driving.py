@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipe_hosts import PATIENCE, PipeHost
+from pipe_hosts import PATIENCE, Owner, PipeHost
 
 from fal_core import function
 from fal_core.abilities import Driver
@@ -22,8 +22,8 @@ from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
-from fal_core.workers import ARGUMENTS
-from fal_core.workers.driving import Banner
+from fal_core.workers import ARGUMENTS, Worker
+from fal_core.workers.banners import Banner
 from fal_core_worker.stream.frames import (
     CALL,
     HEADER,
@@ -272,10 +272,11 @@ def test_a_worker_whose_events_cannot_be_delivered_is_ended(
     reported = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
 
-    def fail() -> None:
-        raise LookupError
+    class Failing(Owner):
+        def worker_ready(self, worker: Worker) -> None:
+            raise LookupError
 
-    pipe_host.callbacks["ready"] = fail
+    pipe_host.owner = Failing()
     with pytest.raises(WorkerLost, match="could not be delivered"):
         function("current", host=pipe_host)(len).submit("four").result(PATIENCE)
     assert [each.exc_type for each in reported] == [LookupError]

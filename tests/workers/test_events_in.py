@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipe_hosts import PATIENCE, PipeHost
+from pipe_hosts import PATIENCE, Owner, PipeHost
 
 from fal_core import function
 from fal_core.errors import WorkerLost
@@ -17,7 +17,7 @@ from fal_core.events import Event, Item, Log, Ready, Returned, Sealed, Started
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers.events_in import RunningCalls
-from fal_core.workers.execution import Controls, WorkerExecution
+from fal_core.workers.execution import WorkerExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.payloads import pack_lines, pack_texts
 
@@ -30,12 +30,12 @@ class Calls:
     def __init__(self, *batches: int) -> None:
         self.logs: list[Log] = []
         self.away: list[int] = []
-        self.running = RunningCalls(log=self.logs.append, away=self.away.append)
+        self.running = RunningCalls(log=self.logs.append)
+        self.running.away = self.away.append
         self.events: list[list[Event]] = []
         self.ids: list[str] = []
         launcher = function("current", host=InProcessHost())(os.getpid).make_launcher()
-        ignore: Any = lambda *_: None  # noqa: E731  # it stands for each of four
-        controls = Controls(send=ignore, answer=ignore, drive=ignore, kill=ignore)
+        controls: Any = None
         for channel, batch in enumerate(batches, 1):
             arguments: Any = [((), {})] * batch if batch else ((), {})
             call = launcher.call(arguments, batch=batch)
@@ -160,8 +160,8 @@ def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(
     """
     The host hears that a call waits for home, and as soon as it is lost that it does not.
     """
-    away: list[int] = []
-    pipe_host.callbacks["away"] = away.append
+    owner = Owner()
+    pipe_host.owner = owner
     told = tmp_path / "told"
 
     @function("current", host=InProcessHost())
@@ -181,6 +181,6 @@ def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(
     try:
         with pytest.raises(WorkerLost):
             call.submit().result(PATIENCE)
-        assert away == [1, -1]
+        assert owner.away == [1, -1]
     finally:
         told.touch()

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from fal_core.sinks.call_sinks import HandlerFailed
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
-from fal_core.workers.execution import Controls, WorkerExecution
+from fal_core.workers.execution import WorkerExecution
 
 
 def record(isolated: Any, *arguments: Any, kind: type[Recorder] = Recorder) -> Recorder:
@@ -149,7 +150,7 @@ def execution_of(isolated: Any, sink: Any, *, batch: int = 0, **controls: Any) -
     call = launcher.call(items or ((), {}), **({"batch": batch} if batch else {}))
     ignore: Any = lambda *_: None  # noqa: E731  # it stands for each of four
     every = {"send": ignore, "answer": ignore, "drive": ignore, "kill": ignore, **controls}
-    return WorkerExecution(Controls(**every), 1, call, sink)
+    return WorkerExecution(SimpleNamespace(**every), 1, call, sink)  # type: ignore[arg-type]
 
 
 def test_a_lost_batch_tells_how_far_it_came(pipe_host: PipeHost) -> None:

@@ -39,7 +39,7 @@ class EachHost(Host[..., Any]):
     """
 
     name: ClassVar[str] = "each"
-    capabilities: ClassVar[Capabilities] = Capabilities(concurrency=1)
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
 
     sockets: bool = False
     idle: Any = Worker.stop

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 
+import attrs
 import pytest
 
 from fal_core import (
@@ -20,6 +21,7 @@ from fal_core import (
 )
 from fal_core.environments import CurrentEnvironment
 from fal_core.explanations.explaining import explain
+from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import is_alive, wait_until
 
 
@@ -131,16 +133,19 @@ def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(
     Its worker is started once, and is the service's alone.
     """
     # A busy machine takes longer for what is done meanwhile.
-    monkeypatch.setattr("fal_host_local.pools.pools._EXPECTED", 60.0)
-    options, gateway = HostOptions(), Gateway(serve=True)
-    host.expect(CurrentEnvironment(), options, gateway)
+    monkeypatch.setattr("fal_core.pools.pool._EXPECTED", 60.0)
+    gateway = Gateway(serve=True)
+    elsewhere = function("current", host=InProcessHost())(get_pid)
+    call = elsewhere.make_launcher().call(((), {}))
+    call = attrs.evolve(call, gateway=gateway)
+    host.expect(call.environment, call.host_options, gateway)
     assert host.worker_count == 1
 
     assert function("current", host=host)(get_pid)() > 0
     assert host.worker_count == 2
-    pool = host._take_expected(CurrentEnvironment(), options)
+    pool = host._pools.take_expected(call)
 
     assert pool is not None
     assert pool.worker_count == 1
-    assert host._take_expected(CurrentEnvironment(), options) is None
+    assert host._pools.take_expected(call) is None
     pool.close()

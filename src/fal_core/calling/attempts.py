@@ -15,6 +15,7 @@ from fal_core.errors import (
     Cancelled,
     EnvironmentBuildError,
     HostError,
+    PluginError,
     Timeout,
     UserFunctionException,
 )
@@ -26,7 +27,7 @@ from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
 Launch = Callable[[Call, Sink], Execution]
 
 #: Errors of hosts after which a call is not made again.
-_FINAL = (Cancelled, EnvironmentBuildError, HandlerFailed, Timeout)
+_FINAL = (Cancelled, EnvironmentBuildError, HandlerFailed, PluginError, Timeout)
 
 
 class Retries:

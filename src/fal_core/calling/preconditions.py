@@ -11,7 +11,7 @@ from typing import Any
 
 from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import unusable_options
-from fal_core.environments import THIS_PYTHON, Environment
+from fal_core.environments import THIS_PYTHON, Environment, is_within
 from fal_core.errors import FalCoreError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.options import Gateway, HostOptions
@@ -29,12 +29,10 @@ def refusals(
     host = declaration.host
     can = host.capabilities
     if can.kinds is not None and environment.kind not in can.kinds:
-        yield UnsupportedError(
-            host.name, f"run kind {environment.kind!r}", f"It runs {_listed(can.kinds)}."
-        )
+        yield UnsupportedError(host.name, f"run kind {environment.kind!r}", _said(can.kinds))
     python = _python_of(environment)
     if can.python_versions is not None and not any(
-        _is_within(python, version) or _is_within(version, python)
+        is_within(python, version) or is_within(version, python)
         for version in can.python_versions
     ):
         listed = ", ".join(can.python_versions)
@@ -88,12 +86,10 @@ def _python_of(environment: Environment) -> str:
     return version or THIS_PYTHON
 
 
-def _is_within(version: str, other: str) -> bool:
-    return version == other or version.startswith(f"{other}.")
-
-
-def _listed(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names))
+def _said(kinds: frozenset[str]) -> str:
+    if kinds:
+        return f"It runs {', '.join(sorted(kinds))}."
+    return "Its capabilities claim no kind: they say kinds=None where it runs every kind."
 
 
 def _origin(declaration: Declaration, options: HostOptions) -> str | None:

@@ -24,12 +24,15 @@ def make_server(declaration: Declaration) -> Callable[..., Any]:
 
     Raises:
         UnsupportedError: No installed plugin serves functions.
+
+        PluginError: The one that does has failed.
     """
     raw = declaration.raw_func
     if isinstance(raw, Server):
         return raw
     assert raw is not None
-    server: Server | None = load_plugins().hook.fal_create_server(
+    server: Server | None = load_plugins().hooks.resolve(
+        "fal_create_server",
         routes={RouteSignature("/"): raw},
         gateway=structure_gateway(declaration.options),
         options=structure_host_options(declaration.options, declaration.host),

@@ -112,11 +112,10 @@ class LazyGroup(click.Group):
         self._asked = True
         from fal_core.plugins.installed import load_plugins
 
-        for implementation in load_plugins().hook.fal_register_commands.get_hookimpls():
+        for name, ask in load_plugins().hooks.each("fal_register_commands"):
             try:
-                implementation.function(cli=self)
+                ask(cli=self)
             except Exception as error:
-                name = implementation.plugin_name
                 said = f"Plugin {name!r} could not add its commands: {in_one_line(error)}."
                 complain(said, title="Warning")
 

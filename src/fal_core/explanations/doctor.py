@@ -40,10 +40,9 @@ def all_checks() -> Iterator[Check]:
     A plugin that fails to list its checks gets one that says so.
     """
     yield from core_checks()
-    for implementation in load_plugins().hook.fal_health_checks.get_hookimpls():
-        name = implementation.plugin_name
+    for name, ask in load_plugins().hooks.each("fal_health_checks"):
         try:
-            checks = list(implementation.function())
+            checks = [check for answer in ask() for check in answer]
         except Exception as error:
             sentence = f"Plugin {name!r} cannot list its checks: {in_one_line(error)}."
             checks = [Check(name, partial(Finding, False, sentence))]

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fal_core.environments import CurrentEnvironment, Environment
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

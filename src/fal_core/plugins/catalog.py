@@ -15,6 +15,7 @@ from fal_core.errors import PluginError, UnknownNameError
 from fal_core.facts import with_facts
 from fal_core.hosts import Host
 from fal_core.plugins.entry_points import DENIED_VARIABLE, EntryPoint
+from fal_core.plugins.hook_calls import HookCalls
 from fal_core.plugins.loaders import Claim, PluginDescription, Role
 from fal_core.reprs import show_fields
 
@@ -64,7 +65,7 @@ class Plugins:
 
         broken: Errors for the others, and for names that several plugins claim.
 
-        hook: Calls a hook of all of them.
+        hooks: Calls a hook of each of them.
 
         has_observers: Whether any plugin observes calls.
     """
@@ -75,7 +76,7 @@ class Plugins:
     environments: Mapping[str, type[Environment]]
     loaded: tuple[PluginDescription, ...]
     broken: tuple[PluginError, ...]
-    hook: Any = attrs.field(repr=False)
+    hooks: HookCalls = attrs.field(repr=False)
     has_observers: bool
     _discarded: Mapping[str, EntryPoint] = attrs.field(repr=False)
     _conflicts: Mapping[Claim, PluginError] = attrs.field(repr=False)

@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from fal_core.environments import Environment
+from fal_core.errors import OptionError
 from fal_core.hosts import Host
+from fal_core.plugins import validation
 from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
+from fal_core.plugins.hook_calls import HookCalls
 from fal_core.plugins.loaders import Loader, PluginDescription
 
 _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
@@ -65,7 +68,7 @@ def find_host(name_or_url: str) -> Host[..., Any]:
 
         PluginError: Several plugins claim it.
 
-        OptionError: The URL does not fit the host.
+        OptionError: The URL does not fit the host, or the host needs one.
     """
     host = _shared_hosts.get(name_or_url)
     if host is None:
@@ -83,8 +86,16 @@ def make_host(name_or_url: str) -> Host[..., Any]:
     Raises:
         As :func:`find_host` does.
     """
-    cls: type[Host[..., Any]] = load_plugins().find("host", name_or_url.partition("://")[0])
-    return cls.from_url(name_or_url)
+    name, separator, _ = name_or_url.partition("://")
+    cls: type[Host[..., Any]] = load_plugins().find("host", name)
+    if separator:
+        return cls.from_url(name_or_url)
+    if missing := validation.mandatory_fields(cls):
+        raise OptionError(
+            f"Host {name!r} is not used by its name alone: it needs {' and '.join(missing)}. "
+            f"Write a URL, as in {f'{name}://…'!r}."
+        )
+    return cls()
 
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
@@ -147,14 +158,14 @@ def _load() -> Plugins:
         for claim, sides in loader.classes.items()
         if claim not in conflicts
     }
-    hook = loader.manager.hook
+    hooks = HookCalls(loader.manager)
     return Plugins(
         hosts={name: cls for (role, name), cls in classes.items() if role == "host"},
         environments={name: cls for (role, name), cls in classes.items() if role != "host"},
         loaded=tuple(loader.loaded),
         broken=(*loader.broken, *conflicts.values()),
-        hook=hook,
-        has_observers=any(getattr(hook, name).get_hookimpls() for name in _OBSERVERS),
+        hooks=hooks,
+        has_observers=any(hooks.each(name) for name in _OBSERVERS),
         discarded=loader.discarded,
         conflicts=conflicts,
         offered=loader.offered,

@@ -17,6 +17,7 @@ from fal_core.conversion.annotations import option_types
 from fal_core.errors import PluginError
 from fal_core.plugins import validation
 from fal_core.plugins.entry_points import EntryPoint
+from fal_core.plugins.hook_names import check_hook_names, check_hook_runs
 from fal_core.reprs import in_one_line, show_fields
 
 Role = Literal["host", "kind of environment"]
@@ -150,10 +151,12 @@ class Loader:
 
     def _register(self, entry: EntryPoint, plugin: object) -> None:
         self.manager.register(plugin, str(entry))
-        known = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
-        for name in sorted(known):
-            if not getattr(self.manager.hook, name).has_spec():
-                _raise_for(entry, f"it implements {name!r}, which is not a hook of fal-core.")
+        answered = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
+        _raise_for(entry, check_hook_names(plugin, answered))
+        for name in sorted(answered):
+            for implementation in getattr(self.manager.hook, name).get_hookimpls():
+                if implementation.plugin is plugin and not implementation.wrapper:
+                    _raise_for(entry, check_hook_runs(name, implementation.function))
 
     def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
         """

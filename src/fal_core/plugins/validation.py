@@ -13,11 +13,15 @@ from typing import Any
 import attrs
 
 from fal_core.abilities import DetachingHost
+from fal_core.conversion import structure
 from fal_core.conversion.annotations import option_names, option_types
 from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.errors import OptionTypeError
 from fal_core.hooks import API_VERSION
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions
+from fal_core.plugins.hook_names import nearest
+from fal_core.plugins.signatures import check_signatures
 
 #: Keywords of the decorator itself, which no option can be called.
 RESERVED = frozenset({"kind", "host", "local_python_modules", "on_unsupported", "seal"})
@@ -57,13 +61,66 @@ def check_host(cls: object) -> str | None:
         return problem
     if cls.__hash__ is None:
         return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
-    capabilities = cls.capabilities
-    is_detaching = isinstance(capabilities, Capabilities) and capabilities.detach
-    if is_detaching and not issubclass(cls, DetachingHost):
+    problem = check_signatures(cls) or _check_made_by_name(cls)
+    if problem is not None:
+        return problem
+    return _check_options(cls) or _check_capabilities(cls)
+
+
+def mandatory_fields(cls: type) -> tuple[str, ...]:
+    """
+    Return the fields without which the attrs class *cls* cannot be made.
+    """
+    return tuple(
+        str(field.alias)
+        for field in attrs.fields(cls)
+        if field.init and field.default is attrs.NOTHING
+    )
+
+
+def _check_made_by_name(cls: type[Host[..., Any]]) -> str | None:
+    missing = mandatory_fields(cls)
+    # Its own from_url may fill the fields in.
+    if not missing or cls.from_url.__func__ is not Host.from_url.__func__:  # type: ignore[attr-defined]  # a bound method
+        return None
+    fields = " and ".join(missing)
+    return (
+        f"{cls.__name__} cannot be made of its name alone, as {fields} has no default. Give "
+        "it one, or write from_url, which returns the host of a URL."
+    )
+
+
+def _check_capabilities(cls: type[Host[..., Any]]) -> str | None:
+    capabilities: object = cls.capabilities
+    if isinstance(capabilities, property):
+        # A wrapper host computes them.
+        return None
+    if not isinstance(capabilities, Capabilities):
+        return (
+            f"The capabilities of {cls.__name__} are {capabilities!r}. Write "
+            "'capabilities: ClassVar[Capabilities] = Capabilities(…)'."
+        )
+    for name, annotation in option_types(Capabilities).items():
+        try:
+            structure(getattr(capabilities, name), annotation, f"capabilities.{name}")
+        except OptionTypeError as error:
+            return f"{cls.__name__} claims a wrong value. {error}"
+    if capabilities.detach and not issubclass(cls, DetachingHost):
         return (
             f"{cls.__name__} declares that its work can be detached, and does not derive "
             "from DetachingHost. Derive it from that class, or set detach=False."
         )
+    documented = option_names(HostOptions)
+    for option in sorted((capabilities.options or frozenset()).difference(documented)):
+        return f"The capabilities of {cls.__name__} claim option {option!r}. " + (
+            "It is one of its own, and those are always included: leave it out."
+            if isinstance(cls.options, type) and option in option_names(cls.options)
+            else f"No documented option is called so.{nearest(option, documented)}"
+        )
+    return None
+
+
+def _check_options(cls: type[Host[..., Any]]) -> str | None:
     options = cls.options
     if isinstance(options, property):
         # A wrapper host computes its options; those of the inner host were checked.
@@ -88,7 +145,7 @@ def check_environment(cls: object) -> str | None:
     for option in option_names(cls):
         if option in taken:
             return f"{cls.__name__} has an option {option!r}, which is not the environment's."
-    return _check_frozen(cls) or _check_types(cls)
+    return _check_frozen(cls) or _check_types(cls) or check_signatures(cls)
 
 
 def check_together(

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 from fal_core.calls import Call
+from fal_core.errors import HostError
 from fal_core.events import Exited, Outcome, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.plugins import installed as plugins
+from fal_core.reprs import in_one_line
 from fal_core.sinks.call_sinks import SinkAround
 
 
@@ -23,10 +25,10 @@ class ObservedSink(SinkAround):
         super().__init__(sink)
         self._call = call
         self._host = host
-        self._hook = plugins.load_plugins().hook
+        self._hooks = plugins.load_plugins().hooks
         self._began = time.monotonic()
         self._raised = False
-        self._hook.fal_call_started(call=call, host=host, count=max(1, call.batch))
+        self._hooks.observe("fal_call_started", call=call, host=host, count=max(1, call.batch))
 
     def on_outcome(self, outcome: Outcome) -> None:
         self._raised = outcome.raised
@@ -35,9 +37,10 @@ class ObservedSink(SinkAround):
     def on_exited(self, exited: Exited) -> None:
         self.sink(exited)
         if exited.reason is not None:
-            self._hook.fal_host_failed(call=self._call, host=self._host, error=exited.reason)
+            self.tell_failure(exited.reason)
         else:
-            self._hook.fal_call_finished(
+            self._hooks.observe(
+                "fal_call_finished",
                 call=self._call,
                 host=self._host,
                 count=max(1, self._call.batch),
@@ -45,12 +48,26 @@ class ObservedSink(SinkAround):
                 raised=self._raised,
             )
 
+    def tell_failure(self, error: HostError) -> None:
+        """
+        Tell plugins that the host has failed.
+        """
+        self._hooks.observe("fal_host_failed", call=self._call, host=self._host, error=error)
+
 
 def launch_observed(host: Host[..., Any], call: Call, sink: Sink) -> Execution:
     """
     Launch *call* on *host*, and tell the plugins that observe.
     """
-    return host.launch(call, ObservedSink(call, host, sink).for_host())
+    observed = ObservedSink(call, host, sink)
+    try:
+        return host.launch(call, observed.for_host())
+    except Exception as error:
+        # No event tells the end of a call that was not launched.
+        observed.tell_failure(
+            error if isinstance(error, HostError) else HostError(in_one_line(error))
+        )
+        raise
 
 
 def current_traceparent() -> str | None:

@@ -4,14 +4,23 @@ Workers: this end of the streams to processes that run calls.
 
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.open_files import given_to_children, most_open_files, raise_open_files
-from fal_core.workers.worker import ARGUMENTS, Arenas, Worker, WorkerExecution
+from fal_core.workers.shared_memory import Arenas
+from fal_core.workers.worker import (
+    ARGUMENTS,
+    Explain,
+    Worker,
+    WorkerExecution,
+    WorkerOwner,
+)
 
 __all__ = [
     "ARGUMENTS",
     "Arenas",
     "CrashOutput",
+    "Explain",
     "Worker",
     "WorkerExecution",
+    "WorkerOwner",
     "given_to_children",
     "most_open_files",
     "raise_open_files",

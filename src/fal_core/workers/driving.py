@@ -4,7 +4,6 @@ Reading the stream of a worker, on the thread that waits for a call where there 
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -12,58 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Log
 from fal_core.sinks.event_thread import get_event_thread
+from fal_core.workers.banners import Banner
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
 from fal_core_worker.stream.streams import FrameStream
-
-#: The most that a Python prints before the worker in it starts, in bytes.
-_LONGEST_BANNER = 1 << 20
-
-
-class Banner:
-    """
-    What a Python prints before the worker in it starts, as a login or a ``.pth`` file does.
-
-    Attributes:
-        ended: Whether the magic, which precedes the first frame, has been read.
-    """
-
-    __slots__ = ("_data", "ended")
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._data = b""
-
-    def read(self, reader: int, report: Callable[[Log], None]) -> bytes | None:
-        """
-        Read once; return what follows the magic, or None at the end of the stream.
-
-        The lines are reported once the magic, or the end, has been read.
-
-        Raises:
-            UnreadableFrame: There is too much of it.
-        """
-        try:
-            chunk = os.read(reader, 65536)
-        except OSError:
-            chunk = b""
-        data = self._data + chunk
-        output, magic, rest = data.partition(frames.MAGIC)
-        if not (magic or not chunk):
-            if len(data) > _LONGEST_BANNER:
-                raise UnreadableFrame(f"it has printed {len(data)} bytes before it started")
-            self._data = data
-            return b""
-        for line in output.decode("utf-8", "backslashreplace").splitlines():
-            report(Log(line, "STDERR", "BRIDGE", time.time()))
-        self._data = b""
-        self.ended = True
-        return rest if chunk else None
 
 
 class StreamReader:
@@ -199,7 +154,7 @@ class StreamReader:
             self.unfollow()
         with self._reading:
             poll = None
-            while not execution.ended:
+            while not (execution.ended or self.gone):
                 if until is not None:
                     if poll is None:
                         poll = select.poll()
@@ -211,7 +166,10 @@ class StreamReader:
                             return
                         continue
                 if not self._pump(soon=until is None):
-                    return
+                    break
+        if not execution.ended:
+            # Another thread finds out why the worker has ended.
+            execution.wait(None if until is None else max(0.0, until - time.monotonic()))
 
     def read_waiting(self) -> None:
         """
@@ -364,6 +322,18 @@ class StreamReader:
         self._calls.forget_home()
         # Closed first: *lost* may wait for the process to end, which waits for that.
         self._stream.end()
+        if get_event_thread().is_current_thread():
+            # Other workers are not to wait for that.
+            threading.Thread(
+                target=self._lose, args=(executions,), name="fal-core lost", daemon=True
+            ).start()
+        else:
+            self._lose(executions)
+
+    def _lose(self, executions: Iterable[WorkerExecution]) -> None:
+        """
+        Find out why the worker has ended, and end the calls that ran.
+        """
         reason = self._lost()
         if self._detail:
             reason = WorkerLost(detail=self._detail)

@@ -5,16 +5,19 @@ Frames of a worker, delivered as the events of its calls.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from fal_core.calls import Call
 from fal_core.events import HomeCall, Item, Level, Log, LogSink, Ready, Returned, Started, State
 from fal_core.workers.execution import WorkerExecution, sealed_from
 from fal_core.workers.payloads_in import unpack_lines, unpack_texts
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
 
+#: How many lines are kept that were said before the first call of a worker.
+_MOST_SAID = 100
 #: How many ended calls are remembered whose threads go on.
 _MOST_LEFT = 10_000
 
@@ -30,34 +33,40 @@ class RunningCalls:
     Arguments:
         log: Takes output that belongs to no call.
 
+    Attributes:
         away: Called with 1 when a call waits for the launching process, and with
             -1 when it has its answer.
 
-    Attributes:
         executions: The calls, by their channels.
+
+        greeted: Whether the worker has said hello.
 
         prepared: Whether the setup of a function has run.
 
-        starting: Those of the calls that wait for it.
+        starting: Those of the calls that have not been told that they run.
     """
 
     __slots__ = (
-        "_away",
         "_calls_home",
         "_counting",
         "_left",
         "_log",
+        "_said",
+        "away",
         "executions",
+        "greeted",
         "prepared",
         "starting",
     )
 
-    def __init__(self, *, log: LogSink | None, away: Callable[[int], None] | None) -> None:
+    def __init__(self, *, log: LogSink | None) -> None:
+        self.away: Callable[[int], None] | None = None
         self.executions: dict[int, WorkerExecution] = {}
+        self.greeted = False
         self.prepared = False
+        self._said: deque[Log] = deque(maxlen=_MOST_SAID)
         self.starting: dict[int, WorkerExecution] = {}
         self._log = log
-        self._away = away
         self._calls_home = 0
         # The ids of ended calls whose threads go on, and whether they were batches.
         self._left: OrderedDict[int, tuple[str, bool]] = OrderedDict()
@@ -83,7 +92,7 @@ class RunningCalls:
             execution.deliver(Item(sealed_from(payload), a, b))
         elif kind == frames.PREPARED:
             self.prepared = True
-            self.tell_prepared()
+            self.tell_running()
         elif kind == frames.STARTED:
             _check_items(execution, a)
             execution.deliver(Started(a))
@@ -99,15 +108,47 @@ class RunningCalls:
         else:
             raise UnreadableFrame(f"no worker sends frames of kind {kind}")
 
-    def tell_prepared(self) -> None:
+    def waits(self, call: Call) -> bool:
         """
-        Tell the calls that waited for the setup that they run.
+        Tell whether *call* does not run yet, as the worker is not up or runs its setup.
         """
-        for channel in list(self.starting):
+        # The setup is part of the start, but for a service, which tells when it is ready.
+        if call.setup is None or call.gateway.serve or call.gateway.exposed_port is not None:
+            return not self.greeted
+        return not self.prepared
+
+    def add_starting(self, execution: WorkerExecution) -> None:
+        """
+        Add a call that is to be told once it runs.
+        """
+        with self._counting:
+            self.starting[execution.channel] = execution
+            said, self._said = self._said, deque(maxlen=_MOST_SAID)
+        for log in said:
+            execution.deliver(log)
+
+    def tell_running(self) -> None:
+        """
+        Tell the calls that run by now, unless they were told.
+        """
+        for channel, execution in list(self.starting.items()):
+            if self.waits(execution.call):
+                continue
             # Two threads may do this; one of them tells it.
-            execution = self.starting.pop(channel, None)
-            if execution is not None and channel in self.executions:
+            is_mine = self.starting.pop(channel, None) is not None
+            if is_mine and channel in self.executions:
                 execution.deliver(RUNNING)
+
+    def say(self, log: Log) -> None:
+        """
+        Give a line of the host to the calls that wait, or else to the first one.
+        """
+        with self._counting:
+            waiting = list(self.starting.values())
+            if not (waiting or self.greeted):
+                self._said.append(log)
+        for execution in waiting:
+            execution.deliver(log)
 
     def report(self, log: Log) -> None:
         """
@@ -134,8 +175,8 @@ class RunningCalls:
             # A late answer to a worker that is gone has been counted already.
             change = max(change, -self._calls_home)
             self._calls_home += change
-        if self._away is not None and change:
-            self._away(change)
+        if self.away is not None and change:
+            self.away(change)
 
     def forget_home(self) -> None:
         """

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Protocol
 
 from fal_core.abilities import Driven
 from fal_core.calls import Call
@@ -26,6 +27,7 @@ from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_core_worker.stream import frames
+from fal_core_worker.stream.streams import FrameStream
 
 _ENDED = Exited()
 
@@ -35,10 +37,6 @@ class Controls:
     What an execution asks of the worker that runs its call.
 
     Attributes:
-        send: Sends a frame of a kind for a channel, with a number.
-
-        answer: Sends the answer to a home call of a channel.
-
         drive: Delivers events on the calling thread until an execution has ended, or
             for some seconds.
 
@@ -46,20 +44,49 @@ class Controls:
     """
 
     # Written out: attrs would compile it while a first call is waited for.
-    __slots__ = ("answer", "drive", "kill", "send")
+    __slots__ = ("_calls", "_stream", "drive", "kill")
 
     def __init__(
         self,
+        stream: FrameStream,
+        calls: HomeCalls,
         *,
-        send: Callable[[int, int, int], None],
-        answer: Callable[[int, Reply], None],
         drive: Callable[[WorkerExecution, float | None], None],
         kill: Callable[[], None],
     ) -> None:
-        self.send = send
-        self.answer = answer
+        self._stream = stream
+        self._calls = calls
         self.drive = drive
         self.kill = kill
+
+    def send(self, kind: int, channel: int, a: int) -> None:
+        """
+        Send a frame for the call of *channel*; nothing happens if the worker is gone.
+        """
+        with suppress(OSError, ValueError):
+            self._stream.send(kind, channel, a)
+
+    def answer(self, channel: int, reply: Reply) -> None:
+        """
+        Send the answer to a home call of *channel*; nothing happens if the worker is gone.
+        """
+        self._calls.count_home(-1)
+        data, buffers = reply.sealed
+        with suppress(OSError, ValueError):
+            self._stream.send(
+                frames.HOME_RESULT, channel, reply.number, int(reply.raised), data, buffers
+            )
+
+
+class HomeCalls(Protocol):
+    """
+    Counts the calls of a worker that wait for the launching process.
+    """
+
+    def count_home(self, change: int) -> None:
+        """
+        Count one more, or one less.
+        """
 
 
 class WorkerExecution(Driven):

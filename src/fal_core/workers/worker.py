@@ -8,54 +8,42 @@ the protocol that a host has to know.
 
 from __future__ import annotations
 
-import marshal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
-
-import attrs
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import LogSink, Reply, Sink
-from fal_core.reprs import show_fields
-from fal_core.workers.bootstrap import ARGUMENTS, preamble
+from fal_core.events import Log, LogSink, Sink
+from fal_core.sinks.serial_sinks import SerialSink
+from fal_core.workers.bootstrap import ARGUMENTS
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader
 from fal_core.workers.events_in import RUNNING, RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution, outcome_from
 from fal_core.workers.frames_out import CallSender
+from fal_core.workers.opening import Opening
 from fal_core.workers.payloads_in import unpack_hello
+from fal_core.workers.shared_memory import Arenas
+from fal_core.workers.stopping import StoppableWorker
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
 from fal_core_worker.stream.streams import FrameStream
 
-__all__ = ["ARGUMENTS", "Arenas", "Worker", "WorkerExecution"]
+if TYPE_CHECKING:
+    import subprocess
+
+    from fal_core.environments import Command
+
+__all__ = ["ARGUMENTS", "Explain", "Worker", "WorkerExecution", "WorkerOwner"]
+
+#: Returns why a worker was lost, of the exit code of its process and what that printed last.
+Explain = Callable[[int, str], "HostError | None"]
 
 
-@attrs.frozen
-class Arenas:
-    """
-    Shared memory that a worker was started with.
-
-    Attributes:
-        inbound: The arena that the worker writes, as this end sees it.
-
-        outbound: The arena that this end writes.
-
-        page: A mapped page where the worker counts the items it has started.
-    """
-
-    __repr__ = show_fields
-
-    inbound: Any
-    outbound: Any
-    page: Any
-
-
-class Worker:
+class Worker(StoppableWorker):
     """
     A worker, as the process that launched it sees it.
 
@@ -72,19 +60,16 @@ class Worker:
 
         kill: Ends the worker and all it has started, at once.
 
+        wait: Waits until its processes are gone, for some seconds; returns whether they are.
+
         log: Takes lines that belong to no call.
 
-        idle: Called when a call has ended and the worker can take another.
+        idle: Called when a call has ended and the worker can take another. It is not for
+            workers of a :class:`~fal_core.pools.WorkerHost`, which has its own.
 
-        ready: Called when the worker has said hello.
-
-        away: Called with 1 when a call waits for the launching process to call a
-            function for it, and with -1 when it has its answer.
-
-        settings: ``multiplex``: how many calls run at once. ``kept``: the host
-            itself ends the processes that a lost worker leaves behind. ``arenas``
-            and ``page``: descriptors, if *arenas* is given. ``pipes``: descriptors,
-            if *crash_output* is given. ``logging``: the option of that name.
+        settings: ``kept``: the host itself ends the processes that a lost worker leaves
+            behind. ``arenas`` and ``page``: descriptors, if *arenas* is given. ``pipes``:
+            descriptors, if *crash_output* is given.
 
         crash_output: The pipes that the worker's output below Python goes through.
 
@@ -99,30 +84,27 @@ class Worker:
         *,
         lost: Callable[[], HostError] = WorkerLost,
         kill: Callable[[], None] | None = None,
+        wait: Callable[[float], bool] | None = None,
         log: LogSink | None = None,
         idle: Callable[[Worker], None] | None = None,
-        ready: Callable[[], None] | None = None,
-        away: Callable[[int], None] | None = None,
         settings: Mapping[str, Any] | None = None,
         arenas: Arenas | None = None,
         crash_output: CrashOutput | None = None,
         largest: int | None = None,
     ) -> None:
-        from fal_core.sealing.sources import worker_archive
-
         self.hello: Mapping[str, Any] | None = None
-        self.stopped = False
-        self._stream = FrameStream(reader, writer)
+        super().__init__(FrameStream(reader, writer), kill=kill, wait=wait)
         if largest is not None:
             self._stream.largest = largest
         if arenas is not None:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound
-        self._shared = (settings or {}).get("multiplex", 1) > 1
-        self._kill = kill
+        self._opening = Opening(self._stream, settings)
+        self._shared = False
+        self._lost = lost
         self._idle = idle
-        self._ready = ready
-        self._calls = RunningCalls(log=log, away=away)
+        self._owner: WorkerOwner | None = None
+        self._calls = RunningCalls(log=log)
         self._sender = CallSender(self._stream)
         self.stream_reader = StreamReader(
             self._stream,
@@ -130,35 +112,77 @@ class Worker:
             greeted=self._greet,
             finished=self._finish,
             kill=self.kill,
-            lost=lost,
+            lost=self._find_reason,
             page=None if arenas is None else arenas.page,
             crash_output=crash_output,
         )
         self._controls = Controls(
-            send=self._send, answer=self._answer, drive=self.stream_reader.drive, kill=self.kill
+            self._stream, self._calls, drive=self.stream_reader.drive, kill=self.kill
         )
         self._calling = threading.Lock()
         self._retired = False
         self._channels = 0
-        archive = worker_archive()
-        configuration = marshal.dumps(dict(settings or {}), 2)
-        # If the process has ended already, the first call finds out.
-        with suppress(OSError):
-            self._stream.write(preamble(archive.digest, archive.data, configuration))
 
-    @property
-    def gone(self) -> bool:
+    @classmethod
+    def of(
+        cls,
+        process: subprocess.Popen[bytes],
+        *,
+        explain: Explain | None = None,
+        stop_argv: Sequence[str] | None = None,
+        **callbacks: Any,
+    ) -> Worker:
         """
-        Whether its stream has ended.
-        """
-        return self.stream_reader.gone
+        Return the worker in *process*, which has pipes as its standard input and output.
 
-    @property
-    def reason(self) -> HostError | None:
+        The worker owns both. While it is not up, what the process prints to standard error,
+        if that is a pipe too, goes to the calls that wait; the last of it is in the error
+        if the worker is lost.
+
+        Arguments:
+            explain: Returns why the worker was lost, of the exit code of the process, which
+                is negative for a signal, and of what it printed last. None for
+                ``WorkerLost`` with both.
+
+            stop_argv: A command that ends the process where a signal does not.
+
+        Raises:
+            ValueError: The process has no pipes.
         """
-        Why it has ended, if nobody asked it to.
+        from fal_core.workers.processes import WatchedProcess
+
+        watched = WatchedProcess(process, explain, stop_argv)
+        worker = cls(
+            *watched.take_pipes(),
+            lost=watched.why_lost,
+            kill=watched.kill,
+            wait=watched.wait,
+            **callbacks,
+        )
+        watched.watch(worker, worker.say)
+        return worker
+
+    @classmethod
+    def start(
+        cls,
+        command: Command | Sequence[str],
+        *,
+        explain: Explain | None = None,
+        directory: str | None = None,
+        **callbacks: Any,
+    ) -> Worker:
         """
-        return self.stream_reader.reason
+        Start *command*, and return the worker in it: see :meth:`of`.
+
+        It has the variables of this process, and those of a ``Command``.
+
+        Raises:
+            HostError: The program cannot be started.
+        """
+        from fal_core.workers.processes import start_process
+
+        process, stop_argv = start_process(command, directory)
+        return cls.of(process, explain=explain, stop_argv=stop_argv, **callbacks)
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:
@@ -168,6 +192,13 @@ class Worker:
         return self._calls.executions
 
     @property
+    def call_count(self) -> int:
+        """
+        How many calls it was given.
+        """
+        return self._channels
+
+    @property
     def prepared(self) -> bool:
         """
         Whether it has run a ``setup_function``.
@@ -175,6 +206,34 @@ class Worker:
         return self._calls.prepared
 
     # -- what a host asks for ---------------------------------------------------
+
+    def serve_for(
+        self, owner: WorkerOwner, *, multiplex: int = 1, logging: str | None = None
+    ) -> None:
+        """
+        Tell *owner* what becomes of this worker. Called once, before its first call.
+
+        Arguments:
+            multiplex: How many calls it runs at once.
+
+            logging: The option of that name.
+        """
+        self._owner = owner
+        self._idle = owner.worker_idle
+        self._calls.away = owner.call_away
+        self._shared = multiplex > 1
+        self._opening.settings["multiplex"] = multiplex
+        if logging is not None:
+            self._opening.settings["logging"] = logging
+        self._opening.begin()
+
+    def say(self, line: str) -> None:
+        """
+        Report a line of the host, or of its process, to the calls that wait for the worker.
+
+        Any thread may call it. Nobody is told once the worker is up.
+        """
+        self._calls.say(Log(line, "STDERR", "BRIDGE", time.time()))
 
     def launch(self, call: Call, sink: Sink) -> WorkerExecution:
         """
@@ -188,13 +247,15 @@ class Worker:
             self.retire()
             raise ConnectionError("The worker has other versions of local modules.")
         failure = None
-        # The setup is part of the start, but for a service, which tells when it is ready.
-        starts = call.setup is not None and not self.prepared and not _is_service(call)
-        try:
-            if not starts:
+        starts = self.hello is None or (call.setup is not None and self._calls.waits(call))
+        if starts:
+            self._opening.begin()
+            sink = SerialSink(sink).for_host()
+        else:
+            try:
                 sink(RUNNING)
-        except Exception as error:
-            failure = error
+            except Exception as error:
+                failure = error
         with self._calling:
             if self.stream_reader.gone or self._retired:
                 raise ConnectionError("The worker is gone.")
@@ -202,7 +263,7 @@ class Worker:
             execution = WorkerExecution(self._controls, channel, call, sink)
             self._calls.executions[channel] = execution
             if starts:
-                self._calls.starting[channel] = execution
+                self._calls.add_starting(execution)
             try:
                 self._sender.send(channel, call)
             except (OSError, ValueError) as error:
@@ -215,9 +276,9 @@ class Worker:
             self.stream_reader.unfollow()
         if failure is not None:
             execution.fail(failure)
-        if starts and self.prepared:
-            # Another call has run the setup meanwhile.
-            self._calls.tell_prepared()
+        if starts:
+            # The worker may have come up, or have run the setup, meanwhile.
+            self._calls.tell_running()
         return execution
 
     def fits(self, call: Call) -> bool:
@@ -233,8 +294,7 @@ class Worker:
         """
         Set environment variables in the worker, before a function is opened.
         """
-        with suppress(OSError):
-            self._stream.send(frames.SECRETS, data=marshal.dumps(dict(values), 2))
+        self._opening.add_secrets(values)
 
     def retire(self) -> None:
         """
@@ -246,87 +306,20 @@ class Worker:
         if is_idle:
             self.stop()
 
-    def stop(self, *, watch: bool = True) -> None:
-        """
-        Let the worker end once it is idle.
-
-        Arguments:
-            watch: Notice its end and close what is open for it. Otherwise the caller
-                does so, with :meth:`forget`.
-        """
-        self.stopped = True
-        try:
-            self._stream.send(frames.STOP)
-        except (OSError, ValueError):
-            pass
-        if watch:
-            self.stream_reader.follow()
-
-    def kill(self) -> None:
-        """
-        End the worker and all it has started, at once.
-        """
-        self.stopped = True
-        if self._kill is not None:
-            self._kill()
-        else:
-            self.close()
-
-    def close(self) -> None:
-        """
-        Close the stream, which ends the worker; calls that run end as lost.
-
-        Any thread may call it. If another thread reads, that one ends the calls, after it
-        has read what is there.
-        """
-        self.stopped = True
-        self.stream_reader.close()
-
-    def abandon(self) -> None:
-        """
-        Close the stream of a worker that belongs to the parent process, after a fork.
-        """
-        self.stopped = True
-        self.stream_reader.abandon()
-
-    def forget(self) -> None:
-        """
-        Close everything that is open for a worker whose end was not noticed.
-        """
-        self.stopped = True
-        self.stream_reader.forget()
-
-    def trim(self) -> bool:
-        """
-        Free shared memory at both ends, while the worker is idle.
-
-        It returns whether some is left, which may be freed later.
-        """
-        if self.gone or self.executions or not self._stream.shared_size:
-            return False
-        # The worker announces what it no longer uses in frames that may not be read yet.
-        self.stream_reader.read_waiting()
-        try:
-            self._stream.trim()
-            self._stream.send(frames.TRIM)
-        except (OSError, ValueError):
-            return False
-        return self._stream.shared_size > 0
-
     # -- what the worker sends ---------------------------------------------------
-
-    def follow(self) -> None:
-        """
-        Have the event thread deliver events from now on.
-        """
-        self.stream_reader.follow()
 
     def _greet(self, frame: frames.Received) -> None:
         if self.hello is not None:
             raise UnreadableFrame("the worker describes itself twice")
         self.hello = unpack_hello(frame[4])
-        if self._ready is not None:
-            self._ready()
+        self._calls.greeted = True
+        if self._owner is not None:
+            self._owner.worker_ready(self)
+        self._calls.tell_running()
+
+    def _find_reason(self) -> HostError:
+        reason = self._lost()
+        return reason if self._owner is None else self._owner.worker_ended(self, reason)
 
     def _finish(self, frame: frames.Received) -> None:
         """
@@ -350,26 +343,29 @@ class Worker:
             self.stop()
         execution.finish(outcome)
 
-    # -- what executions send -----------------------------------------------------
 
-    def _send(self, kind: int, channel: int, a: int) -> None:
-        """
-        Send a frame for the call of *channel*; nothing happens if the worker is gone.
-        """
-        with suppress(OSError, ValueError):
-            self._stream.send(kind, channel, a)
+class WorkerOwner(Protocol):
+    """
+    Whoever has a worker run calls, such as a pool.
+    """
 
-    def _answer(self, channel: int, reply: Reply) -> None:
+    def worker_ready(self, worker: Worker) -> None:
         """
-        Send the answer to a home call of *channel*; nothing happens if the worker is gone.
+        Take note that *worker* has said hello.
         """
-        self._calls.count_home(-1)
-        data, buffers = reply.sealed
-        with suppress(OSError, ValueError):
-            self._stream.send(
-                frames.HOME_RESULT, channel, reply.number, int(reply.raised), data, buffers
-            )
 
+    def worker_idle(self, worker: Worker) -> None:
+        """
+        Give *worker* its next call.
+        """
 
-def _is_service(call: Call) -> bool:
-    return call.gateway.serve or call.gateway.exposed_port is not None
+    def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
+        """
+        Take note that *worker* has ended unasked, and return the reason for its calls.
+        """
+
+    def call_away(self, change: int) -> None:
+        """
+        Count the workers that wait for a call in this process: 1 for one more, -1 when it
+        has its answer.
+        """

@@ -118,7 +118,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.functions: list[types.FunctionType] = []
         self.buffers: list[memoryview] = []
         self.storages: list[dict[int, Any]] = [{}]
-        self._memory_classes: tuple[type, ...] | None = None
+        self._ordinary: set[type] = set()
         self.renewed: list[str] = []
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
@@ -144,6 +144,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
+        if kind in self._ordinary:
+            return NotImplemented
         reduce = reducers.get(kind)
         if reduce is not None:
             return reduce(value)
@@ -164,10 +166,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return special(self, value)
         if renewals.is_one(kind):
             return self._reduce_renewed(value)
-        classes = self._memory_classes
-        if classes is None:
-            classes = self._memory_classes = memory_classes()
-        if not issubclass(kind, classes):
+        if not issubclass(kind, memory_classes()):
+            self._ordinary.add(kind)
             return NotImplemented
         if self.apart:
             self.storages.append({})

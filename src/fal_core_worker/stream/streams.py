@@ -71,6 +71,8 @@ class FrameStream:
         self._soon = False
         self._poll: select.poll | None = None
         self._filled = 0
+        # What waits for the other end to read, in order. None while nothing does.
+        self._kept: list[bytes] | None = None
 
     @property
     def is_sending(self) -> bool:
@@ -110,7 +112,7 @@ class FrameStream:
         if len(data) < _READ_SIZE:
             message += data
             with self._lock:
-                sent = os.write(self.writer, message)
+                sent = 0 if self._kept is not None else os.write(self.writer, message)
                 if sent < len(message):
                     self._write([message[sent:]])
             return
@@ -135,12 +137,47 @@ class FrameStream:
             with self._lock:
                 self._write([pack_frame(ARENA, a=self.outbound.take_resized() >> 20)])
 
-    def write(self, data: bytes) -> None:
+    def begin(self, data: bytes) -> None:
         """
-        Send bytes: whole frames, or what comes before the first one.
+        Send *data*, which comes before the first frame, without waiting for the other end.
+
+        What does not fit into the connection is sent by a thread, and so are all frames
+        until the other end has read it.
+
+        Raises:
+            OSError: The other end is gone.
         """
         with self._lock:
-            self._write([data])
+            os.set_blocking(self.writer, False)
+            try:
+                sent = os.write(self.writer, data)
+            except BlockingIOError:
+                sent = 0
+            finally:
+                os.set_blocking(self.writer, True)
+            if sent == len(data):
+                return
+            self._kept = [data[sent:]]
+        threading.Thread(target=self._send_kept, name="fal-core start", daemon=True).start()
+
+    def _send_kept(self) -> None:
+        """
+        Send what is kept, until nothing is or the other end is gone.
+        """
+        while True:
+            with self._lock:
+                kept, writer = self._kept, self.writer
+                if not kept or writer < 0:
+                    self._kept = None
+                    return
+                self._kept = []
+            try:
+                # No lock is held: this may take as long as the other end takes to start.
+                _write_all(writer, kept)
+            except (OSError, ValueError):
+                with self._lock:
+                    self._kept = None
+                return
 
     def read(self) -> list[Received] | None:
         """
@@ -313,14 +350,22 @@ class FrameStream:
                 self._write([pack_frame(RELEASE, data=offsets)])
 
     def _write(self, parts: Iterable[Any]) -> None:
-        views = [memoryview(part).cast("B") for part in parts if len(part)]
-        while views:
-            count = os.writev(self.writer, views[:64])
-            while views and count >= len(views[0]):
-                count -= len(views[0])
-                del views[0]
-            if count:
-                views[0] = views[0][count:]
+        if self._kept is None:
+            _write_all(self.writer, parts)
+        else:
+            # Buffers may change once this has returned.
+            self._kept += map(bytes, parts)
+
+
+def _write_all(descriptor: int, parts: Iterable[Any]) -> None:
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        count = os.writev(descriptor, views[:64])
+        while views and count >= len(views[0]):
+            count -= len(views[0])
+            del views[0]
+        if count:
+            views[0] = views[0][count:]
 
 
 def _make_room(size: int) -> memoryview:

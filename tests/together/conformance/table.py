@@ -254,7 +254,12 @@ MUTANTS: tuple[Mutant, ...] = (
     around(streams.ForgetsItemsOfErrors, "test_items_before_an_error_arrive", of="break_off"),
     around(streams.NeverHoldsBack, "test_a_generator_is_held_back"),
     around(streams.LogsAfterItems, "test_lines_and_items_arrive_in_order"),
-    around(cancels.IgnoresCancel, "test_a_closed_stream_ends", conditions.is_iterated),
+    around(
+        cancels.IgnoresCancel,
+        "test_a_closed_stream_ends",
+        conditions.is_iterated,
+        of="count_up",
+    ),
     # Async functions.
     around(coroutines.RefusesEventLoops, "test_calls_can_be_awaited", of="double"),
     in_process(coroutines.NeverAwaits, "test_an_async_function_is_awaited", of="total"),

@@ -436,7 +436,7 @@ def test_calls_with_arrays_need_no_more_memory():
         return block
 
     def in_arenas() -> int:
-        (pool,) = host._pools.values()
+        (pool,) = host._pools.pools.values()
         (worker,) = pool._roster.workers
         arenas = (worker._stream.inbound, worker._stream.outbound)
         return sum(os.fstat(arena.descriptor).st_size for arena in arenas)

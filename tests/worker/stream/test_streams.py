@@ -214,7 +214,7 @@ def test_the_end_is_none(ends: Ends) -> None:
     A stream whose other end is closed, or in the middle of a frame, has ended.
     """
     header = HEADER.pack(LOG, VERSION, 0, 0, 0, 0, 3 * MIB)
-    ends.here.write(header + b"begun")
+    ends.here.begin(header + b"begun")
     ends.here.close()
     assert ends.there.read() == []
     assert ends.there.read() is None
@@ -371,9 +371,9 @@ def test_what_is_announced_takes_no_memory(ends: Ends) -> None:
     Memory for a frame is taken as its bytes come, however many are announced.
     """
     before = resident()
-    ends.here.write(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
+    ends.here.begin(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
     assert ends.there.read() == []
-    ends.here.write(b"begun")
+    ends.here.begin(b"begun")
     assert ends.there.read() == []
     assert resident() - before < 64 * MIB
 
@@ -398,7 +398,7 @@ def test_a_frame_that_cannot_be_read_is_refused(ends: Ends, frame: bytes, what: 
     """
     The error says what is wrong with it.
     """
-    ends.here.write(frame)
+    ends.here.begin(frame)
     with pytest.raises(UnreadableFrame, match=what):
         ends.there.read()
 

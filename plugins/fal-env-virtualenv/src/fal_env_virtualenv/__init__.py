@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_env_virtualenv.kinds import Virtualenv
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Virtualenv"]
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

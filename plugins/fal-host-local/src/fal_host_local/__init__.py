@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fal_core.exports import lazily
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from fal_core.hosts import Host
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalHost", "PortTaken"]
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

@@ -60,9 +60,9 @@ def test_a_server_that_fails_its_regular_check_is_ended(
     """
     With ``call_regularly`` a service that answers wrongly too often in a row is lost.
     """
-    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_host_local.services.executions._LAST_WORDS", PATIENCE)
+    monkeypatch.setattr("fal_core.pools.services._LAST_WORDS", PATIENCE)
     check = {"path": "/health", "call_regularly": True, "failure_threshold": 2}
     serve = make_server(host, port, health_check_config=check)
     info = serve.spawn("one", [200, 500, 200, 500, 500])

@@ -33,7 +33,7 @@ def worker_of(host: LocalHost) -> Any:
     """
     Return the only worker of *host*.
     """
-    (pool,) = host._pools.values()
+    (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     return worker
 
@@ -109,7 +109,7 @@ def test_arrays_that_are_sent_through_the_stream_may_be_changed(host: LocalHost)
     same = function("current", host=host, max_concurrency=1)(lambda array: array)
     array = numpy.zeros(1 << 20)
     same(array)
-    for pool in host._pools.values():
+    for pool in host._pools.pools.values():
         for worker in pool._roster.workers:
             worker._stream.outbound.capacity = 0
     result = same(numpy.ones(5 << 20))

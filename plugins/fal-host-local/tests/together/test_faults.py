@@ -65,7 +65,7 @@ def test_workers_that_end_while_their_streams_are_read(monkeypatch: pytest.Monke
         assert futures[0].result(timeout=60) == 0
         # The workers are closed at another moment each time.
         time.sleep(moment / 200)
-        for pool in host._pools.values():
+        for pool in host._pools.pools.values():
             for worker in list(pool._roster.workers):
                 worker.close()
         ended += [future.exception(timeout=60) for future in futures]
@@ -360,7 +360,7 @@ def test_shared_memory_cannot_be_taken_from_the_caller():
             failures, ones = shorten(numpy.zeros(1 << 20))
             assert (failures, ones.sum()) == (expected, 1 << 20)
             del ones
-            (pool,) = host._pools.values()
+            (pool,) = host._pools.pools.values()
             (worker,) = pool._roster.workers
             assert wait_until(lambda worker=worker: not worker.trim(), 60)
     finally:

@@ -67,10 +67,11 @@ class FalServerlessHost(Host[..., Any]):
         # The kinds that the service builds, even if no plugin here declares them.
         kinds=frozenset({"conda", "container", "virtualenv"}),
         concurrency=16,
-        # The service returns a value once the call has ended, and nothing before.
-        stream=False,
-        batch=False,
-        home_calls=False,
+        # It returns a value once the call has ended, and nothing before: it neither streams
+        # nor takes batches, and no call comes home.
+        options=None,
+        cancel=True,
+        crash=True,
         secrets=True,
         serve=True,
     )
@@ -91,10 +92,8 @@ class FalServerlessHost(Host[..., Any]):
         """
         Return the host at *url*, as in ``serverless://localhost:6001``.
         """
-        address = url.removeprefix(cls.name).removeprefix("://").rstrip("/")
-        if "/" in address or (
-            not address and url.rstrip("/") not in (cls.name, f"{cls.name}:")
-        ):
+        address = url.removeprefix(f"{cls.name}://").rstrip("/")
+        if "/" in address:
             raise OptionError(
                 f"{url!r} is not the address of a service. Write as in "
                 "'serverless://host:port', or 'serverless' for the default one."

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from fal_core import RouteSignature
     from fal_core.options import HostOptions
     from fal_core.routes import Server
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

@@ -414,9 +414,9 @@ def test_an_application_that_becomes_unwell_is_ended(
     """
     An application is ended once enough regular checks in a row have failed.
     """
-    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_host_local.services.executions._LAST_WORDS", PATIENCE)
+    monkeypatch.setattr("fal_core.pools.services._LAST_WORDS", PATIENCE)
     statuses = [200, 500, 200, 500, 500]
     info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
 
@@ -432,7 +432,7 @@ def test_an_application_that_is_never_well_is_ended(
     """
     An application whose checks never succeed is ended in the end.
     """
-    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
     info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
 
     with pytest.raises(WorkerLost, match="never answered its health check"):
@@ -445,7 +445,7 @@ def test_an_application_that_drains_is_not_asked(
     """
     Health checks stop while the application drains, and running requests finish.
     """
-    monkeypatch.setattr("fal_host_local.services.readiness._REGULARLY", 0.05)
+    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
 
     class Slow(App, kind="current"):
         @endpoint("/slow")

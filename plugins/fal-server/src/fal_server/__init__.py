@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     import click
 
     from fal_core.checks import Check
 
-fal_core_api = API_VERSION
+fal_core_api = 1
 
 
 @hookimpl

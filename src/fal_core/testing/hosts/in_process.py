@@ -69,9 +69,10 @@ class InProcessHost(Host[..., Any]):
         # The serving plugin acts on the options of requests.
         options=frozenset({"metrics_port", "request_timeout", "setup_function"}),
         concurrency=4,
+        stream=True,
+        batch=True,
+        home_calls=True,
         serve=True,
-        cancel=False,
-        crash=False,
     )
 
     def __attrs_post_init__(self) -> None:

@@ -164,13 +164,13 @@ def test_a_closed_stream_ends(
     """
 
     @isolated()
-    def count() -> Iterator[int]:
+    def count_up() -> Iterator[int]:
         number = 0
         while True:
             yield number
             number += 1
 
-    with closing(count.on(watched)()) as items:
+    with closing(count_up.on(watched)()) as items:
         assert [next(items) for _ in range(3)] == [0, 1, 2]
     assert watched.all_ended(law_timeout)
 

@@ -65,9 +65,7 @@ class LeavesChildren(Host[..., Any]):
     """Starts workers without a guard."""
 
     name = "local"
-    capabilities = Capabilities(
-        kinds=frozenset({"current"}), options=frozenset(), concurrency=2
-    )
+    capabilities = Capabilities.of_workers(kinds=frozenset({"current"}), concurrency=2)
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []

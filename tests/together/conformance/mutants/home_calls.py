@@ -11,6 +11,8 @@ from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
 from fal_core.events import Event, Exited, HomeCall, Message, Reply, Sealed, Sink
 from fal_core.hosts import Execution
+from fal_core.pools import Start
+from fal_core.workers import Worker
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_host_local import LocalHost
 from mutants.wrappers import Broken, Passing, drop
@@ -48,7 +50,13 @@ class HidesErrorsAtHome(Broken):
 class LeavesNoRoom(LocalHost):
     """Counts workers that wait for a call at home among those at work."""
 
-    def _find_pool(self, *facts: Any) -> Any:
-        pool = super()._find_pool(*facts)
-        pool.call_away = lambda change: None  # type: ignore[method-assign]  # broken
-        return pool
+    def begin(self, start: Start) -> Worker:
+        worker = super().begin(start)
+        serve_for: Any = worker.serve_for
+
+        def changed(owner: Any, **options: Any) -> None:
+            owner.call_away = lambda change: None
+            serve_for(owner, **options)
+
+        worker.serve_for = changed  # type: ignore[method-assign]  # broken
+        return worker

@@ -5,7 +5,7 @@ Hosts that break the laws of warm and shared workers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import attrs
@@ -15,6 +15,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Log, Sink, State
 from fal_core.hosts import Execution
+from fal_core.pools import Shared
 from fal_host_local import LocalHost
 from mutants.conditions import is_submitted
 from mutants.wrappers import Broken, Passing
@@ -44,9 +45,8 @@ class LeaksWorkers(Broken):
 class SharesWorkers(LocalHost):
     """Runs functions of any setup in the same workers."""
 
-    def _find_pool(self, environment: Any, options: Any, setup: Any, *more: Any) -> Any:
-        shared = attrs.evolve(options, setup_function=None)
-        return super()._find_pool(environment, shared, None, *more)
+    def shared_by(self, call: Shared) -> Hashable:
+        return call.environment.key
 
 
 @attrs.define(eq=False, slots=False)

@@ -9,86 +9,42 @@ import _socket
 import fcntl
 import mmap
 import os
-import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from fal_core.environments import Command, Interpreter
-from fal_core.errors import HostError
+import attrs
+
+from fal_core.environments import Command
 from fal_core.events import Event, Log
-from fal_core.options import HostOptions
+from fal_core.pools import Start
 from fal_core.workers import ARGUMENTS, Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.keepers import Keeper, memory_kills
-from fal_host_local.workers.startups import Startups
-
-#: Seconds that a worker may take to exit when it is asked to.
-_PATIENCE = 2.0
-
-#: Seconds after which a killed worker counts as gone, whatever the keeper reports.
-_GIVE_UP_AFTER = 10.0
 
 
-class WorkerOwner(Protocol):
+@attrs.define(eq=False)
+class Place:
     """
-    What a worker is started for: a pool.
+    Where and how a worker of this machine runs.
 
     Attributes:
-        options: The options of the calls that the worker runs.
-
-        multiplex: How many calls it runs at once.
-
-        origin: The file of the functions it runs, if they use secrets.
-
         shares_memory: Whether large values go through shared memory.
 
         largest: The largest value that the worker may send, in bytes. None for any.
 
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
-
-        startups: Kills workers that take too long to start.
-
-        wait_for_exit: Is set to what stops the last worker that was started, once that is
-            idle, and waits until its processes are gone.
     """
 
-    options: HostOptions
-    multiplex: int
-    origin: str | None
-    shares_memory: bool
-    largest: int | None
-    enter_network: Callable[[Command], Command] | None
-    startups: Startups
-    wait_for_exit: Callable[[], None]
-
-    def worker_ready(self, worker: Worker, seconds: float) -> None:
-        """
-        Take note of how long a worker took to start.
-        """
-
-    def worker_idle(self, worker: Worker) -> None:
-        """
-        Give *worker* its next call.
-        """
-
-    def worker_ended(self, worker: Worker) -> None:
-        """
-        Take note that *worker* has ended.
-        """
-
-    def call_away(self, change: int) -> None:
-        """
-        Count the workers that wait for a call in the caller.
-        """
+    shares_memory: bool = True
+    largest: int | None = None
+    enter_network: Callable[[Command], Command] | None = None
 
 
-def start_worker(
-    find_keeper: Callable[[], Keeper], owner: WorkerOwner, interpreter: Interpreter
-) -> Worker:
+def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
     """
-    Start a worker for *owner* with the environment's *interpreter*.
+    Start a worker with the environment's interpreter.
 
     Raises:
         OSError: The host was closed meanwhile.
@@ -97,20 +53,20 @@ def start_worker(
 
         OptionError: A secret has no value.
     """
-    secrets = owner.options.secrets or ()
-    values = resolve_secrets(secrets, owner.origin)
+    interpreter = start.build()
+    secrets = start.host_options.secrets or ()
+    call = start.call
+    values = resolve_secrets(secrets, None if call is None else call.origin)
     command = interpreter.command(ARGUMENTS, name=None)
-    if owner.enter_network is not None:
-        command = owner.enter_network(command)
+    if place.enter_network is not None:
+        command = place.enter_network(command)
     variables = worker_variables(secrets, command.variables)
     keeper = find_keeper()
     ours, theirs = _socket.socketpair()
-    settings: dict[str, Any] = {"multiplex": owner.multiplex, "kept": True}
-    if owner.options.logging is not None:
-        settings["logging"] = owner.options.logging
+    settings: dict[str, Any] = {"kept": True}
     descriptors = [theirs.fileno()]
     arenas = None
-    shares = owner.shares_memory and interpreter.passes_fds
+    shares = place.shares_memory and interpreter.passes_fds
     if shares and hasattr(os, "memfd_create"):
         arenas, shared = _make_arenas()
         descriptors += shared
@@ -137,49 +93,22 @@ def start_worker(
     if arenas is not None:
         # The page stays mapped; only the descriptors of the arenas, which grow, are needed.
         os.close(descriptors[3])
-    began = time.monotonic()
-
-    def lost() -> HostError:
-        error = keeper.how_it_ended(number, kills)
-        owner.worker_ended(worker)
-        return owner.startups.error(worker) or error
-
-    def ready() -> None:
-        assert worker.hello is not None
-        owner.worker_ready(worker, worker.hello["at"] - began)
-
     descriptor = ours.detach()
     worker = Worker(
         descriptor,
         descriptor,
-        lost=lost,
+        lost=lambda: keeper.how_it_ended(number, kills),
         kill=lambda: keeper.kill(number),
+        wait=lambda timeout: keeper.wait(number, timeout) is not None,
         log=print_build_log,
-        idle=owner.worker_idle,
-        away=owner.call_away,
-        ready=ready,
         settings=settings,
         arenas=arenas,
         crash_output=crash_output,
-        largest=owner.largest,
+        largest=place.largest,
     )
-    owner.wait_for_exit = lambda: _stop_and_wait(worker, keeper, number)
     if values:
         worker.send_secrets(values)
     return worker
-
-
-def _stop_and_wait(worker: Worker, keeper: Keeper, number: int) -> None:
-    """
-    Stop an idle worker, and wait until its processes are gone.
-    """
-    if not worker.gone:
-        worker.stop(watch=False)
-        if keeper.wait(number, _PATIENCE) is None:
-            worker.kill()
-            keeper.wait(number, _GIVE_UP_AFTER)
-        # Nothing reads its stream any more, which would show that the worker has exited.
-        worker.forget()
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:

@@ -31,8 +31,8 @@ def describe_crowding(present: Sequence[str], another: str, sizes: Mapping[str, 
     gpus, more_gpus = _count_gpus(present), _count_gpus([another])
     if not (gpus and more_gpus):
         return ""
-    found = load_plugins().hook.fal_discover_devices()
-    there = sum(device.kind == "gpu" for devices in found for device in devices)
+    found = load_plugins().hooks.collect("fal_discover_devices")
+    there = sum(device.kind == "gpu" for device in found)
     if gpus + more_gpus <= there:
         return ""
     used = f"{gpus} GPU" if gpus == 1 else f"{gpus} GPUs"
@@ -47,8 +47,8 @@ def _sum_memory(machine_types: Sequence[str], sizes: Mapping[str, int]) -> int:
 
 
 def _count_gpus(machine_types: Sequence[str]) -> int:
-    resolve = load_plugins().hook.fal_resolve_machine
-    found = (resolve(machine_type=each) for each in machine_types)
+    hooks = load_plugins().hooks
+    found = (hooks.resolve("fal_resolve_machine", machine_type=each) for each in machine_types)
     return sum(machine.gpus for machine in found if machine is not None)
 
 

@@ -54,5 +54,5 @@ def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
     """
     if machine_type in sizes:
         return sizes[machine_type]
-    machine = load_plugins().hook.fal_resolve_machine(machine_type=machine_type)
+    machine = load_plugins().hooks.resolve("fal_resolve_machine", machine_type=machine_type)
     return None if machine is None else machine.memory

@@ -8,7 +8,7 @@ import time
 
 from fal_core.environments import Environment
 from fal_core.options import HostOptions
-from fal_host_local.pools.pools import Pool
+from fal_core.pools.pool import Pool
 
 #: Files are assumed to be unchanged for this many times as long as checking them took.
 _REST = 50

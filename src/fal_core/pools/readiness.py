@@ -37,6 +37,8 @@ class Probe:
         done: Called once on the event thread, with whether the probe succeeded.
 
         timeout: Seconds after which the probe has failed.
+
+        address: The machine of the port; a name may take long to look up.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Probe:
         done: Callable[[bool], None],
         request: bytes | None = None,
         timeout: float = _TIMEOUT,
+        address: str = "127.0.0.1",
     ) -> None:
         self._report = done
         self._request = request
@@ -53,7 +56,12 @@ class Probe:
         self._socket = socket.socket()
         self._socket.setblocking(False)
         self._timer = get_event_thread().after(timeout, lambda: self._end(False))
-        self._socket.connect_ex(("127.0.0.1", port))
+        try:
+            self._socket.connect_ex((address, port))
+        except OSError:
+            # The name is unknown; a moment later it may not be.
+            get_event_thread().after(0, lambda: self._end(False))
+            return
         self._look()
 
     def fileno(self) -> int:
@@ -113,6 +121,8 @@ class Watch:
 
         failed: Called when a ready service has failed too many probes in a row.
 
+        address: The machine of the port.
+
         has_started: Whether the service has reported that it has started. If it is
             checked regularly, it has then failed as well if it does not become ready in
             the time that so many failures take.
@@ -126,9 +136,11 @@ class Watch:
         ready: Callable[[], None],
         failed: Callable[[], None],
         *,
+        address: str = "127.0.0.1",
         has_started: bool = False,
     ) -> None:
         self._port = port
+        self._address = address
         self._check = check
         self._listens = listens
         self._ready = ready
@@ -153,9 +165,10 @@ class Watch:
             return
         check = self._check
         if check is None:
-            Probe(self._port, self._take)
+            Probe(self._port, self._take, address=self._address)
         else:
-            Probe(self._port, self._take, _request(check), check.timeout_seconds or _TIMEOUT)
+            timeout = check.timeout_seconds or _TIMEOUT
+            Probe(self._port, self._take, _request(check), timeout, self._address)
 
     def stop(self) -> None:
         """

@@ -11,8 +11,8 @@ import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.options import HostOptions
+from fal_core.pools.recent import RecentPool
 from fal_core.testing.harness.processes import wait_until
-from fal_host_local.pools.recent import RecentPool
 
 
 @attrs.frozen(kw_only=True)

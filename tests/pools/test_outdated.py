@@ -148,11 +148,11 @@ def test_a_busy_worker_that_gives_way_counts_until_it_ends(
     _, pid = read()
     late = read_late.submit(str(begun), str(edited))
     assert wait_until(begun.exists, 60)
-    (pool,) = host._pools.values()
+    (pool,) = host._pools.pools.values()
     with ThreadPoolExecutor(1) as threads:
         older = threads.submit(before.run_until, ((), {}), lambda: False)
         assert wait_until(lambda: bool(pool.waiting), 60)
-        assert pool.pids == [pid]
+        assert [worker.hello["pid"] for worker in pool._roster.workers if worker.hello] == [pid]
         edited.touch()
         assert late.result(timeout=60) == (20, pid)
         assert older.result(timeout=60)[0] == 1

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 
 from fal_core.calls import Call, SourceArchive
-from fal_host_local.pools.upkeep import Roster
+from fal_core.pools.upkeep import Roster
 
 #: Of how many functions the archives are remembered.
 _MOST = 64

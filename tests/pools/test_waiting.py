@@ -15,12 +15,13 @@ import pytest
 from fal_core import Cancelled, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
 from fal_core.events import Event, Exited, Sink, State
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.plugins.installed import registered
+from fal_core.pools.starts import NotWanted
+from fal_core.pools.waiting import WaitingCalls, WaitingExecution
 from fal_core.sinks.call_sinks import HandlerFailed
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
-from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
 
 #: Seconds that anything may take.
 PATIENCE = 30
@@ -87,7 +88,7 @@ def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHo
     The future is cancelled at once, and the build ends as nobody waits for it.
     """
     plugin: Any = ModuleType("patient")
-    plugin.fal_core_api = API_VERSION
+    plugin.fal_core_api = 1
     plugin.fal_register_environments = hookimpl(lambda: [Patient])
     with registered(plugin):
         isolated = function("patient", host=host)(time.sleep)
@@ -129,14 +130,13 @@ def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):
     assert told == [State("building")]
 
 
-def test_a_build_is_cancelled_while_no_call_waits(waiting: WaitingCalls):
+def test_a_build_is_cancelled_once_no_call_waits(waiting: WaitingCalls):
     """
-    The event that cancels a build is set while no call waits.
+    The event that cancels a build is set once no call waits, and stays so.
     """
-    cancelled = NoneWaiting(waiting)
-    assert cancelled.wait(0)
     events: list[Event] = []
     execution = add(waiting, events.append)
+    cancelled = NotWanted(lambda: bool(waiting))
     assert not cancelled.wait(0)
 
     execution.cancel(0)
@@ -144,3 +144,5 @@ def test_a_build_is_cancelled_while_no_call_waits(waiting: WaitingCalls):
     assert cancelled.wait(0)
     assert not waiting.report(State("building"))
     assert [type(event) for event in events] == [Exited]
+    add(waiting, events.append)
+    assert cancelled.is_set()

@@ -10,9 +10,10 @@ from collections import deque
 
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
-from fal_core.errors import Cancelled, HostClosed, HostError
-from fal_core.events import Event, Exited, Sink
-from fal_core.sinks import failed
+from fal_core.errors import Cancelled, HostError
+from fal_core.events import Event, Exited, Log, Sink
+from fal_core.sinks import failed, print_log
+from fal_core.sinks.serial_sinks import SerialSink
 
 
 class WaitingExecution(LateExecution):
@@ -29,7 +30,9 @@ class WaitingExecution(LateExecution):
     def __init__(self, waiting: WaitingCalls, call: Call, sink: Sink) -> None:
         super().__init__(call.id)
         self.call = call
-        self.sink = sink
+        # Events come from the thread that launches, from those that start workers, and
+        # from the worker.
+        self.sink = SerialSink(sink).for_host()
         self.since = time.monotonic()
         self._waiting = waiting
 
@@ -37,7 +40,7 @@ class WaitingExecution(LateExecution):
         """
         End the call before it has a worker.
         """
-        self._end(Exited(reason=_as_host_error(reason)))
+        self._end(Exited(reason=as_host_error(reason)))
 
     def report(self, event: Event) -> None:
         """
@@ -91,6 +94,21 @@ class WaitingCalls(deque[WaitingExecution]):
                 return False
         return True
 
+    @property
+    def first_call(self) -> Call | None:
+        """
+        The call that has waited for longest.
+        """
+        with self._lock:
+            return self[0].call if self else None
+
+    def tell(self, event: Event) -> None:
+        """
+        Pass *event* to each call. A line is printed if none waits.
+        """
+        if not self.report(event) and isinstance(event, Log):
+            print_log(event)
+
     def report(self, event: Event) -> bool:
         """
         Pass *event* to each call; return False if none waits.
@@ -102,33 +120,12 @@ class WaitingCalls(deque[WaitingExecution]):
         return bool(waiting)
 
 
-class NoneWaiting(threading.Event):
-    """
-    An event that is set while no call waits: whether a build is cancelled.
-    """
-
-    def __init__(self, waiting: WaitingCalls) -> None:
-        super().__init__()
-        self._waiting = waiting
-
-    def is_set(self) -> bool:
-        return not self._waiting
-
-    def wait(self, timeout: float | None = None) -> bool:
-        until = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set():
-            if until is not None and time.monotonic() >= until:
-                return False
-            time.sleep(0.02)
-        return True
-
-
-def _as_host_error(error: BaseException) -> HostError:
+def as_host_error(error: BaseException) -> HostError:
     """
     Return *error* as a :class:`HostError` with its message.
     """
     if isinstance(error, HostError):
         return error
-    failed = HostClosed("local", f"{type(error).__name__}: {error}")
+    failed = HostError(f"The worker could not be started. {type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed

@@ -67,6 +67,15 @@ class Roster:
         self.workers.clear()
         self.idle.clear()
 
+    def take_idle(self) -> list[Worker]:
+        """
+        Remove the workers that run no call, and return them.
+        """
+        idle = [worker for worker in dict.fromkeys(self.idle) if not worker.executions]
+        for worker in idle:
+            self.remove(worker)
+        return idle
+
     def resting(self, seconds: float) -> list[Worker]:
         """
         Return the workers that have been idle for *seconds*, the longest idle first.

@@ -1,29 +1,26 @@
 """
-Pools: the warm workers of one environment, and the calls that wait for one.
+Pools: the workers that may run the same calls, and the calls that wait for one.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from fal_core.calls import Call
-from fal_core.environments import Command, Environment, Interpreter
-from fal_core.errors import HostClosed, HostError, WorkerLost
-from fal_core.events import Event, Log, Sink, State
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import Cancelled, HostClosed, HostError, WorkerLost
+from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
+from fal_core.pools.outdated import OutdatedWorkers
+from fal_core.pools.starts import Start
+from fal_core.pools.startups import Startups
+from fal_core.pools.upkeep import Roster, Upkeep
+from fal_core.pools.waiting import WaitingCalls, WaitingExecution
 from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
-from fal_host_local.pools.outdated import OutdatedWorkers
-from fal_host_local.pools.upkeep import Roster, Upkeep
-from fal_host_local.pools.waiting import NoneWaiting, WaitingCalls, WaitingExecution
-from fal_host_local.workers.startups import Startups
-
-#: Seconds that starting a worker is assumed to take until one has been started.
-_FIRST_GUESS = 0.05
 
 #: Seconds for which an idle worker is kept where no option says.
 KEEP_ALIVE = 10.0
@@ -31,56 +28,69 @@ KEEP_ALIVE = 10.0
 #: Seconds for which a worker that was started for an expected call waits for it.
 _EXPECTED = 5.0
 
+#: Starts a worker; it may take long.
+Begin = Callable[[Start], Worker]
+
 
 class Pool:
     """
     Workers that may run the same calls.
 
-    What a worker is started with is documented at
-    :class:`~fal_host_local.workers.starting.WorkerOwner`, which a pool is.
-
     Arguments:
+        host: The name of the host, for errors.
+
         environment: The environment of all these calls.
 
         options: The options of all these calls.
 
-        start: Starts a worker with an interpreter.
+        begin: Starts a worker. It runs on a thread of its own, unless it is *quick*.
 
         count: The maximum number of workers where no option says.
 
-        log: Takes logs while no call waits.
-
         has_setup: Whether the functions have a setup.
+
+        once: Whether a worker ends after its first call.
+
+        quick: Whether *begin* takes no time where the environment is built.
 
     Attributes:
         waiting: The calls that wait for a worker.
 
+        interpreter: That of the environment, once it is built.
+
+        last_worker: The worker that was started last.
+
+        serves: Whether a service is all that runs here.
+
         release: Frees what a forked child inherited of the service that runs here.
     """
 
-    shares_memory = True
-    largest: int | None = None
-    enter_network: Callable[[Command], Command] | None = None
-    origin: str | None = None
-    wait_for_exit: Callable[[], None] = staticmethod(lambda: None)
+    serves = False
     release: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
+        host: str,
         environment: Environment,
         options: HostOptions,
-        start: Callable[[Pool, Interpreter], Worker],
-        count: int,
-        log: Callable[[Event], None],
+        begin: Begin,
         *,
+        count: int,
         has_setup: bool,
+        once: bool = False,
+        quick: bool = False,
     ) -> None:
+        self.host = host
         self.environment = environment
         self.options = options
-        self.multiplex = max(1, options.max_multiplexing or 1)
-        self._start = start
+        self.interpreter: Interpreter | None = None
+        self.last_worker: Worker | None = None
+        self._begin_worker = begin
+        self._once = once
+        self._quick = quick
+        self._multiplex = 1 if once else max(1, options.max_multiplexing or 1)
         self._most = options.max_concurrency or max(count, options.min_concurrency or 0)
-        self._least = options.min_concurrency or 0
+        self._least = 0 if once else options.min_concurrency or 0
         self._keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
         self._patience = options.scaling_delay
         self._lock = threading.Lock()
@@ -92,12 +102,9 @@ class Pool:
             self._roster, self._lock, keep_alive=self._keep_alive, least=self._least
         )
         self._away = 0
-        self._starts: deque[float] = deque(maxlen=15)
-        self._interpreter: Interpreter | None = None
         self._starting = 0
         self._closed = False
         self._expecting = False
-        self._log = log
 
     # -- calls -------------------------------------------------------------------
 
@@ -115,7 +122,7 @@ class Pool:
             self._starting += 1
             self._expecting = True
         get_event_thread().after(_EXPECTED, self._expect_no_more)
-        self._find_environment(threading.Event())
+        self._start_one()
 
     def _expect_no_more(self) -> None:
         self._expecting = False
@@ -151,52 +158,6 @@ class Pool:
         self._grow()
         return waiting
 
-    def worker_idle(self, worker: Worker) -> None:
-        """
-        Give *worker* the next waiting call, or let it wait for one.
-        """
-        with self._lock:
-            if worker not in self._roster.workers:
-                return
-            # A worker may ask to be replaced.
-            replaced = worker.stopped
-            waiting = None
-            if replaced:
-                self._roster.remove(worker)
-            elif self.waiting:
-                waiting = self.waiting.popleft()
-            else:
-                self._roster.rest(worker)
-        if waiting is not None:
-            self._assign(waiting, worker)
-        elif replaced:
-            self._grow()
-        elif not self._expecting:
-            self._upkeep.begin()
-
-    def worker_ready(self, worker: Worker, seconds: float) -> None:
-        """
-        Take note of how long a worker took to start.
-        """
-        self._starts.append(seconds)
-        self.startups.started(worker, seconds)
-
-    def worker_ended(self, worker: Worker) -> None:
-        """
-        Start another worker in place of one that has ended, if calls wait.
-        """
-        self._forget(worker)
-        self._grow()
-
-    def call_away(self, change: int) -> None:
-        """
-        Count the workers that wait for a call in the caller: as many more may be started.
-        """
-        with self._lock:
-            self._away += change
-        if change > 0:
-            self._grow()
-
     def _assign(self, waiting: WaitingExecution, worker: Worker) -> None:
         """
         Run a call that has waited in *worker*.
@@ -229,6 +190,56 @@ class Pool:
                 self._roster.retire(worker)
         self._grow()
 
+    # -- what its workers tell ------------------------------------------------------
+
+    def worker_idle(self, worker: Worker) -> None:
+        """
+        Give *worker* the next waiting call, or let it wait for one.
+        """
+        with self._lock:
+            if worker not in self._roster.workers:
+                return
+            # A worker may ask to be replaced.
+            replaced = worker.stopped or (self._once and worker.call_count > 0)
+            waiting = None
+            if replaced:
+                self._roster.remove(worker)
+            elif self.waiting:
+                waiting = self.waiting.popleft()
+            elif self._once and not self._expecting:
+                # The call that it was started for was cancelled.
+                self._roster.remove(worker)
+                replaced = True
+            else:
+                self._roster.rest(worker)
+        if waiting is not None:
+            self._assign(waiting, worker)
+        elif replaced:
+            if not worker.stopped:
+                worker.retire()
+            self._grow()
+        elif not self._expecting:
+            self._upkeep.begin()
+
+    def worker_ready(self, worker: Worker) -> None:
+        self.startups.started(worker)
+
+    def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
+        with self._lock:
+            self._roster.remove(worker)
+        # Another one is started in its place, if calls wait.
+        self._grow()
+        return self.startups.error(worker) or reason
+
+    def call_away(self, change: int) -> None:
+        with self._lock:
+            self._away += change
+        # As many more workers may be started as wait for a call in this process.
+        if change > 0:
+            self._grow()
+
+    # -- the end ----------------------------------------------------------------------
+
     def close(self) -> None:
         """
         Stop every worker and refuse the calls that wait.
@@ -239,7 +250,7 @@ class Pool:
             workers = list(self._roster.workers)
             self._roster.clear()
         for execution in waiting:
-            execution.refuse(HostClosed("local"))
+            execution.refuse(HostClosed(self.host))
         for worker in workers:
             worker.stop() if not worker.executions else worker.kill()
 
@@ -250,11 +261,7 @@ class Pool:
         with self._lock:
             self._least = 0
             self._upkeep.least = 0
-            idle = [
-                worker for worker in dict.fromkeys(self._roster.idle) if not worker.executions
-            ]
-            for worker in idle:
-                self._roster.remove(worker)
+            idle = self._roster.take_idle()
         for worker in idle:
             worker.stop()
 
@@ -273,15 +280,15 @@ class Pool:
         """
         return len(self._roster.workers)
 
-    @property
-    def pids(self) -> list[int]:
-        """
-        The process IDs of the workers that have started.
-        """
-        workers = list(self._roster.workers)
-        return [worker.hello["pid"] for worker in workers if worker.hello]
+    # -- starting workers --------------------------------------------------------------
 
-    # -- workers -----------------------------------------------------------------
+    def is_wanted(self) -> bool:
+        """
+        Tell whether a worker that is being started is wanted.
+        """
+        return not self._closed and (
+            bool(self.waiting) or self._expecting or self.worker_count < self._least
+        )
 
     def _grow(self) -> None:
         """
@@ -290,7 +297,8 @@ class Pool:
         with self._lock:
             if not self._may_start():
                 return
-            patience = self.worker_count + self._starting > self._away
+            # A worker that runs a call may be free before another one has started.
+            patience = not self._once and self.worker_count + self._starting > self._away
             if not patience:
                 self._starting += 1
         if patience:
@@ -303,22 +311,20 @@ class Pool:
         Return whether one more worker is needed and allowed; under the lock.
         """
         count = self.worker_count + self._starting
+        if self._once and self._starting >= len(self.waiting):
+            return False
         wanted = bool(self.waiting) or count < self._least
         return wanted and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
-        if self._patience is not None:
-            return self._patience
-        # The median; importing ``statistics`` takes longer than the rest of this package.
-        starts = sorted(self._starts)
-        return starts[len(starts) // 2] if starts else _FIRST_GUESS
+        return self.startups.usual if self._patience is None else self._patience
 
     def _grow_if_waiting(self) -> None:
         patience = self._wait_before_start()
         with self._lock:
             if not self._may_start():
                 return
-            building = self._interpreter is None and self._starting
+            building = self.interpreter is None and self._starting
             since = self.waiting[0].since if self.waiting else 0.0
             due = time.monotonic() - since >= patience - 0.001 and not building
             if due:
@@ -331,66 +337,54 @@ class Pool:
         """
         Start one worker, which ``_starting`` already counts.
         """
-        interpreter = self._interpreter
-        if interpreter is not None:
-            self._start_with(interpreter)
-        elif self.environment.is_built() and not get_event_thread().is_current_thread():
-            self._find_environment(NoneWaiting(self.waiting))
+        is_built = self.interpreter is not None or (
+            not get_event_thread().is_current_thread() and self.environment.is_built()
+        )
+        if self._quick and is_built:
+            self._begin()
         else:
-            threading.Thread(target=self._build, name="fal-core build", daemon=True).start()
+            threading.Thread(target=self._begin, name="fal-core start", daemon=True).start()
 
-    def _build(self) -> None:
-        if not self.environment.is_built():
-            self._report(State("building"))
-        self._find_environment(NoneWaiting(self.waiting))
-
-    def _find_environment(self, cancelled: threading.Event) -> None:
-        """
-        Start a worker with the environment's interpreter, building that if necessary.
-        """
+    def _begin(self) -> None:
+        start = Start(self)
         try:
-            interpreter = self.environment.build(self._report, cancelled)
+            worker = self._begin_worker(start)
+            if not isinstance(worker, Worker):
+                raise HostError(
+                    f"Host {self.host!r} was to start a worker, and begin() returned "
+                    f"{worker!r}. It has to return a Worker."
+                )
         except BaseException as error:
-            self._refuse_waiting(error)
+            self._note_failure(error, start)
             return
-        self._interpreter = interpreter
-        self._start_with(interpreter)
-
-    def _start_with(self, interpreter: Interpreter) -> None:
-        self._report(State("starting"))
-        try:
-            worker = self._start(self, interpreter)
-        except (OSError, HostError) as error:
-            self._refuse_waiting(error)
-            return
+        self.last_worker = worker
         with self._lock:
             self._starting -= 1
-            self._roster.add(worker)
-            again = self.worker_count + self._starting < self._least and not self._closed
+            closed = self._closed
+            if not closed:
+                self._roster.add(worker)
+            again = self.worker_count + self._starting < self._least and not closed
             self._starting += again
+        if closed:
+            worker.kill()
+            return
         self.startups.begin(worker)
-        for _ in range(self.multiplex):
+        worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
+        for _ in range(self._multiplex):
             self.worker_idle(worker)
         if again:
             self._start_one()
 
-    def _refuse_waiting(self, reason: BaseException) -> None:
+    def _note_failure(self, reason: BaseException, start: Start) -> None:
         """
-        End the waiting calls, since no worker can be started for them.
+        End the calls that waited for a worker which cannot be started.
         """
         with self._lock:
             self._starting -= 1
-            waiting = self.waiting.take_all()
+            # A call that came after all others were cancelled was not meant.
+            is_unwanted = isinstance(reason, Cancelled) and start.cancelled.is_set()
+            waiting = [] if is_unwanted else self.waiting.take_all()
         for execution in waiting:
             execution.refuse(reason)
-
-    def _report(self, event: Event) -> None:
-        """
-        Pass *event* to the waiting calls.
-        """
-        if not self.waiting.report(event) and isinstance(event, Log):
-            self._log(event)
-
-    def _forget(self, worker: Worker) -> None:
-        with self._lock:
-            self._roster.remove(worker)
+        if is_unwanted:
+            self._grow()

@@ -15,7 +15,7 @@ import pytest
 
 from fal_core import HostError, StartupTimeout, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
-from fal_core.hooks import API_VERSION, hookimpl
+from fal_core.hooks import hookimpl
 from fal_core.plugins.installed import registered
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
@@ -126,7 +126,7 @@ def test_a_worker_that_does_not_start_ends_the_call(host: LocalHost, tmp_path: P
     program.write_text(f"#!/bin/sh\necho $$ > {path}\nexec sleep 600\n")
     program.chmod(0o755)
     plugin: Any = ModuleType("sleepy")
-    plugin.fal_core_api = API_VERSION
+    plugin.fal_core_api = 1
     plugin.fal_register_environments = hookimpl(lambda: [Sleepy])
     with registered(plugin):
         for seconds in SECONDS:

@@ -176,7 +176,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
     A call whose expected worker was killed meanwhile runs in another.
     """
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
-    (pool,) = host._pools.values()
+    (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     worker.kill()
     assert host._keeper.wait(1, 30) is not None
@@ -190,7 +190,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     """
     began = time.monotonic()
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
-    (pool,) = host._pools.values()
+    (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     # A reader of the host's own may come first where the start takes long.
     assert wait_until(
@@ -201,7 +201,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     time.sleep(1.0)
     function("current", host=host)(get_pid)()
 
-    assert next(iter(pool._starts)) <= said
+    assert pool.startups.usual <= said
 
 
 def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):

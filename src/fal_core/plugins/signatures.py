@@ -1,0 +1,65 @@
+"""
+Signatures: the methods of a class that a plugin provides can be called as the contract says.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType
+
+
+def check_signatures(cls: type) -> str | None:
+    """
+    Check that the methods of *cls* take what the contract says that they are given.
+    """
+    for base in cls.__mro__[1:]:
+        if not base.__module__.startswith("fal_core."):
+            continue
+        for name, declared in vars(base).items():
+            written = inspect.getattr_static(cls, name)
+            if name.startswith("_") or written is declared:
+                continue
+            problem = _compare(cls, name, _function_of(declared), written)
+            if problem is not None:
+                return problem
+    return None
+
+
+def _compare(
+    cls: type, name: str, declared: FunctionType | None, written: object
+) -> str | None:
+    if declared is None:
+        return None
+    wanted = inspect.signature(declared)
+    given = f"({', '.join(wanted.parameters)})"
+    function = _function_of(written)
+    if function is None:
+        # What takes its arguments by other means is not judged.
+        is_method = callable(written) or isinstance(written, staticmethod)
+        return None if is_method else f"{cls.__name__}.{name} is no method: {written!r}."
+    is_lazy = inspect.isgeneratorfunction(function) and not _may_be_lazy(wanted)
+    if is_lazy or inspect.iscoroutinefunction(function):
+        manner = "yields" if is_lazy else "is async"
+        return (
+            f"{cls.__name__}.{name} {manner}, so calling it does nothing. "
+            f"Write 'def {name}{given}' that runs when it is called."
+        )
+    taken = inspect.signature(function)
+    try:
+        taken.bind(*wanted.parameters)
+    except TypeError:
+        return (
+            f"{cls.__name__}.{name} takes ({', '.join(taken.parameters)}), and is called "
+            f"with {given}. Write 'def {name}{given}'."
+        )
+    return None
+
+
+def _function_of(attribute: object) -> FunctionType | None:
+    if isinstance(attribute, classmethod):
+        attribute = attribute.__func__
+    return attribute if isinstance(attribute, FunctionType) else None
+
+
+def _may_be_lazy(wanted: inspect.Signature) -> bool:
+    return str(wanted.return_annotation).startswith("Iter")

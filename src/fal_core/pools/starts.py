@@ -1,0 +1,125 @@
+"""
+Starts: what a host is given to start one worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from fal_core.calls import Call
+from fal_core.environments import Environment, Interpreter
+from fal_core.events import Event, Log, State
+from fal_core.options import HostOptions
+from fal_core.pools.waiting import WaitingCalls
+
+
+class StartingPool(Protocol):
+    """
+    The pool that a worker is started for.
+
+    Attributes:
+        interpreter: That of the environment, once it is built.
+
+        serves: Whether a service is all that runs there.
+
+        waiting: The calls that wait.
+    """
+
+    environment: Environment
+    options: HostOptions
+    interpreter: Interpreter | None
+    serves: bool
+    waiting: WaitingCalls
+
+    def is_wanted(self) -> bool:
+        """
+        Tell whether a worker that is being started is wanted.
+        """
+
+
+class Start:
+    """
+    The start of one worker, for calls that wait for it.
+
+    Attributes:
+        environment: The environment that the calls need.
+
+        host_options: Their options.
+
+        serves: Whether the worker is for one service alone.
+
+        cancelled: Is set once no call waits any more, and the worker is not wanted.
+    """
+
+    def __init__(self, pool: StartingPool) -> None:
+        self.environment: Environment = pool.environment
+        self.host_options: HostOptions = pool.options
+        self.serves = pool.serves
+        self.cancelled: threading.Event = NotWanted(pool.is_wanted)
+        self._pool = pool
+
+    @property
+    def call(self) -> Call | None:
+        """
+        The first call that waits. None where a worker is started before there is one.
+        """
+        return self._pool.waiting.first_call
+
+    def build(self) -> Interpreter:
+        """
+        Build the environment, or find it built, and return its interpreter.
+
+        The calls that wait are told the phases ``building`` and ``starting``, and get what
+        the builder prints. It ends early once :attr:`cancelled` is set.
+
+        Raises:
+            EnvironmentBuildError: The environment cannot be built.
+
+            Cancelled: Nobody waits any more.
+        """
+        interpreter = self._pool.interpreter
+        if interpreter is None:
+            if not self.environment.is_built():
+                self.report(State("building"))
+            interpreter = self.environment.build(self.report, self.cancelled)
+            self._pool.interpreter = interpreter
+        self.report(State("starting"))
+        return interpreter
+
+    def report(self, event: Event) -> None:
+        """
+        Give *event*, a phase or a line, to the calls that wait.
+        """
+        self._pool.waiting.tell(event)
+
+    def say(self, line: str) -> None:
+        """
+        Give a line of the host's own to the calls that wait.
+        """
+        self.report(Log(line, "STDERR", "BRIDGE", time.time()))
+
+
+class NotWanted(threading.Event):
+    """
+    An event that is set once something is no longer wanted, and stays so.
+    """
+
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_wanted = is_wanted
+
+    def is_set(self) -> bool:
+        if not super().is_set() and not self._is_wanted():
+            self.set()
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        return True

@@ -1,0 +1,149 @@
+"""
+Hosts that run calls in workers: their authors write how one is started.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.abilities import AnticipatingHost
+from fal_core.errors import HostError
+from fal_core.hosts import ArgsT, Execution, Host, ReturnT
+
+# A first call starts a worker while the rest of this package is imported.
+if TYPE_CHECKING:
+    from fal_core.calls import Call
+    from fal_core.environments import Environment
+    from fal_core.events import Sink
+    from fal_core.options import Gateway, HostOptions
+    from fal_core.pools.starts import Start
+    from fal_core.pools.worker_pools import Shared, WorkerPools
+    from fal_core.workers import Worker
+
+
+@attrs.define(eq=False, slots=False)
+class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
+    """
+    A host that runs calls in workers. A subclass names itself and writes :meth:`begin`.
+
+    Everything else follows from its capabilities. With ``keep_alive`` a worker takes one
+    call after another, as the options of the calls say; without it, it ends after its first.
+    As many run at once as ``concurrency`` says, and further calls wait. With ``serve`` a
+    service has a worker of its own.
+    """
+
+    _pools: WorkerPools | None = attrs.field(init=False, default=None, repr=False)
+    _making: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
+
+    @abstractmethod
+    def begin(self, start: Start) -> Worker:
+        """
+        Start a worker, and return it at once or once its process runs.
+
+        It is called on a thread of its own, many at a time, and may take long: a call that
+        waits can be cancelled meanwhile, which sets ``start.cancelled``. What it raises
+        ends the calls that wait for the worker. They get that error, if it is a
+        :class:`~fal_core.errors.HostError`, and one that names it otherwise.
+
+        Arguments:
+            start: What it is started for. :meth:`Start.build <fal_core.pools.Start.build>`
+                builds the environment of the calls.
+        """
+
+    def shared_by(self, call: Shared) -> Hashable:
+        """
+        Return what calls must have in common to share workers; equal values share.
+
+        A host whose workers depend on more than :func:`fal_core.pools.shared_by` tells adds
+        it.
+        """
+        from fal_core.pools.worker_pools import shared_by
+
+        return shared_by(call)
+
+    def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
+        """
+        Return where a service is reached from here.
+
+        A host of another machine opens a tunnel or puts a name in. It is called on a thread
+        of its own.
+
+        Arguments:
+            urls: The URLs as *worker* sees them, on its loopback address.
+        """
+        return urls
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        gateway = call.gateway
+        if gateway.serve or gateway.exposed_port is not None or call.lifetime == "detached":
+            return self.launch_apart(call, sink)
+        pools = self._pools or self._find_pools()
+        # Most functions have been called before.
+        recent = pools.recent.get((id(call.environment), id(call.host_options)))
+        if recent is not None and (not recent.refers or recent.is_current()):
+            return recent.pool.launch(call, sink)
+        return pools.launch(call, sink)
+
+    def launch_apart(self, call: Call, sink: Sink) -> Execution:
+        """
+        Launch a call that has a worker of its own: a service, or detached work.
+
+        A host that detaches work overrides it.
+        """
+        is_elsewhere = type(self).reach is not WorkerHost.reach
+        reach = self.reach if is_elsewhere else None
+        return self._find_pools().launch_service(call, sink, reach)
+
+    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+        if options.setup_function is not None or options.secrets:
+            # Both decide which workers are used: the setup function is not known until
+            # it is sealed, and the secrets may be in a file beside the function.
+            return
+        if gateway.exposed_port is None or gateway.serve:
+            try:
+                self._find_pools().expect(environment, options, serve=gateway.serve)
+            except (OSError, HostError):
+                # The call fails in the same way, and reports it.
+                pass
+
+    def close(self) -> None:
+        self._find_pools().close()
+
+    @property
+    def worker_count(self) -> int:
+        """
+        The current number of workers.
+        """
+        return 0 if self._pools is None else self._pools.worker_count
+
+    def _find_pools(self) -> WorkerPools:
+        with self._making:
+            if self._pools is None:
+                self._pools = self._make_pools()
+            return self._pools
+
+    def _make_pools(self) -> WorkerPools:
+        from fal_core.pools.worker_pools import WorkerPools
+
+        capabilities = self.capabilities
+        return WorkerPools(
+            self.name,
+            self.begin,
+            count=capabilities.concurrency,
+            shared_by=self.shared_by,
+            once=not capabilities.keep_alive,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process has workers of its own.
+        fields = attrs.fields(type(self))
+        return {each.name: getattr(self, each.name) for each in fields if each.init}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        aliases = {each.name: each.alias for each in attrs.fields(type(self))}
+        self.__init__(**{aliases[name]: value for name, value in state.items()})  # type: ignore[misc]

@@ -1,0 +1,230 @@
+"""
+Workers in processes of this machine, as ``ssh`` and ``srun`` are as well.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import IO
+
+from fal_core.environments import Command
+from fal_core.errors import HostError, WorkerLost
+from fal_core.sinks.event_thread import get_event_thread
+from fal_core.workers.open_files import given_to_children
+from fal_core.workers.stopping import StoppableWorker
+
+#: Bytes: so much of what a process has printed last is in the error.
+_SAID = 4096
+#: Bytes of a line of standard error that is passed on.
+_LONGEST_LINE = 8192
+#: Seconds that a process may take to end once its worker has, or once it was told to.
+_PATIENCE = 10.0
+#: Seconds that a process which has ended is listened to: its children may have its output.
+_LAST_WORDS = 0.2
+
+
+def start_process(
+    command: Command | Sequence[str], directory: str | None
+) -> tuple[subprocess.Popen[bytes], Sequence[str] | None]:
+    """
+    Start *command* with pipes, and return its process and the command that ends it, if any.
+
+    Raises:
+        HostError: The program cannot be started.
+    """
+    variables = None
+    stop_argv = None
+    if isinstance(command, Command):
+        variables = {**os.environ, **command.variables}
+        stop_argv, command = command.stop_argv, command.argv
+    try:
+        process = subprocess.Popen(
+            given_to_children(command),
+            env=variables,
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Ctrl-C is for the caller, who cancels what it wants to end.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
+    return process, stop_argv
+
+
+class WatchedProcess:
+    """
+    The process of a worker, and the thread that waits for its end.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        explain: Callable[[int, str], HostError | None] | None,
+        stop_argv: Sequence[str] | None,
+    ) -> None:
+        self._process = process
+        self._explain = explain
+        self._stop_argv = stop_argv
+        self._said = b""
+        self._ended: Future[int] = Future()
+
+    def take_pipes(self) -> tuple[int, int]:
+        """
+        Return descriptors to read from and write to the process, which keeps none.
+
+        Raises:
+            ValueError: It has no pipes.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ValueError(
+                "A worker is spoken to over pipes. Start its process with "
+                "stdin=subprocess.PIPE and stdout=subprocess.PIPE."
+            )
+        with stdin, stdout:
+            return os.dup(stdout.fileno()), os.dup(stdin.fileno())
+
+    def watch(self, worker: StoppableWorker, say: Callable[[str], None]) -> None:
+        """
+        Begin to wait for the end, and to read standard error, whose lines go to *say*.
+        """
+        threading.Thread(
+            target=self._watch, args=(worker, say), name="fal-core worker", daemon=True
+        ).start()
+
+    def why_lost(self) -> HostError:
+        """
+        Wait for the end of the process, and return why the worker was lost.
+        """
+        try:
+            code = self._ended.result(_PATIENCE)
+        except FutureTimeout:
+            self._process.kill()
+            code = self._ended.result()
+        said = self._said.decode(errors="replace").strip()
+        reason = None if self._explain is None else self._explain(code, said)
+        if reason is not None:
+            return reason
+        # As a shell, a worker's guard tells a signal by 128 and its number.
+        signal = -code if code < 0 else code - 128 if code > 128 else None
+        return WorkerLost(code, signal, said)
+
+    def wait(self, timeout: float) -> bool:
+        """
+        Wait for the end of the process; return False after *timeout* seconds.
+        """
+        try:
+            self._ended.result(timeout)
+        except FutureTimeout:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """
+        End the process, at the latest after some seconds.
+        """
+        if self._ended.done():
+            return
+        if self._stop_argv is not None:
+            threading.Thread(target=self._stop, name="fal-core stop", daemon=True).start()
+        # The guard of the worker ends all that was started there.
+        self._process.terminate()
+        get_event_thread().after(_PATIENCE, self._kill)
+
+    def _kill(self) -> None:
+        if not self._ended.done():
+            self._process.kill()
+
+    def _stop(self) -> None:
+        assert self._stop_argv is not None
+        try:
+            subprocess.run(
+                self._stop_argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            # The process is killed.
+            pass
+
+    def _watch(self, worker: StoppableWorker, say: Callable[[str], None]) -> None:
+        try:
+            if self._process.stderr is not None:
+                self._listen(self._process.stderr, say)
+            self._process.wait()
+        finally:
+            self._ended.set_result(self._process.returncode)
+        # A worker with a call has lines left to be read; it closes once they are.
+        if not worker.executions:
+            worker.close()
+
+    def _listen(self, output: IO[bytes], say: Callable[[str], None]) -> None:
+        """
+        Read standard error until the process has ended.
+        """
+        line = b""
+        with output, _Ending(self._process) as ending:
+            while ending.wait_for(output):
+                part = os.read(output.fileno(), 65536)
+                if not part:
+                    break
+                self._said = (self._said + part)[-_SAID:]
+                *lines, line = (line + part).split(b"\n")
+                if len(line) > _LONGEST_LINE:
+                    lines.append(line)
+                    line = b""
+                for each in lines:
+                    say(each[:_LONGEST_LINE].decode(errors="replace").rstrip("\r"))
+            if line:
+                say(line.decode(errors="replace"))
+
+
+class _Ending:
+    """
+    Waits for output of a process, or its end.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._descriptor = -1
+
+    def __enter__(self) -> _Ending:
+        # Without it the end is looked for now and then.
+        open_process = getattr(os, "pidfd_open", None)
+        if open_process is not None:
+            try:
+                self._descriptor = open_process(self._process.pid)
+            except OSError:
+                pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def wait_for(self, output: IO[bytes]) -> bool:
+        """
+        Return whether *output* can be read; False once the process has ended.
+        """
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        if self._descriptor >= 0:
+            poll.register(self._descriptor, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(None if self._descriptor >= 0 else _LAST_WORDS * 1000))
+            if output.fileno() in ready:
+                return True
+            if self._process.poll() is not None:
+                # Children of the process may go on writing; that is not waited for.
+                return bool(select.select([output], [], [], _LAST_WORDS)[0])

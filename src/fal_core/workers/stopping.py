@@ -1,0 +1,155 @@
+"""
+Stopping a worker, and closing what is open for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fal_core.errors import HostError
+from fal_core_worker.stream import frames
+from fal_core_worker.stream.streams import FrameStream
+
+if TYPE_CHECKING:
+    from fal_core.workers.driving import StreamReader
+
+#: Seconds that a worker may take to exit when it is asked to.
+_PATIENCE = 2.0
+#: Seconds after which a killed worker counts as gone, whatever the host reports.
+_GIVE_UP_AFTER = 10.0
+
+
+class StoppableWorker:
+    """
+    The end of a worker's life.
+
+    Arguments:
+        stream: The stream to it.
+
+        kill: Ends the worker and all it has started, at once.
+
+        wait: Waits until its processes are gone, for some seconds; returns whether they are.
+
+    Attributes:
+        stopped: Whether it was asked to end, or will end.
+
+        stream_reader: Reads the stream.
+
+        executions: The calls that run.
+    """
+
+    stream_reader: StreamReader
+    executions: Any
+
+    def __init__(
+        self,
+        stream: FrameStream,
+        *,
+        kill: Callable[[], None] | None,
+        wait: Callable[[float], bool] | None,
+    ) -> None:
+        self.stopped = False
+        self._stream = stream
+        self._kill = kill
+        self._wait = wait
+
+    @property
+    def gone(self) -> bool:
+        """
+        Whether its stream has ended.
+        """
+        return self.stream_reader.gone
+
+    @property
+    def reason(self) -> HostError | None:
+        """
+        Why it has ended, if nobody asked it to.
+        """
+        return self.stream_reader.reason
+
+    def follow(self) -> None:
+        """
+        Have the event thread deliver events from now on.
+        """
+        self.stream_reader.follow()
+
+    def stop(self, *, watch: bool = True) -> None:
+        """
+        Let the worker end once it is idle.
+
+        Arguments:
+            watch: Notice its end and close what is open for it. Otherwise the caller
+                does so, with :meth:`forget`.
+        """
+        self.stopped = True
+        try:
+            self._stream.send(frames.STOP)
+        except (OSError, ValueError):
+            pass
+        if watch:
+            self.stream_reader.follow()
+
+    def stop_and_wait(self) -> None:
+        """
+        Stop an idle worker, and wait until its processes are gone.
+        """
+        if self.gone:
+            return
+        self.stop(watch=False)
+        if self._wait is not None and not self._wait(_PATIENCE):
+            self.kill()
+            self._wait(_GIVE_UP_AFTER)
+        # Nothing reads its stream any more, which would show that the worker has exited.
+        self.forget()
+
+    def kill(self) -> None:
+        """
+        End the worker and all it has started, at once.
+        """
+        self.stopped = True
+        if self._kill is not None:
+            self._kill()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """
+        Close the stream, which ends the worker; calls that run end as lost.
+
+        Any thread may call it. If another thread reads, that one ends the calls, after it
+        has read what is there.
+        """
+        self.stopped = True
+        self.stream_reader.close()
+
+    def abandon(self) -> None:
+        """
+        Close the stream of a worker that belongs to the parent process, after a fork.
+        """
+        self.stopped = True
+        self.stream_reader.abandon()
+
+    def forget(self) -> None:
+        """
+        Close everything that is open for a worker whose end was not noticed.
+        """
+        self.stopped = True
+        self.stream_reader.forget()
+
+    def trim(self) -> bool:
+        """
+        Free shared memory at both ends, while the worker is idle.
+
+        It returns whether some is left, which may be freed later.
+        """
+        if self.gone or self.executions or not self._stream.shared_size:
+            return False
+        # The worker announces what it no longer uses in frames that may not be read yet.
+        self.stream_reader.read_waiting()
+        try:
+            self._stream.trim()
+            self._stream.send(frames.TRIM)
+        except (OSError, ValueError):
+            return False
+        return self._stream.shared_size > 0
