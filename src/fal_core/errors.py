@@ -235,11 +235,22 @@ class OutOfMemory(WorkerLost):
 class Timeout(HostError, TimeoutError):
     """
     The call took longer than it may, and was ended.
+
+    Attributes:
+        seconds: How many it had.
+
+        queued: Whether it still waited for a worker when they were over.
     """
 
     seconds: float
+    queued: bool = False
 
     def __str__(self) -> str:
+        if self.queued:
+            return (
+                f"The call did not start within {self.seconds:g} s, as it waited for others to "
+                "end, and was withdrawn."
+            )
         return f"The call took longer than {self.seconds:g} s and was ended."
 
 

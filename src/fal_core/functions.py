@@ -245,6 +245,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Its ``setup_function`` runs before the first of these calls.
         """
         if self.options.gateway.get("serve"):
+            if args:
+                self._refuse_service("arguments")
             return self.func(*args, **kwargs)
         if self._local_runs is None:
             from fal_core.calling.local_runs import LocalRuns
@@ -321,7 +323,14 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
                 f"Write 'await {name}.aio(…)'."
             )
 
+    def _refuse_service(self, way: str) -> None:
+        from fal_core.calling.serving import refuse_call
+
+        refuse_call(self.declaration.name, way)
+
     def _refuse_generator(self, way: str) -> None:
+        if self.options.gateway.get("serve"):
+            self._refuse_service(repr(way))
         if self.flavour.endswith("generator"):
             raise OptionError(
                 f"{self!r} is a generator function and cannot be used with {way!r}. "

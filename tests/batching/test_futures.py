@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
 from fal_core.events import Exited, Item, Returned, Sealed, Sink, Started
 from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.opening import values
 from fal_core_worker.stream.frames import VALUE
 from fal_host_local import LocalHost
@@ -65,6 +67,41 @@ def test_submitted_call_takes_no_idempotency_key(local_host: LocalHost):
 
     assert own.submit(key="a").result() == "a"
     assert any_names.submit(key="b").result() == {"key": "b"}
+
+
+def hold(begun: Path, end: Path) -> None:
+    begun.touch()
+    while not end.exists():
+        time.sleep(0.01)
+
+
+def test_future_tells_whether_its_call_runs(local_host: LocalHost, tmp_path: Path):
+    """
+    A call that is submitted or spawned runs from when its host runs it until it is done; one
+    that waits for a worker does not run, and its timeout says that it has not started.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)(hold)
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    first, second = isolated.submit(begun, end), isolated.submit(begun, end)
+    assert wait_until(begun.exists, 60)
+    assert wait_until(first.running, 60)
+    assert not second.running()
+    late = isolated.with_policy(timeout=0.2)
+    for wait in (late.submit(begun, end).result, lambda: late(begun, end)):
+        with pytest.raises(Timeout, match=r"did not start within 0\.2 s"):
+            wait()
+    end.touch()
+    second.result(60)
+    assert (first.running(), first.done(), second.running()) == (False, True, False)
+
+    begun.unlink()
+    end.unlink()
+    spawned = isolated.spawn(begun, end).future
+    assert spawned is not None
+    assert wait_until(spawned.running, 60)
+    end.touch()
+    spawned.result(60)
+    assert not spawned.running()
 
 
 @attrs.define(eq=False, slots=False)

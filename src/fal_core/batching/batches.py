@@ -20,7 +20,7 @@ from fal_core.calling.attempts import Retries
 from fal_core.calling.launcher import Launcher
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started
+from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started, State
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
 from fal_core.sinks.printing import print_log
@@ -66,7 +66,11 @@ class Batch(OpeningSink):
         began_at: When its first item was started; 0 if the host has not reported that.
 
         ended_at: When it ended.
+
+        runs: Whether the host has begun to run it.
     """
+
+    runs = False
 
     def __init__(
         self, batcher: Batcher, items: list[Arguments], tags: list[Any], *, alone: bool
@@ -83,6 +87,10 @@ class Batch(OpeningSink):
         self.launched_at = self.began_at = self.ended_at = 0.0
         self._batcher = batcher
         self._take = batcher.take
+
+    def on_state(self, state: State) -> None:
+        if state.name == "running":
+            self.runs = True
 
     def on_log(self, log: Log) -> None:
         print_log(log)

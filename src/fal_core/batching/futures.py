@@ -38,6 +38,12 @@ class SubmittedFuture(CallFuture):
     def end_call(self) -> None:
         self._submitter.withdraw(self)
 
+    def running(self) -> bool:
+        """
+        Tell whether the host runs the call.
+        """
+        return not self.done() and self._submitter.runs(self)
+
 
 class Submitter:
     """
@@ -105,6 +111,19 @@ class Submitter:
             self._settle()
         return future
 
+    def runs(self, future: SubmittedFuture) -> bool:
+        """
+        Tell whether the host runs the call of *future*.
+        """
+        with self._lock:
+            for batch in self._batcher.running:
+                if batch.runs:
+                    # A host may report only at the end which items it has started.
+                    last = max(batch.started, batch.done + 1)
+                    if future in batch.tags[batch.done : min(last, batch.end)]:
+                        return True
+            return False
+
     def withdraw(self, future: SubmittedFuture) -> None:
         """
         Take the call of *future* out of the queue, or end it, but not others of its launch.
@@ -146,7 +165,8 @@ class Submitter:
             if future.done() or future.deadline is None:
                 return
             # First of all: the end of the call may come at once.
-            self._settled.append((future, (RAISED, future.deadline.error())))
+            error = future.deadline.error(queued=not self.runs(future))
+            self._settled.append((future, (RAISED, error)))
             self._withdraw(future)
         self._settle()
 

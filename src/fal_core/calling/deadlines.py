@@ -43,11 +43,14 @@ class Deadline:
         """
         get_event_thread().forget(self._timer)
 
-    def error(self) -> Timeout:
+    def error(self, *, queued: bool = False) -> Timeout:
         """
         Return the error of a call whose time is up.
+
+        Arguments:
+            queued: Whether it still waited for a worker.
         """
-        return Timeout(self._seconds)
+        return Timeout(self._seconds, queued)
 
 
 class TimedExecution(LateExecution, SinkAround):
@@ -74,6 +77,7 @@ class TimedExecution(LateExecution, SinkAround):
         self._grace_at_deadline = grace
         self._deadline: Deadline | None = None
         self._expired = False
+        self._is_queued = False
         self._given_up_at: float | None = None
         # The event thread and the host's may both deliver the end.
         self._delivering = threading.RLock()
@@ -101,6 +105,7 @@ class TimedExecution(LateExecution, SinkAround):
     # -- events --------------------------------------------------------------------
 
     def on_state(self, state: State) -> None:
+        self._is_queued = state.name == "queued"
         if self._deadline is None and state.name == "running":
             self._start_clock()
         self.sink(state)
@@ -111,7 +116,7 @@ class TimedExecution(LateExecution, SinkAround):
 
     def on_exited(self, exited: Exited) -> None:
         if self._expired and self._deadline is not None:
-            exited = Exited(reason=self._deadline.error())
+            exited = Exited(reason=self._deadline.error(queued=self._is_queued))
         self.exited = exited
         self.stop()
         sink, self.sink = self.sink, _ignore

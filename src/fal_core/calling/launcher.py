@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -252,7 +252,8 @@ class Launcher:
         from fal_core.sealing.opener import Opener
         from fal_core_worker.opening.seals import seal_plain
 
-        self._seal_plain = seal_plain
+        self._seal_plain: Callable[[Any], tuple[bytes, Sequence[Any]] | None]
+        self._seal_plain = self._seal_nothing if self.gateway.serve else seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
@@ -295,6 +296,13 @@ class Launcher:
 
             launch = with_deadline(launch, policy.timeout, grace=policy.grace)
         self.launch = launch
+
+    def _seal_nothing(self, arguments: Any) -> tuple[bytes, Sequence[Any]] | None:
+        from fal_core.calling.serving import check_arguments
+        from fal_core_worker.opening.seals import seal_plain
+
+        check_arguments(self.declaration.name, arguments)
+        return seal_plain(arguments)
 
     def _may_be_other_python(self) -> bool:
         version = getattr(self.environment, "python_version", None)

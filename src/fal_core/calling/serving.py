@@ -5,17 +5,24 @@ Serving: what the call of a served function runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import structure_gateway, structure_host_options
 from fal_core.environments import Environment, requirement_name
-from fal_core.errors import UnsupportedError
+from fal_core.errors import OptionError, UnsupportedError
 from fal_core.plugins.installed import load_plugins
 from fal_core.routes import RouteSignature
 from fal_core_worker.serving.services import Server
 
-__all__ = ["Server", "extend_environment", "make_server", "missing_requirements"]
+__all__ = [
+    "Server",
+    "check_arguments",
+    "extend_environment",
+    "make_server",
+    "missing_requirements",
+    "refuse_call",
+]
 
 
 def make_server(declaration: Declaration) -> Callable[..., Any]:
@@ -42,6 +49,34 @@ def make_server(declaration: Declaration) -> Callable[..., Any]:
             declaration.host.name, "serve functions", "Add the extra 'serve' of fal-core."
         )
     return server
+
+
+def refuse_call(name: str, way: str) -> NoReturn:
+    """
+    Refuse *way* of calling the served function *name*.
+
+    Raises:
+        OptionError: Always.
+    """
+    raise OptionError(
+        f"{name!r} is served: it takes requests, and cannot be used with {way}. Start it with "
+        f"'service = {name}.spawn()' and send its arguments to service.urls['run'], or leave "
+        "serve=True out."
+    )
+
+
+def check_arguments(name: str, arguments: Any) -> None:
+    """
+    Refuse arguments for the start of the served function *name*, which takes none.
+
+    Arguments:
+        arguments: The positional and the keyword arguments.
+
+    Raises:
+        OptionError: There are some.
+    """
+    if arguments != ((), {}):
+        refuse_call(name, "arguments")
 
 
 def extend_environment(environment: Environment, server: Server) -> Environment:

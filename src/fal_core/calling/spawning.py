@@ -11,7 +11,7 @@ from typing import Any
 from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import check_detaching
-from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready
+from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_core.options import Lifetime
 from fal_core.sealing.opener import Opener
@@ -26,6 +26,13 @@ class SpawnFuture(CallFuture):
 
     execution: Execution | None = None
     grace: float = 2.0
+    has_begun = False
+
+    def running(self) -> bool:
+        """
+        Tell whether the host runs the call.
+        """
+        return self.has_begun and not self.done()
 
     def end_call(self) -> None:
         if self.execution is not None:
@@ -54,6 +61,10 @@ class SpawnSink(OpeningSink):
     def follow(self, execution: Execution) -> None:
         super().follow(execution)
         self._give_credit()
+
+    def on_state(self, state: State) -> None:
+        if state.name == "running":
+            self._future.has_begun = True
 
     def on_log(self, log: Log) -> None:
         # The queue holds whole lines.

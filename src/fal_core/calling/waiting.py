@@ -4,6 +4,7 @@ Waiting for a call on the thread that makes it.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from fal_core.events import Exited, HomeCall, Log, Ready
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
+
+#: Seconds of one wait: an interrupt just before it is handled only after it.
+_INTERVAL = 0.1
 
 
 class Waiter(OpeningSink, Driver):
@@ -25,6 +29,7 @@ class Waiter(OpeningSink, Driver):
     """
 
     _event: threading.Event | None = None
+    _is_ready = False
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Waiter(OpeningSink, Driver):
         # Whoever has called a service waits for its end, and cannot ask where it is.
         from fal_core.sinks.printing import print_urls
 
+        self._is_ready = True
         print_urls(ready.urls)
 
     def on_exited(self, exited: Exited) -> None:
@@ -57,6 +63,9 @@ class Waiter(OpeningSink, Driver):
     def wait(self, execution: Execution) -> None:
         """
         Wait for the end of the call; end it if the thread is interrupted.
+
+        A service that is ready may finish its requests at the first interrupt, which is how
+        it is ended.
         """
         self.execution = execution
         if self.failure is not None:
@@ -66,11 +75,33 @@ class Waiter(OpeningSink, Driver):
                 execution.drive(None)
             if self.exited is None:
                 self._wait_for_others(None)
-        except BaseException:
+        except BaseException as error:
+            if (
+                self._is_ready
+                and isinstance(error, KeyboardInterrupt)
+                and self._drain(execution)
+            ):
+                return
             # Nothing is left running when the caller is interrupted.
             execution.cancel(self._grace)
             self.wait_until(execution, self._grace + 5)
             raise
+
+    def _drain(self, execution: Execution) -> bool:
+        """
+        Let a service end. Return False if it is interrupted meanwhile.
+        """
+        try:
+            print(
+                "Ending; requests that run may finish. Ctrl-C again ends it at once.",
+                file=sys.stderr,
+            )
+            execution.drain()
+            while not self.wait_until(execution, _INTERVAL):
+                pass
+        except KeyboardInterrupt:
+            return False
+        return True
 
     def wait_until(self, execution: Execution, timeout: float | None) -> bool:
         """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter
-from fal_core.errors import Cancelled, HostClosed, HostError, WorkerLost
+from fal_core.errors import Cancelled, HostClosed, HostError
 from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
@@ -121,11 +121,13 @@ class Pool:
                 return
             self._starting += 1
             self._expecting = True
+        self.waiting.expect(expected=True)
         get_event_thread().after(_EXPECTED, self._expect_no_more)
         self._start_one()
 
     def _expect_no_more(self) -> None:
         self._expecting = False
+        self.waiting.expect(expected=False)
         if self._roster.idle:
             self._upkeep.begin()
 
@@ -155,6 +157,8 @@ class Pool:
                     self.startups.called(worker)
                 return execution
         waiting.report(State("queued"))
+        if self._expecting:
+            self.waiting.add(waiting)
         self._grow()
         return waiting
 
@@ -177,11 +181,14 @@ class Pool:
         If the worker never came up, another one would not either, and the call ends.
         """
         is_gone = worker.fits(waiting.call)
+        if is_gone and worker.hello is None:
+            # Finding out why may take a while.
+            threading.Thread(
+                target=lambda: waiting.refuse(worker.why()), name="fal-core lost", daemon=True
+            ).start()
+            return
         if is_gone:
             worker.close()
-            if worker.hello is None:
-                waiting.refuse(worker.reason or WorkerLost())
-                return
         with self._lock:
             self.waiting.appendleft(waiting)
             if is_gone:

@@ -15,6 +15,9 @@ from fal_core.events import Event, Exited, Log, Sink
 from fal_core.sinks import failed, print_log
 from fal_core.sinks.serial_sinks import SerialSink
 
+#: How many events are kept for a call that is expected.
+_MOST_KEPT = 100
+
 
 class WaitingExecution(LateExecution):
     """
@@ -74,6 +77,26 @@ class WaitingCalls(deque[WaitingExecution]):
     def __init__(self, lock: threading.Lock) -> None:
         super().__init__()
         self._lock = lock
+        # What was told while a call was expected. None where none is.
+        self._kept: deque[Event] | None = None
+
+    def expect(self, *, expected: bool) -> None:
+        """
+        Keep what is told for the next call from now on, or do not any more.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, deque(maxlen=_MOST_KEPT) if expected else None
+        for event in kept or ():
+            self.tell(event)
+
+    def add(self, execution: WaitingExecution) -> None:
+        """
+        Tell a call that waits what was told while it was expected.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, None
+        for event in kept or ():
+            execution.report(event)
 
     def take_all(self) -> list[WaitingExecution]:
         """
@@ -104,9 +127,16 @@ class WaitingCalls(deque[WaitingExecution]):
 
     def tell(self, event: Event) -> None:
         """
-        Pass *event* to each call. A line is printed if none waits.
+        Pass *event* to each call. If none waits it is kept for one that is expected, or a
+        line is printed.
         """
-        if not self.report(event) and isinstance(event, Log):
+        if self.report(event):
+            return
+        with self._lock:
+            if self._kept is not None:
+                self._kept.append(event)
+                return
+        if isinstance(event, Log):
             print_log(event)
 
     def report(self, event: Event) -> bool:

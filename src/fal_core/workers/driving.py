@@ -56,6 +56,7 @@ class StreamReader:
         "_calls",
         "_crash_output",
         "_detail",
+        "_explained",
         "_finished",
         "_greeted",
         "_kill",
@@ -84,6 +85,7 @@ class StreamReader:
         self.gone = False
         self.followed = False
         self.reason: HostError | None = None
+        self._explained = threading.Event()
         self._stream = stream
         self._calls = calls
         self._greeted = greeted
@@ -258,6 +260,14 @@ class StreamReader:
             # That thread may have read for the last time.
             self.follow()
 
+    def why(self) -> HostError:
+        """
+        Close the stream, and wait until it is known why the worker has ended.
+        """
+        self.close()
+        self._explained.wait()
+        return self.reason or WorkerLost()
+
     def forget(self) -> None:
         """
         Close everything that is open for a worker whose end was not noticed.
@@ -270,6 +280,7 @@ class StreamReader:
                     return
                 self.gone = True
                 self._stop_following()
+            self._explained.set()
             self._stream.end()
             if self._crash_output is not None:
                 self._crash_output.close()
@@ -338,6 +349,7 @@ class StreamReader:
         if self._detail:
             reason = WorkerLost(detail=self._detail)
         self.reason = reason
+        self._explained.set()
         started = None
         if self._page is not None:
             started = int.from_bytes(self._page[:4], "little")

@@ -110,9 +110,17 @@ class WatchedProcess:
             self._process.kill()
             code = self._ended.result()
         said = self._said.decode(errors="replace").strip()
-        reason = None if self._explain is None else self._explain(code, said)
-        if reason is not None:
-            return reason
+        if self._explain is not None:
+            try:
+                reason = self._explain(code, said)
+            except Exception as error:
+                reason = HostError(
+                    f"The worker was lost, and its host cannot tell why. "
+                    f"{type(error).__name__}: {error}"
+                )
+                reason.__cause__ = error
+            if reason is not None:
+                return reason
         # As a shell, a worker's guard tells a signal by 128 and its number.
         signal = -code if code < 0 else code - 128 if code > 128 else None
         return WorkerLost(code, signal, said)

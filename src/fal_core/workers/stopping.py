@@ -123,6 +123,14 @@ class StoppableWorker:
         self.stopped = True
         self.stream_reader.close()
 
+    def why(self) -> HostError:
+        """
+        Close the stream of a worker that is gone, wait until it is known why it has ended,
+        and return that.
+        """
+        self.stopped = True
+        return self.stream_reader.why()
+
     def abandon(self) -> None:
         """
         Close the stream of a worker that belongs to the parent process, after a fork.

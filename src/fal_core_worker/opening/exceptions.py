@@ -88,14 +88,21 @@ def format_traceback(error: BaseException) -> str:
     """
     import traceback
 
+    kind, trace = type(error), find_trace(error)
+    return "".join(traceback.TracebackException(kind, error, trace).format(chain=False))
+
+
+def find_trace(error: BaseException) -> types.TracebackType | None:
+    """
+    Return the traceback of *error* from the user's first frame on.
+    """
     trace = error.__traceback__
     began = trace is not None and _is_ours(trace.tb_frame)
     while trace is not None and (
         _is_ours(trace.tb_frame) or (began and _module(trace.tb_frame) in _LOOPS)
     ):
         trace = trace.tb_next
-    lines = traceback.TracebackException(type(error), error, trace).format(chain=False)
-    return "".join(lines)
+    return trace
 
 
 def _is_ours(frame: types.FrameType) -> bool:

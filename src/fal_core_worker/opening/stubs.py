@@ -81,11 +81,14 @@ class Stub:
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Call the function on a thread, and return a future of its result.
+
+        The call runs at once, and cannot be cancelled: ``cancel()`` returns False.
         """
         import threading
         from concurrent.futures import Future
 
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
 
         def run() -> None:
             try:

@@ -219,6 +219,7 @@ class Executor(ABC):
                     item = next(items)
                 except StopIteration as end:
                     return end.value
+                self._check_sender()
                 self.await_credit(channel)
                 self.output.flush_call()
                 send_item(self.stream, channel, item, index, raw)
@@ -232,6 +233,7 @@ class Executor(ABC):
         index = 0
         try:
             async for item in items:
+                self._check_sender()
                 while self.credits[channel] <= 0:
                     await asyncio.sleep(0.002)
                 self.credits[channel] -= 1
@@ -240,6 +242,13 @@ class Executor(ABC):
                 index += 1
         finally:
             await items.aclose()
+
+    def _check_sender(self) -> None:
+        if self.forked:
+            raise RuntimeError(
+                "A forked child process yields an item, which only the process that it was "
+                "forked from can send. Leave the child by os._exit(), or use multiprocessing."
+            )
 
     # -- what subclasses do ------------------------------------------------------------
 

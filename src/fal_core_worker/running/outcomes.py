@@ -4,6 +4,10 @@ How calls end: what they raise to be ended, and how their outcomes are sent.
 
 from __future__ import annotations
 
+# ``signal`` is slow to import.
+import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
+import os
+import sys
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from fal_core_worker.opening import values
@@ -13,7 +17,7 @@ from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from fal_core_worker.stream.streams import FrameStream
 
@@ -53,6 +57,40 @@ def release(contained: tuple[int, Any]) -> Any:
     if kind == RAISED:
         raise value
     return value
+
+
+def end_forked(error: BaseException | None = None) -> NoReturn:
+    """
+    End this process, which a function has forked and left, as Python ends a program.
+
+    Arguments:
+        error: What the function raised in it. None where it returned.
+    """
+    code: Any = 0
+    try:
+        if isinstance(error, SystemExit):
+            code = error.code or 0
+            if not isinstance(code, int):
+                print(code, file=sys.stderr)
+                code = 1
+        elif error is not None:
+            code = 1
+            _print_error(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        os._exit(code & 0xFF)
+
+
+def _print_error(error: BaseException) -> None:
+    import traceback
+
+    from fal_core_worker.opening.exceptions import find_trace
+
+    traceback.print_exception(type(error), error, find_trace(error))
 
 
 def send_value(

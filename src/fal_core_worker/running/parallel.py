@@ -8,7 +8,6 @@ have ended.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import threading
@@ -26,6 +25,7 @@ from fal_core_worker.running.outcomes import (
     LAZY,
     CallCancelled,
     contain,
+    end_forked,
     release,
     send_error,
     send_items,
@@ -200,7 +200,11 @@ class ParallelExecutor(Executor):
             except CallCancelled:
                 raise
             except BaseException as error:
+                if self.forked:
+                    end_forked(error)
                 outcome = (RAISED, values.seal_error(error, raw).data)
+            if self.forked:
+                end_forked()
             self.output.flush_call()
             send_items(self.stream, channel, [outcome], index, raw)
 
@@ -215,7 +219,7 @@ class ParallelExecutor(Executor):
         self, channel: int, *, raw: Any, value: Any = None, error: BaseException | None = None
     ) -> None:
         if self.forked:
-            os._exit(0)
+            end_forked(error)
         after = self._note_threads(channel)
         if not self._take(channel):
             return
@@ -246,6 +250,23 @@ class ParallelExecutor(Executor):
                 raise CallCancelled
             self.credits[channel] -= 1
 
+    async def _contain(self, coroutine: Any) -> tuple[int, Any]:
+        """
+        Await *coroutine*, as ``contain`` does. A child that it forks ends with it.
+        """
+        error: BaseException | None = None
+        try:
+            contained = kind, value = await contain(coroutine)
+            error = value if kind == RAISED else None
+            return contained
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if self.forked:
+                # The thread that waits is the parent's, and so are the other tasks.
+                end_forked(error)
+
     def complete(self, coroutine: Any, channel: int) -> Any:
         """
         Run *coroutine* as a task in the loop that all calls share, and wait for it.
@@ -261,7 +282,7 @@ class ParallelExecutor(Executor):
         done = threading.Event()
 
         def begin() -> None:
-            task = context.run(loop.create_task, contain(coroutine))
+            task = context.run(loop.create_task, self._contain(coroutine))
             self._tasks[channel] = task
             task.add_done_callback(lambda _: done.set())
             if channel in self._cancelled:

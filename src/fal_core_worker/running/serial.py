@@ -26,6 +26,7 @@ from fal_core_worker.running.outcomes import (
     CallCancelled,
     Terminated,
     contain,
+    end_forked,
     release,
     send_error,
     send_items,
@@ -147,7 +148,7 @@ class SerialExecutor(Executor):
         else:
             self.busy = False
             if self.forked:
-                os._exit(0)
+                end_forked()
             after = self._after
             if owners.count_threads() != self.threads.usual:
                 after |= self.threads.note_left((channel, 0))
@@ -172,7 +173,7 @@ class SerialExecutor(Executor):
     def _end_raised(self, channel: int, error: BaseException) -> None:
         self.busy = False
         if self.forked:
-            os._exit(0)
+            end_forked(error)
         if isinstance(error, Terminated):
             self.terminate()
         left = self.threads.note_left((channel, self.index))
@@ -275,7 +276,11 @@ class SerialExecutor(Executor):
                     raise
                 except BaseException as error:
                     self.interruptible = False
+                    if self.forked:
+                        end_forked(error)
                     outcome = (RAISED, values.seal_error(error, raw).data)
+                if self.forked:
+                    end_forked()
                 if owners.count_threads() != self.threads.usual:
                     self.threads.note_left((channel, self.index))
         finally:

@@ -4,7 +4,9 @@ Isolated functions that are used inside a worker.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +72,32 @@ def test_exit_of_a_function_is_an_error_of_its_caller(
         return "none", ""
 
     assert outer(asynchronous) == ("UserFunctionException", "The function raised SystemExit: 3")
+
+
+@pytest.mark.parametrize("place", ["here", "home"])
+def test_submitted_call_runs_and_cannot_be_cancelled(
+    pipe_host: PipeHost, place: str, tmp_path: Path
+) -> None:
+    """
+    A call that is submitted inside a worker says that it runs, and that cancelling does not
+    end it; it goes on to its result.
+    """
+    goes_on = tmp_path / "goes_on"
+
+    @function("current", host=pipe_host if place == "here" else InProcessHost())
+    def inner() -> int:
+        while not goes_on.exists():
+            time.sleep(0.01)
+        return 3
+
+    @function("current", host=pipe_host)
+    def outer() -> tuple[bool, bool, bool, int]:
+        future = inner.submit()
+        told = future.running(), future.cancel(), future.cancelled()
+        goes_on.touch()
+        return (*told, future.result(60))
+
+    assert outer() == (True, False, False, 3)
 
 
 def test_stream_in_place_ends_with_what_the_generator_returns() -> None:

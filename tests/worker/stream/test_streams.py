@@ -425,3 +425,57 @@ def test_a_short_wait_is_spent_polling(ends: Ends) -> None:
     thread.join()
     ends.here.close()
     assert ends.there.read_soon() is None
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+def test_beginning_does_not_wait_for_the_other_end(kind: str) -> None:
+    """
+    What the other end does not read yet is sent by a thread, and frames after it in order.
+    """
+    if kind == "pipes":
+        reader, writer = os.pipe()
+    else:
+        ours, theirs = socket.socketpair()
+        reader, writer = theirs.detach(), ours.detach()
+    stream = FrameStream(os.open(os.devnull, os.O_RDONLY), writer)
+    head = bytes(range(256)) * 8192
+    try:
+        stream.begin(head)
+        stream.send(5, 1, data=b"small")
+        stream.send(6, 2, data=b"large" * 100_000)
+        stream.send(7, 3, data=b"with", buffers=[bytearray(b"buffer" * 10_000)])
+
+        got = b""
+        while len(got) < len(head):
+            got += os.read(reader, len(head) - len(got))
+        assert got == head
+        other = FrameStream(os.dup(reader), os.open(os.devnull, os.O_WRONLY))
+        frames: list[Any] = []
+        while len(frames) < 3:
+            frames += other.read() or ()
+        assert [frame[:2] for frame in frames] == [(5, 1), (6, 2), (7, 3)]
+        other.close()
+    finally:
+        os.close(reader)
+        stream.end()
+
+
+def test_an_end_that_never_reads_is_given_up() -> None:
+    """
+    Closing the other end ends what is being sent to it.
+    """
+    reader, writer = os.pipe()
+    stream = FrameStream(os.open(os.devnull, os.O_RDONLY), writer)
+    stream.begin(bytes(1 << 20))
+    stream.send(5, 1, data=b"kept")
+    os.close(reader)
+
+    def is_refused() -> bool:
+        try:
+            stream.send(5, 1, data=b"late")
+        except BrokenPipeError:
+            return True
+        return False
+
+    assert wait_until(is_refused, 60.0)
+    stream.end()

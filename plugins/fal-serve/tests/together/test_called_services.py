@@ -4,14 +4,18 @@ Services that are called instead of spawned, in programs of their own.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from fal_core import function
+from fal_core.errors import OptionError
 from fal_core.testing.harness.processes import python_programs
 
 PATIENCE = 60.0
@@ -73,4 +77,36 @@ def test_service_that_is_called_says_where_it_serves(start, call: str):
     assert name == "run"
     assert "answer" in httpx.post(url, timeout=PATIENCE).text
     process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == (0 if "run_local" in call else -signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert out.endswith("returned None\n")
+    assert "Traceback" not in err
+
+
+WAYS = {
+    "map": lambda: list(double.map([4])),
+    "submit": lambda: double.submit(4).result(PATIENCE),
+    "aio": lambda: asyncio.run(later(double)),
+    "run_local": lambda: double.run_local(4),
+    "call": lambda: double(4),
+    "spawn": lambda: double.spawn(4),
+    "keyword": lambda: double(number=4),
+}
+
+
+@function("current", serve=True)
+def double(number: int) -> int:
+    return 2 * number
+
+
+async def later(served: Any) -> Any:
+    return await served.aio(4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_service_that_is_called_like_a_function_says_what_to_do(way: str):
+    """
+    A served function takes its arguments from requests: a call with some is an error.
+    """
+    with pytest.raises(OptionError, match=r"'double' is served: .* double\.spawn\(\)"):
+        WAYS[way]()
