@@ -139,12 +139,13 @@ class Pool:
             self._outdated.end(call)
         while True:
             with self._lock:
+                # The call that was expected has come.
+                was_expected, self._expecting = self._expecting, False
                 if not self._roster.idle:
                     waiting = WaitingExecution(self.waiting, call, sink)
                     self.waiting.append(waiting)
                     break
                 worker = self._roster.idle.pop()
-                self._expecting = False
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
@@ -157,7 +158,7 @@ class Pool:
                     self.startups.called(worker)
                 return execution
         waiting.report(State("queued"))
-        if self._expecting:
+        if was_expected:
             self.waiting.add(waiting)
         self._grow()
         return waiting
@@ -318,9 +319,8 @@ class Pool:
         Return whether one more worker is needed and allowed; under the lock.
         """
         count = self.worker_count + self._starting
-        if self._once and self._starting >= len(self.waiting):
-            return False
-        wanted = bool(self.waiting) or count < self._least
+        # Those that are being started take the first of the calls that wait.
+        wanted = len(self.waiting) > self._starting * self._multiplex or count < self._least
         return wanted and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
@@ -361,6 +361,9 @@ class Pool:
                     f"Host {self.host!r} was to start a worker, and begin() returned "
                     f"{worker!r}. It has to return a Worker."
                 )
+            if worker.gone:
+                # It did not come up, and another one would not either.
+                raise worker.why()
         except BaseException as error:
             self._note_failure(error, start)
             return
