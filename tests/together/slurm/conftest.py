@@ -4,12 +4,15 @@ A real Slurm of two nodes on this machine, with GPUs that are none and limits of
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import attrs
 import pytest
@@ -17,6 +20,7 @@ import pytest
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
 
+ROOT = Path(__file__).resolve().parents[3]
 #: Where Debian has the daemons.
 DAEMONS = "/usr/sbin:/usr/local/sbin:/usr/bin"
 #: Seconds that a client of Slurm may take.
@@ -105,12 +109,12 @@ class Cluster:
         """
         self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
-    def is_idle(self) -> bool:
+    def is_up(self) -> bool:
         """
-        Tell whether both nodes are there, and no job is.
+        Tell whether both nodes are there.
         """
         states = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
-        return states.split() == ["idle", "idle"]
+        return set(states.split()) <= {"idle", "mixed", "allocated", "completing"}
 
     def begin(self, *command: str, until: Callable[[], bool]) -> None:
         """
@@ -218,9 +222,21 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.begin("slurmctld", "-D", until=lambda: succeeds(["scontrol", "ping"]))
             for node in nodes:
                 cluster.begin("slurmd", "-D", "-N", node, until=lambda: True)
-            assert wait_until(cluster.is_idle, PATIENCE), cluster.ask(
-                "scontrol", "show", "node"
-            )
+            assert wait_until(cluster.is_up, PATIENCE), cluster.ask("scontrol", "show", "node")
             yield cluster
         finally:
             cluster.end()
+
+
+@pytest.fixture(scope="session")
+def slurm_example() -> ModuleType:
+    """
+    The module ``examples/slurm_host.py``.
+    """
+    spec = importlib.util.spec_from_file_location("slurm_host", ROOT / "examples/slurm_host.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -50,21 +50,24 @@ def test_terminated_srun_takes_its_job_out_of_the_queue(slurm: Any):
     SIGTERM to srun ends its job, also while the job is queued.
     """
     holders = [
-        subprocess.Popen(["srun", "--gpus=2", f"--nodelist={node}", "sleep", "600"])
+        subprocess.Popen(
+            ["srun", "--job-name=holder", "--gpus=2", f"--nodelist={node}", "sleep", "600"]
+        )
         for node in slurm.nodes
     ]
     try:
-        assert wait_until(lambda: sorted(slurm.jobs("%T")) == ["RUNNING"] * 2, 60)
+        held = ["holder RUNNING"] * 2
+        assert wait_until(lambda: [x for x in slurm.jobs("%j %T") if "holder" in x] == held, 60)
         queued = subprocess.Popen(["srun", "--gpus=1", "true"], stderr=subprocess.PIPE)
         assert wait_until(lambda: "PENDING Resources" in slurm.jobs("%T %r"), 60)
         queued.terminate()
         queued.communicate(timeout=60)
-        assert wait_until(lambda: len(slurm.jobs()) == 2, 60)
+        assert wait_until(lambda: "PENDING" not in slurm.jobs("%T"), 60)
     finally:
         for holder in holders:
             holder.terminate()
             holder.wait(timeout=60)
-    assert wait_until(slurm.is_idle, 60)
+    assert wait_until(lambda: "holder" not in slurm.jobs("%j"), 60)
 
 
 def test_memory_is_limited(slurm: Any):
