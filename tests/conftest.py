@@ -19,6 +19,7 @@ import pytest
 
 # Modules that tests of several folders share.
 sys.path.insert(0, str(Path(__file__).with_name("explanations")))
+sys.path.insert(0, str(Path(__file__).with_name("groups")))
 sys.path.insert(0, str(Path(__file__).with_name("workers")))
 
 from explained_functions import FUNCTIONS, HOSTS  # path

@@ -135,3 +135,36 @@ def test_a_local_interpreter_is_started_by_its_path() -> None:
     )
     assert done.stdout == "value\n"
     assert command.stop_argv is None
+
+
+def test_a_local_interpreter_has_variables_of_its_own() -> None:
+    """
+    Every process of it sees them, unless the host sets them otherwise.
+    """
+    interpreter = LocalInterpreter(sys.executable, variables={"ITS": "own", "BOTH": "own"})
+    command = interpreter.command([], variables={"BOTH": "given"})
+    assert command.variables == {"ITS": "own", "BOTH": "given"}
+    assert hash(interpreter) == hash(LocalInterpreter(sys.executable))
+
+
+def test_an_installed_python_is_found_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The running Python stands for its own version; of others, the first in ``PATH`` that
+    starts and says that it is of that version.
+    """
+    assert LocalInterpreter.find(THIS_PYTHON) == LocalInterpreter(sys.executable, THIS_PYTHON)
+    assert LocalInterpreter.find("3") == LocalInterpreter(sys.executable, THIS_PYTHON)
+
+    folders = [tmp_path / name for name in ("shim", "liar", "none", "real")]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setenv("PATH", ":".join(map(str, folders)))
+    assert LocalInterpreter.find("3.77") is None
+    for folder, script in zip(folders, ("exit 127", "echo 3.9", "", "echo 3.77"), strict=True):
+        if script:
+            (folder / "python3.77").write_text(f"#!/bin/sh\n{script}\n")
+            (folder / "python3.77").chmod(0o755)
+    found = LocalInterpreter.find("3.77")
+    assert found == LocalInterpreter(str(tmp_path / "real" / "python3.77"), "3.77")

@@ -32,7 +32,7 @@ def test_nothing_is_claimed_by_default() -> None:
     ``Capabilities()`` claims no kind, no option and no ability.
     """
     claimed = attrs.asdict(Capabilities())
-    assert claimed.pop("concurrency") == 1
+    assert claimed.pop("concurrency") == claimed.pop("nodes") == 1
     assert claimed.pop("python_versions") is None
     assert claimed.pop("kinds") == claimed.pop("options") == frozenset()
     assert not any(claimed.values())

@@ -16,11 +16,20 @@ import attrs
 import pytest
 
 from fal_core import SpawnInfo, function
+from fal_core.abilities import DetachingHost
 from fal_core.aio import AsyncCalls
+from fal_core.calling import LateExecution
+from fal_core.calls import Call
+from fal_core.environments import Environment, LocalInterpreter
 from fal_core.functions import IsolatedFunction
+from fal_core.hosts import Capabilities, Host
+from fal_core.machines import Machine
 from fal_core.options import Gateway, HostOptions
 from fal_core.plugins import load_plugins
 from fal_core.policies import Policy
+from fal_core.pools import Start, WorkerHost, WorkerPools
+from fal_core.sinks import Journal
+from fal_core.workers import Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -97,6 +106,77 @@ def test_public_methods_are_in_the_reference(pages: dict[str, str]) -> None:
     assert missing(page, names) == []
     assert "seal: Literal[" in page
     assert "= &#39;once&#39;" in page or "= 'once'" in page
+
+
+def methods_of(cls: type) -> list[str]:
+    """
+    Return the public methods and properties of *cls* that have a docstring, with those of
+    bases that are not public.
+    """
+    bases = [each for each in cls.__mro__ if each is cls or each.__name__ == "StoppableWorker"]
+    return [
+        name
+        for base in bases
+        for name, member in vars(base).items()
+        if not name.startswith("_") and getattr(member, "__doc__", None)
+        if callable(member) or isinstance(member, classmethod | property)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "cls"),
+    [
+        ("environments", Environment),
+        ("environments", LocalInterpreter),
+        ("hosts", Host),
+        ("hosts", Capabilities),
+        ("hosts", DetachingHost),
+        ("hosts", Machine),
+        ("hosts", Start),
+        ("hosts", WorkerHost),
+        ("hosts", WorkerPools),
+        ("hosts", Worker),
+        ("hosts", LateExecution),
+        ("hosts", Journal),
+        ("options", HostOptions),
+        ("calls", Call),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_what_an_author_stands_on_is_there(pages: dict[str, str], page: str, cls: type) -> None:
+    """
+    Each class that hosts and environments are written with is listed, with its fields, its
+    arguments and its methods, those of a base that is not public included.
+    """
+    names = [cls.__name__, *methods_of(cls)]
+    if attrs.has(cls) and not issubclass(cls, Host):
+        names += [field.alias for field in attrs.fields(cls)]
+    if "Arguments:" in (cls.__doc__ or ""):
+        names += list(inspect.signature(cls).parameters)
+    assert missing(pages[page], names) == []
+
+
+def test_functions_of_authors_are_there(pages: dict[str, str]) -> None:
+    """
+    The functions that authors call are listed, and a default is written as in the code.
+    """
+    names = ["shared_by", "resolve_machine", "read_journal"]
+    assert missing(pages["hosts"], names) == []
+    assert "shared_by: SharedBy = shared_by," in pages["hosts"]
+    assert not re.search(r"&lt;(function|class) |9223372036854775807", pages["hosts"])
+
+
+def test_no_generated_method_is_in_the_reference(pages: dict[str, str]) -> None:
+    """
+    What attrs generates, and what Python calls by itself, is on no page.
+    """
+    found = {
+        (page, name)
+        for page, text in pages.items()
+        for name in re.findall(r"__[a-z_]+__", text)
+        if name not in {"__call__", "__file__"}
+    }
+    assert not found
 
 
 def variables_in_code() -> set[str]:

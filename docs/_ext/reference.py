@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def prose(text: str) -> str:
     """
     Return docstring text as Markdown: roles become code.
     """
-    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    text = re.sub(r":\w+:`~?(?:[^`<]+<)?([^`<>]+)>?`", r"`\1`", text)
     return text.replace("``", "`")
 
 
@@ -120,7 +121,7 @@ def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
 
 class Fields(Markdown):
     """
-    ``fal-fields:: module.Class``: an attrs class with its text and fields.
+    ``fal-fields:: module.Class``: an attrs class with its text, fields and methods.
     """
 
     required_arguments = 1
@@ -131,6 +132,7 @@ class Fields(Markdown):
         yield split(cls.__doc__)[0] + "\n"
         if attrs.fields(cls):
             yield from table_of(cls, attrs.fields(cls))
+        yield from members_of(cls, public_names(Path(self.env.srcdir)))
 
 
 class Function(Markdown):
@@ -195,7 +197,9 @@ class InstalledHosts(Markdown):
 
 class Contract(Markdown):
     """
-    ``fal-contract:: module.Class``: an abstract class with its methods.
+    ``fal-contract:: module.Class``: a class with its methods.
+
+    How it is made is shown where its docstring has arguments.
     """
 
     required_arguments = 1
@@ -205,38 +209,72 @@ class Contract(Markdown):
         text, sections = split(cls.__doc__)
         yield f"## {cls.__name__}\n"
         yield text + "\n"
-        for name, description in sections.get("Attributes:", {}).items():
+        if "Arguments:" in sections:
+            made = signature_of(cls.__init__, broken=True).removesuffix(" -> None")
+            yield f"```python\n{cls.__name__}{made}\n```\n"
+            yield from listed(sections)
+        attributes = sections.get("Attributes:", {})
+        if attributes and "Arguments:" in sections:
+            yield "It has these attributes:\n"
+        for name, description in attributes.items():
             yield f"- `{name}`: {description}"
         yield ""
-        for name, member in vars(cls).items():
+        yield from members_of(cls, public_names(Path(self.env.srcdir)))
+
+
+def public_names(docs: Path) -> frozenset[str]:
+    """
+    Return the names that a plugin may import, of whatever module.
+    """
+    import csv
+
+    with (docs / "public-names.csv").open(newline="", encoding="utf-8") as file:
+        return frozenset(row["name"] for row in csv.DictReader(file))
+
+
+def members_of(cls: type, public: frozenset[str]) -> Iterator[str]:
+    """
+    Yield the methods and properties of *cls* that are described.
+
+    Those of a base that is not *public* are its own. What attrs has generated is no
+    method that anybody calls.
+    """
+    own = [each for each in cls.__mro__ if each is cls or each.__name__ not in public]
+    shown: set[str] = set()
+    for base in own:
+        if not base.__module__.startswith("fal_core"):
+            continue
+        for name, member in vars(base).items():
             described = getattr(member, "__func__", getattr(member, "fget", member))
             if isinstance(member, functools.cached_property):
                 described = member.func
-            shown = not name.startswith("_") or name == "__call__"
-            if shown and inspect.isfunction(described):
-                yield from self.member(name, member, described)
+            is_public = not name.startswith("_") or name == "__call__"
+            if is_public and name not in shown and inspect.isfunction(described):
+                shown.add(name)
+                yield from describe(name, member, described)
 
-    def member(self, name: str, member: Any, function: Any) -> Iterator[str]:
-        """
-        Yield one method or property.
-        """
-        text, sections = split(function.__doc__)
-        if not text:
-            return
-        marks = [
-            mark
-            for mark, holds in (
-                ("class method", isinstance(member, classmethod)),
-                ("property", isinstance(member, PROPERTIES)),
-                ("abstract", getattr(member, "__isabstractmethod__", False)),
-            )
-            if holds
-        ]
-        call = "" if isinstance(member, PROPERTIES) else signature_of(function)
-        yield f"### {name}\n"
-        yield f"```python\n{name}{call}\n```\n"
-        yield (f"*{', '.join(marks)}.* " if marks else "") + text + "\n"
-        yield from listed(sections)
+
+def describe(name: str, member: Any, function: Any) -> Iterator[str]:
+    """
+    Yield one method or property, if it has a docstring.
+    """
+    text, sections = split(function.__doc__)
+    if not text:
+        return
+    marks = [
+        mark
+        for mark, holds in (
+            ("class method", isinstance(member, classmethod)),
+            ("property", isinstance(member, PROPERTIES)),
+            ("abstract", getattr(member, "__isabstractmethod__", False)),
+        )
+        if holds
+    ]
+    call = "" if isinstance(member, PROPERTIES) else signature_of(function)
+    yield f"### {name}\n"
+    yield f"```python\n{name}{call}\n```\n"
+    yield (f"*{', '.join(marks)}.* " if marks else "") + text + "\n"
+    yield from listed(sections)
 
 
 def listed(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
@@ -287,8 +325,18 @@ def written(parameters: list[inspect.Parameter]) -> Iterator[str]:
         if parameter.annotation is not parameter.empty:
             text, equal = f"{text}: {annotation_text(parameter.annotation)}", " = "
         if parameter.default is not parameter.empty:
-            text = f"{text}{equal}{parameter.default!r}"
+            text = f"{text}{equal}{default_text(parameter.default)}"
         yield text
+
+
+def default_text(default: Any) -> str:
+    """
+    Return a default as it is written.
+    """
+    if inspect.isfunction(default) or inspect.isclass(default):
+        return default.__name__
+    # A bound that none reaches.
+    return "sys.maxsize" if default == sys.maxsize else repr(default)
 
 
 def annotation_text(annotation: Any) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fal_core.abilities import AnticipatingHost, DetachingHost, ExecutionStatus
     from fal_core.caches import cached
     from fal_core.calling.attaching import attach
-    from fal_core.calls import Call
+    from fal_core.calls import Call, Node
     from fal_core.decorators import function
     from fal_core.environments import Command, Environment, Interpreter, LocalInterpreter
     from fal_core.errors import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         State,
     )
     from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
+    from fal_core.groups.failures import NodeFailed
     from fal_core.hooks import API_VERSION, hookimpl
     from fal_core.hosts import Capabilities, Execution, Host
     from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from fal_core.spawns import SpawnInfo
     from fal_core.workers.worker import ARGUMENTS, Worker
     from fal_core.wrappers import WrapperHost
+    from fal_core_worker.nodes import current_node
 
 __all__ = [
     "API_VERSION",
@@ -97,6 +99,8 @@ __all__ = [
     "LocalInterpreter",
     "Log",
     "LogSink",
+    "Node",
+    "NodeFailed",
     "OptionError",
     "OptionTypeError",
     "OptionValueError",
@@ -124,6 +128,7 @@ __all__ = [
     "WrongKindError",
     "attach",
     "cached",
+    "current_node",
     "find_missing_dependencies",
     "function",
     "hookimpl",
@@ -166,6 +171,8 @@ __getattr__, __dir__ = lazily(
         "LocalInterpreter": "fal_core.environments",
         "Log": "fal_core.events",
         "LogSink": "fal_core.events",
+        "Node": "fal_core.calls",
+        "NodeFailed": "fal_core.groups.failures",
         "OptionError": "fal_core.errors",
         "OptionTypeError": "fal_core.errors",
         "OptionValueError": "fal_core.errors",
@@ -193,6 +200,7 @@ __getattr__, __dir__ = lazily(
         "WrongKindError": "fal_core.errors",
         "attach": "fal_core.calling.attaching",
         "cached": "fal_core.caches",
+        "current_node": "fal_core_worker.nodes",
         "find_missing_dependencies": "fal_core.sealing.dependencies",
         "function": "fal_core.decorators",
         "hookimpl": "fal_core.hooks",

@@ -166,9 +166,13 @@ class Driver(ABC):
 
     That thread delivers the events of a :class:`Driven` execution itself, so its host
     may keep them until :meth:`Driven.drive` is called.
+
+    Attributes:
+        left_to_driver: Set by what keeps events of the call until it is driven, such as a
+            worker: a call whose execution is not driven would never end.
     """
 
-    __slots__ = ()
+    left_to_driver: bool = False
 
     @abstractmethod
     def __call__(self, event: Event) -> None:

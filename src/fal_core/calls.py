@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -14,6 +14,16 @@ from fal_core.environments import Environment
 from fal_core.events import Sealed
 from fal_core.options import Gateway, HostOptions, Lifetime
 from fal_core.reprs import show_fields
+from fal_core_worker.nodes import Node
+
+__all__ = [
+    "ENVELOPE_VERSION",
+    "AuthMode",
+    "Call",
+    "Node",
+    "SealedFunction",
+    "SourceArchive",
+]
 
 ENVELOPE_VERSION = 1
 
@@ -66,6 +76,14 @@ def _to_tuple(ports: Iterable[int] | None) -> tuple[int, ...] | None:
     return None if ports is None else tuple(ports)
 
 
+def _to_node(node: Iterable[Any] | None) -> Node | None:
+    # An envelope has a list of a number and a list.
+    if node is None:
+        return None
+    rank, addresses = node
+    return Node(rank, tuple(addresses))
+
+
 @attrs.frozen(kw_only=True, eq=False, slots=False)
 class Call:
     """
@@ -108,6 +126,8 @@ class Call:
             :class:`~fal_core.abilities.IsolatingHost`: nobody else reaches its ports
             there. Its loopback address leads to that of the machine, except for these
             ports, which are its own.
+
+        node: The node that it is for, of a call that runs on several; see :meth:`at_node`.
     """
 
     __repr__ = show_fields
@@ -134,6 +154,7 @@ class Call:
     origin: str | None = None
     takes_socket: bool = False
     own_network: tuple[int, ...] | None = attrs.field(default=None, converter=_to_tuple)
+    node: Node | None = attrs.field(default=None, converter=_to_node)
     version: int = ENVELOPE_VERSION
 
     def again(self, identity: str, arguments: Sealed) -> Call:
@@ -147,6 +168,19 @@ class Call:
         object.__setattr__(other, "__dict__", values)
         return other
 
+    @property
+    def nodes(self) -> int:
+        """
+        On how many nodes it runs.
+        """
+        return self.host_options.nodes or 1
+
+    def at_node(self, node: Node) -> Call:
+        """
+        Return this call for *node*, one of those that it runs on.
+        """
+        return attrs.evolve(self, node=node)
+
     def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:
         """
         Return this call of a server with the ports to listen on; 0 chooses a free one.
@@ -159,6 +193,6 @@ class Call:
             "exposed_port": self.gateway.exposed_port or exposed_port,
             "exposed_metrics_port": self.host_options.metrics_port or exposed_metrics_port,
         }
-        # The plain prefix of version 1; the contract imports nothing of the worker.
+        # The plain prefix of version 1; the contract imports nothing of the worker that seals.
         plain = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps(((), ports), 5)
         return self.again(self.id, Sealed(plain))

@@ -4,6 +4,7 @@ Environments: where a function's imports come from.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 10)
 #: The minor version of the Python that runs here, as in ``3.11``.
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+#: Seconds that a Python may take to say which it is.
+_PATIENCE = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -152,17 +156,62 @@ class Environment(ABC):
 class LocalInterpreter(Interpreter):
     """
     A Python of this machine, started by its path.
+
+    Attributes:
+        executable: The path of the program.
+
+        python_version: As in ``3.11``. None if it is unknown until it starts.
+
+        variables: Environment variables that each of its processes sees.
     """
 
     __repr__ = show_fields
 
     executable: str
     python_version: str | None = None
+    variables: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, hash=False)
+
+    @classmethod
+    def find(cls, version: str) -> Self | None:
+        """
+        Return an installed Python of *version*, as in ``3.12``: the running one if it is
+        that, or the first in ``PATH`` that starts. None where there is none.
+        """
+        if is_within(THIS_PYTHON, version):
+            return cls(sys.executable, THIS_PYTHON)
+        for folder in os.get_exec_path():
+            program = os.path.join(folder, f"python{version}")
+            # A version manager has programs for Pythons that it does not start.
+            if os.access(program, os.X_OK) and _version_of(program) == version:
+                return cls(program, version)
+        return None
 
     def command(
         self, arguments: Sequence[str], *, variables: Mapping[str, str] = {}, **_: Any
     ) -> Command:
-        return Command(argv=(self.executable, *arguments), variables=dict(variables))
+        return Command(
+            argv=(self.executable, *arguments), variables={**self.variables, **variables}
+        )
+
+
+def _version_of(program: str) -> str:
+    """
+    Return the minor version of a Python; empty if it does not start.
+    """
+    import subprocess
+
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [program, "-I", "-S", "-c", ask],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
 
 
 @attrs.frozen(kw_only=True)

@@ -84,6 +84,9 @@ class Log:
 
         logger: The logger of a record, ``py.warnings`` for a warning. None for what was
             printed, and where a host reports records as lines.
+
+        rank: The node that it comes from, of a call that runs on several. None for any other
+            call, and for what belongs to no node.
     """
 
     __repr__ = show_fields
@@ -96,6 +99,7 @@ class Log:
     request_id: str | None = None
     partial: bool = False
     logger: str | None = None
+    rank: int | None = None
 
 
 @attrs.frozen

@@ -47,6 +47,7 @@ class Claims(TypedDict, total=False):
     same_python: bool
     options: frozenset[str] | None
     concurrency: int
+    nodes: int
     stream: bool
     batch: bool
     cancel: bool
@@ -82,6 +83,8 @@ class Capabilities:
 
         concurrency: How many calls it runs at once where no option says.
 
+        nodes: The most nodes that one call may run on. The core refuses a call of more.
+
         stream: Items of a generator arrive while it runs.
 
         batch: One call may carry many items.
@@ -113,6 +116,7 @@ class Capabilities:
     same_python: bool = False
     options: frozenset[str] | None = frozenset()
     concurrency: int = attrs.field(default=1, validator=at_least(1))
+    nodes: int = attrs.field(default=1, validator=at_least(1))
     stream: bool = False
     batch: bool = False
     cancel: bool = False

@@ -13,6 +13,8 @@ class Machine:
     The resources that a machine type stands for.
 
     Attributes:
+        name: The machine type, as in ``GPU-H100``.
+
         cpus: How many processors. None where the host decides.
 
         memory: Bytes of main memory. None where the host decides.
@@ -53,6 +55,10 @@ class Device:
         kind: Such as ``gpu``.
 
         index: Its number among the devices of its kind.
+
+        name: The vendor's name of the model.
+
+        uuid: What names this one device, also after the machine was started again.
 
         memory: Bytes.
     """

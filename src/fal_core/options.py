@@ -49,6 +49,9 @@ class HostOptions:
 
         num_gpus: How many GPUs, where the machine type leaves it open.
 
+        nodes: On how many nodes each call runs at once, each with the resources that the other
+            options name. Each runs the function, which asks ``current_node()`` which it is on.
+
         regions: Where the function may run.
 
         keep_alive: How long a worker stays warm without a call.
@@ -115,6 +118,7 @@ class HostOptions:
     machine_type: str | tuple[str, ...] | None = None
     machine_types: tuple[str, ...] | None = None
     num_gpus: int | None = attrs.field(default=None, validator=at_least(0))
+    nodes: int | None = attrs.field(default=None, validator=at_least(1))
     regions: tuple[str, ...] | None = None
     keep_alive: float | None = attrs.field(default=None, validator=at_least(0))
     min_concurrency: int | None = attrs.field(default=None, validator=at_least(0))

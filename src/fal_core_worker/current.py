@@ -45,6 +45,12 @@ if TYPE_CHECKING:
             Run *service* in *loop* until it ends. A request to drain calls *drain* there.
             """
 
+        def find_node(self) -> Any:
+            """
+            Return the :class:`~fal_core_worker.nodes.Node` of the call that the calling code
+            belongs to; None where it has none.
+            """
+
         def announce(self, urls: dict[str, str]) -> None:
             """
             Report that the service which runs here answers at *urls*.

@@ -147,6 +147,11 @@ class _Forks:
 
     def leave(self) -> None:
         executor = self._executor
+        node = executor.find_node()
+        if node is not None:
+            from fal_core_worker import nodes
+
+            nodes.inherited = node
         current.runtime = None
         executor.forked = True
         # A handler that the function has set stays.

@@ -18,7 +18,8 @@ from fal_core.events import Sink
 from fal_core.explanations import explain
 from fal_core.hosts import Capabilities
 from fal_core.options import Gateway, HostOptions
-from fal_core.testing.hosts.in_process import InProcessExecution, InProcessHost
+from fal_core.testing.hosts.in_process import InProcessHost
+from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from fal_core.wrappers import WrapperHost
 
 
@@ -66,6 +67,16 @@ class OfPython2(Little):
 
 
 @attrs.define(eq=False, slots=False)
+class Three(Little):
+    """
+    A host of three nodes.
+    """
+
+    name: ClassVar[str] = "three"
+    capabilities: ClassVar[Capabilities] = attrs.evolve(Little.capabilities, nodes=3)
+
+
+@attrs.define(eq=False, slots=False)
 class Around(WrapperHost[..., Any]):
     """
     A host that adds nothing.
@@ -94,6 +105,12 @@ def count() -> Iterator[int]:
         (give, {"regions": ["moon"]}, "There is no region 'moon'."),
         (
             give,
+            {"nodes": 2},
+            "Host 'little' cannot run a call on 2 nodes. It runs each on one: leave 'nodes' "
+            "out, or use a host that has more.",
+        ),
+        (
+            give,
             {"keep_alive": 3, "on_unsupported": "error"},
             "Host 'little' cannot use option 'keep_alive'. Leave it out, or write "
             "on_unsupported='warn' to keep it for other hosts.",
@@ -118,6 +135,30 @@ def test_a_call_is_refused_as_it_is_explained(
             call()
         assert str(caught.value) == sentence
     assert host.launched == 0
+
+
+def test_a_call_of_more_nodes_than_there_are_is_refused_whatever_is_allowed() -> None:
+    """
+    On fewer nodes a function gives wrong results, so no ``on_unsupported`` lets it run there.
+    """
+    host = Three()
+    for how in ("ignore", "warn", "error"):
+        isolated = function("current", host=host, nodes=4, on_unsupported=how)(give)
+        with pytest.raises(UnsupportedError, match=r"on 4 nodes\. It runs each on 3 at most"):
+            isolated()
+    assert host.launched == 0
+
+
+def test_one_node_is_what_every_host_has(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A function that is declared for one node runs on every host, without a warning.
+    """
+    isolated = function("current", host=Little(), nodes=1)(give)
+    assert isolated() == 1
+    assert capsys.readouterr().err == ""
+    assert {option.name: option.use for option in explain(isolated).options}[
+        "nodes"
+    ] == "applies"
 
 
 def test_a_host_without_the_python_refuses() -> None:

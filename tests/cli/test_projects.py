@@ -4,12 +4,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fal_core.environments import THIS_PYTHON
+
+#: Results of the tests of an environment's project, and of those where there is no other
+#: Python than this one.
+ALL_OF_ENVIRONMENT = {"passed": 6}
+WITHOUT_OTHER = {"passed": 5, "skipped": 1}
 
 
 def create(program: Any, name: str, role: str) -> Path:
@@ -48,6 +56,14 @@ def pytest_in(program: Any, project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def results(said: str) -> dict[str, int]:
+    """
+    Return how many tests ended in each way, of what pytest has printed.
+    """
+    counts = re.findall(r"(\d+) (passed|skipped)", said.splitlines()[-1])
+    return {how: int(number) for number, how in counts}
+
+
 @pytest.mark.parametrize("role", ["host", "environment"])
 def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
     """
@@ -72,8 +88,19 @@ def test_environment_project_passes_its_tests(command_line: Any) -> None:
     project = create(command_line, "deep-blue", "environment")
     # It needs no plugin beside the core.
     command_line.variables["FAL_CORE_PLUGINS"] = "deep-blue"
-    assert "5 passed" in pytest_in(command_line, project)
+    assert results(pytest_in(command_line, project)) in (ALL_OF_ENVIRONMENT, WITHOUT_OTHER)
     assert "environments: deep-blue" in command_line("plugins", "list").stdout
+
+
+def test_skipped_test_of_a_project_says_why(command_line: Any) -> None:
+    """
+    Where no other Python is installed, the test that needs one says so.
+    """
+    project = create(command_line, "deep-blue", "environment")
+    command_line.variables["PATH"] = str(command_line.folder)
+    said = pytest_in(command_line, project)
+    assert results(said) == WITHOUT_OTHER
+    assert f"No Python is installed beside {THIS_PYTHON} that runs a worker." in said
 
 
 def test_host_project_passes_its_tests(command_line: Any) -> None:
@@ -81,7 +108,8 @@ def test_host_project_passes_its_tests(command_line: Any) -> None:
     The project of a host runs calls by its name as it was created.
     """
     project = create(command_line, "deep-blue", "host")
-    assert "1 passed" in pytest_in(command_line, project, "tests/test_plugin.py")
+    found = results(pytest_in(command_line, project, "tests/test_plugin.py"))
+    assert found in ({"passed": 3}, {"passed": 2, "skipped": 1})
     command_line.write(
         "functions.py",
         """

@@ -154,6 +154,7 @@ def test_wrong_declaration_fails_where_it_is_written(
     ("option", "refused", "least", "words"),
     [
         ("num_gpus", -1, 0, "at least 0"),
+        ("nodes", 0, 1, "at least 1"),
         ("keep_alive", -5, 0, "at least 0"),
         ("min_concurrency", -1, 0, "at least 0"),
         ("max_concurrency", 0, 1, "at least 1"),

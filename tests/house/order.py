@@ -29,6 +29,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "calling/",
+        "groups/",
         "pools/",
         "batching/",
         "functions",
@@ -36,13 +37,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         # What people are told, and what plugins are tested with.
         "explanations/",
         "loading/",
-        "cli/",
         "testing/",
+        "cli/",
         "__init__",
     ),
     "fal_core_worker": (
         "archives current renewals results sharing trees",
         "stream/",
+        "nodes",
         "output/",
         "buffers/",
         "opening/",

@@ -18,7 +18,7 @@ import pytest
 
 from fal_core import Cancelled, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
-from fal_core.errors import EnvironmentBuildError, HostClosed, HostError
+from fal_core.errors import EnvironmentBuildError, HostClosed, HostError, PluginError
 from fal_core.events import Log, State
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
@@ -301,6 +301,34 @@ class Unbuildable(CurrentEnvironment):
     def build(self, log: Any, cancelled: Any) -> LocalInterpreter:
         log(Log("resolving", "STDOUT", "BUILDER"))
         raise EnvironmentBuildError("unbuildable", "It has no such version.")
+
+
+@attrs.define(eq=False, slots=False)
+class ForgetfulHost(ScriptedHost):
+    """
+    Claims nodes, and does not say how they are had.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None, serve=True, nodes=4
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"exposed_port": 8123}], ids=["call", "service"])
+def test_a_call_over_several_nodes_is_not_run_on_one(
+    make: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    """
+    A host that claims nodes and does not group them is told so: a result would be wrong.
+    """
+    host = make(ForgetfulHost)
+    isolated = function("current", host=host, nodes=2, **options)(greet)
+    for _ in range(2):
+        with pytest.raises(
+            PluginError, match=r"would run a call over 2 in one worker\. Its laun"
+        ):
+            isolated()
+    assert host.starts == []
 
 
 def test_a_build_that_fails_is_the_reason(make: Callable[..., Any]) -> None:

@@ -172,3 +172,19 @@ def test_a_module_whose_file_is_gone_is_refused(project: ModuleType):
     path.unlink()
     with pytest.raises(FalSerializationError, match=f"The file {path}, which travels"):
         seal_function(project.task)
+
+
+def test_a_module_whose_file_goes_later_is_named_once(tmp_path: Path):
+    """
+    Calls go on with the version that was read; a file that is only being replaced is not
+    named.
+    """
+    path = tmp_path / "helper.py"
+    path.write_text("A = 1")
+    found = Edits([str(path)], {"helper": str(path)}, None)
+    path.unlink()
+    assert found.are_none()
+    assert found.outdated == []
+    assert all(found.are_none() for _ in range(3))
+    (sentence,) = found.outdated
+    assert f"The file of module 'helper' is gone: {path}." in sentence

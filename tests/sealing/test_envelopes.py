@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.calls import ENVELOPE_VERSION, Call, SealedFunction, SourceArchive
+from fal_core.calls import ENVELOPE_VERSION, Call, Node, SealedFunction, SourceArchive
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
@@ -54,6 +54,7 @@ calls = st.builds(
     application_auth_mode=st.sampled_from([None, "public", "private", "shared"]),
     lifetime=st.sampled_from(["attached", "detached"]),
     traceparent=st.none() | st.text(),
+    node=st.none() | st.builds(Node, st.integers(0, 9), st.lists(st.text()).map(tuple)),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fal_core import WorkerLost, errors, find_missing_dependencies, function
 from fal_core.sealing.functions import seal_function
+from fal_core.sealing.stubs import reduce_function, sealing
 from fal_core.testing import InProcessHost
 
 shared = function("current", host=InProcessHost())
@@ -43,3 +44,19 @@ def test_code_that_names_its_host_travels_without_it(bare_worker: Any) -> None:
         assert "'len' was declared in a worker, which has no home" in str(told[0])
         assert "'len' was declared in a worker, which has no home" in str(told[1])
         assert "fal_core.find_missing_dependencies is not there in a worker" in str(told[2])
+
+
+def test_a_function_of_several_nodes_runs_in_no_worker_of_another() -> None:
+    """
+    Functions of one place run in one worker, unless one of them runs on several nodes: a call
+    over several nodes is a call of its own, and so is one from there.
+    """
+    host = InProcessHost()
+    alone, one = (function("current", host=host, nodes=nodes)(len) for nodes in (None, 1))
+    several = function("current", host=host, nodes=2)(len)
+    for outer in (alone, one, several):
+        with sealing(outer.declaration):
+            for inner in (alone, one, several):
+                _, _, state = reduce_function(inner)
+                in_place = outer is not several and inner is not several
+                assert (state["function"] is len) is in_place

@@ -42,6 +42,7 @@ logs = st.builds(
     time=st.floats(0, 1e10),
     call_id=st.none() | text,
     request_id=st.none() | text,
+    rank=st.none() | st.integers(0, 10_000),
 )
 events = st.one_of(
     logs,
@@ -156,6 +157,10 @@ def test_whatever_comes_is_events_or_one_error(data: st.DataObject, size: int) -
     [
         (record(b'["Log", [1], []]'), "int stands in place of a text"),
         (record(b'["Log", ["", "LOUD"], []]'), "'LOUD' is none of TRACE"),
+        (
+            record(b'["Log", ["", "INFO", "USER", 0, null, null, false, null, -1], []]'),
+            "int stands in place of a number",
+        ),
         (record(b'["Log", ["", "INFO", "USER", NaN], []]'), "float stands in place of a time"),
         (record(b'["Log", ["", "INFO", "USER", 1%s], []]' % (b"0" * 400)), "place of a time"),
         (record(b'["Dropped", [1, -1%s], []]' % (b"0" * 400)), "int stands in place of a time"),

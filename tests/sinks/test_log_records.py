@@ -144,7 +144,17 @@ def test_a_group_of_errors_is_a_traceback(kept: Kept):
     hand_over(Log(trace, "ERROR", logger="test.app"))
     first, second = kept.records
     assert (first.getMessage(), first.exc_text) == ("several", trace)
+    assert first.rank is None
     assert (second.getMessage(), second.exc_text) == (trace, None)
+
+
+def test_a_record_says_from_which_node_it_comes(kept: Kept) -> None:
+    """
+    A record of a call that runs on several nodes has the number of the node.
+    """
+    hand_over(Log("step", "INFO", logger="test.app", rank=3))
+    (record,) = kept.records
+    assert record.rank == 3  # type: ignore[attr-defined]  # one of those of fal-core
 
 
 def test_an_unknown_level_is_refused():

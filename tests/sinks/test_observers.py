@@ -90,7 +90,7 @@ def test_a_batch_is_heard_of_with_its_items(heard: Any) -> None:
     host = InProcessHost()
     recorder = Recorder(function("current", host=host)(len).make_launcher())
     call = recorder.launcher.call([(("a",), {}), (("ab",), {})], batch=2)
-    recorder.follow(launch_observed(host, call, recorder))
+    recorder.follow(launch_observed(host.launch, host, call, recorder))
     recorder.wait(30)
     assert wait_until(lambda: len(heard) == 2, 30)
     assert words(heard) == [("started", 2, None), ("finished", 2, True)]
@@ -118,7 +118,9 @@ def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
     recorder = Recorder(function("current", host=host)(len).make_launcher())
     call = recorder.launcher.call((("four",), {}))
     order: list[Any] = []
-    launch_observed(host, call, lambda event: order.append((type(event), len(heard))))
+    launch_observed(
+        host.launch, host, call, lambda event: order.append((type(event), len(heard)))
+    )
     assert order == [(Log, 1), (Exited, 1)]
     assert [name for name, _ in heard] == ["started", "failed"]
     assert isinstance(heard[1][1]["error"], HostClosed)

@@ -86,6 +86,20 @@ def test_another_line_takes_the_place_of_one_that_has_not_ended(terminal: IO[str
     show(terminal, Log("step 2", "STDERR", call_id="a"))
 
 
+def test_a_line_of_one_of_several_nodes_says_of_which(
+    terminal: IO[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The lines of a call that runs on several nodes begin with the number of the node.
+    """
+    show(terminal, Log("step 1", rank=1, partial=True))
+    assert screen(terminal) == ["[1] step 1"]
+    print_log(Log("hello", rank=0))
+    print_log(Log("lost", "ERROR", rank=12))
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("[0] hello\n", "[12] lost\n")
+
+
 def test_a_long_line_is_cut_where_it_is_drawn(terminal: IO[str]) -> None:
     """
     Only as much as fits in one row is drawn, so that it can be drawn over; the finished line is

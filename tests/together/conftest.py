@@ -101,15 +101,30 @@ def wait_for(port: int) -> None:
             return
 
 
-@pytest.fixture(scope="session")
-def ssh_example() -> ModuleType:
+def load_example(name: str) -> ModuleType:
     """
-    The module ``examples/ssh_host.py``.
+    Return the module ``examples/<name>.py``.
     """
-    spec = importlib.util.spec_from_file_location("ssh_host", ROOT / "examples/ssh_host.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"examples/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def ssh_example() -> ModuleType:
+    """
+    The host of the tutorial.
+    """
+    return load_example("ssh_host")
+
+
+@pytest.fixture(scope="session")
+def directory_example() -> ModuleType:
+    """
+    The host that detaches work.
+    """
+    return load_example("directory_host")

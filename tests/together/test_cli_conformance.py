@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,11 @@ class Silent(LocalHost):
     \"\"\"
 
     name: ClassVar[str] = "silent"
+    capabilities = attrs.evolve(
+        LocalHost.capabilities,
+        secrets=False,
+        options=LocalHost.capabilities.options - {"secrets"},
+    )
 
     def launch(self, call: Any, sink: Any) -> Any:
         def tell(event: Any) -> None:
@@ -50,23 +57,61 @@ def fal_register_hosts():
 """
 
 
+def promises(output: str) -> list[list[str]]:
+    """
+    Return the rows of the table of promises: state, group, and promise or reason.
+    """
+    _, _, table = output.partition("STATE")
+    heading, *lines = f"STATE{table}".splitlines()
+    starts = [heading.index(name) for name in ("STATE", "GROUP", "PROMISE")]
+    ends = [*starts[1:], None]
+    rows = itertools.takewhile(bool, lines)
+    return [[row[a:b].strip() for a, b in zip(starts, ends, strict=True)] for row in rows]
+
+
 def test_host_that_keeps_the_laws_passes(command_line: Any) -> None:
     """
-    The laws are run against the host, and the exit code is 0 where they are kept.
+    The laws are run against the host, each promise is listed as kept, and the exit code is 0.
     """
-    done = command_line("hosts", "check", "local", "-k", "print", "-q")
+    done = command_line("hosts", "check", "local", "-k", "standard or as_itself", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+    told = "The caller sees the exception the function raised, not a wrapper."
+    assert ["kept", "errors", told] in promises(done.stdout)
+    assert {state for state, *_ in promises(done.stdout)} == {"kept"}
+    assert re.search(r"^Promises: \d+ kept, 0 broken\.$", done.stdout, re.MULTILINE)
 
 
 def test_host_that_breaks_a_law_fails(command_line: Any) -> None:
     """
-    The exit code is 1 where a law is broken, and the law is named.
+    The exit code is 1 where a law is broken; the table says what was expected and found, which
+    promises are kept nevertheless, and which are not claimed for want of a capability.
     """
     command_line.install("silent", SWALLOWS)
-    done = command_line("hosts", "check", "silent", "-k", "print", "-q")
+    wanted = "test_errors_are_printed_as_such or comes_back or secret_that_is_not_set"
+    done = command_line("hosts", "check", "silent", "-k", wanted, "-q")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED" in done.stdout
+    kept, broken, how, unclaimed, missing = promises(done.stdout)
+    assert kept == ["kept", "call", "The caller gets what the function returned."]
+    told = "Lines printed to standard error have the level `STDERR`."
+    assert broken == ["broken", "logs", told]
+    assert how[:2] == ["", ""]
+    assert how[2].startswith("test_errors_are_printed_as_such: ")
+    assert "expected ['plain'], found []" in how[2]
+    assert unclaimed[:2] == ["not claimed", "secrets"]
+    assert missing == ["", "", "It needs secrets."]
+    assert "Promises: 1 kept, 1 broken, 1 not claimed." in done.stdout.splitlines()
+
+
+def test_host_is_checked_by_its_url(command_line: Any) -> None:
+    """
+    A URL names the host as well as a name does, and what follows are arguments of pytest.
+    """
+    done = command_line("hosts", "check", "local://", "-k", "comes_back", "--tb=line", "-rA")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASSED" in done.stdout
+    assert "Promises: 1 kept, 0 broken." in done.stdout.splitlines()
 
 
 def test_no_law_is_an_error(command_line: Any) -> None:

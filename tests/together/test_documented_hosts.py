@@ -18,7 +18,7 @@ from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
 
 #: What the examples do themselves; the rest is that of the worker and the inner host.
-OWN = {"events", "detach", "serve", "own servers"}
+OWN = {"events", "detach", "serve", "own servers", "groups"}
 
 if os.environ.get("FAL_CORE_FAULTS") != "all":
     for group in GROUPS.keys() - OWN:
@@ -39,7 +39,7 @@ def example(name: str) -> Any:
     return namespace[name]
 
 
-@pytest.fixture(scope="session", params=["CountingHost", "ServiceHost"])
+@pytest.fixture(scope="session", params=["CountingHost", "ServiceHost", "ClusterHost"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host[..., Any]]:
     cls = example(request.param)
     host = cls(LocalHost()) if request.param == "CountingHost" else cls()

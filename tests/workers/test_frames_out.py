@@ -13,10 +13,11 @@ import attrs
 import pytest
 
 from fal_core import function
-from fal_core.calls import Call, SealedFunction, SourceArchive
+from fal_core.calls import Call, Node, SealedFunction, SourceArchive
 from fal_core.events import Sealed
 from fal_core.testing import InProcessHost
 from fal_core.workers.frames_out import FUNCTION_SLOTS, CallSender
+from fal_core_worker.nodes import unpack_node
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.streams import FrameStream
 
@@ -52,6 +53,18 @@ class Sent:
 
 def sealed(name: str) -> SealedFunction:
     return SealedFunction(digest=name, native=Sealed(name.encode()), refusal="no source")
+
+
+def test_the_node_of_a_call_comes_before_it() -> None:
+    """
+    A call of several nodes comes after its node, and any other without one.
+    """
+    sent, node = Sent(), Node(1, ("one", "two"))
+    sent.send(sent.call("f"))
+    told, called = sent.send(sent.call("f").at_node(node), channel=2)
+    assert (told[:2], called[:2]) == ((frames.NODE, 2), (frames.CALL, 2))
+    assert unpack_node(told[4]) == node
+    assert [kind for kind, *_ in sent.send(sent.call("f"), channel=3)] == [frames.CALL]
 
 
 def kinds(received: list[Any]) -> list[tuple[int, int]]:

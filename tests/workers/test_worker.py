@@ -19,7 +19,7 @@ import pytest
 
 from fal_core import function
 from fal_core.calls import Call
-from fal_core.errors import WorkerLost
+from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing.harness.processes import wait_until
@@ -198,3 +198,30 @@ def test_a_descriptor_stays_open_while_it_is_used(host: EachHost, failures: list
     # Whoever read the answer may still be at it.
     assert wait_until(lambda: set(os.listdir("/proc/self/fd")) <= before, PATIENCE)
     assert not failures
+
+
+def test_a_worker_can_be_waited_for(failures: list[str]) -> None:
+    """
+    A worker that is up says so before its first call, and one that is not wanted is ended.
+    """
+    worker = Worker.start([sys.executable, *ARGUMENTS], idle=Worker.stop)
+    worker.wait_until_up(threading.Event())
+    assert worker.hello is not None
+    worker.stop()
+
+    never = Worker.start([sys.executable, "-c", "import signal; signal.pause()"])
+    cancelled = threading.Event()
+    threading.Timer(0.1, cancelled.set).start()
+    with pytest.raises(Cancelled):
+        never.wait_until_up(cancelled)
+    assert wait_until(lambda: never.gone, PATIENCE)
+
+
+def test_a_worker_that_never_comes_up_says_why(failures: list[str]) -> None:
+    """
+    Whoever waits for a worker is told why it has ended.
+    """
+    worker = Worker.start([sys.executable, "-c", "print('broken'); raise SystemExit(3)"])
+    with pytest.raises(WorkerLost) as caught:
+        worker.wait_until_up(threading.Event())
+    assert caught.value.code == 3

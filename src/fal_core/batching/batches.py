@@ -172,7 +172,8 @@ class Batcher:
         options = launcher.host_options
         self.limit = 2 * (options.max_concurrency or capabilities.concurrency)
         multiplexing = options.max_multiplexing or 1
-        self._alone = not capabilities.batch or multiplexing > 1
+        # Over several nodes each item is a call of its own, which succeeds or fails as one.
+        self._alone = not capabilities.batch or multiplexing > 1 or (options.nodes or 1) > 1
         if multiplexing > 1:
             self.limit = self.limit * multiplexing
         limits = (launcher.policy.timeout, launcher.request_timeout)

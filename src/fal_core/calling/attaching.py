@@ -52,7 +52,9 @@ def attach(
     future = SpawnFuture()
     info = SpawnInfo(future)
     if function is None:
-        sink = SpawnSink(info, future, Opener(name="the detached call"), _answer)
+        sink = SpawnSink(
+            info, future, Opener(name="the detached call", host=place.name), _answer
+        )
     else:
         launcher = function.make_launcher()
         sink = SpawnSink(info, future, launcher.opener, launcher.answer)

@@ -23,6 +23,9 @@ from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
 
+#: Seconds between two looks at whether an attempt can still end.
+_LOOK = 1.0
+
 #: What starts a call, as the ``launch`` of a host does.
 Launch = Callable[[Call, Sink], Execution]
 
@@ -57,7 +60,9 @@ class Retries:
         Tell whether the call may be made again after *error*.
         """
         if isinstance(error, HostError):
-            return self._left > 0 and not isinstance(error, _FINAL)
+            # That of a node is the cause of the error of its call.
+            is_final = isinstance(error, _FINAL) or isinstance(error.__cause__, _FINAL)
+            return self._left > 0 and not is_final
         if isinstance(error, UserFunctionException) and isinstance(
             error.__cause__, self._retry_on
         ):
@@ -154,8 +159,11 @@ class Attempts(LateExecution):
             if isinstance(attempt.execution, Driven):
                 attempt.execution.drive(_left(until))
             # Another thread may deliver the events of this attempt, and not of the next one.
-            if not attempt.over.wait(_left(until)):
-                return
+            while not attempt.over.wait(_next_look(until)):
+                is_undriven = attempt.left_to_driver and not self.drives
+                # Whoever drives this ends a call whose events nobody delivers.
+                if is_undriven or attempt.ended or _left(until) == 0.0:
+                    return
 
 
 class _Flag:
@@ -260,6 +268,11 @@ def with_attempts(
         return attempts
 
     return launch_attempts
+
+
+def _next_look(until: float | None) -> float:
+    left = _left(until)
+    return _LOOK if left is None else min(left, _LOOK)
 
 
 def _left(until: float | None) -> float | None:

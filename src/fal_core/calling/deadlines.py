@@ -160,6 +160,7 @@ def with_deadline(
         timed = TimedExecution(call, sink, timeout, grace=grace, from_start=from_start)
         try:
             inner = launch(call, timed.for_host())
+            timed.check_execution(inner)
         except BaseException:
             timed.stop()
             raise

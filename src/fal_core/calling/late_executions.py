@@ -43,6 +43,15 @@ class LateExecution(Driven):
     def reference(self) -> str:
         return self._reference if self.inner is None else self.inner.reference
 
+    @property
+    def drives(self) -> bool:
+        """
+        Whether driving it delivers events, as far as is known.
+        """
+        from fal_core.sinks.breaches import drives
+
+        return self.inner is None or drives(self.inner)
+
     def send(self, message: Message) -> None:
         self._pass_on(lambda inner: inner.send(message))
 

@@ -27,7 +27,6 @@ from fal_core.plugins import installed as plugins
 
 # The rest is imported once the host knows that a call is about to come.
 if TYPE_CHECKING:
-    from fal_core.calling.attempts import Launch
     from fal_core.calling.waiting import Waiter
     from fal_core.calls import Call
     from fal_core.events import HomeCall
@@ -247,6 +246,7 @@ class Launcher:
         """
         Look up once what each call needs.
         """
+        from fal_core.calling.launches import find_launch
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
         from fal_core.sealing.opener import Opener
@@ -256,16 +256,18 @@ class Launcher:
         self._seal_plain = self._seal_nothing if self.gateway.serve else seal_plain
         self._make_sealed = Sealed
         self._captures_are_unchanged = self.seal.captures.are_unchanged
-        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise)
+        # A wrapper that is used by no name may have none.
+        host = getattr(self.host, "name", type(self.host).__name__)
+        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise, host=host)
         policy = self.policy
         self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
         self.make_waiter: Callable[[], Waiter]
         self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace)
-        launch: Launch = self.host.launch
+        launch = find_launch(self.host, self.opener.host)
         if plugins.load_plugins().has_observers:
             from fal_core.sinks.observers import launch_observed
 
-            launch = partial(launch_observed, self.host)
+            launch = partial(launch_observed, launch, self.host)
         if self.host_options.logging is not None:
             from fal_core.sinks.log_records import launch_with_records
 

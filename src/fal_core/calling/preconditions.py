@@ -43,6 +43,14 @@ def refusals(
     elif declaration.is_generator and not can.stream:
         remedy = "Return a list, or serve the function." if can.serve else "Return a list."
         yield UnsupportedError(host.name, "stream what a generator yields", remedy)
+    if options.nodes is not None and options.nodes > can.nodes:
+        yield UnsupportedError(
+            host.name,
+            f"run a call on {options.nodes} nodes",
+            f"It runs each on {can.nodes} at most: write fewer, or use a host that has more."
+            if can.nodes > 1
+            else "It runs each on one: leave 'nodes' out, or use a host that has more.",
+        )
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
     unusable = unusable_options(declaration.options, host)

@@ -16,6 +16,8 @@ from collections import Counter
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+import attrs
+
 from fal_core.events import Log
 from fal_core.sinks.printing import print_log
 from fal_core.spawns import SpawnInfo
@@ -56,6 +58,45 @@ class Work(Protocol):
         """
 
 
+@attrs.frozen(kw_only=True)
+class Ending:
+    """
+    What is said of a spawned call that ends with the program.
+
+    Attributes:
+        name: The name of what was spawned.
+
+        can_detach: Whether its host could let it go on.
+
+        is_service: Whether it is reached from outside, and has no end of its own.
+
+        is_application: Whether it was made of a class.
+    """
+
+    name: str
+    can_detach: bool
+    is_service: bool
+    is_application: bool
+
+    def sentences(self, count: int) -> str:
+        """
+        Return what ends, and what to do about it, for *count* such calls.
+        """
+        what = "service" if self.is_service else "call"
+        if count == 1:
+            ends = f"Spawned {what} {self.name!r} ends"
+        else:
+            ends = f"{count:,} spawned {what}s of {self.name!r} end"
+        remedy = "To let it finish, wait for the return_value that spawn() gives"
+        if self.is_service:
+            remedy = "It answers as long as the program runs"
+        if self.can_detach:
+            made = f"{self.name}.to_function()" if self.is_application else self.name
+            spawned = f"spawn {made}.with_policy(lifetime='detached')"
+            remedy += f"; to keep it, {spawned}" if self.is_service else f", or {spawned}"
+        return f"{ends} with this program. {remedy}."
+
+
 class ProgramEnd:
     """
     What this process does about its calls when the program ends.
@@ -64,7 +105,7 @@ class ProgramEnd:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._work: dict[int, Work] = {}
-        self._spawned: dict[int, tuple[SpawnInfo, str, bool]] = {}
+        self._spawned: dict[int, tuple[SpawnInfo, Ending]] = {}
         self._thread: threading.Thread | None = None
         self._names_spawned = False
 
@@ -169,36 +210,25 @@ class ProgramEnd:
 
     # -- spawned calls -----------------------------------------------------------------
 
-    def name_at_end(self, info: SpawnInfo, name: str, *, can_detach: bool) -> None:
+    def name_at_end(self, info: SpawnInfo, ending: Ending) -> None:
         """
         Name the call of *info* if it is still under way when the program ends.
-
-        Arguments:
-            can_detach: Whether its host could let it go on.
         """
         assert info.future is not None
         if not self._names_spawned:
             self._names_spawned = True
             atexit.register(self._name_spawned)
         key = id(info)
-        self._spawned[key] = info, name, can_detach
+        self._spawned[key] = info, ending
         # On no other thread: this waits for nothing.
         Future.add_done_callback(info.future, lambda _: self._spawned.pop(key, None))
 
     def _name_spawned(self) -> None:
         counts = Counter(
-            (name, can_detach)
-            for info, name, can_detach in list(self._spawned.values())
-            if not info.ends
+            ending for info, ending in list(self._spawned.values()) if not info.ends
         )
-        for (name, can_detach), count in counts.items():
-            what = f"Spawned call {name!r} ends"
-            if count > 1:
-                what = f"{count:,} spawned calls of {name!r} end"
-            remedy = "To let it finish, wait for the return_value that spawn() gives"
-            if can_detach:
-                remedy += f", or spawn {name}.with_policy(lifetime='detached')"
-            _print(f"{what} with this program. {remedy}.")
+        for ending, count in counts.items():
+            _print(ending.sentences(count))
 
     # -- forks -------------------------------------------------------------------------
 

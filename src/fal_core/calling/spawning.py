@@ -133,8 +133,13 @@ def spawn(
     future.execution = info.stream = launch(call, sink)
     sink.follow(future.execution)
     if lifetime == "attached":
-        from fal_core.calling.program_ends import program_end
+        from fal_core.calling.program_ends import Ending, program_end
 
-        can_detach = launcher.host.capabilities.detach
-        program_end.name_at_end(info, launcher.declaration.name, can_detach=can_detach)
+        ending = Ending(
+            name=launcher.declaration.name,
+            can_detach=launcher.host.capabilities.detach,
+            is_service=launcher.declaration.is_service,
+            is_application=call.application,
+        )
+        program_end.name_at_end(info, ending)
     return info

@@ -40,8 +40,8 @@ class Stream(Iterator[Any]):
         self._taken = 0
         call = launcher.call((args, kwargs), stream=True)
         self.execution = launcher.launch(call, self._sink)
-        self._ended = False
         self._sink.follow(self.execution)
+        self._ended = False
 
     def __iter__(self) -> Stream:
         return self

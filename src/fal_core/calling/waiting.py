@@ -15,6 +15,9 @@ from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
 
+#: Seconds between two looks at whether the host can still deliver the end of a call.
+_LOOK = 1.0
+
 #: Seconds of one wait: an interrupt just before it is handled only after it.
 _INTERVAL = 0.1
 
@@ -67,12 +70,13 @@ class Waiter(OpeningSink, Driver):
         A service that is ready may finish its requests at the first interrupt, which is how
         it is ended.
         """
-        self.execution = execution
-        if self.failure is not None:
+        driven = execution if isinstance(execution, Driven) else None
+        if driven is None or self.failure is not None:
             self.follow(execution)
+        self.execution = execution
         try:
-            if isinstance(execution, Driven):
-                execution.drive(None)
+            if driven is not None:
+                driven.drive(None)
             if self.exited is None:
                 self._wait_for_others(None)
         except BaseException as error:
@@ -119,6 +123,19 @@ class Waiter(OpeningSink, Driver):
         """
         Wait for the end while another thread delivers the events.
         """
+        from fal_core.sinks.breaches import NOT_DRIVEN, breach_of, drives, log_missing_end
+
+        until = None if timeout is None else time.monotonic() + timeout
+        answered: float | None = None
         self._event = threading.Event()
-        if self.exited is None:
-            self._event.wait(timeout)
+        while self.exited is None:
+            if self.left_to_driver and not drives(self.execution):
+                self.end_with(breach_of(self.host_name, NOT_DRIVEN))
+                return
+            if self.outcome is not None:
+                answered = answered or time.monotonic()
+                log_missing_end(self.host_name, time.monotonic() - answered)
+            left = _LOOK if until is None else min(_LOOK, until - time.monotonic())
+            if left <= 0:
+                return
+            self._event.wait(left)

@@ -20,6 +20,7 @@ from fal_core.cli.outputs import (
     print_json,
     print_table,
 )
+from fal_core.sinks.printing import node_prefix
 
 if TYPE_CHECKING:
     from fal_core.abilities import ExecutionStatus
@@ -179,4 +180,6 @@ def _print_lines(info: SpawnInfo, stream: Any) -> None:
     info.future.add_done_callback(finish)
     while (log := info.logs.get()) is not end:
         plain = log.level == "STDOUT"
-        print(log.message, file=stream if plain else sys.stderr, flush=True)
+        print(
+            f"{node_prefix(log)}{log.message}", file=stream if plain else sys.stderr, flush=True
+        )

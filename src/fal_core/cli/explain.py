@@ -34,7 +34,8 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
 
     It shows whether the host would run it, or why not, which of its options apply, are
     kept for other hosts or are ignored, what travels, and whether the environment is
-    built. Nothing is run or built.
+    built. The function is not run, and nothing is built, but its file is imported, so a
+    script without a main guard makes its calls.
 
     The exit code is 0 even if the host would not run it, and 1 if there is no such host.
     """

@@ -100,8 +100,9 @@ def check(host: str, pytest_arguments: tuple[str, ...]) -> None:
     """
     Check a host against the conformance laws for what it declares.
 
-    Further arguments are for pytest, as in -k cancel. The exit code is 1 where a law
-    is broken.
+    After the tests, a table lists each promise: kept, broken and how, or not claimed and
+    which capability it needs. Further arguments are for pytest, as in -k cancel. The exit
+    code is 1 where a promise is broken.
     """
     from fal_core.plugins.installed import find_host
 
@@ -131,7 +132,10 @@ def host_url():
 
 def check_host(host: str, arguments: Sequence[str] = ()) -> int:
     """
-    Run the laws for what *host* declares; return 0 if it keeps them all, and 1 if not.
+    Run the laws for what *host* declares, and print which promises it keeps.
+
+    Returns:
+        0 if it keeps them all, and 1 if not.
 
     Arguments:
         host: The name or the URL of an installed host.
@@ -149,6 +153,10 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         )
     import pytest
 
+    from fal_core.testing.harness.promises import PromiseRecorder, count_of, rows_of
+    from fal_core.testing.suite import GROUPS
+
+    recorder = PromiseRecorder(GROUPS)
     with tempfile.TemporaryDirectory(prefix="fal-core-check-") as folder:
         path = os.path.join(folder, "test_conformance.py")
         configuration = os.path.join(folder, "pytest.ini")
@@ -158,9 +166,14 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         with open(configuration, "w", encoding="utf-8") as file:
             file.write("[pytest]\n")
         own = [path, "-c", configuration, f"--rootdir={folder}", "-p", "no:cacheprovider"]
-        code = pytest.main([*own, "--import-mode=importlib", *arguments])
+        own.append("--import-mode=importlib")
+        code = pytest.main([*own, *arguments], plugins=[recorder])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise click.ClickException("No law was chosen by the arguments that pytest was given.")
+    if recorder.promises:
+        click.echo()
+        print_table(("STATE", "GROUP", "PROMISE"), rows_of(recorder.promises))
+        click.echo(f"\n{count_of(recorder.promises)}")
     return 0 if code == pytest.ExitCode.OK else 1
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Log
-from fal_core.sinks.printing import print_log
+from fal_core.sinks.printing import node_prefix, print_log
 
 _COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
@@ -75,7 +75,7 @@ def show_line(log: Log) -> None:
     if facts is None:
         print_log(log)
         return
-    sys.stderr.write(f"{_sentence(log, facts)}\n")
+    sys.stderr.write(f"{node_prefix(log)}{_sentence(log, facts)}\n")
     sys.stderr.flush()
 
 

@@ -174,6 +174,8 @@ def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
     acted_on = host.capabilities.options
     if acted_on is not None:
         usable -= set(option_names(HostOptions)) - acted_on
+        # Where a host has fewer, the core refuses the call.
+        usable.add("nodes")
         if options.get_exposed_port() is None:
             # The core keeps it for calls.
             usable.add("request_timeout")

@@ -60,11 +60,14 @@ class Pool:
 
         last_worker: The worker that was started last.
 
+        origin: The file of the functions, if they have secrets.
+
         serves: Whether a service is all that runs here.
 
         release: Frees what a forked child inherited of the service that runs here.
     """
 
+    origin: str | None = None
     serves = False
     release: Callable[[], None] = staticmethod(lambda: None)
 

@@ -23,6 +23,8 @@ class StartingPool(Protocol):
     Attributes:
         interpreter: That of the environment, once it is built.
 
+        origin: The file of the functions, if they have secrets.
+
         serves: Whether a service is all that runs there.
 
         waiting: The calls that wait.
@@ -31,6 +33,7 @@ class StartingPool(Protocol):
     environment: Environment
     options: HostOptions
     interpreter: Interpreter | None
+    origin: str | None
     serves: bool
     waiting: WaitingCalls
 
@@ -49,6 +52,8 @@ class Start:
 
         host_options: Their options.
 
+        origin: The file of their functions, which secrets may be found beside.
+
         serves: Whether the worker is for one service alone.
 
         cancelled: Is set once no call waits any more, and the worker is not wanted.
@@ -57,6 +62,7 @@ class Start:
     def __init__(self, pool: StartingPool) -> None:
         self.environment: Environment = pool.environment
         self.host_options: HostOptions = pool.options
+        self.origin = pool.origin
         self.serves = pool.serves
         self.cancelled: threading.Event = NotWanted(pool.is_wanted)
         self._pool = pool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.abilities import AnticipatingHost
-from fal_core.errors import HostError
+from fal_core.errors import HostError, PluginError
 from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
@@ -100,12 +100,14 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
     def launch(self, call: Call, sink: Sink) -> Execution:
         gateway = call.gateway
         if gateway.serve or gateway.exposed_port is not None or call.lifetime == "detached":
+            self._check_nodes(call)
             return self.launch_apart(call, sink)
         pools = self._pools or self._find_pools()
         # Most functions have been called before.
         recent = pools.recent.get((id(call.environment), id(call.host_options)))
         if recent is not None and (not recent.refers or recent.is_current()):
             return recent.pool.launch(call, sink)
+        self._check_nodes(call)
         return pools.launch(call, sink)
 
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
@@ -118,10 +120,26 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         reach = self.reach if is_elsewhere else None
         return self._find_pools().launch_service(call, sink, reach)
 
+    def _check_nodes(self, call: Call) -> None:
+        """
+        Refuse to run a call over several nodes in one worker: its result would be wrong.
+        """
+        if call.nodes > 1 and call.node is None:
+            raise PluginError(
+                self.name,
+                f"It claims {self.capabilities.nodes} nodes, and would run a call over "
+                f"{call.nodes} in one worker. Its launch() has to return "
+                "launch_group(call, sink, prepare) for such a call; see fal_core.groups.",
+                "Host",
+            )
+
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         if options.setup_function is not None or options.secrets:
             # Both decide which workers are used: the setup function is not known until
             # it is sealed, and the secrets may be in a file beside the function.
+            return
+        if (options.nodes or 1) > 1:
+            # Each node has a worker of its own, which the host starts in its own way.
             return
         if gateway.exposed_port is None or gateway.serve:
             try:

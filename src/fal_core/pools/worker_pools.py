@@ -256,6 +256,7 @@ class WorkerPools:
             has_setup=call.setup is not None,
             quick=self._quick,
         )
+        pool.origin = call.origin
         pool.serves = True
         return pool
 
@@ -330,6 +331,7 @@ class WorkerPools:
                     once=self._once,
                     quick=self._quick,
                 )
+                pool.origin = call.origin
             if len(self.recent) > _MOST_RECENT:
                 self.recent.clear()
             recent.pool = pool

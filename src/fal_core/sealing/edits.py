@@ -43,11 +43,14 @@ class Edits:
     Attributes:
         until: When the files may be looked at again, on the monotonic clock.
 
-        outdated: Sentences about modules that this process has imported and not reloaded,
-            which are yet to be told.
+        outdated: Sentences about modules that this process has imported and not reloaded, or
+            whose files are gone, which are yet to be told.
     """
 
-    __slots__ = ("_modules", "_own", "_stamps", "_took", "outdated", "until")
+    __slots__ = (
+        *("_missing", "_modules", "_own", "_stamps", "_told", "_took"),
+        *("outdated", "until"),
+    )
 
     def __init__(
         self, files: Iterable[str], modules: Mapping[str, str], own: tuple[str, str] | None
@@ -58,6 +61,9 @@ class Edits:
         self._took: float | None = None
         self.outdated: list[str] = []
         self.until = monotonic() + _LEAST
+        # Paths that were missing at the last look, and those that were named since.
+        self._missing: set[str] = set()
+        self._told: set[str] = set()
         self._find_outdated(self._stamps)
 
     def are_none(self) -> bool:
@@ -73,12 +79,27 @@ class Edits:
         # The shorter of the last two: a machine may stand still during one of them.
         before, self._took = self._took, ended - began
         known = self._stamps
+        self._find_gone(stamps)
         are_none = all(stamp in (None, known[path]) for path, stamp in stamps.items())
         if are_none:
             # Otherwise the next look sees the edit as well.
             took = self._took if before is None else min(before, self._took)
             self.until = ended + max(_LEAST, _REST * took)
         return are_none
+
+    def _find_gone(self, stamps: Mapping[str, Stamp]) -> None:
+        """
+        Name, once, modules whose files are there in neither of the last two looks.
+        """
+        gone = {path for path, stamp in stamps.items() if stamp is None}
+        for name, path in self._modules.items():
+            if path in gone & self._missing and path not in self._told:
+                self._told.add(path)
+                self.outdated.append(
+                    f"The file of module {name!r} is gone: {path}. Calls go on with the "
+                    "version that was read from it. Put it back, or start the program again."
+                )
+        self._missing = gone
 
     def _find_outdated(self, stamps: Mapping[str, Stamp]) -> None:
         for name, path in self._modules.items():

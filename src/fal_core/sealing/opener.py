@@ -35,14 +35,17 @@ class Opener:
         reraise: Whether the caller gets an ``Exception`` of the function itself;
             otherwise it gets a :class:`~fal_core.errors.UserFunctionException`
             whose cause is that exception.
+
+        host: The name of the host that runs it, for messages.
     """
 
     # Written out: attrs would compile it while a first call is waited for.
-    __slots__ = ("name", "reraise")
+    __slots__ = ("host", "name", "reraise")
 
-    def __init__(self, *, name: str, reraise: bool = True) -> None:
+    def __init__(self, *, name: str, reraise: bool = True, host: str = "") -> None:
         self.name = name
         self.reraise = reraise
+        self.host = host
 
     def open_value(self, sealed: Sealed) -> Any:
         """

@@ -79,9 +79,11 @@ def reduce_function(inner: Isolated) -> Reduced:
     outer: Declaration | None = getattr(_sealing, "outer", None)
     # A service has a worker of its own, wherever it is called, and what a setup function
     # returns is in the workers of its own function.
+    # A call over several nodes is more than what runs in one worker.
     in_place = (
         outer is not None
         and not declared.is_service
+        and _nodes(declared) == _nodes(outer) == 1
         and declared.options.host.get("setup_function") is None
         and _place(declared) == _place(outer)
     )
@@ -98,6 +100,10 @@ def _number_of(function: Isolated) -> int:
         number = function.__dict__["_home_number"] = next(_numbers)
     _functions[number] = function
     return number
+
+
+def _nodes(declared: Declaration) -> int:
+    return declared.options.host.get("nodes") or 1
 
 
 def _place(declared: Declaration) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@ Sinks that give each event of a call to the handler of its kind.
 
 A handler may raise, as printing does when a disk is full. Hosts deliver events on threads
 of their own, where nobody would notice. So what a handler raises ends the call, and is
-raised where the call is waited for.
+raised where the call is waited for. So does an event that a host must not send.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fal_core.events import (
     Outcome,
     Ready,
     Returned,
+    Sealed,
     Sink,
     Started,
     State,
@@ -32,6 +33,9 @@ from fal_core.reprs import in_one_line
 
 if TYPE_CHECKING:
     from fal_core.sealing.opener import Opener
+
+# Classes whose objects are executions.
+_executions: set[type] = set()
 
 #: Seconds that a call has to end of its own accord once a handler of its events has raised.
 GRACE = 2.0
@@ -61,7 +65,8 @@ class CallSink:
 
     By default the outcome and the end are kept, and all other events are ignored. Once a
     handler has raised, only ``Exited`` is handled, with :class:`HandlerFailed` as its
-    reason.
+    reason. An event that breaks the contract ends the call at once, with the
+    :class:`~fal_core.errors.PluginError` that says so.
 
     Attributes:
         execution: The call, once :meth:`follow` was called.
@@ -81,7 +86,13 @@ class CallSink:
     def __call__(self, event: Event) -> None:
         kind: Any = type(event)
         handled: Any = event
+        if self.exited is not None:
+            self.on_late(event)
+            return
         if kind is Exited:
+            if not (handled.reason is None or isinstance(handled.reason, HostError)):
+                self.break_off(handled)
+                return
             self.on_exited(handled if self.failure is None else failed(self.failure))
             return
         if self.failure is not None:
@@ -90,6 +101,9 @@ class CallSink:
             if kind is State:
                 self.on_state(handled)
             elif kind is Outcome:
+                if self.outcome is not None or type(handled.sealed) is not Sealed:
+                    self.break_off(handled)
+                    return
                 self.on_outcome(handled)
             elif kind is Log:
                 self.on_log(handled)
@@ -103,16 +117,35 @@ class CallSink:
                 self.on_ready(handled)
             elif kind is HomeCall:
                 self.on_home_call(handled)
+            else:
+                self.break_off(handled)
         except Exception as error:
             self.fail(error)
 
     def follow(self, execution: Execution) -> None:
         """
         Learn which execution the events come from; some may have come before.
+
+        Raises:
+            PluginError: It is none.
         """
+        self.check_execution(execution)
         self.execution = execution
         if self.failure is not None:
             execution.cancel(GRACE)
+
+    def check_execution(self, execution: Execution) -> None:
+        """
+        Check what a host has returned for its execution.
+
+        Raises:
+            PluginError: It is none.
+        """
+        if type(execution) not in _executions:
+            from fal_core.sinks.breaches import check_execution
+
+            check_execution(self.host_name, execution)
+            _executions.add(type(execution))
 
     def fail(self, error: Exception) -> None:
         """
@@ -123,6 +156,39 @@ class CallSink:
         self.outcome = None
         if self.execution is not None:
             self.execution.cancel(GRACE)
+
+    def break_off(self, event: Any) -> None:
+        """
+        End the call, as its host must not send *event*, or has not sent it so.
+        """
+        from fal_core.sinks.breaches import breach_of_event
+
+        self.end_with(breach_of_event(self.host_name, event, self.outcome))
+
+    def end_with(self, error: HostError) -> None:
+        """
+        End the call with *error*, and take no more of its events.
+        """
+        self.failure, self.outcome = error, None
+        if self.execution is not None:
+            self.execution.cancel(GRACE)
+        self.on_exited(Exited(reason=error))
+
+    def on_late(self, event: Any) -> None:
+        """
+        Log that an event has come after the last one, unless the call was ended here.
+        """
+        if self.failure is None:
+            from fal_core.sinks.breaches import after_the_end, log_breach
+
+            log_breach(self.host_name, after_the_end(event))
+
+    @property
+    def host_name(self) -> str:
+        """
+        The name of the host that sends the events.
+        """
+        return ""
 
     @property
     def ended(self) -> bool:
@@ -206,6 +272,10 @@ class OpeningSink(CallSink):
         self.opener = opener
         self._answer = answer
 
+    @property
+    def host_name(self) -> str:
+        return self.opener.host
+
     def on_home_call(self, call: HomeCall) -> None:
         self._answer(call, self)
 
@@ -236,8 +306,35 @@ class SinkAround(CallSink, Driver):
         """
         return self if isinstance(self.sink, Driver) else self.__call__
 
+    @property
+    def host_name(self) -> str:
+        return self.sink.host_name if isinstance(self.sink, CallSink) else ""
+
+    @property
+    def left_to_driver(self) -> bool:
+        return isinstance(self.sink, Driver) and self.sink.left_to_driver
+
+    @left_to_driver.setter
+    def left_to_driver(self, is_left: bool) -> None:
+        if isinstance(self.sink, Driver):
+            self.sink.left_to_driver = is_left
+
     def fail(self, error: Exception) -> None:
         raise error
+
+    @property
+    def ended(self) -> bool:
+        # The inner one may have broken the call off.
+        if isinstance(self.sink, CallSink) and self.sink.ended:
+            return True
+        return self.exited is not None
+
+    def break_off(self, event: Any) -> None:
+        # The inner sink says so.
+        if type(event) is Exited:
+            self.on_exited(event)
+        else:
+            self.sink(event)
 
     def on_state(self, state: State) -> None:
         self.sink(state)
@@ -257,6 +354,10 @@ def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None)
     Return what the function returned, or raise what it or its host raised.
     """
     if outcome is None:
+        if exited is not None and exited.reason is None:
+            from fal_core.sinks.breaches import NO_END, breach_of
+
+            raise breach_of(opener.host, NO_END)
         raise error_of(exited)
     if outcome.raised:
         raise opener.open_error(outcome.sealed)

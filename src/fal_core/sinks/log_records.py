@@ -37,7 +37,8 @@ def hand_over(log: Log) -> None:
     """
     Hand a record to the logger of its name.
 
-    Its traceback is the record's ``exc_text``, and the id of its call is ``call_id``.
+    Its traceback is the record's ``exc_text``, the id of its call is ``call_id``, and the node
+    that it comes from ``rank``.
     """
     logger = logging.getLogger(log.logger)
     number = getattr(logging, log.level, logging.NOTSET)
@@ -61,6 +62,7 @@ def _facts_of(log: Log, number: int) -> dict[str, Any]:
         "msecs": log.time % 1 * 1000,
         "call_id": log.call_id,
         "request_id": log.request_id,
+        "rank": log.rank,
     }
 
 

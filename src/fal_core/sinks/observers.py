@@ -5,6 +5,7 @@ Telling plugins about calls, and the trace context that travels with them.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fal_core.calls import Call
@@ -55,13 +56,15 @@ class ObservedSink(SinkAround):
         self._hooks.observe("fal_host_failed", call=self._call, host=self._host, error=error)
 
 
-def launch_observed(host: Host[..., Any], call: Call, sink: Sink) -> Execution:
+def launch_observed(
+    launch: Callable[[Call, Sink], Execution], host: Host[..., Any], call: Call, sink: Sink
+) -> Execution:
     """
-    Launch *call* on *host*, and tell the plugins that observe.
+    Launch *call* on *host* with *launch*, and tell the plugins that observe.
     """
     observed = ObservedSink(call, host, sink)
     try:
-        return host.launch(call, observed.for_host())
+        return launch(call, observed.for_host())
     except Exception as error:
         # No event tells the end of a call that was not launched.
         observed.tell_failure(

@@ -31,17 +31,27 @@ def print_log(log: Log) -> None:
     stream = sys.stdout if plain else sys.stderr
     if stream is None:
         return
+    text = f"{node_prefix(log)}{log.message}"
     if log.partial:
-        _draw(log.message, stream)
+        _draw(text, stream)
         return
     if _drawn is not None:
         erase()
     try:
-        stream.write(f"{log.message}\n")
+        stream.write(f"{text}\n")
         stream.flush() if stream is sys.stderr else None
     except UnicodeEncodeError:
-        text = log.message.encode("ascii", "backslashreplace").decode()
+        text = text.encode("ascii", "backslashreplace").decode()
         stream.write(f"{text}\n")
+
+
+def node_prefix(log: Log) -> str:
+    """
+    Return what is printed before a line to tell from which node it comes, as in ``[1]``.
+
+    Empty for a line of a call that runs on one node alone.
+    """
+    return "" if log.rank is None else f"[{log.rank}] "
 
 
 def print_urls(urls: Mapping[str, str]) -> None:

@@ -241,6 +241,7 @@ _EVENTS: dict[str, tuple[Callable[..., Event], tuple[_Reader, ...]]] = {
             _or_none(_text),
             _truth,
             _or_none(_text),
+            _or_none(_number),
         ),
     ),
     "Dropped": (read_dropped, (_number, _time)),

@@ -12,12 +12,13 @@ fixture::
         return SlurmHost("slurm://login1")
 
 Which laws run depends on the capabilities of the host. Tests of a kind of environment run
-functions in it with :class:`ProcessHost`.
+functions in it with :class:`ProcessHost`, and any test under :func:`other_python`.
 """
 
 from fal_core.testing.harness.recorders import Recorder
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core.testing.hosts.process_per_call import ProcessHost
 from fal_core.testing.hosts.watched import WatchedHost
+from fal_core.testing.pythons import other_python
 
-__all__ = ["InProcessHost", "ProcessHost", "Recorder", "WatchedHost"]
+__all__ = ["InProcessHost", "ProcessHost", "Recorder", "WatchedHost", "other_python"]

@@ -11,11 +11,18 @@ from typing import Any
 
 import pytest
 
+from fal_core.calling.launches import STRICT_VARIABLE
 from fal_core.decorators import function
+from fal_core.errors import OptionError
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import missing_capabilities
+from fal_core.testing.harness.capabilities import (
+    missing_capabilities,
+    needs_of_the_law,
+    running,
+)
 from fal_core.testing.harness.deadlines import deadline
 from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.promises import MISSING
 from fal_core.testing.harness.recorders import Follow, Recorder
 from fal_core.testing.hosts.watched import WatchedHost
 
@@ -57,14 +64,31 @@ def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> I
 
 
 @pytest.fixture
-def served(isolated: Isolated) -> Isolated:
+def served(isolated: Isolated, kind: str) -> Isolated:
     """
-    The decorator for functions that the serving plugin serves.
+    The decorator for functions that the serving plugin serves, in an environment that takes
+    what the server requires.
     """
     pytest.importorskip(
         "fal_serve", reason="No plugin that serves functions is installed: fal-serve."
     )
-    return partial(isolated, serve=True)
+    from fal_core.calling.serving import Server, extend_environment, make_server
+
+    served = partial(isolated, serve=True)
+    server = make_server(served()(_serve_nothing).declaration)
+    environment = isolated()(_serve_nothing).make_launcher(rehearsed=True).environment
+    if isinstance(server, Server):
+        try:
+            extend_environment(environment, server)
+        except OptionError as error:
+            pytest.skip(f"Nothing can be served in an environment of kind {kind!r}: {error}")
+    return served
+
+
+def _serve_nothing() -> None:
+    """
+    Stand for a function that is served.
+    """
 
 
 @pytest.fixture
@@ -87,11 +111,18 @@ def watched(host: Host[..., Any]) -> WatchedHost:
 
 
 @pytest.fixture
-def follow(law_timeout: float) -> Iterator[Follow]:
+def recorders() -> list[Recorder]:
+    """
+    The recorders of the calls that the law follows.
+    """
+    return []
+
+
+@pytest.fixture
+def follow(recorders: list[Recorder]) -> Iterator[Follow]:
     """
     Launch a call of an isolated function and return the recorder of its events.
     """
-    recorders: list[Recorder] = []
 
     def follow(isolated: Any, *args: Any, **kwargs: Any) -> Recorder:
         recorder = Recorder(isolated.make_launcher())
@@ -114,11 +145,38 @@ def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
     missing = missing_capabilities(law, host)
     if missing:
         listed = ", ".join(missing)
+        request.node.user_properties.append((MISSING, missing))
         pytest.skip(f"Host {host.name!r} does not declare: {listed}.")
 
 
 @pytest.fixture(autouse=True)
-def _ends_by_itself(request: pytest.FixtureRequest) -> Iterator[None]:
+def _checks_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Also in the processes that a law starts.
+    monkeypatch.setenv(STRICT_VARIABLE, "1")
+
+
+@pytest.fixture(autouse=True)
+def _ends_by_itself(
+    request: pytest.FixtureRequest, recorders: list[Recorder]
+) -> Iterator[None]:
+    law: Any = getattr(request, "function", None)
     seconds = _LAW * float(request.getfixturevalue("law_timeout"))
-    with deadline(seconds, f"Law {request.node.name!r}"):
+
+    def tell_what_came() -> str:
+        calls = [
+            f"Of the call of {each.call.name!r} came: {each.told}."
+            for each in recorders
+            if each.call is not None
+        ]
+        return " ".join([*calls, needs_of_the_law()])
+
+    if "host" not in request.fixturenames:
+        # A test of the same file that is no law.
+        yield
+        return
+    host: Host[..., Any] = request.getfixturevalue("host")
+    with (
+        running(law, host),
+        deadline(seconds, f"Law {request.node.name!r}", tell_what_came),
+    ):
         yield

@@ -4,7 +4,8 @@ Every law, for the test file of a host to import.
 The file defines the fixture ``host``, of scope ``session``, and may define others:
 ``kind`` and ``kind_options``, the environment of the laws' functions; ``law_timeout``,
 for a slow host; ``requirement``, ``secret`` and ``host_url``; ``host_program``, which
-makes the host in another process where no name or URL does.
+makes the host in another process where no name or URL does; ``make_host``, which makes a
+second host where a copy of its attrs fields is none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ pytest.register_assert_rewrite("fal_core.testing.laws")
 
 from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
 from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
+    builds,
     calls,
     cancels,
     claims,
@@ -26,11 +28,14 @@ from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
     exits,
     forks,
     futures,
+    groups,
     home_calls,
     logs,
     maps,
     multiplexing,
+    observers,
     options,
+    places,
     raised,
     secret_values,
     servers,
@@ -51,6 +56,7 @@ GROUPS = {
     "events": events,
     "futures": futures,
     "exits": exits,
+    "places": places,
     "map": maps,
     "stream": streams,
     "async": coroutines,
@@ -60,16 +66,20 @@ GROUPS = {
     "multiplex": multiplexing,
     "crash": crashes,
     "environment": environments,
+    "builds": builds,
     "options": options,
     "claims": claims,
     "secrets": secret_values,
     "home calls": home_calls,
+    "groups": groups,
+    "observers": observers,
     "detach": detachment,
     "serve": serving,
     "own servers": servers,
 }
 
 _FIXTURES = (
+    "_checks_every_event",
     "_ends_by_itself",
     "_only_for_capable_hosts",
     "follow",
@@ -78,6 +88,7 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
+    "recorders",
     "served",
     "watched",
 )
@@ -93,6 +104,9 @@ _exported |= {
     "detach": detachment.detach,
     "host_url": detachment.host_url,
     "host_program": exits.host_program,
+    "failing_observer": observers.failing_observer,
+    "make_host": places.make_host,
+    "another_host": places.another_host,
 }
 globals().update(_exported)
 

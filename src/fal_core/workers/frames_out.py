@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from fal_core.calls import Call, SourceArchive
 from fal_core.sealing.packing import pack_function
+from fal_core_worker.nodes import pack_node
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.streams import FrameStream
 
@@ -47,7 +48,7 @@ class CallSender:
 
     def send(self, channel: int, call: Call) -> None:
         """
-        Send *call*, after those of its sources and functions that the worker lacks.
+        Send *call* after its node, and after its sources and functions that the worker lacks.
 
         Raises:
             OSError: The worker is gone.
@@ -59,6 +60,8 @@ class CallSender:
             slot = self._send_function(call)
         count = call.batch or (frames.STREAM if call.stream else 0)
         data, buffers = call.arguments
+        if call.node is not None:
+            self._stream.send(frames.NODE, channel, data=pack_node(call.node))
         self._stream.send(frames.CALL, channel, slot, count, data, buffers)
 
     def _send_function(self, call: Call) -> int:

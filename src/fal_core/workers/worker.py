@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fal_core.abilities import Driver
 from fal_core.calls import Call
-from fal_core.errors import HostError, WorkerLost
+from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Log, LogSink, Sink
 from fal_core.sinks.serial_sinks import SerialSink
 from fal_core.workers.bootstrap import ARGUMENTS
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from fal_core.environments import Command
 
 __all__ = ["ARGUMENTS", "Explain", "Worker", "WorkerExecution", "WorkerOwner"]
+
+#: Seconds between two looks at whether a worker is up.
+_TICK = 0.005
 
 #: Returns why a worker was lost, of the exit code of its process and what that printed last.
 Explain = Callable[[int, str], "HostError | None"]
@@ -227,6 +230,22 @@ class Worker(StoppableWorker):
             self._opening.settings["logging"] = logging
         self._opening.begin()
 
+    def wait_until_up(self, cancelled: threading.Event) -> None:
+        """
+        Wait until the worker has said hello: only calls are missing then.
+
+        Raises:
+            HostError: It has ended, or is ended here as *cancelled* was set.
+        """
+        self._opening.begin()
+        self.follow()
+        while self.hello is None:
+            if self.gone:
+                raise self.why()
+            if cancelled.wait(_TICK):
+                self.kill()
+                raise Cancelled()
+
     def say(self, line: str) -> None:
         """
         Report a line of the host, or of its process, to the calls that wait for the worker.
@@ -272,8 +291,10 @@ class Worker(StoppableWorker):
                 raise ConnectionError("The worker is gone.") from error
         if self._shared or not isinstance(sink, Driver):
             self.stream_reader.follow()
-        elif self.stream_reader.followed:
-            self.stream_reader.unfollow()
+        else:
+            sink.left_to_driver = True
+            if self.stream_reader.followed:
+                self.stream_reader.unfollow()
         if failure is not None:
             execution.fail(failure)
         if starts:

@@ -89,10 +89,12 @@ class _Finder:
         return None
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        from fal_core_worker.nodes import Node, current_node
         from fal_core_worker.results import cached
 
         module = types.ModuleType(spec.name, __doc__)
-        module.__dict__.update(function=_function, cached=cached, __getattr__=_make)
+        there = {"Node": Node, "cached": cached, "current_node": current_node}
+        module.__dict__.update(there, function=_function, __getattr__=_make)
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:

@@ -48,7 +48,12 @@ def describe(error: BaseException) -> Record:
         "class": _class_tree(type(error)),
         "message": _text(str, error),
         "arguments": tuple(_plain(value) for value in error.args),
-        "attributes": {name: _plain(value) for name, value in attributes(error).items()},
+        "attributes": {
+            name: [str(note) for note in value]
+            if name == "__notes__" and type(value) is list
+            else _plain(value)
+            for name, value in attributes(error).items()
+        },
         "traceback": format_traceback(error),
         "suppressed": error.__suppress_context__,
     }

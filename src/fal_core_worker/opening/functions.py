@@ -23,8 +23,8 @@ from fal_core_worker.opening.seals import (
 from fal_core_worker.opening.unpickling import (
     CollectedClasses,
     ForeignUnpickler,
+    explain_failure,
     refuse,
-    version_text,
 )
 from fal_core_worker.opening.values import remember_classes
 
@@ -105,11 +105,8 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
     except Exception as error:
-        raise SealingError(
-            f"Python {version_text(sys.version_info[:2])} cannot open function {name!r}, "
-            f"sealed by Python {version_text(sealed.python)}: {type(error).__name__}: {error}"
-            f"{explain_models(from_caller=True)}"
-        ) from error
+        why = explain_failure(sealed, f"function {name!r}", error)
+        raise SealingError(f"{why}{explain_models(from_caller=True)}") from error
     return function
 
 

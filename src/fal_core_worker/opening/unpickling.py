@@ -181,10 +181,16 @@ def _load(
             f"{sys.prefix!r}. {remedy}"
         ) from error
     except Exception as error:
-        raise SealingError(
-            f"Python {version_text(sys.version_info[:2])} cannot open {what}, sealed by Python "
-            f"{version_text(sealed.python)}: {type(error).__name__}: {error}"
-        ) from error
+        raise SealingError(explain_failure(sealed, what, error)) from error
+
+
+def explain_failure(sealed: Sealed, what: str, error: Exception) -> str:
+    """
+    Return why *sealed* cannot be opened. The sender's Python is named if it is another.
+    """
+    sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
+    sealed_by = "" if sender == here else f", sealed by Python {sender}"
+    return f"Python {here} cannot open {what}{sealed_by}: {type(error).__name__}: {error}"
 
 
 def _unpickle(sealed: Sealed, unpickler: type[Unpickler]) -> Any:

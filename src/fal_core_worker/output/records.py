@@ -42,7 +42,10 @@ def install(level: str | None = None) -> None:
     if level is not None:
         import logging
 
-        logging.getLogger().addHandler(_make_handler(logging))
+        handler = _make_handler(logging)
+        # A logger of the function may have a lower level of its own.
+        handler.setLevel(level)
+        logging.getLogger().addHandler(handler)
         logging.getLogger().setLevel(level)
 
 

@@ -27,10 +27,14 @@ from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import WINDOW
 from fal_core_worker.stream.payloads import pack_texts
 
+#: How many calls keep their nodes once they have ended: threads may go on that ask for them.
+_MOST_NODES = 100
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from fal_core_worker.nodes import Node
     from fal_core_worker.stream.streams import FrameStream
 
 
@@ -56,15 +60,18 @@ class Executor(ABC):
         self._answers: dict[int, tuple[bool, Any] | None] = {}
         self._calls_home = 0
         self._async_loop: Any = None
+        # The nodes of calls that run on several, by channel; few calls do.
+        self._nodes: dict[int, Node] = {}
 
     # -- the stream ------------------------------------------------------------
 
     def take(self, frame: frames.Received) -> bool:
         """
-        Act on a frame. Return False for a call or function, which the caller takes in order.
+        Act on a frame. Return False for a call, and for what comes before one: the caller takes
+        these in order.
         """
         kind, channel, a, b, payload = frame
-        if kind == frames.CALL or kind == frames.FUNCTION:
+        if kind == frames.CALL or kind == frames.FUNCTION or kind == frames.NODE:
             return False
         if kind == frames.CREDIT:
             if channel in self.credits:
@@ -90,6 +97,40 @@ class Executor(ABC):
         elif kind == frames.STOP:
             self.stopping = True
         return True
+
+    def prepare(self, frame: frames.Received) -> None:
+        """
+        Take what a call needs that comes after *frame*: its function, or its node.
+
+        Raises:
+            UnreadableFrame: It is no node.
+        """
+        kind, channel, slot, _, payload = frame
+        if kind == frames.FUNCTION:
+            self.functions.put(slot, payload)
+            return
+        # Plain calls go without it.
+        from fal_core_worker.nodes import unpack_node
+
+        for known in list(self._nodes)[:-_MOST_NODES]:
+            if not self.is_running(known):
+                del self._nodes[known]
+        self._nodes[channel] = unpack_node(payload)
+
+    def find_node(self) -> Node | None:
+        """
+        Return the node of the call that the calling code belongs to, if it has one.
+        """
+        return self._nodes.get(self.current_channel) if self._nodes else None
+
+    def note_node(self, channel: int, error: BaseException) -> None:
+        """
+        Note at *error*, which the call of *channel* has raised, on which node that was.
+        """
+        if channel in self._nodes:
+            from fal_core_worker.nodes import add_note
+
+            add_note(error, self._nodes[channel])
 
     def lost(self) -> None:
         """

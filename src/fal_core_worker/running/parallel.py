@@ -69,7 +69,11 @@ class ParallelExecutor(Executor):
                     if not self.pump():
                         self.lost()
             while self.inbox:
-                self._start(*self.inbox.popleft())
+                frame = self.inbox.popleft()
+                if frame[0] == frames.CALL:
+                    self._start(*frame[1:])
+                else:
+                    self.prepare(frame)
             self.output.flush()
 
     def _wait(self, milliseconds: int | None) -> bool:
@@ -86,10 +90,7 @@ class ParallelExecutor(Executor):
         ready = poll.poll(milliseconds)
         return any(descriptor == self.stream.reader for descriptor, _ in ready)
 
-    def _start(self, kind: int, channel: int, slot: int, count: int, payload: Any) -> None:
-        if kind == frames.FUNCTION:
-            self.functions.put(slot, payload)
-            return
+    def _start(self, channel: int, slot: int, count: int, payload: Any) -> None:
         sealed = Sealed(*payload) if type(payload) is tuple else Sealed(payload)
         self._note_threads()
         self._active[channel] = None
@@ -134,6 +135,23 @@ class ParallelExecutor(Executor):
 
     def function_of(self, channel: int) -> Any:
         return self._active.get(channel)
+
+    def find_node(self) -> Any:
+        """
+        Return the node of the call that the calling code belongs to, if it has one.
+
+        Raises:
+            RuntimeError: It is a thread that some call has started, and nobody knows which.
+        """
+        if not self._nodes or self.current_channel:
+            return super().find_node()
+        found = {self._nodes.get(channel) for channel in list(self._active)}
+        if len(found) > 1:
+            raise RuntimeError(
+                "This thread does not belong to one of the calls that run in this worker, so "
+                "that its node is not known. Ask for it in the function, and pass it on."
+            )
+        return found.pop() if found else None
 
     def is_running(self, channel: int) -> bool:
         return channel in self._active
@@ -229,6 +247,7 @@ class ParallelExecutor(Executor):
         elif channel in self._cancelled:
             self.stream.send(frames.OUTCOME, channel, frames.ENDED_CANCELLED, after)
         else:
+            self.note_node(channel, error)
             send_error(self.stream, channel, error, raw, after)
         self._cancelled.discard(channel)
         self._tasks.pop(channel, None)

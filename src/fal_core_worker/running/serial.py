@@ -91,11 +91,10 @@ class SerialExecutor(Executor):
             if self._after:
                 self.terminate()
             if inbox:
-                if inbox[0][0] == frames.FUNCTION:
-                    _, _, slot, _, payload = inbox.popleft()
-                    self.functions.put(slot, payload)
-                else:
+                if inbox[0][0] == frames.CALL:
                     self._run()
+                else:
+                    self.prepare(inbox.popleft())
             elif self.stopping:
                 self.output.flush_call()
                 return 0
@@ -186,6 +185,7 @@ class SerialExecutor(Executor):
             send_value(self.stream, channel, None, self.function_of(channel))
         else:
             after = self._after | left
+            self.note_node(channel, error)
             send_error(self.stream, channel, error, self.function_of(channel), after)
 
     def is_running(self, channel: int) -> bool:

@@ -43,6 +43,7 @@ DRAIN = 7  #: drain the service of this channel
 STOP = 8  #: exit once idle
 SOURCES = 9  #: a source archive, digest first
 TRIM = 10  #: give unused shared memory back
+NODE = 11  #: the node of the CALL that follows, see nodes
 
 # From the worker.
 HELLO = 32  #: what describes the worker, see payloads
@@ -91,7 +92,7 @@ LARGEST, LARGEST_LOG = 1 << 16, 1 << 26
 
 #: The kinds whose payload may be larger, as it holds what functions take and return.
 _LARGE = frozenset(
-    (SECRETS, FUNCTION, CALL, HOME_RESULT, SOURCES, ITEM, OUTCOME, HOME_CALL, RELEASE)
+    (SECRETS, FUNCTION, CALL, HOME_RESULT, SOURCES, NODE, ITEM, OUTCOME, HOME_CALL, RELEASE)
 )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from declarations import Mutant, alone, around, in_process
 from mutants import (
+    builds,
     calls,
     cancels,
     claims,
@@ -18,9 +19,12 @@ from mutants import (
     exits,
     forks,
     futures,
+    groups,
     home_calls,
     logs,
+    observers,
     options,
+    places,
     secret_values,
     serving,
     streams,
@@ -28,6 +32,7 @@ from mutants import (
     workers,
 )
 from mutants.wrappers import Wraps
+from process_groups import ProcessGroupHost
 
 from fal_core.testing import InProcessHost
 
@@ -232,7 +237,23 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         futures.SaysAllAreReady, "test_a_spawned_call_that_serves_nothing_has_no_url", of="rest"
     ),
+    around(futures.LaunchesFromOneThread, "test_a_callback_may_make_calls", of="ask_next"),
     around(exits.EndsWithItsProgram, "test_submitted_calls_end_before_their_program"),
+    # Places.
+    around(
+        places.RefusesWhatFindsNoPlace, "test_more_calls_than_places_all_end", of="take_a_place"
+    ),
+    around(places.LosesWhatWaits, "test_more_calls_than_places_all_end", of="take_a_place"),
+    around(
+        places.ClosesAllOfItsClass,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
+    around(
+        places.MixesHosts,
+        "test_two_hosts_of_one_name_have_calls_of_their_own",
+        of="introduce_each",
+    ),
     # Streams.
     around(streams.LosesAnItem, "test_every_item_of_a_stream_arrives_in_order", 30, of="tick"),
     around(streams.LosesAnItem, "test_an_async_generator_is_a_stream", 30, of="drip"),
@@ -375,6 +396,93 @@ MUTANTS: tuple[Mutant, ...] = (
     around(home_calls.RefusesHome, "test_items_of_a_batch_call_home", of="ask_home_each"),
     around(home_calls.HidesErrorsAtHome, "test_an_error_at_home_arrives_as_itself"),
     alone(home_calls.LeavesNoRoom, "test_a_call_to_home_leaves_room_for_others"),
+    # Groups.
+    around(
+        groups.AlwaysOnTheSecond,
+        "test_a_call_is_on_one_node_where_nothing_else_is_said",
+        of="locate_alone",
+    ),
+    around(
+        groups.CountsBackwards,
+        "test_the_result_of_a_group_is_that_of_its_first_node",
+        of="give_rank",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.TellsWhoIsThere,
+        "test_each_node_knows_itself_and_where_all_are",
+        of="introduce_node",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_a_group_may_have_as_many_nodes_as_are_claimed",
+        2,
+        of="count_nodes",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOneAfterAnother,
+        "test_the_nodes_of_a_group_run_at_once",
+        of="meet_at_home",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.ForgetsTheRank,
+        "test_lines_of_all_nodes_arrive_and_say_from_which",
+        of="speak_on_all",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_an_async_function_runs_on_all_nodes",
+        1,
+        of="locate_later",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.YieldsForAll,
+        "test_the_items_of_a_group_are_those_of_its_first_node",
+        of="yield_rank",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.RunsOnFewer,
+        "test_a_map_runs_each_item_on_all_nodes",
+        1,
+        of="measure_item",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.ConfusesAnswers,
+        "test_every_node_calls_home",
+        of="ask_on_all",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.FollowsTheFirstAlone,
+        "test_an_error_on_any_node_is_that_of_the_call",
+        of="fail_on_the_second",
+        inner=InProcessHost,
+    ),
+    around(
+        groups.HidesWhichNode,
+        "test_a_node_that_is_lost_is_named",
+        of="leave_on_the_second",
+        inner=ProcessGroupHost,
+    ),
+    around(
+        groups.FollowsTheFirstAlone,
+        "test_one_cancel_ends_all_nodes",
+        of="tick_on_all",
+        inner=InProcessHost,
+    ),
+    # Observers.
+    around(
+        observers.TellsObserversItself,
+        "test_an_observer_that_raises_changes_nothing",
+        of="be_observed",
+    ),
     # Options.
     around(options.DropsOptions, "test_options_are_kept_on_the_way"),
     around(options.RefusesOptions, "test_options_that_are_of_no_use_stop_nothing"),
@@ -402,6 +510,18 @@ MUTANTS: tuple[Mutant, ...] = (
         options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
         of="never_run",
+    ),
+    # Builds.
+    around(
+        builds.BuildsInLaunch, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.WaitsForTheBuild, "test_launching_does_not_wait_for_a_build", of="run_when_built"
+    ),
+    around(
+        builds.BuildsOn,
+        "test_a_call_that_waits_for_a_build_can_be_cancelled",
+        of="never_built",
     ),
     # Secrets.
     around(

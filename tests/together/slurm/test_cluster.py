@@ -56,8 +56,7 @@ def test_terminated_srun_takes_its_job_out_of_the_queue(slurm: Any):
         for node in slurm.nodes
     ]
     try:
-        held = ["holder RUNNING"] * 2
-        assert wait_until(lambda: [x for x in slurm.jobs("%j %T") if "holder" in x] == held, 60)
+        assert wait_until(lambda: slurm.jobs("%j %T").count("holder RUNNING") == 2, 60)
         queued = subprocess.Popen(["srun", "--gpus=1", "true"], stderr=subprocess.PIPE)
         assert wait_until(lambda: "PENDING Resources" in slurm.jobs("%T %r"), 60)
         queued.terminate()

@@ -67,15 +67,13 @@ def busy(slurm: Any) -> Iterator[contextlib.ExitStack]:
     """
     Every GPU of the cluster is taken, until the stack is closed.
     """
-    assert wait_until(slurm.is_idle, PATIENCE)
     with contextlib.ExitStack() as holders:
         for node in slurm.nodes:
-            holder = subprocess.Popen(
-                ["srun", "--gpus=2", f"--nodelist={node}", "sleep", "600"]
-            )
+            job = ("srun", "--job-name=holder", "--gpus=2", f"--nodelist={node}")
+            holder = subprocess.Popen([*job, "sleep", "600"])
             holders.callback(holder.wait, PATIENCE)
             holders.callback(holder.terminate)
-        assert wait_until(lambda: slurm.jobs("%T") == ["RUNNING"] * 2, PATIENCE)
+        assert wait_until(lambda: slurm.jobs("%j %T").count("holder RUNNING") == 2, PATIENCE)
         yield holders
 
 

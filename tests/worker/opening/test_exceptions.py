@@ -184,7 +184,9 @@ def test_class_that_is_not_here(worker: Any) -> None:
     def fail_there() -> None:
         import only_there
 
-        raise only_there.Gone(code=7)
+        error = only_there.Gone(code=7)
+        error.__dict__["__notes__"] = ["a note"]
+        raise error
 
     first, second = worker(fail_there, (), ())
 
@@ -198,3 +200,4 @@ def test_class_that_is_not_here(worker: Any) -> None:
     assert type(first) is type(second)
     assert str(first) == "gone 7"
     assert first.code == 7
+    assert first.__notes__ == ["a note"]

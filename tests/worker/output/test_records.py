@@ -97,6 +97,23 @@ def test_handlers_of_the_function_are_used(local_host: LocalHost):
     assert told(record(isolated)) == [("STDERR", None, "INFO of mine: heard")]
 
 
+def test_level_of_the_option_holds_for_loggers_with_a_lower_one(local_host: LocalHost):
+    """
+    ``logging="INFO"`` sends no record below that level, whatever the level of its logger.
+    """
+
+    def work() -> None:
+        import logging
+
+        logger = logging.getLogger("own")
+        logger.setLevel(logging.DEBUG)
+        logger.debug("fine")
+        logger.info("told")
+
+    isolated = function("current", host=local_host, logging="INFO")(work)
+    assert told(record(isolated)) == [("INFO", "own", "told")]
+
+
 def test_warnings_are_records(local_host: LocalHost):
     """
     A warning is one event with the place that it is about, and filters and recorders of

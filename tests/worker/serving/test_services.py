@@ -115,6 +115,8 @@ class HostedRuntime:
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
+    def find_node(self) -> None: ...
+
     def run_service(self, service: Any, loop: Any, drain: Any) -> None:
         self.ran.append(drain)
         loop.run_until_complete(service)

@@ -154,6 +154,7 @@ def _forget_keepers() -> None:
     """
     for host in list(_hosts):
         host._making = threading.Lock()
+        host._closed = False
         if host._keeper is not None:
             host._keeper.abandon()
             host._keeper = None

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -48,10 +49,23 @@ def test_taken_port_is_told_with_its_holder():
 
 def test_address_of_another_machine_is_told():
     """
-    An address that this machine does not have is an error of the same kind.
+    An address that this machine does not have, and a host that nobody knows, are errors of
+    the same kind, which say that the host is wrong.
     """
-    with pytest.raises(CannotListen, match=r"listen on 192\.0\.2\.1:80: .+\. Give it another"):
-        bind("192.0.2.1", 80)
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(
+            CannotListen, match=rf"listen on {host}:0: .+\. Give it the host of"
+        ):
+            bind(host, 0)
+
+
+@pytest.mark.parametrize("port", [99999, -1, "8000", None])
+def test_what_is_no_port_is_told(port: Any):
+    """
+    A number that is no port, and a port as text, are errors of the same kind.
+    """
+    with pytest.raises(CannotListen, match=f"on port {port!r}: a port is a number from 0,"):
+        bind("127.0.0.1", port)
 
 
 def test_port_of_a_service_that_has_ended_is_free_at_once():

@@ -110,3 +110,18 @@ def test_service_that_is_called_like_a_function_says_what_to_do(way: str):
     """
     with pytest.raises(OptionError, match=r"'double' is served: .* double\.spawn\(\)"):
         WAYS[way]()
+
+
+@pytest.mark.parametrize(
+    ("call", "kept"), [("plain", "plain"), ("application", r"Application.to_function()")]
+)
+def test_service_that_ends_with_its_program_is_named(start, call: str, kept: str):
+    """
+    It is said that a spawned service ends with the program, and how to keep it, as written.
+    """
+    _, err = start(f"{call}.spawn().await_url({PATIENCE})").communicate(timeout=PATIENCE)
+    name = kept.partition(".")[0]
+    assert err == (
+        f"Spawned service {name!r} ends with this program. It answers as long as the program "
+        f"runs; to keep it, spawn {kept}.with_policy(lifetime='detached').\n"
+    )

@@ -4,15 +4,21 @@ Recorders: sinks that keep all events of a call.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fal_core.calls import Call
 from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
+from fal_core.reprs import in_one_line
 from fal_core.sinks.call_sinks import open_outcome
+from fal_core.testing.harness.capabilities import needs_of_the_law
+
+#: How many events a report names.
+_SHOWN = 16
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
@@ -97,15 +103,41 @@ class Recorder:
             AssertionError: None has come after *timeout* seconds.
         """
 
+        return self._wait_for(
+            lambda event: isinstance(event, kind), timeout, f"the event {kind.__name__}"
+        )
+
+    def wait_for_line(self, line: str, timeout: float) -> Log:
+        """
+        Wait until the function has printed *line*, and return it.
+
+        A line of the host itself, or of the builder of its environment, is not taken for it.
+        """
+
+        def is_it(event: Event) -> bool:
+            return isinstance(event, Log) and (event.message, event.source) == (line, "USER")
+
+        log: Log = self._wait_for(is_it, timeout, f"the line {line!r} of the function")
+        return log
+
+    def _wait_for(self, is_it: Callable[[Event], bool], timeout: float, what: str) -> Any:
         def find() -> Event | None:
-            return next((event for event in self.events if isinstance(event, kind)), None)
+            return next((event for event in self.events if is_it(event)), None)
 
         with self._changed:
             if not self._changed.wait_for(lambda: find() is not None, timeout):
                 raise AssertionError(
-                    f"No {kind.__name__} came within {timeout:g} s; there were {self.events}."
+                    f"The law waited {timeout:g} s for {what}. Until then came: {self.told}. "
+                    f"{needs_of_the_law()}".rstrip()
                 )
         return find()
+
+    @property
+    def told(self) -> str:
+        """
+        The events that have come so far, in words.
+        """
+        return tell(self.events)
 
     def wait(self, timeout: float) -> Exited:
         """
@@ -167,3 +199,34 @@ class Recorder:
 
 #: Launches a call of an isolated function, with arguments, and records its events.
 Follow = Callable[..., Recorder]
+
+
+def tell(events: Sequence[Event]) -> str:
+    """
+    Return *events* in words.
+    """
+    if not events:
+        return "no event"
+    words = [_word(event) for event in events]
+    counted = []
+    for word, same in itertools.groupby(words):
+        count = len(list(same))
+        counted.append(word if count == 1 else f"{word} ({count} times)")
+    if len(counted) > _SHOWN:
+        half = _SHOWN // 2
+        counted = [*counted[:half], "...", *counted[-half:]]
+    return ", ".join(counted)
+
+
+def _word(event: Event) -> str:
+    match event:
+        case State(name):
+            return f"State({name!r})"
+        case Log():
+            return f"a line of {event.source}"
+        case Outcome():
+            return "Outcome, raised" if event.raised else "Outcome"
+        case Exited(reason=BaseException() as reason):
+            return f"Exited with {type(reason).__name__} ({in_one_line(reason)})"
+        case _:
+            return type(event).__name__

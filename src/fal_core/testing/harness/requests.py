@@ -38,8 +38,21 @@ def ask(
     url: str, timeout: float, headers: Mapping[str, str] = {}, *, method: str = "POST"
 ) -> Response:
     """
-    Send a request with an empty body to *url*.
+    Send a request with an empty body to *url*, where a service is said to be.
+
+    Raises:
+        AssertionError: Nothing answers there.
     """
+    try:
+        return _ask(url, timeout, headers, method)
+    except OSError as error:
+        raise AssertionError(
+            f"Nothing answered a request to {url}, which the host has reported with Ready: "
+            f"{error}. Send Ready once the service listens, with a URL that works from here."
+        ) from error
+
+
+def _ask(url: str, timeout: float, headers: Mapping[str, str], method: str) -> Response:
     request = urllib.request.Request(url, b"", dict(headers), method=method)
     try:
         with _opener.open(request, timeout=timeout) as answer:
@@ -54,7 +67,7 @@ def is_served(url: str) -> bool:
     Tell whether a service answers at *url*; an error of a gateway does not count.
     """
     try:
-        return ask(url, 5).status < 400
+        return _ask(url, 5, {}, "POST").status < 400
     except OSError:
         return False
 

@@ -10,11 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from fal_core.errors import FalSerializationError
-from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.capabilities import needs_of_the_law, requires
+from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated, Marks
+
+#: What nearly every fault of these laws comes from.
+LOOK = (
+    "Pass on what is sealed as it came, byte for byte: the function and the arguments of the "
+    "call, and the outcome."
+)
 
 
 def test_a_result_comes_back(isolated: Isolated) -> None:
@@ -26,12 +31,8 @@ def test_a_result_comes_back(isolated: Isolated) -> None:
     def answer() -> dict[str, object]:
         return {"text": "ä", "number": 2.5, "list": [1, None, True], "bytes": b"\0\xff"}
 
-    assert answer() == {
-        "text": "ä",
-        "number": 2.5,
-        "list": [1, None, True],
-        "bytes": b"\0\xff",
-    }
+    expected = {"text": "ä", "number": 2.5, "list": [1, None, True], "bytes": b"\0\xff"}
+    expect(answer(), expected, "What the function returned", LOOK)
 
 
 def test_arguments_arrive_by_position_and_by_name(isolated: Isolated) -> None:
@@ -43,8 +44,10 @@ def test_arguments_arrive_by_position_and_by_name(isolated: Isolated) -> None:
     def take(first: int, *rest: int, name: str = "default", **more: int) -> object:
         return first, rest, name, more
 
-    assert take(1) == (1, (), "default", {})
-    assert take(1, 2, 3, name="given", other=4) == (1, (2, 3), "given", {"other": 4})
+    what = "The arguments that the function got"
+    expect(take(1), (1, (), "default", {}), what, LOOK)
+    given = take(1, 2, 3, name="given", other=4)
+    expect(given, (1, (2, 3), "given", {"other": 4}), what, LOOK)
 
 
 def test_large_values_travel_both_ways(isolated: Isolated) -> None:
@@ -57,8 +60,7 @@ def test_large_values_travel_both_ways(isolated: Isolated) -> None:
         return data[::-1]
 
     data = bytes(range(256)) * (8 << 12)
-    assert len(data) == 8 << 20
-    assert reverse(data) == data[::-1]
+    expect(reverse(data), data[::-1], "Eight megabytes, there and back", LOOK)
 
 
 def test_large_buffers_travel_both_ways(isolated: Isolated) -> None:
@@ -78,7 +80,12 @@ def test_large_buffers_travel_both_ways(isolated: Isolated) -> None:
 
     blocks = [Block([number]) * (1 << 20) for number in range(3)]
     turned = turn([Block(block) for block in blocks])
-    assert [bytes(block) for block in turned] == [bytes(block) for block in blocks[::-1]]
+    expect(
+        [bytes(block) for block in turned],
+        [bytes(block) for block in blocks[::-1]],
+        "Three buffers of a megabyte, in the order in which the function returned them",
+        "Pass on the buffers of what is sealed in their order, and whole.",
+    )
 
 
 def test_every_call_gets_its_own_result(isolated: Isolated) -> None:
@@ -90,7 +97,12 @@ def test_every_call_gets_its_own_result(isolated: Isolated) -> None:
     def square(number: int) -> int:
         return number * number
 
-    assert [square(number) for number in range(5)] == [0, 1, 4, 9, 16]
+    expect(
+        [square(number) for number in range(5)],
+        [0, 1, 4, 9, 16],
+        "The results of five calls of one function",
+        "Each call has arguments of its own: keep no result for another call.",
+    )
 
 
 def test_calls_of_many_threads_do_not_mix(isolated: Isolated, law_timeout: float) -> None:
@@ -118,8 +130,18 @@ def test_calls_of_many_threads_do_not_mix(isolated: Isolated, law_timeout: float
         thread.start()
     for thread in threads:
         thread.join(law_timeout)
-    assert not wrong
-    assert not any(thread.is_alive() for thread in threads)
+    left = sum(thread.is_alive() for thread in threads)
+    assert not left, (
+        f"Six threads made eight calls each, and {left} of them still wait after "
+        f"{law_timeout:g} s. Many threads may launch at once: see that none waits for another. "
+        f"{needs_of_the_law()}"
+    )
+    expect(
+        wrong,
+        [],
+        "Results of other calls, and errors, where six threads called at once",
+        "Give each call's events to the sink that was launched with it.",
+    )
 
 
 def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
@@ -135,7 +157,12 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
         return recall
 
     first, second = make("left"), make("back")
-    assert [first(), second(), first()] == ["left", "back", "left"]
+    expect(
+        [first(), second(), first()],
+        ["left", "back", "left"],
+        "What two functions of one name returned",
+        "Tell functions apart by call.function.digest, not by their name.",
+    )
 
 
 def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:
@@ -149,9 +176,11 @@ def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:
         add("run")
         return "done"
 
-    assert run() == "done"
+    look = "Launch a call once, and leave it to `retries` to run one again."
+    expect(run(), "done", "What the function returned", LOOK)
     time.sleep(0.5)  # No second run must come meanwhile.
-    assert len(marks.read()) <= 1
+    runs = len(marks.read())
+    assert runs <= 1, f"One call ran {runs} times; expected once. {look}"
 
 
 def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
@@ -169,8 +198,11 @@ def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
         return Point(point.y, point.x)
 
     mirrored = mirror(Point(1, 2))
-    assert type(mirrored) is Point
-    assert mirrored == Point(2, 1)
+    assert type(mirrored) is Point, (
+        f"The caller's class came back as another: expected {Point}, found {type(mirrored)}. "
+        f"{LOOK}"
+    )
+    expect(mirrored, Point(2, 1), "What the function returned", LOOK)
 
 
 def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
@@ -184,9 +216,10 @@ def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
 
         return threading.current_thread() if what == "thread" else what
 
-    with pytest.raises(FalSerializationError, match="thread"):
+    look = "The worker reports it as an outcome that has raised: pass that on."
+    with expect_error(FalSerializationError, look, match="thread"):
         give("thread")
-    assert give("text") == "text"
+    expect(give("text"), "text", "The result of the next call", LOOK)
 
 
 @requires("option setup_function")
@@ -202,7 +235,12 @@ def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> No
     def predict(model: dict[str, int], number: int) -> int:
         return model["loaded"] + number
 
-    assert [predict(1), predict(2)] == [2, 3]
+    expect(
+        [predict(1), predict(2)],
+        [2, 3],
+        "What a function returned that adds to the result of its setup",
+        "Pass on call.setup with the call, as a Worker does.",
+    )
 
 
 def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
@@ -222,8 +260,10 @@ def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
     mine: queue.Queue[int] = queue.Queue()
     mine.put(1)
     is_set, left, given = use_all(mine)
-    assert (is_set, left, given.get_nowait()) == (True, 0, 8)
-    assert (work.get_nowait(), mine.get_nowait()) == (7, 1)
+    there = (is_set, left, given.get_nowait())
+    expect(there, (True, 0, 8), "An event and two queues that the function used", LOOK)
+    here = (work.get_nowait(), mine.get_nowait())
+    expect(here, (7, 1), "What is left in the caller's own queues", LOOK)
 
 
 def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
@@ -235,4 +275,9 @@ def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
     def add_up(self: int, function: int, args: int) -> int:
         return self + function + args
 
-    assert add_up(self=1, function=2, args=3) == 6
+    expect(
+        add_up(self=1, function=2, args=3),
+        6,
+        "The sum of arguments with the names self, function and args",
+        "Hand arguments on sealed, or as a tuple and a dictionary, not as keywords.",
+    )

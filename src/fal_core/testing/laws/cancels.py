@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from fal_core.errors import Cancelled
-from fal_core.events import Log
+from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect, expect_error, result_of
 from fal_core.testing.harness.marks import Isolated, Marks, make_living
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow, Recorder
+
+_END = (
+    "Execution.cancel interrupts the function, ends its process after the grace, and is "
+    "followed by Exited with the reason Cancelled."
+)
+_GONE = "Send Exited once the function can do nothing more: when its process has ended."
 
 #: Seconds within which a function that runs on would leave a mark.
 BEAT = 0.05
@@ -33,11 +38,11 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
         time.sleep(seconds)
 
     recorder = follow(linger, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
     exited = recorder.wait(law_timeout)
-    assert recorder.outcome is None
-    assert isinstance(exited.reason, Cancelled)
+    expect(recorder.outcome, None, "The outcome of a cancelled call", _END)
+    _expect_cancelled(recorder, exited)
 
 
 @requires("cancel")
@@ -60,12 +65,12 @@ def test_a_cancelled_function_runs_no_more(
             time.sleep(pause)
 
     recorder = follow(pulse, law_timeout, BEAT)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("beating", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
     before = len(marks.read())
     time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    assert len(marks.read()) == before
+    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
 
 
 @requires("cancel")
@@ -91,13 +96,12 @@ def test_a_function_that_will_not_end_is_ended(
                 pass
 
     recorder = follow(resist, law_timeout, BEAT)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("resisting", law_timeout)
     recorder.cancel(0.3)
-    exited = recorder.wait(law_timeout / 2)
-    assert isinstance(exited.reason, Cancelled)
+    _expect_cancelled(recorder, recorder.wait(law_timeout / 2))
     before = len(marks.read())
     time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    assert len(marks.read()) == before
+    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
 
 
 @requires("cancel", "crash")
@@ -115,26 +119,35 @@ def test_children_of_a_cancelled_call_end(
         import time
 
         # A child, one in a session of its own, and the child of one that has ended.
+        readers = []
         for session, twice in ((False, False), (True, False), (True, True)):
+            reader, writer = os.pipe()
+            readers.append(reader)
             if not os.fork():
                 if session:
                     os.setsid()
                 if twice and os.fork():
                     os._exit(0)
                 add(os.getpid())
+                os.write(writer, b"1")
                 time.sleep(seconds)
                 os._exit(0)
+        for reader in readers:
+            os.read(reader, 1)
         print("started")
         time.sleep(seconds)
 
     recorder = follow(start_children, 3 * law_timeout)
-    _await_line(recorder, law_timeout)
-    wait_until(lambda: len(marks.read()) == 3, law_timeout / 4)
+    recorder.wait_for_line("started", law_timeout)
     recorder.cancel(0.3)
     recorder.wait(law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
+    assert wait_until(lambda: not living(pids), law_timeout / 4), (
+        f"Of the children {pids} of a cancelled call these still live: {living(pids)}. Start "
+        "workers with ARGUMENTS, and end one by SIGTERM or the end of its stream: its guard "
+        "then ends what it has started. SIGKILL ends only the guard."
+    )
 
 
 @requires("cancel")
@@ -154,10 +167,11 @@ def test_a_call_after_a_cancelled_one_works(
         return "done"
 
     recorder = follow(nap, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
-    assert nap(0) == "done"
+    look = "A cancelled call leaves the host ready: start a worker in place of the one it took."
+    expect(nap(0), "done", "The result of a call after a cancelled one", look)
 
 
 @requires("cancel")
@@ -177,10 +191,11 @@ def test_cancelling_what_has_ended_does_nothing(
     recorder.cancel(0.1)
     recorder.cancel(0.1)
     time.sleep(0.4)  # No other event must come meanwhile.
-    assert recorder.result(law_timeout) == 1
+    look = f"Ignore cancel after the end. These events came: {recorder.told}."
+    expect(recorder.result(law_timeout), 1, "The result of a call that had ended", look)
     kinds = [type(event).__name__ for event in recorder.events]
-    assert kinds.count("Exited") == 1
-    assert give() == 1
+    expect(kinds.count("Exited"), 1, "The number of Exited after a late cancel", look)
+    expect(give(), 1, "The result of the next call", look)
 
 
 @requires("cancel", "option max_concurrency")
@@ -201,16 +216,20 @@ def test_a_call_that_waits_can_be_cancelled(
         time.sleep(seconds)
 
     first = follow(wait, "first", 10 * law_timeout)
-    _await_line(first, law_timeout)
+    first.wait_for_line("waiting", law_timeout)
     second = follow(wait, "second", 0)
     second.cancel(1.0)
-    exited = second.wait(law_timeout)
-    assert isinstance(exited.reason, Cancelled)
-    assert not first.ended
-    assert "second" not in marks.read()
+    _expect_cancelled(second, second.wait(law_timeout))
+    look = "Cancel a call that waits without touching the one that runs, and never start it."
+    expect(first.ended, False, "Whether the call that runs has ended", look)
+    # Marks are read by a call too, for which there may be no other place.
+    first.cancel(1.0)
+    first.wait(law_timeout)
+    lines = marks.read()
+    assert "second" not in lines, f"A call ran that was cancelled while it waited. {look}"
 
 
-@requires("cancel")
+@requires("cancel", "concurrency 2")
 def test_a_future_that_is_cancelled_ends_its_call(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
@@ -230,15 +249,17 @@ def test_a_future_that_is_cancelled_ends_its_call(
 
     future = throb.submit(law_timeout, BEAT)
     wait_until(lambda: bool(marks.read()), law_timeout / 4)
-    assert future.cancel()
-    assert future.cancelled()
+    cancelled = (future.cancel(), future.cancelled())
+    expect(cancelled, (True, True), "What cancel and cancelled of a future returned", _END)
 
     def quiet() -> bool:
         before = len(marks.read())
         time.sleep(6 * BEAT)  # A function that runs on would beat meanwhile.
         return len(marks.read()) == before
 
-    assert wait_until(quiet, law_timeout / 4)
+    assert wait_until(quiet, law_timeout / 4), (
+        f"The future of a call was cancelled, and its function runs on. {_END}"
+    )
 
 
 @requires("cancel")
@@ -264,11 +285,15 @@ def test_an_async_function_is_cancelled_as_its_task(
             print("cleaned up")
 
     recorder = follow(wait_and_clean_up, 10 * law_timeout)
-    _await_line(recorder, law_timeout)
+    recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(law_timeout / 4)
-    exited = recorder.wait(law_timeout)
-    assert isinstance(exited.reason, Cancelled)
-    assert "cleaned up" in [log.message for log in recorder.printed]
+    _expect_cancelled(recorder, recorder.wait(law_timeout))
+    printed = [log.message for log in recorder.printed]
+    assert "cleaned up" in printed, (
+        f"A cancelled task was given {law_timeout / 4:g} s to clean up: expected the line "
+        f"'cleaned up' before Exited, found {printed}. Execution.cancel(grace) interrupts at "
+        "first, and ends the process only once grace is over."
+    )
 
 
 @requires("cancel")
@@ -286,10 +311,12 @@ def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) 
 
     info = idle.spawn(10 * law_timeout)
     info.cancel(0.5)
-    assert info.future is not None
-    with pytest.raises((Cancelled, CancelledError)):
-        info.future.result(law_timeout)
+    with expect_error((Cancelled, CancelledError), _END):
+        result_of(info.future, law_timeout, "a spawned call that was cancelled")
 
 
-def _await_line(recorder: Recorder, timeout: float) -> None:
-    recorder.wait_for(Log, timeout)
+def _expect_cancelled(recorder: Recorder, exited: Exited) -> None:
+    assert isinstance(exited.reason, Cancelled), (
+        "The end of a cancelled call: expected Exited with the reason Cancelled. These events "
+        f"came: {recorder.told}. {_END}"
+    )

@@ -7,13 +7,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import pytest
-
 from fal_core.conversion.annotations import option_names
 from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.options import HostOptions
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
@@ -33,7 +32,10 @@ def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
     """
     claimed = host.capabilities.options or frozenset()
     unknown = sorted(claimed.difference(option_names(HostOptions)))
-    assert unknown == [], f"No documented option is called {', '.join(unknown)}."
+    assert unknown == [], (
+        f"No documented option is called {', '.join(unknown)}. Correct the name in "
+        "capabilities.options; options of the host's own class need not be there."
+    )
 
 
 def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
@@ -46,11 +48,13 @@ def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
     for option, needed in _NEEDS.items():
         can = any(getattr(capabilities, capability) for capability in needed)
         assert can or option not in capabilities.options, (
-            f"Option {option!r} is claimed without the capability {' or '.join(needed)}."
+            f"Option {option!r} is claimed without the capability {' or '.join(needed)}. "
+            "Claim both, or neither."
         )
     for capability, option in _USED_BY.items():
         assert not getattr(capabilities, capability) or option in capabilities.options, (
-            f"The capability {capability!r} is claimed without the option {option!r}."
+            f"The capability {capability!r} is claimed without the option {option!r}. Claim "
+            "both, or neither."
         )
 
 
@@ -72,7 +76,11 @@ def test_a_worker_that_is_not_ready_in_time_ends_its_call(
     def give(loaded: None) -> int:
         return 1
 
-    with pytest.raises(HostError, match="startup_timeout"):
+    look = (
+        "End the calls that wait for a worker with an error that names startup_timeout, once "
+        "its setup has not run in that time; or do not claim the option."
+    )
+    with expect_error(HostError, look, match="startup_timeout"):
         give()
 
 
@@ -95,4 +103,7 @@ def test_no_more_calls_run_at_once_than_may(
     recorders = [follow(span, number) for number in range(3)]
     spans = sorted(recorder.result(law_timeout) for recorder in recorders)
     for (_, ended), (began, _) in pairwise(spans):
-        assert ended <= began
+        assert ended <= began, (
+            f"With max_concurrency=1 a call began {ended - began:.3f} s before another had "
+            "ended. Start it once Exited of the other has come; or do not claim the option."
+        )

@@ -11,9 +11,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fal_core.errors import UserFunctionException
-from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.capabilities import needs_of_the_law, requires
+from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.watched import WatchedHost
+
+LOOK = "A worker runs what an `async def` function returns; pass the call on as it is."
 
 
 def test_an_async_function_is_awaited(isolated: Isolated) -> None:
@@ -28,8 +31,9 @@ def test_an_async_function_is_awaited(isolated: Isolated) -> None:
         await asyncio.sleep(0)
         return first + second
 
-    assert total(1, 2) == 3
-    assert list(total.map([1, 2, 3], [1, 1, 1])) == [2, 3, 4]
+    expect(total(1, 2), 3, "What an `async def` function returned", LOOK)
+    results = list(total.map([1, 2, 3], [1, 1, 1]))
+    expect(results, [2, 3, 4], "The results of a map over an `async def` function", LOOK)
 
 
 def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
@@ -41,7 +45,7 @@ def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
     async def reject() -> None:
         raise LookupError("gone")
 
-    with pytest.raises(LookupError, match="gone"):
+    with expect_error(LookupError, LOOK, match="gone"):
         reject()
 
 
@@ -57,7 +61,8 @@ def test_calls_can_be_awaited(isolated: Isolated) -> None:
     async def main() -> list[int]:
         return [*await asyncio.gather(*(double.aio(number) for number in range(5)))]
 
-    assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+    look = "launch and the sink may be called on any thread, in an event loop too."
+    expect(asyncio.run(main()), [0, 2, 4, 6, 8], "The results of five awaited calls", look)
 
 
 def test_a_call_that_raises_cancels_no_task(isolated: Isolated) -> None:
@@ -75,9 +80,10 @@ def test_a_call_that_raises_cancels_no_task(isolated: Isolated) -> None:
         raise module.CancelledError(kind)
 
     async def main() -> None:
-        with pytest.raises(UserFunctionException, match="asyncio"):
+        look = "Pass the outcome on: what the function raised is no end of the host."
+        with expect_error(UserFunctionException, look, match="asyncio"):
             await forsake.aio("asyncio")
-        with pytest.raises(concurrent.futures.CancelledError, match="concurrent"):
+        with expect_error(concurrent.futures.CancelledError, look, match="concurrent"):
             await forsake.aio("concurrent")
 
     asyncio.run(main())
@@ -97,7 +103,8 @@ def test_streams_can_be_iterated_over_asynchronously(isolated: Isolated) -> None
     async def main() -> list[int]:
         return [item async for item in pace.aio()]
 
-    assert asyncio.run(main()) == list(range(10))
+    look = "Pass on each Item, in order, and the outcome after the last one."
+    expect(asyncio.run(main()), list(range(10)), "The items of an asynchronous stream", look)
 
 
 @requires("cancel")
@@ -123,4 +130,7 @@ def test_cancelling_the_task_ends_the_call(
             await task
 
     asyncio.run(main())
-    assert watched.all_ended(law_timeout)
+    assert watched.all_ended(law_timeout), (
+        "The task that awaited a call was cancelled, and the call goes on. "
+        f"Execution.cancel has to end it, with Exited. {needs_of_the_law()}"
+    )

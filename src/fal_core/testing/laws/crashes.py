@@ -4,15 +4,22 @@ Laws of crashes: a worker that is lost is noticed, and leaves nothing behind.
 
 from __future__ import annotations
 
-from concurrent.futures import wait
-
-import pytest
-
 from fal_core.errors import HostError, WorkerLost
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import (
+    expect,
+    expect_error,
+    expect_printed,
+    wait_for_all,
+)
 from fal_core.testing.harness.marks import Isolated, Marks, make_living
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
+
+LOOK = (
+    "Where the stream of a worker ends unasked, end its calls with Exited and a WorkerLost "
+    "that has the exit code or the signal, as `lost` of a Worker returns it."
+)
 
 
 @requires("crash")
@@ -27,9 +34,10 @@ def test_a_worker_that_exits_is_lost(isolated: Isolated) -> None:
 
         os._exit(3)
 
-    with pytest.raises(WorkerLost) as caught:
+    with expect_error(WorkerLost, LOOK) as caught:
         leave_by_itself()
-    assert caught.value.code in (3, None)
+    code = caught.value.code
+    assert code in (3, None), f"The exit code: expected 3 or None, found {code}. {LOOK}"
 
 
 @requires("crash")
@@ -45,9 +53,10 @@ def test_a_worker_that_is_killed_is_lost(isolated: Isolated) -> None:
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(WorkerLost) as caught:
+    with expect_error(WorkerLost, LOOK) as caught:
         die()
-    assert caught.value.signal in (9, None)
+    signal = caught.value.signal
+    assert signal in (9, None), f"The signal: expected 9 or None, found {signal}. {LOOK}"
 
 
 @requires("crash")
@@ -66,8 +75,11 @@ def test_a_crash_is_the_reason_of_the_end(
 
     recorder = follow(vanish)
     exited = recorder.wait(law_timeout)
-    assert recorder.outcome is None
-    assert isinstance(exited.reason, HostError)
+    expect(recorder.outcome, None, "The outcome of a call whose worker is lost", LOOK)
+    assert isinstance(exited.reason, HostError), (
+        "The end of a call whose worker is lost: expected Exited with a HostError as its "
+        f"reason. These events came: {recorder.told}. {LOOK}"
+    )
 
 
 @requires("crash")
@@ -93,7 +105,8 @@ def test_lines_before_a_crash_arrive(
 
     recorder = follow(speak_and_leave)
     recorder.wait(law_timeout)
-    assert [log.message for log in recorder.printed] == ["before"]
+    look = "Read the stream of a worker to its end before you send Exited."
+    expect_printed(recorder, ["before"], look)
 
 
 @requires("crash")
@@ -110,9 +123,10 @@ def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
             os._exit(3)
         return "here"
 
-    with pytest.raises(WorkerLost):
+    with expect_error(WorkerLost, LOOK):
         leave_or_stay(True)
-    assert leave_or_stay(False) == "here"
+    look = "Start a worker in place of the lost one."
+    expect(leave_or_stay(False), "here", "The result of a call after a crash", look)
 
 
 @requires("crash")
@@ -146,11 +160,15 @@ def test_children_of_a_lost_worker_end(
             os.read(reader, 1)
         os._exit(3)
 
-    with pytest.raises(WorkerLost):
+    with expect_error(WorkerLost, LOOK):
         leave_children(3 * law_timeout)
     pids = [int(line) for line in marks.read()]
     living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4), living(pids)
+    assert wait_until(lambda: not living(pids), law_timeout / 4), (
+        f"Of the children {pids} of a lost worker these still live: {living(pids)}. Start "
+        "workers with ARGUMENTS: their guard ends what they have started, unless it is killed "
+        "with them."
+    )
 
 
 @requires("crash")
@@ -167,9 +185,13 @@ def test_a_lost_call_is_not_run_again_unasked(isolated: Isolated, marks: Marks) 
         add("ran")
         os._exit(3)
 
-    with pytest.raises(WorkerLost):
+    with expect_error(WorkerLost, LOOK):
         leave_once()
-    assert len(marks.read()) <= 1
+    runs = len(marks.read())
+    assert runs <= 1, (
+        f"A call whose worker was lost ran {runs} times; expected once. Leave it to `retries` "
+        "to run a call again."
+    )
 
 
 @requires("crash")
@@ -188,13 +210,16 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
         add("ran")
         os._exit(3)
 
-    with pytest.raises(WorkerLost):
+    look = "Take a call again after its worker was lost, and report each loss as WorkerLost."
+    with expect_error(WorkerLost, look):
         leave_always()
     # Where marks cannot be read, at least the error arrives.
-    assert len(marks.read()) in (0, 3)
-    with pytest.raises(WorkerLost):
-        assert leave_always.spawn().return_value is None
-    assert len(marks.read()) in (0, 6)
+    runs = len(marks.read())
+    assert runs in (0, 3), f"With retries=2 a call ran {runs} times; expected 3. {look}"
+    with expect_error(WorkerLost, look):
+        _ = leave_always.spawn().return_value
+    runs = len(marks.read()) - runs
+    assert runs in (0, 3), f"With retries=2 a spawned call ran {runs} times; expected 3. {look}"
 
 
 @requires("crash", "batch")
@@ -218,13 +243,16 @@ def test_no_item_of_a_lost_batch_runs_twice(
         return number
 
     futures = [leave_at.submit(number) for number in range(120)]
-    wait(futures, law_timeout)
+    wait_for_all(futures, law_timeout)
+    look = "Send Started, as the worker does, before Exited: it tells which items may have run."
     for number, future in enumerate(futures):
         error = future.exception(0)
         if error is None:
-            assert future.result(0) == number
+            expect(future.result(0), number, f"The result of item {number}", look)
         else:
-            assert isinstance(error, WorkerLost)
-    assert isinstance(futures[77].exception(0), WorkerLost)
+            expect(type(error), WorkerLost, f"The error of item {number}, {error!r}", look)
+    error = futures[77].exception(0)
+    expect(type(error), WorkerLost, "The error of the item that ended the worker", look)
     ran = marks.read()
-    assert len(ran) == len(set(ran))
+    twice = sorted({line for line in ran if ran.count(line) > 1})
+    expect(twice, [], "The items of a lost batch that ran more than once", look)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,14 +15,26 @@ import pytest
 from fal_core.abilities import detaching
 from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
+from fal_core.events import Event, Log
 from fal_core.hosts import Host
 from fal_core.spawns import SpawnInfo
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import (
+    expect,
+    expect_error,
+    expect_printed,
+    result_of,
+)
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
 
 Detach = Callable[..., SpawnInfo]
+
+LOOK = (
+    "Number the events of detached work from 0, and keep them where every process of the user "
+    "finds them."
+)
 
 _OTHER_PROCESS = """\
 import sys, threading
@@ -30,7 +42,7 @@ from fal_core.events import Exited, Log
 from fal_core.plugins.installed import find_host
 ended = threading.Event()
 def sink(event):
-    if isinstance(event, Log):
+    if isinstance(event, Log) and event.source == "USER":
         print(event.message, flush=True)
     if isinstance(event, Exited):
         print(type(event.reason).__name__, flush=True)
@@ -83,9 +95,12 @@ def test_detached_work_gives_its_result(
         return "done"
 
     info = detach(work_apart)
-    assert info.future is not None
-    assert info.future.result(law_timeout) == "done"
-    assert "detached" in [line.message for line in list(info.logs.queue)]
+    result = result_of(info.future, law_timeout, "detached work")
+    expect(result, "done", "The result of detached work", LOOK)
+    lines = [line.message for line in list(info.logs.queue)]
+    assert "detached" in lines, (
+        f"The lines of detached work: expected 'detached' among them, found {lines}. {LOOK}"
+    )
 
 
 @requires("detach")
@@ -111,9 +126,15 @@ def test_detached_work_is_listed_until_it_ends(
             if status.reference == info.reference and status.name == "wait"
         ]
 
-    assert wait_until(lambda: listed() == [False], law_timeout)
+    look = "executions() gives each work under its reference, with the name of its function."
+    assert wait_until(lambda: listed() == [False], law_timeout), (
+        f"Detached work that runs: expected one that has not ended under its reference, found "
+        f"{listed()}. {look}"
+    )
     info.cancel(0.5)
-    assert wait_until(lambda: listed() in ([True], []), law_timeout)
+    assert wait_until(lambda: listed() in ([True], []), law_timeout), (
+        f"Detached work that was cancelled is still listed as running. {look}"
+    )
 
 
 @requires("detach")
@@ -131,16 +152,20 @@ def test_detached_work_is_attached_to_again(
         return "done"
 
     info = detach(speak)
-    assert info.future is not None
-    info.future.result(law_timeout)
+    result_of(info.future, law_timeout, "detached work")
     whole, part = Recorder(speak.make_launcher()), Recorder(speak.make_launcher())
     detaching(host).attach(info.reference, whole, 0)
-    assert whole.result(law_timeout) == "done"
-    assert [log.message for log in whole.printed] == ["line 0", "line 1", "line 2"]
+    expect(whole.result(law_timeout), "done", "The result, attached to from event 0", LOOK)
+    expect_printed(whole, ["line 0", "line 1", "line 2"], LOOK)
     after = whole.events.index(whole.printed[1])
     detaching(host).attach(info.reference, part, after)
     part.wait(law_timeout)
-    assert part.events == whole.events[after:]
+    expect(
+        _without_own_lines(part.events),
+        _without_own_lines(whole.events[after:]),
+        f"The events of work that was attached to from event {after} on",
+        LOOK,
+    )
 
 
 @requires("detach")
@@ -157,7 +182,8 @@ def test_detached_work_is_attached_to_from_another_process(
 
     info = detach(speak_apart)
     lines = _in_another_process(host_url, info.reference, "follow", law_timeout)
-    assert lines == ["seen elsewhere", "NoneType"]
+    what = "The lines, and the class of the reason in Exited, that another process saw"
+    expect(lines, ["seen elsewhere", "NoneType"], what, LOOK)
 
 
 @requires("detach", "cancel")
@@ -176,12 +202,12 @@ def test_detached_work_is_cancelled_from_another_process(
         time.sleep(seconds)
 
     info = detach(wait_apart, 10 * law_timeout)
-    assert info.logs.get(timeout=law_timeout).message == "waiting"
+    _wait_for_line(info, "waiting", law_timeout)
     lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
-    assert lines[-1] == "Cancelled"
-    assert info.future is not None
-    with pytest.raises(Cancelled):
-        info.future.result(law_timeout)
+    what = "The class of the reason in Exited that another process saw, which had cancelled"
+    expect(lines[-1], "Cancelled", what, LOOK)
+    with expect_error(Cancelled, LOOK):
+        result_of(info.future, law_timeout, "detached work")
 
 
 @requires("detach")
@@ -194,12 +220,46 @@ def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolat
     def give() -> int:
         return 1
 
-    with pytest.raises(HostError, match="no-such-reference"):
+    look = "Raise a HostError in attach that names the reference."
+    with expect_error(HostError, look, match="no-such-reference"):
         detaching(host).attach("no-such-reference", Recorder(give.make_launcher()), 0)
+
+
+def _without_own_lines(events: Sequence[Event]) -> list[Event]:
+    """
+    Return *events* without lines of the host itself, which need not be in its journal.
+    """
+    return [
+        event for event in events if not (isinstance(event, Log) and event.source == "BRIDGE")
+    ]
+
+
+def _wait_for_line(info: SpawnInfo, line: str, timeout: float) -> None:
+    """
+    Wait until the function of a spawned call has printed *line*.
+    """
+
+    def is_there() -> bool:
+        return any((log.message, log.source) == (line, "USER") for log in list(info.logs.queue))
+
+    assert wait_until(is_there, timeout), (
+        f"The law waited {timeout:g} s for the line {line!r} of detached work; until then it "
+        f"had printed {[log.message for log in list(info.logs.queue)]}."
+    )
 
 
 def _in_another_process(url: str, reference: str, what: str, timeout: float) -> list[str]:
     argv = [sys.executable, "-c", _OTHER_PROCESS, url, reference, what, str(timeout)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=2 * timeout)
-    assert done.returncode == 0, done.stderr
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=2 * timeout)
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(
+            f"Another process that attached to {reference} has not ended after {2 * timeout:g} "
+            f"s; it printed {error.stdout!r} and {error.stderr!r}. Its events have to end with "
+            "Exited."
+        ) from None
+    assert done.returncode == 0, (
+        f"Another process could not attach to {reference}, or saw no Exited: {done.stderr} "
+        f"See that {url!r} finds the host there, or write the fixture host_url. {LOOK}"
+    )
     return done.stdout.splitlines()

@@ -13,6 +13,9 @@ from fal_core.decorators import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect, expect_error
+
+LOOK = "Run a call with the interpreter that call.environment.build returns."
 
 Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 
@@ -56,7 +59,7 @@ def test_a_function_has_its_requirements(
 
         return importlib.import_module(module).__name__
 
-    assert find(module) == module
+    expect(find(module), module, "The module that a function has imported", LOOK)
 
 
 @requires("kind virtualenv")
@@ -75,7 +78,9 @@ def test_functions_do_not_share_their_requirements(
 
     with_it = virtual(requirements=[name])(is_there)
     without = virtual()(is_there)
-    assert [with_it(module), without(module)] == [True, False]
+    found = [with_it(module), without(module)]
+    what = "Whether a package is there for the function that requires it, and for another"
+    expect(found, [True, False], what, f"{LOOK} Share workers by environment.key.")
 
 
 @requires("kind virtualenv")
@@ -88,7 +93,8 @@ def test_an_environment_that_cannot_be_built_is_an_error(virtual: Virtual) -> No
     def never_run() -> int:
         return 1
 
-    with pytest.raises(EnvironmentBuildError, match="fal-core-no-such-project"):
+    look = "End the call with what build raises as the reason in Exited."
+    with expect_error(EnvironmentBuildError, look, match="fal-core-no-such-project"):
         never_run()
 
 
@@ -112,5 +118,8 @@ def test_values_travel_between_environments(
         return Point(point.x + 1)
 
     moved = move(Point(1))
-    assert type(moved) is Point
-    assert moved.x == 2
+    assert type(moved) is Point, (
+        f"The caller's class came back as another: expected {Point}, found {type(moved)}. "
+        "Pass on what is sealed as it came."
+    )
+    expect(moved.x, 2, "A field of the value that came back", LOOK)

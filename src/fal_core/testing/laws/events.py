@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Exited, Outcome, State
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
@@ -30,7 +31,10 @@ def test_nothing_follows_the_end(
     recorder.wait(law_timeout)
     time.sleep(QUIET)  # No event must come meanwhile.
     ends = [index for index, event in enumerate(recorder.events) if isinstance(event, Exited)]
-    assert ends == [len(recorder.events) - 1]
+    assert ends == [len(recorder.events) - 1], (
+        "Exited is the last event and comes once; these events came: "
+        f"{recorder.told}. After Exited send nothing to the sink, no line either."
+    )
 
 
 def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -45,9 +49,16 @@ def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: f
     recorder = follow(give)
     exited = recorder.wait(law_timeout)
     kinds = [type(event) for event in recorder.events]
-    assert kinds.count(Outcome) == 1
-    assert kinds.index(Outcome) < kinds.index(Exited)
-    assert exited.reason is None
+    came = f"These events came: {recorder.told}."
+    look = f"Send the outcome of the worker once, before Exited. {came}"
+    expect(kinds.count(Outcome), 1, "The number of outcomes of a call that ended well", look)
+    assert kinds.index(Outcome) < kinds.index(Exited), f"Exited came before Outcome. {came}"
+    expect(
+        exited.reason,
+        None,
+        "The reason in Exited of a call that ended well",
+        f"A reason stands for a missing outcome. {came}",
+    )
 
 
 def test_an_error_is_an_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -61,9 +72,16 @@ def test_an_error_is_an_outcome(isolated: Isolated, follow: Follow, law_timeout:
 
     recorder = follow(fail)
     exited = recorder.wait(law_timeout)
-    assert recorder.outcome is not None
-    assert recorder.outcome.raised
-    assert exited.reason is None
+    came = f"These events came: {recorder.told}."
+    outcome = recorder.outcome
+    assert outcome is not None, f"The function raised, and there was no Outcome. {came}"
+    assert outcome.raised, f"The function raised, and Outcome.raised is False. {came}"
+    expect(
+        exited.reason,
+        None,
+        "The reason in Exited where the function raised",
+        f"The host has not failed: leave the reason None. {came}",
+    )
 
 
 def test_events_come_one_at_a_time(
@@ -80,7 +98,10 @@ def test_events_come_one_at_a_time(
 
     recorder = follow(speak)
     recorder.wait(law_timeout)
-    assert not recorder.overlapped
+    assert not recorder.overlapped, (
+        "The sink was called while it handled another event; expected one event at a time. "
+        "Where several threads send events, have them take a lock."
+    )
 
 
 def test_a_call_says_when_it_runs(
@@ -96,12 +117,21 @@ def test_a_call_says_when_it_runs(
 
     recorder = follow(step)
     recorder.wait(law_timeout)
-    phases = recorder.phases
     order = ["queued", "building", "starting", "running"]
-    assert phases == sorted(set(phases), key=order.index)
-    kinds = [event for event in recorder.events if isinstance(event, State | Outcome)]
-    assert State("running") in kinds[:-1]
-    assert isinstance(kinds[-1], Outcome)
+    phases = recorder.phases
+    expect(
+        phases,
+        [phase for phase in order if phase in phases],
+        "The phases of a call",
+        f"Send each State once, in the order {', '.join(order)}; those that do not apply are "
+        "left out.",
+    )
+    kinds = [type(event) for event in recorder.events if isinstance(event, State | Outcome)]
+    runs_before = kinds[-1:] == [Outcome] and "running" in phases
+    assert runs_before, (
+        "Expected State('running') before Outcome, and no State after it. These events came: "
+        f"{recorder.told}. Send it when the worker has taken the call."
+    )
 
 
 def test_launching_does_not_wait(
@@ -120,8 +150,12 @@ def test_launching_does_not_wait(
 
     follow(wait, 0.0).wait(law_timeout)
     recorder = follow(wait, min(3.0, law_timeout / 4))
-    assert not recorder.ended
-    assert recorder.result(law_timeout) == "done"
+    assert not recorder.ended, (
+        "launch returned when the call had ended; expected it while the function runs. Start "
+        "the call, and leave its events to another thread."
+    )
+    result = recorder.result(law_timeout)
+    expect(result, "done", "What the function returned", f"Events: {recorder.told}.")
 
 
 def test_executions_have_names_of_their_own(
@@ -138,6 +172,9 @@ def test_executions_have_names_of_their_own(
     recorders = [follow(give) for _ in range(3)]
     for recorder in recorders:
         recorder.wait(law_timeout)
-    references = {recorder.execution and recorder.execution.reference for recorder in recorders}
-    assert len(references) == 3
-    assert all(isinstance(reference, str) and reference for reference in references)
+    found = [recorder.execution and recorder.execution.reference for recorder in recorders]
+    names = {reference for reference in found if isinstance(reference, str) and reference}
+    assert len(names) == 3, (
+        f"The references of three executions: expected three different texts, found {found}. "
+        "Name each execution anew; the id of its call will do."
+    )

@@ -49,9 +49,23 @@ def test_submitted_calls_end_before_their_program(
     """
     path = tmp_path / "program.py"
     path.write_text(host_program + _PROGRAM.format(kind=kind, options=kind_options))
-    done = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=law_timeout
+    look = "Threads of the host must neither keep a program alive nor end before its calls."
+    try:
+        done = subprocess.run(
+            [sys.executable, str(path)], capture_output=True, text=True, timeout=law_timeout
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(
+            f"A program that had submitted one call has not ended after {law_timeout:g} s. It "
+            f"printed {error.stdout!r} and {error.stderr!r}. {look}"
+        ) from None
+    printed = f"It printed {done.stdout!r} and {done.stderr!r}. {look}"
+    assert "ended 8" in done.stdout.splitlines(), (
+        f"A program ended before the call that it had submitted. {printed}"
     )
-    assert "ended 8" in done.stdout.splitlines(), done.stderr
-    assert "LookupError: the program has failed" in done.stderr
-    assert done.returncode == 1
+    assert "LookupError: the program has failed" in done.stderr, (
+        f"The error that ended the program is not on its standard error. {printed}"
+    )
+    assert done.returncode == 1, (
+        f"The exit code of the program: expected 1, found {done.returncode}. {printed}"
+    )

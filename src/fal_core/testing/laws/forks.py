@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated, Marks, make_living
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.laws.values import make_block
@@ -23,7 +24,8 @@ _SIZE = 1 << 20
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> None:
     """
-    It reads them as they were, whatever later calls return to its parent.
+    A process that the caller forks reads results as they were, whatever later calls return to
+    its parent.
     """
     Block = make_block()
 
@@ -41,7 +43,11 @@ def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> Non
         del results[:]
         for number in range(3, 9):
             make_filled(number, _SIZE)
-        assert forked.is_true()
+        assert forked.is_true(), (
+            "A forked process found other bytes in results than there were when it was forked. "
+            "Memory that a later result overwrites must not be shared with a child: copy what "
+            "arrives, or hand it over by private pages."
+        )
 
 
 class _Forked:
@@ -87,8 +93,8 @@ def test_a_process_forked_by_a_function_keeps_arguments(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    It reads them as they were, whatever later calls are given. A host may end it with the
-    call.
+    A process that a function forks reads its arguments as they were, whatever later calls are
+    given. A host may end it with the call.
     """
     Block = make_block()
     add, look = marks.add, marks.look
@@ -112,9 +118,20 @@ def test_a_process_forked_by_a_function_keeps_arguments(
             os._exit(0)
 
     child = work_and_fork(Block(bytearray(_SIZE)), law_timeout / 2)
+    hint = (
+        "Memory that later arguments overwrite must not be shared with a child of the worker."
+    )
     for number in range(1, 7):
-        assert work_and_fork(Block(bytearray([number]) * _SIZE), 0) == _SIZE
+        size = work_and_fork(Block(bytearray([number]) * _SIZE), 0)
+        expect(size, _SIZE, "The size of an argument", hint)
     isolated()(add)("now")
     living = isolated()(make_living())
-    assert wait_until(lambda: len(marks.read()) > 1 or not living([child]), law_timeout)
-    assert marks.read()[1:] in ([], ["[0]"])
+    assert wait_until(lambda: len(marks.read()) > 1 or not living([child]), law_timeout), (
+        f"The child {child} of a function neither read its argument nor ended within "
+        f"{law_timeout:g} s."
+    )
+    read = marks.read()[1:]
+    assert read in ([], ["[0]"]), (
+        f"The bytes that a child of the function found in its argument: expected [0], found "
+        f"{read[0]}. {hint}"
+    )

@@ -9,8 +9,14 @@ from collections.abc import Iterator
 
 from fal_core.decorators import function
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.in_process import InProcessHost
+
+LOOK = (
+    "Send on HomeCall as an event, and give the Reply that Execution.send gets to the worker; "
+    "both may come at any time while the call runs."
+)
 
 
 @requires("home_calls")
@@ -29,7 +35,8 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
     def ask_home(number: int) -> tuple[int, int]:
         return at_home(number)
 
-    assert ask_home(1) == (os.getpid(), 2)
+    what = "The process and the result of a function that was called at home"
+    expect(ask_home(1), (os.getpid(), 2), what, LOOK)
 
 
 @requires("home_calls")
@@ -50,7 +57,7 @@ def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
             return str(error)
         return "nothing"
 
-    assert outer() == "gone"
+    expect(outer(), "gone", "What the error said that a call at home raised", LOOK)
 
 
 @requires("home_calls")
@@ -69,7 +76,8 @@ def test_a_call_to_home_leaves_room_for_others(isolated: Isolated) -> None:
     def between(number: int) -> int:
         return int(outer(number))
 
-    assert outer(2) == 3
+    look = "A call that waits for home leaves its place to others: after HomeCall, until Reply."
+    expect(outer(2), 3, "The result of a recursion through home", look)
 
 
 @requires("home_calls", "stream")
@@ -87,7 +95,8 @@ def test_a_generator_calls_home(isolated: Isolated) -> None:
         for number in range(3):
             yield at_home(number)
 
-    assert list(yield_from_home()) == [0, 10, 20]
+    what = "The items of a generator that calls home for each"
+    expect(list(yield_from_home()), [0, 10, 20], what, LOOK)
 
 
 @requires("home_calls", "batch")
@@ -104,4 +113,9 @@ def test_items_of_a_batch_call_home(isolated: Isolated) -> None:
     def ask_home_each(number: int) -> int:
         return at_home(number) + 1
 
-    assert list(ask_home_each.map(range(12))) == [number * 10 + 1 for number in range(12)]
+    expect(
+        list(ask_home_each.map(range(12))),
+        [number * 10 + 1 for number in range(12)],
+        "The results of a map whose items call home",
+        LOOK,
+    )

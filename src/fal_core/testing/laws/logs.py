@@ -7,25 +7,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fal_core.events import Log, Outcome
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import (
+    LINES,
+    expect,
+    expect_lines,
+    expect_printed,
+    printed_before_outcome,
+)
 from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow, Recorder
-
-
-def messages(recorder: Recorder, level: str = "STDOUT") -> list[str]:
-    """
-    Return what was printed before the outcome.
-    """
-    at = next(
-        index for index, event in enumerate(recorder.events) if isinstance(event, Outcome)
-    )
-    return [
-        event.message
-        for event in recorder.events[:at]
-        if isinstance(event, Log) and not event.partial
-        if event.level == level and event.source == "USER"
-    ]
+from fal_core.testing.harness.recorders import Follow
 
 
 def test_lines_arrive_before_the_result(
@@ -42,7 +33,7 @@ def test_lines_arrive_before_the_result(
 
     recorder = follow(recite)
     recorder.result(law_timeout)
-    assert messages(recorder) == [f"line {number}" for number in range(50)]
+    expect_lines(recorder, [f"line {number}" for number in range(50)])
 
 
 def test_the_last_line_needs_no_end(
@@ -59,7 +50,7 @@ def test_the_last_line_needs_no_end(
 
     recorder = follow(prompt)
     recorder.result(law_timeout)
-    assert messages(recorder) == ["first", "> "]
+    expect_lines(recorder, ["first", "> "])
 
 
 def test_lines_before_an_error_arrive(
@@ -76,7 +67,7 @@ def test_lines_before_an_error_arrive(
 
     recorder = follow(complain)
     recorder.wait(law_timeout)
-    assert messages(recorder) == ["before"]
+    expect_lines(recorder, ["before"])
 
 
 def test_errors_are_printed_as_such(
@@ -95,8 +86,8 @@ def test_errors_are_printed_as_such(
 
     recorder = follow(warn)
     recorder.result(law_timeout)
-    assert messages(recorder) == ["plain"]
-    assert messages(recorder, "STDERR") == ["careful"]
+    expect_lines(recorder, ["plain"])
+    expect_lines(recorder, ["careful"], level="STDERR")
 
 
 def test_lines_arrive_as_they_were_printed(
@@ -113,7 +104,7 @@ def test_lines_arrive_as_they_were_printed(
 
     recorder = follow(show, lines)
     recorder.result(law_timeout)
-    assert messages(recorder) == lines
+    expect_lines(recorder, lines)
 
 
 def test_a_long_line_arrives_whole(
@@ -129,7 +120,7 @@ def test_a_long_line_arrives_whole(
 
     recorder = follow(show)
     recorder.result(law_timeout)
-    assert messages(recorder) == ["0123456789" * 6000]
+    expect_lines(recorder, ["0123456789" * 6000])
 
 
 def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -143,7 +134,7 @@ def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: floa
 
     recorder = follow(flood)
     recorder.result(law_timeout)
-    assert messages(recorder) == [str(number) for number in range(2000)]
+    expect_lines(recorder, [str(number) for number in range(2000)])
 
 
 def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -158,10 +149,13 @@ def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: 
     first, second = follow(introduce), follow(introduce)
     for recorder in (first, second):
         recorder.result(law_timeout)
-        (log,) = (log for log in recorder.logs if log.message == "here")
         assert recorder.call is not None
-        assert log.call_id == recorder.call.id
-        assert log.source == "USER"
+        expect(
+            [log.call_id for log in recorder.printed],
+            [recorder.call.id],
+            "The ids of calls in the lines that the function printed",
+            "Pass on call_id of each Log, and give it to lines that the host itself reads.",
+        )
 
 
 def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
@@ -178,10 +172,14 @@ def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: 
 
     recorder = follow(speak)
     recorder.result(law_timeout)
-    times = [log.time for log in recorder.logs if log.message.startswith("line")]
-    assert len(times) == 3
-    assert times == sorted(times)
-    assert all(abs(at - time.time()) < 3600 for at in times)
+    times = [log.time for log in recorder.printed if log.message.startswith("line")]
+    expect(len(times), 3, "The number of lines that arrived", LINES)
+    look = "Pass on time of each Log: when the line was printed, in seconds since the epoch."
+    expect(times, sorted(times), "The times of the lines", look)
+    off = [at - time.time() for at in times]
+    assert all(abs(seconds) < 3600 for seconds in off), (
+        f"The times of the lines are off by {off} seconds; expected less than an hour. {look}"
+    )
 
 
 @requires("cancel")
@@ -200,9 +198,11 @@ def test_a_line_arrives_while_the_function_runs(
         time.sleep(seconds)
 
     recorder = follow(announce, 10 * law_timeout)
-    log = recorder.wait_for(Log, law_timeout)
-    assert log.message == "waiting"
-    assert not recorder.ended
+    recorder.wait_for_line("waiting", law_timeout)
+    assert not recorder.ended, (
+        "A line arrived when the function had ended; expected it while the function runs. "
+        f"Pass on each Log at once. These events came: {recorder.told}."
+    )
 
 
 @requires("crash")
@@ -222,8 +222,8 @@ def test_lines_printed_below_python_arrive(
 
     recorder = follow(write_below)
     recorder.result(law_timeout)
-    assert messages(recorder) == ["below"]
-    assert messages(recorder, "STDERR") == ["careful"]
+    expect_lines(recorder, ["below"])
+    expect_lines(recorder, ["careful"], level="STDERR")
 
 
 @requires("crash")
@@ -242,8 +242,12 @@ def test_lines_of_child_processes_arrive(
         return subprocess.run([sys.executable, "-c", "print('from the child')"]).returncode
 
     recorder = follow(run_child)
-    assert recorder.result(law_timeout) == 0
-    assert "from the child" in messages(recorder)
+    expect(recorder.result(law_timeout), 0, "The exit code of the child", LINES)
+    lines = printed_before_outcome(recorder)
+    assert "from the child" in lines, (
+        f"The lines that arrived before the outcome: expected 'from the child', found {lines}. "
+        "A child writes to the descriptors 1 and 2 of the worker: read them to their end."
+    )
 
 
 @requires("crash")
@@ -262,10 +266,13 @@ def test_bytes_that_are_no_text_arrive_readable(
 
     recorder = follow(write)
     recorder.result(law_timeout)
-    first, second = messages(recorder)
-    assert first.startswith("caf")
-    assert "xe9" in first
-    assert second == "next"
+    lines = printed_before_outcome(recorder)
+    first = lines[0] if lines else ""
+    readable = first.startswith("caf") and "xe9" in first and lines[1:] == ["next"]
+    assert readable, (
+        f"The lines that the function printed: expected ['caf\\\\xe9', 'next'], found {lines}. "
+        "Decode what was printed as UTF-8 with errors='backslashreplace'."
+    )
 
 
 @requires("crash")
@@ -294,16 +301,31 @@ def test_a_record_is_one_event(isolated: Isolated, follow: Follow, law_timeout: 
 
     recorder = follow(log_something)
     recorder.result(law_timeout)
+    look = "A record is one Log with its level and whole text: pass it on undivided."
+    expect(
+        [(log.level, log.message.partition("\n")[0].strip()) for log in recorder.printed[:3]],
+        [("STDOUT", "before"), ("WARNING", "careful: 1"), ("ERROR", "lost")],
+        "The levels and first lines of what was printed and logged",
+        look,
+    )
+    what = "The number of lines and records"
+    expect(len(recorder.printed), 4, what, look)
     printed, careful, lost, old = recorder.printed
-    assert (printed.level, printed.message, printed.logger) == ("STDOUT", "before", None)
-    assert (careful.level, careful.message) == ("WARNING", "careful: 1")
-    first, second, *trace = lost.message.splitlines()
-    assert (lost.level, first, second) == ("ERROR", "lost", "indeed")
-    assert trace[0] == "Traceback (most recent call last):"
-    assert trace[-1] == "LookupError: gone"
-    assert (old.level, "UserWarning: old" in old.message) == ("WARNING", True)
-    assert {careful.logger, lost.logger} <= {None, "law.records"}
-    assert old.logger in (None, "py.warnings")
+    lines = lost.message.splitlines()
+    expect(
+        [*lines[1:3], *lines[-1:]],
+        ["indeed", "Traceback (most recent call last):", "LookupError: gone"],
+        "The text of a record of two lines and a traceback",
+        look,
+    )
+    warned = (old.level, "UserWarning: old" in old.message)
+    expect(warned, ("WARNING", True), f"A warning that arrived as {old}", look)
+    names = {careful: "law.records", lost: "law.records", old: "py.warnings"}
+    for log, name in {printed: None, **names}.items():
+        assert log.logger in (None, name), (
+            f"The logger of {log.message!r}: expected {name!r} or None, found {log.logger!r}. "
+            "Pass on logger of each Log, or leave it None."
+        )
 
 
 @requires("keep_alive", "option max_concurrency")
@@ -347,4 +369,8 @@ def test_a_thread_left_behind_prints_for_no_other_call(
     follow(leave_a_thread).result(law_timeout)
     recorder = follow(wait_for_the_thread)
     recorder.result(law_timeout)
-    assert [log.message for log in recorder.printed] == ["here"]
+    expect_printed(
+        recorder,
+        ["here"],
+        "What comes on a worker's stream after the end of a call belongs to no later call.",
+    )

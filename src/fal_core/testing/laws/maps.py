@@ -8,11 +8,12 @@ import itertools
 from collections.abc import Iterator
 from contextlib import closing
 
-import pytest
-
-from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.capabilities import needs_of_the_law, requires
+from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.watched import WatchedHost
+
+LOOK = "Pass on each Item of a batch as it came: first, count, and the outcomes in their order."
 
 
 def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
@@ -27,7 +28,7 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
         time.sleep(0.02 if number % 8 == 0 else 0)  # Others overtake these items.
         return number
 
-    assert list(dawdle.map(range(50))) == list(range(50))
+    expect(list(dawdle.map(range(50))), [*range(50)], "The results of a map", LOOK)
 
 
 def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
@@ -39,7 +40,8 @@ def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
     def pass_on(number: int) -> int:
         return number
 
-    assert sorted(pass_on.map(range(80), ordered=False)) == list(range(80))
+    found = sorted(pass_on.map(range(80), ordered=False))
+    expect(found, [*range(80)], "The sorted results of an unordered map", LOOK)
 
 
 def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
@@ -54,8 +56,9 @@ def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
         return number
 
     results = list(sift.map(range(10), return_exceptions=True))
-    assert type(results[5]) is LookupError
-    assert [*results[:5], *results[6:]] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    expect(type(results[5]), LookupError, "The type of the result that is an error", LOOK)
+    others = [*results[:5], *results[6:]]
+    expect(others, [0, 1, 2, 3, 4, 6, 7, 8, 9], "The other results of the map", LOOK)
 
 
 def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
@@ -70,8 +73,9 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
         return number
 
     results = stumble.map(range(10))
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(LookupError, match="three"):
+    found = [next(results) for _ in range(3)]
+    expect(found, [0, 1, 2], "The results before the item that raises", LOOK)
+    with expect_error(LookupError, LOOK, match="three"):
         next(results)
 
 
@@ -89,8 +93,9 @@ def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> No
         return number
 
     results = keep.map(numbers())
-    assert [next(results) for _ in range(20)] == list(range(20))
-    with pytest.raises(LookupError, match="no more"):
+    found = [next(results) for _ in range(20)]
+    expect(found, [*range(20)], "The results before the input that raises", LOOK)
+    with expect_error(LookupError, LOOK, match="no more"):
         next(results)
 
 
@@ -112,8 +117,13 @@ def test_a_map_over_endless_items_can_be_left(
 
     seconds = itertools.repeat(10 * law_timeout)
     with closing(crawl.on(watched).map(itertools.count(), seconds)) as results:
-        assert list(itertools.islice(results, 40)) == list(range(40))
-    assert watched.all_ended(law_timeout)
+        found = list(itertools.islice(results, 40))
+        expect(found, [*range(40)], "The first results of an endless map", LOOK)
+    assert watched.all_ended(law_timeout), (
+        f"A map was closed, and {len(watched.running)} of its calls have not ended after "
+        f"{law_timeout:g} s. Execution.cancel has to end a batch too, with Exited. "
+        f"{needs_of_the_law()}"
+    )
 
 
 @requires("batch")
@@ -134,4 +144,9 @@ def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float
     recorder.follow(speak.host.launch(call, recorder))
     recorder.wait(law_timeout)
     printed = {log.message: log.call_id for log in recorder.printed}
-    assert printed == {f"item {number}": f"{call.id}/{number}" for number in range(4)}
+    expect(
+        printed,
+        {f"item {number}": f"{call.id}/{number}" for number in range(4)},
+        "The lines of a batch, each with its call_id",
+        "Pass on call_id of each Log as it came: the worker names the item in it.",
+    )

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from fal_core.decorators import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.hosts import Host
+from fal_core.testing.harness.expectations import expect, expect_error, result_of
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.in_process import InProcessHost
 
@@ -33,9 +32,11 @@ def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
         return 1
 
     here = give.on(host)
-    assert here.host is host
-    assert here.options == give.options
-    assert here.on(InProcessHost()).options == give.options
+    look = "Let parse_key return every key: options of other hosts stay with the function."
+    assert here.host is host, f"on(host) gave a function of {here.host!r}, not of the host."
+    expect(here.options, give.options, "The options of a function on this host", look)
+    back = here.on(InProcessHost()).options
+    expect(back, give.options, "The options of a function that was here and left", look)
 
 
 def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
@@ -47,14 +48,16 @@ def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
     def give() -> int:
         return 1
 
-    assert give() == 1
+    look = f"Act on what you know, and ignore other options: {', '.join(OTHERS)}."
+    expect(give(), 1, "The result of a function with options for other hosts", look)
 
 
 def test_an_unknown_option_is_refused_where_it_is_written(host: Host[..., Any]) -> None:
     """
     A misspelt option is an error with a suggestion, before anything is launched.
     """
-    with pytest.raises(UnknownOptionError, match="keep_alive"):
+    look = "Inherit parse_options, and let parse_key return unknown keys as they are."
+    with expect_error(UnknownOptionError, look, match="keep_alive"):
         function("current", host=host, keep_alife=3)
 
 
@@ -64,7 +67,8 @@ def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
     """
     An option of a wrong type is an error that names it, before anything is launched.
     """
-    with pytest.raises(OptionTypeError, match="keep_alive"):
+    look = "Inherit parse_options, which checks types by the annotations of the options."
+    with expect_error(OptionTypeError, look, match="keep_alive"):
         function("current", host=host, keep_alive="long")
 
 
@@ -79,7 +83,8 @@ def test_the_documented_ways_of_a_host_run_functions(
         return first + second
 
     options = host.parse_options(kind=kind, **kind_options)
-    assert host.run(add, options, (1,), {"second": 2}) == 3
+    look = "Write launch alone, and inherit run and spawn."
+    expect(host.run(add, options, (1,), {"second": 2}), 3, "The result of host.run", look)
     info = host.spawn(add, options, (3,), {"second": 4})
-    assert info.future is not None
-    assert info.future.result(law_timeout) == 7
+    found = result_of(info.future, law_timeout, "host.spawn")
+    expect(found, 7, "The result of host.spawn", look)

@@ -7,13 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from fal_core.errors import UserFunctionException
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import error_of, expect, expect_error, expect_printed
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
+
+LOOK = "Pass on an outcome that has raised as it came, sealed."
+_EXITS = (
+    "The worker reports what is no Exception as an outcome too: pass it on, and keep the "
+    "worker, which goes on."
+)
 
 
 def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
@@ -25,10 +30,10 @@ def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
     def fail() -> None:
         raise LookupError("gone", 3)
 
-    with pytest.raises(LookupError) as caught:
+    with expect_error(LookupError, LOOK) as caught:
         fail()
-    assert type(caught.value) is LookupError
-    assert caught.value.args == ("gone", 3)
+    expect(type(caught.value), LookupError, "The type of the error", LOOK)
+    expect(caught.value.args, ("gone", 3), "The arguments of the error", LOOK)
 
 
 def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
@@ -40,11 +45,14 @@ def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
     def fail_in_here() -> None:
         raise LookupError("gone")
 
-    with pytest.raises(LookupError) as caught:
+    with expect_error(LookupError, LOOK) as caught:
         fail_in_here()
     cause = str(caught.value.__cause__)
-    assert "in fail_in_here" in cause
-    assert cause.count('  File "') == 1, cause
+    frames = cause.count('  File "')
+    assert "in fail_in_here" in cause, (
+        f"The cause of the error shows no frame of the function, but {cause!r}. {LOOK}"
+    )
+    expect(frames, 1, f"The number of frames in the remote traceback {cause!r}", LOOK)
 
 
 def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> None:
@@ -63,9 +71,9 @@ def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> N
     def fail() -> None:
         raise Odd(code=7)
 
-    with pytest.raises(Odd, match="code 7") as caught:
+    with expect_error(Odd, LOOK, match="code 7") as caught:
         fail()
-    assert caught.value.code == 7
+    expect(caught.value.code, 7, "An attribute of the error", LOOK)
 
 
 def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolated) -> None:
@@ -83,9 +91,9 @@ def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolate
         exec("class Unknown(LookupError): pass", module.__dict__)
         raise module.Unknown("gone")
 
-    with pytest.raises(LookupError, match="gone") as caught:
+    with expect_error(LookupError, LOOK, match="gone") as caught:
         fail()
-    assert type(caught.value).__name__ == "Unknown"
+    expect(type(caught.value).__name__, "Unknown", "The name of the error's class", LOOK)
 
 
 def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
@@ -100,14 +108,16 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
         except KeyError as error:
             raise RuntimeError("wrapped") from error
 
-    with pytest.raises(RuntimeError, match="wrapped") as caught:
+    with expect_error(RuntimeError, LOOK, match="wrapped") as caught:
         fail()
     shown: list[str] = []
     error: BaseException | None = caught.value
     while error is not None:
         shown.append(type(error).__name__)
         error = error.__cause__ or error.__context__
-    assert "KeyError" in shown
+    assert "KeyError" in shown, (
+        f"The causes of the error: expected KeyError among them, found {shown}. {LOOK}"
+    )
 
 
 def test_an_exit_of_the_function_is_an_error(isolated: Isolated) -> None:
@@ -123,10 +133,11 @@ def test_an_exit_of_the_function_is_an_error(isolated: Isolated) -> None:
         sys.exit(code)
 
     for code in (4, 0):
-        with pytest.raises(UserFunctionException, match=f"SystemExit: {code}") as caught:
+        said = f"SystemExit: {code}"
+        with expect_error(UserFunctionException, _EXITS, match=said) as caught:
             leave(code)
-        assert type(caught.value.__cause__) is SystemExit
-        assert caught.value.__cause__.code == code
+        found = (type(caught.value.__cause__), getattr(caught.value.__cause__, "code", None))
+        expect(found, (SystemExit, code), "The cause of the error, and its code", _EXITS)
 
 
 def test_an_interrupt_of_the_function_is_an_error(isolated: Isolated) -> None:
@@ -138,9 +149,10 @@ def test_an_interrupt_of_the_function_is_an_error(isolated: Isolated) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt("own")
 
-    with pytest.raises(UserFunctionException, match="own") as caught:
+    with expect_error(UserFunctionException, _EXITS, match="own") as caught:
         interrupt()
-    assert type(caught.value.__cause__) is KeyboardInterrupt
+    cause = type(caught.value.__cause__)
+    expect(cause, KeyboardInterrupt, "The cause of the error", _EXITS)
 
 
 def test_an_exit_is_an_error_in_every_way_of_calling(
@@ -167,22 +179,22 @@ def test_an_exit_is_an_error_in_every_way_of_calling(
         raise SystemExit(5)
 
     errors: list[Any] = [
-        give_up.submit(True).exception(law_timeout),
-        give_up.spawn(True).future.exception(law_timeout),
+        error_of(give_up.submit(True), law_timeout),
+        error_of(give_up.spawn(True).future, law_timeout, "a spawned call"),
         *give_up.map([True, True], return_exceptions=True),
-        give_up_async.submit().exception(law_timeout),
+        error_of(give_up_async.submit(), law_timeout),
     ]
     if host.capabilities.stream:
         items = give_up_later()
-        assert next(items) == 1
-        with pytest.raises(UserFunctionException) as caught:
+        expect(next(items), 1, "The first item of a stream that exits", _EXITS)
+        with expect_error(UserFunctionException, _EXITS) as caught:
             next(items)
         errors.append(caught.value)
     for error in errors:
-        assert type(error) is UserFunctionException
-        assert type(error.__cause__) is SystemExit
-        assert error.__cause__.code == 5
-    assert give_up(False) is False
+        expect(type(error), UserFunctionException, f"The type of {error!r}", _EXITS)
+        found = (type(error.__cause__), getattr(error.__cause__, "code", None))
+        expect(found, (SystemExit, 5), "The cause of the error, and its code", _EXITS)
+    expect(give_up(False), False, "The result of the next call", _EXITS)
 
 
 def test_an_exit_of_an_async_function_prints_nothing(
@@ -205,7 +217,7 @@ def test_an_exit_of_an_async_function_prints_nothing(
     for each in (leave_quietly, collect):
         recorder = follow(each)
         recorder.wait(law_timeout)
-        assert [log.message for log in recorder.printed] == []
+        expect_printed(recorder, [], "Add no line to what the function printed.")
 
 
 @requires("option setup_function")
@@ -221,9 +233,9 @@ def test_an_exit_of_the_setup_is_an_error(isolated: Isolated) -> None:
     def use_loaded(loaded: None) -> None:
         return loaded
 
-    with pytest.raises(UserFunctionException) as caught:
+    with expect_error(UserFunctionException, _EXITS) as caught:
         use_loaded()
-    assert type(caught.value.__cause__) is SystemExit
+    expect(type(caught.value.__cause__), SystemExit, "The cause of the error", _EXITS)
 
 
 def test_a_call_after_an_error_works(isolated: Isolated) -> None:
@@ -235,9 +247,9 @@ def test_a_call_after_an_error_works(isolated: Isolated) -> None:
     def divide(number: int) -> float:
         return 6 / number
 
-    with pytest.raises(ZeroDivisionError):
+    with expect_error(ZeroDivisionError, LOOK):
         divide(0)
-    assert divide(2) == 3
+    expect(divide(2), 3, "The result of a call after one that raised", "Keep the worker.")
 
 
 @requires("batch")
@@ -252,8 +264,9 @@ def test_an_error_in_a_batch_is_of_its_item_alone(isolated: Isolated) -> None:
 
     numbers = [1, 2, 0, 3, 4, 0, 6]
     outcomes = list(invert.map(numbers * 3, return_exceptions=True))
-    for number, outcome in zip(numbers * 3, outcomes, strict=True):
-        if number:
-            assert outcome == 12 / number
-        else:
-            assert type(outcome) is ZeroDivisionError
+    expect(
+        [type(each) if isinstance(each, Exception) else each for each in outcomes],
+        [12 / number if number else ZeroDivisionError for number in numbers * 3],
+        "The results and errors of a batch",
+        "Pass on each item of a batch as it came, with whether it raised.",
+    )

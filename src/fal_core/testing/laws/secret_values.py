@@ -10,6 +10,7 @@ import pytest
 
 from fal_core.errors import FalCoreError
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
@@ -41,7 +42,8 @@ def test_a_function_has_the_secrets_it_names(
 
         return os.environ.get(name)
 
-    assert reveal(name) == value
+    look = "Resolve call.host_options.secrets, and pass them to the worker as variables."
+    expect(reveal(name) == value, True, "Whether a function found its secret", look)
 
 
 @requires("secrets")
@@ -67,9 +69,11 @@ def test_a_function_has_no_secrets_that_it_does_not_name(
 
         return value in os.environ.values()
 
-    assert own(name)
+    look = "Give a worker the secrets that its functions name, and share it with no others."
+    expect(own(name), True, "Whether a function found the secret that it names", look)
     os.environ.pop(name)
-    assert not other(value)
+    found = other(value)
+    expect(found, False, "Whether a function found a secret that it does not name", look)
 
 
 @requires("secrets")
@@ -88,9 +92,12 @@ def test_a_secret_is_not_seen_from_outside(
 
     recorder = follow(arguments)
     result = recorder.result(law_timeout)
-    assert not any(value in argument for argument in result)
-    assert value not in repr(recorder.events)
-    assert value not in repr(recorder.call)
+    look = "Pass the value in the variables of a process, or on its standard input."
+    shown = any(value in argument for argument in result)
+    expect(shown, False, "Whether a secret is in an argument of the worker", look)
+    for what, text in (("an event", recorder.events), ("the call", recorder.call)):
+        shown = value in repr(text)
+        expect(shown, False, f"Whether a secret is in the text of {what}", look)
 
 
 @requires("secrets")
@@ -103,5 +110,6 @@ def test_a_secret_that_is_not_set_is_an_error(isolated: Isolated) -> None:
     def give() -> int:
         return 1
 
-    with pytest.raises(FalCoreError, match="FAL_CORE_LAW_NO_SUCH_SECRET"):
+    look = "Refuse it in Host.check, with an error that names the secret."
+    with expect_error(FalCoreError, look, match="FAL_CORE_LAW_NO_SUCH_SECRET"):
         give()

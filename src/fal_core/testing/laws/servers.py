@@ -8,43 +8,54 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-import pytest
-
 from fal_core.errors import Cancelled, Timeout
-from fal_core.events import Exited, State
+from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.expectations import (
+    expect,
+    expect_error,
+    expect_printed,
+    result_of,
+)
+from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.harness.requests import Response, ask, is_served
 from fal_core_worker.serving.ports import free_port
 
+LOOK = (
+    "Probe the port that the function exposes, and send Ready once it accepts connections, or "
+    "its health check passes."
+)
+
 
 @requires("serve", "cancel")
 def test_a_function_may_bring_its_own_server(
-    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+    isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
     A function with ``exposed_port`` is ready once its own server listens, not before, and
     no longer reachable once it is cancelled.
     """
-    make, add = _make_serve(), marks.add
+    make = _make_serve()
 
     @isolated(exposed_port=free_port())
     def serve_itself(port: int) -> None:
         import time
 
         time.sleep(0.5)  # It must not be called ready before it listens.
-        add("set up")
         make(port)
 
     recorder = follow(serve_itself, serve_itself.options.gateway["exposed_port"])
     url = recorder.wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Response(200, "POST /")
-    assert marks.read() == ["set up"]
+    expect(ask(url, law_timeout), Response(200, "POST /"), "The response of a server", LOOK)
     recorder.cancel(2.0)
-    assert isinstance(recorder.wait(law_timeout).reason, Cancelled)
-    assert not is_served(url)
+    assert isinstance(recorder.wait(law_timeout).reason, Cancelled), (
+        "The end of a cancelled server: expected Exited with the reason Cancelled. These "
+        f"events came: {recorder.told}."
+    )
+    look = "Send Exited once the process of the server has ended."
+    expect(is_served(url), False, "Whether a server answers after Exited", look)
 
 
 @requires("serve", "cancel", "option health_check_config")
@@ -61,10 +72,12 @@ def test_a_server_may_say_itself_when_it_is_ready(
         make(port, refuse=3)
 
     recorder = follow(serve, serve.options.gateway["exposed_port"])
-    assert ask(recorder.wait_for_url(law_timeout), law_timeout) == Response(200, "POST /")
-    assert wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
+    answer = ask(recorder.wait_for_url(law_timeout), law_timeout)
+    expect(answer, Response(200, "POST /"), "The response of a server", LOOK)
+    wait_until(lambda: len(recorder.printed) >= 4, law_timeout)
     asked = [log.message for log in recorder.printed]
-    assert asked[:4] == ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
+    checks = ["POST /up 503", "POST /up 503", "POST /up 503", "POST /up 200"]
+    expect(asked[:4], checks, "The health checks that the server was asked", LOOK)
 
 
 @requires("serve")
@@ -82,8 +95,9 @@ def test_a_service_that_fails_to_start_raises_what_it_raised(
     info = serve.spawn()
     waiting: Future[Any] = Future()
     threading.Thread(target=_wait_for_url, args=(info, waiting), daemon=True).start()
-    with pytest.raises(LookupError, match="no model"):
-        waiting.result(law_timeout)
+    look = "End the call with its outcome also where it was never ready."
+    with expect_error(LookupError, look, match="no model"):
+        result_of(waiting, law_timeout, "whoever waits for the URL of a service")
 
 
 @requires("serve", "cancel", "option startup_timeout")
@@ -106,12 +120,14 @@ def test_a_service_that_never_starts_is_ended(
         port = free_port()
         recorder = follow(isolated(exposed_port=port, startup_timeout=seconds)(serve))
         exited: Exited = recorder.wait(law_timeout + seconds)
-        assert isinstance(exited.reason, Timeout)
-        assert exited.reason.seconds == seconds
+        reason = exited.reason
+        found = reason.seconds if isinstance(reason, Timeout) else reason
+        look = "End a service that is not ready within startup_timeout with Timeout."
+        expect(found, seconds, "The seconds of the Timeout in Exited", look)
         if recorder.printed:
             break
-    assert [log.message for log in recorder.printed] == ["loading"]
-    assert State("ready") not in recorder.events
+    expect_printed(recorder, ["loading"], "Pass on each Log before Exited.")
+    expect("ready" in recorder.phases, False, "Whether it was called ready", LOOK)
 
 
 def _wait_for_url(info: Any, waiting: Future[Any]) -> None:

@@ -14,10 +14,16 @@ import pytest
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Log, Ready
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.expectations import expect, result_of
+from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.harness.requests import Response, ask, is_served
+
+LOOK = (
+    "Launch `call.at_ports(...)`, and turn what the service announces into Ready, with a URL "
+    "that works from here."
+)
 
 
 @requires("serve")
@@ -33,8 +39,10 @@ def test_a_served_function_answers_at_its_url(
         return {"hello": "there"}
 
     url = follow(welcome).wait_for_url(law_timeout)
-    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
-    assert ask(url, law_timeout) == Response(200, {"hello": "there"})
+    for number in ("first", "second"):
+        answer = ask(url, law_timeout)
+        expected = Response(200, {"hello": "there"})
+        expect(answer, expected, f"The {number} response of a served function", LOOK)
 
 
 @requires("serve")
@@ -52,12 +60,15 @@ def test_a_service_says_when_it_is_ready(
     recorder = follow(greet)
     recorder.wait_for_url(law_timeout)
     # The phase and the URL are two events, in either order.
-    assert wait_until(lambda: "ready" in recorder.phases, law_timeout)
-    assert [name for name in recorder.phases if name in ("running", "ready")] == [
-        "running",
-        "ready",
-    ]
-    assert len([event for event in recorder.events if isinstance(event, Ready)]) == 1
+    wait_until(lambda: "ready" in recorder.phases, law_timeout)
+    look = (
+        "Send State('ready') with Ready, once for each service. These events came: "
+        f"{recorder.told}."
+    )
+    phases = [name for name in recorder.phases if name in ("running", "ready")]
+    expect(phases, ["running", "ready"], "The phases of a service", look)
+    announced = len([event for event in recorder.events if isinstance(event, Ready)])
+    expect(announced, 1, "The number of Ready", look)
 
 
 @requires("serve", "cancel")
@@ -85,16 +96,23 @@ def test_a_service_that_is_called_says_where_it_serves(
         return "run: " in told or waiter.ended
 
     try:
-        assert wait_until(is_told, law_timeout), told
-        _, _, rest = told.partition("run: ")
-        assert ask(rest.split()[0], law_timeout).body == "hello", told
+        wait_until(is_told, law_timeout)
+        _, said, rest = told.partition("run: ")
+        assert said, (
+            "Whoever waits for a service reads its URL on the standard error, as in `run: "
+            f"http://...`; expected it within {law_timeout:g} s, found {told!r}. {LOOK}"
+        )
+        answer = ask(rest.split()[0], law_timeout)
+        expect(answer.body, "hello", "The response at the URL that was printed", LOOK)
     finally:
         execution.cancel(2.0)
         caller.join(law_timeout)
-    assert waiter.ended
+    assert waiter.ended, (
+        f"A service was cancelled, and has not ended after {law_timeout:g} s. Send Exited."
+    )
 
 
-@requires("serve")
+@requires("serve", "concurrency 2")
 def test_services_at_once_have_urls_of_their_own(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
@@ -111,8 +129,10 @@ def test_services_at_once_have_urls_of_their_own(
 
     names = ("first", "second")
     urls = [follow(make(name)).wait_for_url(law_timeout) for name in names]
-    assert urls[0] != urls[1]
-    assert [ask(url, law_timeout).body for url in urls] == list(names)
+    look = f"Choose a port for each service. The URLs were {urls}."
+    expect(len({*urls}), 2, "The number of URLs of two services", look)
+    found = [ask(url, law_timeout).body for url in urls]
+    expect(found, [*names], "The responses of two services at once", look)
 
 
 @requires("serve")
@@ -138,10 +158,14 @@ def test_lines_of_a_request_name_it(
     def printed() -> list[Log]:
         return [log for log in recorder.printed if log.message == "asked"]
 
-    assert wait_until(lambda: len(printed()) == 2, law_timeout)
+    look = "Pass on each Log of a service as it came, at once, with call_id and request_id."
+    wait_until(lambda: len(printed()) == 2, law_timeout)
+    expect(len(printed()), 2, "The number of lines that two requests printed", look)
     assert recorder.call is not None
-    assert {log.call_id for log in printed()} == {recorder.call.id}
-    assert [log.request_id for log in printed()] == names
+    calls = {log.call_id for log in printed()}
+    expect(calls, {recorder.call.id}, "The ids of calls in the lines of requests", look)
+    requests = [log.request_id for log in printed()]
+    expect(requests, names, "The ids of requests in their lines", look)
 
 
 @requires("serve", "cancel")
@@ -160,37 +184,42 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
     url = recorder.wait_for_url(law_timeout)
     recorder.cancel(2.0)
     exited = recorder.wait(law_timeout)
-    assert not is_served(url)
-    assert isinstance(exited.reason, Cancelled)
+    look = "Send Exited once the process of the service has ended."
+    expect(is_served(url), False, "Whether a service answers after Exited", look)
+    assert isinstance(exited.reason, Cancelled), (
+        "The end of a cancelled service: expected Exited with the reason Cancelled. These "
+        f"events came: {recorder.told}."
+    )
 
 
 @requires("serve")
 def test_a_drained_service_finishes_what_it_does(
-    served: Isolated, follow: Follow, marks: Marks, law_timeout: float
+    served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
     A request that runs while its service is drained is answered; then the service ends
     without an error and is no longer reachable.
     """
-    add = marks.add
 
     @served()
     def work() -> str:
         import time
 
-        add("begun")
+        print("begun")
         time.sleep(1.0)  # The service is drained meanwhile.
         return "done"
 
     recorder = follow(work)
     url = recorder.wait_for_url(law_timeout)
     answer = _ask_beside(url, law_timeout)
-    assert wait_until(lambda: "begun" in marks.read(), law_timeout)
+    recorder.wait_for_line("begun", law_timeout)
     assert recorder.execution is not None
     recorder.execution.drain()
-    assert answer.result(law_timeout) == Response(200, "done")
-    assert recorder.result(law_timeout) is None
-    assert not is_served(url)
+    look = "Pass drain on to the worker, and leave it to the service when it ends."
+    found = result_of(answer, law_timeout, "a request to a service that is drained")
+    expect(found, Response(200, "done"), "The response to a request that ran", look)
+    expect(recorder.result(law_timeout), None, "The result of a drained service", look)
+    expect(is_served(url), False, "Whether a drained service answers after its end", look)
 
 
 @requires("serve", "option max_multiplexing")
@@ -223,7 +252,9 @@ def test_requests_run_at_once_as_far_as_they_may(
 
     url = follow(meet).wait_for_url(law_timeout)
     answers = [_ask_beside(url, law_timeout) for _ in range(6)]
-    assert max(answer.result(law_timeout).body for answer in answers) == 2
+    found = max(result_of(answer, law_timeout, "a request").body for answer in answers)
+    look = "Pass the options of the call on with it: the server in the worker reads them."
+    expect(found, 2, "The most requests at once with max_multiplexing=2", look)
 
 
 @requires("serve", "option request_timeout")
@@ -248,9 +279,13 @@ def test_a_request_that_takes_too_long_is_answered(
             await asyncio.sleep(600)
 
     url = follow(wait).wait_for_url(law_timeout)
-    assert ask(url, law_timeout).status == 504
+    look = "Pass the options of the call on with it: the server in the worker reads them."
+    status = ask(url, law_timeout).status
+    expect(status, 504, "The status of a request that took too long", look)
     # On a machine that stands still, another request may take too long as well.
-    assert wait_until(lambda: ask(url, law_timeout).status == 200, law_timeout)
+    assert wait_until(lambda: ask(url, law_timeout).status == 200, law_timeout), (
+        f"After a request that took too long, no other was answered with 200. {look}"
+    )
 
 
 @requires("serve", "cancel", "option health_check_config")
@@ -271,7 +306,11 @@ def test_a_service_is_ready_once_it_says_that_it_is_well(
         return len(asked)
 
     # Only the third response and later ones are 2xx; those before are 500.
-    assert ask(follow(get_well).wait_for_url(law_timeout), law_timeout).body > 3
+    count = ask(follow(get_well).wait_for_url(law_timeout), law_timeout).body
+    assert count > 3, (
+        f"A service was reported as ready before its third response, the first of 2xx; this "
+        f"was response {count}. Send Ready once the health check has passed."
+    )
 
 
 @requires("serve", "cancel", "option health_check_config")
@@ -303,9 +342,15 @@ def test_a_service_that_is_no_longer_well_is_ended(
         lines = {log.message for log in recorder.printed}
         return sum(line.startswith("of ") for line in lines) > 1
 
-    assert wait_until(lambda: recorder.ended or is_replaced(), law_timeout)
+    assert wait_until(lambda: recorder.ended or is_replaced(), law_timeout), (
+        "A service failed its regular health check, and was neither ended nor replaced after "
+        f"{law_timeout:g} s. Repeat the check while the service runs, as call_regularly says."
+    )
     if recorder.ended:
-        assert isinstance(recorder.wait(law_timeout).reason, WorkerLost)
+        assert isinstance(recorder.wait(law_timeout).reason, WorkerLost), (
+            "The end of a service that is no longer well: expected Exited with WorkerLost. "
+            f"These events came: {recorder.told}."
+        )
 
 
 def _ask_beside(url: str, timeout: float) -> Future[Response]:

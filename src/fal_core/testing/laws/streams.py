@@ -9,13 +9,14 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 
-import pytest
-
 from fal_core.events import Item, Log
-from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.capabilities import needs_of_the_law, requires
+from fal_core.testing.harness.expectations import expect, expect_error, result_of
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 from fal_core.testing.hosts.watched import WatchedHost
+
+LOOK = "Pass on each Item as it came, in order, at once, and the outcome after the last one."
 
 
 @requires("stream")
@@ -28,8 +29,8 @@ def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
     def tick(most: int) -> Iterator[int]:
         yield from range(most)
 
-    assert list(tick(100)) == list(range(100))
-    assert list(tick(0)) == []
+    expect(list(tick(100)), [*range(100)], "The items of a stream", LOOK)
+    expect(list(tick(0)), [], "The items of an empty stream", LOOK)
 
 
 @requires("stream")
@@ -48,10 +49,10 @@ def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> No
         return returned
 
     items = take()
-    assert [next(items), next(items)] == [0, 1]
-    with pytest.raises(StopIteration) as ended:
+    expect([next(items), next(items)], [0, 1], "The items of a stream", LOOK)
+    with expect_error(StopIteration, LOOK) as ended:
         next(items)
-    assert ended.value.value == {"total": 2}
+    expect(ended.value.value, {"total": 2}, "What the generator returned", LOOK)
 
 
 @requires("stream")
@@ -68,7 +69,7 @@ def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
             await asyncio.sleep(0)
             yield number
 
-    assert list(drip(50)) == list(range(50))
+    expect(list(drip(50)), [*range(50)], "The items of an asynchronous generator", LOOK)
 
 
 @requires("stream", "cancel")
@@ -88,7 +89,10 @@ def test_an_item_arrives_while_the_generator_runs(
 
     recorder = follow(wait, 10 * law_timeout)
     recorder.wait_for(Item, law_timeout)
-    assert not recorder.ended
+    assert not recorder.ended, (
+        "The first item came when the generator had ended; expected it while it runs. "
+        f"{LOOK} These events came: {recorder.told}."
+    )
 
 
 @requires("stream")
@@ -108,9 +112,13 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
     times = [next(items)]
     time.sleep(0.8)  # A generator that is not held back would run to its end meanwhile.
     times += list(items)
-    assert len(times) == 64
+    expect(len(times), 64, "The number of items", LOOK)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert max(pauses) > 0.4
+    assert max(pauses) > 0.4, (
+        "A generator ran on though nobody took its items: expected a pause of 0.4 s or more "
+        f"between two items, found {max(pauses):.3f} s at most. Give the worker credit only "
+        "for what Execution.send was given as Credit."
+    )
 
 
 @requires("stream")
@@ -126,8 +134,9 @@ def test_items_before_an_error_arrive(isolated: Isolated) -> None:
         raise LookupError("gone")
 
     items = break_off()
-    assert [next(items), next(items)] == [1, 2]
-    with pytest.raises(LookupError, match="gone"):
+    found = [next(items), next(items)]
+    expect(found, [1, 2], "The items before the generator raised", LOOK)
+    with expect_error(LookupError, LOOK, match="gone"):
         next(items)
 
 
@@ -150,9 +159,10 @@ def test_lines_and_items_arrive_in_order(
     order = [
         "line" if isinstance(event, Log) else "item"
         for event in recorder.events
-        if isinstance(event, Log | Item)
+        if isinstance(event, Item) or (isinstance(event, Log) and event.source == "USER")
     ]
-    assert order == ["line", "item"] * 5
+    look = "Send lines and items from one thread, in the order in which the worker sent them."
+    expect(order, ["line", "item"] * 5, "The order of lines and items", look)
 
 
 @requires("stream", "cancel")
@@ -171,8 +181,12 @@ def test_a_closed_stream_ends(
             number += 1
 
     with closing(count_up.on(watched)()) as items:
-        assert [next(items) for _ in range(3)] == [0, 1, 2]
-    assert watched.all_ended(law_timeout)
+        expect([next(items) for _ in range(3)], [0, 1, 2], "The first items", LOOK)
+    assert watched.all_ended(law_timeout), (
+        f"A stream was closed, and its call has not ended after {law_timeout:g} s. "
+        "Execution.cancel has to end a generator that waits for credit too. "
+        f"{needs_of_the_law()}"
+    )
 
 
 @requires("stream")
@@ -186,5 +200,5 @@ def test_a_spawned_generator_gives_a_list(isolated: Isolated, law_timeout: float
         yield from range(40)
 
     info = gather.spawn()
-    assert info.future is not None
-    assert info.future.result(law_timeout) == list(range(40))
+    found = result_of(info.future, law_timeout, "a spawned generator")
+    expect(found, [*range(40)], "The result of a spawned generator", LOOK)

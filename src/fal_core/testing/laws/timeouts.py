@@ -13,11 +13,17 @@ import pytest
 from fal_core.errors import Timeout
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect, expect_error, result_of
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 
 #: The options that limit how long a call runs.
 LIMITS = ("timeout", "request_timeout")
+
+LOOK = (
+    "The core cancels a call whose time is over: Execution.cancel has to interrupt it, and to "
+    "end its process after the grace."
+)
 
 
 @requires("cancel")
@@ -39,11 +45,11 @@ def test_a_call_that_takes_too_long_is_ended(
             add("beat")
             time.sleep(0.05)
 
-    with pytest.raises(Timeout) as caught:
+    with expect_error(Timeout, LOOK) as caught:
         beat(10 * law_timeout)
-    assert caught.value.seconds == 1.0
-    assert isinstance(caught.value, TimeoutError)
-    assert _comes_to_rest(marks, law_timeout / 4)
+    expect(caught.value.seconds, 1.0, "The seconds that the error names", LOOK)
+    assert isinstance(caught.value, TimeoutError), f"{caught.value!r} is no TimeoutError."
+    _expect_rest(marks, law_timeout / 4)
 
 
 @requires("cancel")
@@ -66,9 +72,9 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             add("beat")
             time.sleep(0.05)
 
-    with pytest.raises(Timeout):
-        overrun.submit(10 * law_timeout).result(law_timeout)
-    assert _comes_to_rest(marks, law_timeout / 4)
+    with expect_error(Timeout, LOOK):
+        result_of(overrun.submit(10 * law_timeout), law_timeout)
+    _expect_rest(marks, law_timeout / 4)
 
     @isolated(**{limit: 1.0})
     def count() -> Iterator[int]:
@@ -80,14 +86,14 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
             time.sleep(0.05)
             yield number
 
-    with pytest.raises(Timeout):
-        overrun.spawn(10 * law_timeout).future.result(law_timeout)
+    with expect_error(Timeout, LOOK):
+        result_of(overrun.spawn(10 * law_timeout).future, law_timeout, "a spawned call")
     (error,) = overrun.map([10 * law_timeout], return_exceptions=True)
-    assert isinstance(error, Timeout)
+    expect(type(error), Timeout, "What an item of a map ends with", LOOK)
     if host.capabilities.stream:
-        with pytest.raises(Timeout):
+        with expect_error(Timeout, LOOK):
             list(count())
-    assert _comes_to_rest(marks, law_timeout / 4)
+    _expect_rest(marks, law_timeout / 4)
 
 
 @requires("cancel", "option setup_function")
@@ -108,13 +114,24 @@ def test_the_setup_is_no_part_of_a_request(isolated: Isolated, law_timeout: floa
     def use_later(loaded: str) -> str:
         return loaded
 
-    assert use_later() == "loaded"
+    expect(
+        use_later(),
+        "loaded",
+        "The result of a call whose setup takes longer than its request may",
+        "Send State('running') once the setup has run: the time of a request counts from then.",
+    )
 
 
-def _comes_to_rest(marks: Marks, timeout: float) -> bool:
+def _expect_rest(marks: Marks, timeout: float) -> None:
+    """
+    Raise an AssertionError if marks are still being made after *timeout* seconds.
+    """
+
     def quiet() -> bool:
         before = len(marks.read())
         time.sleep(0.3)  # A function that runs on would add a mark meanwhile.
         return len(marks.read()) == before
 
-    return wait_until(quiet, timeout)
+    assert wait_until(quiet, timeout), (
+        f"A call has ended with Timeout, and its function runs on. {LOOK}"
+    )

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated
+
+LOOK = (
+    "Buffers of what is sealed are memory of the process that sealed it: a host that opens "
+    "them in that process copies them first, as bytearray."
+)
 
 #: Bytes: travels in the pickle, travels beside it, is larger than many a limit.
 SIZES = (1000, 1 << 17, 8 << 20)
@@ -42,8 +48,8 @@ def make_block() -> Any:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_function_may_change_its_arguments(isolated: Isolated, size: int) -> None:
     """
-    That holds for values of any size, nested ones too. Those of the caller stay as they are,
-    and every call gets them anew.
+    A function may change its arguments, of any size, nested ones too. Those of the caller stay
+    as they are, and every call gets them anew.
     """
     Block = make_block()
 
@@ -57,14 +63,16 @@ def test_a_function_may_change_its_arguments(isolated: Isolated, size: int) -> N
     mine = Block(bytearray(size))
     for number in range(1, 4):
         answer = change({"blocks": [mine]}, number)
-        assert answer == ((0, 0, size), (number, number, size))
-        assert mine.ends() == (0, 0, size)
+        expected = ((0, 0, size), (number, number, size))
+        expect(answer, expected, "An argument before and after the function wrote", LOOK)
+        expect(mine.ends(), (0, 0, size), "The caller's own value afterwards", LOOK)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
     """
-    No other result changes with one, be it held by the caller or by the function.
+    A caller may change a result, and no other result changes with it, be it held by the caller
+    or by the function.
     """
     Block = make_block()
 
@@ -79,20 +87,22 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
     held = []
     for number in range(1, 4):
         block = keep_for_later(size)["block"]
-        assert block.ends() == (0, 0, size)
+        expect(block.ends(), (0, 0, size), "A result that nobody has written to", LOOK)
         block.fill(number)
         held.append(block)
-    assert [block.ends() for block in held] == [(n, n, size) for n in range(1, 4)]
+    ends = [block.ends() for block in held]
+    expect(ends, [(n, n, size) for n in range(1, 4)], "Three results written to", LOOK)
     # What was written is gone with the values that it was written to.
     del held, block
     for _ in range(3):
-        assert keep_for_later(size)["block"].ends() == (0, 0, size)
+        ends = keep_for_later(size)["block"].ends()
+        expect(ends, (0, 0, size), "A result after others were written to and dropped", LOOK)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> None:
     """
-    Every item is the function's own, and every result the caller's.
+    Every item of a map is the function's own, and every result the caller's.
     """
     Block = make_block()
 
@@ -106,16 +116,18 @@ def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> Non
 
     blocks = [Block(bytearray([number]) * size) for number in range(6)]
     changed = list(change_each.map(blocks, range(6)))
-    assert [block.ends() for block in blocks] == [(n, n, size) for n in range(6)]
+    ends = [block.ends() for block in blocks]
+    expect(ends, [(n, n, size) for n in range(6)], "The caller's items of a map", LOOK)
     changed[0].fill(9)
     ends = [block.ends() for block in changed]
-    assert ends == [(9, 9, size), *((n + 1, n + 1, size) for n in range(1, 6))]
+    expected = [(9, 9, size), *((n + 1, n + 1, size) for n in range(1, 6))]
+    expect(ends, expected, "The results of a map, the first of which was written to", LOOK)
 
 
 def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
     """
-    One object that is given with every item, or returned for every one, is many where it
-    arrives.
+    One object that is given with every item of a map, or returned for every one, is many where
+    it arrives.
     """
 
     @isolated()
@@ -128,9 +140,12 @@ def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
 
     kept: list[int] = []
     results = list(append.map([kept] * 8, range(8)))
-    assert [to for to, _ in results] == [[number] for number in range(8)]
-    assert len({id(of) for _, of in results}) == 8
-    assert kept == []
+    look = "Open each item of a batch, and each result, on its own."
+    lists = [to for to, _ in results]
+    expect(lists, [[n] for n in range(8)], "One list, as each item had changed it", look)
+    objects = len({id(of) for _, of in results})
+    expect(objects, 8, "The number of objects that eight equal results are", look)
+    expect(kept, [], "The caller's list", look)
 
 
 @requires("stream")
@@ -150,17 +165,18 @@ def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> 
 
     got = []
     for number, block in enumerate(yield_again(size)):
-        assert block.ends() == (number, number, size)
+        expect(block.ends(), (number, number, size), f"Item {number} of a stream", LOOK)
         block.fill(10 + number)
         got.append(block)
-    assert [block.ends()[0] for block in got] == [10, 11, 12, 13]
+    first = [block.ends()[0] for block in got]
+    expect(first, [10, 11, 12, 13], "Items of a stream that were written to", LOOK)
 
 
 @requires("home_calls")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: int) -> None:
     """
-    What a function sends home, and what it gets from there, is of two owners too.
+    What a function sends home, and what it gets from there, may be changed on either side.
     """
     from fal_core.decorators import function
     from fal_core.testing.hosts.in_process import InProcessHost
@@ -180,4 +196,9 @@ def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: i
         answer.fill(5)
         return mine.ends(), first, answer.ends()
 
-    assert ask_and_change(size) == ((0, 0, size), (1, 1, size), (5, 5, size))
+    expect(
+        ask_and_change(size),
+        ((0, 0, size), (1, 1, size), (5, 5, size)),
+        "What a function sent home, got from there, and wrote to that",
+        LOOK,
+    )

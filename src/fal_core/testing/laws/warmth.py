@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.marks import Isolated, make_living
 from fal_core.testing.harness.processes import wait_until
 
@@ -29,8 +30,9 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
         return os.getpid(), count
 
     (first, one), (second, two), (third, three) = count_on(), count_on(), count_on()
-    assert first == second == third
-    assert (one, two, three) == (1, 2, 3)
+    look = "Give the next call of equal environment and options to the worker that is idle."
+    expect([second, third], [first] * 2, "The processes of the second and third call", look)
+    expect((one, two, three), (1, 2, 3), "What three calls counted in one module", look)
 
 
 @requires("keep_alive", "option max_concurrency", "option setup_function")
@@ -50,7 +52,11 @@ def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
 
         return os.getpid(), loaded
 
-    assert len({tell_loaded() for _ in range(3)}) == 1
+    found = {tell_loaded() for _ in range(3)}
+    assert len(found) == 1, (
+        "Three calls one after another: expected one process and one setup, found "
+        f"{len(found)}: {sorted(found)}. Keep the worker, and with it what its setup returned."
+    )
 
 
 @requires("keep_alive", "option keep_alive", "crash")
@@ -67,7 +73,10 @@ def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
 
     pid = tell()
     living = isolated()(make_living())
-    assert wait_until(lambda: not living([pid]), law_timeout / 4)
+    assert wait_until(lambda: not living([pid]), law_timeout / 4), (
+        f"A worker with keep_alive=0.3 still lives after {law_timeout / 4:g} s. End what has "
+        "been idle for keep_alive seconds, without a further call."
+    )
 
 
 @requires("keep_alive", "option max_concurrency")
@@ -92,8 +101,9 @@ def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) ->
 
         return hasattr(builtins, "fal_core_law")
 
-    assert use() == "loaded"
-    assert peek() is False
+    look = "Share a worker between functions of equal environment, options and setup alone."
+    expect(use(), "loaded", "The result of a function with a setup", look)
+    expect(peek(), False, "Whether a function without a setup sees that of another", look)
 
 
 @requires("crash")
@@ -118,9 +128,25 @@ def test_an_edited_module_is_imported_anew(
         value: int = fal_core_law_edited.value
         return value
 
+    look = (
+        "Send the sources of the call that is launched; where Worker.launch raises "
+        "ConnectionError, launch the call on another worker."
+    )
+
+    def expect_soon(value: int) -> None:
+        found = 0
+
+        def is_found() -> bool:
+            nonlocal found
+            found = read_the_module()
+            return found == value
+
+        if not wait_until(is_found, law_timeout):
+            expect(found, value, "What a function reads from an edited module", look)
+
     write(1)
-    assert read_the_module() == 1
+    expect(read_the_module(), 1, "What a function reads from a local module", look)
     write(20)
-    assert wait_until(lambda: read_the_module() == 20, law_timeout)
+    expect_soon(20)
     write(1)
-    assert wait_until(lambda: read_the_module() == 1, law_timeout)
+    expect_soon(1)

@@ -12,7 +12,7 @@ from fal_core.errors import HostClosed
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.testing import InProcessHost
-from fal_core.testing.hosts.in_process import InProcessExecution
+from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from mutants.wrappers import Broken
 
 

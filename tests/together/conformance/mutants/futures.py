@@ -4,12 +4,16 @@ Hosts that break the laws of futures and maps.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
-from fal_core.events import Event, Item, Outcome, Ready, Sealed, State
+from fal_core.calls import Call
+from fal_core.errors import HostClosed
+from fal_core.events import Event, Item, Outcome, Ready, Sealed, Sink, State
+from fal_core.hosts import Execution
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_core_worker.stream.frames import RAISED, VALUE
 from mutants.conditions import is_error, is_submitted
@@ -85,3 +89,12 @@ class SaysAllAreReady(Broken):
         passing.send_on(event)
         if event == State("running"):
             passing.send_on(Ready({"run": "http://127.0.0.1:9/"}))
+
+
+class LaunchesFromOneThread(Broken):
+    """Takes calls of the main thread alone."""
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        if threading.current_thread() is not threading.main_thread():
+            raise HostClosed(self.name, "It belongs to another thread.")
+        return super().launch(call, sink)

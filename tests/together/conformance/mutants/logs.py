@@ -13,7 +13,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Log, Outcome, Sink
 from fal_core.testing import InProcessHost
-from fal_core.testing.hosts.in_process import InProcessExecution
+from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from mutants.conditions import is_crash
 from mutants.wrappers import Broken, Passing
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from fal_core.environments import Command
-from fal_core.events import Event, Log
+from fal_core.events import Log
 from fal_core.pools import Start
 from fal_core.workers import ARGUMENTS, Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
@@ -55,8 +55,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     """
     interpreter = start.build()
     secrets = start.host_options.secrets or ()
-    call = start.call
-    values = resolve_secrets(secrets, None if call is None else call.origin)
+    values = resolve_secrets(secrets, start.origin)
     command = interpreter.command(ARGUMENTS, name=None)
     if place.enter_network is not None:
         command = place.enter_network(command)
@@ -100,7 +99,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         lost=lambda: keeper.how_it_ended(number, kills),
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
-        log=print_build_log,
+        log=_print_log,
         settings=settings,
         arenas=arenas,
         crash_output=crash_output,
@@ -138,11 +137,10 @@ def _capacity() -> int:
     return min(4 << 30, memory // 4)
 
 
-def print_build_log(event: Event) -> None:
+def _print_log(log: Log) -> None:
     """
-    Print a log that belongs to no waiting call.
+    Print a line that belongs to no call.
     """
-    if isinstance(event, Log):
-        from fal_core.sinks import print_log
+    from fal_core.sinks import print_log
 
-        print_log(event)
+    print_log(log)

@@ -65,6 +65,11 @@ class CallControl:
             "place, or call the other function where this one was called."
         )
 
+    def find_node(self) -> None:
+        """
+        Do nothing: every call of the service runs on one node.
+        """
+
     def announce(self, urls: dict[str, str]) -> None:
         """
         Do nothing: the control plane finds a service by its port.

@@ -14,6 +14,8 @@ from fal_core_worker.serving.ports import holder
 #: What an address starts with that is a directory of Unix sockets.
 _UNIX = "unix:"
 
+_LARGEST_PORT = 65535
+
 #: What stands for the addresses of both ends of a connection at a Unix socket.
 LOCAL: tuple[tuple[str, int], tuple[str, int]] = (("127.0.0.1", 0), ("127.0.0.1", 80))
 
@@ -44,10 +46,16 @@ def bind(
         name: The name of the socket, where *host* is a directory of Unix sockets.
 
     Raises:
-        CannotListen: The port cannot be bound.
+        CannotListen: The port cannot be bound, or is none.
     """
     if host.startswith(_UNIX):
         return _bind_unix(os.path.join(host.removeprefix(_UNIX), name), what)
+    if not isinstance(port, int) or not 0 <= port <= _LARGEST_PORT:
+        raise CannotListen(
+            errno.EINVAL,
+            f"The {what} cannot listen on port {port!r}: a port is a number from 0, which "
+            f"takes a free one, to {_LARGEST_PORT}.",
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,6 +66,11 @@ def bind(
         reason = str(error.strerror)
         if error.errno == errno.EADDRINUSE:
             reason += f" by {holder(port)}"
+        elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            remedy = (
+                "Give it the host of an interface of this machine: 127.0.0.1 for this machine "
+                "alone, 0.0.0.0 for all interfaces."
+            )
         raise CannotListen(
             error.errno,
             f"The {what} cannot listen on {_joined(host, port)}: {reason}. {remedy}",

@@ -1,0 +1,26 @@
+"""
+Groups: calls that run on several nodes at once, as one call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.groups.executions import launch_group
+    from fal_core.groups.failures import NodeFailed
+    from fal_core.groups.nodes import Preparation, Prepared
+
+__all__ = ["NodeFailed", "Preparation", "Prepared", "launch_group"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "NodeFailed": "fal_core.groups.failures",
+        "Preparation": "fal_core.groups.nodes",
+        "Prepared": "fal_core.groups.nodes",
+        "launch_group": "fal_core.groups.executions",
+    },
+)

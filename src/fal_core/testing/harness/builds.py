@@ -1,0 +1,130 @@
+"""
+Builds that are held: environments whose build waits until a law lets it go.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from threading import Event
+from typing import Any
+
+import attrs
+import pytest
+
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import Cancelled
+from fal_core.events import LogSink
+from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Recorder
+
+
+class HeldBuild:
+    """
+    A call whose environment is not built until :meth:`release`, or until it is cancelled.
+
+    As a context it leaves neither a build nor a call behind.
+
+    Attributes:
+        recorder: The events of the call.
+
+        inline: Whether the build was asked for on the thread that launched the call, which
+            it does not hold.
+
+        begun: Set once the build has begun.
+
+        cancelled: Set once the build was told to end.
+
+        given_up: Set once the build was held for too long.
+    """
+
+    def __init__(self, isolated: Any, timeout: float) -> None:
+        self.recorder = Recorder(isolated.make_launcher())
+        self.inline = False
+        self.begun, self.cancelled, self.given_up = Event(), Event(), Event()
+        self._released = Event()
+        self._timeout = timeout
+        self._launched_by: int | None = None
+
+    def __enter__(self) -> HeldBuild:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        if self.recorder.execution is not None and not self.recorder.ended:
+            self.recorder.cancel(0.1)
+
+    def launch(self) -> None:
+        """
+        Launch the call.
+        """
+        launcher = self.recorder.launcher
+        call = launcher.call(((), {}))
+        call = attrs.evolve(call, environment=self._hold(call.environment))
+        self.recorder.call = call
+        self._launched_by = threading.get_ident()
+        self.recorder.follow(launcher.host.launch(call, self.recorder))
+
+    def release(self) -> None:
+        """
+        Let the environment be built.
+        """
+        self._released.set()
+
+    def wait_until_begun(self) -> None:
+        """
+        Wait until the build has begun; skip the law where the host asks for none here.
+        """
+        wait_until(lambda: self.begun.is_set() or self.recorder.ended, self._timeout)
+        if not self.begun.is_set():
+            assert self.recorder.ended, (
+                f"The law waited {self._timeout:g} s for the build of an environment. "
+                f"Until then came: {self.recorder.told}. See that launch has the environment "
+                "built, by call.environment.build, before it starts a worker."
+            )
+            pytest.skip("The host asks for no build in this process.")
+
+    def _hold(self, environment: Environment) -> Environment:
+        """
+        Return an environment like *environment* whose build is held.
+        """
+        build = self
+        cls: Any = type(environment)
+        own_key = f"{environment.key}-held-{os.urandom(8).hex()}"
+
+        class Held(cls):  # type: ignore[misc]  # whatever class it is
+            @property
+            def key(self) -> str:
+                return own_key
+
+            def is_built(self) -> bool:
+                return False
+
+            def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+                build._wait(cancelled)
+                interpreter: Interpreter = environment.build(log, cancelled)
+                return interpreter
+
+        fields = attrs.fields(cls)
+        values = {
+            field.alias: getattr(environment, field.name) for field in fields if field.init
+        }
+        held: Environment = Held(**values)
+        return held
+
+    def _wait(self, cancelled: Event) -> None:
+        if threading.get_ident() == self._launched_by:
+            # To hold it would be to wait for this very thread.
+            self.inline = True
+            self.begun.set()
+            return
+        self.begun.set()
+        until = time.monotonic() + self._timeout
+        while not self._released.wait(0.02):
+            if cancelled.is_set():
+                self.cancelled.set()
+                raise Cancelled
+            if time.monotonic() > until:
+                self.given_up.set()
+                return

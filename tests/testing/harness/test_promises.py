@@ -1,0 +1,44 @@
+"""
+The table of promises says in words of the laws what a host keeps.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fal_core.testing.harness.promises import Promise, count_of, rows_of, sentence_of
+
+
+def test_a_broken_promise_has_the_sentence_of_its_law() -> None:
+    """
+    What pytest adds to an assertion, and line ends, are left out; an error that says nothing
+    has its name.
+    """
+    said = "What came: expected 1,\nfound 2.\nassert 2 == 1\n  +  where 2 = f()"
+    assert sentence_of(AssertionError(said)) == "What came: expected 1, found 2."
+    assert (
+        sentence_of(LookupError("gone"))
+        == "LookupError was raised where none was expected: gone."
+    )
+    told = "TimeoutError was raised where none was expected. Look at launch."
+    assert sentence_of(TimeoutError(), "Look at launch.") == told
+    assert sentence_of(pytest.fail.Exception("no error")) == "no error"
+
+
+def test_only_what_is_not_kept_needs_a_reason() -> None:
+    """
+    A promise that is not kept has a second row, which says why.
+    """
+    kept = Promise(group="call", law="test_one", text="One.", kept="kept")
+    broken = Promise(group="logs", law="test_two", text="Two.", kept="broken", why="Came 3.")
+    missing = Promise(
+        group="serve", law="test_four", text="Four.", kept="not claimed", why="It needs serve."
+    )
+    assert rows_of([kept, broken, missing]) == [
+        ("kept", "call", "One."),
+        ("broken", "logs", "Two."),
+        ("", "", "  test_two: Came 3."),
+        ("not claimed", "serve", "Four."),
+        ("", "", "  It needs serve."),
+    ]
+    assert count_of([kept, broken, missing]) == "Promises: 1 kept, 1 broken, 1 not claimed."

@@ -1,0 +1,63 @@
+"""
+The conformance suite on hosts that have much to say themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mutants.wrappers import Broken, Passing
+
+from fal_core.calls import Call
+from fal_core.events import Event, Exited, Log, Outcome, Sink
+from fal_core.hosts import Execution, Host
+from fal_core.testing import InProcessHost
+from fal_core.testing.suite import *  # noqa: F403  # every law
+from fal_core.testing.suite import GROUPS
+from fal_host_local import LocalHost
+
+#: Groups that wait for lines, or count events.
+LISTENING = {"logs", "events", "stream", "cancel", "multiplex", "map", "detach", "own servers"}
+
+if os.environ.get("FAL_CORE_FAULTS") != "all":
+    for group in GROUPS.keys() - LISTENING:
+        for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
+            globals().pop(law, None)
+
+
+class Talkative(Broken):
+    """
+    A whole host that tells of everything it does, in lines of its own.
+    """
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        sink(Log(f"Call {call.id} was launched.", "INFO", "BRIDGE"))
+        return super().launch(call, sink)
+
+    def take(self, event: Event, passing: Passing) -> None:
+        # Logs come before the outcome.
+        if not passing.count and not isinstance(event, Exited):
+            level: Any = "STDERR" if isinstance(event, Log) else "STDOUT"
+            passing.send_on(Log(f"Next: {type(event).__name__}", level, "BRIDGE"))
+        passing.count += isinstance(event, Outcome)
+        passing.send_on(event)
+
+
+@pytest.fixture(scope="session", params=[LocalHost, InProcessHost])
+def host(request: pytest.FixtureRequest) -> Iterator[Host[..., Any]]:
+    host = Talkative(request.param())
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def host_program() -> str:
+    return "from fal_host_local import LocalHost\nhost = LocalHost()"
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    return 30.0
