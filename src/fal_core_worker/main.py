@@ -147,7 +147,12 @@ class _Forks:
 
     def leave(self) -> None:
         executor = self._executor
-        node = executor.find_node()
+        node: Any
+        try:
+            node = executor.find_node()
+        except RuntimeError as error:
+            # It is for the child to ask, and to be told so.
+            node = error
         if node is not None:
             from fal_core_worker import nodes
 

@@ -32,8 +32,8 @@ class Node(NamedTuple):
 #: The node of a function that runs on one node alone, or in no host.
 ALONE = Node(0, ("127.0.0.1",))
 
-#: In a process that a function has forked: the node of that function.
-inherited: Node | None = None
+#: In a process that a function has forked: the node of that function, or why it is not known.
+inherited: Node | RuntimeError | None = None
 
 
 def current_node() -> Node:
@@ -42,9 +42,15 @@ def current_node() -> Node:
 
     Without ``nodes=``, and outside of any host, it is node 0 of 1. A process that the function
     starts, but does not fork, knows nothing of the group: pass what it needs as an argument.
+
+    Raises:
+        RuntimeError: Several calls run in this worker, and nobody knows which of them has
+            started the thread that asks.
     """
     runtime = current.runtime
-    node = inherited if runtime is None else runtime.find_node()
+    node: Any = inherited if runtime is None else runtime.find_node()
+    if isinstance(node, RuntimeError):
+        raise node
     return node or ALONE
 
 

@@ -23,6 +23,7 @@ from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
+from fal_core_worker import current
 from fal_core_worker.nodes import ALONE, pack_node, unpack_node
 from fal_core_worker.stream.frames import UnreadableFrame
 
@@ -123,7 +124,7 @@ def test_what_a_function_starts_knows_its_node(host: SecondOfTwo) -> None:
 def test_a_thread_of_an_unknown_call_is_told_so(pipe_host: PipeHost) -> None:
     """
     Where calls of several nodes run in one worker, a thread that one of them has started gets
-    an error, and no node of another.
+    an error, and no node of another; so does a process that it forks.
     """
     pipe_host.callbacks["settings"] = {"multiplex": 2}
 
@@ -144,6 +145,14 @@ def test_a_thread_of_an_unknown_call_is_told_so(pipe_host: PipeHost) -> None:
                 found.append(str(current_node()))
             except RuntimeError as error:
                 found.append(str(error))
+            child = os.fork()
+            if not child:
+                try:
+                    current_node()
+                except RuntimeError:
+                    os._exit(7 if current.runtime is None else 8)
+                os._exit(9)
+            found.append(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -151,7 +160,7 @@ def test_a_thread_of_an_unknown_call_is_told_so(pipe_host: PipeHost) -> None:
         met[number + 2] = True
         while len([each for each in met if isinstance(each, int)]) < 4:
             time.sleep(0.01)
-        return found[0]
+        return " ".join(found)
 
     host = SecondOfTwo(pipe_host, node=None)
     isolated = function("current", host=host, max_multiplexing=2)(meet)
@@ -161,6 +170,7 @@ def test_a_thread_of_an_unknown_call_is_told_so(pipe_host: PipeHost) -> None:
     two = isolated.submit(1)
     told = [future.result(PATIENCE) for future in (one, two)]
     assert all("its node is not known" in each for each in told)
+    assert all(each.endswith(" 7") for each in told)
 
 
 def test_the_next_call_is_on_one_node_again(host: SecondOfTwo) -> None:

@@ -107,6 +107,9 @@ current: ContextVar[CallPrinter | None] = ContextVar("current", default=None)
 
 _lock = threading.Lock()
 _users = 0
+# Kept, as a thread that prints at the moment may have no reference of its own: print() of
+# CPython before 3.14 borrows that of ``sys``.
+_outputs: dict[str, CallOutput] = {}
 
 
 @contextmanager
@@ -134,6 +137,9 @@ def _install(change: int) -> None:
         for name, level in levels:
             stream = getattr(sys, name)
             if _users and not isinstance(stream, CallOutput):
-                setattr(sys, name, CallOutput(level, stream))
+                output = _outputs.get(name)
+                if output is None or output.beneath is not stream:
+                    output = _outputs[name] = CallOutput(level, stream)
+                setattr(sys, name, output)
             elif not _users and isinstance(stream, CallOutput):
                 setattr(sys, name, stream.beneath)
