@@ -57,16 +57,14 @@ class DirectoryHost(WorkerHost[..., Any], DetachingHost):
         kinds=None, concurrency=4, detach=True
     )
 
-    root: Path = attrs.field(
-        converter=Path, factory=lambda: cache_directory("directory-host", make=True)
-    )
+    root: Path = attrs.field(factory=lambda: Path(cache_directory("directory-host", make=True)))
 
     @classmethod
     def from_url(cls, url: str) -> DirectoryHost:
         """
         Return the host of a directory, as in ``directory:///srv/work``.
         """
-        return cls(url.removeprefix("directory://"))
+        return cls(Path(url.removeprefix("directory://")))
 
     def begin(self, start: Start) -> Worker:
         return Worker.start(start.build().command(ARGUMENTS))

@@ -103,7 +103,7 @@ def default_of(field: attrs.Attribute[Any]) -> str:
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
         factory = field.default.factory
         return f"`{getattr(factory, '__name__', 'made')}()`"
-    return f"`{field.default!r}`".replace("|", "\\|")
+    return f"`{default_text(field.default)}`".replace("|", "\\|")
 
 
 def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
@@ -334,7 +334,7 @@ def default_text(default: Any) -> str:
     Return a default as it is written.
     """
     if inspect.isfunction(default) or inspect.isclass(default):
-        return default.__name__
+        return default.__name__ if default.__name__ != "<lambda>" else "..."
     # A bound that none reaches.
     return "sys.maxsize" if default == sys.maxsize else repr(default)
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 
 from fal_core.environments import THIS_PYTHON
+
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Results of the tests of an environment's project, and of those where there is no other
 #: Python than this one.
@@ -125,6 +129,52 @@ def test_host_project_passes_its_tests(command_line: Any) -> None:
     done = command_line("run", "functions.py", "2", "--on", "deep-blue")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["0", "1", "at 0", "at 1"]
+
+
+def run(command: list[str], folder: Path) -> str:
+    """
+    Run *command* in *folder*, and return what it prints.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_projects_are_installed_as_they_say(command_line: Any) -> None:
+    """
+    In a new virtual environment with nothing but fal-core, both projects can be installed
+    and pass the tests of their users.
+    """
+    uv = shutil.which(
+        "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    if uv is None:
+        pytest.skip("There is no uv here, which makes the environment.")
+    folder = command_line.folder
+    for role in ("host", "environment"):
+        done = command_line("plugins", "new", "deep-blue", f"--{role}", "--path", role)
+        assert done.returncode == 0, done.stderr
+    python = str(folder / "venv" / "bin" / "python")
+    run([uv, "venv", "--quiet", "--python", sys.executable, "venv"], folder)
+    wanted = [str(ROOT), "./host[testing]", "./environment[testing]"]
+    install = [uv, "pip", "install", "--quiet", "--python", python]
+    done = subprocess.run(
+        [*install, *(word for each in wanted for word in ("-e", each))],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        # Where nobody looks, what was not tried would be taken for what works.
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell(f"The projects cannot be installed: {done.stderr.strip()[-500:]}")
+
+    pytest_there = [python, "-m", "pytest", "-q"]
+    assert "deep-blue" in run([python, "-m", "fal_core.cli", "hosts", "list"], folder)
+    found = results(run([*pytest_there, "tests/test_plugin.py"], folder / "host"))
+    assert sum(found.values()) == 3
+    assert sum(results(run(pytest_there, folder / "environment")).values()) == 6
 
 
 def test_distribution_names_its_plugin(command_line: Any) -> None:

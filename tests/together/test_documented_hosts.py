@@ -4,17 +4,31 @@ The conformance suite on the hosts that ``docs/write-a-host.md`` shows.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args
 
+import attrs
 import pytest
 
-from fal_core.hosts import Host
+from fal_core import function
+from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.errors import HostError, WorkerLost
+from fal_core.events import Phase
+from fal_core.hooks import hookimpl
+from fal_core.hosts import Capabilities, Host
+from fal_core.plugins import registered
+from fal_core.pools import Start, WorkerHost
+from fal_core.pools.worker_pools import _OF_CALLS
+from fal_core.sinks import get_event_thread
+from fal_core.testing.harness.recorders import Recorder
 from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_core.testing.suite import GROUPS
+from fal_core.workers import ARGUMENTS, Worker
 from fal_host_local import LocalHost
 
 #: What the examples do themselves; the rest is that of the worker and the inner host.
@@ -25,7 +39,8 @@ if os.environ.get("FAL_CORE_FAULTS") != "all":
         for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
             globals().pop(law, None)
 
-PAGE = Path(__file__).parents[2] / "docs" / "write-a-host.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "write-a-host.md"
 
 
 def example(name: str) -> Any:
@@ -39,10 +54,18 @@ def example(name: str) -> Any:
     return namespace[name]
 
 
-@pytest.fixture(scope="session", params=["CountingHost", "ServiceHost", "ClusterHost"])
+#: How the hosts are made whose promises are their own, not those of workers.
+HOSTS: dict[str, Callable[[Any], Host[..., Any]]] = {
+    "ServiceHost": lambda cls: cls(),
+    "ClusterHost": lambda cls: cls(),
+    "CountingHost": lambda cls: cls(LocalHost()),
+    "FallbackHost": lambda cls: cls(LocalHost(), example("ServiceHost")()),
+}
+
+
+@pytest.fixture(scope="session", params=HOSTS)
 def host(request: pytest.FixtureRequest) -> Iterator[Host[..., Any]]:
-    cls = example(request.param)
-    host = cls(LocalHost()) if request.param == "CountingHost" else cls()
+    host = HOSTS[request.param](example(request.param))
     yield host
     host.close()
 
@@ -55,3 +78,250 @@ def host_url() -> str:
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
     return 30.0
+
+
+# -- what the page says ------------------------------------------------------------
+
+
+def rows(heading: str) -> list[list[str]]:
+    """
+    Return the cells of the table under *heading* of the page, without its head.
+    """
+    section = PAGE.read_text("utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| (.*) \|$", section, re.M)
+    return [line.split(" | ") for line in lines[1:]]
+
+
+def test_phases_of_the_page_are_all_there_are() -> None:
+    """
+    The table has every phase, in the order in which calls enter them.
+    """
+    assert [row[0] for row in rows("Phases")] == [f"`{name}`" for name in get_args(Phase)]
+
+
+def test_options_of_the_page_that_do_not_count_are_those() -> None:
+    """
+    The page names each option that calls may differ in and still share workers.
+    """
+    [line] = re.findall(
+        r"^- \*\*The options\*\*.*do not count: (.*)\.$", PAGE.read_text(), re.M
+    )
+    # Its setup is told apart by what it was sealed to.
+    assert re.findall(r"`(\w+)`", line) == sorted(_OF_CALLS - {"setup_function"})
+
+
+def lines_of_code(path: Path) -> int:
+    """
+    Return how many lines of a module are neither empty, nor a comment, nor a docstring.
+    """
+    source = path.read_text("utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in prose
+        for number, line in enumerate(source.splitlines(), 1)
+    )
+
+
+def test_examples_are_as_long_as_the_page_says() -> None:
+    """
+    The number of lines that the page names for an example is that of its code, rounded.
+    """
+    text = PAGE.read_text("utf-8")
+    named = re.findall(r"`examples/(\w+\.py)`[^.]* host (?:in|of) (\d+) lines of code", text)
+    assert len(named) == 2
+    for name, number in named:
+        assert abs(lines_of_code(ROOT / "examples" / name) - int(number)) <= 5, name
+
+
+@attrs.frozen(kw_only=True)
+class Unbuilt(CurrentEnvironment):
+    """
+    An environment that is built each time.
+    """
+
+    kind: ClassVar[str] = "unbuilt"
+
+    def is_built(self) -> bool:
+        return False
+
+
+class UnbuiltPlugin:
+    """
+    Provides the kind ``unbuilt``.
+    """
+
+    fal_core_api = 1
+
+    @hookimpl
+    def fal_register_environments(self) -> list[type[Environment]]:
+        return [Unbuilt]
+
+
+@attrs.define(eq=False, slots=False)
+class WatchingHost(WorkerHost[..., Any]):
+    """
+    Notes on which thread each of its methods is called.
+    """
+
+    name: ClassVar[str] = "watching"
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None, serve=True)
+
+    threads: dict[str, set[threading.Thread]] = attrs.field(factory=dict)
+
+    def note(self, method: str) -> None:
+        assert not get_event_thread().is_current_thread(), "Other calls wait for that one."
+        self.threads.setdefault(method, set()).add(threading.current_thread())
+
+    def check(self, *arguments: Any) -> None:
+        self.note("check")
+
+    def expect(self, *arguments: Any) -> None:
+        self.note("expect")
+        super().expect(*arguments)
+
+    def launch(self, call: Any, sink: Any) -> Any:
+        self.note("launch")
+        return super().launch(call, sink)
+
+    def shared_by(self, call: Any) -> Any:
+        self.note("shared_by")
+        return super().shared_by(call)
+
+    def begin(self, start: Start) -> Worker:
+        self.note("begin")
+        return Worker.start(start.build().command(ARGUMENTS), explain=self.explain)
+
+    def explain(self, code: int, said: str) -> HostError | None:
+        self.note("explain")
+        return None
+
+    def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
+        self.note("reach")
+        return urls
+
+    def close(self) -> None:
+        self.note("close")
+        super().close()
+
+
+@pytest.fixture
+def watching() -> Iterator[WatchingHost]:
+    host = WatchingHost()
+    yield host
+    host.close()
+
+
+def exit_at_once() -> None:
+    os._exit(7)
+
+
+def greet() -> str:
+    return "hello"
+
+
+def test_a_service_goes_through_the_phases_of_the_page(
+    watching: WatchingHost, law_timeout: float
+) -> None:
+    """
+    A service whose environment must be built goes through each phase, in their order.
+    """
+    with registered(UnbuiltPlugin()):
+        served = function("unbuilt", host=watching, serve=True)(greet)
+        recorder = Recorder(served.make_launcher())
+        recorder.launch()
+        assert recorder.wait_for_url(law_timeout)
+        assert recorder.execution is not None
+        recorder.execution.drain()
+        recorder.wait(law_timeout)
+    assert [f"`{name}`" for name in recorder.phases] == [row[0] for row in rows("Phases")]
+
+
+def test_methods_are_called_on_the_threads_that_the_page_says(watching: WatchingHost) -> None:
+    """
+    Each method of the table is called where it says: on the caller's thread, or on one of
+    its own, and never on the one that delivers the events of all calls.
+    """
+    with pytest.raises(WorkerLost):
+        function("current", host=watching)(exit_at_once)()
+    with pytest.raises(WorkerLost):
+        function("current", host=watching)(exit_at_once).submit().result()
+    service = function("current", host=watching, serve=True)(greet).spawn()
+    assert service.url
+    service.stream.drain()
+    assert service.return_value is None
+    watching.close()
+    watching.close()
+
+    mine, told = threading.current_thread(), {row[0]: row[1] for row in rows("Threads")}
+    for method, threads in watching.threads.items():
+        where = told[f"`{method}`"]
+        allowed = {True: "the caller's" in where, False: "one of its own" in where}
+        assert {each is mine for each in threads} <= {key for key in allowed if allowed[key]}
+    assert watching.threads.keys() == {
+        *("check", "expect", "launch", "shared_by", "begin", "explain", "reach", "close")
+    }
+
+
+@attrs.define(eq=False, slots=False)
+class FailingHost(WorkerHost[..., Any]):
+    """
+    Can start no worker.
+    """
+
+    name: ClassVar[str] = "failing"
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
+
+    def begin(self, start: Start) -> Worker:
+        raise HostError("The cluster is closed for the night.")
+
+
+def test_a_call_falls_back_before_it_runs_and_not_later() -> None:
+    """
+    A call whose first host fails before the function runs goes to the second one; if that
+    fails too, its error is raised. A function that ran is not run again.
+    """
+    fallback, small = example("FallbackHost"), example("SmallHost")
+    good, bad = small(), small()
+    bad.close()
+    try:
+        for first in (FailingHost(), bad):
+            assert function("current", host=fallback(first, good))(greet)() == "hello"
+        with pytest.raises(HostError, match="closed for the night"):
+            function("current", host=fallback(bad, FailingHost()))(greet)()
+        with pytest.raises(WorkerLost):
+            function("current", host=fallback(good, bad))(exit_at_once)()
+    finally:
+        good.close()
+
+
+LOOK = """
+import os
+
+def look():
+    return os.getpid()
+"""
+
+
+def test_workers_are_shared_as_the_page_says(tmp_path: Path) -> None:
+    """
+    The host that tells calls apart by their files has a worker for each, which the
+    functions of a file share.
+    """
+    functions = []
+    for name in ("one.py", "one.py", "other.py"):
+        path = tmp_path / name
+        path.write_text(LOOK)
+        namespace: dict[str, Any] = {"__name__": path.stem}
+        exec(compile(LOOK, str(path), "exec"), namespace)
+        functions.append(namespace["look"])
+    host = example("ApartHost")()
+    try:
+        one, again, other = (
+            function("current", host=host, keep_alive=60)(each)() for each in functions
+        )
+        assert one == again != other
+    finally:
+        host.close()

@@ -15,6 +15,7 @@ from fal_core.errors import HostError
 from fal_core.events import Event, Log, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
+from fal_core.workers import Worker
 
 
 class StartingPool(Protocol):
@@ -139,3 +140,7 @@ class NotWanted(threading.Event):
                 return False
             time.sleep(0.02)
         return True
+
+
+#: Starts a worker; it may take long.
+Begin = Callable[[Start], Worker]

@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from fal_core.pools.worker_pools import Shared, WorkerPools
     from fal_core.workers import Worker
 
+#: The documented options that a :class:`WorkerHost` acts on by itself, if its workers are kept
+#: and it serves.
+POOL_OPTIONS = frozenset(
+    (
+        "health_check_config",
+        "keep_alive",
+        "logging",
+        "max_concurrency",
+        "max_multiplexing",
+        "metrics_port",
+        "min_concurrency",
+        "request_timeout",
+        "scaling_delay",
+        "setup_function",
+        "startup_timeout",
+        "termination_grace_period_seconds",
+    )
+)
+
 
 @attrs.define(eq=False, slots=False)
 class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
@@ -118,6 +137,9 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         if options.setup_function is not None or options.secrets:
             # Both decide which workers are used: the setup function is not known until
             # it is sealed, and the secrets may be in a file beside the function.
+            return
+        if type(self).shared_by is not WorkerHost.shared_by:
+            # It may tell calls apart by more than is known by now.
             return
         if (options.nodes or 1) > 1:
             # Each node has a worker of its own, which the host starts in its own way.

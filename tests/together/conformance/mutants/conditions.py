@@ -33,7 +33,7 @@ def is_crash(event: Event) -> bool:
 
 def is_iterated(passing: Passing) -> bool:
     """Tell whether the items of the call are iterated over."""
-    return passing.call.stream and not isinstance(passing.sink, Recorder)
+    return passing.call.stream and not isinstance(innermost(passing), Recorder)
 
 
 def is_recorded(passing: Passing) -> bool:
@@ -43,13 +43,14 @@ def is_recorded(passing: Passing) -> bool:
 
 def is_spawned(passing: Passing) -> bool:
     """Tell whether the call was spawned."""
-    return isinstance(_innermost(passing.sink), SpawnSink)
+    return isinstance(innermost(passing), SpawnSink)
 
 
 def is_submitted(passing: Passing) -> bool:
     """Tell whether the call was submitted."""
-    watched = "watch" in repr(passing.sink) and not passing.call.stream
-    return isinstance(_innermost(passing.sink), Batch) or watched
+    sink = innermost(passing)
+    watched = "watch" in repr(sink) and not passing.call.stream
+    return isinstance(sink, Batch) or watched
 
 
 def is_waited_for(passing: Passing) -> bool:
@@ -57,7 +58,9 @@ def is_waited_for(passing: Passing) -> bool:
     return isinstance(passing.sink, Driver)
 
 
-def _innermost(sink: Any) -> Any:
+def innermost(passing: Passing) -> Any:
+    """Return the sink of the core that a call was launched with, without those around it."""
+    sink: Any = passing.sink
     while isinstance(sink := getattr(sink, "__self__", sink), SinkAround):
         sink = sink.sink
     return sink
