@@ -38,7 +38,7 @@ def is_iterated(passing: Passing) -> bool:
 
 def is_recorded(passing: Passing) -> bool:
     """Tell whether a law looks at the events one by one; other sinks name some breaches."""
-    return isinstance(passing.sink, Recorder)
+    return isinstance(innermost(passing), Recorder)
 
 
 def is_spawned(passing: Passing) -> bool:
