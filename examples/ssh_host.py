@@ -36,8 +36,8 @@ class SshHost(WorkerHost[..., Any]):
     """
 
     name: ClassVar[str] = "ssh"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        kinds=frozenset({"current"}), options=frozenset({"setup_function"}), concurrency=8
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=frozenset({"current"}), concurrency=8
     )
 
     address: str

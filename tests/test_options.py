@@ -73,6 +73,7 @@ def test_own_options_are_read_without_a_cast() -> None:
     assert QueueOptions.of(Asked(given)) is given
     assert QueueOptions.of(Asked(given)).queue == "long"
     assert HostOptions.of(Asked(given)) is given
+    assert QueueOptions.of(given) is given
 
 
 def test_options_that_the_host_does_not_declare_are_told() -> None:

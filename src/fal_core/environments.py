@@ -255,6 +255,17 @@ def canonical_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def python_problem(version: str | None) -> str:
+    """
+    Return why no worker runs on a Python of *version*, as a sentence; empty if one may.
+    """
+    numbers = re.findall(r"\d+", version or "")[:2]
+    if len(numbers) < 2 or tuple(map(int, numbers)) >= OLDEST_PYTHON:
+        return ""
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    return f"The environment has Python {version}, and a worker needs {oldest} or newer."
+
+
 def is_within(version: str, other: str) -> bool:
     """
     Tell whether *version* is *other* or one of its own, as ``3.11.4`` is one of ``3.11``.

@@ -17,7 +17,7 @@ from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.machines import Machine
-from fal_core.options import Options
+from fal_core.options import HostOptions, Options
 from fal_core.plugins import load_plugins
 
 ArgsT = ParamSpec("ArgsT")
@@ -29,7 +29,9 @@ def parse_options(host: type[Host[..., Any]], config: Mapping[str, Any]) -> Opti
     Sort and check *config*, each option as *host* spells it.
     """
     parsed = (host.parse_key(key, value) for key, value in config.items())
-    return vocabulary.parse_options(dict(parsed))
+    # A wrapper host computes its options; those of the inner host are known.
+    own = host.options if isinstance(host.options, type) else HostOptions
+    return vocabulary.parse_options(dict(parsed), own)
 
 
 def isolate(

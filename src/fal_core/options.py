@@ -156,14 +156,15 @@ class HostOptions:
     )
 
     @classmethod
-    def of(cls, call: HasHostOptions) -> Self:
+    def of(cls, call: HasHostOptions | HostOptions) -> Self:
         """
-        Return the options of *call*, which have this class if its host declares it.
+        Return the options of *call*, or those given, which have this class if the host
+        declares it.
 
         Raises:
             PluginError: They have another class.
         """
-        options = call.host_options
+        options = call if isinstance(call, HostOptions) else call.host_options
         if isinstance(options, cls):
             return options
         raise PluginError(

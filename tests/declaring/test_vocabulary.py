@@ -4,7 +4,7 @@ The vocabulary: options are sorted by owner, checked, and made typed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -268,6 +268,38 @@ def test_options_of_other_hosts_are_kept_and_not_passed() -> None:
         queue="fast", keep_alive=3.0
     )
     assert options.host == {"queue": "fast", "keep_alive": 3}
+
+
+@attrs.frozen(kw_only=True)
+class RackOptions(HostOptions):
+    """
+    Options of a host that no plugin registers.
+    """
+
+    rack: int | None = None
+
+
+@attrs.define(eq=False, slots=False)
+class Rack(Plain):
+    """
+    A host that its author tries before there is a plugin.
+    """
+
+    options: ClassVar[type[HostOptions]] = RackOptions
+
+
+def test_host_that_is_no_plugin_has_its_options() -> None:
+    """
+    A host that is given as an object has the options of its class, which stay with a
+    function that moves to another host and back.
+    """
+    isolated = function("current", host=Rack(), rack=3)(len)
+    assert isolated.options.host == {"rack": 3}
+    moved = isolated.on(Plain())
+    assert unusable_options(moved.options, Plain()) == ("rack",)
+    assert structure_host_options(moved.on(Rack()).options, Rack()) == RackOptions(rack=3)
+    with pytest.raises(OptionTypeError, match="rack"):
+        function("current", host=Rack(), rack="top")
 
 
 def test_unusable_options_are_named() -> None:

@@ -135,6 +135,25 @@ INVALID = {
         "Place.launch takes (self, call), and is called with (self, call, sink). Write "
         "'def launch(self, call, sink)'.",
     ),
+    "begin_without_start": (
+        """
+from fal_core.pools import WorkerHost
+
+@attrs.define(eq=False, slots=False)
+class Place(WorkerHost):
+    name: ClassVar[str] = "beginning"
+    capabilities = Capabilities.of_workers(kinds=None)
+
+    def begin(self):
+        raise AssertionError
+
+@hookimpl
+def fal_register_hosts():
+    return [Place]
+""",
+        "Place.begin takes (self), and is called with (self, start). Write "
+        "'def begin(self, start)'.",
+    ),
     "async_launch": (
         launching("async def launch(self, call, sink)"),
         "Place.launch is async, so calling it does nothing. Write "

@@ -43,3 +43,5 @@ def test_one_slow_look_hides_no_edit_for_long() -> None:
         assert recent.is_current()
     environment.stamps.append(2)
     assert wait_until(lambda: not recent.is_current(), 120)
+    # An edit that was seen once is not forgotten for a while.
+    assert not recent.is_current()

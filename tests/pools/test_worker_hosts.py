@@ -283,7 +283,7 @@ def test_a_host_that_returns_no_worker_is_told(make: Callable[..., Any]) -> None
 
     isolated = function("current", host=make(Forgetful))(greet)
 
-    with pytest.raises(HostError, match=r"Host 'scripted'.*returned None.*a Worker"):
+    with pytest.raises(PluginError, match=r"Host 'scripted': begin\(\).*a Worker.*None"):
         isolated()
 
 

@@ -210,12 +210,11 @@ def test_a_launch_that_returns_no_execution_is_told(
 
 
 def test_an_event_after_the_end_is_logged_and_takes_nothing_away(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    strict: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
     The result of a call stays what it was; what came too late is logged, once for a host.
     """
-    monkeypatch.delenv("FAL_CORE_STRICT", raising=False)
     monkeypatch.setattr(breaches, "_told", set())
 
     def act(call: Call, sink: Sink) -> Own:
@@ -229,27 +228,6 @@ def test_an_event_after_the_end_is_logged_and_takes_nothing_away(
         f"Host 'breaking': it sent {name} after Exited, which is the last event of a call."
         for name in ("Log", "Exited")
     ]
-
-
-def test_a_strict_sink_refuses_events_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The error is raised where the host sends the event.
-    """
-    monkeypatch.setenv("FAL_CORE_STRICT", "1")
-    refused: list[Exception] = []
-
-    def act(call: Call, sink: Sink) -> Own:
-        sink(GOOD)
-        sink(Exited())
-        try:
-            sink(Log("late"))
-        except PluginError as error:
-            refused.append(error)
-        return Own()
-
-    assert WAYS["call"](BreakingHost(act)) == 7
-    [error] = refused
-    assert "it sent Log after Exited" in str(error)
 
 
 STRICT_BREACHES: dict[str, tuple[tuple[Any, ...], str]] = {

@@ -62,12 +62,13 @@ class KnownOptions:
     environments: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def read(cls, plugins: Plugins) -> KnownOptions:
+    def read(cls, plugins: Plugins, others: Iterable[type[HostOptions]] = ()) -> KnownOptions:
         """
-        Return the options that *plugins* know.
+        Return the options that *plugins* know, and those of *others*.
         """
         host: dict[str, type[HostOptions]] = {}
-        for options in (HostOptions, *(each.options for each in plugins.hosts.values())):
+        installed_options = (each.options for each in plugins.hosts.values())
+        for options in (HostOptions, *installed_options, *others):
             # A wrapper host computes its options; those of the inner host are known.
             if isinstance(options, type):
                 for name in option_names(options):

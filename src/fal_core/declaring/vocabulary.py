@@ -28,21 +28,35 @@ DEFAULT_KIND = "virtualenv"
 
 def known_options() -> KnownOptions:
     """
-    Return the options that the plugins of this process know.
+    Return the options that the plugins of this process know, and hosts that are no plugin.
     """
     global _known_options
     plugins, current = load_plugins(), _known_options
     if current is None or current.plugins is not plugins:
-        current = _known_options = KnownOptions.read(plugins)
+        current = _known_options = KnownOptions.read(plugins, _others)
     return current
 
 
+def _note_options(own: type[HostOptions]) -> None:
+    """
+    Know the options of a host that is no plugin too, also where its function is moved.
+    """
+    global _known_options
+    if own not in _others and not set(option_names(own)) <= known_options().host.keys():
+        _others.append(own)
+        _known_options = None
+
+
 _known_options: KnownOptions | None = None
+_others: list[type[HostOptions]] = []
 
 
-def parse_options(config: Mapping[str, Any]) -> Options:
+def parse_options(config: Mapping[str, Any], own: type[HostOptions] = HostOptions) -> Options:
     """
     Sort *config* into options of the host, the environment and the gateway, and check all.
+
+    Arguments:
+        own: The class of the options of the host that the function is declared for.
 
     Raises:
         OptionError: An option is unknown, of another kind, or of a wrong type; or
@@ -50,7 +64,9 @@ def parse_options(config: Mapping[str, Any]) -> Options:
 
         PluginError: Several plugins claim the kind.
     """
+    _note_options(own)
     known, options = known_options(), Options()
+    owners = {**known.host, **dict.fromkeys(option_names(own), own)}
     written = _respell(config)
     kind = kind_of(written)
     usable = option_names(_find_environment(kind, written))
@@ -65,10 +81,10 @@ def parse_options(config: Mapping[str, Any]) -> Options:
             raise known.refuse(name, kind)
     structure_environment(options)
     structure_gateway(options)
-    for owner in dict.fromkeys(known.host[name] for name in options.host):
+    for owner in dict.fromkeys(owners[name] for name in options.host):
         build(
             owner,
-            {name: options.host[name] for name in options.host if known.host[name] is owner},
+            {name: options.host[name] for name in options.host if owners[name] is owner},
         )
     return options
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter
-from fal_core.errors import Cancelled, HostClosed, HostError
+from fal_core.errors import Cancelled, HostClosed, HostError, PluginError
 from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
 from fal_core.pools.outdated import OutdatedWorkers
-from fal_core.pools.starts import Start
+from fal_core.pools.starts import Begin, Start
 from fal_core.pools.startups import Startups
 from fal_core.pools.upkeep import Roster, Upkeep
 from fal_core.pools.waiting import WaitingCalls, WaitingExecution
@@ -27,9 +27,6 @@ KEEP_ALIVE = 10.0
 
 #: Seconds for which a worker that was started for an expected call waits for it.
 _EXPECTED = 5.0
-
-#: Starts a worker; it may take long.
-Begin = Callable[[Start], Worker]
 
 
 class Pool:
@@ -142,12 +139,13 @@ class Pool:
             self._outdated.end(call)
         while True:
             with self._lock:
+                # The call that was expected has come.
+                was_expected, self._expecting = self._expecting, False
                 if not self._roster.idle:
                     waiting = WaitingExecution(self.waiting, call, sink)
                     self.waiting.append(waiting)
                     break
                 worker = self._roster.idle.pop()
-                self._expecting = False
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
@@ -160,7 +158,7 @@ class Pool:
                     self.startups.called(worker)
                 return execution
         waiting.report(State("queued"))
-        if self._expecting:
+        if was_expected:
             self.waiting.add(waiting)
         self._grow()
         return waiting
@@ -321,9 +319,8 @@ class Pool:
         Return whether one more worker is needed and allowed; under the lock.
         """
         count = self.worker_count + self._starting
-        if self._once and self._starting >= len(self.waiting):
-            return False
-        wanted = bool(self.waiting) or count < self._least
+        # Those that are being started take the first of the calls that wait.
+        wanted = len(self.waiting) > self._starting * self._multiplex or count < self._least
         return wanted and not self._closed and count < self._most + self._away
 
     def _wait_before_start(self) -> float:
@@ -356,15 +353,19 @@ class Pool:
             threading.Thread(target=self._begin, name="fal-core start", daemon=True).start()
 
     def _begin(self) -> None:
-        start = Start(self)
+        start, worker = Start(self), None
         try:
             worker = self._begin_worker(start)
             if not isinstance(worker, Worker):
-                raise HostError(
-                    f"Host {self.host!r} was to start a worker, and begin() returned "
-                    f"{worker!r}. It has to return a Worker."
-                )
+                problem = f"begin() has to return a Worker, and returned {worker!r}."
+                raise PluginError(self.host, problem, "Host")
+            worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
+            if worker.gone:
+                # It did not come up, and another one would not either.
+                raise worker.why()
         except BaseException as error:
+            if isinstance(worker, Worker):
+                worker.kill()
             self._note_failure(error, start)
             return
         self.last_worker = worker
@@ -379,7 +380,6 @@ class Pool:
             worker.kill()
             return
         self.startups.begin(worker)
-        worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
         for _ in range(self._multiplex):
             self.worker_idle(worker)
         if again:

@@ -47,7 +47,13 @@ class RecentPool:
         """
         Return whether the files are unchanged; for a while after each check that is assumed.
         """
-        return time.monotonic() < self._until or self._look() == self._stamp
+        if time.monotonic() < self._until:
+            return True
+        if self._look() == self._stamp:
+            return True
+        # Whoever asks again is told the same.
+        self._until = 0.0
+        return False
 
     def _look(self) -> object:
         began = time.monotonic()

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fal_core.calls import Call
-from fal_core.environments import Environment, Interpreter
+from fal_core.environments import Environment, Interpreter, python_problem
+from fal_core.errors import HostError
 from fal_core.events import Event, Log, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
+from fal_core.workers import Worker
 
 
 class StartingPool(Protocol):
@@ -85,12 +87,16 @@ class Start:
             EnvironmentBuildError: The environment cannot be built.
 
             Cancelled: Nobody waits any more.
+
+            HostError: It has a Python that no worker runs on.
         """
         interpreter = self._pool.interpreter
         if interpreter is None:
+            _check_python(getattr(self.environment, "python_version", None))
             if not self.environment.is_built():
                 self.report(State("building"))
             interpreter = self.environment.build(self.report, self.cancelled)
+            _check_python(interpreter.python_version)
             self._pool.interpreter = interpreter
         self.report(State("starting"))
         return interpreter
@@ -106,6 +112,11 @@ class Start:
         Give a line of the host's own to the calls that wait.
         """
         self.report(Log(line, "STDERR", "BRIDGE", time.time()))
+
+
+def _check_python(version: str | None) -> None:
+    if problem := python_problem(version):
+        raise HostError(f"{problem} Choose another one, as with python_version.")
 
 
 class NotWanted(threading.Event):
@@ -129,3 +140,7 @@ class NotWanted(threading.Event):
                 return False
             time.sleep(0.02)
         return True
+
+
+#: Starts a worker; it may take long.
+Begin = Callable[[Start], Worker]

@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from fal_core.pools.worker_pools import Shared, WorkerPools
     from fal_core.workers import Worker
 
+#: The documented options that a :class:`WorkerHost` acts on by itself, if its workers are kept
+#: and it serves.
+POOL_OPTIONS = frozenset(
+    (
+        "health_check_config",
+        "keep_alive",
+        "logging",
+        "max_concurrency",
+        "max_multiplexing",
+        "metrics_port",
+        "min_concurrency",
+        "request_timeout",
+        "scaling_delay",
+        "setup_function",
+        "startup_timeout",
+        "termination_grace_period_seconds",
+    )
+)
+
 
 @attrs.define(eq=False, slots=False)
 class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):

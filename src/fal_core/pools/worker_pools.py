@@ -18,8 +18,9 @@ from fal_core.errors import HostClosed
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
-from fal_core.pools.pool import Begin, Pool
+from fal_core.pools.pool import Pool
 from fal_core.pools.recent import RecentPool
+from fal_core.pools.starts import Begin
 
 if TYPE_CHECKING:
     from fal_core.pools.services import Reach

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
+    from fal_core.sinks.breaches import check_execution
     from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
     from fal_core.sinks.dropped_lines import UnreadableRecord, skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
@@ -23,6 +24,7 @@ __all__ = [
     "SinkAround",
     "Timer",
     "UnreadableRecord",
+    "check_execution",
     "failed",
     "get_event_thread",
     "print_log",
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazily(
         "SinkAround": "fal_core.sinks.call_sinks",
         "Timer": "fal_core.sinks.event_thread",
         "UnreadableRecord": "fal_core.sinks.dropped_lines",
+        "check_execution": "fal_core.sinks.breaches",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",
         "print_log": "fal_core.sinks.printing",

@@ -27,7 +27,7 @@ class StrictSink(SinkAround):
     A sink around a sink that takes only what the contract allows.
 
     The first breach ends the call, with the error that names it; what follows is dropped.
-    An event after the last one is refused: the error is raised to the host.
+    As ever, an event after the last one is logged.
     """
 
     def __init__(self, host: str, sink: Sink) -> None:
@@ -41,9 +41,8 @@ class StrictSink(SinkAround):
         if self.failure is not None:
             return
         if self._has_ended:
-            late = breaches.after_the_end(event)
-            breaches.log_breach(self._host, late)
-            raise breaches.breach_of(self._host, late)
+            breaches.log_breach(self._host, breaches.after_the_end(event))
+            return
         thread, other = threading.get_ident(), self._taking
         problem = self._find_breach(event)
         if other is not None and other != thread:

@@ -22,6 +22,7 @@ from fal_core.testing.harness.capabilities import (
 )
 from fal_core.testing.harness.deadlines import deadline
 from fal_core.testing.harness.marks import Isolated, Marks
+from fal_core.testing.harness.notes import noted, told_so_far
 from fal_core.testing.harness.promises import MISSING
 from fal_core.testing.harness.recorders import Follow, Recorder
 from fal_core.testing.hosts.watched import WatchedHost
@@ -111,18 +112,11 @@ def watched(host: Host[..., Any]) -> WatchedHost:
 
 
 @pytest.fixture
-def recorders() -> list[Recorder]:
-    """
-    The recorders of the calls that the law follows.
-    """
-    return []
-
-
-@pytest.fixture
-def follow(recorders: list[Recorder]) -> Iterator[Follow]:
+def follow(law_timeout: float) -> Iterator[Follow]:
     """
     Launch a call of an isolated function and return the recorder of its events.
     """
+    recorders: list[Recorder] = []
 
     def follow(isolated: Any, *args: Any, **kwargs: Any) -> Recorder:
         recorder = Recorder(isolated.make_launcher())
@@ -156,27 +150,18 @@ def _checks_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _ends_by_itself(
-    request: pytest.FixtureRequest, recorders: list[Recorder]
-) -> Iterator[None]:
-    law: Any = getattr(request, "function", None)
-    seconds = _LAW * float(request.getfixturevalue("law_timeout"))
-
-    def tell_what_came() -> str:
-        calls = [
-            f"Of the call of {each.call.name!r} came: {each.told}."
-            for each in recorders
-            if each.call is not None
-        ]
-        return " ".join([*calls, needs_of_the_law()])
-
+def _ends_by_itself(request: pytest.FixtureRequest) -> Iterator[None]:
     if "host" not in request.fixturenames:
         # A test of the same file that is no law.
         yield
         return
+    law: Any = getattr(request, "function", None)
     host: Host[..., Any] = request.getfixturevalue("host")
-    with (
-        running(law, host),
-        deadline(seconds, f"Law {request.node.name!r}", tell_what_came),
-    ):
+    seconds = _LAW * float(request.getfixturevalue("law_timeout"))
+
+    def tell() -> str:
+        return f"{told_so_far()} {needs_of_the_law()}".strip()
+
+    what = f"Law {request.node.name!r}"
+    with running(law, host), noted(host), deadline(seconds, what, tell):
         yield

@@ -88,7 +88,6 @@ _FIXTURES = (
     "kind_options",
     "law_timeout",
     "marks",
-    "recorders",
     "served",
     "watched",
 )

@@ -11,9 +11,16 @@ from __future__ import annotations
 
 import functools
 
+from fal_core.environments import OLDEST_PYTHON
 from fal_core_worker import archives
 
-SOURCE = """\
+#: How the line begins in which a Python says why no worker runs in it.
+REFUSAL = "fal-core: "
+
+_NEEDED = ".".join(map(str, OLDEST_PYTHON))
+
+# An older Python must be able to read all of it.
+SOURCE = f"""\
 import os, sys
 def read(size):
     data = b""
@@ -26,9 +33,14 @@ def read(size):
 line = b""
 while not line.endswith(b"\\n"):
     line += read(1)
-digest, *sizes = line.decode().split()
+digest, sizes = line.decode().split()[0], line.decode().split()[1:]
 module, archive, configuration = [read(int(size)) for size in sizes]
-archives = {}
+if sys.version_info < {OLDEST_PYTHON}:
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    said = "The Python at %s is %s, and a worker needs {_NEEDED} or newer."
+    os.write(1, ("{REFUSAL}" + said % (sys.executable, version) + "\\n").encode())
+    os._exit(1)
+archives = {{}}
 exec(module, archives)
 path = archives["unpack"](digest, archive)
 sys.path.insert(0, path)

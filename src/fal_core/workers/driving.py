@@ -348,6 +348,8 @@ class StreamReader:
         reason = self._lost()
         if self._detail:
             reason = WorkerLost(detail=self._detail)
+        if self._banner.refusal is not None:
+            reason = self._banner.refusal
         self.reason = reason
         self._explained.set()
         started = None

@@ -34,6 +34,9 @@ class StoppableWorker:
     Attributes:
         stopped: Whether it was asked to end, or will end.
 
+        reference: What its host knows it by, such as the id of a job or a container. A host
+            that needs it sets it.
+
         stream_reader: Reads the stream.
 
         executions: The calls that run.
@@ -41,6 +44,7 @@ class StoppableWorker:
 
     stream_reader: StreamReader
     executions: Any
+    reference: str = ""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import pytest
 from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.testing import Recorder
-from fal_core.testing.harness.recorders import tell
+from fal_core.testing.harness.recorders import in_words, word_of
 
 
 def record(*events: Event) -> Recorder:
@@ -54,8 +54,8 @@ def test_events_are_told_in_few_words() -> None:
     """
     Where no event or very many have come, a sentence is short too.
     """
-    assert tell([]) == "no event"
+    assert in_words([]) == "no event"
     many = [State("running"), Log("one")] * 50
-    told = tell([*many, Exited(reason=WorkerLost(3))])
+    told = in_words([word_of(each) for each in (*many, Exited(reason=WorkerLost(3)))])
     assert told.count("State") < 10
     assert "Exited with WorkerLost (The worker exited with code 3" in told

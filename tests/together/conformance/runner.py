@@ -56,14 +56,25 @@ class LawRunner:
                 self._ends[name] = "failed"
 
 
-def run_laws(host: Host[..., Any], laws: Iterable[str] | None = None) -> dict[str, str]:
+def run_laws(
+    host: Host[..., Any],
+    laws: Iterable[str] | None = None,
+    *,
+    path: Path = LAWS,
+    plugins: Iterable[object] = (),
+) -> dict[str, str]:
     """
     Return how each of *laws*, or of all, ends on *host*: passed, failed, failed in part or
     skipped.
+
+    Arguments:
+        path: The file that imports them.
+
+        plugins: Further plugins of pytest.
     """
     runner = LawRunner(host)
-    nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]
-    pytest.main([*_OPTIONS, *nodes], plugins=[_named(runner)])
+    nodes = [str(path)] if laws is None else [f"{path}::{law}" for law in laws]
+    pytest.main([*_OPTIONS, *nodes], plugins=[_named(runner), *plugins])
     return runner.outcomes
 
 

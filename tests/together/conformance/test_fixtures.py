@@ -1,22 +1,28 @@
 """
-The fixtures of the conformance suite skip what cannot be checked, and say why.
+The fixtures of the conformance suite say why a law is skipped, and what one waited for.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
 import attrs
+import pytest
 from runner import run_laws
 
+from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter, LocalInterpreter
 from fal_core.errors import OptionError
-from fal_core.events import LogSink
+from fal_core.events import LogSink, Sink, State
 from fal_core.hooks import hookimpl
+from fal_core.hosts import Execution
 from fal_core.plugins.installed import registered
+from fal_core.testing.harness.promises import PromiseRecorder
+from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
 
 
@@ -68,3 +74,64 @@ def test_nothing_is_served_in_a_kind_that_takes_no_requirements() -> None:
             assert run_laws(host, [served, other]) == {served: "skipped", other: "passed"}
     finally:
         host.close()
+
+
+class Mute(LocalHost):
+    """
+    A host that begins calls, and never ends one.
+    """
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        sink(State("starting"))
+        return super().launch(call, lambda event: None)
+
+
+LAWS = """
+import pytest
+from fal_core.testing.suite import *
+
+@pytest.fixture(scope="session")
+def host(request):
+    return request.config.pluginmanager.get_plugin("law runner").host
+
+@pytest.fixture(scope="session")
+def law_timeout():
+    return 2.0
+"""
+
+NEEDS = "The law needs one call at once, and the host declares concurrency="
+
+#: How a law of each way of calling says that a call has not ended.
+TOLD = {
+    "test_a_result_comes_back": (
+        "Law 'test_a_result_comes_back' did not end within 4 s. It waited in "
+        '`expect(answer(), expected, "What the function returned", LOOK)` (calls.py, line ',
+        "). Of the call of 'answer' came: State('starting'). ",
+    ),
+    "test_lines_before_an_error_arrive": (
+        "The law waited 2 s for the event Exited. Until then came: State('starting'). ",
+        "",
+    ),
+    "test_a_spawned_call_raises_what_it_raised": (
+        "The law waited 2 s for the result of a spawned call, which ",
+        " Of the call of 'collapse' came: State('starting'). ",
+    ),
+}
+
+
+@pytest.mark.parametrize("law", TOLD)
+def test_a_law_that_waits_in_vain_says_for_what(law: str, tmp_path: Path) -> None:
+    """
+    It names what it waited for, what had come, and how many calls it needs at once.
+    """
+    path = tmp_path / f"{law}_on_mute.py"
+    path.write_text(LAWS)
+    host, recorder = Mute(), PromiseRecorder(GROUPS)
+    try:
+        run_laws(host, [law], path=path, plugins=[recorder])
+    finally:
+        host.close()
+    [promise] = recorder.promises
+    begin, middle = TOLD[law]
+    assert promise.why.startswith(begin)
+    assert f"{middle}{NEEDS}" in promise.why

@@ -15,7 +15,7 @@ import attrs
 from fal_core.abilities import DetachingHost, ExecutionStatus, IsolatingHost
 from fal_core.errors import HostClosed, HostError
 from fal_core.hosts import Capabilities, Execution
-from fal_core.pools import WorkerHost
+from fal_core.pools import POOL_OPTIONS, WorkerHost
 from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
@@ -59,23 +59,7 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
         secrets=True,
         detach=True,
         inherits=True,
-        options=frozenset(
-            (
-                "health_check_config",
-                "keep_alive",
-                "logging",
-                "max_concurrency",
-                "max_multiplexing",
-                "metrics_port",
-                "min_concurrency",
-                "request_timeout",
-                "scaling_delay",
-                "secrets",
-                "setup_function",
-                "startup_timeout",
-                "termination_grace_period_seconds",
-            )
-        ),
+        options=POOL_OPTIONS | {"secrets"},
     )
 
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)

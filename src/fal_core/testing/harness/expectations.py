@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from fal_core.events import Level, Log, Outcome
 from fal_core.testing.harness.capabilities import needs_of_the_law
+from fal_core.testing.harness.notes import told_so_far
 from fal_core.testing.harness.recorders import Recorder
 
 E = TypeVar("E", bound=BaseException)
@@ -222,7 +223,7 @@ def result_of(
         raise AssertionError(
             f"The law waited {timeout:g} s for the result of {what}, which {state}. See that "
             "each call ends with Outcome and Exited, or with Exited and a reason. "
-            f"{needs_of_the_law()}".rstrip()
+            f"{told_so_far()} {needs_of_the_law()}".rstrip()
         ) from None
 
 
@@ -255,5 +256,5 @@ def wait_for_all(futures: Iterable[Future[Any]], timeout: float) -> None:
     assert not left, (
         f"The law waited {timeout:g} s for its calls, and {len(left)} have not ended. See that "
         "a call that finds every place taken waits, and starts once one is free. "
-        f"{needs_of_the_law()}".rstrip()
+        f"{told_so_far()} {needs_of_the_law()}".rstrip()
     )

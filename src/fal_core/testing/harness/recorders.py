@@ -137,7 +137,7 @@ class Recorder:
         """
         The events that have come so far, in words.
         """
-        return tell(self.events)
+        return in_words([word_of(event) for event in list(self.events)])
 
     def wait(self, timeout: float) -> Exited:
         """
@@ -201,13 +201,10 @@ class Recorder:
 Follow = Callable[..., Recorder]
 
 
-def tell(events: Sequence[Event]) -> str:
+def in_words(words: Sequence[str]) -> str:
     """
-    Return *events* in words.
+    Return the words of events as a list, with those that repeat only once.
     """
-    if not events:
-        return "no event"
-    words = [_word(event) for event in events]
     counted = []
     for word, same in itertools.groupby(words):
         count = len(list(same))
@@ -215,10 +212,13 @@ def tell(events: Sequence[Event]) -> str:
     if len(counted) > _SHOWN:
         half = _SHOWN // 2
         counted = [*counted[:half], "...", *counted[-half:]]
-    return ", ".join(counted)
+    return ", ".join(counted) or "no event"
 
 
-def _word(event: Event) -> str:
+def word_of(event: Event) -> str:
+    """
+    Return *event* in a word or two.
+    """
     match event:
         case State(name):
             return f"State({name!r})"

@@ -9,20 +9,24 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from fal_core.decorators import function
 from fal_core.errors import Cancelled
 from fal_core.events import Exited
 from fal_core.groups import NodeFailed
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
+from fal_core.testing.harness.expectations import expect, expect_error
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.meetings import meet
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow, Recorder
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core_worker.nodes import current_node
+
+LOOK = (
+    "Launch the call once for each node, with `call.at_node(Node(rank, addresses))`, and join "
+    "the executions, as launch_group does."
+)
 
 #: The most nodes that a law asks for.
 _MOST = 8
@@ -38,7 +42,7 @@ def test_a_call_is_on_one_node_where_nothing_else_is_said(isolated: Isolated) ->
         rank, addresses = current_node()
         return rank, len(addresses)
 
-    assert locate_alone() == (0, 1)
+    expect(locate_alone(), (0, 1), "The rank of a node, and the number of nodes", LOOK)
 
 
 @requires("nodes 2")
@@ -51,7 +55,7 @@ def test_the_result_of_a_group_is_that_of_its_first_node(isolated: Isolated) -> 
     def give_rank() -> int:
         return current_node().rank
 
-    assert give_rank() == 0
+    expect(give_rank(), 0, "The rank of the node whose result has arrived", LOOK)
 
 
 @requires("nodes 2")
@@ -72,11 +76,11 @@ def test_each_node_knows_itself_and_where_all_are(
     recorder = follow(introduce_node)
     recorder.result(law_timeout)
     told = _read(recorder)
-    assert [rank for rank, _ in told] == [0, 1]
+    expect([rank for rank, _ in told], [0, 1], "The ranks of the nodes that ran", LOOK)
     (_, addresses), (_, others) = told
-    assert addresses == others, "The nodes were told different addresses."
-    assert len(addresses) == 2, f"Of 2 nodes these addresses were told: {addresses}."
-    assert all(isinstance(address, str) and address for address in addresses)
+    expect(others, addresses, "The addresses that node 1 knows, beside those of node 0", LOOK)
+    are_texts = [isinstance(address, str) and bool(address) for address in addresses]
+    expect(are_texts, [True] * 2, f"Which of the addresses {addresses} are texts", LOOK)
 
 
 @requires("nodes 2")
@@ -96,7 +100,8 @@ def test_a_group_may_have_as_many_nodes_as_are_claimed(
 
     recorder = follow(count_nodes)
     recorder.result(law_timeout)
-    assert [rank for rank, _ in _read(recorder)] == list(range(count))
+    ranks = [rank for rank, _ in _read(recorder)]
+    expect(ranks, [*range(count)], f"The ranks of {count} nodes, as many as are claimed", LOOK)
 
 
 @requires("nodes 2", "home_calls")
@@ -117,7 +122,7 @@ def test_the_nodes_of_a_group_run_at_once(
         return bool(wait_at_home(current_node().rank))
 
     assert follow(meet_at_home).result(law_timeout), (
-        f"Node 0 waited {patience:g} s for node 1, which did not run meanwhile."
+        f"Node 0 waited {patience:g} s for node 1, which did not run meanwhile. {LOOK}"
     )
 
 
@@ -138,8 +143,10 @@ def test_lines_of_all_nodes_arrive_and_say_from_which(
     recorder.result(law_timeout)
     for rank in range(2):
         lines = [log.message for log in recorder.printed if log.rank == rank]
-        assert lines == [f"{rank} says {number}" for number in range(20)]
-    assert len(recorder.printed) == 40
+        said = [f"{rank} says {number}" for number in range(20)]
+        look = f"Pass on each Log of a node, with its rank. These events came: {recorder.told}."
+        expect(lines, said, f"The lines of node {rank}", look)
+    expect(len(recorder.printed), 40, "The number of lines of both nodes", look)
 
 
 @requires("nodes 2")
@@ -160,7 +167,8 @@ def test_an_async_function_runs_on_all_nodes(
 
     recorder = follow(locate_later)
     recorder.result(law_timeout)
-    assert [(rank, len(addresses)) for rank, addresses in _read(recorder)] == [(0, 2), (1, 2)]
+    found = [(rank, len(addresses)) for rank, addresses in _read(recorder)]
+    expect(found, [(0, 2), (1, 2)], "The ranks, and the number of nodes that each knows", LOOK)
 
 
 @requires("nodes 2", "stream")
@@ -175,7 +183,8 @@ def test_the_items_of_a_group_are_those_of_its_first_node(isolated: Isolated) ->
         for _ in range(3 + 100 * rank):
             yield rank
 
-    assert list(yield_rank()) == [0, 0, 0]
+    look = "Drop the items of other nodes, and give these nodes credit for them."
+    expect(list(yield_rank()), [0, 0, 0], "The items of a group", look)
 
 
 @requires("nodes 2")
@@ -189,7 +198,12 @@ def test_a_map_runs_each_item_on_all_nodes(isolated: Isolated) -> None:
         rank, addresses = current_node()
         return item, rank, len(addresses)
 
-    assert list(measure_item.map(range(4))) == [(item, 0, 2) for item in range(4)]
+    expect(
+        list(measure_item.map(range(4))),
+        [(item, 0, 2) for item in range(4)],
+        "The items of a map, each with its rank and number of nodes",
+        LOOK,
+    )
 
 
 @requires("nodes 2", "home_calls")
@@ -214,7 +228,8 @@ def test_every_node_calls_home(isolated: Isolated, follow: Follow, law_timeout: 
 
     recorder = follow(ask_on_all)
     recorder.result(law_timeout)
-    assert _read(recorder) == [[0, 0], [1, 10]]
+    look = "Give the Reply to a HomeCall to the node that has asked."
+    expect(_read(recorder), [[0, 0], [1, 10]], "The ranks, and the answers from home", look)
 
 
 @requires("nodes 2", "stream")
@@ -238,10 +253,12 @@ def test_an_error_on_any_node_is_that_of_the_call(
             time.sleep(0.01)
 
     recorder = follow(fail_on_the_second)
-    with pytest.raises(LookupError, match="gone") as caught:
+    with expect_error(LookupError, LOOK, match="gone") as caught:
         recorder.result(law_timeout)
     notes: list[str] = getattr(caught.value, "__notes__", [])
-    assert any("node 1" in note for note in notes), f"The error has these notes: {notes}."
+    assert any("node 1" in note for note in notes), (
+        f"The notes of the error: expected one that names node 1, found {notes}. {LOOK}"
+    )
 
 
 @requires("nodes 2", "crash")
@@ -263,8 +280,11 @@ def test_a_node_that_is_lost_is_named(
         time.sleep(seconds)
 
     exited = follow(leave_on_the_second).wait(law_timeout)
-    assert isinstance(exited.reason, NodeFailed), f"The call has ended with {exited.reason!r}."
-    assert exited.reason.rank == 1
+    reason = exited.reason
+    assert isinstance(reason, NodeFailed), (
+        f"The reason in Exited: expected NodeFailed, found {reason!r}. {LOOK}"
+    )
+    expect(reason.rank, 1, "The rank of the node that failed", LOOK)
 
 
 @requires("nodes 2", "stream")
@@ -292,12 +312,15 @@ def test_one_cancel_ends_all_nodes(
 
     recorder = follow(tick_on_all)
     assert wait_until(lambda: len(recorder.printed) == 2, law_timeout), (
-        f"Two nodes should have begun; these lines came: {recorder.printed}."
+        f"Two nodes should have begun. These events came: {recorder.told}. {LOOK}"
     )
     recorder.cancel(law_timeout / 4)
     exited = recorder.wait(law_timeout)
-    assert isinstance(exited.reason, Cancelled), f"The call has ended with {exited.reason!r}."
-    assert sum(isinstance(event, Exited) for event in recorder.events) == 1
+    assert isinstance(exited.reason, Cancelled), (
+        f"The reason in Exited: expected Cancelled, found {exited.reason!r}. {LOOK}"
+    )
+    ends = sum(isinstance(event, Exited) for event in recorder.events)
+    expect(ends, 1, "The number of Exited of a group", LOOK)
 
     def left() -> set[str]:
         # Nodes on other machines leave their marks there.
@@ -305,7 +328,9 @@ def test_one_cancel_ends_all_nodes(
         began = {line.partition(" ")[0] for line in lines if line.endswith("began")}
         return began - {line.partition(" ")[0] for line in lines if line.endswith("ended")}
 
-    assert wait_until(lambda: not left(), law_timeout), f"These nodes go on: {sorted(left())}."
+    assert wait_until(lambda: not left(), law_timeout), (
+        f"A group was cancelled, and these nodes go on: {sorted(left())}. Cancel all of them."
+    )
 
 
 def _read(recorder: Recorder) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fal_core.abilities import Driver
 from fal_core.batching.batches import Batch
+from fal_core.calling.spawning import SpawnSink
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
 from fal_core.sinks.call_sinks import SinkAround
@@ -32,13 +33,24 @@ def is_crash(event: Event) -> bool:
 
 def is_iterated(passing: Passing) -> bool:
     """Tell whether the items of the call are iterated over."""
-    return passing.call.stream and not isinstance(passing.sink, Recorder)
+    return passing.call.stream and not isinstance(innermost(passing), Recorder)
+
+
+def is_recorded(passing: Passing) -> bool:
+    """Tell whether a law looks at the events one by one; other sinks name some breaches."""
+    return isinstance(passing.sink, Recorder)
+
+
+def is_spawned(passing: Passing) -> bool:
+    """Tell whether the call was spawned."""
+    return isinstance(_innermost(passing.sink), SpawnSink)
 
 
 def is_submitted(passing: Passing) -> bool:
     """Tell whether the call was submitted."""
-    watched = "watch" in repr(passing.sink) and not passing.call.stream
-    return isinstance(_innermost(passing.sink), Batch) or watched
+    sink = innermost(passing)
+    watched = "watch" in repr(sink) and not passing.call.stream
+    return isinstance(sink, Batch) or watched
 
 
 def is_waited_for(passing: Passing) -> bool:
@@ -46,7 +58,14 @@ def is_waited_for(passing: Passing) -> bool:
     return isinstance(passing.sink, Driver)
 
 
-def _innermost(sink: Any) -> Any:
+def innermost(passing: Passing) -> Any:
+    """Return the sink of the core that a call was launched with, without those around it."""
+    sink: Any = passing.sink
     while isinstance(sink := getattr(sink, "__self__", sink), SinkAround):
         sink = sink.sink
     return sink
+
+
+def is_spawned(passing: Passing) -> bool:
+    """Tell whether the call was spawned."""
+    return type(innermost(passing)).__name__ == "SpawnSink"

@@ -12,7 +12,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.hosts import Execution
-from mutants.conditions import is_error, is_submitted
+from mutants.conditions import is_error, is_recorded, is_submitted
 from mutants.wrappers import Broken, Passing
 
 
@@ -31,7 +31,7 @@ class ReportsOutcomesTwice(Broken):
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.send_on(event)
-        if isinstance(event, Outcome) and not event.raised:
+        if isinstance(event, Outcome) and not event.raised and is_recorded(passing):
             passing.send_on(event)
 
 
@@ -39,7 +39,7 @@ class TakesErrorsForItsOwn(Broken):
     """Says that it failed itself where the function raised."""
 
     def take(self, event: Event, passing: Passing) -> None:
-        passing.count += is_error(event)
+        passing.count += is_error(event) and is_recorded(passing)
         if isinstance(event, Exited) and event.reason is None and passing.count:
             event = Exited(reason=HostClosed("local", "The function raised."))
         passing.send_on(event)
@@ -53,7 +53,7 @@ class DeliversAtOnce(Broken):
         if not isinstance(event, Log):
             for thread in passing.threads:
                 thread.join()
-        elif 1 < passing.count < 50 and not passing.call.stream:
+        elif 1 < passing.count < 50 and is_recorded(passing) and not passing.call.stream:
             told = Log(f"There were {passing.count} lines.", "DEBUG", "BRIDGE")
             passing.threads.append(threading.Thread(target=passing.send_on, args=(told,)))
             passing.threads[-1].start()

@@ -16,7 +16,7 @@ from fal_core.events import Event, Item, Outcome, Ready, Sealed, Sink, State
 from fal_core.hosts import Execution
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 from fal_core_worker.stream.frames import RAISED, VALUE
-from mutants.conditions import is_error, is_submitted
+from mutants.conditions import is_error, is_spawned, is_submitted
 from mutants.wrappers import Broken, Passing, with_outcomes
 
 
@@ -77,7 +77,7 @@ class HidesErrorsOfSpawns(Broken):
     """Drops errors of calls that no caller waits for."""
 
     def take(self, event: Event, passing: Passing) -> None:
-        if is_error(event) and type(passing.sink).__name__ == "SpawnSink":
+        if is_error(event) and is_spawned(passing):
             event = Outcome(Sealed(PLAIN_PREFIX + b"N."), False)
         passing.send_on(event)
 

@@ -14,7 +14,7 @@ from fal_core.calls import Call
 from fal_core.events import Event, Exited, Log, Outcome, Sink
 from fal_core.testing import InProcessHost
 from fal_core.testing.hosts.in_process_calls import InProcessExecution
-from mutants.conditions import is_crash
+from mutants.conditions import is_crash, is_recorded, is_spawned
 from mutants.wrappers import Broken, Passing
 
 
@@ -55,7 +55,7 @@ class ReturnsBeforeTheLogs(Broken):
 
     def take(self, event: Event, passing: Passing) -> None:
         passing.count += isinstance(event, Log)
-        if isinstance(event, Log) and passing.count > 10:
+        if isinstance(event, Log) and passing.count > 10 and is_recorded(passing):
             passing.held.append(event)
             return
         if isinstance(event, Exited):
@@ -177,7 +177,7 @@ def drops_what_is_no_text(log: Log, passing: Passing) -> Log | None:
 
 def drops_where_nobody_waits(log: Log, passing: Passing) -> Log | None:
     """Drops the lines of calls that no caller waits for."""
-    return None if type(passing.sink).__name__ == "SpawnSink" else log
+    return None if is_spawned(passing) else log
 
 
 def closes_descriptors(function: Callable[..., Any]) -> Callable[..., Any]:

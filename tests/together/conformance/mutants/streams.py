@@ -8,7 +8,7 @@ import attrs
 
 from fal_core.events import Credit, Event, Item, Log, Outcome, Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX
-from mutants.conditions import is_error
+from mutants.conditions import is_error, is_recorded
 from mutants.wrappers import Broken, Passing
 
 
@@ -77,7 +77,7 @@ class LogsAfterItems(Broken):
     """Sends the lines of a generator after the item that they came before."""
 
     def take(self, event: Event, passing: Passing) -> None:
-        if isinstance(event, Log) and passing.call.stream:
+        if isinstance(event, Log) and passing.call.stream and is_recorded(passing):
             passing.held.append(event)
             return
         passing.send_on(event)

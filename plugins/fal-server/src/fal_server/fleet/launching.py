@@ -21,6 +21,7 @@ from fal_core.events import Exited, Sealed
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
+from fal_core.sinks import check_execution
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.capacities import describe_crowding
@@ -240,6 +241,7 @@ class RunnerLauncher:
         try:
             call = self._make_call(runner, lifetime, serves=serves)
             execution = self.host.launch(call, LimitedSink(runner.take, _LARGEST_EVENT))
+            check_execution(self.host.name, execution)
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
