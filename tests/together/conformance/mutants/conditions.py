@@ -43,7 +43,7 @@ def is_recorded(passing: Passing) -> bool:
 
 def is_spawned(passing: Passing) -> bool:
     """Tell whether the call was spawned."""
-    return isinstance(_innermost(passing.sink), SpawnSink)
+    return isinstance(innermost(passing), SpawnSink)
 
 
 def is_submitted(passing: Passing) -> bool:
@@ -64,8 +64,3 @@ def innermost(passing: Passing) -> Any:
     while isinstance(sink := getattr(sink, "__self__", sink), SinkAround):
         sink = sink.sink
     return sink
-
-
-def is_spawned(passing: Passing) -> bool:
-    """Tell whether the call was spawned."""
-    return type(innermost(passing)).__name__ == "SpawnSink"
