@@ -38,12 +38,12 @@ def is_iterated(passing: Passing) -> bool:
 
 def is_recorded(passing: Passing) -> bool:
     """Tell whether a law looks at the events one by one; other sinks name some breaches."""
-    return isinstance(passing.sink, Recorder)
+    return isinstance(innermost(passing), Recorder)
 
 
 def is_spawned(passing: Passing) -> bool:
     """Tell whether the call was spawned."""
-    return isinstance(_innermost(passing.sink), SpawnSink)
+    return isinstance(innermost(passing), SpawnSink)
 
 
 def is_submitted(passing: Passing) -> bool:
@@ -64,8 +64,3 @@ def innermost(passing: Passing) -> Any:
     while isinstance(sink := getattr(sink, "__self__", sink), SinkAround):
         sink = sink.sink
     return sink
-
-
-def is_spawned(passing: Passing) -> bool:
-    """Tell whether the call was spawned."""
-    return type(innermost(passing)).__name__ == "SpawnSink"
