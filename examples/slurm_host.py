@@ -131,34 +131,32 @@ class SlurmHost(WorkerHost[..., Any]):
 
 def srun(*arguments: str) -> list[str]:
     """
-    Return a command that begins with ``srun`` and carries the streams of one process.
+    Return a command that runs ``srun`` and carries the streams of one process.
 
-    In a job it would take that job's resources, and its variables for options.
+    It ends with this program, also if its job is queued. In a job it would take the resources
+    of that job, and its variables for options.
     """
     job = [name for name in os.environ if name.startswith("SLURM_") and name != "SLURM_CONF"]
     unset = [f"--unset={name}" for name in job if "SLURM_JOB_ID" in os.environ]
-    return ["env", *unset, "srun", "--ntasks=1", "--unbuffered", *arguments]
+    ends = ("setpriv", "--pdeathsig", "TERM")
+    return [*ends, "env", *unset, "srun", "--ntasks=1", "--unbuffered", *arguments]
 
 
-def resources(options: SlurmOptions) -> list[str]:
+def resources(given: SlurmOptions) -> list[str]:
     """
-    Return the arguments of ``srun`` for what a job of *options* needs.
+    Return the arguments of ``srun`` for what a job of *given* needs.
     """
-    asked = {
-        "partition": options.partition,
-        "time": options.time_limit,
-        "gpus": options.num_gpus,
-    }
-    if options.machine_type is not None:
-        types = options.machine_type
+    need = {"partition": given.partition, "time": given.time_limit, "gpus": given.num_gpus}
+    if given.machine_type is not None:
+        types = given.machine_type
         machine = resolve_machine(types if isinstance(types, str) else types[0])
-        gpus = machine.gpus if options.num_gpus is None else options.num_gpus
+        gpus = machine.gpus if given.num_gpus is None else given.num_gpus
         # Slurm names the models of NVIDIA so too.
         model = (machine.gpu_model or "").lower().replace(" ", "_")
-        asked["gpus"] = f"{model}:{gpus}" if model and gpus else gpus
-        asked["cpus-per-task"] = math.ceil(machine.cpus or 0)
-        asked["mem"] = (machine.memory or 0) >> 20
-    return [f"--{name}={value}" for name, value in asked.items() if value]
+        need["gpus"] = f"{model}:{gpus}" if model and gpus else gpus
+        need["cpus-per-task"] = math.ceil(machine.cpus or 0)
+        need["mem"] = (machine.memory or 0) >> 20
+    return [f"--{name}={value}" for name, value in need.items() if value]
 
 
 def show(name: str) -> list[str]:

@@ -176,7 +176,7 @@ class PluginError(HostError):
     A plugin, or something that it provides, breaks its side of the contract.
 
     Attributes:
-        plugin: The name of what breaks it.
+        plugin: The name of what breaks it; empty where it is not known.
 
         problem: What is wrong and what to write instead, as sentences.
 
@@ -188,7 +188,8 @@ class PluginError(HostError):
     role: str = "Plugin"
 
     def __str__(self) -> str:
-        return f"{self.role} {self.plugin!r}: {self.problem}"
+        name = f" {self.plugin!r}" if self.plugin else ""
+        return f"{self.role}{name}: {self.problem}"
 
 
 @facts

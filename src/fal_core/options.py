@@ -75,8 +75,9 @@ class HostOptions:
             the limit that was set.
 
         startup_timeout: How long a worker may take to become ready: to start, and
-            to run the ``setup_function``. Building the environment does not count.
-            A call that waits for it ends with ``StartupTimeout``.
+            to run the ``setup_function``. Building the environment does not count,
+            nor does waiting for a machine. A call that waits for it ends with
+            ``StartupTimeout``.
 
         termination_grace_period_seconds: How long a worker may take to end.
 

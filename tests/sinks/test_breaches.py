@@ -121,7 +121,8 @@ BREACHES: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "opened_outcome": (
         (Outcome(7), Exited()),  # type: ignore[arg-type]  # the breach
-        "its Outcome holds 7 (int) and no Sealed. Pass on what the worker has sent, unopened.",
+        "its Outcome holds 7 (int) and no Sealed of fal_core.events. Pass on what the worker "
+        "has sent, unopened.",
     ),
     "no_event": (
         ({"log": "line"}, GOOD, Exited()),

@@ -5,6 +5,7 @@ Workers in processes that a host has started.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -305,6 +306,27 @@ def test_a_command_ends_what_no_signal_reaches(tmp_path: Path) -> None:
 
     assert isinstance(sink.wait().reason, Cancelled)
     assert wait_until(lambda: not is_alive(int(pid.read_text())), PATIENCE)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_the_thread_that_starts_a_process_stays() -> None:
+    """
+    A command may ask for a signal at the death of its parent, by which the system means the
+    thread that has started it: that one lives as long as the process.
+    """
+    started: list[Worker] = []
+
+    def start() -> None:
+        started.append(Worker.start(("setpriv", "--pdeathsig", "KILL", *PYTHON)))
+
+    # Hosts start workers on threads that end once the worker is there.
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    sink = Recorded()
+    started[0].launch(make_call(), sink)
+    assert sink.wait().reason is None
+    started[0].stop_and_wait()
 
 
 def test_children_that_keep_standard_error_are_not_waited_for(

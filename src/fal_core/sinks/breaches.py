@@ -116,8 +116,8 @@ def no_outcome(sealed: object) -> str:
     Return what is wrong with an outcome that holds no sealed value.
     """
     return (
-        f"its Outcome holds {_shown(sealed)} and no Sealed. Pass on what the worker has "
-        "sent, unopened."
+        f"its Outcome holds {_shown(sealed)} and no Sealed of fal_core.events. Pass on what "
+        "the worker has sent, unopened."
     )
 
 

@@ -22,7 +22,6 @@ from fal_core.events import (
     Outcome,
     Ready,
     Returned,
-    Sealed,
     Sink,
     Started,
     State,
@@ -101,7 +100,7 @@ class CallSink:
             if kind is State:
                 self.on_state(handled)
             elif kind is Outcome:
-                if self.outcome is not None or type(handled.sealed) is not Sealed:
+                if self.outcome is not None or not hasattr(handled.sealed, "buffers"):
                     self.break_off(handled)
                     return
                 self.on_outcome(handled)

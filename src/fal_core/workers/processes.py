@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import IO
 
 from fal_core.environments import Command
@@ -35,16 +36,38 @@ def start_process(
     """
     Start *command* with pipes, and return its process and the command that ends it, if any.
 
+    The thread that starts it lives as long as it does: a program that asks the system for a
+    signal at the death of its parent gets it once this process ends, and not before.
+
     Raises:
         HostError: The program cannot be started.
     """
+    stop_argv = command.stop_argv if isinstance(command, Command) else None
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def start() -> None:
+        try:
+            process = _open_process(command, directory)
+        except BaseException as error:
+            started.set_exception(error)
+        else:
+            started.set_result(process)
+            # Another thread takes its exit code.
+            with suppress(AttributeError, ChildProcessError):
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    threading.Thread(target=start, name="fal-core process", daemon=True).start()
+    return started.result(), stop_argv
+
+
+def _open_process(
+    command: Command | Sequence[str], directory: str | None
+) -> subprocess.Popen[bytes]:
     variables = None
-    stop_argv = None
     if isinstance(command, Command):
-        variables = {**os.environ, **command.variables}
-        stop_argv, command = command.stop_argv, command.argv
+        variables, command = {**os.environ, **command.variables}, command.argv
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             given_to_children(command),
             env=variables,
             cwd=directory,
@@ -56,7 +79,6 @@ def start_process(
         )
     except OSError as error:
         raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
-    return process, stop_argv
 
 
 class WatchedProcess:

@@ -393,3 +393,39 @@ def test_lost_program_ends_its_jobs(slurm: Any, tmp_path: Path, number: signal.S
     finally:
         program.kill()
         program.communicate()
+
+
+QUEUED = """
+from slurm_host import SlurmHost
+
+from fal_core import function
+
+
+def never() -> None:
+    pass
+
+
+function("current", host=SlurmHost(), num_gpus=1)(never)()
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_lost_program_leaves_the_queue(
+    busy: contextlib.ExitStack, slurm: Any, number: signal.Signals
+):
+    """
+    A program that ends while its job is queued, however it does, leaves no job behind.
+    """
+    program = subprocess.Popen(
+        [sys.executable, "-c", QUEUED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE.parent), *sys.path])},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert wait_until(lambda: "PENDING Resources" in slurm.jobs("%T %r"), PATIENCE)
+        program.send_signal(number)
+        assert wait_until(lambda: "PENDING" not in slurm.jobs("%T"), PATIENCE)
+    finally:
+        program.kill()
+        program.communicate()
