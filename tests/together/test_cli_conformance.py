@@ -125,10 +125,16 @@ def test_no_law_is_an_error(command_line: Any) -> None:
 
 def test_host_project_keeps_every_law(command_line: Any, tmp_path: Path) -> None:
     """
-    The project of a host passes its own conformance tests as it was created.
+    The project of a host passes its own conformance tests as it was created, once installed.
     """
     assert command_line("plugins", "new", "deep-blue").returncode == 0
     project = tmp_path / "fal-host-deep-blue"
+    # As an editable installation leaves it.
+    facts = "fal-host-deep-blue/src/fal_host_deep_blue-0.1.0.dist-info"
+    named = "Metadata-Version: 2.1\nName: fal-host-deep-blue\nVersion: 0.1.0\n"
+    command_line.write(f"{facts}/METADATA", named)
+    entry = "[fal_core]\ndeep-blue = fal_host_deep_blue\n"
+    command_line.write(f"{facts}/entry_points.txt", entry)
     command_line.variables["PYTHONPATH"] = str(project / "src")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "tests/test_conformance.py"],
