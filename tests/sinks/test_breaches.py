@@ -17,7 +17,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostError, PluginError
 from fal_core.events import Exited, Item, Log, Message, Outcome, Sealed, Sink, Started, State
 from fal_core.hosts import Capabilities, Host
-from fal_core.sinks import breaches
+from fal_core.sinks import breaches, missing_ends
 from fal_core.testing import ProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
@@ -326,14 +326,17 @@ def test_a_missing_end_is_told_where_it_is_checked(
     assert host.execution.cancelled.wait(PATIENCE)
 
 
-def test_a_missing_end_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("way", ["call", "submit", "spawn"])
+def test_a_missing_end_is_logged_and_the_outcome_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     """
-    A call whose outcome has come waits for its end, and says so after a while.
+    A call whose outcome has come, and whose end does not follow, is taken as ended after a
+    while; an end that comes after all says nothing new.
     """
     monkeypatch.delenv("FAL_CORE_STRICT", raising=False)
     monkeypatch.setattr(breaches, "PATIENCE", 0.1)
+    monkeypatch.setattr(missing_ends, "INTERVAL", 0.05)
     monkeypatch.setattr(breaches, "_told", set())
     sinks: list[Sink] = []
 
@@ -342,15 +345,13 @@ def test_a_missing_end_is_logged(
         sink(GOOD)
         return Own()
 
-    results: list[Any] = []
-    host = BreakingHost(act)
-    thread = threading.Thread(target=lambda: results.append(WAYS["call"](host)))
-    thread.start()
-    assert wait_until(lambda: bool(caplog.records), PATIENCE)
-    assert "Host 'breaking': it sent an Outcome and no Exited" in caplog.text
+    assert WAYS[way](BreakingHost(act)) == 7
+
+    (record,) = caplog.records
+    assert "Host 'breaking': it sent an Outcome and no Exited" in record.getMessage()
     sinks[0](Exited())
-    thread.join(PATIENCE)
-    assert results == [7]
+    assert caplog.records == [record]
+    assert not missing_ends._waiting
 
 
 @pytest.mark.parametrize("way", ["call", "retries", "timeout"])

@@ -20,9 +20,20 @@ from fal_core.calling.attempts import Retries
 from fal_core.calling.launcher import Launcher
 from fal_core.calls import Call
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Event, Exited, Item, Log, Returned, Sealed, Started, State
+from fal_core.events import (
+    Event,
+    Exited,
+    Item,
+    Log,
+    Outcome,
+    Returned,
+    Sealed,
+    Started,
+    State,
+)
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
+from fal_core.sinks.missing_ends import expect_end, note_end
 from fal_core.sinks.printing import print_log
 from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
@@ -106,7 +117,12 @@ class Batch(OpeningSink):
     def on_returned(self, returned: Returned) -> None:
         self._take(self._batcher.handle_returned, self, returned)
 
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        expect_end(self)
+
     def on_exited(self, exited: Exited) -> None:
+        note_end(self)
         self.ended_at = time.monotonic()
         self.exited = exited
         self._take(self._batcher.handle_exited, self, exited)

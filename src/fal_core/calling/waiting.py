@@ -123,7 +123,13 @@ class Waiter(OpeningSink, Driver):
         """
         Wait for the end while another thread delivers the events.
         """
-        from fal_core.sinks.breaches import NOT_DRIVEN, breach_of, drives, log_missing_end
+        from fal_core.sinks.breaches import (
+            NOT_DRIVEN,
+            PATIENCE,
+            breach_of,
+            drives,
+            log_missing_end,
+        )
 
         until = None if timeout is None else time.monotonic() + timeout
         answered: float | None = None
@@ -134,7 +140,10 @@ class Waiter(OpeningSink, Driver):
                 return
             if self.outcome is not None:
                 answered = answered or time.monotonic()
-                log_missing_end(self.host_name, time.monotonic() - answered)
+                if time.monotonic() - answered >= PATIENCE:
+                    log_missing_end(self.host_name)
+                    self.give_up()
+                    return
             left = _LOOK if until is None else min(_LOOK, until - time.monotonic())
             if left <= 0:
                 return

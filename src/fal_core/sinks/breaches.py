@@ -27,8 +27,8 @@ NO_END = (
 PATIENCE = 30.0
 
 NO_EXITED = (
-    f"it sent an Outcome and no Exited in the {PATIENCE:g} s after it, so the call has not "
-    "ended. Send Exited as the last event."
+    f"it sent an Outcome and no Exited in the {PATIENCE:g} s after it. Send Exited as the "
+    "last event."
 )
 NOT_DRIVEN = (
     "it passed on the sink of a call and returned an execution of its own that is not "
@@ -65,12 +65,11 @@ def log_breach(host: str, problem: str) -> None:
     logger.error("%s", breach_of(host, problem))
 
 
-def log_missing_end(host: str, seconds: float) -> None:
+def log_missing_end(host: str) -> None:
     """
-    Log that *host* has sent an outcome *seconds* ago and no end, once that is long ago.
+    Log that *host* has sent an outcome long ago, and no end. The outcome is used.
     """
-    if seconds >= PATIENCE:
-        log_breach(host, NO_EXITED)
+    log_breach(host, NO_EXITED)
 
 
 # -- sentences -------------------------------------------------------------------

@@ -75,8 +75,11 @@ class CallSink:
         exited: The end of the call.
 
         failure: What a handler has raised.
+
+        given_up: Whether its host has sent no end, and the call is taken as ended.
     """
 
+    given_up = False
     execution: Execution | None = None
     outcome: Outcome | None = None
     exited: Exited | None = None
@@ -173,11 +176,19 @@ class CallSink:
             self.execution.cancel(GRACE)
         self.on_exited(Exited(reason=error))
 
+    def give_up(self) -> None:
+        """
+        Take the call as ended, as its host has sent an outcome long ago, and no end.
+        """
+        if self.exited is None:
+            self.given_up = True
+            self.on_exited(Exited())
+
     def on_late(self, event: Any) -> None:
         """
         Log that an event has come after the last one, unless the call was ended here.
         """
-        if self.failure is None:
+        if self.failure is None and not self.given_up:
             from fal_core.sinks.breaches import after_the_end, log_breach
 
             log_breach(self.host_name, after_the_end(event))
