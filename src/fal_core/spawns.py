@@ -8,7 +8,7 @@ import pickle
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from queue import Queue
 from typing import IO, Any
@@ -158,4 +158,14 @@ class SpawnInfo:
         """
         self._ends = True
         if self.stream is not None:
-            self.stream.cancel(grace)
+            self._ask(self.stream.cancel, grace)
+
+    def _ask(self, method: Callable[..., object], *arguments: Any) -> None:
+        """
+        Call a *method* of the execution; what it raises names the host.
+        """
+        ask = getattr(self.future, "ask", None)
+        if ask is None:
+            method(*arguments)
+        else:
+            ask(method, *arguments)

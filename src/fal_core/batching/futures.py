@@ -14,6 +14,7 @@ from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.program_ends import program_end
 from fal_core.events import Event, Exited, Item, Returned
+from fal_core.sinks.requests import try_cancel
 from fal_core_worker.stream.frames import RAISED
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ class Submitter:
         batch.unwanted = first
         if first >= batch.end:
             batch.cancelled = True
-            batch.execution.cancel(self._launcher.policy.grace)
+            launcher = self._launcher
+            try_cancel(launcher.opener.host, batch.execution, launcher.policy.grace)
 
     def _take(self, handler: Handler, batch: Batch, event: Event) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
+from fal_core.sinks.requests import try_cancel
 from fal_core_worker.stream.frames import RAISED
 
 #: How many items are taken from the input at once, at most.
@@ -96,7 +97,8 @@ class Mapped(Iterator[Any]):
         self._batcher.waiting.clear()
         for batch in list(self._batcher.running):
             if batch.execution is not None:
-                batch.execution.cancel(self._batcher.launcher.policy.grace)
+                launcher = self._batcher.launcher
+                try_cancel(launcher.opener.host, batch.execution, launcher.policy.grace)
         self._batcher.running.clear()
 
     def __del__(self) -> None:

@@ -50,6 +50,7 @@ def attach(
 
     place = to_host(host)
     future = SpawnFuture()
+    future.host = place.name
     info = SpawnInfo(future)
     if function is None:
         sink = SpawnSink(

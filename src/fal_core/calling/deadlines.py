@@ -16,6 +16,7 @@ from fal_core.events import Event, Exited, Outcome, Sink, State
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import SinkAround
 from fal_core.sinks.event_thread import Timer, get_event_thread
+from fal_core.sinks.requests import try_cancel
 
 #: Seconds beyond its grace after which a call that was ended is given up.
 _PATIENCE = 5.0
@@ -137,7 +138,12 @@ class TimedExecution(LateExecution, SinkAround):
                 return
             self._expired = True
             get_event_thread().after(self._grace_at_deadline + _PATIENCE, self._give_up)
-        self.cancel(self._grace_at_deadline)
+        self._grace, self.cancelled = self._grace_at_deadline, True
+        self._pass_on(self._end)
+
+    def _end(self, inner: Execution) -> None:
+        if not try_cancel(self.host_name, inner, self._grace_at_deadline):
+            self._give_up()
 
     def _give_up(self) -> None:
         self(Exited())

@@ -13,6 +13,7 @@ from fal_core.events import HomeCall, Reply, Sealed
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.sealing.stubs import find_function
 from fal_core.sinks.call_sinks import OpeningSink
+from fal_core.sinks.requests import send
 from fal_core_worker.opening.values import seal_error
 
 #: Seconds that ``launch`` may take to return after the first event.
@@ -46,8 +47,7 @@ def _answer(call: HomeCall, sink: OpeningSink, seal: Any) -> None:
     until = time.monotonic() + _PATIENCE
     while sink.execution is None and not sink.ended and time.monotonic() < until:
         time.sleep(0.001)
-    if sink.execution is not None:
-        sink.execution.send(reply)
+    send(sink, reply)
 
 
 def _call(

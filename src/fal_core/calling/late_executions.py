@@ -75,22 +75,28 @@ class LateExecution(Driven):
         Pass all requests on to *inner*, those that were kept and those to come.
 
         None drops them: there is no execution any more. It may be called again, when
-        another execution follows.
+        another execution follows. What *inner* raises is raised once all were passed on.
         """
         follows = self._requests is None
         self.inner = inner
         if follows and inner is not None and self.cancelled:
             inner.cancel(self._grace)
+        failure: Exception | None = None
         while True:
             with self._lock:
                 if not self._requests:
                     self._requests = None
                     if self._settled is not None:
                         self._settled.set()
-                    return
+                    break
                 request = self._requests.pop(0)
-            if inner is not None:
-                request(inner)
+            try:
+                if inner is not None:
+                    request(inner)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def wait_until_settled(self, timeout: float | None) -> bool:
         """

@@ -205,12 +205,14 @@ class Launcher:
         """
         Make a call and return its result; end it once *is_over* says so.
         """
+        from fal_core.sinks.requests import request
+
         waiter = self.make_waiter()
         execution = self.launch(self.call(arguments), waiter)
         waiter.follow(execution)
         while not waiter.wait_until(execution, _TICK):
             if is_over():
-                execution.cancel(self.policy.grace)
+                request(self.opener.host, execution.cancel, self.policy.grace)
                 waiter.wait_until(execution, self.policy.grace + _TICK)
         return waiter.result()
 

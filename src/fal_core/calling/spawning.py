@@ -17,6 +17,7 @@ from fal_core.options import Lifetime
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
 from fal_core.sinks.missing_ends import expect_end, note_end
+from fal_core.sinks.requests import request, send, try_cancel
 from fal_core.spawns import SpawnInfo
 
 
@@ -26,6 +27,7 @@ class SpawnFuture(CallFuture):
     """
 
     execution: Execution | None = None
+    host = ""
     grace: float = 2.0
     has_begun = False
 
@@ -35,9 +37,15 @@ class SpawnFuture(CallFuture):
         """
         return self.has_begun and not self.done()
 
+    def ask(self, method: Callable[..., object], *arguments: Any) -> None:
+        """
+        Call a *method* of the execution; what it raises names the host.
+        """
+        request(self.host, method, *arguments)
+
     def end_call(self) -> None:
         if self.execution is not None:
-            self.execution.cancel(self.grace)
+            try_cancel(self.host, self.execution, self.grace)
 
 
 class SpawnSink(OpeningSink):
@@ -109,7 +117,7 @@ class SpawnSink(OpeningSink):
         with self._lock:
             owed, self._owed = self._owed, 0
         if owed:
-            self.execution.send(Credit(owed))
+            send(self, Credit(owed))
 
 
 def spawn(
@@ -129,7 +137,7 @@ def spawn(
     if lifetime == "detached":
         check_detaching(launcher.host)
     future = SpawnFuture()
-    future.grace = launcher.policy.grace
+    future.grace, future.host = launcher.policy.grace, launcher.opener.host
     info = SpawnInfo(future)
     sink = SpawnSink(info, future, launcher.opener, launcher.answer)
     stream = launcher.declaration.is_generator

@@ -13,6 +13,7 @@ from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Exited, HomeCall, Item, Log
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
+from fal_core.sinks.requests import send, try_cancel
 
 #: Items after which the worker is told that it may send as many more.
 CREDIT = 8
@@ -53,7 +54,7 @@ class Stream(Iterator[Any]):
         if isinstance(event, Item):
             self._taken += 1
             if self._taken % CREDIT == 0:
-                self.execution.send(Credit(CREDIT))
+                send(self._sink, Credit(CREDIT))
             return self._sink.opener.open_value(event.sealed)
         self._ended = True
         raise StopIteration(self._sink.result())
@@ -88,7 +89,7 @@ class Stream(Iterator[Any]):
         """
         if not self._ended:
             self._ended = True
-            self.execution.cancel(self._grace)
+            try_cancel(self._host, self.execution, self._grace)
 
     def __del__(self) -> None:
         self.close()

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 
 from fal_core.abilities import Driven, Driver
+from fal_core.errors import HostError
 from fal_core.events import Exited, HomeCall, Log, Ready
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
+from fal_core.sinks.requests import request, try_cancel
 
 #: Seconds between two looks at whether the host can still deliver the end of a call.
 _LOOK = 1.0
@@ -87,7 +89,7 @@ class Waiter(OpeningSink, Driver):
             ):
                 return
             # Nothing is left running when the caller is interrupted.
-            execution.cancel(self._grace)
+            try_cancel(self.host_name, execution, self._grace)
             self.wait_until(execution, self._grace + 5)
             raise
 
@@ -100,10 +102,13 @@ class Waiter(OpeningSink, Driver):
                 "Ending; requests that run may finish. Ctrl-C again ends it at once.",
                 file=sys.stderr,
             )
-            execution.drain()
+            request(self.host_name, execution.drain)
             while not self.wait_until(execution, _INTERVAL):
                 pass
         except KeyboardInterrupt:
+            return False
+        except HostError as error:
+            print(f"{error} It is ended at once.", file=sys.stderr)
             return False
         return True
 

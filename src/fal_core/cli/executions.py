@@ -129,12 +129,13 @@ def cancel(reference: str, host: str, grace: float) -> None:
     from fal_core.abilities import detaching
     from fal_core.events import Exited
     from fal_core.plugins.installed import find_host
+    from fal_core.sinks.requests import request
 
     ended = Event()
     execution = detaching(find_host(host)).attach(
         reference, lambda event: ended.set() if isinstance(event, Exited) else None
     )
-    execution.cancel(grace)
+    request(host, execution.cancel, grace)
     if not ended.wait(grace + 10):
         raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
     click.echo(f"{reference} has ended.")

@@ -129,7 +129,7 @@ def _follow(
             _wait(future, _LOOK)
         if watched is not None and watched.has_changed():
             click.echo(f"Changed: {watched.changed}. Starting again.", err=True)
-            info.stream.drain()
+            info._ask(info.stream.drain)
             _wait(future, _PATIENCE)
             return True
     future.result()
@@ -138,7 +138,7 @@ def _follow(
 
 def _end_gently(info: SpawnInfo) -> None:
     click.echo("Ending; requests that run may finish. Ctrl-C again ends it at once.", err=True)
-    info.stream.drain()
+    info._ask(info.stream.drain)
     assert info.future is not None
     while not info.future.done():
         # An interrupt just before a wait is handled only after it, so waits are short.
@@ -149,7 +149,7 @@ def _end_at_once(info: SpawnInfo) -> None:
     future = info.future
     assert future is not None
     if not future.done():
-        info.stream.cancel(_GRACE)
+        info._ask(info.stream.cancel, _GRACE)
         _wait(future, _GRACE + 3)
 
 

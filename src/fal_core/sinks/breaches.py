@@ -11,6 +11,7 @@ from typing import Any, get_args
 from fal_core.abilities import Driven
 from fal_core.errors import HostError, PluginError
 from fal_core.events import Event, Exited, Outcome
+from fal_core.reprs import in_one_line
 
 #: What an execution has, as the protocol ``Execution`` says.
 _EXECUTION = ("reference", "send", "drain", "cancel")
@@ -95,6 +96,16 @@ def breach_of_event(host: str, event: Any, before: Outcome | None) -> PluginErro
     if kind is not Outcome:
         return breach_of(host, no_event(event))
     return breach_of(host, no_outcome(event.sealed) if before is None else SECOND_OUTCOME)
+
+
+def raised_in(method: str, error: BaseException) -> str:
+    """
+    Return what is wrong with a *method* of an execution that has raised *error*.
+    """
+    return (
+        f"{method}() of its execution raised {type(error).__name__}: {in_one_line(error)}. "
+        "Let it raise nothing, and give Exited the HostError that ends the call."
+    )
 
 
 def no_event(event: object) -> str:

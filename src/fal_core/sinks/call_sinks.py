@@ -29,6 +29,7 @@ from fal_core.events import (
 from fal_core.facts import facts
 from fal_core.hosts import Execution
 from fal_core.reprs import in_one_line
+from fal_core.sinks.requests import try_cancel
 
 if TYPE_CHECKING:
     from fal_core.sealing.opener import Opener
@@ -134,7 +135,7 @@ class CallSink:
         self.check_execution(execution)
         self.execution = execution
         if self.failure is not None:
-            execution.cancel(GRACE)
+            self._cancel(execution)
 
     def check_execution(self, execution: Execution) -> None:
         """
@@ -157,7 +158,7 @@ class CallSink:
         self.failure = error
         self.outcome = None
         if self.execution is not None:
-            self.execution.cancel(GRACE)
+            self._cancel(self.execution)
 
     def break_off(self, event: Any) -> None:
         """
@@ -173,8 +174,14 @@ class CallSink:
         """
         self.failure, self.outcome = error, None
         if self.execution is not None:
-            self.execution.cancel(GRACE)
-        self.on_exited(Exited(reason=error))
+            try_cancel(self.host_name, self.execution, GRACE)
+        if self.exited is None:
+            self.on_exited(Exited(reason=error))
+
+    def _cancel(self, execution: Execution) -> None:
+        # Of a call that cannot be ended no end may ever come.
+        if not try_cancel(self.host_name, execution, GRACE) and self.failure and not self.ended:
+            self.on_exited(failed(self.failure))
 
     def give_up(self) -> None:
         """

@@ -18,6 +18,7 @@ from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches
 from fal_core.sinks.call_sinks import SinkAround
 from fal_core.sinks.event_thread import Timer, get_event_thread
+from fal_core.sinks.requests import try_cancel
 
 _EVENTS = get_args(Event)
 
@@ -108,7 +109,7 @@ class StrictSink(SinkAround):
         # In this order: follow() looks for it once the execution is known.
         self.failure = error
         if self.execution is not None:
-            self.execution.cancel(0)
+            try_cancel(self._host, self.execution, 0)
         self._finish(Exited(reason=error))
 
     def _miss_end(self) -> None:
@@ -140,7 +141,7 @@ def launch_strictly(host: Host[..., Any], name: str, call: Call, sink: Sink) -> 
     if not strict._has_ended:
         strict.follow(execution)
     elif strict.failure is not None:
-        execution.cancel(0)
+        try_cancel(name, execution, 0)
     return execution
 
 
