@@ -7,7 +7,6 @@ the user can follow it and end it.
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 import threading
@@ -34,7 +33,7 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.pools import Start, WorkerHost
 from fal_core.sealing import decode_call, encode_call
-from fal_core.sinks import Journal, JournalReader, read_journal
+from fal_core.sinks import Journal, JournalReader, decode_message, encode_message, read_journal
 from fal_core.workers import ARGUMENTS, Worker
 
 #: Starts a program that goes on by itself.
@@ -129,17 +128,17 @@ class FollowedExecution:
     def send(self, message: Message) -> None:
         # The supervisor gives credit: items are kept, whether or not anybody reads them.
         if isinstance(message, Reply):
-            self._ask("send", message)
+            self._ask(b"send", encode_message(message))
 
     def drain(self) -> None:
-        self._ask("drain")
+        self._ask(b"drain")
 
     def cancel(self, grace: float) -> None:
-        self._ask("cancel", grace)
+        self._ask(b"cancel", b"%f" % grace)
 
-    def _ask(self, *request: object) -> None:
+    def _ask(self, method: bytes, argument: bytes = b"") -> None:
         path = self._folder / f"request-{time.time_ns()}"
-        write_atomically(path, pickle.dumps(request), mode=0o600)
+        write_atomically(path, method + b"\n" + argument, mode=0o600)
 
     def _follow(self, sink: Sink, after: int) -> None:
         reader = JournalReader()
@@ -187,9 +186,14 @@ def supervise(folder: Path) -> None:
         record(Exited(reason=error))
     while not ended.wait(PAUSE):
         for path in sorted(folder.glob("request-[0-9]*[0-9]")):
-            method, *arguments = pickle.loads(path.read_bytes())
+            method, _, argument = path.read_bytes().partition(b"\n")
             path.unlink()
-            getattr(execution, method)(*arguments)
+            if method == b"send":
+                execution.send(decode_message(argument))
+            elif method == b"cancel":
+                execution.cancel(float(argument))
+            else:
+                execution.drain()
     host.close()
 
 

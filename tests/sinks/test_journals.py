@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 
 from fal_core.errors import Cancelled, HostError, StartupTimeout, Timeout, WorkerLost
 from fal_core.events import (
+    Credit,
     Event,
     Exited,
     HomeCall,
     Item,
     Log,
+    Message,
     Outcome,
     Ready,
+    Reply,
     Returned,
     Sealed,
     Started,
@@ -31,7 +34,7 @@ from fal_core.events import (
 )
 from fal_core.sinks.dropped_lines import UnreadableRecord
 from fal_core.sinks.journals import Journal, JournalReader, read_journal
-from fal_core.sinks.records import decode_event, encode_event
+from fal_core.sinks.records import decode_event, decode_message, encode_event, encode_message
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 logs = st.builds(
@@ -94,6 +97,34 @@ def test_every_event_comes_back(event: Event) -> None:
     An event keeps its values, texts of any length and buffers included.
     """
     assert decode_event(encode_event(event)) == event
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Reply(1, Sealed(b"data")),
+        Reply(2, Sealed(b"data", (b"buffer", b"")), True),
+        Credit(8),
+    ],
+)
+def test_every_message_comes_back(message: Message) -> None:
+    """
+    A message keeps its values, and is no event: a journal holds none.
+    """
+    data = encode_message(message)
+    assert decode_message(data) == message
+    with pytest.raises(UnreadableRecord):
+        decode_event(data)
+    with pytest.raises(UnreadableRecord):
+        decode_message(data[:-1])
+
+
+def test_the_buffers_of_a_message_may_be_views() -> None:
+    """
+    A large answer holds views of what it was made of; its bytes travel.
+    """
+    reply = Reply(1, Sealed(b"data", (memoryview(bytearray(b"one")),)))
+    assert decode_message(encode_message(reply)) == Reply(1, Sealed(b"data", (b"one",)))
 
 
 def test_a_journal_is_read_from_a_number_on(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The example of a host that detaches work: the conformance suite, and what is its
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -125,6 +126,36 @@ def test_detached_function_calls_home(host: Host[..., Any], law_timeout: float):
     info = detached(ask, host).spawn()
     assert info.future is not None
     assert info.future.result(law_timeout) == 42
+
+
+class Buffer:
+    """
+    Bytes that are pickled out of band.
+    """
+
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return bytearray, (pickle.PickleBuffer(self.data),)
+
+
+def make_buffer(size: int) -> Any:
+    return Buffer(bytearray(size))
+
+
+def test_large_answers_reach_a_detached_function(host: Host[..., Any], law_timeout: float):
+    """
+    What is answered may be large, and hold views of memory.
+    """
+    at_home = function("current", host="local")(make_buffer)
+
+    def ask(size: int) -> int:
+        return len(at_home(size))
+
+    info = detached(ask, host).spawn(1 << 17)
+    assert info.future is not None
+    assert info.future.result(law_timeout) == 1 << 17
 
 
 def supervisors(folder: Path) -> list[int]:

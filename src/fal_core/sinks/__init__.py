@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fal_core.sinks.event_thread import Timer, get_event_thread
     from fal_core.sinks.journals import Journal, JournalReader, read_journal
     from fal_core.sinks.printing import print_log
+    from fal_core.sinks.records import decode_message, encode_message
 
 __all__ = [
     "CallSink",
@@ -25,6 +26,8 @@ __all__ = [
     "Timer",
     "UnreadableRecord",
     "check_execution",
+    "decode_message",
+    "encode_message",
     "failed",
     "get_event_thread",
     "print_log",
@@ -43,6 +46,8 @@ __getattr__, __dir__ = lazily(
         "Timer": "fal_core.sinks.event_thread",
         "UnreadableRecord": "fal_core.sinks.dropped_lines",
         "check_execution": "fal_core.sinks.breaches",
+        "decode_message": "fal_core.sinks.records",
+        "encode_message": "fal_core.sinks.records",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",
         "print_log": "fal_core.sinks.printing",

@@ -1,5 +1,5 @@
 """
-Events as bytes: the records of a journal, without their lengths.
+Events as bytes: the records of a journal, without their lengths. Messages likewise.
 
 A record is the length of a text in four bytes, little endian, and the text, which is JSON with
 the name and the fields of an event. Long texts, and values that functions have made, follow it
@@ -21,15 +21,18 @@ import attrs
 
 from fal_core.errors import HostError
 from fal_core.events import (
+    Credit,
     Event,
     Exited,
     HomeCall,
     Item,
     Level,
     Log,
+    Message,
     Outcome,
     Phase,
     Ready,
+    Reply,
     Returned,
     Sealed,
     Source,
@@ -58,13 +61,7 @@ def encode_event(event: Event) -> bytes:
     """
     Return *event* as bytes.
     """
-    blobs: list[bytes] = []
-    values = []
-    for field in attrs.fields(type(event)):
-        value = getattr(event, field.name)
-        values.append(value if type(value) in _PLAIN else _encode(value, blobs))
-    text = json.dumps([type(event).__name__, values, [*map(len, blobs)]]).encode()
-    return b"".join((TEXT_LENGTH.pack(len(text)), text, *blobs))
+    return _encode_fields(event)
 
 
 def decode_event(data: bytes) -> Event:
@@ -73,6 +70,32 @@ def decode_event(data: bytes) -> Event:
 
     Raises:
         UnreadableRecord: It holds none.
+    """
+    event: Event = _decode(data, _EVENTS)
+    return event
+
+
+def encode_message(message: Message) -> bytes:
+    """
+    Return what is sent to an execution as bytes, with copies of its buffers.
+    """
+    return _encode_fields(message)
+
+
+def decode_message(data: bytes) -> Message:
+    """
+    Return the message that *data*, made by :func:`encode_message`, holds.
+
+    Raises:
+        UnreadableRecord: It holds none.
+    """
+    message: Message = _decode(data, _MESSAGES)
+    return message
+
+
+def _decode(data: bytes, known: _Known) -> Any:
+    """
+    Return what *data* holds, which is one of those *known*.
     """
     try:
         at = TEXT_LENGTH.size + TEXT_LENGTH.unpack_from(data)[0]
@@ -86,11 +109,11 @@ def decode_event(data: bytes) -> Event:
             at += size
         if at != len(data):
             raise UnreadableRecord("a record has another length than its text says")
-        event, readers = _EVENTS[name]
+        make, readers = known[name]
         if len(values) > len(readers):
             raise UnreadableRecord("a record has more fields than its event")
         read_values = [read(value, blobs) for read, value in zip(readers, values, strict=False)]
-        return event(*read_values)
+        return make(*read_values)
     except UnreadableRecord:
         raise
     except (LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
@@ -98,6 +121,16 @@ def decode_event(data: bytes) -> Event:
 
 
 # -- writing -------------------------------------------------------------------------
+
+
+def _encode_fields(event: Event | Message) -> bytes:
+    blobs: list[bytes] = []
+    values = []
+    for field in attrs.fields(type(event)):
+        value = getattr(event, field.name)
+        values.append(value if type(value) in _PLAIN else _encode(value, blobs))
+    text = json.dumps([type(event).__name__, values, [*map(len, blobs)]]).encode()
+    return b"".join((TEXT_LENGTH.pack(len(text)), text, *blobs))
 
 
 def _encode(value: Any, blobs: list[bytes]) -> Any:
@@ -135,6 +168,8 @@ def _is_plain(value: Any) -> bool:
 # -- reading: each takes the value of one field, and the blobs of its record ----------
 
 _Reader = Callable[[Any, list[bytes]], Any]
+#: What makes the object of each name, and the readers of its fields.
+_Known = dict[str, tuple[Callable[..., Any], tuple[_Reader, ...]]]
 
 
 def _text(value: Any, blobs: list[bytes]) -> str:
@@ -228,7 +263,7 @@ def _or_none(read: _Reader) -> _Reader:
     return lambda value, blobs: None if value is None else read(value, blobs)
 
 
-_EVENTS: dict[str, tuple[Callable[..., Event], tuple[_Reader, ...]]] = {
+_EVENTS: _Known = {
     "State": (State, (_one_of(Phase),)),
     "Log": (
         Log,
@@ -252,4 +287,8 @@ _EVENTS: dict[str, tuple[Callable[..., Event], tuple[_Reader, ...]]] = {
     "HomeCall": (HomeCall, (_number, _sealed)),
     "Outcome": (Outcome, (_sealed, _truth)),
     "Exited": (Exited, (_or_none(_code), _or_none(_code), _or_none(_error))),
+}
+_MESSAGES: _Known = {
+    "Reply": (Reply, (_number, _sealed, _truth)),
+    "Credit": (Credit, (_number,)),
 }
