@@ -250,8 +250,8 @@ class Timeout(HostError, TimeoutError):
     def __str__(self) -> str:
         if self.queued:
             return (
-                f"The call did not start within {self.seconds:g} s, as it waited for others to "
-                "end, and was withdrawn."
+                f"The call did not start within {self.seconds:g} s, as it waited for a worker "
+                "to start or to be free, and was withdrawn."
             )
         return f"The call took longer than {self.seconds:g} s and was ended."
 

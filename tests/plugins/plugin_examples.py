@@ -198,6 +198,13 @@ def fal_register_hosts():
         "Place cannot be made of its name alone, as address has no default. Give it one, or "
         "write from_url, which returns the host of a URL.",
     ),
+    "unmarked_from_url": (
+        HOST.format(name="unmarked-url").replace(
+            "    def launch",
+            "    def from_url(self, url):\n        return self\n\n    def launch",
+        ),
+        "Place.from_url is not marked. Write '@classmethod' above it.",
+    ),
     "without_version": ("del fal_core_api", "does not define fal_core_api"),
     "odd_version": ("fal_core_api = '1'", "must be an integer"),
     "true_version": ("fal_core_api = True", "must be an integer"),

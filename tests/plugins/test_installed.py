@@ -163,6 +163,48 @@ def test_a_name_makes_a_host_without_from_url() -> None:
         assert host.address == "placed://"
 
 
+def test_a_url_that_makes_no_host() -> None:
+    """
+    What ``from_url`` raises, and what it returns in place of a host, names the host.
+    """
+
+    @attrs.define(eq=False, slots=False)
+    class Careless(Placed):
+        @classmethod
+        def from_url(cls, url: str) -> Any:
+            return {}[url]
+
+    with plugins.registered(plugin([Careless])):
+        with pytest.raises(OptionError) as raised:
+            plugins.make_host("placed://somewhere")
+        assert str(raised.value) == (
+            "Host 'placed' cannot be made of 'placed://somewhere': its from_url raised "
+            "KeyError: 'placed://somewhere'."
+        )
+        assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_a_url_that_makes_nothing() -> None:
+    """
+    A ``from_url`` that returns no host is told what to return.
+    """
+
+    @attrs.define(eq=False, slots=False)
+    class Forgetful(Placed):
+        @classmethod
+        def from_url(cls, url: str) -> Any:
+            return None
+
+    with (
+        plugins.registered(plugin([Forgetful])),
+        pytest.raises(
+            PluginError, match=r"Host 'placed': its from_url returned None for '"
+        ) as e,
+    ):
+        plugins.make_host("placed://somewhere")
+    assert str(e.value).endswith("Return the host, as in 'return cls(…)'.")
+
+
 def test_a_host_that_needs_an_address_is_not_used_by_its_name() -> None:
     """
     The name of a host whose fields only a URL fills in is refused, with what to write.

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
@@ -17,8 +18,8 @@ import attrs
 import pytest
 
 from fal_core import Cancelled, function
-from fal_core.environments import CurrentEnvironment, LocalInterpreter
-from fal_core.errors import EnvironmentBuildError, HostClosed, HostError, PluginError
+from fal_core.environments import Command, CurrentEnvironment, LocalInterpreter
+from fal_core.errors import EnvironmentBuildError, HostClosed, HostError, PluginError, Timeout
 from fal_core.events import Log, State
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
@@ -96,6 +97,10 @@ def make() -> Iterator[Callable[..., Any]]:
 
 def greet() -> tuple[int, str]:
     return os.getpid(), os.environ["GREETING"]
+
+
+def sleep() -> None:
+    time.sleep(PATIENCE)
 
 
 def follow(isolated: Any, *arguments: Any) -> Recorder:
@@ -283,7 +288,75 @@ def test_a_host_that_returns_no_worker_is_told(make: Callable[..., Any]) -> None
 
     isolated = function("current", host=make(Forgetful))(greet)
 
-    with pytest.raises(PluginError, match=r"Host 'scripted': begin\(\).*a Worker.*None"):
+    with pytest.raises(PluginError, match=r"Host 'scripted': begin\(\).*a Worker.*None\."):
+        isolated()
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        (Command(argv=("ssh", "secret")), "Command. Write Worker.start(command)."),
+        (Worker, "the class Worker."),
+        ({"token": "secret"}, "dict."),
+    ],
+    ids=["command", "class", "other"],
+)
+def test_what_a_host_returned_is_named_by_its_type(
+    make: Callable[..., Any], returned: Any, named: str
+) -> None:
+    """
+    It may hold what nobody is to read, and be long.
+    """
+
+    class Mistaken(ScriptedHost):
+        def begin(self, start: Start) -> Worker:
+            return returned  # type: ignore[no-any-return]  # broken
+
+    with pytest.raises(PluginError) as caught:
+        function("current", host=make(Mistaken))(greet)()
+    said = "Host 'scripted': begin() has to return a Worker, and returned "
+    assert str(caught.value) == said + named
+
+
+def test_a_call_that_waits_for_a_start_says_so(make: Callable[..., Any]) -> None:
+    """
+    A call whose time is up before there is a worker has waited for one.
+    """
+    go = threading.Event()
+    host = make(before=lambda start: go.wait(PATIENCE))
+    try:
+        with pytest.raises(Timeout, match="as it waited for a worker to start or to be free"):
+            function("current", host=host, timeout=0.1)(greet)()
+    finally:
+        go.set()
+
+
+@pytest.mark.parametrize("shared", ["raises", "unhashable"])
+def test_what_tells_calls_apart_may_fail(make: Callable[..., Any], shared: str) -> None:
+    """
+    The error names the host and its method.
+    """
+
+    class Choosy(ScriptedHost):
+        def shared_by(self, call: Any) -> Any:
+            return {"raises": {}, "unhashable": {"unhashable": []}}[shared][shared]
+
+    with pytest.raises(HostError, match=r"Host 'scripted': its shared_by raised (Key|Type)Err"):
+        function("current", host=make(Choosy))(greet)()
+
+
+def test_what_launches_a_call_apart_may_fail(make: Callable[..., Any]) -> None:
+    """
+    The error names the host and its method.
+    """
+
+    class Apart(ScriptedHost):
+        def launch_apart(self, call: Any, sink: Any) -> Any:
+            raise FileNotFoundError("/srv/work")
+
+    isolated = function("current", host=make(Apart), exposed_port=8123)(greet)
+    said = r"Host 'scripted': its launch_apart raised FileNotFoundError: /srv/work\."
+    with pytest.raises(HostError, match=said):
         isolated()
 
 
@@ -427,3 +500,32 @@ def test_a_service_that_cannot_be_reached_ends(make: Callable[..., Any]) -> None
 
     with pytest.raises(HostClosed, match=r"The tunnel broke\."):
         service.future.result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind", "said"),
+    [
+        (None, PluginError, "its reach returned None. Return a mapping of the URLs"),
+        ({}, PluginError, "its reach returned no URL for 'run'. Return one for each"),
+        ({"run": 8080}, PluginError, "its reach returned no URL for 'run'. Return one for"),
+        (KeyError("token"), HostError, "its reach raised KeyError: 'token'."),
+    ],
+    ids=["none", "empty", "number", "raises"],
+)
+def test_a_service_ends_where_its_urls_are_none(
+    make: Callable[..., Any], returned: Any, kind: type[HostError], said: str
+) -> None:
+    """
+    The error names the host, and says what it has to return.
+    """
+
+    class Nowhere(ScriptedHost):
+        def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
+            if isinstance(returned, Exception):
+                raise returned
+            return returned  # type: ignore[no-any-return]  # broken
+
+    service = function("current", host=make(Nowhere), exposed_port=8123)(sleep).spawn()
+    with pytest.raises(kind) as caught:
+        service.future.result(PATIENCE)
+    assert str(caught.value).startswith(f"Host 'scripted': {said}")

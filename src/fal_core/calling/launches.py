@@ -8,9 +8,13 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fal_core.errors import FalCoreError
+
 if TYPE_CHECKING:
     from fal_core.calling.attempts import Launch
-    from fal_core.hosts import Host
+    from fal_core.calls import Call
+    from fal_core.events import Sink
+    from fal_core.hosts import Execution, Host
 
 #: The variable that has every event of every host checked, but where it is 0.
 STRICT_VARIABLE = "FAL_CORE_STRICT"
@@ -23,8 +27,23 @@ def find_launch(host: Host[..., Any], name: str) -> Launch:
     Arguments:
         name: What the host is called in messages.
     """
-    if os.environ.get(STRICT_VARIABLE, "0") in ("", "0"):
-        return host.launch
-    from fal_core.sinks.strict_sinks import launch_strictly
+    launch: Launch = host.launch
+    if os.environ.get(STRICT_VARIABLE, "0") not in ("", "0"):
+        from fal_core.sinks.strict_sinks import launch_strictly
 
-    return partial(launch_strictly, host, name)
+        launch = partial(launch_strictly, host, name)
+    elif str(getattr(launch, "__module__", "")).startswith("fal_core."):
+        # It names what the methods of a subclass raise by itself.
+        return launch
+    return partial(_launch, launch, name)
+
+
+def _launch(launch: Launch, name: str, call: Call, sink: Sink) -> Execution:
+    try:
+        return launch(call, sink)
+    except FalCoreError:
+        raise
+    except Exception as error:
+        from fal_core.sinks.breaches import failure_of
+
+        raise failure_of(name, "launch", error) from error

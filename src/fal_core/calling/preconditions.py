@@ -64,6 +64,10 @@ def refusals(
         host.check(environment, options, gateway, _origin(declaration, options))
     except FalCoreError as error:
         yield error
+    except Exception as error:
+        from fal_core.sinks.breaches import failure_of
+
+        yield failure_of(host.name, "check", error)
 
 
 def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from fal_core.environments import Environment
-from fal_core.errors import OptionError
+from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.hosts import Host
 from fal_core.plugins import validation
 from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.plugins.hook_calls import HookCalls
 from fal_core.plugins.loaders import Loader, PluginDescription
+from fal_core.reprs import in_one_line
 
 _OBSERVERS = ("fal_call_started", "fal_call_finished", "fal_host_failed")
 _CORE = EntryPoint("core", "fal_core.plugins.built_in", "fal-core")
@@ -89,13 +90,33 @@ def make_host(name_or_url: str) -> Host[..., Any]:
     name, separator, _ = name_or_url.partition("://")
     cls: type[Host[..., Any]] = load_plugins().find("host", name)
     if separator:
-        return cls.from_url(name_or_url)
+        return _from_url(cls, name_or_url)
     if missing := validation.mandatory_fields(cls):
         raise OptionError(
             f"Host {name!r} is not used by its name alone: it needs {' and '.join(missing)}. "
             f"Write a URL, as in {f'{name}://…'!r}."
         )
     return cls()
+
+
+def _from_url(cls: type[Host[..., Any]], url: str) -> Host[..., Any]:
+    try:
+        host: object = cls.from_url(url)
+    except FalCoreError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {in_one_line(error)}"
+        raise OptionError(
+            f"Host {cls.name!r} cannot be made of {url!r}: its from_url raised {said}."
+        ) from error
+    if not isinstance(host, Host):
+        problem = (
+            f"its from_url returned {type(host).__name__.removesuffix('Type')} for {url!r}."
+        )
+        raise PluginError(
+            cls.name, f"{problem} Return the host, as in 'return cls(…)'.", "Host"
+        )
+    return host
 
 
 def describe_plugins() -> tuple[PluginDescription, ...]:

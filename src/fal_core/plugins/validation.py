@@ -6,6 +6,7 @@ Each check returns a sentence that says what is wrong, or None.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -61,7 +62,7 @@ def check_host(cls: object) -> str | None:
         return problem
     if cls.__hash__ is None:
         return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
-    problem = check_signatures(cls) or _check_made_by_name(cls)
+    problem = check_signatures(cls) or _check_from_url(cls) or _check_made_by_name(cls)
     if problem is not None:
         return problem
     return _check_options(cls) or _check_capabilities(cls)
@@ -76,6 +77,12 @@ def mandatory_fields(cls: type) -> tuple[str, ...]:
         for field in attrs.fields(cls)
         if field.init and field.default is attrs.NOTHING
     )
+
+
+def _check_from_url(cls: type) -> str | None:
+    if isinstance(inspect.getattr_static(cls, "from_url"), classmethod):
+        return None
+    return f"{cls.__name__}.from_url is not marked. Write '@classmethod' above it."
 
 
 def _check_made_by_name(cls: type[Host[..., Any]]) -> str | None:

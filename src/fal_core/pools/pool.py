@@ -15,7 +15,7 @@ from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
 from fal_core.pools.outdated import OutdatedWorkers
-from fal_core.pools.starts import Begin, Start
+from fal_core.pools.starts import Begin, Start, no_worker
 from fal_core.pools.startups import Startups
 from fal_core.pools.upkeep import Roster, Upkeep
 from fal_core.pools.waiting import WaitingCalls, WaitingExecution
@@ -357,7 +357,7 @@ class Pool:
         try:
             worker = self._begin_worker(start)
             if not isinstance(worker, Worker):
-                problem = f"begin() has to return a Worker, and returned {worker!r}."
+                problem = f"begin() has to return a Worker, and returned {no_worker(worker)}."
                 raise PluginError(self.host, problem, "Host")
             worker.serve_for(self, multiplex=self._multiplex, logging=self.options.logging)
             if worker.gone:

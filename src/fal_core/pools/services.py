@@ -17,8 +17,8 @@ from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.pools.pool import Pool
 from fal_core.pools.readiness import Watch
-from fal_core.pools.waiting import as_host_error
 from fal_core.sinks import SinkAround, get_event_thread
+from fal_core.sinks.breaches import breach_of, failure_of
 from fal_core.workers import Worker
 
 #: Seconds beyond its timeout that a served application has to report that its setup took
@@ -142,10 +142,16 @@ class ServiceExecution(SinkAround):
         def find() -> None:
             try:
                 found = reach(worker, urls)
+                problem = _problem_of(found, urls)
+            except HostError as error:
+                self._stop(error)
             except BaseException as error:
-                self._stop(as_host_error(error))
+                self._stop(failure_of(self.pool.host, "reach", error))
             else:
-                take(found)
+                if problem is None:
+                    take(found)
+                else:
+                    self._stop(breach_of(self.pool.host, problem))
 
         threading.Thread(target=find, name="fal-core reach", daemon=True).start()
 
@@ -235,3 +241,21 @@ class ServiceExecution(SinkAround):
                 return
             self._reason = reason
         self._inner.cancel(_LAST_WORDS)
+
+
+def _problem_of(found: object, urls: Mapping[str, str]) -> str | None:
+    """
+    Return what is wrong with what ``reach`` has returned for *urls*, if anything.
+    """
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__.removesuffix("Type")
+        return (
+            f"its reach returned {kind}. Return a mapping of the URLs that it was given, each "
+            "as it is reached from here."
+        )
+    wrong = [name for name, url in found.items() if not isinstance(url, str)]
+    missing = [name for name in urls if name not in found]
+    if missing or wrong:
+        listed = " and ".join(map(repr, missing or wrong))
+        return f"its reach returned no URL for {listed}. Return one for each that it was given."
+    return None

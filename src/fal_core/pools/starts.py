@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fal_core.calls import Call
-from fal_core.environments import Environment, Interpreter, python_problem
+from fal_core.environments import Command, Environment, Interpreter, python_problem
 from fal_core.errors import HostError
 from fal_core.events import Event, Log, State
 from fal_core.options import HostOptions
@@ -117,6 +117,17 @@ class Start:
 def _check_python(version: str | None) -> None:
     if problem := python_problem(version):
         raise HostError(f"{problem} Choose another one, as with python_version.")
+
+
+def no_worker(returned: object) -> str:
+    """
+    Return what *returned* is, which a host has returned in place of a worker.
+    """
+    if isinstance(returned, Command):
+        return "Command. Write Worker.start(command)"
+    if isinstance(returned, type):
+        return f"the class {returned.__name__}"
+    return type(returned).__name__.removesuffix("Type")
 
 
 class NotWanted(threading.Event):

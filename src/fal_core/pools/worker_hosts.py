@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.abilities import AnticipatingHost
-from fal_core.errors import HostError, PluginError
+from fal_core.errors import FalCoreError, HostError, PluginError
 from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
@@ -101,7 +101,12 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         gateway = call.gateway
         if gateway.serve or gateway.exposed_port is not None or call.lifetime == "detached":
             self._check_nodes(call)
-            return self.launch_apart(call, sink)
+            try:
+                return self.launch_apart(call, sink)
+            except FalCoreError:
+                raise
+            except Exception as error:
+                raise self._failure("launch_apart", error) from error
         pools = self._pools or self._find_pools()
         # Most functions have been called before.
         recent = pools.recent.get((id(call.environment), id(call.host_options)))
@@ -119,6 +124,24 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         is_elsewhere = type(self).reach is not WorkerHost.reach
         reach = self.reach if is_elsewhere else None
         return self._find_pools().launch_service(call, sink, reach)
+
+    def _failure(self, method: str, error: Exception) -> HostError:
+        from fal_core.sinks.breaches import failure_of
+
+        return failure_of(self.name, method, error)
+
+    def _shared_by(self, call: Shared) -> Hashable:
+        """
+        Return what :meth:`shared_by` does; what it raises names the host.
+        """
+        try:
+            shared = self.shared_by(call)
+            hash(shared)
+        except FalCoreError:
+            raise
+        except Exception as error:
+            raise self._failure("shared_by", error) from error
+        return shared
 
     def _check_nodes(self, call: Call) -> None:
         """
@@ -175,7 +198,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
             self.name,
             self.begin,
             count=capabilities.concurrency,
-            shared_by=self.shared_by,
+            shared_by=self._shared_by,
             once=not capabilities.keep_alive,
         )
 

@@ -55,6 +55,16 @@ def breach_of(host: str, problem: str, cause: object = None) -> PluginError:
     return error
 
 
+def failure_of(host: str, method: str, error: BaseException) -> HostError:
+    """
+    Return the error for what a *method* of *host* has raised, which is no FalCoreError.
+    """
+    said = f"{type(error).__name__}: {in_one_line(error)}"
+    failure = HostError(f"Host {host!r}: its {method} raised {said}.")
+    failure.__cause__ = error
+    return failure
+
+
 def log_breach(host: str, problem: str) -> None:
     """
     Log what *host* did when no call can be told any more; each problem once.
