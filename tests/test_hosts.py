@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from fal_core import function
-from fal_core.errors import UnsupportedError
+from fal_core.errors import OptionTypeError, UnsupportedError
 from fal_core.hosts import Capabilities, Claims, Host
 from fal_core.testing import InProcessHost
 
@@ -78,6 +78,30 @@ def test_every_claim_can_be_made_of_workers() -> None:
     assert {name: each.__forward_arg__ for name, each in Claims.__annotations__.items()} == (
         fields
     )
+
+
+@pytest.mark.parametrize("make", [Capabilities, Capabilities.of_workers])
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("kinds", "current", "a frozenset of names, as in frozenset({'…'}), or None"),
+        ("options", "keep_alive", "a frozenset of names, as in frozenset({'…'}), or None"),
+        ("options", frozenset({1}), "a frozenset of names, as in frozenset({'…'}), or None"),
+        ("python_versions", "3.11", "a tuple of versions, as in ('3.11',), or None"),
+        ("concurrency", "4", "an integer"),
+        ("nodes", None, "an integer"),
+        ("stream", "no", "True or False"),
+    ],
+)
+def test_a_claim_of_another_type_is_refused(
+    make: Any, field: str, value: Any, said: str
+) -> None:
+    """
+    The error names the field: a text would pass for a set of names.
+    """
+    with pytest.raises(OptionTypeError) as caught:
+        make(**{field: value})
+    assert str(caught.value).startswith(f"Option 'capabilities.{field}' must be {said}, not ")
 
 
 def test_a_host_of_two_hosts_claims_what_both_can() -> None:

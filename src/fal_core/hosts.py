@@ -4,6 +4,7 @@ Hosts: the places where functions run.
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import (
@@ -20,7 +21,7 @@ from typing import (
 import attrs
 
 from fal_core.environments import is_within
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, OptionTypeError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
 from fal_core.validators import at_least
@@ -35,6 +36,47 @@ if TYPE_CHECKING:
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
+
+
+def _check_claim(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """
+    Refuse a claim of another type than its field has. A text would pass for a set of names.
+    """
+    kinds, expected = _CLAIMED[str(attribute.type)]
+    is_unset = value is None and str(attribute.type).endswith("None")
+    # What a collection holds are texts.
+    fits = type(value) in kinds and (
+        isinstance(value, int) or all(isinstance(each, str) for each in value)
+    )
+    if not is_unset and not fits:
+        got = "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"
+        raise OptionTypeError(f"capabilities.{attribute.name}", got, expected)
+
+
+#: The types that fit each annotation, and what is to be written.
+_CLAIMED: dict[str, tuple[tuple[type, ...], str]] = {
+    "frozenset[str] | None": (
+        (frozenset, set),
+        "a frozenset of names, as in frozenset({'…'}), or None",
+    ),
+    "tuple[str, ...] | None": ((tuple, list), "a tuple of versions, as in ('3.11',), or None"),
+    "int": ((int,), "an integer"),
+    "bool": ((bool,), "True or False"),
+}
+
+
+def _check_all(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """
+    Have the type of each field checked, before its bounds.
+    """
+    return [
+        field.evolve(
+            validator=_check_claim
+            if field.validator is None
+            else attrs.validators.and_(_check_claim, field.validator)
+        )
+        for field in fields
+    ]
 
 
 class Claims(TypedDict, total=False):
@@ -61,7 +103,7 @@ class Claims(TypedDict, total=False):
     inherits: bool
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_check_all)
 class Capabilities:
     """
     What a host can do. The core and the conformance suite read it.
@@ -146,7 +188,7 @@ class Capabilities:
             "home_calls": True,
             **more,
         }
-        options = more.get("options", frozenset())
+        options = cls(**more).options
         claims["options"] = None if options is None else options | {"setup_function"}
         return cls(**claims)
 

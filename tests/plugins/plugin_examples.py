@@ -68,18 +68,39 @@ class Mine(HostOptions):
 """ + HOST.replace("    def launch", "    options = Mine\n\n    def launch")
 
 
+def claiming(capabilities: str) -> str:
+    """
+    Return a plugin whose host has *capabilities*.
+    """
+    return HOST.format(name="claiming").replace(
+        "    def launch", f"    capabilities = {capabilities}\n\n    def launch"
+    )
+
+
 # What a broken plugin does, and what its error must say.
 UNLOADABLE = {
     "claims_no_place": (
         "Capabilities(concurrency=0)",
         "OptionValueError: Option 'concurrency' must be at least 1",
     ),
+    "kinds_as_text": (
+        claiming("Capabilities(kinds='current')"),
+        "OptionTypeError: Option 'capabilities.kinds' must be a frozenset of names, as in "
+        "frozenset({'…'}), or None, not 'current' (str) (",
+    ),
+    "options_as_text": (
+        claiming("Capabilities.of_workers(options='keep_alive')"),
+        "Option 'capabilities.options' must be a frozenset of names",
+    ),
+    "number_as_text": (
+        claiming("Capabilities(concurrency='4')"),
+        "Option 'capabilities.concurrency' must be an integer, not '4' (str) (",
+    ),
     "missing_import": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
     "unknown_hook": ("@hookimpl\ndef fal_no_such_hook(): ...", "'fal_no_such_hook'"),
     "odd_argument": ("@hookimpl\ndef fal_call_started(call, nonsense): ...", "nonsense"),
     "raising_hook": ("@hookimpl\ndef fal_register_hosts(): raise KeyError('x')", "KeyError"),
-    "no_iterable": ("@hookimpl\ndef fal_register_hosts(): return None", "TypeError"),
     "same_name_twice": (
         HOST.format(name="twice").replace("[Place]", "[Place, Place]"),
         "twice",
@@ -92,15 +113,6 @@ def launching(launch: str) -> str:
     Return a plugin whose host has the lines *launch* in place of its method.
     """
     return HOST.format(name="launching").replace("def launch(self, call, sink)", launch)
-
-
-def claiming(capabilities: str) -> str:
-    """
-    Return a plugin whose host has *capabilities*.
-    """
-    return HOST.format(name="claiming").replace(
-        "    def launch", f"    capabilities = {capabilities}\n\n    def launch"
-    )
 
 
 # The same, for plugins that can be loaded and break the contract.
@@ -175,9 +187,13 @@ def fal_register_hosts():
         "The capabilities of Place are {'kinds': None}. Write "
         "'capabilities: ClassVar[Capabilities] = Capabilities(…)'.",
     ),
-    "kinds_as_text": (
-        claiming("Capabilities(kinds='current')"),
-        "Place claims a wrong value. Option 'capabilities.kinds' must be ",
+    "class_alone": (
+        HOST.format(name="alone").replace("[Place]", "Place"),
+        "its hook fal_register_hosts returned the class Place. Write 'return [Place]'.",
+    ),
+    "no_iterable": (
+        "@hookimpl\ndef fal_register_hosts(): return None",
+        "its hook fal_register_hosts returned None. Return a list of classes.",
     ),
     "unknown_claim": (
         claiming("Capabilities(kinds=None, options=frozenset({'keep_alife'}))"),

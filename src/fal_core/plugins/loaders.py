@@ -5,7 +5,7 @@ Loaders: each plugin is imported, checked and registered apart from the others.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import pluggy
 
 from fal_core import hooks
 from fal_core.conversion.annotations import option_types
-from fal_core.errors import PluginError
+from fal_core.errors import FalCoreError, PluginError
 from fal_core.plugins import validation
 from fal_core.plugins.entry_points import EntryPoint
 from fal_core.plugins.hook_names import check_hook_names, check_hook_runs
@@ -163,7 +163,7 @@ class Loader:
         Add to *claims* what *plugin* provides, including what breaks the contract.
         """
         for role, hook, label, check in _PROVIDED:
-            for cls in self._answers(hook, plugin):
+            for cls in self._answers(entry, hook, plugin):
                 claim = role, str(getattr(cls, label, cls))
                 _raise_for(
                     entry, f"it provides {claim[1]!r} twice." if claim in claims else None
@@ -171,10 +171,12 @@ class Loader:
                 claims[claim] = cls
                 _raise_for(entry, check(cls))
 
-    def _answers(self, hook: str, plugin: object) -> Iterator[Any]:
+    def _answers(self, entry: EntryPoint, hook: str, plugin: object) -> Iterator[Any]:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.plugin is plugin:
-                yield from implementation.function()
+                answer: object = implementation.function()
+                _raise_for(entry, _check_answer(hook, answer))
+                yield from answer  # type: ignore[misc]  # it was checked
 
     def _check(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
         for (role, _), cls in claims.items():
@@ -191,7 +193,8 @@ class Loader:
         if not isinstance(error, PluginError):
             cause = error
             said = f"{type(cause).__name__}: {in_one_line(cause)}"
-            error = PluginError(str(entry), f"it could not be loaded: {said}.")
+            where = _place_of(cause) if isinstance(cause, FalCoreError) else ""
+            error = PluginError(str(entry), f"it could not be loaded: {said}{where}.")
             error.__cause__ = cause
         self.broken.append(error)
         self.discarded[error.plugin] = entry
@@ -214,6 +217,33 @@ class Loader:
                 hooks=tuple(sorted(caller.name for caller in callers)),
             )
         )
+
+
+def _check_answer(hook: str, answer: object) -> str | None:
+    """
+    Check that a *hook* that provides classes has returned several.
+    """
+    if isinstance(answer, type):
+        name = answer.__name__
+        return f"its hook {hook} returned the class {name}. Write 'return [{name}]'."
+    if isinstance(answer, str) or not isinstance(answer, Iterable):
+        kind = type(answer).__name__.removesuffix("Type")
+        return f"its hook {hook} returned {kind}. Return a list of classes."
+    return None
+
+
+def _place_of(error: BaseException) -> str:
+    """
+    Return where a plugin has done what *error* refuses, if that is known.
+    """
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        file = trace.tb_frame.f_code.co_filename
+        if module.partition(".")[0] not in ("fal_core", "pluggy") and not file.startswith("<"):
+            place = f" ({file}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
 
 
 def _raise_for(entry: EntryPoint, problem: str | None) -> None:
