@@ -143,7 +143,9 @@ class ServiceExecution(SinkAround):
             try:
                 found = reach(worker, urls)
             except BaseException as error:
-                self._stop(as_host_error(error))
+                # A worker that is gone tells why.
+                if not worker.gone:
+                    self._stop(as_host_error(error))
             else:
                 take(found)
 
