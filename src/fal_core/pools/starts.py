@@ -7,12 +7,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, get_args
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter, python_problem
 from fal_core.errors import HostError
-from fal_core.events import Event, Log, State
+from fal_core.events import Event, Log, Phase, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
 from fal_core.workers import Worker
@@ -104,13 +104,28 @@ class Start:
     def report(self, event: Event) -> None:
         """
         Give *event*, a phase or a line, to the calls that wait.
+
+        Raises:
+            TypeError: It is neither.
+
+            ValueError: There is no such phase.
         """
+        if not isinstance(event, State | Log):
+            raise TypeError(f"A start reports a State or a Log, and was given {event!r}.")
+        if isinstance(event, State) and event.name not in get_args(Phase):
+            phases = ", ".join(get_args(Phase))
+            raise ValueError(f"There is no phase {event.name!r}. The phases are {phases}.")
         self._pool.waiting.tell(event)
 
     def say(self, line: str) -> None:
         """
         Give a line of the host's own to the calls that wait.
+
+        Raises:
+            TypeError: It is no text.
         """
+        if not isinstance(line, str):
+            raise TypeError(f"A start says lines of text, and was given {line!r}.")
         self.report(Log(line, "STDERR", "BRIDGE", time.time()))
 
 
