@@ -645,3 +645,24 @@ def test_a_pool_that_is_closed_takes_no_call(make: Callable[..., Any]) -> None:
 
     with pytest.raises(HostClosed):
         pool.launch(isolated.make_launcher().call(((), {})), lambda event: None)
+
+
+def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
+    """
+    A call that waits for a place is told nothing of a worker that starts for another.
+    """
+
+    class Narrow(ScriptedHost):
+        capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
+
+    host = make(Narrow, before=lambda start: start.say("queued in the cluster"))
+    isolated = function("current", host=host)(greet)
+    launcher = isolated.make_launcher()
+    recorders = [Recorder(launcher) for _ in range(3)]
+    for recorder in recorders:
+        recorder.launch()
+
+    for recorder in recorders:
+        recorder.wait(PATIENCE)
+        assert recorder.phases == ["queued", "starting", "running"]
+        assert [log.message for log in recorder.logs] == ["queued in the cluster"]

@@ -126,6 +126,13 @@ class GrowingPool(ABC):
         """
         return len(self._roster.workers)
 
+    @property
+    def due(self) -> int:
+        """
+        How many of the calls that wait the workers take that are being started.
+        """
+        return self._starting * self._limits.multiplex
+
     def is_wanted(self) -> bool:
         """
         Tell whether a worker that is being started is wanted.

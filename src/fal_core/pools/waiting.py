@@ -141,12 +141,12 @@ class WaitingCalls(deque[WaitingExecution]):
         with self._lock:
             return self[0].call if self else None
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event, most: int | None = None) -> None:
         """
-        Pass *event* to each call. If none waits it is kept for one that is expected, or a
-        line is printed.
+        Pass *event* to each call, or to the first *most*. If none waits it is kept for one
+        that is expected, or a line is printed.
         """
-        if self.report(event):
+        if self.report(event, most):
             return
         with self._lock:
             if self._kept is not None:
@@ -155,12 +155,12 @@ class WaitingCalls(deque[WaitingExecution]):
         if isinstance(event, Log):
             print_log(event)
 
-    def report(self, event: Event) -> bool:
+    def report(self, event: Event, most: int | None = None) -> bool:
         """
-        Pass *event* to each call; return False if none waits.
+        Pass *event* to each call, or to the first *most*; return False if none waits.
         """
         with self._lock:
-            waiting = list(self)
+            waiting = list(self)[:most]
         for execution in waiting:
             execution.report(event)
         return bool(waiting)
