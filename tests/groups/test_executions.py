@@ -5,6 +5,7 @@ Executions of groups: several nodes run one call, and end as one.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,8 +65,10 @@ class Scripted(InProcessHost):
 
         def launch(call: Call, sink: Sink) -> Execution:
             self.launched.append(node.rank)
-            if isinstance(given, Exception):
+            if isinstance(given, BaseException):
                 raise given
+            if given is launch_group:
+                return None  # type: ignore[return-value]  # what must not be
             return InProcessHost.launch(self, call, sink)
 
         def release() -> None:
@@ -234,6 +237,58 @@ def test_a_node_that_goes_before_it_is_launched_ends_the_others() -> None:
     assert caught.value.__cause__ is gone
     assert host.launched == [0, 1]
     assert host.released == [2]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_whose_host_exits_fails(rank: int) -> None:
+    """
+    Code of a host may call ``sys.exit``, in ``prepare`` or in the launch: the call ends.
+    """
+
+    def get(node: Preparation) -> None:
+        if node.rank == rank:
+            sys.exit("no cluster here")
+
+    recorder = record(function("current", host=Scripted(get), nodes=2)(give))
+    reason = recorder.wait(PATIENCE).reason
+    assert isinstance(reason, NodeFailed)
+    assert (reason.rank, reason.reason) == (rank, "SystemExit: no cluster here")
+
+    leaves = SystemExit("no step")
+    host = Scripted(lambda node: leaves if node.rank == rank else None)
+    recorder = record(function("current", host=host, nodes=2)(give))
+    reason = recorder.wait(PATIENCE).reason
+    assert isinstance(reason, NodeFailed)
+    assert (reason.rank, reason.reason) == (rank, "SystemExit: no step")
+
+
+def test_a_launch_that_returns_no_execution_fails() -> None:
+    """
+    The error says so: nobody has cancelled the call.
+    """
+    host = Scripted(lambda node: launch_group if node.rank else None)
+    with pytest.raises(NodeFailed, match="'launch' of its host returned None"):
+        function("current", host=host, nodes=2)(give)()
+
+
+def test_a_node_that_cannot_be_cancelled_keeps_no_other_from_it() -> None:
+    """
+    What cancelling a node raises goes to whoever cancels, once all were told.
+    """
+
+    def fail(grace: float) -> None:
+        raise OSError("no connection")
+
+    parts = Parts()
+    parts.nodes[0].cancel = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no connection"):
+        parts.execution.cancel(0.1)
+    assert parts.nodes[1].asked == parts.nodes[2].asked == ["cancel"]
+    parts.end(0)
+    (exited,) = parts.events
+    assert isinstance(exited, Exited)
+    assert isinstance(exited.reason, Cancelled)
 
 
 def test_a_call_is_cancelled_while_it_waits_for_its_nodes() -> None:

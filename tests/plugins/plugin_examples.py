@@ -108,6 +108,22 @@ UNLOADABLE = {
 }
 
 
+PLACE_OF_WORKERS = """
+from fal_core.pools import WorkerHost
+
+@attrs.define(eq=False, slots=False)
+class Place(WorkerHost):
+    name: ClassVar[str] = "beginning"
+    capabilities = Capabilities.of_workers(kinds=None)
+
+    {methods}
+
+@hookimpl
+def fal_register_hosts():
+    return [Place]
+"""
+
+
 def launching(launch: str) -> str:
     """
     Return a plugin whose host has the lines *launch* in place of its method.
@@ -148,23 +164,36 @@ INVALID = {
         "'def launch(self, call, sink)'.",
     ),
     "begin_without_start": (
-        """
-from fal_core.pools import WorkerHost
-
-@attrs.define(eq=False, slots=False)
-class Place(WorkerHost):
-    name: ClassVar[str] = "beginning"
-    capabilities = Capabilities.of_workers(kinds=None)
-
-    def begin(self):
-        raise AssertionError
-
-@hookimpl
-def fal_register_hosts():
-    return [Place]
-""",
+        PLACE_OF_WORKERS.format(methods="def begin(self): ..."),
         "Place.begin takes (self), and is called with (self, start). Write "
         "'def begin(self, start)'.",
+    ),
+    "begin_with_a_keyword": (
+        PLACE_OF_WORKERS.format(methods="def begin(self, *, start): ..."),
+        "Place.begin takes (self, *, start), and is called with (self, start). Write "
+        "'def begin(self, start)'.",
+    ),
+    "static_reach_of_one": (
+        PLACE_OF_WORKERS.format(
+            methods="def begin(self, start): ...\n\n    reach = staticmethod(lambda worker: {})"
+        ),
+        "Place.reach takes (worker), and is called with (worker, urls). Write "
+        "'def reach(self, worker, urls)'.",
+    ),
+    "static_launch_of_self": (
+        launching("@staticmethod\n    def launch(self, call, sink)"),
+        "Place.launch takes (self, call, sink), and is called with (call, sink).",
+    ),
+    "shared_by_of_the_class": (
+        PLACE_OF_WORKERS.format(
+            methods="def begin(self, start): ...\n    shared_by = classmethod(lambda cls: {})"
+        ),
+        "Place.shared_by takes (cls), and is called with (self, call).",
+    ),
+    "from_url_of_an_instance": (
+        launching("def from_url(self, url): ...\n\n    def launch(self, call, sink)"),
+        "Place.from_url takes (self, url), and is called with (url). Write "
+        "'@classmethod def from_url(cls, url)'.",
     ),
     "async_launch": (
         launching("async def launch(self, call, sink)"),
@@ -219,7 +248,8 @@ def fal_register_hosts():
             "    def launch",
             "    def from_url(self, url):\n        return self\n\n    def launch",
         ),
-        "Place.from_url is not marked. Write '@classmethod' above it.",
+        "Place.from_url takes (self, url), and is called with (url). Write '@classmethod def "
+        "from_url(cls, url)'.",
     ),
     "without_version": ("del fal_core_api", "does not define fal_core_api"),
     "odd_version": ("fal_core_api = '1'", "must be an integer"),
@@ -307,6 +337,9 @@ GOOD = {
     "good": (
         OPTIONS.format(name="good", option="queue: str | None = None")
         + ENVIRONMENT.format(kind="good", fields="layers: tuple[str, ...] = ()")
+    ),
+    "static": PLACE_OF_WORKERS.format(
+        methods="reach = staticmethod(lambda at, urls: urls)\n    def begin(self, start): ..."
     ),
     "left": HOST.format(name="shared") + ENVIRONMENT.format(kind="left", fields=""),
     "right": HOST.format(name="shared") + ENVIRONMENT.format(kind="right", fields=""),

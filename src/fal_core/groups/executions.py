@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import attrs
@@ -101,15 +102,15 @@ class GroupExecution:
             self._nodes[0].execution.send(message)
 
     def drain(self) -> None:
-        for node in self._nodes:
-            node.execution.drain()
+        with ExitStack() as stack:
+            for node in reversed(self._nodes):
+                stack.callback(node.execution.drain)
 
     def cancel(self, grace: float) -> None:
         with self._lock:
             self._cancelled = self._cancelled or self._failure is None
         self._over.set()
-        for node in self._nodes:
-            node.execution.cancel(grace)
+        _cancel_all(self._nodes, grace)
 
     # -- the start ---------------------------------------------------------------
 
@@ -134,13 +135,14 @@ class GroupExecution:
         try:
             if not self._over.is_set():
                 node.prepared = _checked(self._prepare(preparation))
-        except Exception as error:
+        except BaseException as error:
             self._fail(node, end_by(node.rank, error))
-        with self._lock:
-            self._unprepared -= 1
-            is_last = not self._unprepared
-        if is_last:
-            self._launch_all()
+        finally:
+            with self._lock:
+                self._unprepared -= 1
+                is_last = not self._unprepared
+            if is_last:
+                self._launch_all()
 
     def _launch_all(self) -> None:
         addresses = tuple(node.prepared.address for node in self._nodes if node.prepared)
@@ -153,10 +155,13 @@ class GroupExecution:
                 elif node.prepared is not None:
                     call = self._call.at_node(Node(node.rank, addresses))
                     execution = node.prepared.launch(call, partial(self._take, node))
-            except Exception as error:
+                    if execution is None:
+                        raise HostError("'launch' of its host returned None, no execution.")
+                    node.execution.settle(execution)
+            except BaseException as error:
                 self._fail(node, end_by(node.rank, error))
-            node.execution.settle(execution)
             if execution is None:
+                node.execution.settle(None)
                 self._end(node)
 
     # -- events --------------------------------------------------------------------
@@ -244,7 +249,9 @@ class GroupExecution:
         others = [each for each in self._nodes if each is not node]
         # The thread that is here may hold a lock which cancelling needs.
         name = f"end of call {self._call.id}"
-        threading.Thread(target=_cancel_all, args=(others,), name=name, daemon=True).start()
+        threading.Thread(
+            target=_cancel_all, args=(others, GRACE), name=name, daemon=True
+        ).start()
 
     def _end(self, node: GroupNode) -> None:
         with self._delivering:
@@ -264,14 +271,18 @@ class GroupExecution:
             failure = Exited(reason=Cancelled())
         exited = failure if isinstance(failure, Exited) else Exited()
         outcome = failure if isinstance(failure, Outcome) else self._outcome
-        if exited.reason is None and outcome is not None:
-            self._deliver(outcome)
-        self._sink(self._sink_failed or exited)
+        try:
+            if exited.reason is None and outcome is not None:
+                self._deliver(outcome)
+        finally:
+            self._sink(self._sink_failed or exited)
 
 
-def _cancel_all(nodes: list[GroupNode]) -> None:
-    for node in nodes:
-        node.execution.cancel(GRACE)
+def _cancel_all(nodes: Sequence[GroupNode], grace: float) -> None:
+    # All of them, also if cancelling one raises.
+    with ExitStack() as stack:
+        for node in reversed(nodes):
+            stack.callback(node.execution.cancel, grace)
 
 
 def _checked(prepared: object) -> Prepared:

@@ -28,7 +28,7 @@ class NodeFailed(HostError):
         return f"Node {self.rank} has failed, and the call was ended on all: {self.reason}"
 
 
-def end_by(rank: int, error: Exception) -> Exited:
+def end_by(rank: int, error: BaseException) -> Exited:
     """
     Return the end of a call whose node *rank* has failed with *error*.
     """

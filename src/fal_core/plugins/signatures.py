@@ -19,46 +19,63 @@ def check_signatures(cls: type) -> str | None:
             written = inspect.getattr_static(cls, name)
             if name.startswith("_") or written is declared:
                 continue
-            problem = _compare(cls, name, _function_of(declared), written)
+            problem = _compare(cls, name, declared, written)
             if problem is not None:
                 return problem
     return None
 
 
-def _compare(
-    cls: type, name: str, declared: FunctionType | None, written: object
-) -> str | None:
-    if declared is None:
+def _compare(cls: type, name: str, declared: object, written: object) -> str | None:
+    contract = _function_of(declared)
+    if contract is None:
         return None
-    wanted = inspect.signature(declared)
-    given = f"({', '.join(wanted.parameters)})"
+    wanted = inspect.signature(contract)
+    of_class = isinstance(declared, classmethod)
+    to_write = f"'{'@classmethod ' if of_class else ''}def {name}{_show(wanted)}'"
     function = _function_of(written)
     if function is None:
         # What takes its arguments by other means is not judged.
-        is_method = callable(written) or isinstance(written, staticmethod)
+        is_method = callable(written) or isinstance(written, (staticmethod, classmethod))
         return None if is_method else f"{cls.__name__}.{name} is no method: {written!r}."
     is_lazy = inspect.isgeneratorfunction(function) and not _may_be_lazy(wanted)
     if is_lazy or inspect.iscoroutinefunction(function):
         manner = "yields" if is_lazy else "is async"
         return (
             f"{cls.__name__}.{name} {manner}, so calling it does nothing. "
-            f"Write 'def {name}{given}' that runs when it is called."
+            f"Write {to_write} that runs when it is called."
         )
     taken = inspect.signature(function)
+    given = list(wanted.parameters)
+    if isinstance(written, staticmethod) or (of_class and written is function):
+        # Nothing is bound to the first one.
+        del given[0]
     try:
-        taken.bind(*wanted.parameters)
+        taken.bind(*given)
     except TypeError:
         return (
-            f"{cls.__name__}.{name} takes ({', '.join(taken.parameters)}), and is called "
-            f"with {given}. Write 'def {name}{given}'."
+            f"{cls.__name__}.{name} takes {_show(taken)}, and is called "
+            f"with ({', '.join(given)}). Write {to_write}."
         )
     return None
 
 
 def _function_of(attribute: object) -> FunctionType | None:
-    if isinstance(attribute, classmethod):
+    if isinstance(attribute, (staticmethod, classmethod)):
         attribute = attribute.__func__
     return attribute if isinstance(attribute, FunctionType) else None
+
+
+def _show(signature: inspect.Signature) -> str:
+    """
+    Return the names in *signature*, with the stars before them.
+    """
+    empty = inspect.Parameter.empty
+    names = [
+        parameter.replace(annotation=empty, default=empty)
+        for parameter in signature.parameters.values()
+    ]
+    # Made anew: names without defaults may follow each other as they like.
+    return str(inspect.Signature(names))
 
 
 def _may_be_lazy(wanted: inspect.Signature) -> bool:

@@ -6,7 +6,6 @@ Each check returns a sentence that says what is wrong, or None.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -62,7 +61,7 @@ def check_host(cls: object) -> str | None:
         return problem
     if cls.__hash__ is None:
         return f"{cls.__name__} cannot be hashed. Decorate it with attrs.define(eq=False)."
-    problem = check_signatures(cls) or _check_from_url(cls) or _check_made_by_name(cls)
+    problem = check_signatures(cls) or _check_made_by_name(cls)
     if problem is not None:
         return problem
     return _check_options(cls) or _check_capabilities(cls)
@@ -79,16 +78,11 @@ def mandatory_fields(cls: type) -> tuple[str, ...]:
     )
 
 
-def _check_from_url(cls: type) -> str | None:
-    if isinstance(inspect.getattr_static(cls, "from_url"), classmethod):
-        return None
-    return f"{cls.__name__}.from_url is not marked. Write '@classmethod' above it."
-
-
 def _check_made_by_name(cls: type[Host[..., Any]]) -> str | None:
     missing = mandatory_fields(cls)
     # Its own from_url may fill the fields in.
-    if not missing or cls.from_url.__func__ is not Host.from_url.__func__:  # type: ignore[attr-defined]  # a bound method
+    own: object = getattr(cls.from_url, "__func__", None)
+    if not missing or own is not Host.from_url.__func__:  # type: ignore[attr-defined]  # a bound method
         return None
     fields = " and ".join(missing)
     return (

@@ -143,10 +143,12 @@ class ServiceExecution(SinkAround):
             try:
                 found = reach(worker, urls)
                 problem = _problem_of(found, urls)
-            except HostError as error:
-                self._stop(error)
             except BaseException as error:
-                self._stop(failure_of(self.pool.host, "reach", error))
+                if not isinstance(error, HostError):
+                    error = failure_of(self.pool.host, "reach", error)
+                # A worker that is gone tells why.
+                if not worker.gone:
+                    self._stop(error)
             else:
                 if problem is None:
                     take(found)
