@@ -14,6 +14,7 @@ from mutants import (
     coroutines,
     crashes,
     detachment,
+    environments,
     errors,
     events,
     exits,
@@ -510,6 +511,11 @@ MUTANTS: tuple[Mutant, ...] = (
         options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
         of="never_run",
+    ),
+    alone(
+        environments.DropsVariables,
+        "test_a_worker_has_the_variables_of_its_environment",
+        of="read_variable",
     ),
     # Builds.
     around(
