@@ -10,7 +10,8 @@ import pytest
 
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.marks import Isolated, make_living
+from fal_core.testing.harness.identities import make_identify, still_living
+from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.processes import wait_until
 
 
@@ -20,14 +21,15 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
     Calls one after another run in one worker, which keeps the modules they have loaded.
     """
 
+    identify = make_identify()
+
     @isolated(max_concurrency=1, keep_alive=60)
-    def count_on() -> tuple[int, int]:
-        import os
+    def count_on() -> tuple[str, int]:
         import sys
 
         module = sys.modules.setdefault("counted", type(sys)("counted"))
         count = module.__dict__["count"] = module.__dict__.get("count", 0) + 1
-        return os.getpid(), count
+        return identify(), count
 
     (first, one), (second, two), (third, three) = count_on(), count_on(), count_on()
     look = "Give the next call of equal environment and options to the worker that is idle."
@@ -46,11 +48,11 @@ def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
 
         return uuid.uuid4().hex
 
-    @isolated(max_concurrency=1, keep_alive=60, setup_function=load)
-    def tell_loaded(loaded: str) -> tuple[int, str]:
-        import os
+    identify = make_identify()
 
-        return os.getpid(), loaded
+    @isolated(max_concurrency=1, keep_alive=60, setup_function=load)
+    def tell_loaded(loaded: str) -> tuple[str, str]:
+        return identify(), loaded
 
     found = {tell_loaded() for _ in range(3)}
     assert len(found) == 1, (
@@ -65,15 +67,13 @@ def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
     A worker that has been idle for ``keep_alive`` seconds ends.
     """
 
+    identify = make_identify()
+
     @isolated(keep_alive=0.3)
-    def tell() -> int:
-        import os
+    def tell() -> str:
+        return identify()
 
-        return os.getpid()
-
-    pid = tell()
-    living = isolated()(make_living())
-    assert wait_until(lambda: not living([pid]), law_timeout / 4), (
+    assert not still_living(isolated, [tell()], law_timeout / 4), (
         f"A worker with keep_alive=0.3 still lives after {law_timeout / 4:g} s. End what has "
         "been idle for keep_alive seconds, without a further call."
     )
