@@ -104,3 +104,15 @@ def number_of(process: str) -> int:
     Return the number of a process that ``identify`` has named.
     """
     return int(process.partition(" ")[0])
+
+
+def started_at(process: str) -> float:
+    """
+    Return when a process that ``identify`` has named started, in ticks since its machine did.
+
+    The law is skipped where that is unknown.
+    """
+    started = process.split()[1]
+    if not started.isdecimal():
+        pytest.skip(HIDDEN)
+    return float(started)

@@ -145,9 +145,9 @@ def test_children_of_a_cancelled_call_end(
     children = marks.read()
     living = still_living(isolated, children, law_timeout / 4)
     assert not living, (
-        f"Of the children {list(map(number_of, children))} of a cancelled call these still live: {living}. Start "
-        "workers with ARGUMENTS, and end one by SIGTERM or the end of its stream: its guard "
-        "then ends what it has started. SIGKILL ends only the guard."
+        f"Of the children {list(map(number_of, children))} of a cancelled call these still "
+        f"live: {living}. Start workers with ARGUMENTS, and end one by SIGTERM or the end of "
+        "its stream: its guard then ends what it has started. SIGKILL ends only the guard."
     )
 
 

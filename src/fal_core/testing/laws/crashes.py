@@ -165,9 +165,9 @@ def test_children_of_a_lost_worker_end(
     children = marks.read()
     living = still_living(isolated, children, law_timeout / 4)
     assert not living, (
-        f"Of the children {list(map(number_of, children))} of a lost worker these still live: {living}. Start "
-        "workers with ARGUMENTS: their guard ends what they have started, unless it is killed "
-        "with them."
+        f"Of the children {list(map(number_of, children))} of a lost worker these still live: "
+        f"{living}. Start workers with ARGUMENTS: their guard ends what they have started, "
+        "unless it is killed with them."
     )
 
 

@@ -4,15 +4,29 @@ Laws of warm workers: they are kept between calls, and not for ever.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.identities import make_identify, still_living
-from fal_core.testing.harness.marks import Isolated
+from fal_core.testing.harness.expectations import expect, result_of
+from fal_core.testing.harness.identities import (
+    HIDDEN,
+    make_identify,
+    started_at,
+    still_living,
+)
+from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
+
+#: How many places are tried for a worker that is used again, at most.
+_PLACES = 16
+#: By what the patience of the laws is divided for the time that further workers are given to
+#: start, one attempt after another.
+_ATTEMPTS = (256, 64, 16, 4)
 
 
 @requires("keep_alive", "option max_concurrency")
@@ -35,6 +49,81 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
     look = "Give the next call of equal environment and options to the worker that is idle."
     expect([second, third], [first] * 2, "The processes of the second and third call", look)
     expect((one, two, three), (1, 2, 3), "What three calls counted in one module", look)
+
+
+@requires("keep_alive")
+def test_a_worker_takes_more_than_one_call(host: Host[..., Any], isolated: Isolated) -> None:
+    """
+    Of several calls one after another, at least one finds what an earlier one has loaded.
+    """
+
+    @isolated(keep_alive=60)
+    def load_once() -> bool:
+        import sys
+
+        was_there = "loaded_by_a_law" in sys.modules
+        sys.modules.setdefault("loaded_by_a_law", type(sys)("loaded_by_a_law"))
+        return was_there
+
+    # One more than there are places: each may have a worker.
+    count = 1 + min(host.capabilities.concurrency, _PLACES)
+    assert any(load_once() for _ in range(count)), (
+        f"{count} calls one after another, of one function: each came to a worker that had "
+        "taken no call of it. Give the next call of equal environment and options to a worker "
+        "that is idle; or do not claim `keep_alive`."
+    )
+
+
+@requires("keep_alive", "option min_concurrency", "concurrency 2")
+def test_as_many_workers_stay_as_are_asked_for(
+    another_host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    With ``min_concurrency=2`` there are two workers after one call, before a second one comes.
+    """
+    add, look, identify = marks.add, marks.look, make_identify()
+
+    def meet(attempt: int, count: int, timeout: float) -> tuple[str, float, str]:
+        """
+        Return which process this is, when the call began, and on which machine.
+        """
+        import os
+        import time
+
+        try:
+            now = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+            with open("/proc/sys/kernel/random/boot_id") as file:
+                machine = file.read()
+        except (AttributeError, OSError):
+            now, machine = 0.0, ""
+        add(attempt)
+        until = time.monotonic() + timeout
+        while look().count(str(attempt)) < count and time.monotonic() < until:
+            time.sleep(0.01)
+        return identify(), now, machine
+
+    def are_there(attempt: int, pause: float) -> bool:
+        # Workers of its own: those of the last attempt are there by now.
+        asks = isolated(
+            host=another_host, min_concurrency=2, max_concurrency=2, keep_alive=60 + attempt
+        )(meet)
+        asks(attempt, 1, 0)
+        time.sleep(pause)
+        _, asked, machine = asks(-attempt, 1, 0)
+        pair = [asks.submit(100 + attempt, 2, law_timeout / 8) for _ in range(2)]
+        found = [result_of(future, law_timeout) for future in pair]
+        if any(where != machine for _, _, where in found):
+            pytest.skip(HIDDEN)
+        processes = {process for process, _, _ in found}
+        return len(processes) == 2 and all(started_at(each) < asked for each in processes)
+
+    pauses = [law_timeout / part for part in _ATTEMPTS]
+    assert any(are_there(attempt, pause) for attempt, pause in enumerate(pauses, 1)), (
+        f"With min_concurrency=2 there was one worker {pauses[-1]:g} s after the first call: "
+        "two calls at once did not find two that had been started before. Start as many as "
+        "min_concurrency says with the first call, and end none below that number; or do not "
+        "claim the option."
+    )
 
 
 @requires("keep_alive", "option max_concurrency", "option setup_function")
