@@ -14,6 +14,8 @@ from typing import Any, Literal
 import attrs
 import pytest
 
+from fal_core.testing.harness.expectations import advice_for
+
 Kept = Literal["kept", "broken", "not claimed", "not checked"]
 
 #: The key of what a law needs and its host does not declare, in the properties of a report.
@@ -113,7 +115,7 @@ def first_sentence(text: str) -> str:
 def sentence_of(error: BaseException, hint: str = "") -> str:
     """
     Return what *error* says, without what pytest adds to an assertion; an error that no law
-    has raised is followed by *hint*.
+    has raised is followed by *hint*, or by what to do about an error of the host itself.
     """
     # The values that pytest adds are shown above the table.
     said = str(error).partition("\nassert ")[0].partition("\n  ")[0]
@@ -121,7 +123,8 @@ def sentence_of(error: BaseException, hint: str = "") -> str:
     if isinstance(error, AssertionError | pytest.fail.Exception) and said:
         return said
     said = f": {said.removesuffix('.')}" if said else ""
-    return f"{type(error).__name__} was raised where none was expected{said}. {hint}".rstrip()
+    told = f"{type(error).__name__} was raised where none was expected{said}."
+    return f"{told} {advice_for(error, hint)}".rstrip()
 
 
 def hint_of(law: Any) -> str:
