@@ -45,7 +45,7 @@ def main(path: str, configuration: bytes) -> None:
 
         become_guarded()
     stream = _take_stream(settings)
-    stream.begin(frames.MAGIC)
+    stream.write(frames.MAGIC)
     output = Output(lambda block: _send_output(stream, block), settings.get("pipes", ()))
     output.install()
     _send_before_exit(output)

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -24,7 +27,8 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.options import HostOptions
 from fal_core.plugins.installed import registered
-from fal_core.pools import Start, WorkerHost
+from fal_core.pools import Start, WorkerHost, WorkerPools
+from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
 from fal_core.workers import ARGUMENTS, Worker
@@ -427,3 +431,238 @@ def test_a_service_that_cannot_be_reached_ends(make: Callable[..., Any]) -> None
 
     with pytest.raises(HostClosed, match=r"The tunnel broke\."):
         service.future.result(PATIENCE)
+
+
+def test_a_start_that_fails_early_is_made_once(make: Callable[..., Any]) -> None:
+    """
+    A start for a call that is expected is that call's: it gets what was said, and its end.
+    """
+
+    def fail(start: Start) -> None:
+        start.say("The cluster is asked.")
+        raise HostClosed("scripted", "It is full.")
+
+    host = make(before=fail)
+    isolated = function("current", host=host)(greet)
+    isolated.make_launcher()
+    assert wait_until(lambda: bool(host.starts), PATIENCE)
+
+    recorder = follow(isolated)
+
+    assert isinstance(recorder.wait(PATIENCE).reason, HostClosed)
+    assert [log.message for log in recorder.logs] == ["The cluster is asked."]
+    assert len(host.starts) == 1
+
+
+@pytest.mark.parametrize(
+    ("tell", "sentence"),
+    [
+        (lambda start: start.report(State("waiting")), "no phase 'waiting'"),
+        (lambda start: start.report("queued"), "a State or a Log"),
+        (lambda start: start.say(b"bytes"), "lines of text"),
+    ],
+    ids=["phase", "event", "line"],
+)
+def test_what_a_start_cannot_tell_is_an_error(
+    make: Callable[..., Any], tell: Callable[[Start], object], sentence: str
+) -> None:
+    """
+    The error says what can be told.
+    """
+    isolated = function("current", host=make(before=tell))(greet)
+
+    with pytest.raises(HostError, match=sentence):
+        isolated()
+
+
+class LeavingHost(ScriptedHost):
+    """
+    Starts a worker, and fails then.
+    """
+
+    made: ClassVar[list[Worker]] = []
+
+    def begin(self, start: Start) -> Worker:
+        self.made.append(super().begin(start))
+        raise HostClosed(self.name, "The queue cannot be asked.")
+
+
+def test_a_worker_of_a_start_that_fails_is_ended(make: Callable[..., Any]) -> None:
+    """
+    A worker that the host has started before is not left behind.
+    """
+    isolated = function("current", host=make(LeavingHost))(greet)
+
+    with pytest.raises(HostClosed, match="cannot be asked"):
+        isolated()
+    assert LeavingHost.made
+    assert wait_until(lambda: all(worker.gone for worker in LeavingHost.made), PATIENCE)
+
+
+def test_a_process_that_never_comes_up_ends_with_its_host(make: Callable[..., Any]) -> None:
+    """
+    It reads nothing, so it cannot be asked to stop.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Sleepy(ScriptedHost):
+        def begin(self, start: Start) -> Worker:
+            pipe = subprocess.PIPE
+            started.append(subprocess.Popen(["sleep", "600"], stdin=pipe, stdout=pipe))
+            return Worker.of(started[-1])
+
+    host = make(Sleepy)
+    recorder = follow(function("current", host=host)(greet))
+    assert wait_until(lambda: bool(started), PATIENCE)
+    recorder.cancel(60)
+    host.close()
+
+    assert wait_until(lambda: all(each.poll() is not None for each in started), PATIENCE)
+    recorder.wait(PATIENCE)
+
+
+def test_a_worker_that_was_waited_for_runs_several_calls(make: Callable[..., Any]) -> None:
+    """
+    What the options say reaches a worker that the host has waited for itself.
+    """
+
+    class Waiting(KeepingHost):
+        capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+            kinds=None,
+            options=frozenset({"max_multiplexing", "max_concurrency"}),
+            keep_alive=True,
+            multiplex=True,
+        )
+
+        def begin(self, start: Start) -> Worker:
+            worker = super().begin(start)
+            worker.wait_until_up(start.cancelled)
+            return worker
+
+    here = threading.Barrier(2)
+
+    @function("current", host=make(Waiting), max_multiplexing=2, max_concurrency=1)
+    def meet() -> None:
+        at_home()
+
+    at_home = function("current", host=InProcessHost())(lambda: here.wait(PATIENCE) and None)
+    futures = [meet.submit(), meet.submit()]
+    for future in futures:
+        future.result(PATIENCE)
+
+
+def test_calls_wait_for_the_workers_that_there_are(make: Callable[..., Any]) -> None:
+    """
+    A further worker that cannot be started takes no calls with it.
+    """
+
+    def fail_later(start: Start) -> None:
+        if len(host.starts) > 1:
+            raise HostClosed("scripted", "There is no second GPU.")
+
+    host = make(KeepingHost, before=fail_later)
+    isolated = function("current", host=host, keep_alive=60)(greet)
+    isolated()
+
+    futures = [isolated.submit() for _ in range(30)]
+
+    assert len({future.result(PATIENCE)[0] for future in futures}) == 1
+
+
+def test_workers_that_do_not_come_up_are_not_started_over_and_over(
+    make: Callable[..., Any],
+) -> None:
+    """
+    Where no call waits, a worker that is lost before it is up has no successor for a while.
+    """
+
+    class Failing(KeepingHost):
+        def begin(self, start: Start) -> Worker:
+            if not self.starts:
+                return super().begin(start)
+            self.starts.append(start)
+            return Worker.start(("sh", "-c", "exit 7"))
+
+    host = make(Failing)
+    isolated = function("current", host=host, keep_alive=60, min_concurrency=2)(greet)
+    isolated()
+
+    assert wait_until(lambda: len(host.starts) > 1, PATIENCE)
+    time.sleep(1)
+    assert len(host.starts) < 5
+
+
+def test_a_worker_that_is_up_is_preferred(make: Callable[..., Any], tmp_path: Path) -> None:
+    """
+    A call does not wait for a worker that starts beside one that is idle.
+    """
+    go = tmp_path / "go"
+
+    class Slow(KeepingHost):
+        def begin(self, start: Start) -> Worker:
+            self.starts.append(start)
+            argv = start.build().command(ARGUMENTS).argv
+            script = 'while [ ! -e "$0" ]; do sleep 0.01; done; exec "$@"'
+            held = ("sh", "-c", script, str(go), *argv) if len(self.starts) > 1 else argv
+            return Worker.start(held)
+
+    host = make(Slow)
+    isolated = function("current", host=host, keep_alive=60, min_concurrency=2)(os.getpid)
+    pid = isolated()
+    assert wait_until(lambda: host.worker_count == 2, PATIENCE)
+
+    assert [isolated(), isolated()] == [pid, pid]
+    go.touch()
+
+
+def test_an_interrupt_of_a_quick_start_is_the_callers() -> None:
+    """
+    Ctrl-C while the caller's own thread starts a worker interrupts the caller.
+    """
+
+    def interrupt(start: Start) -> Worker:
+        raise KeyboardInterrupt
+
+    pools = WorkerPools("quick", interrupt, quick=True)
+    isolated = function("current", host=InProcessHost())(greet)
+    recorder = Recorder(isolated.make_launcher())
+    call = isolated.make_launcher().call(((), {}))
+
+    with pytest.raises(KeyboardInterrupt):
+        pools.launch(call, recorder)
+    assert recorder.ended
+
+
+def test_a_pool_that_is_closed_takes_no_call(make: Callable[..., Any]) -> None:
+    """
+    A call that has found its pool before is refused too.
+    """
+    host = make()
+    isolated = function("current", host=host)(greet)
+    isolated()
+    (pool,) = host._pools.pools.values()
+    host.close()
+
+    with pytest.raises(HostClosed):
+        pool.launch(isolated.make_launcher().call(((), {})), lambda event: None)
+
+
+def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
+    """
+    A call that waits for a place is told nothing of a worker that starts for another.
+    """
+
+    class Narrow(ScriptedHost):
+        capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
+
+    host = make(Narrow, before=lambda start: start.say("queued in the cluster"))
+    isolated = function("current", host=host)(greet)
+    launcher = isolated.make_launcher()
+    recorders = [Recorder(launcher) for _ in range(3)]
+    for recorder in recorders:
+        recorder.launch()
+
+    for recorder in recorders:
+        recorder.wait(PATIENCE)
+        assert recorder.phases == ["queued", "starting", "running"]
+        assert [log.message for log in recorder.logs] == ["queued in the cluster"]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -340,3 +341,60 @@ def test_children_that_keep_standard_error_are_not_waited_for(
     assert isinstance(error, WorkerLost)
     assert error.code == 4
     os.kill(int(str(error).split()[-1]), 9)
+
+
+@pytest.mark.parametrize("wrapper", ['"$@"; exit $?', 'trap "" TERM; "$@"; exit $?'])
+def test_a_command_around_the_worker_ends_with_it(
+    workers: list[Worker], monkeypatch: pytest.MonkeyPatch, wrapper: str
+) -> None:
+    """
+    A command that passes no signal on, and one that ignores them, holds no cancel up.
+    """
+    monkeypatch.setattr("fal_core.workers.processes._PATIENCE", 600.0)
+    worker = Worker.start(("sh", "-c", wrapper, "sh", *PYTHON))
+    workers.append(worker)
+    sink = Recorded()
+    execution = worker.launch(make_call(time.sleep, 600), sink)
+    assert wait_until(lambda: State("running") in sink.events, PATIENCE)
+    assert worker.hello is not None
+
+    execution.cancel(0)
+
+    assert isinstance(sink.wait().reason, Cancelled)
+    pid = worker.hello["pid"]
+    assert wait_until(lambda: not is_alive(pid), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("why", "sentence"),
+    [
+        (lambda code, said: sys.exit(3), "SystemExit: 3"),
+        (lambda code, said: "it is full", "returned 'it is full'"),
+    ],
+    ids=["exits", "returns a text"],
+)
+def test_whatever_explaining_does_ends_the_call(
+    start_by: Callable[..., Any], why: Any, sentence: str
+) -> None:
+    """
+    The error says what the host did instead.
+    """
+    error = start_by("exit 7", why)
+
+    assert isinstance(error, HostError)
+    assert sentence in str(error)
+
+
+def test_a_long_line_is_cut_once(workers: list[Worker]) -> None:
+    """
+    A line that does not end takes no memory without bound, and says that it was cut.
+    """
+    script = 'head -c 2000000 /dev/zero | tr "\\0" x >&2; echo >&2; echo after >&2; exec "$@"'
+    worker = Worker.start(("sh", "-c", script, "sh", *PYTHON))
+    workers.append(worker)
+    sink = Recorded()
+
+    worker.launch(make_call(), sink)
+
+    assert sink.wait() == Exited()
+    assert [len(line) for line in sink.lines] == [8192 + len(" ... (cut)"), len("after")]

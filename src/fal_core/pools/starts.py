@@ -7,12 +7,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, get_args
 
 from fal_core.calls import Call
 from fal_core.environments import Environment, Interpreter, python_problem
 from fal_core.errors import HostError
-from fal_core.events import Event, Log, State
+from fal_core.events import Event, Log, Phase, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
 from fal_core.workers import Worker
@@ -30,6 +30,8 @@ class StartingPool(Protocol):
         serves: Whether a service is all that runs there.
 
         waiting: The calls that wait.
+
+        due: How many of them the workers take that are being started.
     """
 
     environment: Environment
@@ -38,6 +40,9 @@ class StartingPool(Protocol):
     origin: str | None
     serves: bool
     waiting: WaitingCalls
+
+    @property
+    def due(self) -> int: ...
 
     def is_wanted(self) -> bool:
         """
@@ -93,9 +98,11 @@ class Start:
         interpreter = self._pool.interpreter
         if interpreter is None:
             _check_python(getattr(self.environment, "python_version", None))
+            # All calls that wait, wait for it.
+            tell = self._pool.waiting.tell
             if not self.environment.is_built():
-                self.report(State("building"))
-            interpreter = self.environment.build(self.report, self.cancelled)
+                tell(State("building"))
+            interpreter = self.environment.build(tell, self.cancelled)
             _check_python(interpreter.python_version)
             self._pool.interpreter = interpreter
         self.report(State("starting"))
@@ -103,14 +110,30 @@ class Start:
 
     def report(self, event: Event) -> None:
         """
-        Give *event*, a phase or a line, to the calls that wait.
+        Give *event*, a phase or a line, to the calls that wait for workers which are being
+        started; others wait for those that run calls.
+
+        Raises:
+            TypeError: It is neither.
+
+            ValueError: There is no such phase.
         """
-        self._pool.waiting.tell(event)
+        if not isinstance(event, State | Log):
+            raise TypeError(f"A start reports a State or a Log, and was given {event!r}.")
+        if isinstance(event, State) and event.name not in get_args(Phase):
+            phases = ", ".join(get_args(Phase))
+            raise ValueError(f"There is no phase {event.name!r}. The phases are {phases}.")
+        self._pool.waiting.tell(event, self._pool.due)
 
     def say(self, line: str) -> None:
         """
         Give a line of the host's own to the calls that wait.
+
+        Raises:
+            TypeError: It is no text.
         """
+        if not isinstance(line, str):
+            raise TypeError(f"A start says lines of text, and was given {line!r}.")
         self.report(Log(line, "STDERR", "BRIDGE", time.time()))
 
 

@@ -45,6 +45,17 @@ class Roster:
         self.idle.append(worker)
         self.workers[worker] = time.monotonic()
 
+    def swap(self, worker: Worker) -> Worker:
+        """
+        Return an idle worker that is up for *worker*, which is not, or else *worker*.
+        """
+        for other in reversed(self.idle):
+            if other.hello is not None:
+                self.idle.remove(other)
+                self.idle.insert(0, worker)
+                return other
+        return worker
+
     def remove(self, worker: Worker) -> None:
         """
         Remove *worker*, if it is there.

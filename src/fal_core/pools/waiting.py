@@ -79,6 +79,7 @@ class WaitingCalls(deque[WaitingExecution]):
         self._lock = lock
         # What was told while a call was expected. None where none is.
         self._kept: deque[Event] | None = None
+        self._failure: BaseException | None = None
 
     def expect(self, *, expected: bool) -> None:
         """
@@ -86,17 +87,32 @@ class WaitingCalls(deque[WaitingExecution]):
         """
         with self._lock:
             kept, self._kept = self._kept, deque(maxlen=_MOST_KEPT) if expected else None
+            self._failure = None
         for event in kept or ():
             self.tell(event)
 
-    def add(self, execution: WaitingExecution) -> None:
+    def keep_failure(self, reason: BaseException) -> None:
         """
-        Tell a call that waits what was told while it was expected.
+        Keep *reason* for a call that is expected: no worker can be started for it.
+        """
+        with self._lock:
+            if self._kept is not None:
+                self._failure = reason
+
+    def add(self, execution: WaitingExecution) -> bool:
+        """
+        Tell a call that waits what was told while it was expected. Return False if it has
+        ended, as its worker could not be started.
         """
         with self._lock:
             kept, self._kept = self._kept, None
+            failure, self._failure = self._failure, None
         for event in kept or ():
             execution.report(event)
+        if failure is None or not self.withdraw(execution):
+            return True
+        execution.refuse(failure)
+        return False
 
     def take_all(self) -> list[WaitingExecution]:
         """
@@ -125,12 +141,12 @@ class WaitingCalls(deque[WaitingExecution]):
         with self._lock:
             return self[0].call if self else None
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event, most: int | None = None) -> None:
         """
-        Pass *event* to each call. If none waits it is kept for one that is expected, or a
-        line is printed.
+        Pass *event* to each call, or to the first *most*. If none waits it is kept for one
+        that is expected, or a line is printed.
         """
-        if self.report(event):
+        if self.report(event, most):
             return
         with self._lock:
             if self._kept is not None:
@@ -139,12 +155,12 @@ class WaitingCalls(deque[WaitingExecution]):
         if isinstance(event, Log):
             print_log(event)
 
-    def report(self, event: Event) -> bool:
+    def report(self, event: Event, most: int | None = None) -> bool:
         """
-        Pass *event* to each call; return False if none waits.
+        Pass *event* to each call, or to the first *most*; return False if none waits.
         """
         with self._lock:
-            waiting = list(self)
+            waiting = list(self)[:most]
         for execution in waiting:
             execution.report(event)
         return bool(waiting)

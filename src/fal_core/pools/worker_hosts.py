@@ -4,7 +4,9 @@ Hosts that run calls in workers: their authors write how one is started.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fal_core.calls import Call
     from fal_core.environments import Environment
     from fal_core.events import Sink
@@ -44,6 +48,8 @@ POOL_OPTIONS = frozenset(
     )
 )
 
+_hosts: weakref.WeakSet[WorkerHost[..., Any]] = weakref.WeakSet()
+
 
 @attrs.define(eq=False, slots=False)
 class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
@@ -58,6 +64,11 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
 
     _pools: WorkerPools | None = attrs.field(init=False, default=None, repr=False)
     _making: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        host = super().__new__(cls)
+        _hosts.add(host)
+        return host
 
     @abstractmethod
     def begin(self, start: Start) -> Worker:
@@ -187,3 +198,14 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
     def __setstate__(self, state: dict[str, Any]) -> None:
         aliases = {each.name: each.alias for each in attrs.fields(type(self))}
         self.__init__(**{aliases[name]: value for name, value in state.items()})  # type: ignore[misc]
+
+
+def _renew_locks() -> None:
+    """
+    Have no host wait in a forked child for a thread of its parent process.
+    """
+    for host in list(_hosts):
+        host._making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)

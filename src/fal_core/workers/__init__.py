@@ -4,6 +4,7 @@ Workers: this end of the streams to processes that run calls.
 
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.open_files import given_to_children, most_open_files, raise_open_files
+from fal_core.workers.opening import Beginning
 from fal_core.workers.shared_memory import Arenas
 from fal_core.workers.worker import (
     ARGUMENTS,
@@ -16,6 +17,7 @@ from fal_core.workers.worker import (
 __all__ = [
     "ARGUMENTS",
     "Arenas",
+    "Beginning",
     "CrashOutput",
     "Explain",
     "Worker",

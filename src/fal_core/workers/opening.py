@@ -8,11 +8,48 @@ import marshal
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 from fal_core.workers.bootstrap import preamble
+from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import FrameStream
+
+
+class Beginning:
+    """
+    What a host does to start a worker: those that it makes meanwhile, on the same thread.
+
+    Attributes:
+        settings: What each of them is told.
+
+        workers: The workers.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {name: value for name, value in settings.items() if value is not None}
+        self.workers: list[Any] = []
+
+    def __enter__(self) -> Beginning:
+        self._token = _beginning.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _beginning.reset(self._token)
+
+
+_beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
+
+
+def settings_for(worker: object) -> dict[str, Any]:
+    """
+    Return what *worker* is told because of what it is made for, and take note of it.
+    """
+    beginning = _beginning.get()
+    if beginning is None:
+        return {}
+    beginning.workers.append(worker)
+    return dict(beginning.settings)
 
 
 class Opening:
@@ -25,7 +62,7 @@ class Opening:
 
     __slots__ = ("_done", "_lock", "_secrets", "_stream", "settings")
 
-    def __init__(self, stream: FrameStream, settings: Mapping[str, Any] | None) -> None:
+    def __init__(self, stream: PatientStream, settings: Mapping[str, Any] | None) -> None:
         self.settings = dict(settings or {})
         self._secrets: dict[str, str] = {}
         self._done = False

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -129,13 +130,15 @@ class WatchedProcess:
         try:
             code = self._ended.result(_PATIENCE)
         except FutureTimeout:
-            self._process.kill()
+            self._send(signal.SIGKILL)
             code = self._ended.result()
         said = self._said.decode(errors="replace").strip()
         if self._explain is not None:
             try:
                 reason = self._explain(code, said)
-            except Exception as error:
+                if not (reason is None or isinstance(reason, HostError)):
+                    raise TypeError(f"explain() returned {reason!r}, and no HostError.")
+            except BaseException as error:
                 reason = HostError(
                     f"The worker was lost, and its host cannot tell why. "
                     f"{type(error).__name__}: {error}"
@@ -144,8 +147,8 @@ class WatchedProcess:
             if reason is not None:
                 return reason
         # As a shell, a worker's guard tells a signal by 128 and its number.
-        signal = -code if code < 0 else code - 128 if code > 128 else None
-        return WorkerLost(code, signal, said)
+        number = -code if code < 0 else code - 128 if code > 128 else None
+        return WorkerLost(code, number, said)
 
     def wait(self, timeout: float) -> bool:
         """
@@ -166,12 +169,20 @@ class WatchedProcess:
         if self._stop_argv is not None:
             threading.Thread(target=self._stop, name="fal-core stop", daemon=True).start()
         # The guard of the worker ends all that was started there.
-        self._process.terminate()
-        get_event_thread().after(_PATIENCE, self._kill)
+        self._send(signal.SIGTERM)
+        get_event_thread().after(_PATIENCE, lambda: self._send(signal.SIGKILL))
 
-    def _kill(self) -> None:
-        if not self._ended.done():
-            self._process.kill()
+    def _send(self, number: signal.Signals) -> None:
+        """
+        Send a signal to the process, and to its group if it leads one: a command around the
+        worker's Python may pass no signal on.
+        """
+        if self._process.poll() is not None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(self._process.pid) == self._process.pid:
+                os.killpg(self._process.pid, number)
+        self._process.send_signal(number)
 
     def _stop(self) -> None:
         assert self._stop_argv is not None
@@ -195,8 +206,11 @@ class WatchedProcess:
             self._process.wait()
         finally:
             self._ended.set_result(self._process.returncode)
-        # A worker with a call has lines left to be read; it closes once they are.
-        if not worker.executions:
+        # A worker with a call has lines left to be read; it closes once they are. What has
+        # been started beside it may go on to hold its output.
+        if worker.executions:
+            get_event_thread().after(_PATIENCE, worker.close)
+        else:
             worker.close()
 
     def _listen(self, output: IO[bytes], say: Callable[[str], None]) -> None:
@@ -211,13 +225,21 @@ class WatchedProcess:
                     break
                 self._said = (self._said + part)[-_SAID:]
                 *lines, line = (line + part).split(b"\n")
-                if len(line) > _LONGEST_LINE:
-                    lines.append(line)
-                    line = b""
                 for each in lines:
-                    say(each[:_LONGEST_LINE].decode(errors="replace").rstrip("\r"))
+                    say(_shown(each))
+                if len(line) > _LONGEST_LINE:
+                    # The rest of it is not kept until it ends.
+                    line = line[: _LONGEST_LINE + 1]
             if line:
-                say(line.decode(errors="replace"))
+                say(_shown(line))
+
+
+def _shown(line: bytes) -> str:
+    """
+    Return a line as it is passed on, which is cut where it is too long.
+    """
+    text = line[:_LONGEST_LINE].decode(errors="replace").rstrip("\r")
+    return text if len(line) <= _LONGEST_LINE else f"{text} ... (cut)"
 
 
 class _Ending:
@@ -257,4 +279,6 @@ class _Ending:
                 return True
             if self._process.poll() is not None:
                 # Children of the process may go on writing; that is not waited for.
-                return bool(select.select([output], [], [], _LAST_WORDS)[0])
+                last = select.poll()
+                last.register(output, select.POLLIN)
+                return bool(last.poll(_LAST_WORDS * 1000))

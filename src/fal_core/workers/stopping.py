@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError
+from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import FrameStream
 
 if TYPE_CHECKING:
     from fal_core.workers.driving import StreamReader
@@ -40,15 +40,18 @@ class StoppableWorker:
         stream_reader: Reads the stream.
 
         executions: The calls that run.
+
+        hello: What it has said about itself; None while it is not up.
     """
 
     stream_reader: StreamReader
     executions: Any
+    hello: Any
     reference: str = ""
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: PatientStream,
         *,
         kill: Callable[[], None] | None,
         wait: Callable[[float], bool] | None,
@@ -80,13 +83,16 @@ class StoppableWorker:
 
     def stop(self, *, watch: bool = True) -> None:
         """
-        Let the worker end once it is idle.
+        Let the worker end once it is idle. One that has not come up is killed: it may never
+        read that.
 
         Arguments:
             watch: Notice its end and close what is open for it. Otherwise the caller
                 does so, with :meth:`forget`.
         """
         self.stopped = True
+        if self.hello is None:
+            self.kill()
         try:
             self._stream.send(frames.STOP)
         except (OSError, ValueError):

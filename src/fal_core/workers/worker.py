@@ -24,13 +24,13 @@ from fal_core.workers.driving import StreamReader
 from fal_core.workers.events_in import RUNNING, RunningCalls
 from fal_core.workers.execution import Controls, WorkerExecution, outcome_from
 from fal_core.workers.frames_out import CallSender
-from fal_core.workers.opening import Opening
+from fal_core.workers.opening import Opening, settings_for
+from fal_core.workers.patient_streams import PatientStream
 from fal_core.workers.payloads_in import unpack_hello
 from fal_core.workers.shared_memory import Arenas
 from fal_core.workers.stopping import StoppableWorker
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
-from fal_core_worker.stream.streams import FrameStream
 
 if TYPE_CHECKING:
     import subprocess
@@ -96,13 +96,13 @@ class Worker(StoppableWorker):
         largest: int | None = None,
     ) -> None:
         self.hello: Mapping[str, Any] | None = None
-        super().__init__(FrameStream(reader, writer), kill=kill, wait=wait)
+        super().__init__(PatientStream(reader, writer), kill=kill, wait=wait)
         if largest is not None:
             self._stream.largest = largest
         if arenas is not None:
             self._stream.inbound = arenas.inbound
             self._stream.outbound = arenas.outbound
-        self._opening = Opening(self._stream, settings)
+        self._opening = Opening(self._stream, {**settings_for(self), **(settings or {})})
         self._shared = False
         self._lost = lost
         self._idle = idle
@@ -334,6 +334,7 @@ class Worker(StoppableWorker):
             raise UnreadableFrame("the worker describes itself twice")
         self.hello = unpack_hello(frame[4])
         self._calls.greeted = True
+        self._stream.heard()
         if self._owner is not None:
             self._owner.worker_ready(self)
         self._calls.tell_running()

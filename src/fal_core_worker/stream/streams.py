@@ -71,8 +71,8 @@ class FrameStream:
         self._soon = False
         self._poll: select.poll | None = None
         self._filled = 0
-        # What waits for the other end to read, in order. None while nothing does.
-        self._kept: list[bytes] | None = None
+        # Whether frames wait for the other end, in a stream that can keep them.
+        self._held = False
 
     @property
     def is_sending(self) -> bool:
@@ -112,7 +112,7 @@ class FrameStream:
         if len(data) < _READ_SIZE:
             message += data
             with self._lock:
-                sent = 0 if self._kept is not None else os.write(self.writer, message)
+                sent = 0 if self._held else os.write(self.writer, message)
                 if sent < len(message):
                     self._write([message[sent:]])
             return
@@ -137,47 +137,12 @@ class FrameStream:
             with self._lock:
                 self._write([pack_frame(ARENA, a=self.outbound.take_resized() >> 20)])
 
-    def begin(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """
-        Send *data*, which comes before the first frame, without waiting for the other end.
-
-        What does not fit into the connection is sent by a thread, and so are all frames
-        until the other end has read it.
-
-        Raises:
-            OSError: The other end is gone.
+        Send bytes that come before the first frame.
         """
         with self._lock:
-            os.set_blocking(self.writer, False)
-            try:
-                sent = os.write(self.writer, data)
-            except BlockingIOError:
-                sent = 0
-            finally:
-                os.set_blocking(self.writer, True)
-            if sent == len(data):
-                return
-            self._kept = [data[sent:]]
-        threading.Thread(target=self._send_kept, name="fal-core start", daemon=True).start()
-
-    def _send_kept(self) -> None:
-        """
-        Send what is kept, until nothing is or the other end is gone.
-        """
-        while True:
-            with self._lock:
-                kept, writer = self._kept, self.writer
-                if not kept or writer < 0:
-                    self._kept = None
-                    return
-                self._kept = []
-            try:
-                # No lock is held: this may take as long as the other end takes to start.
-                _write_all(writer, kept)
-            except (OSError, ValueError):
-                with self._lock:
-                    self._kept = None
-                return
+            self._write([data])
 
     def read(self) -> list[Received] | None:
         """
@@ -350,14 +315,13 @@ class FrameStream:
                 self._write([pack_frame(RELEASE, data=offsets)])
 
     def _write(self, parts: Iterable[Any]) -> None:
-        if self._kept is None:
-            _write_all(self.writer, parts)
-        else:
-            # Buffers may change once this has returned.
-            self._kept += map(bytes, parts)
+        write_all(self.writer, parts)
 
 
-def _write_all(descriptor: int, parts: Iterable[Any]) -> None:
+def write_all(descriptor: int, parts: Iterable[Any]) -> None:
+    """
+    Write *parts*, however many writes it takes.
+    """
     views = [memoryview(part).cast("B") for part in parts if len(part)]
     while views:
         count = os.writev(descriptor, views[:64])

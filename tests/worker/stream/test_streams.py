@@ -214,7 +214,7 @@ def test_the_end_is_none(ends: Ends) -> None:
     A stream whose other end is closed, or in the middle of a frame, has ended.
     """
     header = HEADER.pack(LOG, VERSION, 0, 0, 0, 0, 3 * MIB)
-    ends.here.begin(header + b"begun")
+    ends.here.write(header + b"begun")
     ends.here.close()
     assert ends.there.read() == []
     assert ends.there.read() is None
@@ -371,9 +371,9 @@ def test_what_is_announced_takes_no_memory(ends: Ends) -> None:
     Memory for a frame is taken as its bytes come, however many are announced.
     """
     before = resident()
-    ends.here.begin(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
+    ends.here.write(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
     assert ends.there.read() == []
-    ends.here.begin(b"begun")
+    ends.here.write(b"begun")
     assert ends.there.read() == []
     assert resident() - before < 64 * MIB
 
@@ -398,7 +398,7 @@ def test_a_frame_that_cannot_be_read_is_refused(ends: Ends, frame: bytes, what: 
     """
     The error says what is wrong with it.
     """
-    ends.here.begin(frame)
+    ends.here.write(frame)
     with pytest.raises(UnreadableFrame, match=what):
         ends.there.read()
 
@@ -425,57 +425,3 @@ def test_a_short_wait_is_spent_polling(ends: Ends) -> None:
     thread.join()
     ends.here.close()
     assert ends.there.read_soon() is None
-
-
-@pytest.mark.parametrize("kind", ["pipes", "sockets"])
-def test_beginning_does_not_wait_for_the_other_end(kind: str) -> None:
-    """
-    What the other end does not read yet is sent by a thread, and frames after it in order.
-    """
-    if kind == "pipes":
-        reader, writer = os.pipe()
-    else:
-        ours, theirs = socket.socketpair()
-        reader, writer = theirs.detach(), ours.detach()
-    stream = FrameStream(os.open(os.devnull, os.O_RDONLY), writer)
-    head = bytes(range(256)) * 8192
-    try:
-        stream.begin(head)
-        stream.send(5, 1, data=b"small")
-        stream.send(6, 2, data=b"large" * 100_000)
-        stream.send(7, 3, data=b"with", buffers=[bytearray(b"buffer" * 10_000)])
-
-        got = b""
-        while len(got) < len(head):
-            got += os.read(reader, len(head) - len(got))
-        assert got == head
-        other = FrameStream(os.dup(reader), os.open(os.devnull, os.O_WRONLY))
-        frames: list[Any] = []
-        while len(frames) < 3:
-            frames += other.read() or ()
-        assert [frame[:2] for frame in frames] == [(5, 1), (6, 2), (7, 3)]
-        other.close()
-    finally:
-        os.close(reader)
-        stream.end()
-
-
-def test_an_end_that_never_reads_is_given_up() -> None:
-    """
-    Closing the other end ends what is being sent to it.
-    """
-    reader, writer = os.pipe()
-    stream = FrameStream(os.open(os.devnull, os.O_RDONLY), writer)
-    stream.begin(bytes(1 << 20))
-    stream.send(5, 1, data=b"kept")
-    os.close(reader)
-
-    def is_refused() -> bool:
-        try:
-            stream.send(5, 1, data=b"late")
-        except BrokenPipeError:
-            return True
-        return False
-
-    assert wait_until(is_refused, 60.0)
-    stream.end()

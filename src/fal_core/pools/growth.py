@@ -1,0 +1,257 @@
+"""
+Growth: how a pool starts workers for the calls that wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import HostError, PluginError
+from fal_core.options import HostOptions
+from fal_core.pools.limits import Limits
+from fal_core.pools.outdated import OutdatedWorkers
+from fal_core.pools.starts import Begin, Start
+from fal_core.pools.startups import Startups
+from fal_core.pools.upkeep import Roster, Upkeep
+from fal_core.pools.waiting import WaitingCalls
+from fal_core.sinks import get_event_thread
+from fal_core.workers import Beginning, Worker
+
+
+class GrowingPool(ABC):
+    """
+    Starts workers while calls wait, as many as there may be.
+
+    Arguments:
+        host: The name of the host, for errors.
+
+        environment: The environment of all these calls.
+
+        options: The options of all these calls.
+
+        begin: Starts a worker. It runs on a thread of its own, unless it is *quick*.
+
+        count: The maximum number of workers where no option says.
+
+        has_setup: Whether the functions have a setup.
+
+        once: Whether a worker ends after its first call.
+
+        quick: Whether *begin* takes no time where the environment is built.
+
+    Attributes:
+        waiting: The calls that wait for a worker.
+
+        interpreter: That of the environment, once it is built.
+
+        last_worker: The worker that was started last.
+
+        origin: The file of the functions, if they have secrets.
+
+        serves: Whether a service is all that runs here.
+
+        release: Frees what a forked child inherited of the service that runs here.
+    """
+
+    origin: str | None = None
+    serves = False
+    release: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(
+        self,
+        host: str,
+        environment: Environment,
+        options: HostOptions,
+        begin: Begin,
+        *,
+        count: int,
+        has_setup: bool,
+        once: bool = False,
+        quick: bool = False,
+    ) -> None:
+        self.host = host
+        self.environment = environment
+        self.options = options
+        self.interpreter: Interpreter | None = None
+        self.last_worker: Worker | None = None
+        self._begin_worker = begin
+        self._once = once
+        self._quick = quick
+        self._limits = limits = Limits(options, count, once=once)
+        self._lock = threading.Lock()
+        self.waiting = WaitingCalls(self._lock)
+        self.startups = Startups(options.startup_timeout, has_setup=has_setup)
+        self._roster = Roster()
+        self._outdated = OutdatedWorkers(self._roster, self._lock)
+        self._upkeep = Upkeep(
+            self._roster, self._lock, keep_alive=limits.keep_alive, least=limits.least
+        )
+        self._away = 0
+        self._starting = 0
+        self._closed = False
+        self._expecting = False
+
+    @abstractmethod
+    def worker_ready(self, worker: Worker) -> None:
+        """
+        Take note that *worker* has said hello.
+        """
+
+    @abstractmethod
+    def worker_idle(self, worker: Worker) -> None:
+        """
+        Give *worker* the next waiting call, or let it wait for one.
+        """
+
+    @abstractmethod
+    def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
+        """
+        Take note that *worker* has ended unasked, and return the reason for its calls.
+        """
+
+    @abstractmethod
+    def call_away(self, change: int) -> None:
+        """
+        Count the workers that wait for a call in this process.
+        """
+
+    @property
+    def worker_count(self) -> int:
+        """
+        The number of workers.
+        """
+        return len(self._roster.workers)
+
+    @property
+    def due(self) -> int:
+        """
+        How many of the calls that wait the workers take that are being started.
+        """
+        return self._starting * self._limits.multiplex
+
+    def is_wanted(self) -> bool:
+        """
+        Tell whether a worker that is being started is wanted.
+        """
+        return not self._closed and (
+            bool(self.waiting) or self._expecting or self.worker_count < self._limits.least
+        )
+
+    def _grow(self) -> None:
+        """
+        Start a worker for the waiting calls, at once or after a delay.
+        """
+        with self._lock:
+            if not self._may_start():
+                return
+            # A worker that runs a call may be free before another one has started.
+            patience = not self._once and self.worker_count + self._starting > self._away
+            if not patience:
+                self._starting += 1
+        if patience:
+            get_event_thread().after(self._wait_before_start(), self._grow_if_waiting)
+        else:
+            self._start_one()
+
+    def _may_start(self) -> bool:
+        """
+        Return whether one more worker is needed and allowed; under the lock.
+        """
+        counts = self.worker_count, self._starting, len(self.waiting), self._away
+        return not self._closed and self._limits.allow(*counts)
+
+    def _wait_before_start(self) -> float:
+        patience = self._limits.patience
+        return self.startups.usual if patience is None else patience
+
+    def _grow_if_waiting(self) -> None:
+        patience = self._wait_before_start()
+        with self._lock:
+            if not self._may_start():
+                return
+            building = self.interpreter is None and self._starting
+            since = self.waiting[0].since if self.waiting else 0.0
+            due = time.monotonic() - since >= patience - 0.001 and not building
+            if due:
+                self._starting += 1
+        if due:
+            self._start_one()
+        get_event_thread().after(patience, self._grow_if_waiting)
+
+    def _start_one(self) -> None:
+        # It is counted in ``_starting`` already.
+        is_built = self.interpreter is not None or (
+            not get_event_thread().is_current_thread() and self.environment.is_built()
+        )
+        if self._quick and is_built:
+            self._begin()
+        else:
+            threading.Thread(target=self._begin, name="fal-core start", daemon=True).start()
+
+    def _begin(self) -> None:
+        start = Start(self)
+        multiplex, logging = self._limits.multiplex, self.options.logging
+        with Beginning(multiplex=multiplex, logging=logging) as beginning:
+            try:
+                worker = self._begin_worker(start)
+                if not isinstance(worker, Worker):
+                    problem = f"begin() has to return a Worker, and returned {worker!r}."
+                    raise PluginError(self.host, problem, "Host")
+                worker.serve_for(self, multiplex=multiplex, logging=logging)
+                if worker.gone:
+                    # It did not come up, and another one would not either.
+                    raise worker.why()
+            except BaseException as error:
+                for made in beginning.workers:
+                    made.kill()
+                self._note_failure(error, start)
+                if isinstance(error, KeyboardInterrupt):
+                    # Where the caller's own thread starts it.
+                    raise
+                return
+        self.last_worker = worker
+        with self._lock:
+            self._starting -= 1
+            closed = self._closed
+            if not closed:
+                self._roster.add(worker)
+            again = self.worker_count + self._starting < self._limits.least and not closed
+            self._starting += again
+        if closed:
+            worker.kill()
+            return
+        self.startups.begin(worker)
+        for _ in range(multiplex):
+            self.worker_idle(worker)
+        if again:
+            self._start_one()
+
+    def _note_failure(self, reason: BaseException, start: Start) -> None:
+        """
+        End the calls that waited for a worker which cannot be started. While others run,
+        calls go on to wait for these.
+        """
+        with self._lock:
+            self._starting -= 1
+            # A call that came after all others were cancelled was not meant.
+            is_unwanted = start.cancelled.is_set()
+            stays = is_unwanted or any(worker.hello for worker in self._roster.workers)
+            waiting = [] if stays else self.waiting.take_all()
+        if not (waiting or stays):
+            self.waiting.keep_failure(reason)
+        for execution in waiting:
+            execution.refuse(reason)
+        if not is_unwanted:
+            self._pause()
+        if stays:
+            self._grow()
+
+    def _pause(self) -> None:
+        """
+        Start no further worker for a while.
+        """
+        get_event_thread().after(self._limits.pause(), self._grow)

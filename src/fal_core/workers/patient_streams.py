@@ -1,0 +1,121 @@
+"""
+Streams to processes that start: whoever sends does not wait for them to read.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from fal_core_worker.stream.streams import FrameStream, write_all
+
+#: Bytes that a pipe takes at once, if it takes any (``PIPE_BUF`` of Linux).
+_AT_ONCE = 4096
+
+
+class PatientStream(FrameStream):
+    """
+    A stream to a worker that may not have started.
+
+    Until it is heard of, frames that do not fit into the connection are kept, and sent by a
+    thread in their order.
+    """
+
+    def __init__(self, reader: int, writer: int) -> None:
+        super().__init__(reader, writer)
+        self._unheard = False
+        # What waits, in order; None while nothing does.
+        self._kept: list[bytes] | None = None
+
+    def begin(self, data: bytes) -> None:
+        """
+        Send *data*, which comes before the first frame, to a process that starts.
+
+        It is not waited for: what does not fit into the connection is sent by a thread, and
+        so are frames until :meth:`heard` is called.
+
+        Raises:
+            OSError: The other end is gone.
+        """
+        with self._lock:
+            self._held = self._unheard = True
+            os.set_blocking(self.writer, False)
+            try:
+                sent = os.write(self.writer, data)
+            except BlockingIOError:
+                sent = 0
+            finally:
+                os.set_blocking(self.writer, True)
+            if sent < len(data):
+                self._keep(data[sent:])
+
+    def heard(self) -> None:
+        """
+        Wait for the other end from now on where it does not read: it has started.
+        """
+        with self._lock:
+            self._unheard = False
+            self._held = self._kept is not None
+
+    def _hold(self, data: bytes) -> None:
+        """
+        Send *data* to a process that starts, now or later; under the lock.
+
+        Raises:
+            BrokenPipeError: It is gone.
+        """
+        if self._kept is not None:
+            self._kept.append(data)
+            return
+        poll = select.poll()
+        poll.register(self.writer, select.POLLOUT)
+        state = dict(poll.poll(0)).get(self.writer, 0)
+        if state & (select.POLLERR | select.POLLHUP):
+            raise BrokenPipeError("The other end is gone.")
+        if state and len(data) <= _AT_ONCE:
+            write_all(self.writer, [data])
+        else:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """
+        Have a thread send *data* and what follows it; under the lock.
+        """
+        self._kept = [data]
+        # The stream may be closed meanwhile, and its descriptor's number given to a file.
+        descriptor = os.dup(self.writer)
+        threading.Thread(
+            target=self._send_kept, args=(descriptor,), name="fal-core start", daemon=True
+        ).start()
+
+    def _send_kept(self, descriptor: int) -> None:
+        """
+        Send what is kept, until nothing is or the stream or its other end is gone.
+        """
+        try:
+            while True:
+                with self._lock:
+                    kept = self._kept
+                    if not kept or self.writer < 0:
+                        self._kept = None
+                        self._held = self._unheard
+                        return
+                    self._kept = []
+                # No lock is held: this may take as long as the other end takes to start.
+                write_all(descriptor, kept)
+        except OSError:
+            with self._lock:
+                self._kept = None
+                self._held = self._unheard = False
+        finally:
+            os.close(descriptor)
+
+    def _write(self, parts: Iterable[Any]) -> None:
+        if self._held:
+            # Buffers may change once this has returned.
+            self._hold(b"".join(parts))
+        else:
+            write_all(self.writer, parts)

@@ -1,0 +1,120 @@
+"""
+Streams to processes that start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.testing.harness.processes import wait_until
+from fal_core.workers.patient_streams import PatientStream
+from fal_core_worker.stream.streams import FrameStream
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+def test_beginning_does_not_wait_for_the_other_end(kind: str) -> None:
+    """
+    What the other end does not read yet is sent by a thread, and frames after it in order.
+    """
+    if kind == "pipes":
+        reader, writer = os.pipe()
+    else:
+        ours, theirs = socket.socketpair()
+        reader, writer = theirs.detach(), ours.detach()
+    stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
+    head = bytes(range(256)) * 8192
+    try:
+        stream.begin(head)
+        stream.send(5, 1, data=b"small")
+        stream.send(6, 2, data=b"large" * 100_000)
+        stream.send(7, 3, data=b"with", buffers=[bytearray(b"buffer" * 10_000)])
+
+        got = b""
+        while len(got) < len(head):
+            got += os.read(reader, len(head) - len(got))
+        assert got == head
+        other = FrameStream(os.dup(reader), os.open(os.devnull, os.O_WRONLY))
+        frames: list[Any] = []
+        while len(frames) < 3:
+            frames += other.read() or ()
+        assert [frame[:2] for frame in frames] == [(5, 1), (6, 2), (7, 3)]
+        other.close()
+    finally:
+        os.close(reader)
+        stream.end()
+
+
+def test_an_end_that_never_reads_is_given_up() -> None:
+    """
+    Closing the other end ends what is being sent to it.
+    """
+    reader, writer = os.pipe()
+    stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
+    stream.begin(bytes(1 << 20))
+    stream.send(5, 1, data=b"kept")
+    os.close(reader)
+
+    def is_refused() -> bool:
+        try:
+            stream.send(5, 1, data=b"late")
+        except BrokenPipeError:
+            return True
+        return False
+
+    assert wait_until(is_refused, 60.0)
+    stream.end()
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+def test_large_frames_wait_until_the_other_end_is_heard_of(kind: str) -> None:
+    """
+    Also where what was sent first has fitted into the connection.
+    """
+    if kind == "pipes":
+        reader, writer = os.pipe()
+    else:
+        ours, theirs = socket.socketpair()
+        reader, writer = theirs.detach(), ours.detach()
+    stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
+    other = FrameStream(reader, os.open(os.devnull, os.O_WRONLY))
+    large = os.urandom(4 << 20)
+    try:
+        stream.begin(b"")
+        stream.send(5, 1, data=b"small")
+        stream.send(6, 2, data=large)
+        frames: list[Any] = []
+        while len(frames) < 2:
+            frames += other.read() or ()
+        assert [frame[:2] for frame in frames] == [(5, 1), (6, 2)]
+        assert bytes(frames[1][4]) == large
+
+        stream.heard()
+        assert wait_until(lambda: not stream._held, 60.0)
+    finally:
+        other.close()
+        stream.end()
+
+
+def test_nothing_is_written_to_another_file(tmp_path: Path) -> None:
+    """
+    What is kept for a stream that is closed goes nowhere, whatever its descriptor is used for.
+    """
+    reader, writer = os.pipe()
+    stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
+    stream.begin(b"x" * (1 << 20))
+    stream.send(5, 1, data=b"secret")
+
+    stream.end()
+    descriptors = [os.open(tmp_path / str(n), os.O_CREAT | os.O_WRONLY) for n in range(8)]
+    assert writer in descriptors
+    while os.read(reader, 1 << 20):
+        pass
+
+    assert [os.fstat(each).st_size for each in descriptors] == [0] * 8
+    for descriptor in (reader, *descriptors):
+        os.close(descriptor)
