@@ -12,7 +12,7 @@ import pytest
 
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, result_of
+from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.identities import (
     HIDDEN,
     make_identify,
@@ -21,6 +21,7 @@ from fal_core.testing.harness.identities import (
 )
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.recorders import Follow
 
 #: How many places are tried for a worker that is used again, at most.
 _PLACES = 16
@@ -76,7 +77,11 @@ def test_a_worker_takes_more_than_one_call(host: Host[..., Any], isolated: Isola
 
 @requires("keep_alive", "option min_concurrency", "concurrency 2")
 def test_as_many_workers_stay_as_are_asked_for(
-    another_host: Host[..., Any], isolated: Isolated, marks: Marks, law_timeout: float
+    another_host: Host[..., Any],
+    isolated: Isolated,
+    follow: Follow,
+    marks: Marks,
+    law_timeout: float,
 ) -> None:
     """
     With ``min_concurrency=2`` there are two workers after one call, before a second one comes.
@@ -110,8 +115,8 @@ def test_as_many_workers_stay_as_are_asked_for(
         asks(attempt, 1, 0)
         time.sleep(pause)
         _, asked, machine = asks(-attempt, 1, 0)
-        pair = [asks.submit(100 + attempt, 2, law_timeout / 8) for _ in range(2)]
-        found = [result_of(future, law_timeout) for future in pair]
+        pair = [follow(asks, 100 + attempt, 2, law_timeout / 8) for _ in range(2)]
+        found = [recorder.result(law_timeout) for recorder in pair]
         if any(where != machine for _, _, where in found):
             pytest.skip(HIDDEN)
         processes = {process for process, _, _ in found}
