@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("fal_core.testing.suite")
+GROUPS = pytest.importorskip("fal_core.testing.suite").GROUPS
 
 #: Seconds that all laws of a host may take.
 PATIENCE = 300
@@ -54,6 +54,35 @@ class Silent(LocalHost):
 @hookimpl
 def fal_register_hosts():
     return [Silent]
+"""
+
+
+DEAD = """
+from typing import Any, ClassVar
+
+import attrs
+from fal_core import hookimpl
+from fal_core.errors import HostError
+from fal_host_local import LocalHost
+
+fal_core_api = 1
+
+
+@attrs.define(eq=False, slots=False)
+class Dead(LocalHost):
+    \"\"\"
+    A host that runs nothing.
+    \"\"\"
+
+    name: ClassVar[str] = "dead"
+
+    def launch(self, call: Any, sink: Any) -> Any:
+        raise HostError("the machine is off")
+
+
+@hookimpl
+def fal_register_hosts():
+    return [Dead]
 """
 
 
@@ -102,6 +131,43 @@ def test_host_that_breaks_a_law_fails(command_line: Any) -> None:
     assert unclaimed[:2] == ["not claimed", "secrets"]
     assert missing == ["", "", "It needs secrets."]
     assert "Promises: 1 kept, 1 broken, 1 not claimed." in done.stdout.splitlines()
+
+
+def test_host_that_is_broken_throughout_is_not_checked_to_the_end(command_line: Any) -> None:
+    """
+    Where no law of the first group is kept the others are not run, and the last sentence says
+    how to go on. What is broken is printed before the tests have ended.
+    """
+    command_line.install("dead", DEAD)
+    done = command_line("hosts", "check", "dead", "-q", "--no-header", "--tb=no")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert {group for state, group, _ in promises(done.stdout) if state} == {"call"}
+    assert "kept" not in {state for state, *_ in promises(done.stdout)}
+    while_it_runs, _, _ = done.stdout.partition("STATE")
+    told = "test_a_result_comes_back: HostError was raised where none was expected: the machine"
+    assert told in while_it_runs
+    *_, last = done.stdout.splitlines()
+    assert last.startswith("No law of the group 'call' is kept")
+    assert "--keep-going" in last
+
+
+def test_host_that_is_broken_throughout_is_checked_to_the_end_on_request(
+    command_line: Any,
+) -> None:
+    """
+    With ``--keep-going`` further groups are run, and so are all laws that are chosen.
+    """
+    command_line.install("dead", DEAD)
+    later = "test_lines_arrive_before_the_result"
+    chosen = ("-k", f"test_a_result_comes_back or {later}", "-q", "--tb=no")
+    done = command_line("hosts", "check", "dead", *chosen)
+    assert f"{later}: " in done.stdout
+    assert "No law of the group" not in done.stdout
+    more = 1 + len([name for name in vars(GROUPS["call"]) if name.startswith("test_")])
+    further = ("--keep-going", f"--maxfail={more}", "-q", "--tb=no")
+    done = command_line("hosts", "check", "dead", *further)
+    assert done.returncode == 1
+    assert {group for state, group, _ in promises(done.stdout) if state} > {"call"}
 
 
 def test_host_is_checked_by_its_url(command_line: Any) -> None:

@@ -96,18 +96,22 @@ def describe(host: str, as_json: bool) -> None:
 @hosts.command(context_settings={"ignore_unknown_options": True})
 @click.argument("host", metavar="NAME_OR_URL")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def check(host: str, pytest_arguments: tuple[str, ...]) -> None:
+@click.option(
+    "--keep-going", is_flag=True, help="Go on where no law of the first group is kept."
+)
+def check(host: str, pytest_arguments: tuple[str, ...], keep_going: bool) -> None:
     """
     Check a host against the conformance laws for what it declares.
 
-    After the tests, a table lists each promise: kept, broken and how, or not claimed and
-    which capability it needs. Further arguments are for pytest, as in -k cancel. The exit
-    code is 1 where a promise is broken.
+    What is broken is printed as soon as it is known. After the tests, or after Ctrl-C, a
+    table lists each promise: kept, broken and how, or not claimed and which capability it
+    needs. Further arguments are for pytest, as in -k cancel. The exit code is 1 where a
+    promise is broken.
     """
     from fal_core.plugins.installed import find_host
 
     find_host(host)
-    raise click.exceptions.Exit(check_host(host, pytest_arguments))
+    raise click.exceptions.Exit(check_host(host, pytest_arguments, keep_going=keep_going))
 
 
 _TEST = """\
@@ -130,7 +134,7 @@ def host_url():
 """
 
 
-def check_host(host: str, arguments: Sequence[str] = ()) -> int:
+def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = False) -> int:
     """
     Run the laws for what *host* declares, and print which promises it keeps.
 
@@ -141,6 +145,8 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         host: The name or the URL of an installed host.
 
         arguments: Further arguments of pytest.
+
+        keep_going: Whether all laws are run where none of the first group is kept.
 
     Raises:
         ClickException: The laws cannot be run.
@@ -156,7 +162,7 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
     from fal_core.testing.harness.promises import PromiseRecorder, count_of, rows_of
     from fal_core.testing.suite import GROUPS
 
-    recorder = PromiseRecorder(GROUPS)
+    recorder = PromiseRecorder(GROUPS, tells=True, stops=not keep_going)
     with tempfile.TemporaryDirectory(prefix="fal-core-check-") as folder:
         path = os.path.join(folder, "test_conformance.py")
         configuration = os.path.join(folder, "pytest.ini")
@@ -174,6 +180,12 @@ def check_host(host: str, arguments: Sequence[str] = ()) -> int:
         click.echo()
         print_table(("STATE", "GROUP", "PROMISE"), rows_of(recorder.promises))
         click.echo(f"\n{count_of(recorder.promises)}")
+    if recorder.stopped:
+        click.echo(
+            f"No law of the group {recorder.stopped!r} is kept, so no further one was run: all "
+            "others need what these promise. Mend these first; --keep-going runs all laws, and "
+            "arguments of pytest choose some, as in -k cancel."
+        )
     return 0 if code == pytest.ExitCode.OK else 1
 
 

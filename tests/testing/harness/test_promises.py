@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from fal_core.errors import HostError, WorkerLost
+from fal_core.testing.harness.expectations import NO_OUTCOME, expect_error, expect_no_error
 from fal_core.testing.harness.promises import Promise, count_of, rows_of, sentence_of
 
 
@@ -23,6 +25,22 @@ def test_a_broken_promise_has_the_sentence_of_its_law() -> None:
     told = "TimeoutError was raised where none was expected. Look at launch."
     assert sentence_of(TimeoutError(), "Look at launch.") == told
     assert sentence_of(pytest.fail.Exception("no error")) == "no error"
+
+
+def test_an_error_of_the_host_is_to_be_looked_at_itself() -> None:
+    """
+    Where the host has ended a call without an outcome, what the laws say of outcomes is no
+    help: the sentence points at the error.
+    """
+    told = sentence_of(HostError("the machine is off"), "Pass on what is sealed.")
+    assert told.startswith("HostError was raised where none was expected: the machine is off. ")
+    assert told.endswith(NO_OUTCOME)
+    with pytest.raises(AssertionError, match=NO_OUTCOME), expect_error(LookupError, "Seal it."):
+        raise HostError("the machine is off")
+    with pytest.raises(AssertionError, match=NO_OUTCOME), expect_no_error("Seal it."):
+        raise HostError("the machine is off")
+    with pytest.raises(AssertionError, match="Say so"), expect_error(WorkerLost, "Say so."):
+        raise HostError("the machine is off")
 
 
 def test_only_what_is_not_kept_needs_a_reason() -> None:

@@ -14,6 +14,7 @@ from mutants import (
     coroutines,
     crashes,
     detachment,
+    environments,
     errors,
     events,
     exits,
@@ -34,7 +35,7 @@ from mutants import (
 from mutants.wrappers import Wraps
 from process_groups import ProcessGroupHost
 
-from fal_core.testing import InProcessHost
+from fal_core.testing import InProcessHost, ProcessHost
 
 MUTANTS: tuple[Mutant, ...] = (
     # Calls.
@@ -367,6 +368,13 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         workers.StartsAnewEachTime, "test_the_setup_runs_once_in_each_worker", of="tell_loaded"
     ),
+    around(
+        workers.StartsAnewEachTime, "test_a_worker_takes_more_than_one_call", of="load_once"
+    ),
+    around(
+        workers.ClaimsToKeepWorkers, "test_a_worker_takes_more_than_one_call", inner=ProcessHost
+    ),
+    around(workers.KeepsNoSpareWorkers, "test_as_many_workers_stay_as_are_asked_for"),
     around(workers.LeaksWorkers, "test_an_idle_worker_ends"),
     around(
         workers.KeepsFirstSources,
@@ -510,6 +518,11 @@ MUTANTS: tuple[Mutant, ...] = (
         options.IgnoresEnvironments,
         "test_an_environment_that_cannot_be_built_is_an_error",
         of="never_run",
+    ),
+    alone(
+        environments.DropsVariables,
+        "test_a_worker_has_the_variables_of_its_environment",
+        of="read_variable",
     ),
     # Builds.
     around(

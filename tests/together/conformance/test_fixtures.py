@@ -135,3 +135,31 @@ def test_a_law_that_waits_in_vain_says_for_what(law: str, tmp_path: Path) -> Non
     begin, middle = TOLD[law]
     assert promise.why.startswith(begin)
     assert f"{middle}{NEEDS}" in promise.why
+
+
+class Unknown(LocalHost):
+    """
+    A host that no plugin provides.
+    """
+
+    name: ClassVar[str] = "unknown"
+
+
+def test_a_law_that_another_process_does_not_find_its_host_for_names_the_fixtures(
+    tmp_path: Path,
+) -> None:
+    """
+    Where the program of a law does not find the host, the advice is how to tell it.
+    """
+    law = "test_submitted_calls_end_before_their_program"
+    path = tmp_path / "laws_of_unknown.py"
+    path.write_text(LAWS.replace("2.0", "30.0"))
+    host, recorder = Unknown(), PromiseRecorder(GROUPS)
+    try:
+        run_laws(host, [law], path=path, plugins=[recorder])
+    finally:
+        host.close()
+    [promise] = recorder.promises
+    assert "No host is called 'unknown'" in promise.why
+    assert "Define the fixture host_url" in promise.why
+    assert "or host_program" in promise.why

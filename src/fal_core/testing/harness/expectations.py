@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from fal_core.errors import HostError
 from fal_core.events import Level, Log, Outcome
 from fal_core.testing.harness.capabilities import needs_of_the_law
 from fal_core.testing.harness.notes import told_so_far
@@ -23,6 +24,12 @@ E = TypeVar("E", bound=BaseException)
 LINES = (
     "See that the host passes on each Log as it came, in its order, and all of them before "
     "Outcome."
+)
+
+#: What to look at where a call has not even come to its outcome.
+NO_OUTCOME = (
+    "The call ended with this error of its host and has no outcome: look at what the error "
+    "says, and at what raised it."
 )
 
 #: How many characters of a value a sentence shows.
@@ -128,6 +135,14 @@ def named(error: BaseException) -> str:
     return f"{name} ({said[:_SHOWN]})" if said else name
 
 
+def advice_for(error: BaseException, look: str) -> str:
+    """
+    Return what the author of a host should look at where *error* came and was not expected:
+    *look*, but for an error of the host itself.
+    """
+    return NO_OUTCOME if isinstance(error, HostError) else look
+
+
 class _Missing:
     """
     Stands for what is not there.
@@ -171,8 +186,11 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
         if not isinstance(error, kinds):
             if isinstance(error, AssertionError) or not isinstance(error, Exception):
                 return False
+            # Where an error of the host is expected, the advice is about those.
+            is_of_the_host = any(issubclass(each, HostError) for each in kinds)
+            look = self._look if is_of_the_host else advice_for(error, self._look)
             raise AssertionError(
-                f"Expected {wanted}, and {self._other(error)} was raised. {self._look}"
+                f"Expected {wanted}, and {self._other(error)} was raised. {look}"
             ) from error
         if self._match is not None and not re.search(self._match, str(error)):
             raise AssertionError(
@@ -200,7 +218,7 @@ def expect_no_error(look: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise AssertionError(
-            f"Expected no error, and {named(error)} was raised. {look}"
+            f"Expected no error, and {named(error)} was raised. {advice_for(error, look)}"
         ) from error
 
 

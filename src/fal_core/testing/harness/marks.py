@@ -102,23 +102,3 @@ def _make_remove(name: str) -> Callable[[], None]:
             pass
 
     return remove_marks
-
-
-def make_living() -> Callable[[list[int]], list[int]]:
-    """
-    Return a function that lists which of some processes are alive on its machine.
-    """
-
-    def living(pids: list[int]) -> list[int]:
-        alive = []
-        for pid in pids:
-            try:
-                with open(f"/proc/{pid}/stat", "rb") as file:
-                    state = file.read().rpartition(b")")[2].split()[0]
-            except OSError:
-                continue
-            if state not in (b"Z", b"X"):
-                alive.append(pid)
-        return alive
-
-    return living

@@ -7,12 +7,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal
 
 import attrs
 import pytest
+
+from fal_core.testing.harness.expectations import advice_for
 
 Kept = Literal["kept", "broken", "not claimed", "not checked"]
 
@@ -50,12 +52,30 @@ class PromiseRecorder:
     A pytest plugin that keeps how each law ended.
 
     A law with parameters is one promise, which is broken if it is broken for any of them.
+
+    Arguments:
+        groups: The modules of the laws, by group.
+
+        tells: Whether it prints what is broken as soon as that is known.
+
+        stops: Whether it ends the tests after the first group, if it ran whole and no law of
+            it is kept.
+
+    Attributes:
+        stopped: The group after which it has ended the tests; empty if it has not.
     """
 
-    def __init__(self, groups: Mapping[str, ModuleType]) -> None:
+    def __init__(
+        self, groups: Mapping[str, ModuleType], *, tells: bool = False, stops: bool = False
+    ) -> None:
         self._groups = {module.__name__: name for name, module in groups.items()}
+        self._first = next(iter(groups.items()))
+        self._tells = tells
+        self._stops = stops
+        self._left: set[str] = set()
         self._laws: dict[str, Any] = {}
         self._ends: dict[str, list[tuple[Kept, str]]] = {}
+        self.stopped = ""
 
     @property
     def promises(self) -> list[Promise]:
@@ -90,7 +110,12 @@ class PromiseRecorder:
             return
         error = call.excinfo.value
         if not isinstance(error, pytest.skip.Exception):
-            self._note(item, name, "broken", sentence_of(error, hint_of(item.function)))
+            why = sentence_of(error, hint_of(item.function))
+            self._note(item, name, "broken", why)
+            terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+            if self._tells and terminal is not None:
+                terminal.ensure_newline()
+                terminal.write_line(f"{name}: {why}")
             return
         missing = dict(item.user_properties).get(MISSING)
         if missing is not None:
@@ -98,9 +123,48 @@ class PromiseRecorder:
         else:
             self._note(item, name, "not checked", str(error.msg))
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """
+        Note which laws of the first group will run, if that is all of them.
+        """
+        _, module = self._first
+        items = [item for item in session.items if _law_of(item).__module__ == module.__name__]
+        laws = {name for name in vars(module) if name.startswith("test_")}
+        if self._stops and laws == {_law_of(item).__name__ for item in items}:
+            self._left = {item.nodeid for item in items}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """
+        Note that a law has run.
+        """
+        self._left.discard(nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """
+        End the tests after *item*, if it was the last of a first group that is all broken.
+        """
+        was_left = item.nodeid in self._left
+        result = yield
+        group, _ = self._first
+        if was_left and not self._left:
+            ends = {promise.kept for promise in self.promises if promise.group == group}
+            if "broken" in ends and "kept" not in ends:
+                self.stopped = group
+                item.session.shouldstop = f"no law of the group {group!r} is kept"
+        return result
+
     def _note(self, item: Any, name: str, kept: Kept, why: str) -> None:
         self._laws[name] = item.function
         self._ends.setdefault(name, []).append((kept, why))
+
+
+def _law_of(item: pytest.Item) -> Any:
+    """
+    Return the function of a law; the item itself where there is none.
+    """
+    return getattr(item, "function", type(item))
 
 
 def first_sentence(text: str) -> str:
@@ -113,7 +177,7 @@ def first_sentence(text: str) -> str:
 def sentence_of(error: BaseException, hint: str = "") -> str:
     """
     Return what *error* says, without what pytest adds to an assertion; an error that no law
-    has raised is followed by *hint*.
+    has raised is followed by *hint*, or by what to do about an error of the host itself.
     """
     # The values that pytest adds are shown above the table.
     said = str(error).partition("\nassert ")[0].partition("\n  ")[0]
@@ -121,7 +185,8 @@ def sentence_of(error: BaseException, hint: str = "") -> str:
     if isinstance(error, AssertionError | pytest.fail.Exception) and said:
         return said
     said = f": {said.removesuffix('.')}" if said else ""
-    return f"{type(error).__name__} was raised where none was expected{said}. {hint}".rstrip()
+    told = f"{type(error).__name__} was raised where none was expected{said}."
+    return f"{told} {advice_for(error, hint)}".rstrip()
 
 
 def hint_of(law: Any) -> str:

@@ -10,7 +10,8 @@ from fal_core.errors import Cancelled
 from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.identities import make_identify, number_of, still_living
+from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow, Recorder
 
@@ -111,7 +112,7 @@ def test_children_of_a_cancelled_call_end(
     """
     Child processes of the function end with it, also in sessions of their own, and orphans.
     """
-    add = marks.add
+    add, identify = marks.add, make_identify()
 
     @isolated()
     def start_children(seconds: float) -> None:
@@ -128,7 +129,7 @@ def test_children_of_a_cancelled_call_end(
                     os.setsid()
                 if twice and os.fork():
                     os._exit(0)
-                add(os.getpid())
+                add(identify())
                 os.write(writer, b"1")
                 time.sleep(seconds)
                 os._exit(0)
@@ -141,12 +142,12 @@ def test_children_of_a_cancelled_call_end(
     recorder.wait_for_line("started", law_timeout)
     recorder.cancel(0.3)
     recorder.wait(law_timeout)
-    pids = [int(line) for line in marks.read()]
-    living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4), (
-        f"Of the children {pids} of a cancelled call these still live: {living(pids)}. Start "
-        "workers with ARGUMENTS, and end one by SIGTERM or the end of its stream: its guard "
-        "then ends what it has started. SIGKILL ends only the guard."
+    children = marks.read()
+    living = still_living(isolated, children, law_timeout / 4)
+    assert not living, (
+        f"Of the children {list(map(number_of, children))} of a cancelled call these still "
+        f"live: {living}. Start workers with ARGUMENTS, and end one by SIGTERM or the end of "
+        "its stream: its guard then ends what it has started. SIGKILL ends only the guard."
     )
 
 

@@ -12,8 +12,8 @@ from fal_core.testing.harness.expectations import (
     expect_printed,
     wait_for_all,
 )
-from fal_core.testing.harness.marks import Isolated, Marks, make_living
-from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.identities import make_identify, number_of, still_living
+from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.recorders import Follow
 
 LOOK = (
@@ -136,7 +136,7 @@ def test_children_of_a_lost_worker_end(
     """
     Child processes of a lost worker end too, also in sessions of their own, and orphans.
     """
-    add = marks.add
+    add, identify = marks.add, make_identify()
 
     @isolated()
     def leave_children(seconds: float) -> None:
@@ -152,7 +152,7 @@ def test_children_of_a_lost_worker_end(
                     os.setsid()
                 if twice and os.fork():
                     os._exit(0)
-                add(os.getpid())
+                add(identify())
                 os.write(writer, b"1")
                 time.sleep(seconds)
                 os._exit(0)
@@ -162,12 +162,12 @@ def test_children_of_a_lost_worker_end(
 
     with expect_error(WorkerLost, LOOK):
         leave_children(3 * law_timeout)
-    pids = [int(line) for line in marks.read()]
-    living = isolated()(make_living())
-    assert wait_until(lambda: not living(pids), law_timeout / 4), (
-        f"Of the children {pids} of a lost worker these still live: {living(pids)}. Start "
-        "workers with ARGUMENTS: their guard ends what they have started, unless it is killed "
-        "with them."
+    children = marks.read()
+    living = still_living(isolated, children, law_timeout / 4)
+    assert not living, (
+        f"Of the children {list(map(number_of, children))} of a lost worker these still live: "
+        f"{living}. Start workers with ARGUMENTS: their guard ends what they have started, "
+        "unless it is killed with them."
     )
 
 

@@ -14,6 +14,7 @@ from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_error
+from fal_core.testing.variables import VARIABLE, python_with_variables, was_built_here
 
 LOOK = "Run a call with the interpreter that call.environment.build returns."
 
@@ -123,3 +124,35 @@ def test_values_travel_between_environments(
         "Pass on what is sealed as it came."
     )
     expect(moved.x, 2, "A field of the value that came back", LOOK)
+
+
+@requires("kind python-with-variables")
+def test_a_worker_has_the_variables_of_its_environment(host: Host[..., Any]) -> None:
+    """
+    A function sees the variables that the command of its interpreter has.
+    """
+
+    def read_variable(name: str) -> str | None:
+        import os
+
+        return os.environ.get(name)
+
+    with python_with_variables() as value:
+        decorate = function(
+            "python-with-variables", host=host, on_unsupported="ignore", law_value=value
+        )
+        try:
+            found = decorate(read_variable)(VARIABLE)
+        except Exception:
+            if was_built_here(value):
+                raise
+            # Whoever builds it elsewhere does not know this kind.
+            found = None
+    if not was_built_here(value):
+        pytest.skip("The host asks for no build in this process.")
+    look = (
+        "Start the worker with the whole Command that Interpreter.command returns, as in "
+        "Worker.start(start.build().command(ARGUMENTS)). Where another program starts it, add "
+        "command.variables to the environment of the process beside command.argv."
+    )
+    expect(found, value, "A variable of the environment, as the function sees it", look)

@@ -59,6 +59,12 @@ def test_submitted_calls_end_before_their_program(
             f"A program that had submitted one call has not ended after {law_timeout:g} s. It "
             f"printed {error.stdout!r} and {error.stderr!r}. {look}"
         ) from None
+    unfound = [line for line in done.stderr.splitlines() if "No host is called" in line]
+    assert not unfound, (
+        f"A program in another process did not find the host: {unfound[-1].strip()} Define the "
+        "fixture host_url to return a name or URL by which an installed plugin finds it, or "
+        "host_program to return lines of Python that make it there, as `host`."
+    )
     printed = f"It printed {done.stdout!r} and {done.stderr!r}. {look}"
     assert "ended 8" in done.stdout.splitlines(), (
         f"A program ended before the call that it had submitted. {printed}"

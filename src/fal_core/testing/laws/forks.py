@@ -14,7 +14,13 @@ import pytest
 
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.marks import Isolated, Marks, make_living
+from fal_core.testing.harness.identities import (
+    HIDDEN,
+    make_identify,
+    make_living,
+    number_of,
+)
+from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.laws.values import make_block
 
@@ -97,10 +103,10 @@ def test_a_process_forked_by_a_function_keeps_arguments(
     given. A host may end it with the call.
     """
     Block = make_block()
-    add, look = marks.add, marks.look
+    add, look, identify = marks.add, marks.look, make_identify()
 
     @isolated(max_concurrency=1)
-    def work_and_fork(block: Any, seconds: float) -> int:
+    def work_and_fork(block: Any, seconds: float) -> Any:
         import os
         import time
 
@@ -108,7 +114,7 @@ def test_a_process_forked_by_a_function_keeps_arguments(
             return len(block.data)
         child = os.fork()
         if child:
-            return child
+            return identify(child)
         try:
             until = time.monotonic() + seconds
             while not look() and time.monotonic() < until:
@@ -126,11 +132,16 @@ def test_a_process_forked_by_a_function_keeps_arguments(
         expect(size, _SIZE, "The size of an argument", hint)
     isolated()(add)("now")
     living = isolated()(make_living())
-    assert wait_until(lambda: len(marks.read()) > 1 or not living([child]), law_timeout), (
-        f"The child {child} of a function neither read its argument nor ended within "
-        f"{law_timeout:g} s."
+    has_settled = wait_until(
+        lambda: len(marks.read()) > 1 or not any(living([child])), law_timeout
     )
     read = marks.read()[1:]
+    if not read and living([child])[1]:
+        pytest.skip(HIDDEN)
+    assert has_settled, (
+        f"The child {number_of(child)} of a function neither read its argument nor ended "
+        f"within {law_timeout:g} s."
+    )
     assert read in ([], ["[0]"]), (
         f"The bytes that a child of the function found in its argument: expected [0], found "
         f"{read[0]}. {hint}"

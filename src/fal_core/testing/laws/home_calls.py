@@ -4,12 +4,12 @@ Laws of calls to home: isolated functions that call others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from fal_core.decorators import function
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect
+from fal_core.testing.harness.identities import make_identify
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.in_process import InProcessHost
 
@@ -25,18 +25,18 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
     A function calls one that runs elsewhere, and the launching process runs it.
     """
 
-    @function("current", host=InProcessHost())
-    def at_home(number: int) -> tuple[int, int]:
-        import os
+    identify = make_identify()
 
-        return os.getpid(), number + 1
+    @function("current", host=InProcessHost())
+    def at_home(number: int) -> tuple[str, int]:
+        return identify(), number + 1
 
     @isolated()
-    def ask_home(number: int) -> tuple[int, int]:
+    def ask_home(number: int) -> tuple[str, int]:
         return at_home(number)
 
     what = "The process and the result of a function that was called at home"
-    expect(ask_home(1), (os.getpid(), 2), what, LOOK)
+    expect(ask_home(1), (identify(), 2), what, LOOK)
 
 
 @requires("home_calls")

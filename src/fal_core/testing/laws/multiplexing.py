@@ -7,6 +7,7 @@ from __future__ import annotations
 from fal_core.errors import Cancelled
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_printed
+from fal_core.testing.harness.identities import make_identify
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
 
@@ -26,9 +27,10 @@ def test_calls_of_one_worker_run_at_once(
     With ``max_multiplexing`` two calls meet in one worker.
     """
 
+    identify = make_identify()
+
     @isolated(**SHARED)
-    def meet_in_threads(timeout: float) -> int:
-        import os
+    def meet_in_threads(timeout: float) -> str:
         import sys
         import threading
 
@@ -38,8 +40,8 @@ def test_calls_of_one_worker_run_at_once(
         try:
             barrier.wait(timeout)
         except threading.BrokenBarrierError:
-            return 0
-        return os.getpid()
+            return ""
+        return identify()
 
     recorders = [follow(meet_in_threads, law_timeout / 2) for _ in range(2)]
     _expect_met(*(recorder.result(law_timeout) for recorder in recorders))
@@ -53,10 +55,11 @@ def test_async_calls_of_one_worker_run_at_once(
     With ``max_multiplexing`` two ``async def`` calls are tasks of one worker.
     """
 
+    identify = make_identify()
+
     @isolated(**SHARED)
-    async def meet_in_tasks(name: str, timeout: float) -> int:
+    async def meet_in_tasks(name: str, timeout: float) -> str:
         import asyncio
-        import os
         import sys
         import time
 
@@ -66,7 +69,7 @@ def test_async_calls_of_one_worker_run_at_once(
         until = time.monotonic() + timeout
         while len(here) < 2 and time.monotonic() < until:
             await asyncio.sleep(0.01)
-        return os.getpid() if len(here) == 2 else 0
+        return identify() if len(here) == 2 else ""
 
     recorders = [follow(meet_in_tasks, name, law_timeout / 2) for name in ("first", "second")]
     _expect_met(*(recorder.result(law_timeout) for recorder in recorders))
@@ -126,9 +129,9 @@ def test_cancelling_one_leaves_its_neighbour_alone(
     expect(second.result(law_timeout), "done", "The result of its neighbour", look)
 
 
-def _expect_met(first: int, second: int) -> None:
+def _expect_met(first: str, second: str) -> None:
     """
-    Raise an AssertionError if two calls have not met in one process, whose id each returned.
+    Raise an AssertionError if two calls have not met in one process, which each has named.
     """
     have_met = bool(first and second)
     assert have_met, f"Two calls waited for each other in one worker, and did not meet. {LOOK}"

@@ -123,6 +123,8 @@ class SplitsRecords(Broken):
 class NeedsLineEnds(InProcessHost):
     """Never sends text without a line end."""
 
+    capabilities = attrs.evolve(InProcessHost.capabilities, nodes=1)
+
     def launch(self, call: Call, sink: Sink) -> InProcessExecution:
         execution = InProcessExecution(self, call, sink)
         execution._printer.flush = lambda: None  # type: ignore[method-assign]  # broken

@@ -110,12 +110,11 @@ class _Forceful(Passing):
         self.cancel_inner(0)
 
 
+@attrs.define(eq=False, slots=False)
 class ForgetsSettings(Broken):
     """Serves without one of the settings that the function has."""
 
-    def __init__(self, inner: Any, name: str) -> None:
-        super().__init__(inner)
-        self.setting = name
+    setting: str
 
     def change(self, call: Call) -> Call:
         return wrapped(call, _forgetting(self.setting)) if call.gateway.serve else call
@@ -144,12 +143,11 @@ class TellsUrlsEarly(Broken):
                 passing.send_on(Ready({"run": f"http://127.0.0.1:{port}"}))
 
 
+@attrs.define(eq=False, slots=False)
 class NeverAsksForHealth(Broken):
     """Takes a service for ready that says that it is not."""
 
-    def __init__(self, inner: Any, applies: Callable[[Call], bool]) -> None:
-        super().__init__(inner)
-        self.applies = applies
+    applies: Callable[[Call], bool]
 
     def change(self, call: Call) -> Call:
         if not self.applies(call) or call.host_options.health_check_config is None:

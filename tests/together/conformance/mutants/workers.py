@@ -34,6 +34,22 @@ class StartsAnewEachTime(Broken):
         return super().launch(call, sink)
 
 
+class ClaimsToKeepWorkers(Broken):
+    """Says that it keeps workers, and names no option of theirs."""
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
+        return attrs.evolve(self.inner.capabilities, keep_alive=True)
+
+
+class KeepsNoSpareWorkers(Broken):
+    """Takes no notice of ``min_concurrency``."""
+
+    def change(self, call: Call) -> Call:
+        options = attrs.evolve(call.host_options, min_concurrency=None)
+        return attrs.evolve(call, host_options=options)
+
+
 class LeaksWorkers(Broken):
     """Never ends a worker."""
 
