@@ -21,6 +21,7 @@ from fal_core import Node, current_node, function
 from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.hosts import Execution
+from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_core_worker import current
@@ -85,7 +86,8 @@ def test_outside_of_hosts_there_is_one_node() -> None:
     """
     Where no host runs a call, the node is the only one.
     """
-    assert current_node() == Node(0, ("127.0.0.1",)) == function("current")(where).run_local()
+    isolated = function("current", host=InProcessHost())(where)
+    assert current_node() == Node(0, ("127.0.0.1",)) == isolated.run_local()
 
 
 def test_a_function_knows_its_node(host: SecondOfTwo) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostError, PluginError
+from fal_core.events import Log
 from fal_core.options import HostOptions
 from fal_core.pools.limits import Limits
 from fal_core.pools.outdated import OutdatedWorkers
@@ -18,6 +19,7 @@ from fal_core.pools.starts import Begin, Start, no_worker
 from fal_core.pools.startups import Startups
 from fal_core.pools.upkeep import Roster, Upkeep
 from fal_core.pools.waiting import WaitingCalls
+from fal_core.reprs import in_one_line
 from fal_core.sinks import get_event_thread
 from fal_core.workers import Beginning, Worker
 
@@ -249,6 +251,8 @@ class GrowingPool(ABC):
             execution.refuse(reason)
         if not is_unwanted:
             self._pause()
+            said = f"A further worker could not be started: {in_one_line(reason)}"
+            self.waiting.report(Log(said, "STDERR", "BRIDGE", time.time()))
         if stays:
             self._grow()
 

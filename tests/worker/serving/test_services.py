@@ -20,6 +20,12 @@ from fal_core_worker.serving import services
 PATIENCE = 30
 
 
+@pytest.fixture(autouse=True)
+def _outside_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A call that another test has left on a thread makes a worker of this process.
+    monkeypatch.setattr(current, "runtime", None)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_drains_a_service(number: signal.Signals) -> None:
     """

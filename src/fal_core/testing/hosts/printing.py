@@ -94,6 +94,11 @@ class CallOutput(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """
+        Do nothing: the real stream is another's, and may have been closed before.
+        """
+
     def flush(self) -> None:
         printer = current.get()
         if printer is None:
