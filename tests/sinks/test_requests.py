@@ -38,6 +38,11 @@ class FailingHost(WrapperHost):
     fails: tuple[str, ...] = ("send",)
     executions: list[FailingExecution] = attrs.field(factory=list, init=False)
 
+    made: ClassVar[list[FailingHost]] = []
+
+    def __attrs_post_init__(self) -> None:
+        self.made.append(self)
+
     def launch(self, call: Call, sink: Sink) -> Execution:
         execution = FailingExecution(call.id)
         self.executions.append(execution)
@@ -75,6 +80,14 @@ class FailingExecution(LateExecution):
     def _ask(self, method: str) -> None:
         if method in self.fails:
             raise KeyError(f"no {method}")
+
+
+@pytest.fixture(autouse=True)
+def _end_calls() -> Iterator[None]:
+    yield
+    for host in FailingHost.made:
+        host.end_calls()
+    FailingHost.made.clear()
 
 
 def one_more(number: int) -> int:
