@@ -264,7 +264,8 @@ class Launcher:
         policy = self.policy
         self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
         self.make_waiter: Callable[[], Waiter]
-        self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace)
+        drains = self.gateway.serve
+        self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace, drains)
         launch = find_launch(self.host, self.opener.host)
         if plugins.load_plugins().has_observers:
             from fal_core.sinks.observers import launch_observed

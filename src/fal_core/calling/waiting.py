@@ -31,6 +31,9 @@ class Waiter(OpeningSink, Driver):
     Arguments:
         grace: Seconds that the call has to end of its own accord if the thread is
             interrupted.
+
+        drains: Whether it is a service that ends by itself once it has been drained. A
+            function that brings its own server does not.
     """
 
     _event: threading.Event | None = None
@@ -41,11 +44,13 @@ class Waiter(OpeningSink, Driver):
         opener: Opener,
         answer: Callable[[HomeCall, OpeningSink], None],
         grace: float,
+        drains: bool = False,
     ) -> None:
         # As OpeningSink does: this is on the way of every call.
         self.opener = opener
         self._answer = answer
         self._grace = grace
+        self._drains = drains
 
     def on_log(self, log: Log) -> None:
         # Most calls print nothing.
@@ -57,7 +62,7 @@ class Waiter(OpeningSink, Driver):
         # Whoever has called a service waits for its end, and cannot ask where it is.
         from fal_core.sinks.printing import print_urls
 
-        self._is_ready = True
+        self._is_ready = self._drains
         print_urls(ready.urls)
 
     def on_exited(self, exited: Exited) -> None:
