@@ -348,19 +348,19 @@ def test_a_command_around_the_worker_ends_with_it(
     workers: list[Worker], monkeypatch: pytest.MonkeyPatch, wrapper: str
 ) -> None:
     """
-    A command that passes no signal on, and one that ignores them, holds no cancel up.
+    A command that passes no signal on, and one that ignores them, keeps no worker.
     """
     monkeypatch.setattr("fal_core.workers.processes._PATIENCE", 600.0)
     worker = Worker.start(("sh", "-c", wrapper, "sh", *PYTHON))
     workers.append(worker)
     sink = Recorded()
-    execution = worker.launch(make_call(time.sleep, 600), sink)
+    worker.launch(make_call(time.sleep, 600), sink)
     assert wait_until(lambda: State("running") in sink.events, PATIENCE)
     assert worker.hello is not None
 
-    execution.cancel(0)
+    worker.kill()
 
-    assert isinstance(sink.wait().reason, Cancelled)
+    assert isinstance(sink.wait().reason, WorkerLost)
     pid = worker.hello["pid"]
     assert wait_until(lambda: not is_alive(pid), PATIENCE)
 
