@@ -765,5 +765,8 @@ def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
 
     for recorder in recorders:
         recorder.wait(PATIENCE)
+    # The worker of the first call may be up before it comes, as it is expected.
+    assert recorders[0].phases[-1] == "running"
+    for recorder in recorders[1:]:
         assert recorder.phases == ["queued", "starting", "running"]
         assert [log.message for log in recorder.logs] == ["queued in the cluster"]

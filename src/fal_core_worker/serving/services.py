@@ -141,7 +141,12 @@ def write(level: str, line: str) -> None:
     Write *line* to the log.
     """
     runtime = current.runtime
-    if runtime is None:
-        print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)
-    else:
-        runtime.output.write(level, line)
+    if runtime is not None:
+        try:
+            runtime.output.write(level, line)
+        except RuntimeError:
+            # A thread of no call, in a process that is more than a worker.
+            pass
+        else:
+            return
+    print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)
