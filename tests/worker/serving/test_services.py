@@ -152,3 +152,22 @@ def test_where_a_host_runs_calls_it_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert runtime.urls == [{"run": "http://127.0.0.1:1"}]
     assert runtime.output.lines == [("ERROR", "line")]
     assert runtime.output.ended == 1
+
+
+def test_a_thread_of_no_call_prints_what_it_logs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    In a process that runs calls on some of its threads, the others have no log of a call.
+    """
+
+    class Runtime:
+        @property
+        def output(self) -> Any:
+            raise RuntimeError("This thread runs no call.")
+
+    monkeypatch.setattr(current, "runtime", Runtime())
+
+    services.write("INFO", "a line")
+
+    assert capsys.readouterr().out == "a line\n"
