@@ -25,7 +25,6 @@ from fal_core.events import (
     Exited,
     Item,
     Log,
-    Outcome,
     Returned,
     Sealed,
     Started,
@@ -33,7 +32,6 @@ from fal_core.events import (
 )
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, error_of
-from fal_core.sinks.missing_ends import expect_end, note_end
 from fal_core.sinks.printing import print_log
 from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
@@ -117,14 +115,9 @@ class Batch(OpeningSink):
     def on_returned(self, returned: Returned) -> None:
         self._take(self._batcher.handle_returned, self, returned)
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        expect_end(self)
-
     def on_exited(self, exited: Exited) -> None:
-        note_end(self)
+        super().on_exited(exited)
         self.ended_at = time.monotonic()
-        self.exited = exited
         self._take(self._batcher.handle_exited, self, exited)
 
     def single(self) -> ItemOutcome:

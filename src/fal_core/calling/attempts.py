@@ -22,6 +22,7 @@ from fal_core.errors import (
 from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core.sinks.call_sinks import HandlerFailed
+from fal_core.sinks.missing_ends import expect_end, note_end
 from fal_core.sinks.sinks_around import SinkAround
 
 #: Seconds between two looks at whether an attempt can still end.
@@ -213,6 +214,8 @@ class _Attempt(SinkAround):
         self._pass_result(ready)
 
     def on_outcome(self, outcome: Outcome) -> None:
+        # Whoever drives the attempts waits here for its end.
+        expect_end(self)
         retries, open_error = self._attempts.retries, self._attempts.open_error
         if outcome.raised and open_error is not None and retries.heed_raised():
             error = open_error(outcome.sealed)
@@ -227,6 +230,7 @@ class _Attempt(SinkAround):
         self.sink(event)
 
     def on_exited(self, exited: Exited) -> None:
+        note_end(self)
         try:
             if self._attempts.begin_again(self._raised or exited.reason):
                 return
@@ -235,6 +239,8 @@ class _Attempt(SinkAround):
             self.sink(exited)
         finally:
             self.over.set()
+            # In this order: drive() leaves an attempt that has ended and is not over.
+            self.exited = exited
 
 
 def with_attempts(

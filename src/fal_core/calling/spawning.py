@@ -11,12 +11,11 @@ from typing import Any
 from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.preconditions import check_detaching
-from fal_core.events import Credit, Exited, HomeCall, Item, Log, Outcome, Ready, State
+from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_core.options import Lifetime
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
-from fal_core.sinks.missing_ends import expect_end, note_end
 from fal_core.sinks.requests import request, send, try_cancel
 from fal_core.spawns import SpawnInfo
 
@@ -92,13 +91,8 @@ class SpawnSink(OpeningSink):
             self._owed += 1
         self._give_credit()
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        expect_end(self)
-
     def on_exited(self, exited: Exited) -> None:
-        note_end(self)
-        self.exited = exited
+        super().on_exited(exited)
         try:
             value = self.result()
             if self._items is not None:

@@ -134,5 +134,5 @@ class _StreamSink(OpeningSink):
         self._events.put(item)
 
     def on_exited(self, exited: Exited) -> None:
-        self.exited = exited
+        super().on_exited(exited)
         self._events.put(exited)

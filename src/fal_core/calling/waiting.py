@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fal_core.abilities import Driven, Driver
 from fal_core.errors import HostError
-from fal_core.events import Exited, HomeCall, Log, Ready
+from fal_core.events import Exited, HomeCall, Log, Outcome, Ready
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
@@ -64,6 +64,10 @@ class Waiter(OpeningSink, Driver):
 
         self._is_ready = self._drains
         print_urls(ready.urls)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        # Whoever waits looks for the end itself.
+        self.outcome = outcome
 
     def on_exited(self, exited: Exited) -> None:
         self.exited = exited
@@ -138,7 +142,6 @@ class Waiter(OpeningSink, Driver):
             PATIENCE,
             breach_of,
             drives,
-            log_missing_end,
         )
 
         until = None if timeout is None else time.monotonic() + timeout
@@ -151,7 +154,6 @@ class Waiter(OpeningSink, Driver):
             if self.outcome is not None:
                 answered = answered or time.monotonic()
                 if time.monotonic() - answered >= PATIENCE:
-                    log_missing_end(self.host_name)
                     self.give_up()
                     return
             left = _LOOK if until is None else min(_LOOK, until - time.monotonic())

@@ -76,13 +76,6 @@ def log_breach(host: str, problem: str) -> None:
     logger.error("%s", breach_of(host, problem))
 
 
-def log_missing_end(host: str) -> None:
-    """
-    Log that *host* has sent an outcome long ago, and no end. The outcome is used.
-    """
-    log_breach(host, NO_EXITED)
-
-
 # -- sentences -------------------------------------------------------------------
 
 

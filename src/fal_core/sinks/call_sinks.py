@@ -27,6 +27,7 @@ from fal_core.events import (
 from fal_core.facts import facts
 from fal_core.hosts import Execution
 from fal_core.reprs import in_one_line
+from fal_core.sinks.missing_ends import expect_end, note_end
 from fal_core.sinks.requests import try_cancel
 
 if TYPE_CHECKING:
@@ -184,10 +185,15 @@ class CallSink:
     def give_up(self) -> None:
         """
         Take the call as ended, as its host has sent an outcome long ago, and no end.
+
+        The outcome is used, and what the host has left out is logged.
         """
-        if self.exited is None:
+        if not self.ended:
+            from fal_core.sinks.breaches import NO_EXITED, log_breach
+
+            log_breach(self.host_name, NO_EXITED)
             self.given_up = True
-            self.on_exited(Exited())
+            self.on_exited(Exited() if self.failure is None else failed(self.failure))
 
     def on_late(self, event: Any) -> None:
         """
@@ -277,6 +283,8 @@ class OpeningSink(CallSink):
     """
     The sink of a call whose result is opened here, and whose home calls are answered.
 
+    A call that has an outcome and does not end is given up after a while.
+
     Arguments:
         opener: Opens what the function returned, yielded or raised.
 
@@ -293,6 +301,14 @@ class OpeningSink(CallSink):
 
     def on_home_call(self, call: HomeCall) -> None:
         self._answer(call, self)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        expect_end(self)
+
+    def on_exited(self, exited: Exited) -> None:
+        note_end(self)
+        self.exited = exited
 
     def result(self) -> Any:
         """
