@@ -134,6 +134,12 @@ def test_a_host_of_two_hosts_claims_what_both_can() -> None:
     )
     assert Capabilities.both(one, other) == both
     assert Capabilities.both(one, one) == one
+    # A set and a list are the frozen ones of them.
+    kinds, versions = {"current", "mine"}, ["3.11", "3.12"]
+    loose = Capabilities(kinds=kinds, python_versions=versions)  # type: ignore[arg-type]  # taken
+    assert Capabilities.both(loose, other).kinds == frozenset({"current"})
+    assert Capabilities.both(loose, other).python_versions == ("3.12", "3.11.4")
+    assert hash(loose) == hash(Capabilities.both(loose, loose))
     assert Capabilities.both(one, Capabilities()).options == frozenset()
     reference = InProcessHost.capabilities
     assert Capabilities.both(reference, reference) == reference

@@ -42,10 +42,10 @@ def _check_claim(_: object, attribute: attrs.Attribute[Any], value: Any) -> None
     """
     Refuse a claim of another type than its field has. A text would pass for a set of names.
     """
-    kinds, expected = _CLAIMED[str(attribute.type)]
+    kind, expected = _CLAIMED[str(attribute.type)]
     is_unset = value is None and str(attribute.type).endswith("None")
     # What a collection holds are texts.
-    fits = type(value) in kinds and (
+    fits = type(value) is kind and (
         isinstance(value, int) or all(isinstance(each, str) for each in value)
     )
     if not is_unset and not fits:
@@ -53,29 +53,32 @@ def _check_claim(_: object, attribute: attrs.Attribute[Any], value: Any) -> None
         raise OptionTypeError(f"capabilities.{attribute.name}", got, expected)
 
 
-#: The types that fit each annotation, and what is to be written.
-_CLAIMED: dict[str, tuple[tuple[type, ...], str]] = {
+#: The type that fits each annotation, and what is to be written.
+_CLAIMED: dict[str, tuple[type[Any], str]] = {
     "frozenset[str] | None": (
-        (frozenset, set),
+        frozenset,
         "a frozenset of names, as in frozenset({'…'}), or None",
     ),
-    "tuple[str, ...] | None": ((tuple, list), "a tuple of versions, as in ('3.11',), or None"),
-    "int": ((int,), "an integer"),
-    "bool": ((bool,), "True or False"),
+    "tuple[str, ...] | None": (tuple, "a tuple of versions, as in ('3.11',), or None"),
+    "int": (int, "an integer"),
+    "bool": (bool, "True or False"),
 }
+
+
+def _freeze(claim: Any) -> Any:
+    if type(claim) is set:
+        return frozenset(claim)
+    return tuple(claim) if type(claim) is list else claim
 
 
 def _check_all(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """
     Have the type of each field checked, before its bounds.
     """
+    checks = [list(filter(None, (_check_claim, field.validator))) for field in fields]
     return [
-        field.evolve(
-            validator=_check_claim
-            if field.validator is None
-            else attrs.validators.and_(_check_claim, field.validator)
-        )
-        for field in fields
+        field.evolve(converter=_freeze, validator=attrs.validators.and_(*each))
+        for field, each in zip(fields, checks, strict=True)
     ]
 
 

@@ -13,10 +13,8 @@ from typing import Any
 import attrs
 
 from fal_core.abilities import DetachingHost
-from fal_core.conversion import structure
 from fal_core.conversion.annotations import option_names, option_types
 from fal_core.environments import CurrentEnvironment, Environment
-from fal_core.errors import OptionTypeError
 from fal_core.hooks import API_VERSION
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions
@@ -101,11 +99,6 @@ def _check_capabilities(cls: type[Host[..., Any]]) -> str | None:
             f"The capabilities of {cls.__name__} are {capabilities!r}. Write "
             "'capabilities: ClassVar[Capabilities] = Capabilities(…)'."
         )
-    for name, annotation in option_types(Capabilities).items():
-        try:
-            structure(getattr(capabilities, name), annotation, f"capabilities.{name}")
-        except OptionTypeError as error:
-            return f"{cls.__name__} claims a wrong value. {error}"
     if capabilities.detach and not issubclass(cls, DetachingHost):
         return (
             f"{cls.__name__} declares that its work can be detached, and does not derive "
