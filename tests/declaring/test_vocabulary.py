@@ -20,6 +20,7 @@ from declaring_examples import (
 )
 
 from fal_core.declaring import vocabulary
+from fal_core.declaring.known_options import KnownOptions
 from fal_core.declaring.vocabulary import (
     parse_options,
     structure_environment,
@@ -300,6 +301,54 @@ def test_host_that_is_no_plugin_has_its_options() -> None:
     assert structure_host_options(moved.on(Rack()).options, Rack()) == RackOptions(rack=3)
     with pytest.raises(OptionTypeError, match="rack"):
         function("current", host=Rack(), rack="top")
+
+
+def host_with_option(name: str) -> Plain:
+    """
+    Return a host that is no plugin, with an option called *name* that no other host has.
+    """
+    options = attrs.make_class(
+        "OwnOptions",
+        {name: attrs.field(default=None, type="int | None")},
+        bases=(HostOptions,),
+        frozen=True,
+        kw_only=True,
+    )
+    own: Plain = type("Own", (Plain,), {"options": options})()
+    return own
+
+
+def test_hosts_that_are_declared_at_once_keep_their_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A host whose options become known while those of another are read is not forgotten.
+    """
+    read, inner = KnownOptions.read, host_with_option("shelf")
+
+    def read_slowly(*arguments: Any) -> KnownOptions:
+        known = read(*arguments)
+        monkeypatch.setattr(KnownOptions, "read", read)
+        # As another thread does meanwhile.
+        function("current", host=inner, shelf=1)(len)
+        return known
+
+    monkeypatch.setattr(KnownOptions, "read", read_slowly)
+    monkeypatch.setattr(vocabulary, "_known_options", None)
+    function("current", host=Plain())(len)
+    moved = function("current", host=inner, shelf=1)(len).on(Plain())
+    assert moved.options.host == {"shelf": 1}
+
+
+def test_hosts_that_are_made_again_and_again_take_no_memory() -> None:
+    """
+    Of the classes of options that have the same names one is kept.
+    """
+    function("current", host=host_with_option("cabinet"))(len)
+    before = vocabulary._others
+    for _ in range(10):
+        function("current", host=host_with_option("cabinet"), cabinet=1)(len)
+    assert vocabulary._others is before
 
 
 def test_unusable_options_are_named() -> None:

@@ -46,6 +46,8 @@ class KnownOptions:
     Attributes:
         plugins: The plugins that they were read from.
 
+        others: Classes of options of hosts that are no plugin, which were read too.
+
         host: For each option of a host the class that declares it.
 
         gateway: The options of the gateway.
@@ -57,12 +59,13 @@ class KnownOptions:
     __repr__ = show_fields
 
     plugins: Plugins
+    others: tuple[type[HostOptions], ...] = ()
     host: Mapping[str, type[HostOptions]]
     gateway: tuple[str, ...]
     environments: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def read(cls, plugins: Plugins, others: Iterable[type[HostOptions]] = ()) -> KnownOptions:
+    def read(cls, plugins: Plugins, others: tuple[type[HostOptions], ...] = ()) -> KnownOptions:
         """
         Return the options that *plugins* know, and those of *others*.
         """
@@ -76,6 +79,7 @@ class KnownOptions:
         installed = {kind: option_names(each) for kind, each in plugins.environments.items()}
         return cls(
             plugins=plugins,
+            others=others,
             host=host,
             gateway=option_names(Gateway),
             environments={**DOCUMENTED_KINDS, **installed},

@@ -4,6 +4,7 @@ The vocabulary: options as users write them, sorted by owner and made typed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,9 +32,9 @@ def known_options() -> KnownOptions:
     Return the options that the plugins of this process know, and hosts that are no plugin.
     """
     global _known_options
-    plugins, current = load_plugins(), _known_options
-    if current is None or current.plugins is not plugins:
-        current = _known_options = KnownOptions.read(plugins, _others)
+    plugins, others, current = load_plugins(), _others, _known_options
+    if current is None or current.plugins is not plugins or current.others is not others:
+        current = _known_options = KnownOptions.read(plugins, others)
     return current
 
 
@@ -41,14 +42,17 @@ def _note_options(own: type[HostOptions]) -> None:
     """
     Know the options of a host that is no plugin too, also where its function is moved.
     """
-    global _known_options
-    if own not in _others and not set(option_names(own)) <= known_options().host.keys():
-        _others.append(own)
-        _known_options = None
+    global _others
+    # One class for each name: a program may make classes of hosts again and again.
+    if not set(option_names(own)) <= known_options().host.keys():
+        with _lock:
+            _others = (*_others, own)
 
 
 _known_options: KnownOptions | None = None
-_others: list[type[HostOptions]] = []
+# It is replaced, never changed: what was read of it before is out of date.
+_others: tuple[type[HostOptions], ...] = ()
+_lock = threading.Lock()
 
 
 def parse_options(config: Mapping[str, Any], own: type[HostOptions] = HostOptions) -> Options:

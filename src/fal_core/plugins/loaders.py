@@ -174,9 +174,9 @@ class Loader:
     def _answers(self, entry: EntryPoint, hook: str, plugin: object) -> Iterator[Any]:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.plugin is plugin:
-                answer: object = implementation.function()
+                answer = implementation.function()
                 _raise_for(entry, _check_answer(hook, answer))
-                yield from answer  # type: ignore[misc]  # it was checked
+                yield from answer
 
     def _check(self, entry: EntryPoint, claims: Mapping[Claim, type[Any]]) -> None:
         for (role, _), cls in claims.items():

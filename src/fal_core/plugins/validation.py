@@ -6,6 +6,7 @@ Each check returns a sentence that says what is wrong, or None.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -79,8 +80,8 @@ def mandatory_fields(cls: type) -> tuple[str, ...]:
 def _check_made_by_name(cls: type[Host[..., Any]]) -> str | None:
     missing = mandatory_fields(cls)
     # Its own from_url may fill the fields in.
-    own: object = getattr(cls.from_url, "__func__", None)
-    if not missing or own is not Host.from_url.__func__:  # type: ignore[attr-defined]  # a bound method
+    has_own = inspect.getattr_static(cls, "from_url") is not vars(Host)["from_url"]
+    if not missing or has_own:
         return None
     fields = " and ".join(missing)
     return (
