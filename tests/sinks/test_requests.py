@@ -19,6 +19,7 @@ from fal_core.errors import Cancelled, PluginError, Timeout
 from fal_core.events import Message, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches, get_event_thread
+from fal_core.sinks.requests import try_cancel
 from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
 
@@ -64,6 +65,8 @@ class FailingExecution(LateExecution):
     """
 
     fails: tuple[str, ...] = ()
+    kind: type[Exception] = KeyError
+    says = ""
 
     def send(self, message: Message) -> None:
         self._ask("send")
@@ -79,7 +82,7 @@ class FailingExecution(LateExecution):
 
     def _ask(self, method: str) -> None:
         if method in self.fails:
-            raise KeyError(f"no {method}")
+            raise self.kind(self.says or f"no {method}")
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +213,23 @@ def test_future_of_an_execution_that_cannot_be_cancelled(
     with pytest.raises(Cancelled):
         future.result(30)
     assert SAYS.format("cancel") in caplog.text
+
+
+def test_what_cancels_raise_is_logged_once_of_each_class(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A host that names the call in what it raises fills no log, and no memory.
+    """
+    monkeypatch.setattr(breaches, "_told", set())
+    for number in range(20):
+        execution = FailingExecution(f"call-{number}")
+        execution.fails = ("cancel",)
+        execution.kind = LookupError if number % 2 else KeyError
+        execution.says = f"no call {number}"
+        assert not try_cancel("failing", execution, 0.1)
+    assert [record.getMessage()[:70] for record in caplog.records] == [
+        "Host 'failing': cancel() of its execution raised KeyError: 'no call 0'",
+        "Host 'failing': cancel() of its execution raised LookupError: no call ",
+    ]
+    assert len(breaches._told) == 2

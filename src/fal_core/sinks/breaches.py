@@ -40,7 +40,7 @@ NOT_DRIVEN = (
 
 logger = logging.getLogger("fal_core.sinks")
 
-# What was logged in this process, by host.
+# What was logged in this process: hosts, and kinds of problems.
 _told: set[tuple[str, str]] = set()
 _lock = threading.Lock()
 
@@ -65,14 +65,18 @@ def failure_of(host: str, method: str, error: BaseException) -> HostError:
     return failure
 
 
-def log_breach(host: str, problem: str) -> None:
+def log_breach(host: str, problem: str, kind: str | None = None) -> None:
     """
     Log what *host* did when no call can be told any more; each problem once.
+
+    Arguments:
+        kind: What makes it the same problem, where *problem* has the facts of one call.
     """
+    told = host, kind or problem
     with _lock:
-        if (host, problem) in _told:
+        if told in _told:
             return
-        _told.add((host, problem))
+        _told.add(told)
     logger.error("%s", breach_of(host, problem))
 
 

@@ -57,7 +57,8 @@ def try_cancel(host: str, execution: Execution, grace: float) -> bool:
     except Exception as error:
         from fal_core.sinks.breaches import log_breach, raised_in
 
-        log_breach(host, raised_in("cancel", error))
+        # Its message may name the call: each class is logged once.
+        log_breach(host, raised_in("cancel", error), kind=f"cancel {type(error).__name__}")
         return False
     return True
 
