@@ -132,6 +132,19 @@ class ForgetfulHost(WrapperHost[..., Any]):
         return self.inner.launch(call, pass_on)
 
 
+def test_the_host_is_named_where_sinks_are_around_sinks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    The log names the host also for a spawned call that has attempts and a deadline.
+    """
+    host = ForgetfulHost(InProcessHost())
+    isolated = function("current", host=host, retries=1, timeout=PATIENCE)(len)
+    assert isolated.spawn("four").return_value == 4
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Host 'forgetful': it sent an Outcome and no")
+
+
 def test_an_attempt_that_does_not_end_is_followed_by_another() -> None:
     """
     What the function raised is kept for another attempt, which begins without the end of

@@ -39,6 +39,43 @@ def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
         SinkAround(fail)(State("running"))
 
 
+class Named(CallSink):
+    """
+    A sink that knows its host.
+    """
+
+    @property
+    def host_name(self) -> str:
+        return "mine"
+
+
+class Last(SinkAround):
+    """
+    A sink around a method of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self.take)
+
+    def take(self, event: Event) -> None: ...
+
+
+def test_a_sink_around_knows_the_innermost_one() -> None:
+    """
+    The host and the end are those of the innermost sink, also where nobody drives, so that
+    each sink is seen as a plain function.
+    """
+    named = Named()
+    around = SinkAround(SinkAround(named).for_host())
+    assert around.host_name == "mine"
+    assert not around.ended
+    named(Exited())
+    assert around.ended
+    assert SinkAround([].append).host_name == ""
+    last = Last()
+    assert (last.host_name, last.ended) == ("", False)
+
+
 def test_a_sink_around_drives_if_the_inner_one_does() -> None:
     """
     A host sees a driver only if there is a thread that drives.

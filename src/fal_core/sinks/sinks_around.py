@@ -28,8 +28,17 @@ class SinkAround(CallSink, Driver):
         return self if isinstance(self.sink, Driver) else self.__call__
 
     @property
+    def inner_sink(self) -> CallSink | None:
+        """
+        The inner sink, also where that is seen as by a host. None if it is a plain function.
+        """
+        sink = getattr(self.sink, "__self__", self.sink)
+        # A subclass may end the row itself, with a method of its own.
+        return sink if isinstance(sink, CallSink) and sink is not self else None
+
+    @property
     def host_name(self) -> str:
-        return self.sink.host_name if isinstance(self.sink, CallSink) else ""
+        return "" if self.inner_sink is None else self.inner_sink.host_name
 
     @property
     def left_to_driver(self) -> bool:
@@ -46,9 +55,9 @@ class SinkAround(CallSink, Driver):
     @property
     def ended(self) -> bool:
         # The inner one may have broken the call off.
-        if isinstance(self.sink, CallSink) and self.sink.ended:
-            return True
-        return self.exited is not None
+        return self.exited is not None or (
+            self.inner_sink is not None and self.inner_sink.ended
+        )
 
     def break_off(self, event: Any) -> None:
         # The inner sink says so.
