@@ -79,7 +79,7 @@ class GroupExecution:
         self._calls_home: dict[int, tuple[GroupNode, int]] = {}
         # Guards what follows.
         self._lock = threading.Lock()
-        self._unprepared = self._running = len(self._nodes)
+        self._unprepared = len(self._nodes)
         self._cancelled = False
         #: How the call ends where it is not by what node 0 returns.
         self._failure: Outcome | Exited | None = None
@@ -159,7 +159,9 @@ class GroupExecution:
                         raise HostError("'launch' of its host returned None, no execution.")
                     node.execution.settle(execution)
             except BaseException as error:
-                self._fail(node, end_by(node.rank, error))
+                # One that runs, and raises what it was asked for before, is ended as well.
+                ended = node if execution is None else None
+                self._fail(ended, end_by(node.rank, error))
             if execution is None:
                 node.execution.settle(None)
                 self._end(node)
@@ -239,7 +241,7 @@ class GroupExecution:
 
     def _fail(self, node: GroupNode | None, failure: Outcome | Exited) -> None:
         """
-        End the call on all nodes as *node* has ended, unless it ends already.
+        End the call on all nodes but *node*, which has ended, unless the call ends already.
         """
         with self._lock:
             if self._cancelled or self._failure is not None:
@@ -255,12 +257,12 @@ class GroupExecution:
 
     def _end(self, node: GroupNode) -> None:
         with self._delivering:
+            # A launch that fails may have reported its end before.
+            if node.ended:
+                return
             node.ended = True
-            with self._lock:
-                self._running -= 1
-                if self._running:
-                    return
-            self._finish()
+            if all(each.ended for each in self._nodes):
+                self._finish()
 
     def _finish(self) -> None:
         """
