@@ -404,6 +404,22 @@ def test_the_result_is_that_of_the_first_node() -> None:
     assert exited == Exited()
 
 
+def test_the_result_does_not_wait_for_the_end_of_a_node() -> None:
+    """
+    A node that has returned, and never ends, keeps no result back; nor does it spoil it.
+    """
+    parts = Parts()
+    for rank in (0, 1):
+        parts.end(rank, rank)
+    value = seal_plain(2)
+    assert value is not None
+    parts.nodes[2].tell(Outcome(Sealed(*value)))
+    (outcome,) = parts.events
+    assert isinstance(outcome, Outcome)
+    parts.nodes[2].tell(Exited(reason=WorkerLost(1)))
+    assert parts.events == [outcome, Exited()]
+
+
 def test_what_another_node_raises_is_what_the_call_raises() -> None:
     """
     Also once the first has returned: a part of the work was not done.

@@ -57,8 +57,9 @@ class GroupExecution:
     A call on several nodes.
 
     It starts on all nodes or on none: first each is prepared, and then each is launched, with
-    the addresses of all. Its result is that of node 0, and it ends once all nodes have. The
-    first node that fails, or whose function raises, ends the others.
+    the addresses of all. Its result is that of node 0, and comes once all nodes have returned;
+    it ends once all have ended. The first node that fails, or whose function raises, ends the
+    others.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class GroupExecution:
         # Guards what follows.
         self._lock = threading.Lock()
         self._unprepared = len(self._nodes)
-        self._cancelled = False
+        self._cancelled = self._succeeded = False
         #: How the call ends where it is not by what node 0 returns.
         self._failure: Outcome | Exited | None = None
         #: Set once no node is wanted any more.
@@ -219,6 +220,11 @@ class GroupExecution:
         if not node.rank:
             # Another node may still fail.
             self._outcome = outcome
+        have_returned = all(each.returned for each in self._nodes)
+        with self._lock:
+            self._succeeded = have_returned and self._failure is None
+        if self._succeeded and self._outcome is not None:
+            self._deliver(self._outcome)
 
     def _note_end(self, node: GroupNode, exited: Exited) -> None:
         if exited.reason is not None:
@@ -244,7 +250,7 @@ class GroupExecution:
         End the call on all nodes but *node*, which has ended, unless the call ends already.
         """
         with self._lock:
-            if self._cancelled or self._failure is not None:
+            if self._cancelled or self._succeeded or self._failure is not None:
                 return
             self._failure = failure
         self._over.set()
@@ -269,14 +275,13 @@ class GroupExecution:
         Deliver how the call has ended: all nodes have.
         """
         failure = self._failure
-        if failure is None and not all(node.returned for node in self._nodes):
+        if failure is None and not self._succeeded:
             failure = Exited(reason=Cancelled())
-        exited = failure if isinstance(failure, Exited) else Exited()
-        outcome = failure if isinstance(failure, Outcome) else self._outcome
         try:
-            if exited.reason is None and outcome is not None:
-                self._deliver(outcome)
+            if isinstance(failure, Outcome):
+                self._deliver(failure)
         finally:
+            exited = failure if isinstance(failure, Exited) else Exited()
             self._sink(self._sink_failed or exited)
 
 
