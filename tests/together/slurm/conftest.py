@@ -120,19 +120,19 @@ class Cluster:
 
     def clients(self) -> list[int]:
         """
-        Return the processes that have queued jobs, and wait for what becomes of them.
+        Return the processes of ``srun``, which have queued jobs of this cluster.
 
-        One that is being ended waits for the word of its cluster, and for ever once that is
-        gone.
+        One that is told to end waits until its cluster has confirmed that: for ever, if the
+        cluster has ended before.
         """
         mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             # Others end meanwhile.
             with contextlib.suppress(OSError):
-                if (process / "comm").read_text() == "srun\n":
-                    if mark in (process / "environ").read_bytes().split(b"\0"):
-                        found.append(int(process.name))
+                variables = (process / "environ").read_bytes().split(b"\0")
+                if mark in variables and (process / "comm").read_text() == "srun\n":
+                    found.append(int(process.name))
         return found
 
     def begin(self, *command: str, until: Callable[[], bool]) -> None:
