@@ -13,8 +13,8 @@ import pytest
 
 from fal_core import function
 from fal_core.calls import Call
-from fal_core.errors import HostClosed, HostError
-from fal_core.events import Exited, Log, Sink
+from fal_core.errors import HostClosed, HostError, PluginError
+from fal_core.events import Exited, Log, Outcome, Sealed, Sink
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
 from fal_core.plugins import registered
@@ -22,6 +22,7 @@ from fal_core.sinks.observers import current_traceparent, launch_observed
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
+from fal_core_worker.opening.seals import seal_plain
 
 
 @pytest.fixture
@@ -124,6 +125,50 @@ def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
     assert order == [(Log, 1), (Exited, 1)]
     assert [name for name, _ in heard] == ["started", "failed"]
     assert isinstance(heard[1][1]["error"], HostClosed)
+
+
+@attrs.define(eq=False, slots=False)
+class BreakingHost(InProcessHost):
+    """
+    Sends what it was given, and nothing else.
+    """
+
+    name: ClassVar[str] = "breaking"
+
+    events: tuple[Any, ...]
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        execution = super().launch(call, lambda event: None)
+        for event in self.events:
+            sink(event)
+        return execution
+
+
+VALUE = Outcome(Sealed(*(seal_plain(7) or ())))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (VALUE, VALUE),
+        (VALUE, VALUE, Exited()),
+        (Exited(),),
+        (Exited(reason=ValueError("no room")),),  # type: ignore[arg-type]  # the breach
+    ],
+    ids=["no_end", "second_outcome", "no_outcome", "odd_reason"],
+)
+@pytest.mark.parametrize("way", ["call", "spawn"])
+def test_a_host_that_breaks_the_contract_has_failed(
+    heard: Any, events: tuple[Any, ...], way: str
+) -> None:
+    """
+    Plugins hear of a breach once, as whoever waits for the call does, and of no other end.
+    """
+    isolated = function("current", host=BreakingHost(events=events))(len)
+    with pytest.raises(PluginError) as caught:
+        isolated("four") if way == "call" else isolated.spawn("four").return_value
+    assert [name for name, _ in heard] == ["started", "failed"]
+    assert str(heard[1][1]["error"]) == str(caught.value)
 
 
 class Faulty:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fal_core.calls import Call
-from fal_core.errors import HostError
-from fal_core.events import Exited, Outcome, Sink
+from fal_core.errors import HostError, PluginError
+from fal_core.events import Event, Exited, Outcome, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.plugins import installed as plugins
 from fal_core.reprs import in_one_line
+from fal_core.sinks.breaches import NO_END, breach_of
 from fal_core.sinks.sinks_around import SinkAround
 
 
@@ -28,8 +29,17 @@ class ObservedSink(SinkAround):
         self._host = host
         self._hooks = plugins.load_plugins().hooks
         self._began = time.monotonic()
-        self._raised = False
+        self._raised: bool | None = None
+        self._has_told_end = False
         self._hooks.observe("fal_call_started", call=call, host=host, count=max(1, call.batch))
+
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        breach = self._find_breach()
+        if breach is not None and not self._has_told_end:
+            # The core has ended the call, and the host may send no end of it any more.
+            self._has_told_end = True
+            self.tell_failure(breach)
 
     def on_outcome(self, outcome: Outcome) -> None:
         self._raised = outcome.raised
@@ -37,8 +47,14 @@ class ObservedSink(SinkAround):
 
     def on_exited(self, exited: Exited) -> None:
         self.sink(exited)
-        if exited.reason is not None:
-            self.tell_failure(exited.reason)
+        if self._has_told_end:
+            return
+        self._has_told_end = True
+        reason = self._find_breach() or exited.reason
+        if reason is None and self._raised is None:
+            reason = breach_of(self.host_name, NO_END)
+        if reason is not None:
+            self.tell_failure(reason)
         else:
             self._hooks.observe(
                 "fal_call_finished",
@@ -46,8 +62,19 @@ class ObservedSink(SinkAround):
                 host=self._host,
                 count=max(1, self._call.batch),
                 seconds=time.monotonic() - self._began,
-                raised=self._raised,
+                raised=bool(self._raised),
             )
+
+    def _find_breach(self) -> PluginError | None:
+        """
+        Return the error with which the call was broken off, as its host broke the contract.
+        """
+        sink = self.inner_sink
+        while isinstance(sink, SinkAround):
+            sink = sink.inner_sink
+        exited = None if sink is None else sink.exited
+        reason = None if exited is None else exited.reason
+        return reason if isinstance(reason, PluginError) else None
 
     def tell_failure(self, error: HostError) -> None:
         """
