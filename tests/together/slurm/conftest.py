@@ -159,8 +159,8 @@ class Cluster:
                 for job in self.jobs("%A"):
                     subprocess.run(["scancel", job], timeout=PATIENCE, capture_output=True)
                 assert wait_until(lambda: not self.jobs(), PATIENCE)
-                assert wait_until(lambda: not self.clients(), PATIENCE), self.clients()
         finally:
+            # A client may have missed that its job has ended, and would wait for ever.
             for client in self.clients():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(client, signal.SIGKILL)
