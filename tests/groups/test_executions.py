@@ -626,10 +626,7 @@ def test_a_worker_that_is_lost_is_named_and_ends_the_others(
         isolated(action)
     assert caught.value.reason == sentence
     assert isinstance(caught.value.__cause__, WorkerLost)
-    ended = [process.poll() is not None for process in host.processes]
-    assert wait_until(lambda: all(p.poll() is not None for p in host.processes), PATIENCE), (
-        ended
-    )
+    assert wait_until(lambda: all(p.poll() is not None for p in host.processes), PATIENCE)
 
 
 def test_an_error_of_one_process_ends_the_others(host: ProcessGroupHost) -> None:

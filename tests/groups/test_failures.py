@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
+
 from fal_core import NodeFailed
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Exited
@@ -25,6 +27,22 @@ def test_the_error_names_the_node_and_says_why() -> None:
         "Node 2 has failed, and the call was ended on all: "
         "The worker exited with code 3 before it answered."
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionError(), "ConnectionError: no reason was given"),
+        (OSError("no\n  connection."), "OSError: no connection"),
+    ],
+)
+def test_an_error_of_the_host_is_part_of_the_sentence(error: OSError, text: str) -> None:
+    """
+    What a host raises that is no ``HostError`` is told in one line, also without a message.
+    """
+    reason = end_by(0, error).reason
+    assert isinstance(reason, NodeFailed)
+    assert reason.reason == text
 
 
 def test_a_call_that_is_cancelled_on_a_node_is_cancelled() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Exited
 from fal_core.facts import facts
+from fal_core.reprs import in_one_line
 from fal_core.sinks.call_sinks import HandlerFailed
 
 
@@ -35,7 +36,7 @@ def end_by(rank: int, error: BaseException) -> Exited:
     if isinstance(error, (Cancelled, HandlerFailed)):
         # Not the node: somebody has ended the call.
         return Exited(reason=error)
-    text = str(error) if isinstance(error, HostError) else f"{type(error).__name__}: {error}"
-    reason = NodeFailed(rank, text)
+    foreign = f"{type(error).__name__}: {in_one_line(error)}"
+    reason = NodeFailed(rank, str(error) if isinstance(error, HostError) else foreign)
     reason.__cause__ = error
     return Exited(reason=reason)

@@ -92,13 +92,14 @@ class Edits:
         Name, once, modules whose files are there in neither of the last two looks.
         """
         gone = {path for path, stamp in stamps.items() if stamp is None}
-        for name, path in self._modules.items():
-            if path in gone & self._missing and path not in self._told:
-                self._told.add(path)
+        untold = (gone & self._missing) - self._told
+        for name, path in self._modules.items() if untold else ():
+            if path in untold:
                 self.outdated.append(
                     f"The file of module {name!r} is gone: {path}. Calls go on with the "
                     "version that was read from it. Put it back, or start the program again."
                 )
+        self._told |= untold
         self._missing = gone
 
     def _find_outdated(self, stamps: Mapping[str, Stamp]) -> None:

@@ -49,7 +49,7 @@ def describe(error: BaseException) -> Record:
         "message": _text(str, error),
         "arguments": tuple(_plain(value) for value in error.args),
         "attributes": {
-            name: [str(note) for note in value]
+            name: [_text(str, note) for note in value]
             if name == "__notes__" and type(value) is list
             else _plain(value)
             for name, value in attributes(error).items()

@@ -63,6 +63,9 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
     """
     End this process, which a function has forked and left, as Python ends a program.
 
+    It waits for no threads, and calls nothing that was registered with ``atexit``: that is the
+    worker's.
+
     Arguments:
         error: What the function raised in it. None where it returned.
     """

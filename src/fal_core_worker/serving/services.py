@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import current
+from fal_core_worker.output import records
 
 if TYPE_CHECKING:
     import asyncio
@@ -140,7 +141,5 @@ def write(level: str, line: str) -> None:
     """
     Write *line* to the log.
     """
-    from fal_core_worker.output import records
-
     if not records.write(level, line):
         print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)

@@ -147,6 +147,27 @@ def test_exception_with_values_that_cannot_travel(worker: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="There are no groups before 3.11.")
+def test_exception_with_a_note_that_has_no_text(worker: Any) -> None:
+    """
+    A note that cannot be shown keeps nothing else of the exception from arriving.
+    """
+
+    class Silent:
+        def __str__(self) -> str:
+            raise LookupError("no text")
+
+    def fail_with_note() -> None:
+        error = ValueError("v")
+        error.__dict__["__notes__"] = [Silent(), "a note"]
+        raise error
+
+    (error,) = worker(fail_with_note, ())
+
+    assert type(error) is ValueError
+    assert str(error) == "v"
+    assert error.__dict__["__notes__"][1] == "a note"
+
+
 def test_group_of_exceptions(worker: Any) -> None:
     """
     A group comes with its members as themselves, each with its traceback.
