@@ -10,7 +10,12 @@ from fal_core.errors import Cancelled
 from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.identities import make_identify, number_of, still_living
+from fal_core.testing.harness.identities import (
+    make_identify,
+    make_start_children,
+    number_of,
+    still_living,
+)
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow, Recorder
@@ -69,9 +74,7 @@ def test_a_cancelled_function_runs_no_more(
     recorder.wait_for_line("beating", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
-    before = len(marks.read())
-    time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
+    assert marks.rest_for(10 * BEAT), f"A cancelled function runs on after Exited. {_GONE}"
 
 
 @requires("cancel")
@@ -100,9 +103,7 @@ def test_a_function_that_will_not_end_is_ended(
     recorder.wait_for_line("resisting", law_timeout)
     recorder.cancel(0.3)
     _expect_cancelled(recorder, recorder.wait(law_timeout / 2))
-    before = len(marks.read())
-    time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
+    assert marks.rest_for(10 * BEAT), f"A cancelled function runs on after Exited. {_GONE}"
 
 
 @requires("cancel", "crash")
@@ -112,29 +113,13 @@ def test_children_of_a_cancelled_call_end(
     """
     Child processes of the function end with it, also in sessions of their own, and orphans.
     """
-    add, identify = marks.add, make_identify()
+    add, identify, start = marks.add, make_identify(), make_start_children()
 
     @isolated()
     def start_children(seconds: float) -> None:
-        import os
         import time
 
-        # A child, one in a session of its own, and the child of one that has ended.
-        readers = []
-        for session, twice in ((False, False), (True, False), (True, True)):
-            reader, writer = os.pipe()
-            readers.append(reader)
-            if not os.fork():
-                if session:
-                    os.setsid()
-                if twice and os.fork():
-                    os._exit(0)
-                add(identify())
-                os.write(writer, b"1")
-                time.sleep(seconds)
-                os._exit(0)
-        for reader in readers:
-            os.read(reader, 1)
+        start(lambda: add(identify()), seconds)
         print("started")
         time.sleep(seconds)
 
@@ -253,24 +238,18 @@ def test_a_future_that_is_cancelled_ends_its_call(
     cancelled = (future.cancel(), future.cancelled())
     expect(cancelled, (True, True), "What cancel and cancelled of a future returned", _END)
 
-    def quiet() -> bool:
-        before = len(marks.read())
-        time.sleep(6 * BEAT)  # A function that runs on would beat meanwhile.
-        return len(marks.read()) == before
-
-    assert wait_until(quiet, law_timeout / 4), (
+    assert wait_until(lambda: marks.rest_for(6 * BEAT), law_timeout / 4), (
         f"The future of a call was cancelled, and its function runs on. {_END}"
     )
 
 
 @requires("cancel")
 def test_an_async_function_is_cancelled_as_its_task(
-    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+    isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
     Cancelling an ``async def`` function cancels its task: it can clean up.
     """
-    add = marks.add
 
     @isolated()
     async def wait_and_clean_up(seconds: float) -> None:
@@ -282,7 +261,6 @@ def test_an_async_function_is_cancelled_as_its_task(
         finally:
             # To clean up takes a moment.
             await asyncio.sleep(0.2)
-            add("cleaned up")
             print("cleaned up")
 
     recorder = follow(wait_and_clean_up, 10 * law_timeout)
