@@ -127,7 +127,12 @@ def test_a_service_that_never_starts_is_ended(
         if recorder.printed:
             break
     expect_printed(recorder, ["loading"], "Pass on each Log before Exited.")
-    expect("ready" in recorder.phases, False, "Whether it was called ready", LOOK)
+    expect(
+        "ready" in recorder.phases,
+        False,
+        "Whether a service that never started was called ready",
+        LOOK,
+    )
 
 
 def _wait_for_url(info: Any, waiting: Future[Any]) -> None:

@@ -126,7 +126,12 @@ def test_cancelling_one_leaves_its_neighbour_alone(
         f"came: {first.told}."
     )
     look = "Cancel the call in its worker, and end the worker only if the grace is over."
-    expect(second.result(law_timeout), "done", "The result of its neighbour", look)
+    expect(
+        second.result(law_timeout),
+        "done",
+        "The result of a call whose neighbour was cancelled",
+        look,
+    )
 
 
 def _expect_met(first: str, second: str) -> None:
