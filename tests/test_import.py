@@ -81,6 +81,16 @@ def test_import_loads_no_plugin():
     assert not {name for name in loaded if name.startswith(("fal_host_", "fal_env_"))}
 
 
+def test_a_declaration_looks_closely_at_no_value() -> None:
+    """
+    What hosts are capable of, and plain options, are checked without the conversion of values
+    that need a closer look.
+    """
+    loaded = modules_after("import fal_core; fal_core.function('current', timeout=5)(len)")
+    assert "fal_host_local.hosts" in loaded
+    assert "fal_core.conversion.strict" not in loaded
+
+
 def test_worker_import_is_light():
     """
     A worker that has not opened code yet has imported no package but itself.

@@ -20,14 +20,15 @@ import attrs
 import pytest
 
 from fal_core import Cancelled, function
+from fal_core.calls import Call
 from fal_core.environments import Command, CurrentEnvironment, LocalInterpreter
 from fal_core.errors import EnvironmentBuildError, HostClosed, HostError, PluginError, Timeout
-from fal_core.events import Log, State
+from fal_core.events import Log, Sink, State
 from fal_core.hooks import hookimpl
-from fal_core.hosts import Capabilities
+from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.plugins.installed import registered
-from fal_core.pools import Start, WorkerHost, WorkerPools
+from fal_core.pools import ServiceExecution, Start, WorkerHost, WorkerPools
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
@@ -532,6 +533,42 @@ def test_a_service_ends_where_its_urls_are_none(
     with pytest.raises(kind) as caught:
         service.future.result(PATIENCE)
     assert str(caught.value).startswith(f"Host 'scripted': {said}")
+
+
+class ReleasingService(ServiceExecution):
+    """
+    Fails to give up what it claimed.
+    """
+
+    def release(self) -> None:
+        raise LookupError("no such tunnel")
+
+
+class ReleasingHost(ScriptedHost):
+    """
+    Runs such services.
+    """
+
+    def launch_apart(self, call: Call, sink: Sink) -> Execution:
+        pools = self._find_pools()
+        pool = pools.make_service_pool(call)
+        service = ReleasingService(call, sink, pool, lambda: pools.forget_service(call))
+        pools.add_service(call, pool)
+        service.start()
+        return service
+
+
+def test_a_service_whose_host_cannot_release_it_ends(
+    make: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What the host raises there is logged.
+    """
+    service = function("current", host=make(ReleasingHost), exposed_port=8123)(os.getpid)
+
+    assert service.spawn().future.result(PATIENCE) > 0
+
+    assert "its release raised LookupError: no such tunnel." in caplog.text
 
 
 def test_a_start_that_fails_early_is_made_once(make: Callable[..., Any]) -> None:

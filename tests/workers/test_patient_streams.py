@@ -5,6 +5,7 @@ Streams to processes that start.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,32 @@ def test_nothing_is_written_to_another_file(tmp_path: Path) -> None:
     assert [os.fstat(each).st_size for each in descriptors] == [0] * 8
     for descriptor in (reader, *descriptors):
         os.close(descriptor)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_keeps_no_stream_open() -> None:
+    """
+    Where it has abandoned the stream, the other end finds out that this one has closed it.
+    """
+    reader, writer = os.pipe()
+    stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
+    stream.begin(b"x" * (1 << 20))
+    going, go = os.pipe()
+    child = os.fork()
+    if not child:
+        stream.abandon()
+        os.close(go)
+        # Until the parent process has closed the other end.
+        os.read(going, 1)
+        os._exit(0)
+    try:
+        stream.end()
+        while select.select([reader], [], [], 60.0)[0]:
+            if not os.read(reader, 1 << 20):
+                break
+        else:
+            pytest.fail("The forked child keeps the stream open.")
+    finally:
+        for descriptor in (go, going, reader):
+            os.close(descriptor)
+        os.waitpid(child, 0)

@@ -57,9 +57,15 @@ def _accept(value: Any, annotation: Any) -> Any:
     if origin is Literal:
         fitting = (one for one in arguments if type(one) is kind and one == value)
         return next(fitting, _UNCLEAR)
+    if origin is frozenset and kind is frozenset:
+        # As the capabilities of hosts have them.
+        return value if all(type(one) in arguments for one in value) else _UNCLEAR
     if origin in UNIONS:
         if kind in _PLAIN and kind in arguments:
             return value
+        if kind is frozenset:
+            accepted = (_accept(value, arm) for arm in arguments)
+            return next((one for one in accepted if one is not _UNCLEAR), _UNCLEAR)
         # An arm of another type might take the integer before ``float`` does.
         if kind is int and float in arguments and _PLAIN.issuperset(arguments):
             return _accept(value, float)

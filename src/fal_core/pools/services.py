@@ -17,8 +17,9 @@ from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.pools.pool import Pool
 from fal_core.pools.readiness import Watch
+from fal_core.reprs import in_one_line
 from fal_core.sinks import SinkAround, get_event_thread
-from fal_core.sinks.breaches import breach_of, failure_of
+from fal_core.sinks.breaches import breach_of, failure_of, log_breach
 from fal_core.workers import Worker
 
 #: Seconds beyond its timeout that a served application has to report that its setup took
@@ -200,7 +201,12 @@ class ServiceExecution(SinkAround):
     def _end(self, exited: Exited) -> None:
         if self.pool.last_worker is not None:
             self.pool.last_worker.stop_and_wait()
-        self.release()
+        try:
+            self.release()
+        except Exception as error:
+            # The service has ended all the same.
+            said = f"{type(error).__name__}: {in_one_line(error)}"
+            log_breach(self.pool.host, f"its release raised {said}.")
         self._notify()
         self.pool.close()
         if self._reason is not None:

@@ -12,7 +12,7 @@ from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Log, Sink
-from fal_core.sinks import failed, print_log
+from fal_core.sinks import failed
 from fal_core.sinks.serial_sinks import SerialSink
 
 #: How many events are kept for a call that is expected.
@@ -153,6 +153,9 @@ class WaitingCalls(deque[WaitingExecution]):
                 self._kept.append(event)
                 return
         if isinstance(event, Log):
+            # Most workers start without a line.
+            from fal_core.sinks import print_log
+
             print_log(event)
 
     def report(self, event: Event, most: int | None = None) -> bool:

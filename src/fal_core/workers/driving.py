@@ -16,9 +16,9 @@ from fal_core.workers.banners import Banner
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
+from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
-from fal_core_worker.stream.streams import FrameStream
 
 
 class StreamReader:
@@ -72,7 +72,7 @@ class StreamReader:
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: PatientStream,
         calls: RunningCalls,
         *,
         greeted: Callable[[frames.Received], None],
@@ -292,7 +292,7 @@ class StreamReader:
         # No other thread is left that reads or sends; one may have held a lock at the fork.
         self.gone = True
         self._stop_following()
-        self._stream.close()
+        self._stream.abandon()
         if self._crash_output is not None:
             self._crash_output.close()
 

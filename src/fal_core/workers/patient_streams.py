@@ -12,9 +12,6 @@ from typing import Any
 
 from fal_core_worker.stream.streams import FrameStream, write_all
 
-#: Bytes that a pipe takes at once, if it takes any (``PIPE_BUF`` of Linux).
-_AT_ONCE = 4096
-
 
 class PatientStream(FrameStream):
     """
@@ -29,6 +26,9 @@ class PatientStream(FrameStream):
         self._unheard = False
         # What waits, in order; None while nothing does.
         self._kept: list[bytes] | None = None
+        # What the thread writes to that sends it: the stream may be closed meanwhile, and
+        # its descriptor's number given to a file.
+        self._copy = -1
 
     def begin(self, data: bytes) -> None:
         """
@@ -75,7 +75,7 @@ class PatientStream(FrameStream):
         state = dict(poll.poll(0)).get(self.writer, 0)
         if state & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError("The other end is gone.")
-        if state and len(data) <= _AT_ONCE:
+        if state and len(data) <= select.PIPE_BUF:
             write_all(self.writer, [data])
         else:
             self._keep(data)
@@ -85,13 +85,22 @@ class PatientStream(FrameStream):
         Have a thread send *data* and what follows it; under the lock.
         """
         self._kept = [data]
-        # The stream may be closed meanwhile, and its descriptor's number given to a file.
-        descriptor = os.dup(self.writer)
-        threading.Thread(
-            target=self._send_kept, args=(descriptor,), name="fal-core start", daemon=True
-        ).start()
+        self._copy = os.dup(self.writer)
+        threading.Thread(target=self._send_kept, name="fal-core start", daemon=True).start()
 
-    def _send_kept(self, descriptor: int) -> None:
+    def abandon(self) -> None:
+        """
+        Close the stream in a forked child, which has no thread that sends.
+        """
+        self.close()
+        self._close_copy()
+
+    def _close_copy(self) -> None:
+        copy, self._copy = self._copy, -1
+        if copy >= 0:
+            os.close(copy)
+
+    def _send_kept(self) -> None:
         """
         Send what is kept, until nothing is or the stream or its other end is gone.
         """
@@ -102,16 +111,16 @@ class PatientStream(FrameStream):
                     if not kept or self.writer < 0:
                         self._kept = None
                         self._held = self._unheard
+                        self._close_copy()
                         return
                     self._kept = []
                 # No lock is held: this may take as long as the other end takes to start.
-                write_all(descriptor, kept)
+                write_all(self._copy, kept)
         except OSError:
             with self._lock:
                 self._kept = None
                 self._held = self._unheard = False
-        finally:
-            os.close(descriptor)
+                self._close_copy()
 
     def _write(self, parts: Iterable[Any]) -> None:
         if self._held:

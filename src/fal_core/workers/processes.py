@@ -125,7 +125,8 @@ class WatchedProcess:
 
     def why_lost(self) -> HostError:
         """
-        Wait for the end of the process, and return why the worker was lost.
+        Wait for the end of the process, and return why the worker was lost; whatever the
+        host's ``explain`` raises is raised.
         """
         try:
             code = self._ended.result(_PATIENCE)
@@ -134,16 +135,9 @@ class WatchedProcess:
             code = self._ended.result()
         said = self._said.decode(errors="replace").strip()
         if self._explain is not None:
-            try:
-                reason = self._explain(code, said)
-                if not (reason is None or isinstance(reason, HostError)):
-                    raise TypeError(f"explain() returned {reason!r}, and no HostError.")
-            except BaseException as error:
-                reason = HostError(
-                    f"The worker was lost, and its host cannot tell why. "
-                    f"{type(error).__name__}: {error}"
-                )
-                reason.__cause__ = error
+            reason: object = self._explain(code, said)
+            if not (reason is None or isinstance(reason, HostError)):
+                raise TypeError(f"explain() returned {reason!r}, and no HostError.")
             if reason is not None:
                 return reason
         # As a shell, a worker's guard tells a signal by 128 and its number.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fal_core.errors import HostError
+from fal_core.reprs import in_one_line
 from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
 
@@ -107,9 +108,9 @@ class StoppableWorker:
         if self.gone:
             return
         self.stop(watch=False)
-        if self._wait is not None and not self._wait(_PATIENCE):
+        if not self._wait_for_processes(_PATIENCE):
             self.kill()
-            self._wait(_GIVE_UP_AFTER)
+            self._wait_for_processes(_GIVE_UP_AFTER)
         # Nothing reads its stream any more, which would show that the worker has exited.
         self.forget()
 
@@ -119,9 +120,13 @@ class StoppableWorker:
         """
         self.stopped = True
         if self._kill is not None:
-            self._kill()
-        else:
-            self.close()
+            try:
+                self._kill()
+                return
+            except Exception as error:
+                _log_failure("kill", error)
+        # It ends by that as well, unless it hangs.
+        self.close()
 
     def close(self) -> None:
         """
@@ -155,6 +160,16 @@ class StoppableWorker:
         self.stopped = True
         self.stream_reader.forget()
 
+    def _wait_for_processes(self, timeout: float) -> bool:
+        """
+        Wait until the processes are gone, if the host can tell; return whether they are.
+        """
+        try:
+            return self._wait is None or self._wait(timeout)
+        except Exception as error:
+            _log_failure("wait", error)
+            return False
+
     def trim(self) -> bool:
         """
         Free shared memory at both ends, while the worker is idle.
@@ -171,3 +186,36 @@ class StoppableWorker:
         except (OSError, ValueError):
             return False
         return self._stream.shared_size > 0
+
+
+def find_reason(lost: Callable[[], HostError]) -> HostError:
+    """
+    Return why a worker was lost, as *lost* tells. If it cannot, the error says so.
+    """
+    try:
+        reason: object = lost()
+        if isinstance(reason, HostError):
+            return reason
+        raise TypeError(f"lost() returned {reason!r}, and no HostError.")
+    except BaseException as error:
+        failure = HostError(
+            f"The worker was lost, and its host cannot tell why. {_in_words(error)}"
+        )
+        failure.__cause__ = error
+        return failure
+
+
+def _log_failure(callback: str, error: Exception) -> None:
+    """
+    Log what a host's *callback* has raised, where no call can be told.
+    """
+    # Slow to import.
+    import logging
+
+    logging.getLogger("fal_core.workers").error(
+        "The %s() of a worker's host raised %s", callback, _in_words(error)
+    )
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {in_one_line(error)}"

@@ -28,7 +28,7 @@ from fal_core.workers.opening import Opening, settings_for
 from fal_core.workers.patient_streams import PatientStream
 from fal_core.workers.payloads_in import unpack_hello
 from fal_core.workers.shared_memory import Arenas
-from fal_core.workers.stopping import StoppableWorker
+from fal_core.workers.stopping import StoppableWorker, find_reason
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import UnreadableFrame
 
@@ -340,7 +340,7 @@ class Worker(StoppableWorker):
         self._calls.tell_running()
 
     def _find_reason(self) -> HostError:
-        reason = self._lost()
+        reason = find_reason(self._lost)
         return reason if self._owner is None else self._owner.worker_ended(self, reason)
 
     def _finish(self, frame: frames.Received) -> None:
