@@ -7,9 +7,13 @@ from __future__ import annotations
 import time
 
 from fal_core.errors import Cancelled
-from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error, result_of
+from fal_core.testing.harness.expectations import (
+    expect,
+    expect_cancelled,
+    expect_error,
+    result_of,
+)
 from fal_core.testing.harness.identities import (
     make_identify,
     make_start_children,
@@ -18,7 +22,7 @@ from fal_core.testing.harness.identities import (
 )
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_core.testing.harness.recorders import Follow
 
 _END = (
     "Execution.cancel interrupts the function, ends its process after the grace, and is "
@@ -46,9 +50,8 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
     recorder = follow(linger, 10 * law_timeout)
     recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
-    exited = recorder.wait(law_timeout)
+    expect_cancelled(recorder, law_timeout, "a cancelled call", _END)
     expect(recorder.outcome, None, "The outcome of a cancelled call", _END)
-    _expect_cancelled(recorder, exited)
 
 
 @requires("cancel")
@@ -102,7 +105,7 @@ def test_a_function_that_will_not_end_is_ended(
     recorder = follow(resist, law_timeout, BEAT)
     recorder.wait_for_line("resisting", law_timeout)
     recorder.cancel(0.3)
-    _expect_cancelled(recorder, recorder.wait(law_timeout / 2))
+    expect_cancelled(recorder, law_timeout / 2, "a call that ignores the interrupt", _END)
     assert marks.rest_for(10 * BEAT), f"A cancelled function runs on after Exited. {_GONE}"
 
 
@@ -205,7 +208,7 @@ def test_a_call_that_waits_can_be_cancelled(
     first.wait_for_line("waiting", law_timeout)
     second = follow(wait, "second", 0)
     second.cancel(1.0)
-    _expect_cancelled(second, second.wait(law_timeout))
+    expect_cancelled(second, law_timeout, "a call that was cancelled while it waited", _END)
     look = "Cancel a call that waits without touching the one that runs, and never start it."
     expect(first.ended, False, "Whether the call that runs has ended", look)
     # Marks are read by a call too, for which there may be no other place.
@@ -266,7 +269,7 @@ def test_an_async_function_is_cancelled_as_its_task(
     recorder = follow(wait_and_clean_up, 10 * law_timeout)
     recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(law_timeout / 4)
-    _expect_cancelled(recorder, recorder.wait(law_timeout))
+    expect_cancelled(recorder, law_timeout, "a cancelled task", _END)
     printed = [log.message for log in recorder.printed]
     assert "cleaned up" in printed, (
         f"A cancelled task was given {law_timeout / 4:g} s to clean up: expected the line "
@@ -292,10 +295,3 @@ def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) 
     info.cancel(0.5)
     with expect_error((Cancelled, CancelledError), _END):
         result_of(info.future, law_timeout, "a spawned call that was cancelled")
-
-
-def _expect_cancelled(recorder: Recorder, exited: Exited) -> None:
-    assert isinstance(exited.reason, Cancelled), (
-        "The end of a cancelled call: expected Exited with the reason Cancelled. These events "
-        f"came: {recorder.told}. {_END}"
-    )
