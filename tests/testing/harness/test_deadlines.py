@@ -49,7 +49,7 @@ def test_law_says_how_many_calls_it_needs() -> None:
     host = InProcessHost()
     assert missing_capabilities(needs_three, host) == []
     with running(needs_three, host):
-        told = "The law needs 3 calls at once, and the host declares concurrency=4."
+        told = "The law needs room for 3 calls at once, and the host declares concurrency=4."
         assert needs_of_the_law() == told
 
     @requires("concurrency 5")

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
+from fal_core import function
+from fal_core.errors import Cancelled
+from fal_core.events import Exited
+from fal_core.testing import InProcessHost
 from fal_core.testing.harness.expectations import (
     error_of,
     expect,
+    expect_cancelled,
     expect_error,
     expect_no_error,
     result_of,
     wait_for_all,
 )
+from fal_core.testing.harness.recorders import Recorder
 
 
 def said(raised: Any) -> str:
@@ -95,3 +101,24 @@ def test_a_future_without_a_result_is_told() -> None:
     assert str(error_of(future, 0.01)) == "own"
     with pytest.raises(TimeoutError, match="own"):
         result_of(future, 0.01)
+
+
+def test_end_of_a_call_that_was_not_cancelled_says_how_it_ended() -> None:
+    """
+    The error names the call and its events where it ended in another way.
+    """
+
+    @function("current", host=InProcessHost())
+    def give() -> int:
+        return 1
+
+    cancelled, crashed = Recorder(give.make_launcher()), Recorder(give.make_launcher())
+    cancelled(Exited(reason=Cancelled()))
+    expect_cancelled(cancelled, 1, "a call", "Look here.")
+    crashed(Exited(reason=LookupError("gone")))
+    with pytest.raises(AssertionError) as raised:
+        expect_cancelled(crashed, 1, "a call", "Look here.")
+    assert said(raised) == (
+        "The end of a call: expected Exited with the reason Cancelled. These events came: "
+        "Exited with LookupError (gone). Look here."
+    )

@@ -99,7 +99,7 @@ def law_timeout():
     return 2.0
 """
 
-NEEDS = "The law needs one call at once, and the host declares concurrency="
+NEEDS = "The law needs room for one call, and the host declares concurrency="
 
 #: How a law of each way of calling says that a call has not ended.
 TOLD = {

@@ -52,9 +52,9 @@ def running(law: Callable[..., None], host: Host[..., object]) -> Iterator[None]
     """
     global _needs
     count = getattr(law, "at_once", 1)
-    calls = "one call" if count == 1 else f"{count} calls"
+    calls = "one call" if count == 1 else f"{count} calls at once"
     _needs = (
-        f"The law needs {calls} at once, and the host declares "
+        f"The law needs room for {calls}, and the host declares "
         f"concurrency={host.capabilities.concurrency}."
     )
     try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from fal_core.errors import HostError
+from fal_core.errors import Cancelled, HostError
 from fal_core.events import Level, Log, Outcome
 from fal_core.testing.harness.capabilities import needs_of_the_law
 from fal_core.testing.harness.notes import told_so_far
@@ -93,6 +93,22 @@ def expect_lines(
     what = f"The lines that the function printed to {level} before the outcome"
     look = f"{look} These events came: {recorder.told}."
     expect(printed_before_outcome(recorder, level), lines, what, look)
+
+
+def expect_cancelled(recorder: Recorder, timeout: float, what: str, look: str) -> None:
+    """
+    Wait for the end of a call, and raise an AssertionError if it has not ended as cancelled.
+
+    Arguments:
+        what: Which call it is, as in ``a cancelled call``.
+
+        look: What the author of the host should look at, as a sentence.
+    """
+    __tracebackhide__ = True
+    assert isinstance(recorder.wait(timeout).reason, Cancelled), (
+        f"The end of {what}: expected Exited with the reason Cancelled. These events came: "
+        f"{recorder.told}. {look}"
+    )
 
 
 def difference(found: object, expected: object) -> str:

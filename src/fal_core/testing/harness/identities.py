@@ -43,6 +43,37 @@ def make_identify() -> Callable[..., str]:
     return identify
 
 
+def make_start_children() -> Callable[[Callable[[], object], float], None]:
+    """
+    Return a function that forks a child, one in a session of its own, and an orphan in one.
+
+    Each calls what it is given, and lives on for some seconds; the function returns once all
+    have called it.
+    """
+
+    def start_children(begin: Callable[[], object], seconds: float) -> None:
+        import os
+        import time
+
+        readers = []
+        for session, twice in ((False, False), (True, False), (True, True)):
+            reader, writer = os.pipe()
+            readers.append(reader)
+            if not os.fork():
+                if session:
+                    os.setsid()
+                if twice and os.fork():
+                    os._exit(0)
+                begin()
+                os.write(writer, b"1")
+                time.sleep(seconds)
+                os._exit(0)
+        for reader in readers:
+            os.read(reader, 1)
+
+    return start_children
+
+
 def make_living() -> Callable[[Sequence[str]], tuple[list[str], list[str]]]:
     """
     Return a function that lists which of some processes live on its machine, and which of

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,14 @@ class Marks:
         """
         lines: list[str] = self._read()
         return lines
+
+    def rest_for(self, seconds: float) -> bool:
+        """
+        Return whether no line is added for *seconds*.
+        """
+        before = self.read()
+        time.sleep(seconds)  # A function that runs on would add a line meanwhile.
+        return self.read() == before
 
     def remove(self) -> None:
         """

@@ -11,6 +11,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
+from fal_core.sinks.sinks_around import SinkAround
 from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 
@@ -29,14 +30,9 @@ class WatchedHost(WrapperHost[..., Any]):
     running: set[str] = attrs.field(factory=set, init=False)
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        def watch(event: Event) -> None:
-            if isinstance(event, Exited):
-                self.running.discard(call.id)
-            sink(event)
-
         self.running.add(call.id)
         try:
-            return self.inner.launch(call, watch)
+            return self.inner.launch(call, _WatchingSink(self, call, sink).for_host())
         except BaseException:
             self.running.discard(call.id)
             raise
@@ -46,3 +42,19 @@ class WatchedHost(WrapperHost[..., Any]):
         Wait until every call has ended; return whether they did within *timeout* seconds.
         """
         return wait_until(lambda: not self.running, timeout)
+
+
+class _WatchingSink(SinkAround):
+    """
+    A sink that tells the host once its call has ended, and passes all events on.
+    """
+
+    def __init__(self, host: WatchedHost, call: Call, sink: Sink) -> None:
+        super().__init__(sink)
+        self._host = host
+        self._call = call
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Exited):
+            self._host.running.discard(self._call.id)
+        self.sink(event)

@@ -48,9 +48,7 @@ def is_spawned(passing: Passing) -> bool:
 
 def is_submitted(passing: Passing) -> bool:
     """Tell whether the call was submitted."""
-    sink = innermost(passing)
-    watched = "watch" in repr(sink) and not passing.call.stream
-    return isinstance(sink, Batch) or watched
+    return isinstance(innermost(passing), Batch)
 
 
 def is_waited_for(passing: Passing) -> bool:

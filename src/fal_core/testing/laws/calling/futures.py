@@ -101,7 +101,7 @@ def test_a_future_that_is_cancelled_is_settled(
         future = start(0)
         expect(result_of(future, law_timeout), "done", "The result of a later call", look)
         late = (future.cancel(), future.cancelled(), future.result(0))
-        what = "What cancel, cancelled and result of a future return that has its result"
+        what = "What cancel, cancelled and result return once a future has its result"
         expect(late, (False, False, "done"), what, look)
 
 

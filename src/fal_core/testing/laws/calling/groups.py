@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fal_core.decorators import function
-from fal_core.errors import Cancelled
 from fal_core.events import Exited
 from fal_core.groups import NodeFailed
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error
+from fal_core.testing.harness.expectations import expect, expect_cancelled, expect_error
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.meetings import meet
 from fal_core.testing.harness.processes import wait_until
@@ -315,10 +314,7 @@ def test_one_cancel_ends_all_nodes(
         f"Two nodes should have begun. These events came: {recorder.told}. {LOOK}"
     )
     recorder.cancel(law_timeout / 4)
-    exited = recorder.wait(law_timeout)
-    assert isinstance(exited.reason, Cancelled), (
-        f"The reason in Exited: expected Cancelled, found {exited.reason!r}. {LOOK}"
-    )
+    expect_cancelled(recorder, law_timeout, "a cancelled group", LOOK)
     ends = sum(isinstance(event, Exited) for event in recorder.events)
     expect(ends, 1, "The number of Exited of a group", LOOK)
 

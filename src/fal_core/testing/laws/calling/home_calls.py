@@ -57,7 +57,7 @@ def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
             return str(error)
         return "nothing"
 
-    expect(outer(), "gone", "What the error said that a call at home raised", LOOK)
+    expect(outer(), "gone", "The message of the error that a call at home raised", LOOK)
 
 
 @requires("home_calls")

@@ -7,13 +7,22 @@ from __future__ import annotations
 import time
 
 from fal_core.errors import Cancelled
-from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.identities import make_identify, number_of, still_living
+from fal_core.testing.harness.expectations import (
+    expect,
+    expect_cancelled,
+    expect_error,
+    result_of,
+)
+from fal_core.testing.harness.identities import (
+    make_identify,
+    make_start_children,
+    number_of,
+    still_living,
+)
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_core.testing.harness.recorders import Follow
 
 _END = (
     "Execution.cancel interrupts the function, ends its process after the grace, and is "
@@ -41,9 +50,8 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
     recorder = follow(linger, 10 * law_timeout)
     recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(1.0)
-    exited = recorder.wait(law_timeout)
+    expect_cancelled(recorder, law_timeout, "a cancelled call", _END)
     expect(recorder.outcome, None, "The outcome of a cancelled call", _END)
-    _expect_cancelled(recorder, exited)
 
 
 @requires("cancel")
@@ -69,9 +77,7 @@ def test_a_cancelled_function_runs_no_more(
     recorder.wait_for_line("beating", law_timeout)
     recorder.cancel(1.0)
     recorder.wait(law_timeout)
-    before = len(marks.read())
-    time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
+    assert marks.rest_for(10 * BEAT), f"A cancelled function runs on after Exited. {_GONE}"
 
 
 @requires("cancel")
@@ -99,10 +105,8 @@ def test_a_function_that_will_not_end_is_ended(
     recorder = follow(resist, law_timeout, BEAT)
     recorder.wait_for_line("resisting", law_timeout)
     recorder.cancel(0.3)
-    _expect_cancelled(recorder, recorder.wait(law_timeout / 2))
-    before = len(marks.read())
-    time.sleep(10 * BEAT)  # No beat must come meanwhile.
-    expect(len(marks.read()), before, "The beats of a function after Exited", _GONE)
+    expect_cancelled(recorder, law_timeout / 2, "a call that ignores the interrupt", _END)
+    assert marks.rest_for(10 * BEAT), f"A cancelled function runs on after Exited. {_GONE}"
 
 
 @requires("cancel", "crash")
@@ -112,29 +116,13 @@ def test_children_of_a_cancelled_call_end(
     """
     Child processes of the function end with it, also in sessions of their own, and orphans.
     """
-    add, identify = marks.add, make_identify()
+    add, identify, start = marks.add, make_identify(), make_start_children()
 
     @isolated()
     def start_children(seconds: float) -> None:
-        import os
         import time
 
-        # A child, one in a session of its own, and the child of one that has ended.
-        readers = []
-        for session, twice in ((False, False), (True, False), (True, True)):
-            reader, writer = os.pipe()
-            readers.append(reader)
-            if not os.fork():
-                if session:
-                    os.setsid()
-                if twice and os.fork():
-                    os._exit(0)
-                add(identify())
-                os.write(writer, b"1")
-                time.sleep(seconds)
-                os._exit(0)
-        for reader in readers:
-            os.read(reader, 1)
+        start(lambda: add(identify()), seconds)
         print("started")
         time.sleep(seconds)
 
@@ -220,7 +208,7 @@ def test_a_call_that_waits_can_be_cancelled(
     first.wait_for_line("waiting", law_timeout)
     second = follow(wait, "second", 0)
     second.cancel(1.0)
-    _expect_cancelled(second, second.wait(law_timeout))
+    expect_cancelled(second, law_timeout, "a call that was cancelled while it waited", _END)
     look = "Cancel a call that waits without touching the one that runs, and never start it."
     expect(first.ended, False, "Whether the call that runs has ended", look)
     # Marks are read by a call too, for which there may be no other place.
@@ -253,24 +241,18 @@ def test_a_future_that_is_cancelled_ends_its_call(
     cancelled = (future.cancel(), future.cancelled())
     expect(cancelled, (True, True), "What cancel and cancelled of a future returned", _END)
 
-    def quiet() -> bool:
-        before = len(marks.read())
-        time.sleep(6 * BEAT)  # A function that runs on would beat meanwhile.
-        return len(marks.read()) == before
-
-    assert wait_until(quiet, law_timeout / 4), (
+    assert wait_until(lambda: marks.rest_for(6 * BEAT), law_timeout / 4), (
         f"The future of a call was cancelled, and its function runs on. {_END}"
     )
 
 
 @requires("cancel")
 def test_an_async_function_is_cancelled_as_its_task(
-    isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
+    isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
     Cancelling an ``async def`` function cancels its task: it can clean up.
     """
-    add = marks.add
 
     @isolated()
     async def wait_and_clean_up(seconds: float) -> None:
@@ -282,13 +264,12 @@ def test_an_async_function_is_cancelled_as_its_task(
         finally:
             # To clean up takes a moment.
             await asyncio.sleep(0.2)
-            add("cleaned up")
             print("cleaned up")
 
     recorder = follow(wait_and_clean_up, 10 * law_timeout)
     recorder.wait_for_line("waiting", law_timeout)
     recorder.cancel(law_timeout / 4)
-    _expect_cancelled(recorder, recorder.wait(law_timeout))
+    expect_cancelled(recorder, law_timeout, "a cancelled task", _END)
     printed = [log.message for log in recorder.printed]
     assert "cleaned up" in printed, (
         f"A cancelled task was given {law_timeout / 4:g} s to clean up: expected the line "
@@ -314,10 +295,3 @@ def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) 
     info.cancel(0.5)
     with expect_error((Cancelled, CancelledError), _END):
         result_of(info.future, law_timeout, "a spawned call that was cancelled")
-
-
-def _expect_cancelled(recorder: Recorder, exited: Exited) -> None:
-    assert isinstance(exited.reason, Cancelled), (
-        "The end of a cancelled call: expected Exited with the reason Cancelled. These events "
-        f"came: {recorder.told}. {_END}"
-    )

@@ -12,7 +12,12 @@ from fal_core.testing.harness.expectations import (
     expect_printed,
     wait_for_all,
 )
-from fal_core.testing.harness.identities import make_identify, number_of, still_living
+from fal_core.testing.harness.identities import (
+    make_identify,
+    make_start_children,
+    number_of,
+    still_living,
+)
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.recorders import Follow
 
@@ -136,28 +141,13 @@ def test_children_of_a_lost_worker_end(
     """
     Child processes of a lost worker end too, also in sessions of their own, and orphans.
     """
-    add, identify = marks.add, make_identify()
+    add, identify, start = marks.add, make_identify(), make_start_children()
 
     @isolated()
     def leave_children(seconds: float) -> None:
         import os
-        import time
 
-        readers = []
-        for session, twice in ((False, False), (True, False), (True, True)):
-            reader, writer = os.pipe()
-            readers.append(reader)
-            if not os.fork():
-                if session:
-                    os.setsid()
-                if twice and os.fork():
-                    os._exit(0)
-                add(identify())
-                os.write(writer, b"1")
-                time.sleep(seconds)
-                os._exit(0)
-        for reader in readers:
-            os.read(reader, 1)
+        start(lambda: add(identify()), seconds)
         os._exit(3)
 
     with expect_error(WorkerLost, LOOK):

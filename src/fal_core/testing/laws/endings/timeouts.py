@@ -4,7 +4,6 @@ Laws of timeouts: a call that takes too long is ended.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,12 +125,6 @@ def _expect_rest(marks: Marks, timeout: float) -> None:
     """
     Raise an AssertionError if marks are still being made after *timeout* seconds.
     """
-
-    def quiet() -> bool:
-        before = len(marks.read())
-        time.sleep(0.3)  # A function that runs on would add a mark meanwhile.
-        return len(marks.read()) == before
-
-    assert wait_until(quiet, timeout), (
+    assert wait_until(lambda: marks.rest_for(0.3), timeout), (
         f"A call has ended with Timeout, and its function runs on. {LOOK}"
     )

@@ -57,7 +57,7 @@ def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: f
         exited.reason,
         None,
         "The reason in Exited of a call that ended well",
-        f"A reason stands for a missing outcome. {came}",
+        f"Give a reason only where there is no outcome. {came}",
     )
 
 

@@ -81,16 +81,17 @@ class _Forked:
         return self
 
     def is_true(self) -> bool:
-        self._ask()
-        return os.waitpid(self._child, 0)[1] == 0
-
-    def _ask(self) -> None:
-        if self._writer >= 0:
-            os.close(self._writer)
-            self._writer = -1
+        """
+        Ask the process, and return what it has told.
+        """
+        os.close(self._writer)
+        _, status = os.waitpid(self._child, 0)
+        self._child = 0
+        return status == 0
 
     def __exit__(self, *_: object) -> None:
-        self._ask()
+        if self._child:
+            self.is_true()
 
 
 @requires("crash")

@@ -144,7 +144,7 @@ def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
     lists = [to for to, _ in results]
     expect(lists, [[n] for n in range(8)], "One list, as each item had changed it", look)
     objects = len({id(of) for _, of in results})
-    expect(objects, 8, "The number of objects that eight equal results are", look)
+    expect(objects, 8, "The number of objects among eight equal results", look)
     expect(kept, [], "The caller's list", look)
 
 
@@ -199,6 +199,6 @@ def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: i
     expect(
         ask_and_change(size),
         ((0, 0, size), (1, 1, size), (5, 5, size)),
-        "What a function sent home, got from there, and wrote to that",
+        "What a function sent home, what came back, and that once it was written to",
         LOOK,
     )

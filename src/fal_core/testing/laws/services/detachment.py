@@ -204,7 +204,7 @@ def test_detached_work_is_cancelled_from_another_process(
     info = detach(wait_apart, 10 * law_timeout)
     _wait_for_line(info, "waiting", law_timeout)
     lines = _in_another_process(host_url, info.reference, "cancel", law_timeout)
-    what = "The class of the reason in Exited that another process saw, which had cancelled"
+    what = "The class of the reason in Exited, as seen by the process that cancelled the work"
     expect(lines[-1], "Cancelled", what, LOOK)
     with expect_error(Cancelled, LOOK):
         result_of(info.future, law_timeout, "detached work")

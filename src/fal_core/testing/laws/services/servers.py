@@ -8,11 +8,12 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from fal_core.errors import Cancelled, Timeout
+from fal_core.errors import Timeout
 from fal_core.events import Exited
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import (
     expect,
+    expect_cancelled,
     expect_error,
     expect_printed,
     result_of,
@@ -50,11 +51,8 @@ def test_a_function_may_bring_its_own_server(
     url = recorder.wait_for_url(law_timeout)
     expect(ask(url, law_timeout), Response(200, "POST /"), "The response of a server", LOOK)
     recorder.cancel(2.0)
-    assert isinstance(recorder.wait(law_timeout).reason, Cancelled), (
-        "The end of a cancelled server: expected Exited with the reason Cancelled. These "
-        f"events came: {recorder.told}."
-    )
     look = "Send Exited once the process of the server has ended."
+    expect_cancelled(recorder, law_timeout, "a cancelled server", look)
     expect(is_served(url), False, "Whether a server answers after Exited", look)
 
 
@@ -127,7 +125,12 @@ def test_a_service_that_never_starts_is_ended(
         if recorder.printed:
             break
     expect_printed(recorder, ["loading"], "Pass on each Log before Exited.")
-    expect("ready" in recorder.phases, False, "Whether it was called ready", LOOK)
+    expect(
+        "ready" in recorder.phases,
+        False,
+        "Whether a service that never started was called ready",
+        LOOK,
+    )
 
 
 def _wait_for_url(info: Any, waiting: Future[Any]) -> None:

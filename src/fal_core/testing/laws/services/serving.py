@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fal_core.errors import Cancelled, WorkerLost
+from fal_core.errors import WorkerLost
 from fal_core.events import Log, Ready
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, result_of
+from fal_core.testing.harness.expectations import expect, expect_cancelled, result_of
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Follow
@@ -183,13 +183,9 @@ def test_a_cancelled_service_ends_and_is_reached_no_more(
     recorder = follow(greet_no_more)
     url = recorder.wait_for_url(law_timeout)
     recorder.cancel(2.0)
-    exited = recorder.wait(law_timeout)
     look = "Send Exited once the process of the service has ended."
+    expect_cancelled(recorder, law_timeout, "a cancelled service", look)
     expect(is_served(url), False, "Whether a service answers after Exited", look)
-    assert isinstance(exited.reason, Cancelled), (
-        "The end of a cancelled service: expected Exited with the reason Cancelled. These "
-        f"events came: {recorder.told}."
-    )
 
 
 @requires("serve")

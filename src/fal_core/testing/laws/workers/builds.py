@@ -4,10 +4,9 @@ Laws of calls that wait: for their environment to be built, before there is a wo
 
 from __future__ import annotations
 
-from fal_core.errors import Cancelled
 from fal_core.testing.harness.builds import HeldBuild
 from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
+from fal_core.testing.harness.expectations import expect, expect_cancelled
 from fal_core.testing.harness.marks import Isolated
 
 _BEGIN = (
@@ -66,11 +65,9 @@ def test_a_call_that_waits_for_a_build_can_be_cancelled(
         )
         build.wait_until_begun()
         build.recorder.cancel(1.0)
-        exited = build.recorder.wait(law_timeout)
-        assert isinstance(exited.reason, Cancelled), (
-            "A call was cancelled while its environment was built: expected Exited with the "
-            f"reason Cancelled. These events came: {build.recorder.told}."
-        )
+        what = "a call that was cancelled while its environment was built"
+        look = "Send Exited with Cancelled at once, as for a call that has a worker."
+        expect_cancelled(build.recorder, law_timeout, what, look)
         assert build.cancelled.wait(law_timeout / 2), (
             "A call was cancelled while its environment was built, and the build goes on: "
             "expected that the event `cancelled` that build was given is set. Set it once no "
