@@ -101,8 +101,7 @@ def default_of(field: attrs.Attribute[Any]) -> str:
         return ""
     # It is a class, typed as a function.
     if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-        factory = field.default.factory
-        return f"`{getattr(factory, '__name__', 'made')}()`"
+        return f"`{field.default.factory.__name__}()`"
     return f"`{default_text(field.default)}`".replace("|", "\\|")
 
 

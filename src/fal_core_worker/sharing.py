@@ -121,8 +121,11 @@ def _find_changeable(values: Iterable[Any], *, repeated: bool = False) -> set[in
         level = [value for value in values if type(value) not in FIXED]
         if not level:
             return found
-        # mypy takes types for what cannot be hashed.
-        own = [id(value) for value in level if not _is_fixed(type(value))]  # type: ignore[arg-type]
+        own = [
+            id(value)
+            for value in level
+            if not _is_fixed(type(value))  # type: ignore[arg-type]  # types can be hashed
+        ]
         before = len(found)
         found.update(own)
         if not repeated and len(found) - before < len(own):
@@ -136,9 +139,12 @@ def _find_changeable(values: Iterable[Any], *, repeated: bool = False) -> set[in
 
 def _look_into(value: Any) -> Iterable[Any]:
     kind = type(value)
+    found: Iterable[Any] = ()
     if kind is dict:
-        return value.values()  # type: ignore[no-any-return]
-    return value if kind is list or kind is tuple else ()
+        found = value.values()
+    elif kind is list or kind is tuple:
+        found = value
+    return found
 
 
 @lru_cache(128)
@@ -177,8 +183,9 @@ def _find_parts(value: Any) -> Iterable[Any] | None:
     from enum import Enum
 
     kind: Any = type(value)
+    parts: Iterable[Any] = value
     if kind is tuple or kind is frozenset:
-        return value  # type: ignore[no-any-return]
+        return parts
     if kind is FunctionType:
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]

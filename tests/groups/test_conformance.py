@@ -10,7 +10,7 @@ import pytest
 from process_groups import ProcessGroupHost
 
 from fal_core.testing import suite
-from fal_core.testing.laws.groups import *  # noqa: F403  # every law of groups
+from fal_core.testing.laws.calling.groups import *  # noqa: F403  # every law of groups
 
 globals().update(
     {name: getattr(suite, name) for name in suite.__all__ if not name.startswith("test_")}

@@ -101,6 +101,24 @@ class Still:
         self.tell(Exited(reason=Cancelled()))
 
 
+class Stubborn(Still):
+    """
+    A part that goes on when it is cancelled, until a test ends it.
+    """
+
+    def cancel(self, grace: float) -> None:
+        self.asked.append("cancel")
+
+
+class Refusing(Still):
+    """
+    A part that cannot be drained.
+    """
+
+    def drain(self) -> None:
+        raise OSError("no connection")
+
+
 class Parts:
     """
     A call on three nodes whose parts a test plays.
@@ -272,6 +290,63 @@ def test_a_launch_that_returns_no_execution_fails() -> None:
         function("current", host=host, nodes=2)(give)()
 
 
+def test_a_launch_that_fails_after_its_end_counts_once() -> None:
+    """
+    The call goes on until the other nodes have ended too.
+    """
+    others: list[Still] = []
+    events: list[Event] = []
+
+    def prepare(node: Preparation) -> Prepared:
+        def launch(call: Call, sink: Sink) -> Execution:
+            if node.rank == 1:
+                sink(Exited(reason=WorkerLost(3)))
+                raise OSError("no connection")
+            others.append(Stubborn(sink))
+            return others[-1]
+
+        return Prepared(address="here", launch=launch)
+
+    launcher = function("current", host=InProcessHost(), nodes=2)(give).make_launcher()
+    execution = launch_group(launcher.call(((), {})), events.append, prepare)
+    assert wait_until(lambda: bool(others and others[0].asked), PATIENCE)
+    assert events == []
+    execution.drain()
+    assert others[0].asked == ["cancel", "drain"]
+    others[0].tell(Exited(reason=Cancelled()))
+    (exited,) = events
+    assert isinstance(exited, Exited)
+    assert str(exited.reason).startswith("Node 1 has failed")
+
+
+def test_a_request_that_a_new_execution_refuses_ends_it_too() -> None:
+    """
+    Where a node raises what it was asked for before it was launched, no node goes on.
+    """
+    may_start = threading.Event()
+    parts: list[Refusing] = []
+    events: list[Event] = []
+
+    def prepare(node: Preparation) -> Prepared:
+        def launch(call: Call, sink: Sink) -> Execution:
+            parts.append(Refusing(sink))
+            return parts[-1]
+
+        assert may_start.wait(PATIENCE)
+        return Prepared(address="here", launch=launch)
+
+    launcher = function("current", host=InProcessHost(), nodes=2)(give).make_launcher()
+    execution = launch_group(launcher.call(((), {})), events.append, prepare)
+    execution.drain()
+    may_start.set()
+    assert wait_until(lambda: bool(events), PATIENCE)
+    (exited,) = events
+    assert isinstance(exited, Exited)
+    assert "Node 0 has failed" in str(exited.reason)
+    assert "OSError: no connection" in str(exited.reason)
+    assert [part.asked for part in parts] == [["cancel"]]
+
+
 def test_a_node_that_cannot_be_cancelled_keeps_no_other_from_it() -> None:
     """
     What cancelling a node raises goes to whoever cancels, once all were told.
@@ -327,6 +402,22 @@ def test_the_result_is_that_of_the_first_node() -> None:
     assert isinstance(outcome, Outcome)
     assert b"none" in outcome.sealed.data
     assert exited == Exited()
+
+
+def test_the_result_does_not_wait_for_the_end_of_a_node() -> None:
+    """
+    A node that has returned, and never ends, keeps no result back; nor does it spoil it.
+    """
+    parts = Parts()
+    for rank in (0, 1):
+        parts.end(rank, rank)
+    value = seal_plain(2)
+    assert value is not None
+    parts.nodes[2].tell(Outcome(Sealed(*value)))
+    (outcome,) = parts.events
+    assert isinstance(outcome, Outcome)
+    parts.nodes[2].tell(Exited(reason=WorkerLost(1)))
+    assert parts.events == [outcome, Exited()]
 
 
 def test_what_another_node_raises_is_what_the_call_raises() -> None:

@@ -143,7 +143,6 @@ UPWARD = {
 CROWDED = {
     "fal_core": 24,
     "fal_host_serverless": 24,
-    "fal_core.testing.laws": 32,
 }
 MOST_MODULES = 16
 MOST_LINES = 400

@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import HostError
 from fal_core.hosts import Capabilities
-from fal_core.pools import Start, WorkerHost, relay
+from fal_core.pools import Start, WorkerHost, relay, relays
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 from fal_core_worker.serving.ports import free_port
@@ -239,6 +239,34 @@ def test_connections_end_with_the_worker(worker: Worker):
                 worker.kill()
                 assert client.recv(1) == b""
         assert wait_until(lambda: not command.running(), PATIENCE)
+
+
+def test_connections_beyond_the_most_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    """
+    Only so many connections have processes at once; the next one is served once one ends.
+    """
+    monkeypatch.setattr(relays, "MOST_CONNECTIONS", 2)
+    command = Noted()
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as clients:
+        port = server.getsockname()[1]
+        urls = relay(worker, {"run": f"http://127.0.0.1:{port}"}, command)
+        address = ("127.0.0.1", port_of(urls["run"]))
+        # The one that waited was the first.
+        server.accept()[0].close()
+        for _ in range(3):
+            clients.enter_context(socket.create_connection(address, timeout=PATIENCE))
+        first, second = server.accept()[0], server.accept()[0]
+        # Nothing is to happen.
+        server.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            server.accept()
+        with first:
+            first.shutdown(socket.SHUT_RDWR)
+        server.settimeout(PATIENCE)
+        server.accept()[0].close()
+        second.close()
+    worker.kill()
+    assert wait_until(lambda: not command.running(), PATIENCE)
 
 
 @attrs.define(eq=False, slots=False)

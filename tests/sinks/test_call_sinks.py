@@ -4,11 +4,8 @@ Sinks that give each event of a call to the handler of its kind.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from fal_core.abilities import Driver
 from fal_core.errors import WorkerLost
 from fal_core.events import (
     Event,
@@ -28,7 +25,6 @@ from fal_core.sinks.call_sinks import (
     GRACE,
     CallSink,
     HandlerFailed,
-    SinkAround,
     error_of,
 )
 
@@ -165,42 +161,6 @@ def test_nothing_but_the_end_is_handled_after_a_failure() -> None:
 
     assert [name for name, _ in sink.noted] == ["outcome", "exited"]
     assert sink.outcome is None
-
-
-def test_a_sink_around_passes_everything_on() -> None:
-    """
-    The inner sink gets all events that the outer one does not handle itself.
-    """
-    got: list[Event] = []
-    around = SinkAround(got.append)
-    for event in EVENTS:
-        around(event)
-
-    assert got == list(EVENTS)
-
-
-def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
-    """
-    An exception of the inner sink reaches the host, which ends the call.
-    """
-
-    def fail(event: Any) -> None:
-        raise LookupError("inner")
-
-    with pytest.raises(LookupError, match="inner"):
-        SinkAround(fail)(EVENTS[0])
-
-
-def test_a_sink_around_drives_if_the_inner_one_does() -> None:
-    """
-    A host sees a driver only if there is a thread that drives.
-    """
-
-    class Driving(CallSink, Driver):
-        pass
-
-    assert isinstance(SinkAround(Driving()).for_host(), Driver)
-    assert not isinstance(SinkAround(CallSink()).for_host(), Driver)
 
 
 def test_a_call_without_an_outcome_has_lost_its_worker() -> None:

@@ -128,3 +128,13 @@ def test_a_line_that_has_not_ended_is_kept_as_one() -> None:
     """
     log = Log("step 1", "STDERR", "USER", 1.5, "call", partial=True)
     assert decode_event(encode_event(log)) == log
+
+
+def test_a_line_that_several_calls_get_is_printed_once() -> None:
+    """
+    What a worker prints for it knows not which of its calls is one line, not one of each.
+    """
+    stream = io.StringIO()
+    unknown, same = Log("hello"), Log("hello")
+    show(stream, unknown, unknown, same, same)
+    assert stream.getvalue() == "hello\n" * 2

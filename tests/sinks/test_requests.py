@@ -4,8 +4,8 @@ Requests: what an execution raises when it is asked for something names its host
 
 from __future__ import annotations
 
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -20,7 +20,9 @@ from fal_core.events import Message, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches, get_event_thread
 from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
+from fal_core_worker import current
 
 
 @attrs.define(eq=False, slots=False)
@@ -82,12 +84,19 @@ class FailingExecution(LateExecution):
             raise KeyError(f"no {method}")
 
 
+#: Set once a test has ended, and what it has left on threads is to end.
+over = threading.Event()
+
+
 @pytest.fixture(autouse=True)
 def _end_calls() -> Iterator[None]:
+    over.clear()
     yield
     for host in FailingHost.made:
         host.end_calls()
     FailingHost.made.clear()
+    over.set()
+    assert wait_until(lambda: current.runtime is None, 60)
 
 
 def one_more(number: int) -> int:
@@ -95,7 +104,8 @@ def one_more(number: int) -> int:
 
 
 def sleep() -> None:
-    time.sleep(60)
+    # Nothing ends a thread, and a copy of the event would not be set.
+    sys.modules[__name__].over.wait(60)
 
 
 def many(number: int) -> Iterator[int]:

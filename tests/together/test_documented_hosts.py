@@ -43,6 +43,9 @@ if os.environ.get("FAL_CORE_FAULTS") != "all":
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "write-a-host.md"
+PAGE_OF_CLUSTERS = ROOT / "docs" / "write-a-slurm-host.md"
+#: The lines of code that the host of a cluster may have.
+MOST = 110
 
 
 def example(name: str) -> Any:
@@ -131,13 +134,15 @@ def lines_of_code(path: Path) -> int:
 
 def test_examples_are_as_long_as_the_page_says() -> None:
     """
-    The number of lines that the page names for an example is that of its code.
+    The number of lines that a page names for an example is that of its code; a host with
+    warm workers, GPUs, queue states, cancellation and services has at most 110.
     """
-    text = PAGE.read_text("utf-8")
-    named = re.findall(r"`examples/(\w+\.py)`[^.]* host (?:in|of) (\d+) lines of code", text)
-    assert len(named) == 2
+    text = PAGE.read_text("utf-8") + PAGE_OF_CLUSTERS.read_text("utf-8")
+    named = re.findall(r"`examples/(\w+\.py)`.* (\d+) lines of code", text)
+    assert {name for name, _ in named} == {"ssh_host.py", "directory_host.py", "slurm_host.py"}
     for name, number in named:
         assert lines_of_code(ROOT / "examples" / name) == int(number), name
+    assert lines_of_code(ROOT / "examples" / "slurm_host.py") <= MOST
 
 
 @attrs.frozen(kw_only=True)

@@ -21,7 +21,8 @@ from fal_core.errors import (
 )
 from fal_core.events import Event, Exited, Item, Outcome, Ready, Sealed, Sink
 from fal_core.hosts import Execution
-from fal_core.sinks.call_sinks import HandlerFailed, SinkAround
+from fal_core.sinks.call_sinks import HandlerFailed
+from fal_core.sinks.sinks_around import SinkAround
 
 #: Seconds between two looks at whether an attempt can still end.
 _LOOK = 1.0

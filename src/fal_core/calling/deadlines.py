@@ -14,9 +14,9 @@ from fal_core.calls import Call
 from fal_core.errors import Timeout
 from fal_core.events import Event, Exited, Outcome, Sink, State
 from fal_core.hosts import Execution
-from fal_core.sinks.call_sinks import SinkAround
 from fal_core.sinks.event_thread import Timer, get_event_thread
 from fal_core.sinks.requests import try_cancel
+from fal_core.sinks.sinks_around import SinkAround
 
 #: Seconds beyond its grace after which a call that was ended is given up.
 _PATIENCE = 5.0

@@ -57,8 +57,9 @@ class GroupExecution:
     A call on several nodes.
 
     It starts on all nodes or on none: first each is prepared, and then each is launched, with
-    the addresses of all. Its result is that of node 0, and it ends once all nodes have. The
-    first node that fails, or whose function raises, ends the others.
+    the addresses of all. Its result is that of node 0, and comes once all nodes have returned;
+    it ends once all have ended. The first node that fails, or whose function raises, ends the
+    others.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class GroupExecution:
         self._calls_home: dict[int, tuple[GroupNode, int]] = {}
         # Guards what follows.
         self._lock = threading.Lock()
-        self._unprepared = self._running = len(self._nodes)
-        self._cancelled = False
+        self._unprepared = len(self._nodes)
+        self._cancelled = self._succeeded = False
         #: How the call ends where it is not by what node 0 returns.
         self._failure: Outcome | Exited | None = None
         #: Set once no node is wanted any more.
@@ -159,7 +160,9 @@ class GroupExecution:
                         raise HostError("'launch' of its host returned None, no execution.")
                     node.execution.settle(execution)
             except BaseException as error:
-                self._fail(node, end_by(node.rank, error))
+                # One that runs, and raises what it was asked for before, is ended as well.
+                ended = node if execution is None else None
+                self._fail(ended, end_by(node.rank, error))
             if execution is None:
                 node.execution.settle(None)
                 self._end(node)
@@ -217,6 +220,11 @@ class GroupExecution:
         if not node.rank:
             # Another node may still fail.
             self._outcome = outcome
+        have_returned = all(each.returned for each in self._nodes)
+        with self._lock:
+            self._succeeded = have_returned and self._failure is None
+        if self._succeeded and self._outcome is not None:
+            self._deliver(self._outcome)
 
     def _note_end(self, node: GroupNode, exited: Exited) -> None:
         if exited.reason is not None:
@@ -239,10 +247,10 @@ class GroupExecution:
 
     def _fail(self, node: GroupNode | None, failure: Outcome | Exited) -> None:
         """
-        End the call on all nodes as *node* has ended, unless it ends already.
+        End the call on all nodes but *node*, which has ended, unless the call ends already.
         """
         with self._lock:
-            if self._cancelled or self._failure is not None:
+            if self._cancelled or self._succeeded or self._failure is not None:
                 return
             self._failure = failure
         self._over.set()
@@ -255,26 +263,25 @@ class GroupExecution:
 
     def _end(self, node: GroupNode) -> None:
         with self._delivering:
+            # A launch that fails may have reported its end before.
+            if node.ended:
+                return
             node.ended = True
-            with self._lock:
-                self._running -= 1
-                if self._running:
-                    return
-            self._finish()
+            if all(each.ended for each in self._nodes):
+                self._finish()
 
     def _finish(self) -> None:
         """
         Deliver how the call has ended: all nodes have.
         """
         failure = self._failure
-        if failure is None and not all(node.returned for node in self._nodes):
+        if failure is None and not self._succeeded:
             failure = Exited(reason=Cancelled())
-        exited = failure if isinstance(failure, Exited) else Exited()
-        outcome = failure if isinstance(failure, Outcome) else self._outcome
         try:
-            if exited.reason is None and outcome is not None:
-                self._deliver(outcome)
+            if isinstance(failure, Outcome):
+                self._deliver(failure)
         finally:
+            exited = failure if isinstance(failure, Exited) else Exited()
             self._sink(self._sink_failed or exited)
 
 

@@ -42,6 +42,8 @@ if not waits:
         os.write(1, data)
 """
 
+#: The connections of one port that are open at once: each has processes here and there.
+MOST_CONNECTIONS = 256
 #: Seconds between two looks whether the worker is gone.
 _LOOK = 1.0
 #: Seconds that a process may take to end once it was told to.
@@ -57,8 +59,10 @@ def relay(
     Return the URLs of this machine that lead to *urls* on the machine of *worker*.
 
     It waits until the service accepts connections, as long as the worker is there. Each
-    connection has a process of its own here and one there. The relays end with the worker,
-    their connections too.
+    connection has a process of its own here and one there; of one port, 256 are open at once,
+    and further ones wait. The relays end with the worker, their connections too.
+
+    The ports are on the loopback address, where every user of this machine reaches them.
 
     Arguments:
         urls: Those of a service, as its worker sees them, on its loopback address.
@@ -156,6 +160,8 @@ class _Server(socketserver.ThreadingTCPServer):
     Attributes:
         program: Connects its standard input and output with the service.
 
+        count: How many connections are open.
+
         processes: Those of the connections that are open.
 
         ended: Whether no connection is wanted any more.
@@ -168,8 +174,28 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.processes: set[subprocess.Popen[bytes]] = set()
+        self.count = 0
         self.ended = False
         self.lock = threading.Lock()
+        self._room = threading.Condition(self.lock)
+
+    def has_room(self) -> bool:
+        """
+        Wait a moment until one more connection may be open, and return whether it may.
+        """
+        with self._room:
+            return self._room.wait_for(lambda: self.count < MOST_CONNECTIONS, _LOOK)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.lock:
+            self.count += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._room:
+            self.count -= 1
+            self._room.notify()
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -195,7 +221,8 @@ class _Connection(socketserver.BaseRequestHandler):
 def _serve(server: _Server, worker: Worker) -> None:
     with server:
         while not worker.gone:
-            server.handle_request()
+            if server.has_room():
+                server.handle_request()
         with server.lock:
             server.ended = True
             left = list(server.processes)

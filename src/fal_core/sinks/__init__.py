@@ -10,12 +10,13 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.sinks.breaches import check_execution
-    from fal_core.sinks.call_sinks import CallSink, HandlerFailed, SinkAround, failed
+    from fal_core.sinks.call_sinks import CallSink, HandlerFailed, failed
     from fal_core.sinks.dropped_lines import UnreadableRecord, skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
     from fal_core.sinks.journals import Journal, JournalReader, read_journal
     from fal_core.sinks.printing import print_log
     from fal_core.sinks.records import decode_message, encode_message
+    from fal_core.sinks.sinks_around import SinkAround
 
 __all__ = [
     "CallSink",
@@ -42,7 +43,7 @@ __getattr__, __dir__ = lazily(
         "HandlerFailed": "fal_core.sinks.call_sinks",
         "Journal": "fal_core.sinks.journals",
         "JournalReader": "fal_core.sinks.journals",
-        "SinkAround": "fal_core.sinks.call_sinks",
+        "SinkAround": "fal_core.sinks.sinks_around",
         "Timer": "fal_core.sinks.event_thread",
         "UnreadableRecord": "fal_core.sinks.dropped_lines",
         "check_execution": "fal_core.sinks.breaches",

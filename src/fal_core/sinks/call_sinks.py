@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.abilities import Driver
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import (
     Event,
@@ -22,7 +21,6 @@ from fal_core.events import (
     Outcome,
     Ready,
     Returned,
-    Sink,
     Started,
     State,
 )
@@ -305,65 +303,6 @@ class OpeningSink(CallSink):
         # that it shares, is freed with its last view.
         self.outcome = self.execution = None
         return open_outcome(self.opener, outcome, self.exited)
-
-
-class SinkAround(CallSink, Driver):
-    """
-    A sink around a sink, to which it passes all events that a subclass does not handle.
-
-    What the inner sink raises is raised to the host, as if it had been given that.
-    """
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-
-    def for_host(self) -> Sink:
-        """
-        Return this sink as a host is to see it: a ``Driver`` only if the inner one is.
-        """
-        return self if isinstance(self.sink, Driver) else self.__call__
-
-    @property
-    def host_name(self) -> str:
-        return self.sink.host_name if isinstance(self.sink, CallSink) else ""
-
-    @property
-    def left_to_driver(self) -> bool:
-        return isinstance(self.sink, Driver) and self.sink.left_to_driver
-
-    @left_to_driver.setter
-    def left_to_driver(self, is_left: bool) -> None:
-        if isinstance(self.sink, Driver):
-            self.sink.left_to_driver = is_left
-
-    def fail(self, error: Exception) -> None:
-        raise error
-
-    @property
-    def ended(self) -> bool:
-        # The inner one may have broken the call off.
-        if isinstance(self.sink, CallSink) and self.sink.ended:
-            return True
-        return self.exited is not None
-
-    def break_off(self, event: Any) -> None:
-        # The inner sink says so.
-        if type(event) is Exited:
-            self.on_exited(event)
-        else:
-            self.sink(event)
-
-    def on_state(self, state: State) -> None:
-        self.sink(state)
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        self.sink(outcome)
-
-    def on_exited(self, exited: Exited) -> None:
-        self.sink(exited)
-
-    def on_other(self, event: Event) -> None:
-        self.sink(event)
 
 
 def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from fal_core.calls import Call
 from fal_core.events import Log, Sink
 from fal_core.hosts import Execution
-from fal_core.sinks.call_sinks import SinkAround
+from fal_core.sinks.sinks_around import SinkAround
 
 #: Where a traceback begins in the text of a record.
 _TRACEBACK = re.compile(

@@ -14,7 +14,7 @@ from fal_core.events import Exited, Outcome, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.plugins import installed as plugins
 from fal_core.reprs import in_one_line
-from fal_core.sinks.call_sinks import SinkAround
+from fal_core.sinks.sinks_around import SinkAround
 
 
 class ObservedSink(SinkAround):

@@ -19,14 +19,22 @@ _ESCAPE = re.compile(r"\033\[[0-9;?]*[A-Za-z]")
 _lock = threading.Lock()
 #: The terminal that shows a line which has not ended.
 _drawn: IO[str] | None = None
+#: What each thread has printed last that belongs to no one call.
+_printed = threading.local()
 
 
 def print_log(log: Log) -> None:
     """
     Print a line to the standard output of the caller, or to its standard error.
 
-    A line that has not ended is only drawn on terminals, and overwritten by the next.
+    A line that has not ended is only drawn on terminals, and overwritten by the next. One that
+    a worker gives to several calls in turn, as it knows not which has printed it, is printed
+    once.
     """
+    if log.call_id is None:
+        if getattr(_printed, "latest", None) is log:
+            return
+        _printed.latest = log
     plain = log.level == "STDOUT" or (log.source == "USER" and log.level in ("DEBUG", "INFO"))
     stream = sys.stdout if plain else sys.stderr
     if stream is None:

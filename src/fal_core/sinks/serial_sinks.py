@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 
 from fal_core.events import Event, Exited, Sink
-from fal_core.sinks.call_sinks import SinkAround
+from fal_core.sinks.sinks_around import SinkAround
 
 
 class SerialSink(SinkAround):

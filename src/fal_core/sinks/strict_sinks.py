@@ -16,9 +16,9 @@ from fal_core.errors import OptionTypeError
 from fal_core.events import Event, Exited, Outcome, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches
-from fal_core.sinks.call_sinks import SinkAround
 from fal_core.sinks.event_thread import Timer, get_event_thread
 from fal_core.sinks.requests import try_cancel
+from fal_core.sinks.sinks_around import SinkAround
 
 _EVENTS = get_args(Event)
 

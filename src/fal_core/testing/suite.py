@@ -15,34 +15,44 @@ import pytest
 pytest.register_assert_rewrite("fal_core.testing.laws")
 
 from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
-from fal_core.testing.laws import (  # noqa: E402  # their asserts are rewritten
-    builds,
+from fal_core.testing.laws.calling import (  # noqa: E402
     calls,
-    cancels,
-    claims,
     coroutines,
-    crashes,
-    detachment,
-    environments,
-    events,
-    exits,
-    forks,
     futures,
     groups,
     home_calls,
-    logs,
     maps,
-    multiplexing,
-    observers,
+    streams,
+)
+from fal_core.testing.laws.declaring import (  # noqa: E402
+    claims,
+    environments,
     options,
-    places,
-    raised,
     secret_values,
+)
+from fal_core.testing.laws.endings import (  # noqa: E402
+    cancels,
+    crashes,
+    exits,
+    timeouts,
+)
+from fal_core.testing.laws.results import (  # noqa: E402
+    events,
+    forks,
+    logs,
+    observers,
+    raised,
+    values,
+)
+from fal_core.testing.laws.services import (  # noqa: E402
+    detachment,
     servers,
     serving,
-    streams,
-    timeouts,
-    values,
+)
+from fal_core.testing.laws.workers import (  # noqa: E402
+    builds,
+    multiplexing,
+    places,
     warmth,
 )
 

@@ -49,9 +49,11 @@ def install(level: str | None = None) -> None:
         logging.getLogger().setLevel(level)
 
 
-def write(level: str, logger: str, text: str) -> bool:
+def write(level: str, text: str, logger: str | None = None) -> bool:
     """
-    Write a record to the log of the call that runs. Return False where none does.
+    Write a line, or a record of *logger*, to the log of the call that runs.
+
+    Return False where none does.
     """
     runtime = current.runtime
     if runtime is None:
@@ -80,7 +82,7 @@ def _make_handler(logging: Any) -> Any:
         def emit(self, record: Any) -> None:
             try:
                 text = self.format(record)
-                if not write(level_of(record.levelno), record.name, text) and sys.stderr:
+                if not write(level_of(record.levelno), text, record.name) and sys.stderr:
                     sys.stderr.write(f"{text}\n")
             except Exception:
                 self.handleError(record)
@@ -109,7 +111,7 @@ def _prepare_warnings(warnings: Any) -> None:
         line: Any = None,
     ) -> None:
         text = warnings.formatwarning(message, category, filename, lineno, line)
-        if file is not None or not write("WARNING", WARNINGS, text.rstrip("\n")):
+        if file is not None or not write("WARNING", text.rstrip("\n"), WARNINGS):
             print_warning(message, category, filename, lineno, file, line)
 
     # It is there to be replaced.

@@ -140,13 +140,7 @@ def write(level: str, line: str) -> None:
     """
     Write *line* to the log.
     """
-    runtime = current.runtime
-    if runtime is not None:
-        try:
-            runtime.output.write(level, line)
-        except RuntimeError:
-            # A thread of no call, in a process that is more than a worker.
-            pass
-        else:
-            return
-    print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)
+    from fal_core_worker.output import records
+
+    if not records.write(level, line):
+        print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)

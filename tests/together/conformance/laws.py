@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import whole_hosts
 
 from fal_core.hosts import Host
 from fal_core.testing.suite import *  # noqa: F403  # every law
 
-#: Makes the host of another program, where the broken one says nothing else.
-_LOCAL = "from fal_host_local import LocalHost\nhost = LocalHost()"
+host_program = whole_hosts.host_program
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +20,6 @@ def host(request: pytest.FixtureRequest) -> Host[..., Any]:
     runner: Any = request.config.pluginmanager.get_plugin("law runner")
     broken: Host[..., Any] = runner.host
     return broken
-
-
-@pytest.fixture(scope="session")
-def host_program(host: Host[..., Any]) -> str:
-    made: str = getattr(host, "program", _LOCAL)
-    return made
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ Which broken host breaks which laws.
 
 from __future__ import annotations
 
+from functools import partial
+
 from declarations import Mutant, alone, around, in_process
 from mutants import (
     builds,
@@ -37,6 +39,14 @@ from process_groups import ProcessGroupHost
 
 from fal_core.testing import InProcessHost, ProcessHost
 
+# What many rows have in common.
+around_in_process = partial(around, inner=InProcessHost)
+changes_batches = partial(around, futures.ChangesBatches)
+changes_logs = partial(around, logs.ChangesLogs)
+gives_up_on = partial(around, workers.GivesUpOn)
+ignores_cancel = partial(around, cancels.IgnoresCancel)
+makes_read_only = partial(in_process, values.MakesReadOnly)
+
 MUTANTS: tuple[Mutant, ...] = (
     # Calls.
     around(calls.TurnsBytesIntoText, "test_a_result_comes_back"),
@@ -58,19 +68,11 @@ MUTANTS: tuple[Mutant, ...] = (
     around(Wraps, "test_a_parameter_may_be_called_self", calls.takes_self, of="add_up"),
     around(calls.PicklesAnew, "test_locks_and_queues_travel_as_new_ones", of="use_all"),
     # Values.
-    in_process(values.MakesReadOnly, "test_a_function_may_change_its_arguments", of="change"),
-    in_process(values.MakesReadOnly, "test_a_caller_may_change_results", of="keep_for_later"),
-    in_process(
-        values.MakesReadOnly, "test_the_items_of_a_map_may_be_changed", of="change_each"
-    ),
-    in_process(
-        values.MakesReadOnly, "test_the_items_of_a_stream_may_be_changed", of="yield_again"
-    ),
-    in_process(
-        values.MakesReadOnly,
-        "test_the_values_of_a_call_to_home_may_be_changed",
-        of="ask_and_change",
-    ),
+    makes_read_only("test_a_function_may_change_its_arguments", of="change"),
+    makes_read_only("test_a_caller_may_change_results", of="keep_for_later"),
+    makes_read_only("test_the_items_of_a_map_may_be_changed", of="change_each"),
+    makes_read_only("test_the_items_of_a_stream_may_be_changed", of="yield_again"),
+    makes_read_only("test_the_values_of_a_call_to_home_may_be_changed", of="ask_and_change"),
     in_process(values.OpensEqualsOnce, "test_the_items_of_a_map_share_nothing", of="append"),
     # Forks.
     around(
@@ -107,40 +109,26 @@ MUTANTS: tuple[Mutant, ...] = (
         errors.TakesExitsForCrashes, "test_an_exit_of_the_setup_is_an_error", of="use_loaded"
     ),
     around(errors.TakesInterruptsForItsOwn, "test_an_interrupt_of_the_function_is_an_error"),
-    around(
-        workers.GivesUpOn, "test_a_call_after_an_error_works", conditions.is_error, of="divide"
-    ),
+    gives_up_on("test_a_call_after_an_error_works", conditions.is_error, of="divide"),
     around(
         futures.BreaksOffBatches, "test_an_error_in_a_batch_is_of_its_item_alone", of="invert"
     ),
     # Logs.
-    around(
-        logs.ChangesLogs,
-        "test_lines_arrive_before_the_result",
-        logs.loses_some_lines,
-        of="recite",
-    ),
+    changes_logs("test_lines_arrive_before_the_result", logs.loses_some_lines, of="recite"),
     around(logs.LosesTheLastLine, "test_lines_arrive_before_the_result", of="recite"),
     around(logs.ReturnsBeforeTheLogs, "test_lines_arrive_before_the_result", of="recite"),
     alone(logs.NeedsLineEnds, "test_the_last_line_needs_no_end"),
-    around(
-        logs.ForgetsLogsOfErrors,
-        "test_lines_before_an_error_arrive",
-        of="complain",
-        inner=InProcessHost,
+    around_in_process(
+        logs.ForgetsLogsOfErrors, "test_lines_before_an_error_arrive", of="complain"
     ),
     around(logs.ForgetsLogsOfErrors, "test_lines_before_a_crash_arrive", of="speak_and_leave"),
-    around(
-        logs.ChangesLogs, "test_errors_are_printed_as_such", logs.prints_all_alike, of="warn"
-    ),
-    around(logs.ChangesLogs, "test_lines_arrive_as_they_were_printed", logs.drops_empty_lines),
-    around(logs.ChangesLogs, "test_a_long_line_arrives_whole", logs.cuts_long_lines),
-    around(logs.ChangesLogs, "test_many_lines_arrive", logs.stops_after_many),
-    around(
-        logs.ChangesLogs, "test_lines_name_their_call", logs.forgets_the_call, of="introduce"
-    ),
-    around(logs.ChangesLogs, "test_lines_of_a_batch_name_their_item", logs.forgets_the_item),
-    around(logs.ChangesLogs, "test_lines_name_their_time", logs.forgets_the_time),
+    changes_logs("test_errors_are_printed_as_such", logs.prints_all_alike, of="warn"),
+    changes_logs("test_lines_arrive_as_they_were_printed", logs.drops_empty_lines),
+    changes_logs("test_a_long_line_arrives_whole", logs.cuts_long_lines),
+    changes_logs("test_many_lines_arrive", logs.stops_after_many),
+    changes_logs("test_lines_name_their_call", logs.forgets_the_call, of="introduce"),
+    changes_logs("test_lines_of_a_batch_name_their_item", logs.forgets_the_item),
+    changes_logs("test_lines_name_their_time", logs.forgets_the_time),
     around(logs.HoldsLogsBack, "test_a_line_arrives_while_the_function_runs", of="announce"),
     around(
         Wraps,
@@ -157,11 +145,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_a_thread_left_behind_prints_for_no_other_call",
         of="leave_a_thread wait_for_the_thread",
     ),
-    around(
-        logs.ChangesLogs,
-        "test_bytes_that_are_no_text_arrive_readable",
-        logs.drops_what_is_no_text,
-    ),
+    changes_logs("test_bytes_that_are_no_text_arrive_readable", logs.drops_what_is_no_text),
     # Events.
     around(events.ReportsAfterTheEnd, "test_nothing_follows_the_end"),
     around(events.ReportsOutcomesTwice, "test_there_is_one_outcome"),
@@ -171,66 +155,28 @@ MUTANTS: tuple[Mutant, ...] = (
     around(events.LaunchWaits, "test_launching_does_not_wait"),
     around(events.NamesAllAlike, "test_executions_have_names_of_their_own"),
     # Futures and maps.
-    around(
-        futures.ChangesBatches,
-        "test_every_future_has_its_own_result",
-        futures.reverses,
-        of="twice",
+    changes_batches("test_every_future_has_its_own_result", futures.reverses, of="twice"),
+    changes_batches(
+        "test_results_come_in_the_order_of_the_items", futures.reverses, of="dawdle"
     ),
+    around(futures.HidesErrorsOfItems, "test_a_future_raises_what_its_call_raised", of="pick"),
     around(
-        futures.ChangesBatches,
-        "test_results_come_in_the_order_of_the_items",
-        futures.reverses,
-        of="dawdle",
+        futures.HidesErrorsOfItems, "test_a_map_gives_errors_where_they_are_wanted", of="sift"
     ),
-    around(
-        futures.HidesErrorsOfItems,
-        "test_a_future_raises_what_its_call_raised",
-        futures.hides_errors,
-        of="pick",
-    ),
-    around(
-        futures.HidesErrorsOfItems,
-        "test_a_map_gives_errors_where_they_are_wanted",
-        futures.hides_errors,
-        of="sift",
-    ),
-    around(
-        futures.HidesErrorsOfItems,
-        "test_a_map_raises_the_error_of_an_item",
-        futures.hides_errors,
-        of="stumble",
-    ),
+    around(futures.HidesErrorsOfItems, "test_a_map_raises_the_error_of_an_item", of="stumble"),
     around(cancels.RefusesToCancel, "test_a_future_that_is_cancelled_is_settled", of="ponder"),
-    around(
-        futures.HidesErrorsOfItems,
-        "test_a_call_that_raises_cancels_no_task",
-        futures.hides_errors,
-        of="forsake",
+    around(futures.HidesErrorsOfItems, "test_a_call_that_raises_cancels_no_task", of="forsake"),
+    changes_batches(
+        "test_an_unordered_map_gives_every_result_once", futures.loses_the_last, of="pass_on"
     ),
-    around(
-        futures.ChangesBatches,
-        "test_an_unordered_map_gives_every_result_once",
-        futures.loses_the_last,
-        of="pass_on",
+    changes_batches(
+        "test_results_before_an_input_that_raises_are_given", futures.loses_the_last, of="keep"
     ),
-    around(
-        futures.ChangesBatches,
-        "test_results_before_an_input_that_raises_are_given",
-        futures.loses_the_last,
-        of="keep",
+    changes_logs(
+        "test_a_spawned_call_can_be_followed", logs.drops_where_nobody_waits, of="converse"
     ),
-    around(
-        logs.ChangesLogs,
-        "test_a_spawned_call_can_be_followed",
-        logs.drops_where_nobody_waits,
-        of="converse",
-    ),
-    around(
-        logs.ChangesLogs,
-        "test_detached_work_gives_its_result",
-        logs.drops_where_nobody_waits,
-        of="work_apart",
+    changes_logs(
+        "test_detached_work_gives_its_result", logs.drops_where_nobody_waits, of="work_apart"
     ),
     around(
         futures.HidesErrorsOfSpawns, "test_a_spawned_call_raises_what_it_raised", of="collapse"
@@ -276,12 +222,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(streams.ForgetsItemsOfErrors, "test_items_before_an_error_arrive", of="break_off"),
     around(streams.NeverHoldsBack, "test_a_generator_is_held_back"),
     around(streams.LogsAfterItems, "test_lines_and_items_arrive_in_order"),
-    around(
-        cancels.IgnoresCancel,
-        "test_a_closed_stream_ends",
-        conditions.is_iterated,
-        of="count_up",
-    ),
+    ignores_cancel("test_a_closed_stream_ends", conditions.is_iterated, of="count_up"),
     # Async functions.
     around(coroutines.RefusesEventLoops, "test_calls_can_be_awaited", of="double"),
     in_process(coroutines.NeverAwaits, "test_an_async_function_is_awaited", of="total"),
@@ -294,22 +235,13 @@ MUTANTS: tuple[Mutant, ...] = (
     around(cancels.NeverKills, "test_a_function_that_will_not_end_is_ended"),
     alone(crashes.LeavesChildren, "test_children_of_a_cancelled_call_end", of="start_children"),
     alone(crashes.LeavesChildren, "test_children_of_a_lost_worker_end", of="leave_children"),
-    around(
-        workers.GivesUpOn,
-        "test_a_call_after_a_cancelled_one_works",
-        conditions.is_cancelled,
-        of="nap",
-    ),
+    gives_up_on("test_a_call_after_a_cancelled_one_works", conditions.is_cancelled, of="nap"),
     around(cancels.EndsTwice, "test_cancelling_what_has_ended_does_nothing"),
     around(cancels.CannotCancelWhatWaits, "test_a_call_that_waits_can_be_cancelled"),
-    around(
-        cancels.IgnoresCancel,
-        "test_a_future_that_is_cancelled_ends_its_call",
-        conditions.is_submitted,
-        of="throb",
+    ignores_cancel(
+        "test_a_future_that_is_cancelled_ends_its_call", conditions.is_submitted, of="throb"
     ),
-    around(
-        cancels.IgnoresCancel,
+    ignores_cancel(
         "test_a_submitted_call_that_takes_too_long_is_ended",
         conditions.is_submitted,
         of="overrun",
@@ -317,17 +249,11 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         events.SaysTooEarlyThatItRuns, "test_the_setup_is_no_part_of_a_request", of="use_later"
     ),
-    around(
-        cancels.IgnoresCancel,
-        "test_cancelling_the_task_ends_the_call",
-        conditions.is_submitted,
-        of="doze",
+    ignores_cancel(
+        "test_cancelling_the_task_ends_the_call", conditions.is_submitted, of="doze"
     ),
-    around(
-        cancels.IgnoresCancel,
-        "test_a_map_over_endless_items_can_be_left",
-        conditions.is_submitted,
-        of="crawl",
+    ignores_cancel(
+        "test_a_map_over_endless_items_can_be_left", conditions.is_submitted, of="crawl"
     ),
     around(
         cancels.CancelsAtOnce,
@@ -335,24 +261,15 @@ MUTANTS: tuple[Mutant, ...] = (
         of="wait_and_clean_up",
     ),
     around(cancels.TakesCancelForResult, "test_a_cancelled_result_is_an_error", of="idle"),
-    around(
-        cancels.IgnoresCancel,
-        "test_a_call_that_takes_too_long_is_ended",
-        conditions.is_waited_for,
-        of="beat",
+    ignores_cancel(
+        "test_a_call_that_takes_too_long_is_ended", conditions.is_waited_for, of="beat"
     ),
     # Crashes.
     around(crashes.SwallowsCrashes, "test_a_worker_that_exits_is_lost", of="leave_by_itself"),
     around(crashes.SwallowsCrashes, "test_a_worker_that_is_killed_is_lost", of="die"),
     around(crashes.SwallowsCrashes, "test_a_crash_is_the_reason_of_the_end", of="vanish"),
-    around(
-        workers.GivesUpOn,
-        "test_a_call_after_a_crash_works",
-        conditions.is_crash,
-        of="leave_or_stay",
-    ),
-    around(
-        workers.GivesUpOn,
+    gives_up_on("test_a_call_after_a_crash_works", conditions.is_crash, of="leave_or_stay"),
+    gives_up_on(
         "test_a_lost_call_is_run_again_where_it_is_asked_for",
         conditions.is_crash,
         of="leave_always",
@@ -410,68 +327,46 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_a_call_is_on_one_node_where_nothing_else_is_said",
         of="locate_alone",
     ),
-    around(
+    around_in_process(
         groups.CountsBackwards,
         "test_the_result_of_a_group_is_that_of_its_first_node",
         of="give_rank",
-        inner=InProcessHost,
     ),
-    around(
+    around_in_process(
         groups.TellsWhoIsThere,
         "test_each_node_knows_itself_and_where_all_are",
         of="introduce_node",
-        inner=InProcessHost,
     ),
-    around(
+    around_in_process(
         groups.RunsOnFewer,
         "test_a_group_may_have_as_many_nodes_as_are_claimed",
         2,
         of="count_nodes",
-        inner=InProcessHost,
     ),
-    around(
-        groups.RunsOneAfterAnother,
-        "test_the_nodes_of_a_group_run_at_once",
-        of="meet_at_home",
-        inner=InProcessHost,
+    around_in_process(
+        groups.RunsOneAfterAnother, "test_the_nodes_of_a_group_run_at_once", of="meet_at_home"
     ),
-    around(
+    around_in_process(
         groups.ForgetsTheRank,
         "test_lines_of_all_nodes_arrive_and_say_from_which",
         of="speak_on_all",
-        inner=InProcessHost,
     ),
-    around(
-        groups.RunsOnFewer,
-        "test_an_async_function_runs_on_all_nodes",
-        1,
-        of="locate_later",
-        inner=InProcessHost,
+    around_in_process(
+        groups.RunsOnFewer, "test_an_async_function_runs_on_all_nodes", 1, of="locate_later"
     ),
-    around(
+    around_in_process(
         groups.YieldsForAll,
         "test_the_items_of_a_group_are_those_of_its_first_node",
         of="yield_rank",
-        inner=InProcessHost,
     ),
-    around(
-        groups.RunsOnFewer,
-        "test_a_map_runs_each_item_on_all_nodes",
-        1,
-        of="measure_item",
-        inner=InProcessHost,
+    around_in_process(
+        groups.RunsOnFewer, "test_a_map_runs_each_item_on_all_nodes", 1, of="measure_item"
     ),
-    around(
-        groups.ConfusesAnswers,
-        "test_every_node_calls_home",
-        of="ask_on_all",
-        inner=InProcessHost,
-    ),
-    around(
+    around_in_process(groups.ConfusesAnswers, "test_every_node_calls_home", of="ask_on_all"),
+    around_in_process(
         groups.FollowsTheFirstAlone,
         "test_an_error_on_any_node_is_that_of_the_call",
         of="fail_on_the_second",
-        inner=InProcessHost,
     ),
     around(
         groups.HidesWhichNode,
@@ -479,11 +374,8 @@ MUTANTS: tuple[Mutant, ...] = (
         of="leave_on_the_second",
         inner=ProcessGroupHost,
     ),
-    around(
-        groups.FollowsTheFirstAlone,
-        "test_one_cancel_ends_all_nodes",
-        of="tick_on_all",
-        inner=InProcessHost,
+    around_in_process(
+        groups.FollowsTheFirstAlone, "test_one_cancel_ends_all_nodes", of="tick_on_all"
     ),
     # Observers.
     around(
@@ -532,9 +424,7 @@ MUTANTS: tuple[Mutant, ...] = (
         builds.WaitsForTheBuild, "test_launching_does_not_wait_for_a_build", of="run_when_built"
     ),
     around(
-        builds.BuildsOn,
-        "test_a_call_that_waits_for_a_build_can_be_cancelled",
-        of="never_built",
+        builds.BuildsOn, "test_a_call_that_waits_for_a_build_can_be_cancelled", of="never_built"
     ),
     # Secrets.
     around(

@@ -4,7 +4,6 @@ The conformance suite on a host that runs one call at a time.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+import whole_hosts
 from mutants.wrappers import Broken, Passing
 
 from fal_core.calls import Call
@@ -19,16 +19,14 @@ from fal_core.errors import Cancelled
 from fal_core.events import Event, Exited, HomeCall, Message, Reply, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
+
+host_program = whole_hosts.host_program
 
 #: Groups whose laws might need two calls at once.
 CROWDED = {"cancel", "timeout", "futures", "places", "serve", "own servers", "home calls"}
 
-if os.environ.get("FAL_CORE_FAULTS") != "all":
-    for group in GROUPS.keys() - CROWDED:
-        for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
-            globals().pop(law, None)
+whole_hosts.keep_groups(globals(), CROWDED)
 
 
 @attrs.define(eq=False, slots=False)
@@ -115,11 +113,6 @@ def host() -> Iterator[Host[..., Any]]:
     host = Narrow(LocalHost())
     yield host
     host.close()
-
-
-@pytest.fixture(scope="session")
-def host_program() -> str:
-    return "from fal_host_local import LocalHost\nhost = LocalHost()"
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ The conformance suite on hosts that have much to say themselves.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import whole_hosts
 from mutants.wrappers import Broken, Passing
 
 from fal_core.calls import Call
@@ -16,16 +16,14 @@ from fal_core.events import Event, Exited, Log, Outcome, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.testing import InProcessHost
 from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
+
+host_program = whole_hosts.host_program
 
 #: Groups that wait for lines, or count events.
 LISTENING = {"logs", "events", "stream", "cancel", "multiplex", "map", "detach", "own servers"}
 
-if os.environ.get("FAL_CORE_FAULTS") != "all":
-    for group in GROUPS.keys() - LISTENING:
-        for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
-            globals().pop(law, None)
+whole_hosts.keep_groups(globals(), LISTENING)
 
 
 class Talkative(Broken):
@@ -51,11 +49,6 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host[..., Any]]:
     host = Talkative(request.param())
     yield host
     host.close()
-
-
-@pytest.fixture(scope="session")
-def host_program() -> str:
-    return "from fal_host_local import LocalHost\nhost = LocalHost()"
 
 
 @pytest.fixture(scope="session")

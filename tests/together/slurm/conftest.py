@@ -4,9 +4,11 @@ A real Slurm of two nodes on this machine, with GPUs that are none and limits of
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -116,6 +118,23 @@ class Cluster:
         states = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
         return set(states.split()) <= {"idle", "mixed", "allocated", "completing"}
 
+    def clients(self) -> list[int]:
+        """
+        Return the processes of ``srun``, which have queued jobs of this cluster.
+
+        One that is told to end waits until its cluster has confirmed that: for ever, if the
+        cluster has ended before.
+        """
+        mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            # Others end meanwhile.
+            with contextlib.suppress(OSError):
+                variables = (process / "environ").read_bytes().split(b"\0")
+                if mark in variables and (process / "comm").read_text() == "srun\n":
+                    found.append(int(process.name))
+        return found
+
     def begin(self, *command: str, until: Callable[[], bool]) -> None:
         """
         Start a daemon, and return once it is up.
@@ -132,14 +151,19 @@ class Cluster:
 
     def end(self) -> None:
         """
-        End the jobs, the daemons in reverse order, and the groups of the jobs' processes.
+        End the jobs and their clients, the daemons in reverse order, and the groups of the
+        jobs' processes.
         """
         try:
             if len(self._processes) > 2:
                 for job in self.jobs("%A"):
                     subprocess.run(["scancel", job], timeout=PATIENCE, capture_output=True)
                 assert wait_until(lambda: not self.jobs(), PATIENCE)
+                assert wait_until(lambda: not self.clients(), PATIENCE), self.clients()
         finally:
+            for client in self.clients():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(client, signal.SIGKILL)
             for process in reversed(self._processes):
                 process.terminate()
                 process.wait()

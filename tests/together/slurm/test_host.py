@@ -4,15 +4,12 @@ The host of the tutorial runs calls as jobs of a real Slurm.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import io
 import os
 import signal
 import subprocess
 import sys
 import time
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -31,8 +28,6 @@ from fal_core.testing.harness.recorders import Recorder
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples/slurm_host.py"
-#: Lines of code of the example, and those it may have.
-MOST = 110
 #: Seconds that a test waits for something.
 PATIENCE = 60
 
@@ -77,24 +72,6 @@ def busy(slurm: Any) -> Iterator[contextlib.ExitStack]:
         yield holders
 
 
-def count_code(source: str) -> int:
-    """
-    Return how many lines of *source* are code: no comments, docstrings or blank lines.
-    """
-    prose = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in prose | {tokenize.ENDMARKER}:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            first = node.body[0]
-            if ast.get_docstring(node) is not None:
-                assert first.end_lineno is not None
-                lines.difference_update(range(first.lineno, first.end_lineno + 1))
-    return len(lines)
-
-
 def follow(isolated: Any, *args: Any) -> Recorder:
     """
     Launch a call, and return the recorder of its events.
@@ -102,16 +79,6 @@ def follow(isolated: Any, *args: Any) -> Recorder:
     recorder = Recorder(isolated.make_launcher())
     recorder.launch(*args)
     return recorder
-
-
-def test_host_is_short():
-    """
-    A host with warm workers, GPUs, queue states, cancel and serving has at most 110 lines.
-    """
-    assert count_code('"""\nSays.\n"""\n\n# Why.\nx = [\n    1,\n]\n') == 3
-    count = count_code(EXAMPLE.read_text("utf-8"))
-    print(f"examples/slurm_host.py has {count} lines of code.")
-    assert count <= MOST
 
 
 def test_call_runs_in_a_warm_job(slurm: Any, host: Host[..., Any], capfd: Any):
@@ -376,8 +343,9 @@ hold(sys.argv[1])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_lost_program_ends_its_jobs(slurm: Any, tmp_path: Path, number: signal.Signals):
     """
-    A program that ends, however it does, leaves no job and no process on a node.
+    A program that ends, however it does, leaves no job and no process, here or on a node.
     """
+    before = slurm.clients()
     trace = tmp_path / "processes"
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(trace)],
@@ -390,6 +358,7 @@ def test_lost_program_ends_its_jobs(slurm: Any, tmp_path: Path, number: signal.S
         program.send_signal(number)
         assert wait_until(lambda: not any(is_alive(int(word)) for word in words), PATIENCE)
         assert wait_until(lambda: job not in slurm.jobs("%A"), PATIENCE)
+        assert wait_until(lambda: set(slurm.clients()) <= set(before), PATIENCE)
     finally:
         program.kill()
         program.communicate()
@@ -415,8 +384,10 @@ def test_lost_program_leaves_the_queue(
     busy: contextlib.ExitStack, slurm: Any, number: signal.Signals
 ):
     """
-    A program that ends while its job is queued, however it does, leaves no job behind.
+    A program that ends while its job is queued, however it does, leaves no job behind, and no
+    process that waits for one.
     """
+    before = slurm.clients()
     program = subprocess.Popen(
         [sys.executable, "-c", QUEUED],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE.parent), *sys.path])},
@@ -426,6 +397,7 @@ def test_lost_program_leaves_the_queue(
         assert wait_until(lambda: "PENDING Resources" in slurm.jobs("%T %r"), PATIENCE)
         program.send_signal(number)
         assert wait_until(lambda: "PENDING" not in slurm.jobs("%T"), PATIENCE)
+        assert wait_until(lambda: set(slurm.clients()) <= set(before), PATIENCE)
     finally:
         program.kill()
         program.communicate()

@@ -100,7 +100,7 @@ class Output:
         self.lines: list[tuple[str, str]] = []
         self.ended = 0
 
-    def write(self, level: str, line: str) -> None:
+    def write(self, level: str, line: str, logger: str | None = None) -> None:
         self.lines.append((level, line))
 
     def end_lines(self) -> None:

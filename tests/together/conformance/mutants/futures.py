@@ -47,8 +47,11 @@ def hides_errors(outcomes: list[Any]) -> list[Any]:
     return [(VALUE, None) if kind == RAISED else (kind, value) for kind, value in outcomes]
 
 
+@attrs.define(eq=False, slots=False)
 class HidesErrorsOfItems(ChangesBatches):
     """Takes errors of submitted calls for results that are None."""
+
+    change_outcomes: Callable[[list[Any]], list[Any]] = hides_errors
 
     def take(self, event: Event, passing: Passing) -> None:
         if is_error(event) and is_submitted(passing):

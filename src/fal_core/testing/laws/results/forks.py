@@ -22,7 +22,7 @@ from fal_core.testing.harness.identities import (
 )
 from fal_core.testing.harness.marks import Isolated, Marks
 from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.laws.values import make_block
+from fal_core.testing.laws.results.values import make_block
 
 _SIZE = 1 << 20
 

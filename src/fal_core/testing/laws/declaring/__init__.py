@@ -1,0 +1,3 @@
+"""
+Laws of what functions declare and hosts claim: options, environments, secrets.
+"""

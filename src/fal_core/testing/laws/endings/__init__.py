@@ -1,0 +1,3 @@
+"""
+Laws of calls that end early: cancelled, timed out, lost, or with their program.
+"""

@@ -1,0 +1,3 @@
+"""
+Laws of what the caller gets: values, errors, lines and events.
+"""

@@ -1,0 +1,3 @@
+"""
+Laws of what runs on with nobody waiting: services and detached work.
+"""

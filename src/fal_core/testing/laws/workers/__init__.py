@@ -1,0 +1,3 @@
+"""
+Laws of the workers that calls wait for, share and find warm.
+"""
