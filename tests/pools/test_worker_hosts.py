@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.plugins.installed import registered
-from fal_core.pools import ServiceExecution, Start, WorkerHost, WorkerPools
+from fal_core.pools import ServiceExecution, Start, WorkerHost, WorkerPools, worker_hosts
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
@@ -807,3 +808,25 @@ def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
     for recorder in recorders[1:]:
         assert recorder.phases == ["queued", "starting", "running"]
         assert [log.message for log in recorder.logs] == ["queued in the cluster"]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_waits_for_no_thread_of_its_parent(make: Callable[..., Any]) -> None:
+    """
+    A thread may have been making the pools of a host when the process was forked.
+    """
+    host = make()
+    with worker_hosts._making:
+        child = os.fork()
+        if not child:
+            host.close()
+            os._exit(0)
+
+    def has_ended() -> bool:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+
+    ended = wait_until(has_ended, PATIENCE)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended

@@ -354,8 +354,16 @@ def test_a_command_around_the_worker_ends_with_it(
     worker = Worker.start(("sh", "-c", wrapper, "sh", *PYTHON))
     workers.append(worker)
     sink = Recorded()
-    worker.launch(make_call(time.sleep, 600), sink)
-    assert wait_until(lambda: State("running") in sink.events, PATIENCE)
+
+    def stay() -> None:
+        # By now the worker handles signals, which it may have been started without.
+        print("here", flush=True)
+        time.sleep(600)
+
+    worker.launch(make_call(stay), sink)
+    assert wait_until(
+        lambda: any(getattr(each, "message", "") == "here" for each in sink.events), PATIENCE
+    )
     assert worker.hello is not None
 
     worker.kill()

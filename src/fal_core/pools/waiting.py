@@ -13,7 +13,7 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Log, Sink
 from fal_core.sinks import failed
-from fal_core.sinks.serial_sinks import SerialSink
+from fal_core.sinks.serial_sinks import make_serial
 
 #: How many events are kept for a call that is expected.
 _MOST_KEPT = 100
@@ -35,7 +35,7 @@ class WaitingExecution(LateExecution):
         self.call = call
         # Events come from the thread that launches, from those that start workers, and
         # from the worker.
-        self.sink = SerialSink(sink).for_host()
+        self.sink = make_serial(sink)
         self.since = time.monotonic()
         self._waiting = waiting
 

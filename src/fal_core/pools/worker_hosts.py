@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,6 @@ from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from fal_core.calls import Call
     from fal_core.environments import Environment
     from fal_core.events import Sink
@@ -48,7 +45,8 @@ POOL_OPTIONS = frozenset(
     )
 )
 
-_hosts: weakref.WeakSet[WorkerHost[..., Any]] = weakref.WeakSet()
+# Held while a host takes the pools that it has made.
+_making = threading.Lock()
 
 
 @attrs.define(eq=False, slots=False)
@@ -63,12 +61,6 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
     """
 
     _pools: WorkerPools | None = attrs.field(init=False, default=None, repr=False)
-    _making: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        host = super().__new__(cls)
-        _hosts.add(host)
-        return host
 
     @abstractmethod
     def begin(self, start: Start) -> Worker:
@@ -196,10 +188,12 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         return 0 if self._pools is None else self._pools.worker_count
 
     def _find_pools(self) -> WorkerPools:
-        with self._making:
-            if self._pools is None:
-                self._pools = self._make_pools()
-            return self._pools
+        if self._pools is None:
+            # Two threads may make some; those that are not used hold nothing.
+            made = self._make_pools()
+            with _making:
+                self._pools = self._pools or made
+        return self._pools
 
     def _make_pools(self) -> WorkerPools:
         from fal_core.pools.worker_pools import WorkerPools
@@ -220,15 +214,15 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         aliases = {each.name: each.alias for each in attrs.fields(type(self))}
-        self.__init__(**{aliases[name]: value for name, value in state.items()})  # type: ignore[misc]
+        self.__init__(**{aliases[name]: value for name, value in state.items()})  # type: ignore[misc]  # its own fields
 
 
-def _renew_locks() -> None:
+def _renew_lock() -> None:
     """
     Have no host wait in a forked child for a thread of its parent process.
     """
-    for host in list(_hosts):
-        host._making = threading.Lock()
+    global _making
+    _making = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_locks)
+os.register_at_fork(after_in_child=_renew_lock)

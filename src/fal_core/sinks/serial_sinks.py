@@ -31,3 +31,12 @@ class SerialSink(SinkAround):
     @property
     def ended(self) -> bool:
         return self._has_ended
+
+
+def make_serial(sink: Sink) -> Sink:
+    """
+    Return *sink* as a host is to see it, with events delivered one at a time.
+    """
+    # What a host sees of a serial sink may be its method.
+    around = getattr(sink, "__self__", sink)
+    return sink if isinstance(around, SerialSink) else SerialSink(sink).for_host()

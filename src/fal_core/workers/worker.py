@@ -17,7 +17,7 @@ from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Log, LogSink, Sink
-from fal_core.sinks.serial_sinks import SerialSink
+from fal_core.sinks.serial_sinks import make_serial
 from fal_core.workers.bootstrap import ARGUMENTS
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.driving import StreamReader
@@ -269,7 +269,7 @@ class Worker(StoppableWorker):
         starts = self.hello is None or (call.setup is not None and self._calls.waits(call))
         if starts:
             self._opening.begin()
-            sink = SerialSink(sink).for_host()
+            sink = make_serial(sink)
         else:
             try:
                 sink(RUNNING)

@@ -62,6 +62,7 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
         options=POOL_OPTIONS | {"secrets"},
     )
 
+    _keeping: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
@@ -125,7 +126,7 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
 
     def close(self) -> None:
         super().close()
-        with self._making:
+        with self._keeping:
             self._closed = True
             keeper, self._keeper = self._keeper, None
         if keeper is not None:
@@ -140,7 +141,7 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
         )
 
     def _find_keeper(self) -> Keeper:
-        with self._making:
+        with self._keeping:
             if self._closed:
                 raise HostClosed(self.name)
             if self._keeper is None:
@@ -153,7 +154,7 @@ def _forget_keepers() -> None:
     Begin without a keeper in a forked child: it belongs to the parent process.
     """
     for host in list(_hosts):
-        host._making = threading.Lock()
+        host._keeping = threading.Lock()
         host._closed = False
         if host._keeper is not None:
             host._keeper.abandon()
