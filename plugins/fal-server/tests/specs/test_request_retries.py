@@ -15,6 +15,7 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_server.queue import attempts as queue_attempts
 from fal_server.specs.request_retries import MOST
+from fal_server_agent.sockets import UNIX
 
 pytestmark = pytest.mark.faults
 
@@ -158,6 +159,30 @@ def test_runner_ends_after_the_response_that_asks_for_it(served_plane, listener)
             served_plane.open(name)
         assert answer.result() == {"pid": before}
     served_plane.settle(lambda: not runner.is_alive)
+
+
+@pytest.mark.parametrize("listener", ["run", "ws"])
+def test_request_that_its_runner_never_got_goes_to_another(
+    served_plane, tmp_path, monkeypatch, listener
+):
+    """
+    A request for which a runner is chosen that ends before it gets the request is given to
+    another runner.
+    """
+    # The runner ends before that, however slow this machine is.
+    monkeypatch.setattr("fal_server.fleet.disconnections._LAST_WORDS", 100.0)
+    name = f"gone-{listener}"
+    served_plane.deploy(name)
+    before = runner_of(served_plane, name)
+    [runner] = served_plane.plane.plane.catalog.find("owner", name).pool.runners
+    runner.url = f"{UNIX}{tmp_path / 'nobody'}"
+    with ThreadPoolExecutor(1) as threads:
+        told = {"statuses": [200]}
+        answer = threads.submit(exchange, served_plane, listener, f"{name}/attempts", told)
+        served_plane.settle(lambda: runner.in_flight or answer.done())
+        served_plane.plane.here(runner.kill)
+        found = answer.result()
+    assert (found["attempt"], found["pid"] == before) == (1, False)
 
 
 def test_a_request_that_takes_too_long_is_tried_again(served_plane):

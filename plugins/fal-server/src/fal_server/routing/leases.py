@@ -5,8 +5,9 @@ Leases: a slot of a runner for one request.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import attrs
 
@@ -15,9 +16,16 @@ from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import RunnerPhase
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
-from fal_server.routing.refusals import ApplicationUnreadable, StartFailed, StartTimeout
+from fal_server.routing.refusals import (
+    ApplicationUnreadable,
+    RunnerGone,
+    StartFailed,
+    StartTimeout,
+)
 from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.specs.request_retries import ends_runner
+
+T = TypeVar("T")
 
 RUNNER_HINT = "x-fal-runner-hint"
 
@@ -97,6 +105,23 @@ class Lease:
     @property
     def _is_of_owner(self) -> bool:
         return self._caller is not None and self._caller.user_id == self._application.owner
+
+
+async def hand_over(lease: Callable[[], Lease], work: Callable[[Runner], Awaitable[T]]) -> T:
+    """
+    Give a request to a runner, and to another one if the first had ended before it got it.
+
+    Arguments:
+        lease: Returns the lease of a slot.
+
+        work: Sends the request to a runner.
+    """
+    try:
+        async with lease() as runner:
+            return await work(runner)
+    except RunnerGone:
+        async with lease() as runner:
+            return await work(runner)
 
 
 @contextmanager
