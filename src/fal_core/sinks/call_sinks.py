@@ -283,8 +283,6 @@ class OpeningSink(CallSink):
     """
     The sink of a call whose result is opened here, and whose home calls are answered.
 
-    A call that has an outcome and does not end is given up after a while.
-
     Arguments:
         opener: Opens what the function returned, yielded or raised.
 
@@ -302,14 +300,6 @@ class OpeningSink(CallSink):
     def on_home_call(self, call: HomeCall) -> None:
         self._answer(call, self)
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        expect_end(self)
-
-    def on_exited(self, exited: Exited) -> None:
-        note_end(self)
-        self.exited = exited
-
     def result(self) -> Any:
         """
         Return what the function returned, or raise what it or its host raised.
@@ -319,6 +309,21 @@ class OpeningSink(CallSink):
         # that it shares, is freed with its last view.
         self.outcome = self.execution = None
         return open_outcome(self.opener, outcome, self.exited)
+
+
+class UnattendedSink(OpeningSink):
+    """
+    The sink of a call for whose end no thread waits. It gives a call up that has an outcome
+    and does not end.
+    """
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        expect_end(self)
+
+    def on_exited(self, exited: Exited) -> None:
+        note_end(self)
+        self.exited = exited
 
 
 def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None) -> Any:
