@@ -27,7 +27,7 @@ from fal_server.routing.headers import (
     new_request_id,
     to_runner,
 )
-from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.leases import responding
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -125,20 +125,22 @@ class RunGateway:
                 body=body,
                 seconds=timeout,
             ) as upstream:
-                drain_if_broken(runner, upstream.status, upstream.headers)
-                headers = from_runner(upstream.headers, request_id)
-                if upstream.size is not None and upstream.size <= _SMALL:
-                    content = await upstream.read()
-                    return web.Response(body=content, status=upstream.status, headers=headers)
-                if self._cors:
-                    allow_origin(request, headers)
-                response = web.StreamResponse(status=upstream.status, headers=headers)
-                await response.prepare(request)
-                async with self._router.identity.revocations.hold(caller):
-                    while part := await upstream.read_part():
-                        await response.write(part)
-                    await response.write_eof()
-                return response
+                with responding(runner, upstream.status, upstream.headers):
+                    headers = from_runner(upstream.headers, request_id)
+                    if upstream.size is not None and upstream.size <= _SMALL:
+                        content = await upstream.read()
+                        return web.Response(
+                            body=content, status=upstream.status, headers=headers
+                        )
+                    if self._cors:
+                        allow_origin(request, headers)
+                    response = web.StreamResponse(status=upstream.status, headers=headers)
+                    await response.prepare(request)
+                    async with self._router.identity.revocations.hold(caller):
+                        while part := await upstream.read_part():
+                            await response.write(part)
+                        await response.write_eof()
+                    return response
         except Unauthenticated as revoked:
             # The status has been sent already.
             raise ConnectionResetError from revoked

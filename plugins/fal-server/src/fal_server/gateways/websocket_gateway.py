@@ -19,7 +19,7 @@ from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
 from fal_server.gateways.incoming_websockets import IncomingWebSocket, accept_websocket
 from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
-from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.leases import responding
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -170,11 +170,11 @@ async def _forward(
             body=data,
             seconds=timeout,
         ) as upstream:
-            drain_if_broken(runner, upstream.status, upstream.headers)
-            forwarded = dict(from_runner(upstream.headers, reply.request_id))
-            await reply.start(upstream.status, forwarded)
-            while part := await upstream.read_part():
-                await reply.socket.send_bytes(part)
+            with responding(runner, upstream.status, upstream.headers):
+                forwarded = dict(from_runner(upstream.headers, reply.request_id))
+                await reply.start(upstream.status, forwarded)
+                while part := await upstream.read_part():
+                    await reply.socket.send_bytes(part)
     except asyncio.TimeoutError:
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None

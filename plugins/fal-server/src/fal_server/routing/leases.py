@@ -5,13 +5,14 @@ Leases: a slot of a runner for one request.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import attrs
 
 from fal_server.access.callers import Caller
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.states import RunnerPhase
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
 from fal_server.routing.refusals import ApplicationUnreadable, StartFailed, StartTimeout
@@ -98,9 +99,18 @@ class Lease:
         return self._caller is not None and self._caller.user_id == self._application.owner
 
 
-def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:
+@contextmanager
+def responding(runner: Runner, status: int, headers: Headers) -> Iterator[None]:
     """
-    Drain a runner if its response asks for that, or has status 503.
+    A context for the rest of a response, whose head has come. If the response asks for the
+    end of its runner, or has status 503, the runner takes no other requests from now on, and
+    is drained after the response: its grace period may be shorter than that takes.
     """
-    if ends_runner(status, headers):
+    if not ends_runner(status, headers):
+        yield
+        return
+    runner.lifecycle.enter(RunnerPhase.RETIRED)
+    try:
+        yield
+    finally:
         runner.drain(is_replaced=True)
