@@ -86,6 +86,7 @@ def test_a_declaration_looks_closely_at_no_value() -> None:
     What hosts are capable of, and plain options, are checked without the conversion of values
     that need a closer look.
     """
+    pytest.importorskip("fal_host_local")
     loaded = modules_after("import fal_core; fal_core.function('current', timeout=5)(len)")
     assert "fal_host_local.hosts" in loaded
     assert "fal_core.conversion.strict" not in loaded

@@ -8,8 +8,8 @@ import pytest
 
 from fal_core.abilities import Driver
 from fal_core.events import Event, Exited, Started
-from fal_core.sinks.call_sinks import SinkAround
 from fal_core.sinks.serial_sinks import make_serial
+from fal_core.sinks.sinks_around import SinkAround
 
 
 @pytest.mark.parametrize("is_driver", [True, False])

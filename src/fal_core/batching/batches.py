@@ -31,7 +31,7 @@ from fal_core.events import (
     State,
 )
 from fal_core.sealing.opener import Opener
-from fal_core.sinks.call_sinks import OpeningSink, error_of
+from fal_core.sinks.call_sinks import UnattendedSink, error_of
 from fal_core.sinks.printing import print_log
 from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
@@ -46,7 +46,7 @@ ItemOutcome = tuple[int, Any]
 Handler = Callable[["Batch", Any], None]
 
 
-class Batch(OpeningSink):
+class Batch(UnattendedSink):
     """
     One launch of several items; the sink of its events.
 

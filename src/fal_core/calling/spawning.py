@@ -15,7 +15,7 @@ from fal_core.events import Credit, Exited, HomeCall, Item, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_core.options import Lifetime
 from fal_core.sealing.opener import Opener
-from fal_core.sinks.call_sinks import OpeningSink
+from fal_core.sinks.call_sinks import OpeningSink, UnattendedSink
 from fal_core.sinks.requests import request, send, try_cancel
 from fal_core.spawns import SpawnInfo
 
@@ -47,7 +47,7 @@ class SpawnFuture(CallFuture):
             try_cancel(self.host, self.execution, self.grace)
 
 
-class SpawnSink(OpeningSink):
+class SpawnSink(UnattendedSink):
     """
     Fills a :class:`SpawnInfo` from the events of its call.
     """

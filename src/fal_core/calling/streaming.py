@@ -12,7 +12,7 @@ from fal_core.calling.launcher import Launcher
 from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Exited, HomeCall, Item, Log
 from fal_core.sealing.opener import Opener
-from fal_core.sinks.call_sinks import OpeningSink
+from fal_core.sinks.call_sinks import OpeningSink, UnattendedSink
 from fal_core.sinks.requests import send, try_cancel
 
 #: Items after which the worker is told that it may send as many more.
@@ -111,7 +111,7 @@ def refuse_to_send(host: str) -> UnsupportedError:
     )
 
 
-class _StreamSink(OpeningSink):
+class _StreamSink(UnattendedSink):
     """
     Queues the events of a stream, without keeping the stream itself alive.
     """

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fal_core.abilities import Driven, Driver
 from fal_core.errors import HostError
-from fal_core.events import Exited, HomeCall, Log, Outcome, Ready
+from fal_core.events import Exited, HomeCall, Log, Ready
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
@@ -64,10 +64,6 @@ class Waiter(OpeningSink, Driver):
 
         self._is_ready = self._drains
         print_urls(ready.urls)
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        # Whoever waits looks for the end itself.
-        self.outcome = outcome
 
     def on_exited(self, exited: Exited) -> None:
         self.exited = exited
