@@ -54,8 +54,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         "main",
         "__init__",
     ),
-    "fal_env_virtualenv": (
+    "fal_uv": (
         "requirements/",
+        "running/",
+        "installing/",
+        "testing",
+        "__init__",
+    ),
+    "fal_env_virtualenv": (
         "store/",
         "building/",
         "checks commands kinds",

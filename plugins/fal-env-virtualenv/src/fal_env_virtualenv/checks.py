@@ -9,8 +9,8 @@ import os
 from fal_core.caches import remove_quietly, write_durably
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError, HostError
-from fal_env_virtualenv.building.uv import ask, uv_command
 from fal_env_virtualenv.store.layout import describe_disk_error, store_root
+from fal_uv.running.uv import ask, uv_command
 
 _CONTENT = "Written by fal-core doctor. It can be removed.\n"
 

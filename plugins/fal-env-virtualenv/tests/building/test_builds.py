@@ -211,3 +211,21 @@ def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
     ):
         pytest.fail("the lock has two holders")
     assert not is_locked(path)
+
+
+def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> None:
+    """
+    A repository is pinned to its commit, from which a lost environment is built again.
+    """
+    git = ["git", "-C", str(project.path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *arguments], check=True, timeout=60)
+    environment = Virtualenv(requirements=[f"demo @ git+file://{project.path}"])
+    interpreter = build(environment)
+    project.write("value = 2\n")
+    subprocess.run([*git, "commit", "-qam", "two"], check=True, timeout=60)
+    Path(interpreter.executable).unlink()
+    assert not environment.is_built()
+    rebuilt = build(environment)
+    assert rebuilt == interpreter
+    assert evaluate(rebuilt, "demo.value", "demo") == "1"

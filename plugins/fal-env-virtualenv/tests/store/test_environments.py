@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store import environments
 from fal_env_virtualenv.store.environments import BuildRecord, read_record, write_record
 from fal_env_virtualenv.store.layout import record_path
 from fal_env_virtualenv.store.listing import find_stored
+from fal_uv.requirements.pythons import Python
 
 if TYPE_CHECKING:
     from conftest import Builder

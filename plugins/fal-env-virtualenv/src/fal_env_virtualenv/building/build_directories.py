@@ -9,20 +9,19 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Event
 
 import attrs
 
 from fal_core.errors import Cancelled
-from fal_env_virtualenv.building import child_processes
 from fal_env_virtualenv.building.build_links import BuildLink, linked
-from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store import environments
 from fal_env_virtualenv.store.collection import discard
 from fal_env_virtualenv.store.environments import BuildRecord
 from fal_env_virtualenv.store.layout import store_root
+from fal_uv.requirements.pythons import Python
+from fal_uv.running import child_processes
 
 
 def create_skeleton(path: str, python: Python) -> None:
@@ -155,16 +154,6 @@ class BuildDirectory:
             threading.Thread(target=_remove, args=(self.path,), daemon=True).start()
         else:
             _remove(self.path)
-
-    def write(self, name: str, lines: Sequence[str]) -> str:
-        """
-        Write *lines* to the file *name*, which only this user may read; return its path.
-        """
-        path = os.path.join(self.path, name)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-        return path
 
     def finish(self, record: BuildRecord) -> None:
         """

@@ -15,13 +15,7 @@ from fal_core.errors import Cancelled, EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
 from fal_env_virtualenv.building.build_directories import BuildDirectory
-from fal_env_virtualenv.building.indexes import Indexes, find_indexes
-from fal_env_virtualenv.building.installers import BuildLog, Installer
-from fal_env_virtualenv.building.interpreters import find_python
-from fal_env_virtualenv.building.pins import DIST_INFO
-from fal_env_virtualenv.building.recipes import Recipe, platform_name
-from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.entries import KIND
+from fal_env_virtualenv.building.recipes import KIND, Recipe, platform_name
 from fal_env_virtualenv.store.collection import sweep
 from fal_env_virtualenv.store.environments import (
     BuildRecord,
@@ -39,7 +33,14 @@ from fal_env_virtualenv.store.layout import (
     make_directories,
     store_root,
 )
-from fal_env_virtualenv.store.running_processes import command_lines
+from fal_uv.installing.indexes import Indexes, find_indexes
+from fal_uv.installing.installers import BuildLog, Installer
+from fal_uv.installing.interpreters import find_python
+from fal_uv.installing.pins import DIST_INFO
+from fal_uv.installing.targets import Target
+from fal_uv.requirements import url_credentials
+from fal_uv.requirements.pythons import Python
+from fal_uv.running.running_processes import command_lines
 
 #: Seconds between two tries to take the lock of an environment that another process builds.
 _PATIENCE = 0.02
@@ -163,7 +164,7 @@ def _build_anew(
     what = f"with {entries}" if entries else "without requirements"
     log.write(f"Building a virtual environment of Python {python.version} {what}")
     with BuildDirectory.create(key, python, cancelled) as directory:
-        installer = Installer(directory, indexes, log)
+        installer = _installer(directory, indexes, log)
         for layer in recipe.parsed_layers():
             installer.install(
                 layer,
@@ -171,14 +172,27 @@ def _build_anew(
                 compile_bytecode=recipe.compile_bytecode,
                 refresh=force,
             )
-        record = _record(recipe, key, installer)
+        record = _record(recipe, key, python, installer)
         write_record(record)
         directory.finish(record)
     if force:
         forced.add(key)
 
 
-def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
+def _installer(directory: BuildDirectory, indexes: Indexes, log: BuildLog) -> Installer:
+    link = directory.link
+    return Installer(
+        kind=KIND,
+        target=Target.of_python(directory.linked_executable, directory.library),
+        workspace=directory.path,
+        indexes=indexes,
+        log=log,
+        cancelled=directory.cancelled,
+        inherited=() if link is None else (link.lock,),
+    )
+
+
+def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> BuildRecord:
     """
     Return the build record of *recipe*, whose requirements have been installed.
     """
@@ -190,7 +204,7 @@ def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
         key=key,
         requirements=tuple(stripped(layer) for layer in recipe.layers),
         extra_index_urls=stripped(recipe.extra_index_urls),
-        python=installer.directory.python,
+        python=python,
         platform=platform_name(),
         pins=installer.hashed_pins(),
         packages=installer.packages(),
@@ -206,10 +220,10 @@ def _build_from_pins(
     Build the environment of *record* from its pins.
     """
     with BuildDirectory.create(record.key, record.python, cancelled) as directory:
-        installer = Installer(directory, indexes, log)
+        installer = _installer(directory, indexes, log)
         try:
             if record.pins:
-                installer.install_pins(record)
+                installer.install_pins(record.pins, compile_bytecode=record.compile_bytecode)
         except EnvironmentBuildError as error:
             raise with_facts(
                 error,

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import attrs
 
 from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
-from fal_env_virtualenv.store import uv_cache
 from fal_env_virtualenv.store.environments import (
     COMPLETE,
     IN_USE,
@@ -27,7 +26,8 @@ from fal_env_virtualenv.store.layout import (
     store_root,
 )
 from fal_env_virtualenv.store.listing import StoredEnvironment, list_environments
-from fal_env_virtualenv.store.running_processes import command_lines
+from fal_uv.running import uv_cache
+from fal_uv.running.running_processes import command_lines
 
 
 @attrs.frozen(kw_only=True)

@@ -26,11 +26,11 @@ from fal_core.digests import digest
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements.pythons import Python
 from fal_env_virtualenv.store.layout import list_directory, record_path, store_root
+from fal_uv.requirements.pythons import Python
 
 if TYPE_CHECKING:
-    from fal_env_virtualenv.requirements.entries import Layers
+    from fal_uv.requirements.entries import Layers
 
 #: The version of build records, which is written into them.
 _VERSION = 1

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from fal_env_virtualenv.requirements.entries import Layers
 from fal_env_virtualenv.store.environments import (
     BuildRecord,
     find_fault,
@@ -18,7 +17,8 @@ from fal_env_virtualenv.store.environments import (
     read_records,
 )
 from fal_env_virtualenv.store.layout import disk_usage, record_path
-from fal_env_virtualenv.store.running_processes import command_lines
+from fal_uv.requirements.entries import Layers
+from fal_uv.running.running_processes import command_lines
 
 
 @attrs.frozen(kw_only=True)
