@@ -7,14 +7,23 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
 from fal_core.errors import OptionError
 from fal_core.hooks import hookimpl
-from fal_core.machines import Machine, resolve_machine
+from fal_core.machines import (
+    Device,
+    Machine,
+    discover_devices,
+    list_machines,
+    resolve_machine,
+)
 from fal_core.plugins import registered
 
+GB = 1000**3
 LARGE = Machine(name="large", cpus=8, gpus=2)
+H100 = Device(kind="gpu", index=0, name="NVIDIA H100 80GB HBM3", uuid="GPU-1", memory=80 * GB)
 
 
 def knowing(*machines: Machine) -> ModuleType:
@@ -25,6 +34,7 @@ def knowing(*machines: Machine) -> ModuleType:
     made.fal_core_api = 1
     known = {machine.name: machine for machine in machines}
     made.fal_resolve_machine = hookimpl(lambda machine_type: known.get(machine_type))
+    made.fal_list_machines = hookimpl(lambda: known.values())
     return made  # type: ignore[no-any-return]  # a module
 
 
@@ -43,3 +53,49 @@ def test_an_unknown_machine_type_is_refused_with_what_to_do() -> None:
     sentence = "No installed plugin knows the machine type 'huge'. Install the one that does"
     with registered(knowing(LARGE)), pytest.raises(OptionError, match=sentence):
         resolve_machine("huge")
+
+
+def test_machines_of_all_plugins_are_listed_once() -> None:
+    """
+    Plugins list their machines; of two of a name the one is listed that is also resolved.
+    """
+    mine = attrs.evolve(LARGE, cpus=16)
+    with registered(knowing(LARGE, Machine(name="small"))), registered(knowing(mine), "mine"):
+        listed = {machine.name: machine for machine in list_machines()}
+        assert list(listed)[-2:] == ["large", "small"]
+        assert listed["large"] is mine is resolve_machine("large")
+
+
+def test_devices_of_all_plugins_are_found() -> None:
+    """
+    Each plugin finds the devices of its vendor.
+    """
+    made: Any = ModuleType("finding")
+    made.fal_core_api = 1
+    made.fal_discover_devices = hookimpl(lambda: [H100])
+    with registered(made):
+        assert H100 in discover_devices()
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "accepted"),
+    [
+        (Machine(name="any", gpus=1), H100, True),
+        (Machine(name="none"), H100, False),
+        (Machine(name="a model", gpus=1, gpu_model="H100"), H100, True),
+        (Machine(name="another", gpus=1, gpu_model="H1000"), H100, False),
+        (Machine(name="large", gpus=1, gpu_memory=80 * GB), H100, True),
+        (Machine(name="larger", gpus=1, gpu_memory=81 * GB), H100, False),
+        (Machine(name="any", gpus=1), attrs.evolve(H100, partitioned=True), False),
+        (Machine(name="any", gpus=1), attrs.evolve(H100, kind="mig", parent="GPU-1"), True),
+        (Machine(name="any", gpus=1), attrs.evolve(H100, kind="tpu"), False),
+    ],
+)
+def test_a_machine_accepts_a_gpu_by_model_and_memory(
+    machine: Machine, device: Device, accepted: bool
+) -> None:
+    """
+    A device counts as a GPU of a machine by the words of its model and by its memory; what
+    is given in slices counts by its slices alone.
+    """
+    assert machine.accepts(device) is accepted

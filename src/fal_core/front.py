@@ -1,5 +1,6 @@
 """
-The bodies of ``Host.run``, ``Host.spawn``, ``Host.parse_options`` and ``resolve_machine``.
+The bodies of ``Host.run``, ``Host.spawn``, ``Host.parse_options``, and of what asks plugins
+about machines.
 
 These belong to the contract, and use what is built on it.
 This module is the only one that the contract imports from above.
@@ -16,7 +17,7 @@ from fal_core.declaring import vocabulary
 from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
-from fal_core.machines import Machine
+from fal_core.machines import Device, Machine
 from fal_core.options import HostOptions, Options
 from fal_core.plugins import load_plugins
 
@@ -71,3 +72,21 @@ def resolve_machine(name: str) -> Machine:
             "or write a plugin that answers the hook fal_resolve_machine."
         )
     return machine
+
+
+def list_machines() -> list[Machine]:
+    """
+    Ask the plugins for the machines that they list. Of two of a name, the one is listed
+    that :func:`resolve_machine` finds: that of the plugin that was loaded last.
+    """
+    named: dict[str, Machine] = {}
+    for machine in load_plugins().hooks.collect("fal_list_machines"):
+        named[machine.name] = machine
+    return list(named.values())
+
+
+def discover_devices() -> list[Device]:
+    """
+    Ask the plugins for the accelerators of this machine.
+    """
+    return list(load_plugins().hooks.collect("fal_discover_devices"))

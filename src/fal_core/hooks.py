@@ -56,6 +56,15 @@ def fal_register_commands(cli: click.Group) -> None:
 
 
 @hookspec
+def fal_list_machines() -> Iterable[Machine]:
+    """
+    Return the machines that the plugin can name, for lists and suggestions.
+
+    :func:`fal_resolve_machine` knows all of them, and may know more.
+    """
+
+
+@hookspec
 def fal_discover_devices() -> Iterable[Device]:
     """
     Return the accelerators of this machine that the plugin knows.

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {
     "local": "plugins/fal-host-local/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
+    "machines": "plugins/fal-machines/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
     "laws": "src/fal_core/testing/laws",

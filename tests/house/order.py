@@ -61,6 +61,11 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_machines": (
+        "sizes",
+        "catalogues",
+        "__init__",
+    ),
     "fal_host_local": (
         "errors variables",
         "workers/",

@@ -1,0 +1,35 @@
+"""
+Machine types, and the GPUs of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fal_core.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from fal_core.machines import Machine
+
+fal_core_api = 1
+
+
+@hookimpl
+def fal_list_machines() -> Iterable[Machine]:
+    """
+    List the machine types of the catalogue.
+    """
+    from fal_machines.catalogues import known_machines
+
+    return known_machines().values()
+
+
+@hookimpl
+def fal_resolve_machine(machine_type: str) -> Machine | None:
+    """
+    Look *machine_type* up in the catalogue.
+    """
+    from fal_machines.catalogues import known_machines
+
+    return known_machines().get(machine_type)
