@@ -62,8 +62,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_machines": (
-        "sizes",
-        "catalogues",
+        "nvidia sizes",
+        "catalogues detection",
         "__init__",
     ),
     "fal_host_local": (

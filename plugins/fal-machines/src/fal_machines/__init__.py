@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from fal_core.machines import Machine
+    from fal_core.machines import Device, Machine
 
 fal_core_api = 1
 
@@ -33,3 +33,13 @@ def fal_resolve_machine(machine_type: str) -> Machine | None:
     from fal_machines.catalogues import known_machines
 
     return known_machines().get(machine_type)
+
+
+@hookimpl
+def fal_discover_devices() -> Iterable[Device]:
+    """
+    Find NVIDIA's GPUs, and slices of them.
+    """
+    from fal_machines.detection import find_devices
+
+    return find_devices()
