@@ -63,7 +63,8 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_machines": (
         "nvidia sizes",
-        "catalogues detection",
+        "catalogues detection here",
+        "checks commands",
         "__init__",
     ),
     "fal_host_local": (

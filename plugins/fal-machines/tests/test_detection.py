@@ -117,7 +117,9 @@ def test_other_processes_find_the_same(gpus: Gpus) -> None:
     A process that is started here finds the GPUs by its own path of libraries.
     """
     gpus.have(Gpu(uuid="GPU-a"))
-    program = "from fal_core.machines import discover_devices; print(discover_devices()[0].uuid)"
+    program = (
+        "from fal_core.machines import discover_devices; print(discover_devices()[0].uuid)"
+    )
     assert subprocess.check_output([sys.executable, "-c", program]) == b"GPU-a\n"
 
 

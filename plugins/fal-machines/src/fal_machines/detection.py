@@ -5,6 +5,7 @@ Detection: the accelerators of this machine, or why there are none.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import attrs
 
@@ -61,6 +62,13 @@ def find_devices() -> tuple[Device, ...]:
     found = detect()
     for fault in found.faults:
         if fault not in _told:
-            _told.add(fault)
             logger.warning("%s", fault)
+    remember(found.faults)
     return found.devices
+
+
+def remember(faults: Iterable[str]) -> None:
+    """
+    Note that *faults* have been said.
+    """
+    _told.update(faults)
