@@ -69,6 +69,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_machines": (
+        "nvidia sizes",
+        "catalogues detection here",
+        "checks commands",
+        "__init__",
+    ),
     "fal_host_local": (
         "errors variables",
         "workers/",
