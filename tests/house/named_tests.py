@@ -14,6 +14,7 @@ FOLDERS = {
     "local": "plugins/fal-host-local/tests",
     "uv": "plugins/fal-uv/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
+    "conda": "plugins/fal-env-conda/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
     "laws": "src/fal_core/testing/laws",

@@ -67,6 +67,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_env_conda": (
+        "rattling/",
+        "testing",
+        "declaring/",
+        "building/",
+        "kinds",
+        "__init__",
+    ),
     "fal_host_local": (
         "errors variables",
         "workers/",
