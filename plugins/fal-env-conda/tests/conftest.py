@@ -179,7 +179,10 @@ def cache(
             monkeypatch.delenv(name)
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RATTLER_CACHE_DIR", str(shared / "rattler"))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    settings = tmp_path / "config" / "uv" / "uv.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("no-index = true\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "conda"
     prefixes.release_all()

@@ -90,7 +90,7 @@ def test_repr_holds_no_credentials() -> None:
     The representation of a declaration masks credentials.
     """
     environment = Conda(
-        channels=["https://me:hunter2@host/channel", "https://host/t/tk-secret/channel"],
+        channels=["https://me:hunter2@host/channel", "https://host2/t/tk-secret/channel"],
         pip=["tool @ git+https://ghp_secret@host/tool.git"],
     )
     for secret in ("hunter2", "tk-secret", "ghp_secret"):

@@ -224,7 +224,8 @@ def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage
     Write *packages* to a channel in *folder*, index it, and return its URL.
     """
     channel = Path(folder).absolute()
-    (channel / "noarch").mkdir(parents=True, exist_ok=True)
+    for subdir in ("noarch", Rattler.subdir()):
+        (channel / subdir).mkdir(parents=True, exist_ok=True)
     for package in packages:
         package.write(channel)
     with Rattler() as rattler:

@@ -81,6 +81,15 @@ def test_what_is_no_channel_is_refused(channel: str, says: str) -> None:
         to_urls([channel])
 
 
+def test_two_credentials_of_one_host_are_refused() -> None:
+    """
+    Rattler knows one for each host, and would use it for both channels.
+    """
+    with pytest.raises(OptionError, match="different credentials") as caught:
+        to_urls(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
+    assert "secret" not in str(caught.value)
+
+
 def test_credentials_are_taken_out_of_urls() -> None:
     """
     A password, a token in place of a user and a token in the path are found and removed.
@@ -93,7 +102,7 @@ def test_credentials_are_taken_out_of_urls() -> None:
     ]
     found = find_credentials(urls)
     assert found == (
-        Credentials("host:8", "me", "p@ss"),
+        Credentials("host", "me", "p@ss"),
         Credentials("host2", "", "tk-1"),
         Credentials("host3", "", "tok"),
     )

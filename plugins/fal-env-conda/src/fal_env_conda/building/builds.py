@@ -4,6 +4,7 @@ Builds: packages are chosen, then installed in the prefix where they stay.
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 import time
@@ -16,7 +17,7 @@ from fal_core.environments import LocalInterpreter
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_conda.building.prefixes import Contents, Prefix, conda_root, locked, sweep
-from fal_env_conda.building.recipes import KIND, Recipe, is_offline
+from fal_env_conda.building.recipes import KIND, Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
 from fal_env_conda.declaring.channels import find_credentials, strip_all
 from fal_env_conda.rattling.processes import Rattler, RattlerError
@@ -63,10 +64,12 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
     def on_wait() -> None:
         log.write("Waiting for another build of this environment")
 
-    conda_root(make=True)
     with Rattler(cancelled, on_line) as rattler:
-        worker = _Build(recipe=recipe, rattler=rattler, log=log, cancelled=cancelled)
+        worker = _Build(
+            recipe=recipe, rattler=rattler, log=log, lines=lines, cancelled=cancelled
+        )
         try:
+            conda_root(make=True)
             with locked(recipe.question, cancelled, on_wait):
                 solution = read_solution(recipe.question) or worker.solve()
                 prefix = recipe.prefix(solution)
@@ -79,7 +82,12 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
             reason = strip_all(error.message, credentials).strip()
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
         except OSError as error:
-            raise EnvironmentBuildError(KIND, f"{error.strerror}: {error.filename}") from error
+            where = "" if error.filename is None else f": {error.filename}"
+            raise EnvironmentBuildError(
+                KIND,
+                f"{error.strerror or error}{where}. If the disk is full, free some space; "
+                "FAL_CORE_CACHE and RATTLER_CACHE_DIR name other directories.",
+            ) from error
     if found is None:
         raise EnvironmentBuildError(
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
@@ -92,7 +100,12 @@ class _Build:
     recipe: Recipe
     rattler: Rattler
     log: Any
+    lines: list[str]
     cancelled: Event
+
+    @property
+    def _linked(self) -> bool:
+        return any(line.startswith("Running ") for line in self.lines)
 
     def solve(self) -> Solution:
         """
@@ -108,6 +121,7 @@ class _Build:
             platform=Rattler.subdir(),
             virtual_packages=packages,
             offline=is_offline(),
+            cache=os.path.join(rattler_cache(), "repodata"),
             credentials=self._credentials,
         )
         solution = Solution(
@@ -145,8 +159,11 @@ class _Build:
             records=solution.records,
             prefix=prefix.directory,
             platform=solution.platform,
+            offline=is_offline(),
+            cache=os.path.join(rattler_cache(), "pkgs"),
             credentials=self._credentials,
         )
+        self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
         pins = self._install_requirements(prefix, version)
         if self.cancelled.is_set():
@@ -161,6 +178,21 @@ class _Build:
             created=time.time(),
         )
         prefix.finish(contents)
+
+    def _tell_scripts(self, prefix: Prefix) -> None:
+        """
+        Warn of scripts of packages that were not run, since nothing allows them.
+        """
+        scripts = glob.glob(
+            os.path.join(glob.escape(prefix.directory), "bin", ".*-post-link.sh")
+        )
+        names = [os.path.basename(path)[1:].removesuffix("-post-link.sh") for path in scripts]
+        if names and not self._linked:
+            self.log.write(
+                f"warning: The script that {', '.join(sorted(names))} would have run after its "
+                "installation was not run. If you trust it, write 'run-post-link-scripts = "
+                '"insecure"\' to ~/.config/rattler/config.toml.'
+            )
 
     def _activate(self, prefix: Prefix, solution: Solution) -> dict[str, Any]:
         """
@@ -189,7 +221,6 @@ class _Build:
         requirements = self.recipe.requirements()
         if not requirements:
             return ()
-        from fal_uv.installing.indexes import find_indexes
         from fal_uv.installing.installers import Installer
         from fal_uv.installing.targets import Target
 
@@ -198,7 +229,7 @@ class _Build:
                 kind=KIND,
                 target=Target.of_python(prefix.executable, prefix.library(version)),
                 workspace=workspace,
-                indexes=find_indexes().with_default(conda_root()),
+                indexes=_indexes(),
                 log=self.log,
                 cancelled=self.cancelled,
             )
@@ -211,6 +242,15 @@ class _Build:
     def _credentials(self) -> list[dict[str, Any]]:
         found = find_credentials(self.recipe.definition.channels)
         return [attrs.asdict(each) for each in found]
+
+
+def _indexes() -> Any:
+    from fal_uv.installing.indexes import find_indexes
+
+    found = find_indexes().with_default(conda_root())
+    if not is_offline():
+        return found
+    return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})
 
 
 def is_built(recipe: Recipe) -> bool:

@@ -5,13 +5,13 @@ Recipes: a definition, and the machine that it is solved for. From it follow all
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
 
 from fal_core.digests import digest
-from fal_core.machines import Machine
 from fal_core.reprs import show_fields
 from fal_env_conda.building.prefixes import Prefix
 from fal_env_conda.building.solutions import Solution, explicit_digest, read_solution
@@ -20,6 +20,7 @@ from fal_env_conda.rattling.machines import virtual_packages
 from fal_env_conda.rattling.processes import Rattler
 
 if TYPE_CHECKING:
+    from fal_core.machines import Machine
     from fal_uv.requirements.entries import Requirement
 
 #: The kind of environment, as errors name it.
@@ -133,6 +134,18 @@ def forget() -> None:
     Have the keys of this process follow from what is kept on disk now.
     """
     _known.clear()
+
+
+def rattler_cache() -> str:
+    """
+    Return the directory of rattler's cache, which other programs that use rattler share.
+    """
+    own = os.environ.get("RATTLER_CACHE_DIR")
+    if own:
+        return own
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual)
+    return os.path.join(caches, "rattler", "cache")
 
 
 def is_offline() -> bool:

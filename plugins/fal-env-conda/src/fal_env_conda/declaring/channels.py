@@ -39,7 +39,7 @@ class Credentials:
     What a host of channels is told about who asks.
 
     Attributes:
-        host: The host, with its port if the URL has one.
+        host: Its name. Rattler tells no ports apart.
 
         user: A name, with *password*. Empty where *password* is a token of the URL's path.
     """
@@ -57,7 +57,14 @@ def to_urls(channels: Iterable[str]) -> tuple[str, ...]:
         OptionError: One is no channel, or of Anaconda.
     """
     urls = (_to_url(channel) for channel in channels if channel != "nodefaults")
-    return tuple(dict.fromkeys(urls)) or (_to_url(DEFAULT),)
+    found = tuple(dict.fromkeys(urls)) or (_to_url(DEFAULT),)
+    hosts: dict[str, Credentials] = {}
+    for each in find_credentials(found):
+        if hosts.setdefault(each.host, each) != each:
+            raise OptionError(
+                f"Two channels of {each.host} have different credentials. Give both the same."
+            )
+    return found
 
 
 def check_channel(channel: str) -> None:
@@ -147,15 +154,16 @@ def _split(url: str) -> tuple[str, Credentials | None]:
         return url, None
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
+    server = parts.hostname or ""
     found = None
     if at:
         name, _, password = user.partition(":")
-        found = Credentials(host, unquote(name), unquote(password))
+        found = Credentials(server, unquote(name), unquote(password))
         if not password:
-            found = Credentials(host, "", unquote(name))
+            found = Credentials(server, "", unquote(name))
     path = parts.path
     token = _TOKEN.match(path)
     if token is not None:
         path = path[token.end() :]
-        found = Credentials(host, "", token[1])
+        found = Credentials(server, "", token[1])
     return urlunsplit((parts.scheme, host, path, parts.query, parts.fragment)), found

@@ -141,12 +141,14 @@ async def _solve(
     platform: str,
     virtual_packages: list[str],
     offline: bool,
+    cache: str,
     credentials: list[Request],
 ) -> list[Request]:
     import rattler
 
     settings = _config(credentials)
     gateway = rattler.Gateway(
+        Path(cache),
         default_config=rattler.SourceConfig(
             cache_action="force-cache-only" if offline else "cache-or-fetch"
         ),
@@ -160,9 +162,17 @@ async def _solve(
                 rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
             )
         )
+    asked = [rattler.MatchSpec(spec) for spec in specs]
+    # Of a package that is asked for with a version, rattler loads what fits it alone. With
+    # the name beside it, a channel that has other versions of it counts as the first.
+    names = {
+        spec.name.normalized
+        for spec, text in zip(asked, specs, strict=True)
+        if spec.channel is None and "://" not in text
+    }
     records = await rattler.solve(
         channels,
-        [rattler.MatchSpec(spec) for spec in specs],
+        [*asked, *map(rattler.MatchSpec, sorted(names))],
         gateway=gateway,
         platforms=[rattler.Subdir(platform), "noarch"],
         virtual_packages=virtual,
@@ -217,27 +227,48 @@ async def _install(
     records: list[Request],
     prefix: str,
     platform: str,
+    offline: bool,
+    cache: str,
     credentials: list[Request],
 ) -> None:
     import rattler
 
     settings = _config(credentials)
+    packages = rattler.PackageCache(cache)
     taken = []
     path = Path(_folder, "record.json")
     for each in records:
         path.write_text(json.dumps(each["record"]), "utf-8")
         record = rattler.PackageRecord.from_index_json(path)
+        # These are of the archive, and in no index of one.
+        for name in ("sha256", "md5"):
+            if told := each["record"].get(name):
+                setattr(record, name, bytes.fromhex(told))
+        record.size = each["record"].get("size")
         taken.append(
             rattler.RepoDataRecord(
                 record, each["file_name"], each["url"], each["channel"] or ""
             )
         )
+    if offline:
+        index = await packages.index()
+        missing = [
+            record.name.normalized
+            for record in taken
+            if not record.url.startswith("file:") and not index.contains_record(record)
+        ]
+        if missing:
+            raise OSError(
+                "No network may be used, since CONDA_OFFLINE is set, and the cache "
+                f"{cache} does not have: {', '.join(missing)}."
+            )
     await rattler.install(
         taken,
         prefix,
         platform=rattler.Subdir(platform),
         client=rattler.Client.from_config(settings),
         config=settings,
+        package_cache=packages,
         show_progress=False,
         reporter=_Reporter(answers),
     )
