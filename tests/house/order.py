@@ -21,6 +21,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hooks",
         # Documented faces that stand on the contract alone.
         "aio caches policies wrappers",
+        # What kinds of environments build and keep.
+        "stores/",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",

@@ -19,8 +19,7 @@ import pytest
 from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store import environments
-from fal_env_virtualenv.store.layout import record_path
+from fal_env_virtualenv.store.environments import STORE, forced, record_path
 from fal_uv.installing.interpreters import installed_versions
 from fal_uv.requirements.pythons import running_python
 from fal_uv.testing import Project, write_project, write_wheel
@@ -75,8 +74,8 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "virtualenvs"
-    environments.release_all()
-    environments.forced.clear()
+    STORE.release_all()
+    forced.clear()
 
 
 @attrs.define
@@ -171,7 +170,7 @@ def other_python(cache: Path) -> str:
 def let_go() -> LetGo:
     def release(interpreter: LocalInterpreter) -> Path:
         path = os.path.dirname(os.path.dirname(interpreter.executable))
-        environments.release(path)
+        STORE.release(os.path.basename(path))
         return Path(path)
 
     return release

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fal_core.caches import is_locked
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.building.builds import locked
-from fal_env_virtualenv.store import environments
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate, Project
@@ -83,7 +80,7 @@ def test_lost_environment_is_built_from_its_pins(
     path = Path(interpreter.executable).parent.parent
     for damage in (
         "",
-        environments.COMPLETE,
+        ".fal-core-complete",
         "bin/python",
         "lib/python*/site-packages/delta-1.0.dist-info",
     ):
@@ -196,21 +193,6 @@ def test_waiting_builder_says_so_and_can_be_cancelled(
         stop.set()
         builder.join(60)
     assert not builder.is_alive()
-
-
-def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
-    """
-    Waiting is announced once, and ends when it is cancelled.
-    """
-    path = str(tmp_path / "lock")
-    cancelled = threading.Event()
-    with (
-        locked(path, cancelled, pytest.fail),
-        pytest.raises(Cancelled),
-        locked(path, cancelled, cancelled.set),
-    ):
-        pytest.fail("the lock has two holders")
-    assert not is_locked(path)
 
 
 def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> None:

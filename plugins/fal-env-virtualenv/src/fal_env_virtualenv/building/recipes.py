@@ -16,16 +16,13 @@ import attrs
 
 from fal_core import digests
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.store.layout import store_root
+from fal_env_virtualenv.store.environments import STORE
 from fal_uv.installing.indexes import find_indexes
 from fal_uv.requirements import url_credentials
 from fal_uv.requirements.pythons import Python, running_python
 
 if TYPE_CHECKING:
     from fal_uv.requirements.entries import Layers, Requirement
-
-#: The kind of environment, as errors name it.
-KIND = "virtualenv"
 
 _VERSION = 1
 
@@ -131,7 +128,7 @@ def _find_python(version: str | None) -> Python:
         return running
     from fal_uv.installing.interpreters import find_python
 
-    return find_python(version, store_root())
+    return find_python(version, STORE.root)
 
 
 def _contents(recipe: Recipe) -> Iterator[str]:

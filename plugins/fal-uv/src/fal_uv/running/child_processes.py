@@ -13,14 +13,12 @@ from select import POLLIN, poll
 from threading import Event
 
 from fal_core.errors import Cancelled
+from fal_core.stores import exiting
 from fal_core.workers import given_to_children
 from fal_uv.running import uv_cache
 
 #: Seconds between two looks at whether a child process has ended.
 _PATIENCE = 0.05
-
-#: Set when this process ends, so that its child processes end before it.
-exiting = Event()
 
 # A shell between this process and the command. A second process in its group reads from
 # our pipe, which closes when this process ends, however it ends; then it kills the whole

@@ -1,5 +1,5 @@
 """
-Leftovers in uv's cache: temporary directories in which a killed uv was building projects.
+uv's cache, and its leftovers: temporary directories in which a killed uv was building projects.
 
 uv removes them when it ends by itself, and has no command that removes them later.
 """
@@ -13,8 +13,14 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from fal_uv.running.running_processes import (
+import attrs
+
+from fal_core.stores import (
+    Category,
+    Store,
+    StoredEntry,
     command_lines,
+    disk_usage,
     is_visible,
     process_ids,
     read_process,
@@ -33,6 +39,48 @@ def uv_cache() -> str:
     """
     usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.environ.get("UV_CACHE_DIR") or os.path.join(usual, "uv")
+
+
+@attrs.frozen(kw_only=True)
+class UvCache(Store):
+    """
+    uv's cache, which other programs use too: only leftovers are removed.
+    """
+
+    kind: str = "uv"
+    category: Category = "caches"
+
+    def entries(self) -> list[StoredEntry]:
+        path = uv_cache()
+        try:
+            changed = [entry.stat().st_mtime for entry in os.scandir(path)]
+            created = os.stat(path).st_mtime
+        except FileNotFoundError:
+            return []
+        return [
+            StoredEntry(
+                kind=self.kind,
+                key="uv",
+                path=path,
+                size=disk_usage(path),
+                created=created,
+                last_used=max(changed, default=created),
+                in_use=_is_uv_running(),
+                summary="the cache of uv, which 'uv cache prune' cleans",
+                removable=False,
+            )
+        ]
+
+    def remove(self, entry: StoredEntry) -> bool:
+        return False
+
+    def leftovers(self, *, dry_run: bool) -> int:
+        freed = 0
+        for path in old_builds():
+            freed += disk_usage(path)
+            if not dry_run:
+                remove(path)
+        return freed
 
 
 def builds_of_session(session: int) -> set[str]:

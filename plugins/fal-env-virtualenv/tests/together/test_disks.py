@@ -1,5 +1,5 @@
 """
-The directories of the cache.
+Disks that are full or cannot be written.
 """
 
 from __future__ import annotations
@@ -16,33 +16,10 @@ import pytest
 from fal_core.environments import Interpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store import environments, layout
+from fal_env_virtualenv.store.environments import STORE
 
 if TYPE_CHECKING:
     from conftest import Builder
-
-
-def test_everything_is_below_one_directory(cache: Path) -> None:
-    """
-    Records and locks are kept by key, below the directory of this plugin.
-    """
-    assert layout.store_root() == str(cache)
-    assert layout.record_path("key") == f"{cache}/keys/key.json"
-    assert layout.lock_path("key") == f"{cache}/locks/key.lock"
-    layout.make_directories()
-    assert Path(layout.record_path("key")).parent.is_dir()
-    assert Path(layout.lock_path("key")).parent.is_dir()
-
-
-def test_missing_directory_is_empty(tmp_path: Path) -> None:
-    """
-    A directory that does not exist has no names, and takes no space.
-    """
-    (tmp_path / "file").write_bytes(b"x" * 10_000)
-    assert layout.list_directory(str(tmp_path)) == ["file"]
-    assert layout.disk_usage(str(tmp_path)) >= 10_000
-    assert layout.list_directory(str(tmp_path / "nowhere")) == []
-    assert layout.disk_usage(str(tmp_path / "nowhere")) == 0
 
 
 pytestmark = pytest.mark.faults
@@ -66,7 +43,7 @@ def mounted(
         return place
 
     yield mount
-    environments.release_all()
+    STORE.release_all()
     subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
@@ -104,7 +81,7 @@ def test_cache_that_is_read_only(
     place = mounted("size=16m")
     environment = Virtualenv(requirements=["gamma"])
     interpreter = build(environment)
-    environments.release(os.path.dirname(os.path.dirname(interpreter.executable)))
+    STORE.release_all()
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True, timeout=60)
     assert build(environment) == interpreter
     with pytest.raises(EnvironmentBuildError, match="cannot be written") as caught:

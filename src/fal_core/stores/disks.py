@@ -1,18 +1,5 @@
 """
-Where everything is kept: the directory ``virtualenvs`` below the cache root.
-
-It contains::
-
-    keys/<key>.json     the build record of a key: what was resolved for a recipe
-    <digest>/           an environment, named by the digest of its build record
-    locks/<key>.lock    locked by the process that builds for the key
-    building/           environments that are being built
-    trash/              environments that are being removed
-    links/              symbolic links to environments that uv works on, and their locks
-    pythons.json        interpreters that were found by earlier searches
-    uv.json             the index that uv uses if nothing names one
-
-A build record outlives its environment, which is built again from its pins when lost.
+Disks: directories and their sizes, and errors of file systems as sentences.
 """
 
 from __future__ import annotations
@@ -20,48 +7,7 @@ from __future__ import annotations
 import errno
 import os
 
-from fal_core.caches import ForeignCache, cache_directory
-from fal_core.errors import HostError
-
-
-def store_root() -> str:
-    """
-    Return the directory of everything that this plugin keeps.
-
-    Raises:
-        HostError: It belongs to another user, who could change what is run from it.
-    """
-    return _find_root()
-
-
-def make_directories() -> None:
-    """
-    Create the directories that a build needs.
-    """
-    root = _find_root(make=True)
-    for name in ("keys", "locks", "building", "trash"):
-        os.makedirs(os.path.join(root, name), exist_ok=True)
-
-
-def _find_root(*, make: bool = False) -> str:
-    try:
-        return cache_directory("virtualenvs", make=make)
-    except ForeignCache as error:
-        raise HostError(str(error)) from None
-
-
-def record_path(key: str) -> str:
-    """
-    Return the path of the build record of *key*.
-    """
-    return os.path.join(store_root(), "keys", f"{key}.json")
-
-
-def lock_path(key: str) -> str:
-    """
-    Return the path of the lock file that the builder of *key* holds.
-    """
-    return os.path.join(store_root(), "locks", f"{key}.lock")
+from fal_core.caches import cache_root
 
 
 def list_directory(path: str) -> list[str]:
@@ -124,4 +70,4 @@ def _is_root_missing(error: OSError) -> bool:
     """
     if error.errno != errno.ENOENT or not isinstance(error.filename, str):
         return False
-    return f"{store_root()}/".startswith(f"{error.filename}/")
+    return f"{cache_root()}/".startswith(f"{error.filename}/")
