@@ -73,6 +73,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         "nvidia sizes",
         "catalogues detection here",
         "checks commands",
+    "fal_env_conda": (
+        "rattling/",
+        "testing",
+        "declaring/",
+        "building/",
+        "kinds",
         "__init__",
     ),
     "fal_host_local": (
