@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {
     "local": "plugins/fal-host-local/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
+    "container": "plugins/fal-env-container/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
     "laws": "src/fal_core/testing/laws",

@@ -61,6 +61,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_env_container": (
+        "engines",
+        "finding",
+        "images/",
+        "building/",
+        "running/",
+        "kinds",
+        "__init__",
+    ),
     "fal_host_local": (
         "errors variables",
         "workers/",
