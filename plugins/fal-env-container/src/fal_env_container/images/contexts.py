@@ -167,9 +167,9 @@ class Context:
         # A copy needs the directories above it.
         parent = posixpath.dirname(path)
         while parent and parent not in found:
-            entry = self._entry(parent)
-            if entry is not None and any(each.startswith(f"{parent}/") for each in found):
-                found[parent] = entry
+            above = self._entry(parent)
+            if above is not None and any(each.startswith(f"{parent}/") for each in found):
+                found[parent] = above
             parent = posixpath.dirname(parent)
 
     def _walk(self, path: str) -> Iterator[Entry]:
