@@ -78,6 +78,11 @@ ORDER: dict[str, tuple[str, ...]] = {
         "testing",
         "declaring/",
         "building/",
+    "fal_env_container": (
+        "engines",
+        "finding",
+        "images/",
+        "running/",
         "kinds",
         "__init__",
     ),
