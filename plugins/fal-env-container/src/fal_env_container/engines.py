@@ -16,12 +16,17 @@ from fal_core.reprs import show_fields
 
 EngineName = Literal["podman", "docker", "nerdctl"]
 
+KIND = "container"
+
 #: Names the engine to use: one of the known ones, or the path of its program.
 ENGINE_VARIABLE = "FAL_CORE_CONTAINER_ENGINE"
 
 #: What the engines add to each command's environment, so that nothing but errors is
 #: printed on their standard error.
 QUIET: Mapping[str, str] = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+
+#: What engines say of limits that they do not keep, and the limits.
+_LIMITS = ("memory", "cpus", "pids")
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +84,39 @@ class Engine:
         """
         return ask(self.command(*arguments), seconds=seconds)
 
+    def ignored_limits(self, image: str) -> dict[str, str]:
+        """
+        Return which of the limits ``memory``, ``cpus`` and ``pids`` it does not keep, each
+        with what it says about that, found by making a container of *image* with them all.
+
+        Raises:
+            EnvironmentBuildError: It makes no such container.
+        """
+        limits = ("--memory=64m", "--cpus=0.5", "--pids-limit=64")
+        answer = self.ask("create", "--pull=never", *limits, image, "true")
+        if answer.code != 0:
+            raise EnvironmentBuildError(
+                KIND, f"{self.name} makes no container of {image}: {answer.problem}."
+            )
+        self.ask("rm", "--force", answer.output.strip())
+        return limits_in(answer.errors)
+
+
+def limits_in(warnings: str) -> dict[str, str]:
+    """
+    Return the limits that the lines of *warnings* say are not kept, each with its line.
+    """
+    found: dict[str, str] = {}
+    for line in warnings.splitlines():
+        words = line.lower()
+        is_warning = any(word in words for word in ("ignored", "discarded", "not supported"))
+        if not is_warning or ("limit" not in words and "cgroup" not in words):
+            continue
+        named = [limit for limit in _LIMITS if limit.rstrip("s") in words]
+        for limit in named or _LIMITS:
+            found.setdefault(limit, line.strip())
+    return found
+
 
 @attrs.frozen
 class Answer:
@@ -96,7 +134,17 @@ class Answer:
         The last line on its standard error, without the engine's own prefix.
         """
         lines = [line for line in self.errors.splitlines() if line.strip()]
-        return lines[-1].removeprefix("Error: ").strip() if lines else ""
+        return clean_problem(lines[-1]) if lines else "it does not say why"
+
+
+def clean_problem(line: str) -> str:
+    """
+    Return *line* of an engine's errors as part of a sentence.
+    """
+    text = line.strip()
+    for prefix in ("Error: ", "ERROR: ", "Error response from daemon: ", "error: "):
+        text = text.removeprefix(prefix)
+    return text.rstrip(".")
 
 
 def ask(command: Sequence[str], *, seconds: float = 60.0) -> Answer:
@@ -118,10 +166,10 @@ def ask(command: Sequence[str], *, seconds: float = 60.0) -> Answer:
         )
     except OSError as error:
         raise EnvironmentBuildError(
-            "container", f"{command[0]} cannot be started: {error.strerror}."
+            KIND, f"{command[0]} cannot be started: {error.strerror}."
         ) from error
     except subprocess.TimeoutExpired as error:
         raise EnvironmentBuildError(
-            "container", f"{' '.join(command[:3])} has not answered within {seconds:g} s."
+            KIND, f"{' '.join(command[:3])} has not answered within {seconds:g} s."
         ) from error
     return Answer(done.returncode, done.stdout, done.stderr)

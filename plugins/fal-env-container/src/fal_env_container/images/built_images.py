@@ -5,6 +5,7 @@ Images as an engine has them: what a container of one needs to know.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -41,3 +42,20 @@ class BuiltImage:
     workdir: str = ""
     entrypoint: tuple[str, ...] = ()
     variables: Mapping[str, str] = attrs.field(factory=dict)
+
+    @classmethod
+    def read(cls, name: str, content: Mapping[str, Any]) -> BuiltImage:
+        """
+        Return the image *name*, which an engine describes as *content*.
+        """
+        config = content.get("Config") or {}
+        pairs = (entry.partition("=") for entry in config.get("Env") or ())
+        return cls(
+            id=str(content["Id"]).removeprefix("sha256:"),
+            name=name,
+            platform=f"{content.get('Os', 'linux')}/{content.get('Architecture', '')}",
+            user=config.get("User") or "",
+            workdir=config.get("WorkingDir") or "",
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            variables={variable: value for variable, _, value in pairs},
+        )
