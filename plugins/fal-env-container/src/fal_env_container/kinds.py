@@ -137,7 +137,9 @@ class Container(Environment):
         if isinstance(image, str):
             image = ContainerImage(f"FROM {image}\n")
         options = {
-            "requirements": [each if isinstance(each, str) else list(each) for each in self.requirements],
+            "requirements": [
+                each if isinstance(each, str) else list(each) for each in self.requirements
+            ],
             "python_version": self.python_version,
             "resolver": self.resolver,
             "force": self.force,
