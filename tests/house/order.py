@@ -89,7 +89,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "images/",
         "building/",
         "running/",
-        "kinds",
+        "checks kinds",
         "__init__",
     ),
     "fal_host_local": (

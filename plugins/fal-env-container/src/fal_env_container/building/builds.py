@@ -257,7 +257,7 @@ def _arguments(
 
 
 def _variable(number: int) -> str:
-    return f"FAL_CORE_BUILD_SECRET_{number}"
+    return f"BUILD_SECRET_{number}"
 
 
 def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
