@@ -36,6 +36,7 @@ OPEN_GROUPS = frozenset({"env"})
 
 #: The commands that plugins add, and the extra of fal-core that brings each.
 OF_EXTRAS: Mapping[str, str] = {
+    "machines": "machines",
     "server": "server",
     **dict.fromkeys(
         (
