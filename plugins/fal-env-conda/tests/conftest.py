@@ -19,7 +19,8 @@ import pytest
 from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
 from fal_core.events import Log
 from fal_env_conda import Conda
-from fal_env_conda.building import prefixes, recipes
+from fal_env_conda.building import recipes
+from fal_env_conda.building.prefixes import PREFIXES
 from fal_env_conda.rattling.processes import Rattler
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
 from fal_uv.installing.interpreters import managed_pythons
@@ -185,7 +186,7 @@ def cache(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "conda"
-    prefixes.release_all()
+    PREFIXES.release_all()
     recipes.forget()
 
 

@@ -13,7 +13,7 @@ import attrs
 from fal_core.caches import write_atomically
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
-from fal_env_conda.building.prefixes import conda_root
+from fal_env_conda.building.prefixes import PREFIXES
 
 _VERSION = 1
 
@@ -68,19 +68,12 @@ def _digest(record: dict[str, Any]) -> str:
     return f"sha256:{found}" if found else str(told.get("md5") or "")
 
 
-def solution_path(name: str) -> str:
-    """
-    Return the path of the solution of the question *name*.
-    """
-    return os.path.join(conda_root(), "solutions", f"{name}.json")
-
-
 def read_solution(name: str) -> Solution | None:
     """
     Return the solution of the question *name*. None if there is none that can be read.
     """
     try:
-        with open(solution_path(name), encoding="utf-8") as stream:
+        with open(PREFIXES.solution_path(name), encoding="utf-8") as stream:
             loaded = json.load(stream)
         if loaded.pop("version") != _VERSION:
             return None
@@ -98,7 +91,7 @@ def keep_solution(name: str, solution: Solution) -> None:
     """
     Keep *solution* as that of the question *name*.
     """
-    path = solution_path(name)
+    path = PREFIXES.solution_path(name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(solution, recurse=False)}, indent=1)
     write_atomically(path, text)
