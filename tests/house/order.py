@@ -75,6 +75,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "declaring/",
         "building/",
         "kinds",
+        "commands",
         "__init__",
     ),
     "fal_host_local": (

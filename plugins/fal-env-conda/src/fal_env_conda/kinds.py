@@ -71,9 +71,10 @@ class Conda(Environment):
 
         env_dict: What an ``environment.yml`` says, as a dict.
 
-        env_yml: The path of an ``environment.yml``. It is read at the declaration.
+        env_yml: The path of an ``environment.yml``, or of a lock: a ``pixi.lock``, or what
+            ``fal-core env lock`` has written. It is read at the declaration.
 
-        env_yml_str: The text of an ``environment.yml``.
+        env_yml_str: The text of such a file.
 
         packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``.
 
@@ -130,11 +131,15 @@ class Conda(Environment):
             parse,
             read_file,
         )
+        from fal_env_conda.declaring.lock_files import read_lock
 
         if self.env_yml is not None:
-            return parse(read_file(self.env_yml), where=f"The file {self.env_yml}")
+            return read_file(self.env_yml)
         if self.env_yml_str is not None:
             where = "Option 'env_yml_str'"
+            lock = read_lock(self.env_yml_str, where=where, folder=os.getcwd())
+            if lock is not None:
+                return EnvironmentFile(lock=lock)
             return parse(load(self.env_yml_str, where=where), where=where)
         if self.env_dict is not None:
             if not isinstance(self.env_dict, Mapping):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import os
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 if TYPE_CHECKING:
     from fal_core.stores import Build
+    from fal_env_conda.declaring.lock_files import Lock
 
 
 def find_built(recipe: Recipe) -> LocalInterpreter | None:
@@ -118,6 +120,8 @@ class _Builder:
         Choose the packages, and keep the choice.
         """
         definition = self.recipe.definition
+        if definition.lock is not None:
+            return self._read_lock(definition.lock)
         packages = self.recipe.virtual_packages
         self.log.write(f"Solving for {', '.join(definition.specs)}")
         records = self.rattler.ask(
@@ -135,6 +139,21 @@ class _Builder:
             platform=Rattler.subdir(),
             channels=definition.public_channels,
             virtual_packages=packages,
+        )
+        keep_solution(self.recipe.question, solution)
+        return solution
+
+    def _read_lock(self, lock: Lock) -> Solution:
+        """
+        Take the packages of *lock*, and keep them.
+        """
+        told = self.rattler.ask("read_lock", text=lock.text, platform=Rattler.subdir())
+        solution = Solution(
+            records=tuple(told["records"]),
+            platform=Rattler.subdir(),
+            channels=tuple(told["channels"]),
+            virtual_packages=self.recipe.virtual_packages,
+            pins=tuple(_pin(file, lock.folder) for file in told["files"]),
         )
         keep_solution(self.recipe.question, solution)
         return solution
@@ -159,7 +178,7 @@ class _Builder:
         )
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        self._install_requirements(opened, version)
+        self._install_requirements(opened, version, solution.pins)
         names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
@@ -202,14 +221,16 @@ class _Builder:
             "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(self, opened: Build, version: str) -> None:
+    def _install_requirements(
+        self, opened: Build, version: str, locked: tuple[str, ...]
+    ) -> None:
         """
         Install the pip requirements, and keep what they brought: a prefix that is lost gets
         the same again.
         """
         requirements = self.recipe.requirements()
         question = self.recipe.question
-        if not requirements:
+        if not requirements and not locked:
             PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
             return
         from fal_uv.installing.installers import Installer
@@ -230,6 +251,8 @@ class _Builder:
         if known is not None:
             installer.install_pins(known.pins)
             return
+        if locked:
+            installer.install_pins(locked)
         installer.install(requirements)
         pins = installer.hashed_pins(without=of_conda)
         PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
@@ -238,6 +261,17 @@ class _Builder:
     def _credentials(self) -> list[dict[str, Any]]:
         found = find_credentials(self.recipe.definition.channels)
         return [attrs.asdict(each) for each in found]
+
+
+def _pin(file: dict[str, str], folder: str) -> str:
+    """
+    Return the line of a requirements file for a *file* of a lock that lies in *folder*.
+    """
+    location = file["location"]
+    if "://" not in location:
+        location = Path(os.path.normpath(os.path.join(folder, location))).as_uri()
+    digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
+    return f"{file['name']} @ {location}{digest}"
 
 
 def _indexes() -> Any:

@@ -57,6 +57,10 @@ class Recipe:
         contents.
         """
         definition = self.definition
+        if definition.lock is not None:
+            lock = definition.lock
+            told = (_VERSION, lock.text, lock.folder, Rattler.subdir())
+            return digest(repr(told).encode(), 20)
         parts = (
             _VERSION,
             definition.public_channels,

@@ -27,6 +27,8 @@ class Solution:
         records: What rattler knows of each, as JSON, the packages it depends on before it.
 
         virtual_packages: What was known of the machine.
+
+        pins: The files of pip requirements that a lock has.
     """
 
     __repr__ = show_fields
@@ -35,6 +37,7 @@ class Solution:
     platform: str
     channels: tuple[str, ...]
     virtual_packages: tuple[str, ...]
+    pins: tuple[str, ...] = ()
 
     @property
     def explicit(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ def read_solution(name: str) -> Solution | None:
             records=tuple(loaded.pop("records")),
             channels=tuple(loaded.pop("channels")),
             virtual_packages=tuple(loaded.pop("virtual_packages")),
+            pins=tuple(loaded.pop("pins")),
             **loaded,
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -101,4 +105,4 @@ def explicit_digest(solution: Solution) -> str:
     """
     Return a digest of the explicit list.
     """
-    return digest("\n".join(solution.explicit).encode(), 20)
+    return digest("\n".join((*solution.explicit, *solution.pins)).encode(), 20)

@@ -13,6 +13,8 @@ from fal_core.environments import THIS_PYTHON, is_within, python_problem
 from fal_core.errors import OptionError
 from fal_env_conda.declaring.channels import check_channel, find_credentials, strip, to_urls
 from fal_env_conda.declaring.environment_files import EnvironmentFile
+from fal_env_conda.declaring.lock_files import Lock
+from fal_env_conda.rattling.processes import Rattler
 
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
 _ONE_MINOR = re.compile(r"=?=?\s*(3\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
@@ -34,6 +36,8 @@ class Definition:
 
         pip: Requirements that are installed into it with uv.
 
+        lock: The packages, where they were chosen before.
+
         variables: Environment variables of every program in it.
     """
 
@@ -41,6 +45,7 @@ class Definition:
     packages: tuple[str, ...] = ()
     python_version: str | None = None
     pip: tuple[str, ...] = ()
+    lock: Lock | None = None
     variables: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -79,6 +84,8 @@ def define(
     Raises:
         OptionError: They contradict each other, or one is no package, channel or version.
     """
+    if file.lock is not None:
+        return _define_locked(file.lock, python_version, tuple(pip), tuple(channels))
     listed = (*file.packages, *packages)
     for package in listed:
         _check_package(package)
@@ -89,6 +96,25 @@ def define(
         pip=(*file.pip, *pip),
         variables=file.variables,
     )
+
+
+def _define_locked(
+    lock: Lock, python_version: str | None, pip: tuple[str, ...], channels: tuple[str, ...]
+) -> Definition:
+    found = lock.python_version(Rattler.subdir())
+    if channels:
+        raise OptionError(
+            "Option 'channels' has no effect on a lock, whose packages say where they come "
+            "from. Leave it out."
+        )
+    if python_version and found and not is_within(python_version, found):
+        raise OptionError(
+            f"Option 'python_version' asks for Python {python_version}, and the lock has "
+            f"{found}. Leave it out."
+        )
+    if problem := python_problem(found):
+        raise OptionError(f"{problem} Make the lock again with a newer one.")
+    return Definition(channels=(), python_version=found, pip=pip, lock=lock)
 
 
 def _check_package(package: str) -> None:
