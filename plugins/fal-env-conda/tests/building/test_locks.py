@@ -16,7 +16,7 @@ import yaml
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
 from fal_env_conda.building.locks import Locked, lock
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.platforms import subdir
 
 
 def _lock(environment: Conda) -> Locked:
@@ -33,7 +33,7 @@ def test_lock_has_the_digest_of_each_file(
     loaded = yaml.safe_load(written.lock)
     assert loaded["version"] == 7
     [platform] = loaded["platforms"]
-    assert platform["name"] == Rattler.subdir()
+    assert platform["name"] == subdir()
     assert platform["virtual-packages"]
     packages = {each.get("conda") or each["pypi"]: each for each in loaded["packages"]}
     assert len(packages) == 3
@@ -50,7 +50,7 @@ def test_explicit_list_has_a_url_for_each_package(channel: str, channel_folder: 
     """
     written = _lock(Conda(packages=["alpha-one=1"], channels=[channel]))
     platform, mark, python, alpha = written.explicit.splitlines()
-    assert platform == f"# platform: {Rattler.subdir()}"
+    assert platform == f"# platform: {subdir()}"
     assert mark == "@EXPLICIT"
     assert "/python-3." in python
     archive = channel_folder / "noarch" / "alpha-one-1.0-py_0.tar.bz2"
@@ -98,7 +98,7 @@ def test_file_with_another_digest_is_refused(
     ("old", "new", "says"),
     [
         ("  default:", "  other:", "no environment 'default', but other"),
-        (Rattler.subdir(), "win-64", "but for win-64"),
+        (subdir(), "win-64", "but for win-64"),
     ],
 )
 def test_lock_without_what_is_needed(

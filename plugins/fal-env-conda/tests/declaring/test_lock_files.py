@@ -12,7 +12,7 @@ from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
 from fal_env_conda import Conda
 from fal_env_conda.declaring.lock_files import read_lock
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.platforms import subdir
 
 _LOCK = """\
 version: {version}
@@ -28,7 +28,7 @@ packages: []
 
 
 def _text(version: int = 7, python: str = THIS_PYTHON) -> str:
-    return _LOCK.format(version=version, platform=Rattler.subdir(), python=python)
+    return _LOCK.format(version=version, platform=subdir(), python=python)
 
 
 @pytest.mark.parametrize("version", [6, 7])
@@ -68,8 +68,19 @@ def test_what_says_no_version_is_no_lock() -> None:
     """
     It may be an environment file.
     """
-    assert read_lock("dependencies: []\n", where="It", folder="/") is None
-    assert read_lock("version: 3\nname: x\n", where="It", folder="/") is None
+    assert read_lock("dependencies: []\n", where="It") is None
+    assert read_lock("version: 3\nname: x\n", where="It") is None
+
+
+def test_paths_of_a_lock_are_below_its_folder() -> None:
+    """
+    A local project is found wherever the program was started.
+    """
+    lock = read_lock(_text() + "- pypi: ./project\n- pypi: https://host/a.whl\n", where="It")
+    assert lock is not None
+    text = lock.below("/work").text
+    assert "- pypi: /work/project\n" in text
+    assert "- pypi: https://host/a.whl\n" in text
 
 
 def test_options_beside_a_lock(tmp_path: Path) -> None:

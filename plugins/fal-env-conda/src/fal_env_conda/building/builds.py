@@ -26,6 +26,7 @@ from fal_env_conda.building.prefixes import (
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
 from fal_env_conda.declaring.channels import find_credentials, strip_all
+from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class _Builder:
             "solve",
             channels=definition.public_channels,
             specs=definition.specs,
-            platform=Rattler.subdir(),
+            platform=subdir(),
             virtual_packages=packages,
             offline=is_offline(),
             cache=os.path.join(rattler_cache(), "repodata"),
@@ -136,7 +137,7 @@ class _Builder:
         )
         solution = Solution(
             records=tuple(records),
-            platform=Rattler.subdir(),
+            platform=subdir(),
             channels=definition.public_channels,
             virtual_packages=packages,
         )
@@ -147,13 +148,13 @@ class _Builder:
         """
         Take the packages of *lock*, and keep them.
         """
-        told = self.rattler.ask("read_lock", text=lock.text, platform=Rattler.subdir())
+        told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
         solution = Solution(
             records=tuple(told["records"]),
-            platform=Rattler.subdir(),
+            platform=subdir(),
             channels=tuple(told["channels"]),
             virtual_packages=self.recipe.virtual_packages,
-            pins=tuple(_pin(file, lock.folder) for file in told["files"]),
+            pins=tuple(_pin(file) for file in told["files"]),
         )
         keep_solution(self.recipe.question, solution)
         return solution
@@ -263,13 +264,13 @@ class _Builder:
         return [attrs.asdict(each) for each in found]
 
 
-def _pin(file: dict[str, str], folder: str) -> str:
+def _pin(file: dict[str, str]) -> str:
     """
-    Return the line of a requirements file for a *file* of a lock that lies in *folder*.
+    Return the line of a requirements file for a *file* of a lock.
     """
     location = file["location"]
     if "://" not in location:
-        location = Path(os.path.normpath(os.path.join(folder, location))).as_uri()
+        location = Path(os.path.abspath(location)).as_uri()
     digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
     return f"{file['name']} @ {location}{digest}"
 

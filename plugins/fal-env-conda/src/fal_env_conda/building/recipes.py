@@ -16,7 +16,7 @@ from fal_core.reprs import show_fields
 from fal_env_conda.building.solutions import Solution, explicit_digest, read_solution
 from fal_env_conda.declaring.definitions import Definition
 from fal_env_conda.rattling.machines import virtual_packages
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.platforms import subdir
 
 if TYPE_CHECKING:
     from fal_core.machines import Machine
@@ -59,13 +59,13 @@ class Recipe:
         definition = self.definition
         if definition.lock is not None:
             lock = definition.lock
-            told = (_VERSION, lock.text, lock.folder, Rattler.subdir())
+            told = (_VERSION, lock.text, subdir())
             return digest(repr(told).encode(), 20)
         parts = (
             _VERSION,
             definition.public_channels,
             definition.specs,
-            Rattler.subdir(),
+            subdir(),
             self.virtual_packages,
         )
         return digest(repr(parts).encode(), 20)

@@ -30,6 +30,8 @@ class EnvironmentFile:
         pip: Requirements for pip. None if the file has no list of them.
 
         variables: Environment variables of every program in the environment.
+
+        loaded: What the file has in it, as it was read.
     """
 
     channels: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ class EnvironmentFile:
     packages: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    loaded: Mapping[str, Any] | None = attrs.field(default=None, repr=False, eq=False)
 
 
 def read_file(path: str | os.PathLike[str]) -> EnvironmentFile:
@@ -58,9 +61,9 @@ def read_file(path: str | os.PathLike[str]) -> EnvironmentFile:
         raise OptionError(f"{where}, which cannot be read: {error}.") from None
     where = f"The file {place}"
     folder = os.path.dirname(place)
-    lock = read_lock(text, where=where, folder=folder)
+    lock = read_lock(text, where=where)
     if lock is not None:
-        return EnvironmentFile(lock=lock)
+        return EnvironmentFile(lock=lock.below(folder))
     loaded = dict(load(text, where=where))
     dependencies = loaded.get("dependencies")
     if isinstance(dependencies, list):
@@ -128,6 +131,7 @@ def parse(loaded: Mapping[str, Any], *, where: str) -> EnvironmentFile:
         packages=tuple(packages),
         pip=tuple(pip),
         variables=_variables(loaded.get("variables"), where),
+        loaded=loaded,
     )
 
 

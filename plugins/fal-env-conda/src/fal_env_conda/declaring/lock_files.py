@@ -6,6 +6,7 @@ They are in the format of rattler, whose versions 6 and 7 are read.
 
 from __future__ import annotations
 
+import os
 import re
 
 import attrs
@@ -22,13 +23,20 @@ _AGAIN = "Make it again with 'pixi lock' or 'fal-core env lock'"
 class Lock:
     """
     A lock file.
-
-    Attributes:
-        folder: Where it lies, which its paths are relative to.
     """
 
     text: str = attrs.field(repr=False)
-    folder: str
+
+    def below(self, folder: str) -> Lock:
+        """
+        Return this lock with the paths of local projects below *folder*.
+        """
+
+        def absolute(match: re.Match[str]) -> str:
+            return f"{match[1]}{os.path.normpath(os.path.join(folder, match[2]))}"
+
+        pattern = r"^(\s*- pypi: )(\.{1,2}(?:/\S*)?)$"
+        return Lock(text=re.sub(pattern, absolute, self.text, flags=re.MULTILINE))
 
     def python_version(self, platform: str) -> str | None:
         """
@@ -38,7 +46,7 @@ class Lock:
         return found[1] if found else None
 
 
-def read_lock(text: str, *, where: str, folder: str) -> Lock | None:
+def read_lock(text: str, *, where: str) -> Lock | None:
     """
     Return the lock that *text* is. None if it is none, but may be an environment file.
 
@@ -68,4 +76,4 @@ def read_lock(text: str, *, where: str, folder: str) -> Lock | None:
             f"{where} is a lock of version {version}, which is {age} than those that are read: "
             f"{' and '.join(map(str, READ))}. {_AGAIN}."
         )
-    return Lock(text=text, folder=folder)
+    return Lock(text=text)
