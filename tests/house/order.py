@@ -69,11 +69,20 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_machines": (
+        "nvidia sizes",
+        "catalogues detection here",
+        "checks commands",
     "fal_env_conda": (
         "rattling/",
         "testing",
         "declaring/",
         "building/",
+    "fal_env_container": (
+        "engines",
+        "finding",
+        "images/",
+        "running/",
         "kinds",
         "commands",
         "__init__",

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fal_core.abilities import AnticipatingHost
 from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import unusable_options
 from fal_core.environments import THIS_PYTHON, Environment, is_within
 from fal_core.errors import FalCoreError, UnsupportedError
 from fal_core.hosts import Host
+from fal_core.machines import refuse_machine
 from fal_core.options import Gateway, HostOptions
 
 
@@ -51,6 +53,10 @@ def refusals(
             if can.nodes > 1
             else "It runs each on one: leave 'nodes' out, or use a host that has more.",
         )
+    if not can.own_machines:
+        # They may have been changed since the function was declared.
+        unknown = (refuse_machine(name) for name in options.machine_names)
+        yield from filter(None, unknown)
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
     unusable = unusable_options(declaration.options, host)
@@ -68,6 +74,23 @@ def refusals(
         from fal_core.sinks.breaches import failure_of
 
         yield failure_of(host.name, "check", error)
+
+
+def announce(
+    host: Host[..., Any], environment: Environment, options: HostOptions, gateway: Gateway
+) -> None:
+    """
+    Tell *host* that a first call is about to come. What it raises is logged: the call itself
+    says what is wrong.
+    """
+    if not isinstance(host, AnticipatingHost):
+        return
+    try:
+        host.expect(environment, options, gateway)
+    except Exception as error:
+        from fal_core.sinks.breaches import log_breach, raised_in_expect
+
+        log_breach(host.name, raised_in_expect(error))
 
 
 def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
