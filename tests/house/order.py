@@ -82,6 +82,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "declaring/",
         "building/",
         "kinds",
+        "commands",
         "__init__",
     ),
     "fal_env_container": (
