@@ -5,8 +5,8 @@ Catalogues: machine types as data, with a source beside each.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fal_core.machines import Machine
@@ -36,8 +36,9 @@ def catalogue() -> Mapping[str, Machine]:
     """
     Return the machine types that come with this package, by name.
     """
-    text = Path(__file__).with_name("catalogue.toml").read_text("utf-8")
-    document = parse_toml(text)
+    path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
+    with open(path, encoding="utf-8") as file:
+        document = parse_toml(file.read())
     sources: Mapping[str, str] = document["sources"]
     return {
         name: _read_entry(name, entry, sources) for name, entry in document["machines"].items()

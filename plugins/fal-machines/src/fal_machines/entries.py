@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -195,6 +194,8 @@ class Document:
 
 
 def _describe_key(key: str) -> str:
+    from difflib import get_close_matches
+
     for near in get_close_matches(key, _FIELDS, n=1):
         return f"Unknown key {key!r}. Did you mean {near!r}?"
     return f"Unknown key {key!r}. A machine type may state {', '.join(_FIELDS)}."
