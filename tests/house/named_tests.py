@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[2]
 #: What the first word of a name stands for.
 FOLDERS = {
     "local": "plugins/fal-host-local/tests",
+    "uv": "plugins/fal-uv/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
     "machines": "plugins/fal-machines/tests",
+    "conda": "plugins/fal-env-conda/tests",
+    "container": "plugins/fal-env-container/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
     "laws": "src/fal_core/testing/laws",

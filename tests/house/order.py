@@ -21,6 +21,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hooks",
         # Documented faces that stand on the contract alone.
         "aio caches policies wrappers",
+        # What kinds of environments build and keep.
+        "stores/",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -54,8 +56,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         "main",
         "__init__",
     ),
-    "fal_env_virtualenv": (
+    "fal_uv": (
         "requirements/",
+        "running/",
+        "installing/",
+        "testing",
+        "__init__",
+    ),
+    "fal_env_virtualenv": (
         "store/",
         "building/",
         "checks commands kinds",
@@ -67,6 +75,17 @@ ORDER: dict[str, tuple[str, ...]] = {
         "files",
         "catalogues detection here",
         "checks commands",
+    "fal_env_conda": (
+        "rattling/",
+        "testing",
+        "declaring/",
+        "building/",
+    "fal_env_container": (
+        "engines",
+        "finding",
+        "images/",
+        "running/",
+        "kinds",
         "__init__",
     ),
     "fal_host_local": (

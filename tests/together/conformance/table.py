@@ -343,6 +343,12 @@ MUTANTS: tuple[Mutant, ...] = (
         2,
         of="count_nodes",
     ),
+    around(
+        groups.StartsWhoIsThere,
+        "test_a_group_runs_on_all_nodes_or_on_none",
+        of="run_on_all_or_none",
+        inner=ProcessGroupHost,
+    ),
     around_in_process(
         groups.RunsOneAfterAnother, "test_the_nodes_of_a_group_run_at_once", of="meet_at_home"
     ),
@@ -419,6 +425,25 @@ MUTANTS: tuple[Mutant, ...] = (
         environments.DropsVariables,
         "test_a_worker_has_the_variables_of_its_environment",
         of="read_variable",
+    ),
+    # Interpreters.
+    alone(
+        environments.MergesOutputs,
+        "test_what_a_launcher_prints_is_no_part_of_the_stream",
+        of="sum_through",
+    ),
+    alone(
+        environments.DropsStopCommand, "test_a_command_ends_what_no_signal_does", of="hold_out"
+    ),
+    alone(
+        environments.DropsExplanation,
+        "test_an_interpreter_explains_the_end_of_its_process",
+        of="leave_through",
+    ),
+    alone(
+        environments.GivesOneName,
+        "test_each_process_has_a_name_of_its_own",
+        of="name_through",
     ),
     # Builds.
     around(

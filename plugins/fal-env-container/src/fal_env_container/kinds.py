@@ -1,0 +1,122 @@
+"""
+The kind ``container``: its options, and how its image is found or built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import Event
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from fal_core.digests import digest
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import OptionError
+from fal_core.reprs import show_fields
+from fal_env_container.images.container_images import ContainerImage
+
+if TYPE_CHECKING:
+    from fal_core.events import LogSink
+    from fal_env_container.building.keys import ImageRequest
+
+# Imports inside functions: every program that declares a function of whatever kind imports
+# this module.
+
+Requirements = tuple[str, ...] | tuple[tuple[str, ...], ...]
+
+
+def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
+    if not isinstance(written, Mapping):
+        return written
+    name = written.get("image")
+    return name if isinstance(name, str) else ContainerImage.of_mapping(written)
+
+
+@attrs.frozen(kw_only=True)
+class Container(Environment):
+    """
+    A container of *image* for each worker.
+
+    Attributes:
+        image: A ``ContainerImage`` to build, or the name of an image.
+
+        requirements: Entries, or layers of entries, that are installed beside what the image
+            has.
+
+        python_version: Of the image's Python, as in ``3.11``. None if it is unknown until it
+            starts.
+
+        resolver: Has no effect, as uv resolves in either case.
+
+        force: Build the image anew, on what the registries have now.
+
+        platform: Of the image, as in ``linux/arm64``. None for that of the engine.
+    """
+
+    __repr__ = show_fields
+
+    kind: ClassVar[str] = "container"
+
+    image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
+    requirements: Requirements = ()
+    python_version: str | None = None
+    resolver: Literal["uv", "pip"] | None = None
+    force: bool = False
+    platform: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.image, str) and not self.image.strip():
+            raise OptionError(
+                "Option 'image' is empty: name an image, or give a ContainerImage."
+            )
+
+    @property
+    def request(self) -> ImageRequest:
+        """
+        The image that is asked for.
+        """
+        from fal_env_container.building.keys import ImageRequest
+
+        assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
+        return ImageRequest(self.image, self.platform, self.force)
+
+    @property
+    def key(self) -> str:
+        from fal_env_container.building.keys import image_key
+
+        parts = (self.kind, image_key(self.request), self.requirements, self.python_version)
+        return digest(repr(parts).encode())
+
+    def is_built(self) -> bool:
+        from fal_core.errors import EnvironmentBuildError
+        from fal_env_container.building.keys import find_image
+
+        try:
+            return find_image(self.request) is not None
+        except EnvironmentBuildError:
+            return False  # It is said when the environment is built.
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        from fal_env_container.building.keys import find_or_build
+        from fal_env_container.running.interpreters import ContainerInterpreter
+
+        engine, image = find_or_build(self.request, log, cancelled)
+        return ContainerInterpreter(engine=engine, image=image)
+
+    def stamp(self) -> object:
+        from fal_env_container.building.keys import image_stamp
+
+        return image_stamp(self.request)
+
+    def extend(self, requirements: Iterable[str]) -> Container:
+        return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))
+
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """
+        The requirements as layers, even if they were declared without.
+        """
+        entries = tuple(each for each in self.requirements if isinstance(each, str))
+        layers = tuple(each for each in self.requirements if not isinstance(each, str))
+        return (entries,) if entries else layers
