@@ -70,12 +70,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
-    "fal_machines": (
-        "nvidia sizes",
-        "catalogues detection here",
-        "checks commands",
-        "__init__",
-    ),
     "fal_env_conda": (
         "rattling/",
         "testing",
@@ -92,6 +86,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         "building/",
         "running/",
         "checks kinds",
+        "__init__",
+    ),
+    "fal_machines": (
+        "nvidia sizes toml_files",
+        "entries",
+        "files",
+        "catalogues detection here",
+        "checks commands",
         "__init__",
     ),
     "fal_host_local": (
