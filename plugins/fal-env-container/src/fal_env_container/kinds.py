@@ -4,6 +4,8 @@ The kind ``container``: its options, and how its image is found or built.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -52,11 +54,20 @@ class Container(Environment):
         force: Build the image anew, on what the registries have now.
 
         platform: Of the image, as in ``linux/arm64``. None for that of the engine.
+
+        shm_size: The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the
+            memory.
+
+        volumes: What its processes see beside the working directory and the project, as in
+            ``models:/models:ro``.
+
+        network: Whether its processes have a network, or the name of one of the engine's.
     """
 
     __repr__ = show_fields
 
     kind: ClassVar[str] = "container"
+    brings_python: ClassVar[bool] = True
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: Requirements = ()
@@ -64,8 +75,16 @@ class Container(Environment):
     resolver: Literal["uv", "pip"] | None = None
     force: bool = False
     platform: str | None = None
+    shm_size: int | str | None = None
+    volumes: tuple[str, ...] = ()
+    network: bool | str = True
 
     def __attrs_post_init__(self) -> None:
+        from fal_env_container.running.mounts import Mount
+
+        size_in_bytes(self.shm_size)
+        for each in self.volumes:
+            Mount.parse(each)
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
@@ -85,7 +104,11 @@ class Container(Environment):
     def key(self) -> str:
         from fal_env_container.building.keys import image_key
 
-        parts = (self.kind, image_key(self.request), self.requirements, self.python_version)
+        parts = (
+            *(self.kind, image_key(self.request), self.requirements, self.python_version),
+            # Functions that share a worker share all that its container was started with.
+            *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
+        )
         return digest(repr(parts).encode())
 
     def is_built(self) -> bool:
@@ -100,9 +123,16 @@ class Container(Environment):
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
         from fal_env_container.running.interpreters import ContainerInterpreter
+        from fal_env_container.running.mounts import Mount
+        from fal_env_container.running.settings import Settings
 
+        settings = Settings(
+            shm_size=size_in_bytes(self.shm_size),
+            volumes=tuple(Mount.parse(each).found() for each in self.volumes),
+            network=self.network,
+        )
         engine, image = find_or_build(self.request, log, cancelled)
-        return ContainerInterpreter(engine=engine, image=image)
+        return ContainerInterpreter(engine=engine, image=image, settings=settings)
 
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp
@@ -120,3 +150,23 @@ class Container(Environment):
         entries = tuple(each for each in self.requirements if isinstance(each, str))
         layers = tuple(each for each in self.requirements if not isinstance(each, str))
         return (entries,) if entries else layers
+
+
+def size_in_bytes(written: int | str | None) -> int | None:
+    """
+    Return a size in bytes, of a number or a text as in ``512m``.
+
+    Raises:
+        OptionError: It is no size.
+    """
+    if written is None or isinstance(written, int):
+        number, unit = written, ""
+    else:
+        found = re.fullmatch(r"(\d+)\s*([kmgt]?)(i?b)?", written.strip().lower())
+        number, unit = (int(found[1]), found[2]) if found else (-1, "")
+    if number is not None and number <= 0:
+        raise OptionError(
+            f"Option 'shm_size' is {written!r}: expected a size, such as '2g' or a number of "
+            "bytes."
+        )
+    return None if number is None else number << 10 * ("kmgt".index(unit) + 1 if unit else 0)
