@@ -25,7 +25,23 @@ if TYPE_CHECKING:
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
 
-Requirements = tuple[str, ...] | tuple[tuple[str, ...], ...]
+Layers = tuple[tuple[str, ...], ...]
+
+
+def _to_entries(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    if requirements == ():
+        return ()
+    from fal_uv.requirements.entries import parse_layers
+
+    return parse_layers(requirements)
+
+
+def _masked_repr(value: object) -> str:
+    from fal_uv.requirements.url_credentials import mask
+
+    return mask(repr(value))
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -70,7 +86,9 @@ class Container(Environment):
     brings_python: ClassVar[bool] = True
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
-    requirements: Requirements = ()
+    requirements: tuple[str, ...] | Layers = attrs.field(
+        default=(), converter=_to_entries, repr=_masked_repr
+    )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
     force: bool = False
@@ -80,11 +98,16 @@ class Container(Environment):
     network: bool | str = True
 
     def __attrs_post_init__(self) -> None:
-        from fal_env_container.running.mounts import Mount
-
+        if self.resolver not in (None, "uv", "pip"):
+            raise OptionError(
+                f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
+            )
         size_in_bytes(self.shm_size)
-        for each in self.volumes:
-            Mount.parse(each)
+        if self.volumes:
+            from fal_env_container.running.mounts import Mount
+
+            for each in self.volumes:
+                Mount.parse(each)
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
@@ -139,11 +162,27 @@ class Container(Environment):
 
         return image_stamp(self.request)
 
+    def definition(self) -> dict[str, Any]:
+        image = self.image
+        assert not isinstance(image, Mapping)  # The converter makes an image of it.
+        if isinstance(image, str):
+            image = ContainerImage(f"FROM {image}\n")
+        options = {
+            "requirements": [
+                each if isinstance(each, str) else list(each) for each in self.requirements
+            ],
+            "python_version": self.python_version,
+            "resolver": self.resolver,
+            "force": self.force,
+        }
+        written = {name: value for name, value in options.items() if value}
+        return {"image": image.to_dict(), **written}
+
     def extend(self, requirements: Iterable[str]) -> Container:
         return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))
 
     @property
-    def layers(self) -> tuple[tuple[str, ...], ...]:
+    def layers(self) -> Layers:
         """
         The requirements as layers, even if they were declared without.
         """
