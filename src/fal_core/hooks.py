@@ -56,6 +56,17 @@ def fal_register_commands(cli: click.Group) -> None:
 
 
 @hookspec
+def fal_list_machines() -> Iterable[Machine]:
+    """
+    Return the machines that the plugin knows by name.
+
+    They are for lists and suggestions; :func:`fal_resolve_machine` resolves them, and may
+    know more. Once a plugin lists machines, a machine type that nobody knows is an error
+    where it is declared.
+    """
+
+
+@hookspec
 def fal_discover_devices() -> Iterable[Device]:
     """
     Return the accelerators of this machine that the plugin knows.

@@ -4,24 +4,41 @@ Machines and the devices they have.
 
 from __future__ import annotations
 
+import re
+
 import attrs
+
+from fal_core.errors import OptionError
+from fal_core.facts import facts
+
+#: The machine types that are always known. What they stand for, a plugin may tell.
+MACHINE_TYPES = ("XS", "S", "M", "L", "XL")
 
 
 @attrs.frozen(kw_only=True)
 class Machine:
     """
-    The resources that a machine type stands for.
+    The resources that a machine type stands for. What is None is not stated anywhere, and
+    the host decides.
 
     Attributes:
         name: The machine type, as in ``GPU-H100``.
 
-        cpus: How many processors. None where the host decides.
+        cpus: How many processors.
 
-        memory: Bytes of main memory. None where the host decides.
+        memory: Bytes of main memory.
 
         gpus: How many GPUs.
 
-        gpu_model: The vendor's name of the GPUs. None for any.
+        gpu_model: The vendor's name of the GPUs, as in ``RTX 4090``. None for any.
+
+        gpu_memory: Bytes of memory that each GPU has, at least.
+
+        compute_capability: What the GPUs can run, as CUDA counts it: ``9.0``.
+
+        price: What an hour costs, in the currency of whoever stated it.
+
+        source: Where this is stated: a URL, the path of a file, or the name of a plugin.
     """
 
     name: str
@@ -29,6 +46,51 @@ class Machine:
     memory: int | None = None
     gpus: int = 0
     gpu_model: str | None = None
+    gpu_memory: int | None = None
+    compute_capability: str | None = None
+    price: float | None = None
+    source: str | None = None
+
+    def accepts(self, device: Device) -> bool:
+        """
+        Tell whether *device* can be a GPU of such a machine: by its model and its memory.
+
+        A GPU that is given in slices only is none, and a slice is one if it is large
+        enough.
+        """
+        if not self.gpus or device.kind not in ("gpu", "mig") or device.partitioned:
+            return False
+        if self.gpu_memory is not None and device.memory < self.gpu_memory:
+            return False
+        return self.gpu_model is None or device.is_model(self.gpu_model)
+
+
+@facts
+class UnknownMachineError(OptionError):
+    """
+    No installed plugin knows the machine type.
+
+    Attributes:
+        machine_type: The name as the user wrote it.
+
+        suggestion: The known machine type whose name is nearest, if one is near.
+
+        known: The machine types that plugins list.
+
+        hint: How to get more of them, as a sentence.
+    """
+
+    machine_type: str
+    suggestion: str | None = None
+    known: tuple[str, ...] = ()
+    hint: str = ""
+
+    def __str__(self) -> str:
+        unknown = f"Unknown machine type {self.machine_type!r}."
+        if self.suggestion is not None:
+            return f"{unknown} Did you mean {self.suggestion!r}?"
+        known = f" Known: {', '.join(self.known)}." if self.known else ""
+        return f"{unknown}{known}" + (f" {self.hint}" if self.hint else "")
 
 
 def resolve_machine(name: str) -> Machine:
@@ -37,13 +99,43 @@ def resolve_machine(name: str) -> Machine:
     knows it says.
 
     Raises:
-        OptionError: No installed plugin knows it.
+        UnknownMachineError: No installed plugin knows it.
 
-        PluginError: One of them failed, and no other knows it.
+        OptionError: Where machine types are declared, something is wrong.
+
+        PluginError: One of the plugins failed, and no other knows it.
     """
     from fal_core.front import resolve_machine
 
     return resolve_machine(name)
+
+
+def refuse_machine(name: str) -> UnknownMachineError | None:
+    """
+    Return why the machine type *name* may not be declared: it is unknown, although a plugin
+    lists machine types. None if it may.
+
+    Raises:
+        OptionError: Where machine types are declared, something is wrong.
+
+        PluginError: One of the plugins failed, and no other knows it.
+    """
+    from fal_core.front import refuse_machine
+
+    return refuse_machine(name)
+
+
+def list_machines() -> list[Machine]:
+    """
+    Return the machines that the installed plugins list, each name once, in the order in
+    which they are listed.
+
+    Raises:
+        OptionError: Where machine types are declared, something is wrong.
+    """
+    from fal_core.front import list_machines
+
+    return list_machines()
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +144,7 @@ class Device:
     An accelerator that this machine has.
 
     Attributes:
-        kind: Such as ``gpu``.
+        kind: ``gpu``, or ``mig`` for a slice of a GPU. Other vendors may have others.
 
         index: Its number among the devices of its kind.
 
@@ -61,6 +153,18 @@ class Device:
         uuid: What names this one device, also after the machine was started again.
 
         memory: Bytes.
+
+        compute_capability: What it can run, as CUDA counts it: ``9.0``. None where the
+            vendor does not say.
+
+        parent: The *uuid* of the GPU that it is a slice of. None for a whole one.
+
+        partitioned: Whether it is given in slices only, so that nothing can run on it as
+            a whole.
+
+        used: Bytes of its memory that are in use. None where the vendor does not say.
+
+        processes: The ids of the processes that use it, as far as the vendor tells them.
     """
 
     kind: str
@@ -68,3 +172,28 @@ class Device:
     name: str
     uuid: str
     memory: int
+    compute_capability: str | None = None
+    parent: str | None = None
+    partitioned: bool = False
+    used: int | None = None
+    processes: tuple[int, ...] = ()
+
+    def is_model(self, model: str) -> bool:
+        """
+        Tell whether *model* names the model of this device: every word of it is one of
+        *name*, as those of ``RTX 4090`` are in ``NVIDIA GeForce RTX 4090``.
+        """
+        return _words_of(model) <= _words_of(self.name)
+
+
+def discover_devices() -> list[Device]:
+    """
+    Return the accelerators of this machine, as far as installed plugins find them.
+    """
+    from fal_core.front import discover_devices
+
+    return discover_devices()
+
+
+def _words_of(text: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", text.lower()))

@@ -69,11 +69,19 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
+    "fal_machines": (
+        "nvidia sizes",
+        "catalogues detection here",
+        "checks commands",
+    "fal_env_conda": (
+        "rattling/",
+        "testing",
+        "declaring/",
+        "building/",
     "fal_env_container": (
         "engines",
         "finding",
         "images/",
-        "building/",
         "running/",
         "kinds",
         "__init__",

@@ -1,0 +1,26 @@
+"""
+The kind ``conda``: conda environments that rattler solves and installs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fal_core.hooks import hookimpl
+from fal_env_conda.kinds import Conda
+
+if TYPE_CHECKING:
+    from fal_core.environments import Environment
+
+__all__ = ["Conda"]
+
+fal_core_api = 1
+
+
+@hookimpl
+def fal_register_environments() -> Iterable[type[Environment]]:
+    """
+    Register the kind ``conda``.
+    """
+    return [Conda]
