@@ -21,6 +21,7 @@ from fal_env_container.images.container_images import ContainerImage
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_env_container.building.keys import ImageRequest
+    from fal_env_container.running.interpreters import ContainerInterpreter
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
@@ -127,8 +128,13 @@ class Container(Environment):
     def key(self) -> str:
         from fal_env_container.building.keys import image_key
 
+        packages: object = ()
+        if self.requirements:
+            from fal_env_container.running.packages import fingerprint
+
+            packages = fingerprint(self.layers)
         parts = (
-            *(self.kind, image_key(self.request), self.requirements, self.python_version),
+            *(self.kind, image_key(self.request), packages, self.python_version),
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
         )
@@ -155,12 +161,31 @@ class Container(Environment):
             network=self.network,
         )
         engine, image = find_or_build(self.request, log, cancelled)
-        return ContainerInterpreter(engine=engine, image=image, settings=settings)
+        interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
+        return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
+
+    def _with_packages(
+        self, interpreter: ContainerInterpreter, log: LogSink, cancelled: Event
+    ) -> Interpreter:
+        """
+        Return *interpreter* with the requirements on its path.
+        """
+        from fal_env_container.running.packages import find_or_install
+        from fal_env_container.running.pythons import find_python
+
+        engine, image = interpreter.engine, interpreter.image
+        python = find_python(engine, image, interpreter.executable)
+        folder = find_or_install(engine, image, python, self.layers, log, cancelled)
+        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp
 
-        return image_stamp(self.request)
+        if not self.requirements:
+            return image_stamp(self.request)
+        from fal_env_container.running.packages import stamps
+
+        return (image_stamp(self.request), stamps(self.layers))
 
     def definition(self) -> dict[str, Any]:
         image = self.image

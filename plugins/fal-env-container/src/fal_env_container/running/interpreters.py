@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Where the worker's modules are kept in a container, between containers.
 _CACHE = "/.fal-core"
+#: Where packages are that were installed on top of the image.
+_PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
 
@@ -33,10 +35,25 @@ CALLER_LABEL = "fal-core.caller"
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
+#: Puts paths before all others, and packages before those of the image.
+_PATH = """\
+import site, sys
+at = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]
+for path in {packages}:
+    sys.path.insert(at[0] if at else len(sys.path), path)
+    site.addsitedir(path)
+sys.path[:0] = {first}"""
+
+
 @attrs.frozen(kw_only=True)
 class ContainerInterpreter(Interpreter):
     """
     The Python of *image*, in a container of its own for each process.
+
+    Attributes:
+        packages: A folder of packages that the Python finds before those of the image.
+
+        executable: The program of the Python, as its image finds it.
     """
 
     __repr__ = show_fields
@@ -44,6 +61,7 @@ class ContainerInterpreter(Interpreter):
     engine: Engine
     image: BuiltImage
     settings: Settings = attrs.field(factory=Settings)
+    packages: str | None = None
     executable: str = "python3"
     python_version: str | None = None
     channel: Channel = attrs.field(
@@ -75,7 +93,7 @@ class ContainerInterpreter(Interpreter):
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
-        argv = self.engine.command(*options, self.image.id, *arguments)
+        argv = self.engine.command(*options, self.image.id, *self._with_path(arguments))
         return Command(
             argv=argv,
             variables={
@@ -85,6 +103,21 @@ class ContainerInterpreter(Interpreter):
             stop_argv=self._stop(name),
             explain=partial(explain, self.engine, self.image, self.executable),
         )
+
+    def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
+        """
+        Return *arguments* with what the Python is to find beside its own packages.
+
+        It is isolated, and reads no PYTHONPATH: that of the image is meant for it too.
+        """
+        written = self.image.variables.get("PYTHONPATH", "")
+        first = [path for path in written.split(":") if path]
+        if "-c" not in arguments or not (first or self.packages):
+            return arguments
+        code = list(arguments).index("-c") + 1
+        told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
+        source = f"{told}\n{arguments[code]}"
+        return (*arguments[:code], source, *arguments[code + 1 :])
 
     def _stop(self, name: str) -> tuple[str, ...]:
         # Docker ends it at once, and Podman waits unless it is told not to.
@@ -137,6 +170,11 @@ class ContainerInterpreter(Interpreter):
         }
         mounts |= {path: Mount(path, path, ("ro",)) for path in certificates().values()}
         mounts |= {mount.target: mount for mount in self.settings.volumes}
+        if self.packages:
+            mounts[_PACKAGES] = Mount(self.packages, _PACKAGES, ("ro",))
+            # For what the function starts; the worker reads none.
+            path = self.image.variables.get("PYTHONPATH")
+            yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
         mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"
