@@ -70,18 +70,13 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
-    "fal_machines": (
-        "nvidia sizes",
-        "catalogues detection here",
-        "checks commands",
-        "__init__",
-    ),
     "fal_env_conda": (
         "rattling/",
         "testing",
         "declaring/",
         "building/",
         "kinds",
+        "commands",
         "__init__",
     ),
     "fal_env_container": (
@@ -90,7 +85,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         "images/",
         "building/",
         "running/",
-        "kinds",
+        "checks kinds",
+        "__init__",
+    ),
+    "fal_machines": (
+        "nvidia sizes toml_files",
+        "entries",
+        "files",
+        "catalogues detection here",
+        "checks commands",
         "__init__",
     ),
     "fal_host_local": (
