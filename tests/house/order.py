@@ -28,6 +28,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sealing/",
         "sinks/",
         "workers/",
+        "claims/",
         "calling/",
         "groups/",
         "pools/",
