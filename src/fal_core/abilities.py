@@ -7,7 +7,7 @@ A host that has one derives from its class, and callers ask by ``isinstance``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -140,6 +140,26 @@ class IsolatingHost(ABC):
         Empty where they can have their own.
 
         The first call may take a while, and those after it take no time.
+        """
+
+
+# -- options ---------------------------------------------------------------------
+
+
+class ConditionalHost(ABC):
+    """
+    A :class:`Host` that acts on some of its options only where it can, as where a machine
+    has GPUs.
+    """
+
+    @abstractmethod
+    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+        """
+        Return those of *options* that have no effect here, each with the reason as a
+        sentence.
+
+        The option ``on_unsupported`` of a function says what comes of it. It is asked
+        before the first call of a function, and for ``fal-core explain``.
         """
 
 

@@ -68,7 +68,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_host_local": (
-        "errors variables",
+        "errors options variables",
         "workers/",
         "services/",
         "detached/",

@@ -14,6 +14,7 @@ from fal_core.exports import lazily
 if TYPE_CHECKING:
     from fal_core.claims.claiming import Claim, claim_devices
     from fal_core.claims.failures import ClaimsUnavailable, DevicesHeld
+    from fal_core.claims.missing import missing_devices
     from fal_core.claims.places import CLAIMS_VARIABLE, claims_directory
     from fal_core.claims.visible import visible_devices
     from fal_core.claims.wants import Want, wants_of
@@ -26,6 +27,7 @@ __all__ = [
     "Want",
     "claim_devices",
     "claims_directory",
+    "missing_devices",
     "visible_devices",
     "wants_of",
 ]
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazily(
         "Want": "fal_core.claims.wants",
         "claim_devices": "fal_core.claims.claiming",
         "claims_directory": "fal_core.claims.places",
+        "missing_devices": "fal_core.claims.missing",
         "visible_devices": "fal_core.claims.visible",
         "wants_of": "fal_core.claims.wants",
     },

@@ -7,12 +7,13 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostError, PluginError
 from fal_core.events import Log
 from fal_core.options import HostOptions
+from fal_core.pools.giving_way import claimed
 from fal_core.pools.limits import Limits
 from fal_core.pools.outdated import OutdatedWorkers
 from fal_core.pools.starts import Begin, Start, no_worker
@@ -56,11 +57,15 @@ class GrowingPool(ABC):
 
         serves: Whether a service is all that runs here.
 
+        make_room: Stops an idle worker, of this pool or another, that has one of the given
+            devices; returns whether some will be free soon.
+
         release: Frees what a forked child inherited of the service that runs here.
     """
 
     origin: str | None = None
     serves = False
+    make_room: Callable[[Collection[str]], bool] = staticmethod(lambda _: False)
     release: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
@@ -218,6 +223,8 @@ class GrowingPool(ABC):
                     raise
                 return
         self.last_worker = worker
+        if start.devices:
+            claimed.note(worker, (device.uuid for device in start.devices))
         with self._lock:
             self._starting -= 1
             closed = self._closed

@@ -7,15 +7,17 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.abilities import DetachingHost, ExecutionStatus, IsolatingHost
+from fal_core.abilities import ConditionalHost, DetachingHost, ExecutionStatus, IsolatingHost
 from fal_core.errors import HostClosed, HostError
 from fal_core.hosts import Capabilities, Execution
+from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_host_local.options import LocalOptions, asks_for_devices
 from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from fal_core.calls import Call
     from fal_core.environments import Environment
     from fal_core.events import Sink
-    from fal_core.options import Gateway, HostOptions
+    from fal_core.options import Gateway
     from fal_core.pools import Start, WorkerPools
     from fal_core.workers import Worker
 
@@ -40,15 +42,20 @@ def _count_processors() -> int:
 
 
 @attrs.define(eq=False, slots=False)
-class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
+class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingHost):
     """
     Runs functions in warm workers on this machine.
 
     Each combination of environment and options has workers of its own, which are kept
     until they have been idle for ``keep_alive`` seconds. They end with this process.
+
+    Attributes:
+        wait: How many seconds calls wait for GPUs that others hold, where their options do
+            not say. For as long as it takes by default.
     """
 
     name: ClassVar[str] = "local"
+    options: ClassVar[type[HostOptions]] = LocalOptions
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None,
         same_python=True,
@@ -59,8 +66,10 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
         secrets=True,
         detach=True,
         inherits=True,
-        options=POOL_OPTIONS | {"secrets"},
+        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
+
+    wait: float | None = attrs.field(default=None, kw_only=True)
 
     _keeping: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
@@ -77,12 +86,14 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
             return launch_detached(call, sink)
         from fal_host_local.services.executions import launch_service
 
-        return launch_service(call, sink, self._find_pools(), self._find_keeper)
+        return launch_service(call, sink, self._find_pools(), self._find_keeper, self.wait)
 
     def begin(self, start: Start) -> Worker:
-        from fal_host_local.workers.starting import Place, start_worker
+        from fal_host_local.workers.devices import start_with_devices
+        from fal_host_local.workers.starting import Place
 
-        return start_worker(self._find_keeper, start, Place(shares_memory=not start.serves))
+        place = Place(shares_memory=not start.serves)
+        return start_with_devices(self._find_keeper, start, place, self.wait)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         try:
@@ -108,6 +119,13 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
             from fal_core.declaring import HealthCheck
 
             HealthCheck.read(options.health_check_config)
+
+    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+        if not asks_for_devices(options):
+            return {}
+        from fal_core.claims import missing_devices
+
+        return missing_devices(options)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached.executions import attach
@@ -137,7 +155,12 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
 
         count = self.capabilities.concurrency
         return WorkerPools(
-            self.name, self.begin, count=count, shared_by=self.shared_by, quick=True
+            self.name,
+            self.begin,
+            count=count,
+            shared_by=self.shared_by,
+            # Devices may be waited for.
+            quick=lambda options: not asks_for_devices(options),
         )
 
     def _find_keeper(self) -> Keeper:

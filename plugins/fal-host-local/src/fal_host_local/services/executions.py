@@ -17,15 +17,23 @@ from fal_core.workers import Worker
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port, seclude
+from fal_host_local.workers.devices import start_with_devices
 from fal_host_local.workers.keepers import Keeper
-from fal_host_local.workers.starting import Place, start_worker
+from fal_host_local.workers.starting import Place
 
 
 def launch_service(
-    call: Call, sink: Sink, pools: WorkerPools, find_keeper: Callable[[], Keeper]
+    call: Call,
+    sink: Sink,
+    pools: WorkerPools,
+    find_keeper: Callable[[], Keeper],
+    wait: float | None = None,
 ) -> Execution:
     """
     Run a service in a worker of its own, which is stopped when the service ends.
+
+    Arguments:
+        wait: Seconds to wait for devices where its options do not say.
 
     Raises:
         HostClosed: The host was closed.
@@ -35,7 +43,7 @@ def launch_service(
     place = Place(shares_memory=False, largest=limit_of(sink))
 
     def begin(start: Start) -> Worker:
-        return start_worker(find_keeper, start, place)
+        return start_with_devices(find_keeper, start, place, wait)
 
     pool = None
     if call.own_network is None and place.largest is None:

@@ -38,10 +38,11 @@ EXITED = 2
 
 START = 1
 KILL = 2
+HOLD = 3
 
 LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
-_MAX_DESCRIPTORS = 8
+_MAX_DESCRIPTORS = 64
 
 #: Seconds that workers have to exit by themselves after the caller has ended.
 _GRACE = 0.5
@@ -60,6 +61,8 @@ class KeeperProcess:
     def __init__(self, control: _socket.socket) -> None:
         self._control = control
         self._workers: dict[int, int] = {}
+        # What is open until the worker of that number has ended, as the locks of devices.
+        self._held: dict[int, list[int]] = {}
         self._wake, writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(writer, False)
@@ -103,6 +106,9 @@ class KeeperProcess:
             self._start(request, descriptors)
         elif request[0] == KILL:
             self._kill(request[1])
+        elif request[0] == HOLD:
+            self._hold(request[1], descriptors)
+            return True
         for descriptor in descriptors:
             os.close(descriptor)
         return True
@@ -115,6 +121,14 @@ class KeeperProcess:
             data += part
             size -= len(part)
         return data
+
+    def _hold(self, number: int, descriptors: list[int]) -> None:
+        """
+        Have *descriptors* open until worker *number* has ended; no worker inherits them.
+        """
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        self._held[number] = descriptors
 
     def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
         _, number, argv, variables, directory = request
@@ -175,6 +189,8 @@ class KeeperProcess:
             number = self._workers.pop(pid, None)
             self._kill_orphans()
             if number is not None:
+                for descriptor in self._held.pop(number, ()):
+                    os.close(descriptor)
                 self._respond(EXITED, number, status)
 
     def _kill_orphans(self) -> None:

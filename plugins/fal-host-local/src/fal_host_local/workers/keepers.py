@@ -25,7 +25,7 @@ import fal_core_worker
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
-from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
+from fal_host_local.workers.keeper_process import EXITED, HOLD, KILL, LENGTH, RESPONSE, START
 
 #: Runs the module by itself: importing it from its package would import the core.
 _SOURCE = "import sys; sys.path += {path!r}; from keeper_process import main; main()"
@@ -68,6 +68,8 @@ class Keeper:
         variables: Mapping[str, str],
         directory: str,
         descriptors: Sequence[int],
+        *,
+        held: Sequence[int] = (),
     ) -> int:
         """
         Start a worker and return its number.
@@ -78,11 +80,15 @@ class Keeper:
             descriptors: Those it inherits. The first becomes its standard streams, the
                 others follow from 3 on.
 
+            held: Those that the keeper has open until the worker has ended.
+
         Raises:
             OSError: The keeper was closed.
         """
         with self._lock:
             self._numbers = number = self._numbers + 1
+            if held:
+                self._send((HOLD, number), held)
             request = (START, number, list(argv), dict(variables), directory)
             self._send(request, descriptors)
         return number

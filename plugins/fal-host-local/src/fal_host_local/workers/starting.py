@@ -10,7 +10,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,6 +21,9 @@ from fal_core.workers import ARGUMENTS, Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.keepers import Keeper, memory_kills
+
+if TYPE_CHECKING:
+    from fal_core.claims import Claim
 
 
 @attrs.define(eq=False)
@@ -33,6 +36,8 @@ class Place:
 
         largest: The largest value that the worker may send, in bytes. None for any.
 
+        claim: The devices of the worker. None for those of this process.
+
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
     """
@@ -40,6 +45,21 @@ class Place:
     shares_memory: bool = True
     largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
+    claim: Claim | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """
+        The environment variables by which the worker uses its devices and no others.
+        """
+        return {} if self.claim is None else self.claim.variables
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """
+        The descriptors that the keeper has open while the worker lives.
+        """
+        return () if self.claim is None else self.claim.descriptors
 
 
 def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
@@ -56,7 +76,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     interpreter = start.build()
     secrets = start.host_options.secrets or ()
     values = resolve_secrets(secrets, start.origin)
-    command = interpreter.command(ARGUMENTS, name=None)
+    command = interpreter.command(ARGUMENTS, variables=place.variables, name=None)
     if place.enter_network is not None:
         command = place.enter_network(command)
     variables = worker_variables(secrets, command.variables)
@@ -78,7 +98,9 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         descriptors += crash_output.given
     kills = memory_kills()
     try:
-        number = keeper.start(command.argv, variables, os.getcwd(), descriptors)
+        number = keeper.start(
+            command.argv, variables, os.getcwd(), descriptors, held=place.held
+        )
     except OSError:
         # The host was closed meanwhile.
         ours.close()

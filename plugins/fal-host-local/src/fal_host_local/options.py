@@ -1,0 +1,31 @@
+"""
+The options of functions on this machine.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from fal_core.options import HostOptions
+from fal_core.validators import at_least
+
+
+@attrs.frozen(kw_only=True)
+class LocalOptions(HostOptions):
+    """
+    The options of functions on this host.
+
+    Attributes:
+        wait: How many seconds a call waits for GPUs that others hold. For as long as it
+            takes by default.
+    """
+
+    wait: float | None = attrs.field(default=None, validator=at_least(0))
+
+
+def asks_for_devices(options: HostOptions) -> bool:
+    """
+    Tell whether calls with *options* may need devices.
+    """
+    named = options.machine_type or options.machine_types
+    return bool(named) or options.num_gpus is not None
