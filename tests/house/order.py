@@ -63,8 +63,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_machines": (
-        "sizes",
-        "catalogues",
+        "nvidia sizes",
+        "catalogues detection here",
+        "checks commands",
         "__init__",
     ),
     "fal_host_local": (

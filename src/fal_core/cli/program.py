@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
 #: The commands that plugins add, and the extra of fal-core that brings each.
 OF_EXTRAS: Mapping[str, str] = {
     "env": "local",
+    "machines": "machines",
     "server": "server",
     **dict.fromkeys(
         (

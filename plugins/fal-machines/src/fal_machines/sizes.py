@@ -29,5 +29,6 @@ def write_size(size: int) -> str:
     """
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "KB")):
         if size >= 1000**power:
-            return f"{size / 1000**power:.3g} {unit}"
+            number = f"{size / 1000**power:.1f}"
+            return f"{number.removesuffix('.0')} {unit}"
     return f"{size} B"

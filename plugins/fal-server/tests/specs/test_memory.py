@@ -50,4 +50,4 @@ def test_machine_types_of_a_plugin():
     with registered(Plugin()):
         assert memory_of("BIG", {}) == 1 << 40
         assert memory_of("BIG", {"BIG": 1 << 30}) == 1 << 30
-        assert memory_of("XS", {}) is None
+        assert memory_of("SMALL", {}) is None
