@@ -163,6 +163,18 @@ class ConditionalHost(ABC):
         """
 
 
+class EnforcingHost(ABC):
+    """
+    A :class:`Host` that can hold calls to the limits of the machine type that they declare.
+    """
+
+    @abstractmethod
+    def enforcing(self) -> Host[Any, Any]:
+        """
+        Return a host like this one that does so.
+        """
+
+
 # -- speed ----------------------------------------------------------------------
 
 

@@ -22,6 +22,8 @@ class Machine:
 
         memory: Bytes of main memory.
 
+        processes: How many processes and threads may run at once.
+
         gpus: How many GPUs.
 
         gpu_model: The vendor's name of the GPUs, as in ``RTX 4090``. None for any.
@@ -38,6 +40,7 @@ class Machine:
     name: str
     cpus: float | None = None
     memory: int | None = None
+    processes: int | None = None
     gpus: int = 0
     gpu_model: str | None = None
     gpu_memory: int | None = None

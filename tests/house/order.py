@@ -70,6 +70,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_host_local": (
         "errors options variables",
+        "limits/",
         "workers/",
         "services/",
         "detached/",

@@ -112,7 +112,8 @@ def claim_devices(
 
         Cancelled: *cancelled* was set.
     """
-    devices = visible_devices(discover_devices())
+    # Most machine types without GPUs are wanted where there are none either.
+    devices = visible_devices(discover_devices()) if any(want.count for want in wants) else []
     possible = [want for want in wants if want.is_possible(devices)]
     if not possible:
         return Claim(machine=wants[0].machine if wants else None)

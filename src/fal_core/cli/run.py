@@ -11,10 +11,13 @@ from typing import IO, Any
 
 import click
 
+from fal_core.abilities import EnforcingHost
 from fal_core.cli import arguments, serving
 from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
+from fal_core.errors import UnsupportedError
 from fal_core.functions import IsolatedFunction
+from fal_core.hosts import Host
 from fal_core.loading.targets import load_target
 
 
@@ -34,6 +37,11 @@ from fal_core.loading.targets import load_target
     default="text",
     show_default=True,
     help="How the result is printed. With json nothing else is, on the standard output.",
+)
+@click.option(
+    "--enforce",
+    is_flag=True,
+    help="Hold it to the limits of the machine type that it declares, on this machine.",
 )
 @click.option(
     "--detach",
@@ -57,6 +65,7 @@ def run(
     host: str | None,
     json_text: str | None,
     output: str,
+    enforce: bool,
     detach: bool,
     reload: bool,
     port: int | None,
@@ -84,6 +93,8 @@ def run(
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)
+        if enforce:
+            function = function.on(enforcing(function.host))
         if port is not None:
             function = serving.at_port(function, port)
         if detach:
@@ -119,6 +130,19 @@ def parse(
         return arguments.parse_words(function, words)
     except arguments.ArgumentError as error:
         raise click.UsageError(str(error), context) from None
+
+
+def enforcing(host: Host[Any, Any]) -> Host[Any, Any]:
+    """
+    Return a host like *host* that holds calls to the limits of their machine types.
+
+    Raises:
+        UnsupportedError: It cannot.
+    """
+    if isinstance(host, EnforcingHost):
+        return host.enforcing()
+    remedy = "Add --on local to run it on this machine."
+    raise UnsupportedError(host.name, "hold calls to the limits of a machine type", remedy)
 
 
 def call(

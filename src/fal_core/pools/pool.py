@@ -72,6 +72,8 @@ class Pool(GrowingPool):
                 worker = self._roster.idle.pop()
                 if worker.hello is None:
                     worker = self._roster.swap(worker)
+            if was_expected:
+                self.waiting.pass_on(sink)
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:

@@ -147,16 +147,21 @@ class Start:
         wants = wants_of(options)
         if not wants:
             return None
-        self.report(State("queued"))
+        waits = False
+
+        def make_room(uuids: Collection[str]) -> bool:
+            nonlocal waits
+            if not waits:
+                waits = True
+                self.report(State("queued"))
+            return self._pool.make_room(uuids)
+
         claim = claim_devices(
-            wants,
-            wait=wait,
-            cancelled=self.cancelled,
-            say=self.say,
-            make_room=self._pool.make_room,
+            wants, wait=wait, cancelled=self.cancelled, say=self.say, make_room=make_room
         )
         self.devices = claim.devices
-        self.report(State("starting"))
+        if waits:
+            self.report(State("starting"))
         return claim
 
     def report(self, event: Event) -> None:

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.abilities import ConditionalHost, DetachingHost, ExecutionStatus, IsolatingHost
-from fal_core.errors import HostClosed, HostError
+from fal_core.abilities import (
+    ConditionalHost,
+    DetachingHost,
+    EnforcingHost,
+    ExecutionStatus,
+    IsolatingHost,
+)
+from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
-from fal_host_local.options import LocalOptions, asks_for_devices
+from fal_host_local.options import LocalOptions, Terms, asks_for_devices
 from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
@@ -42,7 +48,9 @@ def _count_processors() -> int:
 
 
 @attrs.define(eq=False, slots=False)
-class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingHost):
+class LocalHost(
+    WorkerHost[..., Any], ConditionalHost, DetachingHost, EnforcingHost, IsolatingHost
+):
     """
     Runs functions in warm workers on this machine.
 
@@ -52,6 +60,12 @@ class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingH
     Attributes:
         wait: How many seconds calls wait for GPUs that others hold, where their options do
             not say. For as long as it takes by default.
+
+        enforce: Whether calls keep to the limits of the machine type that they declare: its
+            memory, processors and processes.
+
+        network: Whether functions have a network; without one they reach nothing, and
+            serve nothing.
     """
 
     name: ClassVar[str] = "local"
@@ -70,6 +84,8 @@ class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingH
     )
 
     wait: float | None = attrs.field(default=None, kw_only=True)
+    enforce: bool = attrs.field(default=False, kw_only=True)
+    network: bool = attrs.field(default=True, kw_only=True)
 
     _keeping: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
@@ -79,21 +95,31 @@ class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingH
     def __attrs_post_init__(self) -> None:
         _hosts.add(self)
 
+    @property
+    def terms(self) -> Terms:
+        """
+        How this host treats its workers.
+        """
+        return Terms(wait=self.wait, enforce=self.enforce, network=self.network)
+
+    def enforcing(self) -> LocalHost:
+        return attrs.evolve(self, enforce=True)
+
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
         if call.lifetime == "detached":
             from fal_host_local.detached.executions import launch_detached
 
-            return launch_detached(call, sink)
+            return launch_detached(call, sink, self.terms)
         from fal_host_local.services.executions import launch_service
 
-        return launch_service(call, sink, self._find_pools(), self._find_keeper, self.wait)
+        return launch_service(call, sink, self._find_pools(), self._find_keeper, self.terms)
 
     def begin(self, start: Start) -> Worker:
-        from fal_host_local.workers.devices import start_with_devices
+        from fal_host_local.workers.devices import start_on_terms
         from fal_host_local.workers.starting import Place
 
         place = Place(shares_memory=not start.serves)
-        return start_with_devices(self._find_keeper, start, place, self.wait)
+        return start_on_terms(self._find_keeper, start, place, self.terms)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         try:
@@ -115,6 +141,8 @@ class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingH
 
             resolve_secrets(options.secrets, origin)
         is_service = gateway.serve or gateway.exposed_port is not None
+        if is_service and not self.network:
+            raise UnsupportedError(self.name, "serve a function without a network")
         if is_service and options.health_check_config is not None:
             from fal_core.declaring import HealthCheck
 
@@ -123,9 +151,14 @@ class LocalHost(WorkerHost[..., Any], ConditionalHost, DetachingHost, IsolatingH
     def unmet(self, options: HostOptions) -> Mapping[str, str]:
         if not asks_for_devices(options):
             return {}
-        from fal_core.claims import missing_devices
+        from fal_core.claims import missing_devices, wants_of
 
-        return missing_devices(options)
+        wants = wants_of(options)
+        if self.enforce or not wants or any(want.count for want in wants):
+            return missing_devices(options)
+        sentence = "Its limits hold with enforce=True alone, as in LocalHost(enforce=True)."
+        names = ("machine_type", "machine_types")
+        return {name: sentence for name in names if getattr(options, name)}
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached.executions import attach

@@ -29,3 +29,22 @@ def asks_for_devices(options: HostOptions) -> bool:
     """
     named = options.machine_type or options.machine_types
     return bool(named) or options.num_gpus is not None
+
+
+@attrs.frozen(kw_only=True)
+class Terms:
+    """
+    How a host treats its workers.
+
+    Attributes:
+        wait: Seconds that calls wait for GPUs where their options do not say. None for as
+            long as it takes.
+
+        enforce: Whether workers keep to the limits of the machine type.
+
+        network: Whether they have a network.
+    """
+
+    wait: float | None = None
+    enforce: bool = False
+    network: bool = True

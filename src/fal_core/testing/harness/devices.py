@@ -41,6 +41,7 @@ def machine_with(*devices: Device, machines: tuple[Machine, ...] = ()) -> Iterat
     made.fal_core_api = 1
     known = {machine.name: machine for machine in machines}
     made.fal_discover_devices = hookimpl(lambda: devices)
+    made.fal_list_machines = hookimpl(lambda: machines)
     made.fal_resolve_machine = hookimpl(lambda machine_type: known.get(machine_type))
     with registered(made):
         yield

@@ -16,8 +16,9 @@ from fal_core.pools import ServiceExecution, Start, WorkerPools
 from fal_core.workers import Worker
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
+from fal_host_local.options import Terms
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port, seclude
-from fal_host_local.workers.devices import start_with_devices
+from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
 from fal_host_local.workers.starting import Place
 
@@ -27,13 +28,13 @@ def launch_service(
     sink: Sink,
     pools: WorkerPools,
     find_keeper: Callable[[], Keeper],
-    wait: float | None = None,
+    terms: Terms,
 ) -> Execution:
     """
     Run a service in a worker of its own, which is stopped when the service ends.
 
     Arguments:
-        wait: Seconds to wait for devices where its options do not say.
+        terms: How the host treats its workers.
 
     Raises:
         HostClosed: The host was closed.
@@ -43,7 +44,7 @@ def launch_service(
     place = Place(shares_memory=False, largest=limit_of(sink))
 
     def begin(start: Start) -> Worker:
-        return start_with_devices(find_keeper, start, place, wait)
+        return start_on_terms(find_keeper, start, place, terms)
 
     pool = None
     if call.own_network is None and place.largest is None:

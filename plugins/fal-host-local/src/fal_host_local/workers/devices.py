@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fal_host_local.options import asks_for_devices
+from fal_core.errors import UnsupportedError
+from fal_host_local.options import Terms, asks_for_devices
 
 if TYPE_CHECKING:
     from fal_core.pools import Start
@@ -16,15 +17,11 @@ if TYPE_CHECKING:
     from fal_host_local.workers.starting import Place
 
 
-def start_with_devices(
-    find_keeper: Callable[[], Keeper], start: Start, place: Place, wait: float | None
+def start_on_terms(
+    find_keeper: Callable[[], Keeper], start: Start, place: Place, terms: Terms
 ) -> Worker:
     """
-    Start a worker with the devices that its calls ask for.
-
-    Arguments:
-        wait: Seconds to wait for them where the options do not say. None for as long as it
-            takes.
+    Start a worker with the devices that its calls ask for, and with its limits.
 
     Raises:
         DevicesHeld: Others hold them.
@@ -33,16 +30,39 @@ def start_with_devices(
     """
     from fal_host_local.workers.starting import start_worker
 
-    if not asks_for_devices(start.host_options):
-        return start_worker(find_keeper, start, place)
-    # Devices are not held while an environment is built.
-    start.build()
-    # A host around this one may have options of another class.
-    own = getattr(start.host_options, "wait", None)
-    place.claim = claim = start.claim_devices(wait if own is None else own)
+    claim = None
+    if asks_for_devices(start.host_options):
+        # Devices are not held while an environment is built.
+        start.build()
+        # A host around this one may have options of another class.
+        own = getattr(start.host_options, "wait", None)
+        place.claim = claim = start.claim_devices(terms.wait if own is None else own)
     try:
+        if terms.enforce or not terms.network:
+            limit(start, place, terms)
         return start_worker(find_keeper, start, place)
     finally:
         # The keeper has it from now on.
         if claim is not None:
             claim.release()
+
+
+def limit(start: Start, place: Place, terms: Terms) -> None:
+    """
+    Have a worker keep to the limits of the machine that its calls declare, and say which.
+
+    Raises:
+        UnsupportedError: This machine cannot take its network away.
+    """
+    from fal_host_local.limits import no_network
+    from fal_host_local.limits.cgroups import find_hierarchies
+    from fal_host_local.limits.limits import Limits, describe_once
+
+    machine = place.claim.machine if terms.enforce and place.claim is not None else None
+    place.limits = limits = Limits(machine, terms.network, find_hierarchies())
+    if not terms.network:
+        if problem := no_network.problem():
+            raise UnsupportedError("local", "run functions without a network", problem)
+        place.enter_network = no_network.enter
+    if said := describe_once(limits):
+        start.say(said)

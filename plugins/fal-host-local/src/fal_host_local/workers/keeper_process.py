@@ -30,17 +30,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fal_host_local.workers.confinement import Confinement
+
 #: What happened (STARTED or EXITED), the number of the worker, and its process ID
 #: or its wait status.
 RESPONSE = struct.Struct("<III")
 STARTED = 1
 EXITED = 2
+#: What a worker with limits has used: the most memory in KiB, and how many of its processes
+#: were killed for it. They come before it has exited.
+PEAK = 3
+KILLS = 4
 
 START = 1
 KILL = 2
 HOLD = 3
+CONFINE = 4
 
 LENGTH = struct.Struct("<I")
+_MOST = (1 << 32) - 1
 _DESCRIPTOR = struct.Struct("i")
 _MAX_DESCRIPTORS = 64
 
@@ -48,6 +56,8 @@ _MAX_DESCRIPTORS = 64
 _GRACE = 0.5
 #: Seconds between two checks of which workers have exited.
 _TURN = 0.01
+#: Milliseconds between two looks at the memory of workers that no cgroup limits.
+_WATCH = 100
 
 
 class KeeperProcess:
@@ -63,6 +73,7 @@ class KeeperProcess:
         self._workers: dict[int, int] = {}
         # What is open until the worker of that number has ended, as the locks of devices.
         self._held: dict[int, list[int]] = {}
+        self._confined: dict[int, Confinement] = {}
         self._wake, writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(writer, False)
@@ -77,13 +88,16 @@ class KeeperProcess:
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            watched = [each for each in self._confined.values() if each.watches]
+            for descriptor, _ in poll.poll(_WATCH if watched else None):
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                     self._reap()
                 elif not self._handle_request():
                     self._shut_down()
                     return
+            if watched:
+                self._watch()
 
     def _handle_request(self) -> bool:
         """
@@ -109,6 +123,11 @@ class KeeperProcess:
         elif request[0] == HOLD:
             self._hold(request[1], descriptors)
             return True
+        elif request[0] == CONFINE:
+            # Few workers have limits. It stands beside this module, which runs by itself.
+            import confinement  # type: ignore[import-not-found]
+
+            self._confined[request[1]] = confinement.Confinement(request[2], request[1])
         for descriptor in descriptors:
             os.close(descriptor)
         return True
@@ -132,14 +151,25 @@ class KeeperProcess:
 
     def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
         _, number, argv, variables, directory = request
+        confined = self._confined.get(number)
+        problem = "" if confined is None else confined.make()
         pid = os.fork()
         if not pid:
-            self._exec_worker(argv, variables, directory, descriptors)
+            if problem:
+                os.dup2(descriptors[0], 2)
+                os.write(2, f"{problem}\n".encode())
+                os._exit(127)
+            self._exec_worker(argv, variables, directory, descriptors, confined)
         self._workers[pid] = number
         self._respond(STARTED, number, pid)
 
     def _exec_worker(
-        self, argv: list[str], variables: dict[str, str], directory: str, descriptors: list[int]
+        self,
+        argv: list[str],
+        variables: dict[str, str],
+        directory: str,
+        descriptors: list[int],
+        confined: Confinement | None = None,
     ) -> None:
         """
         Replace this child process with a worker.
@@ -156,6 +186,8 @@ class KeeperProcess:
             for target, copy in enumerate([copies[0], copies[0], *copies]):
                 os.dup2(copy, target)
             os.closerange(len(copies) + 2, 128)
+            if confined is not None:
+                confined.enter()
             try:
                 os.chdir(directory)
             except OSError:
@@ -189,9 +221,26 @@ class KeeperProcess:
             number = self._workers.pop(pid, None)
             self._kill_orphans()
             if number is not None:
-                for descriptor in self._held.pop(number, ()):
-                    os.close(descriptor)
+                self._free(number)
                 self._respond(EXITED, number, status)
+
+    def _free(self, number: int) -> None:
+        """
+        Free what worker *number* has had, and report what it has used.
+        """
+        confined = self._confined.pop(number, None)
+        if confined is not None:
+            confined.end()
+            self._respond(PEAK, number, min(confined.peak >> 10, _MOST))
+            self._respond(KILLS, number, min(confined.kills, _MOST))
+        for descriptor in self._held.pop(number, ()):
+            os.close(descriptor)
+
+    def _watch(self) -> None:
+        for pid, number in self._workers.items():
+            confined = self._confined.get(number)
+            if confined is not None and confined.watches:
+                confined.watch(pid)
 
     def _kill_orphans(self) -> None:
         for child in trees.children(os.getpid()):
@@ -217,6 +266,8 @@ class KeeperProcess:
             self._reap()
             time.sleep(_TURN)
         trees.kill_descendants(os.getpid())
+        for confined in self._confined.values():
+            confined.end()
 
 
 def _duplicate(descriptor: int) -> int:

@@ -25,7 +25,17 @@ import fal_core_worker
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
-from fal_host_local.workers.keeper_process import EXITED, HOLD, KILL, LENGTH, RESPONSE, START
+from fal_host_local.workers.keeper_process import (
+    CONFINE,
+    EXITED,
+    HOLD,
+    KILL,
+    KILLS,
+    LENGTH,
+    PEAK,
+    RESPONSE,
+    START,
+)
 
 #: Runs the module by itself: importing it from its package would import the core.
 _SOURCE = "import sys; sys.path += {path!r}; from keeper_process import main; main()"
@@ -59,6 +69,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._exits: dict[int, int] = {}
+        self._used: dict[int, dict[int, int]] = {}
         self._rest = b""
         self._numbers = 0
 
@@ -70,6 +81,7 @@ class Keeper:
         descriptors: Sequence[int],
         *,
         held: Sequence[int] = (),
+        confinement: Mapping[str, Any] | None = None,
     ) -> int:
         """
         Start a worker and return its number.
@@ -82,6 +94,8 @@ class Keeper:
 
             held: Those that the keeper has open until the worker has ended.
 
+            confinement: What it may use, as ``confinement`` takes it.
+
         Raises:
             OSError: The keeper was closed.
         """
@@ -89,6 +103,8 @@ class Keeper:
             self._numbers = number = self._numbers + 1
             if held:
                 self._send((HOLD, number), held)
+            if confinement is not None:
+                self._send((CONFINE, number, dict(confinement)), ())
             request = (START, number, list(argv), dict(variables), directory)
             self._send(request, descriptors)
         return number
@@ -146,6 +162,14 @@ class Keeper:
                 self._reading.release()
         return self._exits[number]
 
+    def used(self, number: int) -> tuple[int, int]:
+        """
+        Return the most bytes that a worker with limits has used, and how many of its
+        processes were killed for that, once it has exited.
+        """
+        used = self._used.get(number, {})
+        return used.get(PEAK, 0) << 10, used.get(KILLS, 0)
+
     def close(self) -> None:
         """
         Kill every worker, and stop the keeper.
@@ -187,10 +211,14 @@ class Keeper:
         whole = len(data) // RESPONSE.size * RESPONSE.size
         self._rest = data[whole:]
         for what, number, value in RESPONSE.iter_unpack(data[:whole]):
-            if what == EXITED:
+            if what in (PEAK, KILLS):
+                self._used.setdefault(number, {})[what] = value
+            elif what == EXITED:
                 self._exits[number] = value
                 if len(self._exits) > _EXITS:
-                    del self._exits[next(iter(self._exits))]
+                    oldest = next(iter(self._exits))
+                    del self._exits[oldest]
+                    self._used.pop(oldest, None)
         return True
 
 

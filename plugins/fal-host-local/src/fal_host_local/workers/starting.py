@@ -24,6 +24,8 @@ from fal_host_local.workers.keepers import Keeper, memory_kills
 
 if TYPE_CHECKING:
     from fal_core.claims import Claim
+    from fal_core.errors import HostError
+    from fal_host_local.limits.limits import Limits
 
 
 @attrs.define(eq=False)
@@ -38,6 +40,8 @@ class Place:
 
         claim: The devices of the worker. None for those of this process.
 
+        limits: What the worker may use. None for what this machine has.
+
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
     """
@@ -46,6 +50,7 @@ class Place:
     largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
     claim: Claim | None = None
+    limits: Limits | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -60,6 +65,25 @@ class Place:
         The descriptors that the keeper has open while the worker lives.
         """
         return () if self.claim is None else self.claim.descriptors
+
+    def confinement(self, command: Command) -> dict[str, Any] | None:
+        """
+        Return what the keeper is told of the limits.
+        """
+        # What needs another command to end keeps to limits in its own way.
+        if self.limits is None or command.stop_argv is not None:
+            return None
+        return self.limits.confinement()
+
+    def judge(self, keeper: Keeper, number: int, reason: HostError) -> HostError:
+        """
+        Return the error of a worker that has ended, with the limit that has ended it.
+        """
+        if self.limits is None or self.limits.machine is None:
+            return reason
+        from fal_host_local.limits.verdicts import judge
+
+        return judge(self.limits.machine, *keeper.used(number), reason)
 
 
 def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
@@ -99,7 +123,12 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     kills = memory_kills()
     try:
         number = keeper.start(
-            command.argv, variables, os.getcwd(), descriptors, held=place.held
+            command.argv,
+            variables,
+            os.getcwd(),
+            descriptors,
+            held=place.held,
+            confinement=place.confinement(command),
         )
     except OSError:
         # The host was closed meanwhile.
@@ -118,7 +147,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     worker = Worker(
         descriptor,
         descriptor,
-        lost=lambda: keeper.how_it_ended(number, kills),
+        lost=lambda: place.judge(keeper, number, keeper.how_it_ended(number, kills)),
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
         log=_print_log,
