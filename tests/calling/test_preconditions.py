@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from fal_core import function
+from fal_core.abilities import AnticipatingHost
 from fal_core.calls import Call
 from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, OptionError, UnsupportedError
@@ -18,6 +19,7 @@ from fal_core.events import Sink
 from fal_core.explanations import explain
 from fal_core.hosts import Capabilities
 from fal_core.options import Gateway, HostOptions
+from fal_core.sinks import breaches
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from fal_core.wrappers import WrapperHost
@@ -74,6 +76,18 @@ class Three(Little):
 
     name: ClassVar[str] = "three"
     capabilities: ClassVar[Capabilities] = attrs.evolve(Little.capabilities, nodes=3)
+
+
+@attrs.define(eq=False, slots=False)
+class Hasty(InProcessHost, AnticipatingHost):
+    """
+    A host that raises as a call is announced.
+    """
+
+    name: ClassVar[str] = "hasty"
+
+    def expect(self, *_: Any) -> None:
+        raise LookupError("no place")
 
 
 @attrs.define(eq=False, slots=False)
@@ -194,6 +208,21 @@ def test_options_of_other_hosts_are_no_reason_to_refuse() -> None:
     assert {option.name: option.use for option in explanation.options}["exposed_port"] == "kept"
     assert host.launched == 0
     assert isolated() == 1
+
+
+def test_a_host_that_fails_to_expect_a_call_runs_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What ``expect`` raises is logged once with the name of the host, and stops no call.
+    """
+    monkeypatch.setattr(breaches, "_told", set())
+    host = Hasty()
+    assert [function("current", host=host)(give)() for _ in range(2)] == [1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Host 'hasty': expect() raised LookupError: no place. Let it raise nothing: the call "
+        "that follows says what is wrong."
+    ]
 
 
 def test_work_that_cannot_be_detached_is_noted() -> None:

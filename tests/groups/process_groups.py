@@ -45,6 +45,7 @@ class ProcessGroupHost(Host[..., Any]):
         """
         Start the worker of a node, and wait until it is there.
         """
+        node.call.environment.build(node.report, node.cancelled)
         node.report(State("starting"))
         worker = self.start()
         worker.wait_until_up(node.cancelled)

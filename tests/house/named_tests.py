@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 #: What the first word of a name stands for.
 FOLDERS = {
     "local": "plugins/fal-host-local/tests",
+    "uv": "plugins/fal-uv/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
     "machines": "plugins/fal-machines/tests",
     "serve": "plugins/fal-serve/tests",

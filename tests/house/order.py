@@ -21,6 +21,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hooks",
         # Documented faces that stand on the contract alone.
         "aio caches policies wrappers",
+        # What kinds of environments build and keep.
+        "stores/",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -55,8 +57,14 @@ ORDER: dict[str, tuple[str, ...]] = {
         "main",
         "__init__",
     ),
-    "fal_env_virtualenv": (
+    "fal_uv": (
         "requirements/",
+        "running/",
+        "installing/",
+        "testing",
+        "__init__",
+    ),
+    "fal_env_virtualenv": (
         "store/",
         "building/",
         "checks commands kinds",

@@ -67,14 +67,15 @@ class Noting(CallSink):
     A sink that notes which handler got which event, and raises for some.
     """
 
-    def __init__(self, raise_for: str = "") -> None:
+    def __init__(self, raise_for: str = "", error: type[BaseException] = LookupError) -> None:
         self.noted: list[tuple[str, Event]] = []
         self._raise_for = raise_for
+        self._error = error
 
     def _note(self, name: str, event: Event) -> None:
         self.noted.append((name, event))
         if name == self._raise_for:
-            raise LookupError(name)
+            raise self._error(name)
 
     def on_state(self, state: State) -> None:
         self._note("state", state)
@@ -149,6 +150,31 @@ def test_a_handler_that_raises_ends_the_call(*, known: bool) -> None:
     assert isinstance(sink.exited.reason, HandlerFailed)
     error = error_of(sink.exited)
     assert isinstance(error, LookupError)
+
+
+def test_a_handler_that_exits_ends_the_call() -> None:
+    """
+    ``SystemExit`` in a handler ends the call, and not the thread that delivers its events.
+    """
+    sink, execution = Noting(raise_for="log", error=SystemExit), Cancelled()
+    sink.follow(execution)
+    sink(EVENTS[1])
+    sink(EVENTS[-1])
+
+    assert execution.graces == [GRACE]
+    error = error_of(sink.exited)
+    assert isinstance(error, HandlerFailed)
+    assert isinstance(error.__cause__, SystemExit)
+
+
+def test_ctrl_c_in_a_handler_is_raised() -> None:
+    """
+    ``KeyboardInterrupt`` is for the thread that waits, which may deliver the events itself.
+    """
+    sink = Noting(raise_for="log", error=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sink(EVENTS[1])
+    assert sink.failure is None
 
 
 def test_nothing_but_the_end_is_handled_after_a_failure() -> None:

@@ -5,6 +5,7 @@ The event thread: it reads sources, and runs actions when they are due.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,15 +119,22 @@ def test_a_source_that_is_not_followed_is_not_read(pipes: Callable[..., Pipe]) -
     thread.unfollow(pipe)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LookupError("broken"), "LookupError('broken')"),
+        (SystemExit(3), "RuntimeError('SystemExit does not end the event thread.')"),
+    ],
+)
 def test_a_source_that_fails_is_reported_and_left(
-    pipes: Callable[..., Pipe],
+    pipes: Callable[..., Pipe], error: BaseException, said: str
 ) -> None:
     """
-    The exception of one source is reported, and the others are read on.
+    What one source raises is reported, whatever it is, and the others are read on.
     """
 
     def fail(data: bytes) -> None:
-        raise LookupError("broken")
+        raise error
 
     thread, broken, other = get_event_thread(), pipes(fail), pipes()
     with reported() as failures:
@@ -139,7 +147,19 @@ def test_a_source_that_fails_is_reported_and_left(
         assert wait_until(lambda: other.got == b"onetwo", PATIENCE)
         settle(thread)
     assert broken.got == b"one"
-    assert failures == ["LookupError('broken')"]
+    assert failures == [said]
+
+
+def test_an_action_that_exits_ends_no_thread() -> None:
+    """
+    Actions that are due later run, though one before them raised ``SystemExit``.
+    """
+    thread, ran = get_event_thread(), threading.Event()
+    with reported() as failures:
+        thread.after(0, sys.exit)
+        thread.after(0, ran.set)
+        assert ran.wait(PATIENCE)
+    assert failures == ["RuntimeError('SystemExit does not end the event thread.')"]
 
 
 def test_actions_run_in_the_order_in_which_they_are_due() -> None:

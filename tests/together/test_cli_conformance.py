@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fal_core.testing.harness.processes import wait_until
 
 GROUPS = pytest.importorskip("fal_core.testing.suite").GROUPS
 
@@ -86,6 +89,18 @@ def fal_register_hosts():
 """
 
 
+HANGS = DEAD.replace(
+    '        raise HostError("the machine is off")\n',
+    """\
+        from pathlib import Path
+        from threading import Event
+
+        Path("launched").touch()
+        Event().wait()
+""",
+)
+
+
 def promises(output: str) -> list[list[str]]:
     """
     Return the rows of the table of promises: state, group, and promise or reason.
@@ -131,6 +146,28 @@ def test_host_that_breaks_a_law_fails(command_line: Any) -> None:
     assert unclaimed[:2] == ["not claimed", "secrets"]
     assert missing == ["", "", "It needs secrets."]
     assert "Promises: 1 kept, 1 broken, 1 not claimed." in done.stdout.splitlines()
+
+
+def test_ctrl_c_ends_a_check(command_line: Any) -> None:
+    """
+    After Ctrl-C the law that ran is not awaited, and the exit code is 130.
+    """
+    command_line.install("dead", HANGS)
+    check = subprocess.Popen(
+        [*command_line.argv, "hosts", "check", "dead", "-k", "comes_back", "-q"],
+        cwd=command_line.folder,
+        env=command_line.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with check:
+        launched = command_line.folder / "launched"
+        assert wait_until(lambda: launched.exists() or check.poll() is not None, PATIENCE)
+        check.send_signal(signal.SIGINT)
+        output, complaints = check.communicate(timeout=PATIENCE)
+    assert check.returncode == 130, output + complaints
+    assert "KeyboardInterrupt" in output
 
 
 def test_host_that_is_broken_throughout_is_not_checked_to_the_end(command_line: Any) -> None:

@@ -4,15 +4,12 @@ Real parts: wheels in a directory, a project with its own build backend, a cache
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import subprocess
 import sys
 import textwrap
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 
@@ -22,10 +19,10 @@ import pytest
 from fal_core.environments import LocalInterpreter
 from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.building.interpreters import installed_versions
-from fal_env_virtualenv.requirements.pythons import running_python
-from fal_env_virtualenv.store import environments
-from fal_env_virtualenv.store.layout import record_path
+from fal_env_virtualenv.store.environments import STORE, forced, record_path
+from fal_uv.installing.interpreters import installed_versions
+from fal_uv.requirements.pythons import running_python
+from fal_uv.testing import Project, write_project, write_wheel
 
 #: Evaluates an expression in an environment that was built.
 Evaluate = Callable[..., str]
@@ -44,47 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
     Declare the marker, so that these tests also run without the repository's settings.
     """
     config.addinivalue_line("markers", "faults: a fault is caused on purpose")
-
-
-def write_wheel(
-    directory: Path,
-    name: str,
-    version: str,
-    *,
-    requires: Sequence[str] = (),
-    scripts: Mapping[str, str] = {},
-    data: bytes = b"",
-) -> Path:
-    """
-    Write a wheel with one module that knows its version.
-    """
-    module = name.replace("-", "_")
-    described = f"{module}-{version}.dist-info"
-    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    contents: dict[str, str | bytes] = {
-        f"{module}/__init__.py": f"version = {version!r}\n"
-        f"def main(): print({name!r}, version)\n",
-        f"{module}/data.bin": data,
-        f"{described}/METADATA": "\n".join(
-            [*metadata, *(f"Requires-Dist: {line}" for line in requires), ""]
-        ),
-        f"{described}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\n"
-        "Root-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{described}/entry_points.txt": "[console_scripts]\n"
-        + "".join(f"{script} = {target}\n" for script, target in scripts.items()),
-    }
-    path = directory / f"{module}-{version}-py3-none-any.whl"
-    lines = []
-    with zipfile.ZipFile(path, "w") as archive:
-        for place, text in contents.items():
-            raw = text if isinstance(text, bytes) else text.encode()
-            digest = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b"=")
-            lines.append(f"{place},sha256={digest.decode()},{len(raw)}")
-            archive.writestr(place, raw)
-        archive.writestr(
-            f"{described}/RECORD", "\n".join([*lines, f"{described}/RECORD,,", ""])
-        )
-    return path
 
 
 @pytest.fixture
@@ -118,8 +74,8 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "virtualenvs"
-    environments.release_all()
-    environments.forced.clear()
+    STORE.release_all()
+    forced.clear()
 
 
 @attrs.define
@@ -164,63 +120,9 @@ def evaluate() -> Evaluate:
     return run
 
 
-BACKEND = """
-    import pathlib, zipfile
-
-    NAME, VERSION, REQUIRES = {name!r}, {version!r}, {requires!r}
-
-    def wheel(directory, files):
-        described = f"{{NAME}}-{{VERSION}}.dist-info"
-        lines = ["Metadata-Version: 2.1", f"Name: {{NAME}}", f"Version: {{VERSION}}"]
-        lines += [f"Requires-Dist: {{line}}" for line in REQUIRES]
-        files[f"{{described}}/METADATA"] = "\\n".join(lines) + "\\n"
-        files[f"{{described}}/WHEEL"] = (
-            "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\n"
-            "Tag: py3-none-any\\n"
-        )
-        record = f"{{described}}/RECORD"
-        files[record] = "".join(f"{{place}},,\\n" for place in [*files, record])
-        name = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
-        with zipfile.ZipFile(pathlib.Path(directory, name), "w") as archive:
-            for place, text in files.items():
-                archive.writestr(place, text)
-        return name
-
-    def build_wheel(directory, settings=None, metadata=None):
-        text = pathlib.Path("src", NAME, "__init__.py").read_text()
-        return wheel(directory, {{f"{{NAME}}/__init__.py": text}})
-
-    def build_editable(directory, settings=None, metadata=None):
-        return wheel(directory, {{f"{{NAME}}.pth": str(pathlib.Path("src").resolve()) + "\\n"}})
-"""
-
-
-@attrs.frozen
-class Project:
-    """
-    A local project that needs no index to be built.
-    """
-
-    path: Path
-    name: str
-
-    def write(self, text: str) -> None:
-        (self.path / "src" / self.name / "__init__.py").write_text(text)
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    path = tmp_path / "demo"
-    (path / "src" / "demo").mkdir(parents=True)
-    backend = textwrap.dedent(BACKEND).format(name="demo", version="1.5", requires=["gamma"])
-    (path / "backend.py").write_text(backend)
-    (path / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "demo"\nversion = "1.5"\ndependencies = ["gamma"]\n'
-    )
-    made = Project(path, "demo")
-    made.write("value = 1\n")
-    return made
+    return write_project(tmp_path / "demo", requires=["gamma"])
 
 
 @pytest.fixture
@@ -268,7 +170,7 @@ def other_python(cache: Path) -> str:
 def let_go() -> LetGo:
     def release(interpreter: LocalInterpreter) -> Path:
         path = os.path.dirname(os.path.dirname(interpreter.executable))
-        environments.release(path)
+        STORE.release(os.path.basename(path))
         return Path(path)
 
     return release

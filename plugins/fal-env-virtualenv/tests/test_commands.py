@@ -48,7 +48,7 @@ def test_list_prints_a_table(command: Callable[..., Result], three: list[Built])
     ]
     assert lines[1].split()[-2:] == ["ready", "beta"]
     listed = json.loads(command("list", "--json").output)
-    assert [entry["requirements"] for entry in listed] == [
+    assert [entry["details"]["requirements"] for entry in listed] == [
         [["beta"]],
         [["alpha-one"]],
         [["gamma"]],
@@ -75,7 +75,9 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     assert json.loads(kept.output)["entries"] == []
     assert len(list_environments()) == 3
     wet = command("gc", "--max-size", "0 kB", "--json")
-    assert [entry["requirements"] for entry in json.loads(wet.output)["entries"]] == [
+    assert [
+        entry["details"]["requirements"] for entry in json.loads(wet.output)["entries"]
+    ] == [
         [["gamma"]],
         [["alpha-one"]],
         [["beta"]],

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import fal_env_virtualenv
+from fal_core.declaring import structure_environment
 from fal_core.errors import OptionError
+from fal_core.options import Options
 from fal_env_virtualenv.kinds import Virtualenv
+
+if TYPE_CHECKING:
+    from conftest import Builder, Evaluate
 
 
 def test_repr_holds_no_credentials() -> None:
@@ -72,3 +78,79 @@ def test_class_is_found_at_the_package() -> None:
     """
     assert fal_env_virtualenv.Virtualenv is Virtualenv
     assert list(fal_env_virtualenv.fal_register_environments()) == [Virtualenv]
+
+
+def test_layers_are_kept_as_written() -> None:
+    """
+    A list is one layer, a list of lists is several, and extending adds one.
+    """
+    assert Virtualenv().layers == ()
+    assert Virtualenv(requirements=["a", "b"]).layers == (("a", "b"),)
+    layered = Virtualenv(requirements=[["a"], ["b"]], tags=["x"])
+    assert layered.layers == (("a",), ("b",))
+    assert layered.extend(["c"]) == Virtualenv(requirements=[["a"], ["b"], ["c"]], tags=["x"])
+
+
+def test_files_of_requirements_are_read(
+    build: Any, evaluate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A program with inline metadata and the files of a project list what they require.
+    """
+    folder = tmp_path / "files"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "script.py").write_text('# /// script\n# dependencies = ["gamma"]\n# ///\n')
+    (folder / "more.in").write_text("beta\n")
+    for entry in ("script.py", "./script.py", "-r script.py"):
+        assert Virtualenv(requirements=[entry]).requirements == (f"-r {folder}/script.py",)
+    environment = structure_environment(
+        Options(environment={"requirements": ["script.py", "more.in"]})
+    )
+    assert evaluate(build(environment), "__import__('gamma').version") == "3.1"
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("environment.yml", "as conda environments are described in"),
+        ("-r environment.yml", "as conda environments are described in"),
+        ("./pylock.toml", "is a lock file"),
+        ("bare.py", "does not say what it requires"),
+        ("-r bare.py", "does not say what it requires"),
+        ("./deps.toml", r"Write '-r \./deps\.toml' if it does"),
+        ("newer.py", "requires Python >=3.99, and the environment has"),
+        ("-r pyproject.toml", "requires Python >=3.99, and the environment has"),
+    ],
+)
+def test_files_that_are_not_read(
+    entry: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A file of another kind, or for another Python, is refused at the declaration.
+    """
+    monkeypatch.chdir(tmp_path)
+    for name in ("environment.yml", "pylock.toml", "bare.py", "deps.toml"):
+        (tmp_path / name).touch()
+    bounds = 'requires-python = ">=3.99"\n'
+    (tmp_path / "newer.py").write_text(f"# /// script\n# {bounds}# ///\n")
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "a"\n{bounds}')
+    with pytest.raises(OptionError, match=says):
+        Virtualenv(requirements=[entry])
+    assert Virtualenv(requirements=["-r deps.toml"]).requirements == (
+        f"-r {tmp_path}/deps.toml",
+    )
+    Virtualenv(requirements=["-r newer.py"], python_version="3.99")
+
+
+def test_other_python(build: Builder, evaluate: Evaluate, other_python: str) -> None:
+    """
+    ``python_version`` chooses another installed Python.
+    """
+    environment = Virtualenv(requirements=["gamma"], python_version=other_python)
+    interpreter = build(environment)
+    assert interpreter.python_version == other_python
+    assert evaluate(interpreter, "sys.version_info[:2]", "sys gamma") == str(
+        tuple(int(number) for number in other_python.split("."))
+    )
+    assert environment.key != Virtualenv(requirements=["gamma"]).key

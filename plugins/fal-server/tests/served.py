@@ -41,6 +41,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
             def do_POST(self) -> None:
                 self.extra: dict[str, str] = {}
+                self.gate: pathlib.Path | None = None
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = self.headers["x-fal-request-id"]
                 told = json.loads(body or b"{}")
@@ -88,6 +89,14 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.extra = told.get("headers", {})
                 self.answer({"attempt": attempt, "pid": os.getpid()}, status)
 
+            def part(self, request: str, told: dict[str, Any]) -> None:
+                """
+                Answer with the head of a response that ends the runner, and with its body
+                once the test lets it.
+                """
+                self.extra, self.gate = {"X-Fal-Stop-Runner": "1"}, place / told["gate"]
+                self.answer({"pid": os.getpid()})
+
             def say(self, request: str, told: dict[str, Any]) -> None:
                 from fal_core_worker.serving import services
 
@@ -109,6 +118,8 @@ def make_application(folder: str) -> Callable[..., None]:
                 for name, value in self.extra.items():
                     self.send_header(name, value)
                 self.end_headers()
+                while self.gate is not None and not self.gate.exists():
+                    time.sleep(0.01)
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.abilities import AnticipatingHost
-from fal_core.calling.preconditions import refusals
+from fal_core.calling.preconditions import announce, refusals
 from fal_core.calling.unsupported import warn_of_unsupported
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
@@ -103,8 +102,8 @@ class Launcher:
                 application = isinstance(func.func, type)
                 takes_socket = func.takes_socket
         attached = self.policy.lifetime == "attached" and not rehearsed
-        if attached and isinstance(self.host, AnticipatingHost):
-            self.host.expect(self.environment, self.host_options, self.gateway)
+        if attached:
+            announce(self.host, self.environment, self.host_options, self.gateway)
         # These import cloudpickle, which takes as long as a process takes to start.
         from fal_core.calls import Call
         from fal_core.events import Sealed

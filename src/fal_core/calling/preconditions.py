@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fal_core.abilities import AnticipatingHost
 from fal_core.calling.unsupported import find_unsupported
 from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON, Environment, is_within
@@ -71,6 +72,23 @@ def refusals(
         from fal_core.sinks.breaches import failure_of
 
         yield failure_of(host.name, "check", error)
+
+
+def announce(
+    host: Host[..., Any], environment: Environment, options: HostOptions, gateway: Gateway
+) -> None:
+    """
+    Tell *host* that a first call is about to come. What it raises is logged: the call itself
+    says what is wrong.
+    """
+    if not isinstance(host, AnticipatingHost):
+        return
+    try:
+        host.expect(environment, options, gateway)
+    except Exception as error:
+        from fal_core.sinks.breaches import log_breach, raised_in_expect
+
+        log_breach(host.name, raised_in_expect(error))
 
 
 def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:

@@ -15,6 +15,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import complain, print_json, print_table
+from fal_core.cli.program import INTERRUPTED
 
 if TYPE_CHECKING:
     from fal_core.hosts import Capabilities, Host
@@ -106,7 +107,7 @@ def check(host: str, pytest_arguments: tuple[str, ...], keep_going: bool) -> Non
     What is broken is printed as soon as it is known. After the tests, or after Ctrl-C, a
     table lists each promise: kept, broken and how, or not claimed and which capability it
     needs. Further arguments are for pytest, as in -k cancel. The exit code is 1 where a
-    promise is broken.
+    promise is broken, and 130 after Ctrl-C.
     """
     from fal_core.plugins.installed import find_host
 
@@ -139,7 +140,7 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
     Run the laws for what *host* declares, and print which promises it keeps.
 
     Returns:
-        0 if it keeps them all, and 1 if not.
+        0 if it keeps them all, and 1 if not; 130 after Ctrl-C.
 
     Arguments:
         host: The name or the URL of an installed host.
@@ -186,6 +187,8 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
             "others need what these promise. Mend these first; --keep-going runs all laws, and "
             "arguments of pytest choose some, as in -k cancel."
         )
+    if code == pytest.ExitCode.INTERRUPTED and not recorder.stopped:
+        return INTERRUPTED
     return 0 if code == pytest.ExitCode.OK else 1
 
 

@@ -115,6 +115,16 @@ def raised_in(method: str, error: BaseException) -> str:
     )
 
 
+def raised_in_expect(error: BaseException) -> str:
+    """
+    Return what is wrong with a host whose ``expect`` has raised *error*.
+    """
+    return (
+        f"expect() raised {type(error).__name__}: {in_one_line(error)}. Let it raise nothing: "
+        "the call that follows says what is wrong."
+    )
+
+
 def no_event(event: object) -> str:
     """
     Return what is wrong with something else than an event.

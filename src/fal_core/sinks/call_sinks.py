@@ -52,7 +52,7 @@ class HandlerFailed(HostError):
     """
 
     detail: str
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def __str__(self) -> str:
         return f"The call was ended because a handler of its events raised {self.detail}."
@@ -83,7 +83,7 @@ class CallSink:
     execution: Execution | None = None
     outcome: Outcome | None = None
     exited: Exited | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
     def __call__(self, event: Event) -> None:
         kind: Any = type(event)
@@ -121,7 +121,10 @@ class CallSink:
                 self.on_home_call(handled)
             else:
                 self.break_off(handled)
-        except Exception as error:
+        except KeyboardInterrupt:
+            # Of whoever waits for the call, and delivers its events meanwhile.
+            raise
+        except BaseException as error:
             self.fail(error)
 
     def follow(self, execution: Execution) -> None:
@@ -149,7 +152,7 @@ class CallSink:
             check_execution(self.host_name, execution)
             _executions.add(type(execution))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """
         End the call, as a handler has raised *error*.
         """
@@ -341,7 +344,7 @@ def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None)
     return opener.open_value(outcome.sealed)
 
 
-def failed(error: Exception) -> Exited:
+def failed(error: BaseException) -> Exited:
     """
     Return the end of a call whose handler has raised *error*.
     """

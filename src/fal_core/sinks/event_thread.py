@@ -8,7 +8,6 @@ import heapq
 import itertools
 import os
 import selectors
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -136,17 +135,22 @@ class EventThread:
     def _read(self, source: Readable) -> None:
         try:
             more = source.read_ready()
-        except Exception:
+        except BaseException as error:
             # The source is reported and no longer read; the others are.
-            self._report_failure()
+            self._report_failure(error)
             more = False
         if not more:
             self.unfollow(source)
 
     @staticmethod
-    def _report_failure() -> None:
+    def _report_failure(error: BaseException) -> None:
+        if isinstance(error, SystemExit):
+            # The hook says nothing of it, as it ends other threads.
+            cause, error = error, RuntimeError("SystemExit does not end the event thread.")
+            error.__cause__ = cause
+        thread = threading.current_thread()
         threading.excepthook(
-            threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+            threading.ExceptHookArgs((type(error), error, error.__traceback__, thread))
         )
 
     def _timeout(self) -> float | None:
@@ -169,9 +173,9 @@ class EventThread:
                     continue
             try:
                 action()
-            except Exception:
+            except BaseException as error:
                 # An action that fails must not keep sources from being read.
-                self._report_failure()
+                self._report_failure(error)
 
 
 _event_thread: EventThread | None = None

@@ -49,7 +49,7 @@ class SinkAround(CallSink, Driver):
         if isinstance(self.sink, Driver):
             self.sink.left_to_driver = is_left
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         raise error
 
     @property

@@ -343,6 +343,12 @@ MUTANTS: tuple[Mutant, ...] = (
         2,
         of="count_nodes",
     ),
+    around(
+        groups.StartsWhoIsThere,
+        "test_a_group_runs_on_all_nodes_or_on_none",
+        of="run_on_all_or_none",
+        inner=ProcessGroupHost,
+    ),
     around_in_process(
         groups.RunsOneAfterAnother, "test_the_nodes_of_a_group_run_at_once", of="meet_at_home"
     ),

@@ -9,8 +9,9 @@ import os
 from fal_core.caches import remove_quietly, write_durably
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError, HostError
-from fal_env_virtualenv.building.uv import ask, uv_command
-from fal_env_virtualenv.store.layout import describe_disk_error, store_root
+from fal_core.stores import describe_disk_error
+from fal_env_virtualenv.store.environments import STORE
+from fal_uv.running.uv import ask, uv_command
 
 _CONTENT = "Written by fal-core doctor. It can be removed.\n"
 
@@ -47,7 +48,7 @@ def check_cache() -> Finding:
     Check that files can be written where environments are kept.
     """
     try:
-        root = store_root()
+        root = STORE.root
     except HostError as error:
         return Finding(False, str(error))
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
@@ -66,7 +67,7 @@ def check_links() -> Finding:
     Check that files of uv's cache can be linked to where environments are kept.
     """
     try:
-        root = store_root()
+        root = STORE.root
         code, output = ask([*uv_command(), "cache", "dir"])
     except EnvironmentBuildError as error:
         return Finding(False, error.reason)

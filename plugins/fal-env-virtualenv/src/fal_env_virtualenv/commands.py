@@ -16,10 +16,11 @@ import click
 
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
+from fal_core.stores import StoredEntry, describe_disk_error, prune
 from fal_env_virtualenv.building import builds, verification
-from fal_env_virtualenv.store.collection import collect
-from fal_env_virtualenv.store.layout import describe_disk_error
-from fal_env_virtualenv.store.listing import StoredEnvironment, find_stored, list_environments
+from fal_env_virtualenv.store.environments import STORE
+from fal_env_virtualenv.store.listing import find_stored, list_environments
+from fal_uv.running.uv_cache import UvCache
 
 ReturnT = TypeVar("ReturnT")
 
@@ -86,12 +87,11 @@ def _format_age(since: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _format_requirements(environment: StoredEnvironment) -> str:
-    layers = (" ".join(layer) for layer in environment.requirements)
-    return " | ".join(layers) or "(none)"
+def _format_requirements(environment: StoredEntry) -> str:
+    return environment.summary or "(none)"
 
 
-def _format_state(environment: StoredEnvironment) -> str:
+def _format_state(environment: StoredEntry) -> str:
     if environment.in_use:
         return "in use"
     return "damaged" if environment.fault else "ready"
@@ -132,7 +132,7 @@ def list_(as_json: bool) -> None:
         rows.append(
             (
                 environment.key[:12],
-                environment.python_version,
+                environment.details["python_version"],
                 _format_size(environment.size),
                 _format_age(environment.created),
                 _format_age(environment.last_used),
@@ -157,7 +157,7 @@ def gc(max_size: int | None, dry_run: bool, as_json: bool) -> None:
 
     Damaged environments and leftovers of killed builds are removed in any case.
     """
-    removal = _run(lambda: collect(max_size, dry_run=dry_run))
+    removal = _run(lambda: prune([STORE, UvCache()], max_size=max_size, dry_run=dry_run))
     if as_json:
         _print_json({"dry_run": dry_run, **attrs.asdict(removal)})
         return

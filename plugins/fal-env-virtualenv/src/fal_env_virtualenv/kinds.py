@@ -30,14 +30,14 @@ def _to_entries(
 ) -> tuple[str, ...] | Layers:
     if requirements == ():
         return ()
-    from fal_env_virtualenv.requirements.entries import parse_layers
+    from fal_uv.requirements.entries import parse_layers
 
     return parse_layers(requirements)
 
 
 def _to_words(words: Iterable[str]) -> tuple[str, ...]:
     if isinstance(words, str):
-        from fal_env_virtualenv.requirements.url_credentials import mask
+        from fal_uv.requirements.url_credentials import mask
 
         raise OptionError(f"A list of str is needed, not the str {mask(words)!r}.")
     return tuple(words)
@@ -48,7 +48,7 @@ def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
 
 
 def _masked_repr(value: object) -> str:
-    from fal_env_virtualenv.requirements.url_credentials import mask
+    from fal_uv.requirements.url_credentials import mask
 
     return mask(repr(value))
 
@@ -102,12 +102,12 @@ class Virtualenv(Environment):
 
     def __attrs_post_init__(self) -> None:
         if self.python_version is not None:
-            from fal_env_virtualenv.building.interpreters import check_version
+            from fal_uv.installing.interpreters import check_version
 
             check_version(self.python_version)
         files = [entry for layer in self.layers for entry in layer if entry.startswith("-r ")]
         if files:
-            from fal_env_virtualenv.requirements.python_bounds import check_bounds
+            from fal_uv.requirements.python_bounds import check_bounds
 
             check_bounds(files, self.python_version)
         if self.resolver not in (None, "uv", "pip"):

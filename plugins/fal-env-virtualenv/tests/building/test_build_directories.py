@@ -18,7 +18,7 @@ import pytest
 from fal_core.environments import LocalInterpreter
 from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.store.collection import collect
+from fal_env_virtualenv.store.environments import STORE
 
 if TYPE_CHECKING:
     from conftest import Builder, BuildsIn, Evaluate, ProcessesBelow, Project
@@ -142,6 +142,6 @@ def test_killed_build_is_not_taken_for_finished(
         assert evaluate(interpreter, found, "gamma beta alpha_one") == "3.1 1.0 1.0"
         assert wait_until(lambda: not processes_below(cache), 60)
         # A dying uv may have written something after the next build removed its leftovers.
-        collect(1 << 40)
+        STORE.leftovers(dry_run=False)
         assert list((cache / "building").iterdir()) == []
         assert list((cache / "trash").iterdir()) == []

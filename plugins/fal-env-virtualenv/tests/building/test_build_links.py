@@ -15,8 +15,8 @@ import attrs
 
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.building.build_links import linked
-from fal_env_virtualenv.building.child_processes import run
-from fal_env_virtualenv.requirements.pythons import running_python
+from fal_uv.requirements.pythons import running_python
+from fal_uv.running.child_processes import run
 
 if TYPE_CHECKING:
     from conftest import Builder

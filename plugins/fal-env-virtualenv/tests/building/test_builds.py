@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fal_core.caches import is_locked
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.building.builds import locked
-from fal_env_virtualenv.store import environments
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate, Project
@@ -83,7 +80,7 @@ def test_lost_environment_is_built_from_its_pins(
     path = Path(interpreter.executable).parent.parent
     for damage in (
         "",
-        environments.COMPLETE,
+        ".fal-core-complete",
         "bin/python",
         "lib/python*/site-packages/delta-1.0.dist-info",
     ):
@@ -198,16 +195,19 @@ def test_waiting_builder_says_so_and_can_be_cancelled(
     assert not builder.is_alive()
 
 
-def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
+def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> None:
     """
-    Waiting is announced once, and ends when it is cancelled.
+    A repository is pinned to its commit, from which a lost environment is built again.
     """
-    path = str(tmp_path / "lock")
-    cancelled = threading.Event()
-    with (
-        locked(path, cancelled, pytest.fail),
-        pytest.raises(Cancelled),
-        locked(path, cancelled, cancelled.set),
-    ):
-        pytest.fail("the lock has two holders")
-    assert not is_locked(path)
+    git = ["git", "-C", str(project.path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *arguments], check=True, timeout=60)
+    environment = Virtualenv(requirements=[f"demo @ git+file://{project.path}"])
+    interpreter = build(environment)
+    project.write("value = 2\n")
+    subprocess.run([*git, "commit", "-qam", "two"], check=True, timeout=60)
+    Path(interpreter.executable).unlink()
+    assert not environment.is_built()
+    rebuilt = build(environment)
+    assert rebuilt == interpreter
+    assert evaluate(rebuilt, "demo.value", "demo") == "1"

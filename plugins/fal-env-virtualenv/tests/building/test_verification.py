@@ -13,7 +13,6 @@ import pytest
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.building.builds import rebuild
 from fal_env_virtualenv.building.verification import verify
-from fal_env_virtualenv.store import environments
 from fal_env_virtualenv.store.listing import find_stored
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     [
         ("lib/python*/site-packages/beta/__init__.py", "beta/__init__.py is gone"),
         ("bin/python", "interpreter"),
-        (environments.COMPLETE, "never finished"),
+        (".fal-core-complete", "never finished"),
         ("lib/python*/site-packages/alpha_one*", "alpha_one-1.0.dist-info is gone"),
         ("lib/python*/site-packages/alpha_one-1.0.dist-info/RECORD", "RECORD is gone"),
     ],

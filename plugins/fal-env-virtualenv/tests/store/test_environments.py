@@ -5,7 +5,6 @@ Build records, and the marks inside environments.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.requirements.pythons import Python
-from fal_env_virtualenv.store import environments
-from fal_env_virtualenv.store.environments import BuildRecord, read_record, write_record
-from fal_env_virtualenv.store.layout import record_path
-from fal_env_virtualenv.store.listing import find_stored
+from fal_env_virtualenv.store.environments import (
+    STORE,
+    BuildRecord,
+    find_fault,
+    read_record,
+    record_path,
+    write_record,
+)
+from fal_uv.requirements.pythons import Python
 
 if TYPE_CHECKING:
     from conftest import Builder
@@ -79,24 +82,6 @@ def test_unreadable_record_counts_as_missing(cache: Path, text: str) -> None:
     assert read_record("k") is None
 
 
-@pytest.mark.faults
-def test_child_of_a_fork_leaves_the_locks_to_its_parent(build: Builder) -> None:
-    """
-    A forked child does not hold the locks of its parent.
-    """
-    environment = Virtualenv(requirements=["gamma"])
-    path = os.path.dirname(os.path.dirname(build(environment).executable))
-    child = os.fork()
-    if child == 0:
-        signal.pause()
-    try:
-        environments.release(path)
-        assert not find_stored(environment.key).in_use
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
 def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
     """
     A fault is found until the mark is written, and if it is that of another environment.
@@ -105,22 +90,23 @@ def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
     build(environment)
     record = read_record(environment.key)
     assert record is not None
-    assert environments.find_fault(record) is None
-    os.unlink(os.path.join(record.path, environments.COMPLETE))
-    assert environments.find_fault(record) == "its build never finished"
-    environments.mark_complete(record.path, "another")
-    assert environments.find_fault(record) == "its marker names another environment"
-    environments.mark_complete(record.path, record.digest)
-    assert environments.find_fault(record) is None
+    assert find_fault(record) is None
+    os.unlink(os.path.join(record.path, ".fal-core-complete"))
+    assert find_fault(record) == "its build never finished"
+    marker = Path(record.path, ".fal-core-complete")
+    marker.write_text("another")
+    assert find_fault(record) == "its marker names another one"
+    marker.write_text(record.digest)
+    assert find_fault(record) is None
 
 
-def test_environment_is_in_use_while_a_process_has_taken_it(build: Builder) -> None:
+def test_everything_is_below_one_directory(cache: Path) -> None:
     """
-    An environment is taken by a build that finds it, and until it is released.
+    Records and locks are kept by key, below the directory of this plugin.
     """
-    environment = Virtualenv(requirements=["gamma"])
-    path = os.path.dirname(os.path.dirname(build(environment).executable))
-    assert environments.is_in_use(path, [])
-    environments.release(path)
-    assert not environments.is_in_use(path, [])
-    assert environments.is_in_use(path, [os.fsencode(path) + b"/bin/python\0-c\0pass"])
+    assert STORE.root == str(cache)
+    assert record_path("key") == f"{cache}/keys/key.json"
+    assert STORE.lock_path("key") == f"{cache}/locks/key.lock"
+    STORE.make_directories()
+    assert Path(record_path("key")).parent.is_dir()
+    assert Path(STORE.lock_path("key")).parent.is_dir()

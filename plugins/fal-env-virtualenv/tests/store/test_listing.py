@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_core.errors import OptionError
-from fal_env_virtualenv.store.collection import collect
+from fal_core.stores import prune
+from fal_env_virtualenv.store.environments import STORE
 from fal_env_virtualenv.store.listing import find_stored, list_environments
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def test_environments_are_listed(three: list[Built]) -> None:
         environment.key for environment, _ in three[::-1]
     ]
     first = listed[0]
-    assert first.requirements == (("beta",),)
-    assert first.python_version == ".".join(map(str, sys.version_info[:3]))
-    assert Path(first.path).name == first.digest
+    assert first.details["requirements"] == (("beta",),)
+    assert first.details["python_version"] == ".".join(map(str, sys.version_info[:3]))
+    assert Path(first.path).name == first.details["digest"]
     assert first.size > 0
     assert 90 < time.time() - first.last_used < 200
     assert not first.in_use
@@ -42,7 +43,7 @@ def test_without_cache_nothing_is_listed(cache: Path) -> None:
     If nothing was built, nothing is listed or collected, and no directory is created.
     """
     assert list_environments() == []
-    assert collect(0).entries == ()
+    assert prune([STORE], max_size=0).entries == ()
     assert not cache.exists()
 
 

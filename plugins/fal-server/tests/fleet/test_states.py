@@ -57,7 +57,8 @@ def test_every_ending_is_shown_as_draining():
     """
     A runner is shown as draining until it has ended, for whatever reason.
     """
-    assert {state.label for state in ENDING} == {"draining"}
+    leaving = ENDING | {RunnerPhase.RETIRED, RunnerPhase.DRAINING}
+    assert {state.label for state in leaving} == {"draining"}
     assert RunnerPhase.SETUP.label == "setup"
 
 

@@ -19,7 +19,7 @@ from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.states import RunnerPhase
 from fal_server.routing.applications import Application
-from fal_server.routing.leases import Lease, drain_if_broken
+from fal_server.routing.leases import Lease, responding
 from fal_server.routing.refusals import ApplicationUnreadable, StartTimeout
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.scaling import Scaling
@@ -174,7 +174,7 @@ def test_application_that_cannot_be_read_has_no_slot(plane):
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "drained"),
+    ("status", "headers", "ends"),
     [
         (200, {}, False),
         (500, {}, False),
@@ -183,14 +183,21 @@ def test_application_that_cannot_be_read_has_no_slot(plane):
         (200, {"X-Fal-Stop-Runner": "yes"}, True),
     ],
 )
-def test_response_that_ends_its_runner(plane, status, headers, drained):
+def test_response_that_ends_its_runner(plane, status, headers, ends):
     """
-    A runner is drained after a 503, unless its response decides that otherwise.
+    A runner takes no other requests while it responds with 503, and is drained after that,
+    also where the response breaks off, unless the response decides that otherwise.
     """
 
     async def main() -> None:
         async with serving(plane, "one") as (_, (runner,)):
-            drain_if_broken(runner, status, CIMultiDict(headers))
-            assert (runner.state is RunnerPhase.DRAINING) is drained
+            with (
+                contextlib.suppress(LookupError),
+                responding(runner, status, CIMultiDict(headers)),
+            ):
+                assert (runner.state is RunnerPhase.RETIRED) is ends
+                assert runner.label == ("draining" if ends else "idle")
+                raise LookupError
+            assert (runner.state is RunnerPhase.DRAINING) is ends
 
     plane.run(main())

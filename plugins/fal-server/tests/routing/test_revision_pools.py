@@ -4,14 +4,19 @@ Revision pools: the runners that a later server finds again, and those that it d
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from typing import Any
 
 import pytest
+from bare_runners import make_runner
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
+from fal_core.events import Exited
 from fal_server.errors import NotFound
+from fal_server.fleet.http_client import HttpClient
 from fal_server.routing.refusals import NoRunner
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.scaling import Scaling
@@ -51,6 +56,26 @@ def test_runner_that_is_gone_is_recorded_as_ended(plane, account, belongs):
         assert pool is None or pool.runners == []
 
     plane.run(main())
+
+
+def test_runner_that_ends_after_the_server_leaves_no_task(make_plane):
+    """
+    A runner whose end is reported when the server has closed is recorded by the next one:
+    this one begins nothing any more.
+    """
+    held = make_plane()
+    fleet = held.plane.catalog.fleet
+
+    async def main() -> None:
+        async with contextlib.aclosing(HttpClient()) as exchanges:
+            changed = fleet._recording_end(make_closed_pool().changed)
+            runner = make_runner(held, exchanges, changed=changed)
+            await held.plane.close()
+            runner._events(Exited())
+            assert runner.ended.is_set()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    held.run(main())
 
 
 def test_spec_of_a_revision(plane, account):

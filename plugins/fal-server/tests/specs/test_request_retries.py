@@ -4,14 +4,18 @@ Retries: which queued requests are attempted again, and how often.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import aiohttp
 import grpc
 import pytest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.queue import attempts as queue_attempts
 from fal_server.specs.request_retries import MOST
+from fal_server_agent.sockets import UNIX
 
 pytestmark = pytest.mark.faults
 
@@ -106,6 +110,79 @@ def test_header_that_ends_the_runner(served_plane, app, status, asked, stays):
         after = runner_of(served_plane, app)
         assert (after == before) == stays
         before = after
+
+
+def exchange(served_plane, listener, path, told):
+    """
+    Send a request through a gateway, and return its answer.
+    """
+    if listener == "queue":
+        app, request = path.partition("/")[0], served_plane.submit(path, told)
+        return served_plane.finish(app, request).json()
+    if listener == "run":
+        with served_plane.client("run") as client:
+            return client.post(f"/owner/{path}", json=told).json()
+
+    async def talk():
+        url = f"ws://127.0.0.1:{served_plane.plane.plane.ports['ws']}/owner/{path}"
+        shown = {"Authorization": f"Key {served_plane.plane.key}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, headers=shown) as connection,
+        ):
+            await connection.send_json(told)
+            await connection.receive()
+            return json.loads((await connection.receive()).data)
+
+    return asyncio.run(talk())
+
+
+@pytest.mark.parametrize("listener", ["queue", "run", "ws"])
+def test_runner_ends_after_the_response_that_asks_for_it(served_plane, listener):
+    """
+    A runner gets no more requests as soon as the head of a response asks for its end, and
+    is ended once that response is complete, however short its grace period is.
+    """
+    name = f"parting-{listener}"
+    served_plane.deploy(name, max_multiplexing=2)
+    before = runner_of(served_plane, name)
+    pool = served_plane.plane.plane.catalog.find("owner", name).pool
+    [runner] = pool.runners
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(
+            exchange, served_plane, listener, f"{name}/part", {"gate": name}
+        )
+        try:
+            served_plane.settle(lambda: not runner.is_running)
+            assert runner_of(served_plane, name) != before
+        finally:
+            served_plane.open(name)
+        assert answer.result() == {"pid": before}
+    served_plane.settle(lambda: not runner.is_alive)
+
+
+@pytest.mark.parametrize("listener", ["run", "ws"])
+def test_request_that_its_runner_never_got_goes_to_another(
+    served_plane, tmp_path, monkeypatch, listener
+):
+    """
+    A request for which a runner is chosen that ends before it gets the request is given to
+    another runner.
+    """
+    # The runner ends before that, however slow this machine is.
+    monkeypatch.setattr("fal_server.fleet.disconnections._LAST_WORDS", 100.0)
+    name = f"gone-{listener}"
+    served_plane.deploy(name)
+    before = runner_of(served_plane, name)
+    [runner] = served_plane.plane.plane.catalog.find("owner", name).pool.runners
+    runner.url = f"{UNIX}{tmp_path / 'nobody'}"
+    with ThreadPoolExecutor(1) as threads:
+        told = {"statuses": [200]}
+        answer = threads.submit(exchange, served_plane, listener, f"{name}/attempts", told)
+        served_plane.settle(lambda: runner.in_flight or answer.done())
+        served_plane.plane.here(runner.kill)
+        found = answer.result()
+    assert (found["attempt"], found["pid"] == before) == (1, False)
 
 
 def test_a_request_that_takes_too_long_is_tried_again(served_plane):

@@ -37,7 +37,7 @@ def test_error_of_a_task_is_logged(caplog: pytest.LogCaptureFixture):
 def test_closing_waits_until_all_tasks_have_ended():
     """
     Closing cancels the tasks and waits for what they do at their end. What is started
-    afterwards is cancelled before it does anything.
+    afterwards is cancelled before it does anything, and leaves no task.
     """
     done: list[str] = []
 
@@ -59,6 +59,7 @@ def test_closing_waits_until_all_tasks_have_ended():
         await tasks.close()
         assert done == ["cleaned up"]
         task = tasks.spawn(late())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.wait([task])
         assert task.cancelled()
 

@@ -1,5 +1,5 @@
 """
-Builds that are held: environments whose build waits until a law lets it go.
+Builds that a law decides about: environments whose build waits until it is let go, or fails.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import Any
 
@@ -18,6 +19,36 @@ from fal_core.errors import Cancelled
 from fal_core.events import LogSink
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
+
+
+def with_build(environment: Environment, before: Callable[[Event], None]) -> Environment:
+    """
+    Return an environment like *environment*, of another key, that is never built yet.
+
+    Arguments:
+        before: Called before each build, with the event that cancels it. What it raises is
+            what the build raises.
+    """
+    cls: Any = type(environment)
+    own_key = f"{environment.key}-{os.urandom(8).hex()}"
+
+    class Watched(cls):  # type: ignore[misc]  # whatever class it is
+        @property
+        def key(self) -> str:
+            return own_key
+
+        def is_built(self) -> bool:
+            return False
+
+        def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+            before(cancelled)
+            interpreter: Interpreter = environment.build(log, cancelled)
+            return interpreter
+
+    fields = attrs.fields(cls)
+    values = {field.alias: getattr(environment, field.name) for field in fields if field.init}
+    watched: Environment = Watched(**values)
+    return watched
 
 
 class HeldBuild:
@@ -61,7 +92,7 @@ class HeldBuild:
         """
         launcher = self.recorder.launcher
         call = launcher.call(((), {}))
-        call = attrs.evolve(call, environment=self._hold(call.environment))
+        call = attrs.evolve(call, environment=with_build(call.environment, self._hold))
         self.recorder.call = call
         self._launched_by = threading.get_ident()
         self.recorder.follow(launcher.host.launch(call, self.recorder))
@@ -85,35 +116,7 @@ class HeldBuild:
             )
             pytest.skip("The host asks for no build in this process.")
 
-    def _hold(self, environment: Environment) -> Environment:
-        """
-        Return an environment like *environment* whose build is held.
-        """
-        build = self
-        cls: Any = type(environment)
-        own_key = f"{environment.key}-held-{os.urandom(8).hex()}"
-
-        class Held(cls):  # type: ignore[misc]  # whatever class it is
-            @property
-            def key(self) -> str:
-                return own_key
-
-            def is_built(self) -> bool:
-                return False
-
-            def build(self, log: LogSink, cancelled: Event) -> Interpreter:
-                build._wait(cancelled)
-                interpreter: Interpreter = environment.build(log, cancelled)
-                return interpreter
-
-        fields = attrs.fields(cls)
-        values = {
-            field.alias: getattr(environment, field.name) for field in fields if field.init
-        }
-        held: Environment = Held(**values)
-        return held
-
-    def _wait(self, cancelled: Event) -> None:
+    def _hold(self, cancelled: Event) -> None:
         if threading.get_ident() == self._launched_by:
             # To hold it would be to wait for this very thread.
             self.inline = True

@@ -92,6 +92,17 @@ class RunsOneAfterAnother(Grouping):
         return late
 
 
+class StartsWhoIsThere(Broken):
+    """Launches each node once it is there, and then gets the next one."""
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.inner.launch(call.at_node(Node(0, ("here", "there"))), self.skip).drain()
+        return self.inner.launch(call, sink)
+
+    def skip(self, event: Event) -> None:
+        """Take an event of the node that is there before the others."""
+
+
 class ForgetsTheRank(Broken):
     """Does not say which node has printed a line."""
 

@@ -21,7 +21,7 @@ import attrs
 from fal_core.caches import leave_to_children, remove_quietly, try_lock
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements.pythons import Python
+from fal_uv.requirements.pythons import Python
 
 #: How many builds with one Python have a link at the same time; others do without.
 _LINKS = 8

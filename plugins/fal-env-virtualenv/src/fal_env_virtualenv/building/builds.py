@@ -5,44 +5,34 @@ Builds: an environment is built in a temporary directory, marked as complete, an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from threading import Event
 
-from fal_core.caches import try_lock, unlock
 from fal_core.environments import LocalInterpreter
-from fal_core.errors import Cancelled, EnvironmentBuildError, OptionError
+from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
-from fal_env_virtualenv.building.build_directories import BuildDirectory
-from fal_env_virtualenv.building.indexes import Indexes, find_indexes
-from fal_env_virtualenv.building.installers import BuildLog, Installer
-from fal_env_virtualenv.building.interpreters import find_python
-from fal_env_virtualenv.building.pins import DIST_INFO
+from fal_core.stores import command_lines
+from fal_env_virtualenv.building.build_directories import BuildDirectory, open_directory
 from fal_env_virtualenv.building.recipes import Recipe, platform_name
-from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.entries import KIND
-from fal_env_virtualenv.store.collection import sweep
 from fal_env_virtualenv.store.environments import (
+    KIND,
+    STORE,
     BuildRecord,
     find_built,
     find_fault,
     find_record,
     forced,
-    is_in_use,
     read_record,
     write_record,
 )
-from fal_env_virtualenv.store.layout import (
-    describe_disk_error,
-    lock_path,
-    make_directories,
-    store_root,
-)
-from fal_env_virtualenv.store.running_processes import command_lines
-
-#: Seconds between two tries to take the lock of an environment that another process builds.
-_PATIENCE = 0.02
+from fal_uv.installing.indexes import Indexes, find_indexes
+from fal_uv.installing.installers import BuildLog, Installer
+from fal_uv.installing.interpreters import find_python
+from fal_uv.installing.pins import DIST_INFO
+from fal_uv.installing.targets import Target
+from fal_uv.requirements import url_credentials
+from fal_uv.requirements.pythons import Python
 
 
 def build(
@@ -60,10 +50,9 @@ def build(
         Cancelled: *cancelled* was set.
     """
     log = BuildLog(sink)
-    with _building(key, log, cancelled):
+    with STORE.building(key, log=log.sink, cancelled=cancelled):
         found = find_built(key, force=force)
         if found is None:
-            sweep(key)
             record = None if force else read_record(key)
             if record is None:
                 _build_anew(recipe, key, log, cancelled, force=force)
@@ -95,60 +84,18 @@ def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
         Cancelled: *cancelled* was set.
     """
     record = find_record(prefix)
-    if is_in_use(record.path, command_lines()):
+    if STORE.is_in_use(record.digest, command_lines()):
         raise OptionError(
             f"The environment {record.key[:12]} is in use. End the processes that use it first."
         )
     log = BuildLog(sink)
-    with _building(record.key, log, cancelled):
-        sweep(record.key)
+    with STORE.building(record.key, log=log.sink, cancelled=cancelled):
         _build_from_pins(record, _indexes(record.extra_index_urls), log, cancelled)
     return record
 
 
-@contextmanager
-def _building(key: str, log: BuildLog, cancelled: Event) -> Iterator[None]:
-    """
-    Hold the lock of *key*, and turn errors of the file system into errors of the build.
-    """
-
-    def on_wait() -> None:
-        log.write("Waiting for another build of this environment")
-
-    try:
-        make_directories()
-        with locked(lock_path(key), cancelled, on_wait):
-            yield
-    except OSError as error:
-        raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
-
-
-@contextmanager
-def locked(path: str, cancelled: Event, on_wait: Callable[[], None]) -> Iterator[None]:
-    """
-    Hold an exclusive lock on the file *path*, which is created if it does not exist.
-
-    Arguments:
-        on_wait: Called once if another process holds the lock.
-
-    Raises:
-        Cancelled: *cancelled* was set while another process held the lock.
-    """
-    waited = False
-    while (descriptor := try_lock(path, shared=False, create=True)) is None:
-        if not waited:
-            waited = True
-            on_wait()
-        if cancelled.wait(_PATIENCE):
-            raise Cancelled("The call was cancelled while it waited for another build.")
-    try:
-        yield
-    finally:
-        unlock(descriptor)
-
-
 def _indexes(extra: Iterable[str]) -> Indexes:
-    return find_indexes(extra).with_default(store_root())
+    return find_indexes(extra).with_default(STORE.root)
 
 
 def _build_anew(
@@ -158,12 +105,12 @@ def _build_anew(
     Resolve and build *recipe*, and write its build record.
     """
     indexes = _indexes(recipe.extra_index_urls)
-    python = find_python(recipe.python_version, store_root())
+    python = find_python(recipe.python_version, STORE.root)
     entries = ", ".join(entry.text for entry in recipe.requirements())
     what = f"with {entries}" if entries else "without requirements"
     log.write(f"Building a virtual environment of Python {python.version} {what}")
-    with BuildDirectory.create(key, python, cancelled) as directory:
-        installer = Installer(directory, indexes, log)
+    with open_directory(key, python, cancelled) as directory:
+        installer = _installer(directory, indexes, log)
         for layer in recipe.parsed_layers():
             installer.install(
                 layer,
@@ -171,14 +118,27 @@ def _build_anew(
                 compile_bytecode=recipe.compile_bytecode,
                 refresh=force,
             )
-        record = _record(recipe, key, installer)
+        record = _record(recipe, key, python, installer)
         write_record(record)
         directory.finish(record)
     if force:
         forced.add(key)
 
 
-def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
+def _installer(directory: BuildDirectory, indexes: Indexes, log: BuildLog) -> Installer:
+    link = directory.link
+    return Installer(
+        kind=KIND,
+        target=Target.of_python(directory.linked_executable, directory.library),
+        workspace=directory.build.workspace,
+        indexes=indexes,
+        log=log,
+        cancelled=directory.build.cancelled,
+        inherited=() if link is None else (link.lock,),
+    )
+
+
+def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> BuildRecord:
     """
     Return the build record of *recipe*, whose requirements have been installed.
     """
@@ -190,7 +150,7 @@ def _record(recipe: Recipe, key: str, installer: Installer) -> BuildRecord:
         key=key,
         requirements=tuple(stripped(layer) for layer in recipe.layers),
         extra_index_urls=stripped(recipe.extra_index_urls),
-        python=installer.directory.python,
+        python=python,
         platform=platform_name(),
         pins=installer.hashed_pins(),
         packages=installer.packages(),
@@ -205,11 +165,11 @@ def _build_from_pins(
     """
     Build the environment of *record* from its pins.
     """
-    with BuildDirectory.create(record.key, record.python, cancelled) as directory:
-        installer = Installer(directory, indexes, log)
+    with open_directory(record.key, record.python, cancelled) as directory:
+        installer = _installer(directory, indexes, log)
         try:
             if record.pins:
-                installer.install_pins(record)
+                installer.install_pins(record.pins, compile_bytecode=record.compile_bytecode)
         except EnvironmentBuildError as error:
             raise with_facts(
                 error,

@@ -16,13 +16,13 @@ import attrs
 
 from fal_core import digests
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.building.indexes import find_indexes
-from fal_env_virtualenv.requirements import url_credentials
-from fal_env_virtualenv.requirements.pythons import Python, running_python
-from fal_env_virtualenv.store.layout import store_root
+from fal_env_virtualenv.store.environments import STORE
+from fal_uv.installing.indexes import find_indexes
+from fal_uv.requirements import url_credentials
+from fal_uv.requirements.pythons import Python, running_python
 
 if TYPE_CHECKING:
-    from fal_env_virtualenv.requirements.entries import Layers, Requirement
+    from fal_uv.requirements.entries import Layers, Requirement
 
 _VERSION = 1
 
@@ -69,7 +69,7 @@ class Recipe:
         """
         if not self.layers:
             return
-        from fal_env_virtualenv.requirements.entries import parse_entry
+        from fal_uv.requirements.entries import parse_entry
 
         yield from ([parse_entry(entry) for entry in layer] for layer in self.layers)
 
@@ -104,7 +104,7 @@ def environment_stamp(recipe: Recipe) -> int | None:
     named = recipe.local_requirements()
     if not named:
         return None
-    from fal_env_virtualenv.requirements.local_sources import local_requirements, stamps
+    from fal_uv.requirements.local_sources import local_requirements, stamps
 
     found = tuple(stamps(local_requirements(named)))
     return hash(found) if found else None
@@ -126,16 +126,16 @@ def _find_python(version: str | None) -> Python:
     running = running_python()
     if version is None or running.fits(version):
         return running
-    from fal_env_virtualenv.building.interpreters import find_python
+    from fal_uv.installing.interpreters import find_python
 
-    return find_python(version, store_root())
+    return find_python(version, STORE.root)
 
 
 def _contents(recipe: Recipe) -> Iterator[str]:
     named = recipe.local_requirements()
     if not named and recipe.constraints_file is None:
         return
-    from fal_env_virtualenv.requirements.local_sources import (
+    from fal_uv.requirements.local_sources import (
         digest,
         file_digest,
         local_requirements,

@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from fal_env_virtualenv.building.uv import ask, uv_command
 from fal_env_virtualenv.store.environments import BuildRecord, find_fault, find_record
+from fal_uv.running.uv import ask, uv_command
 
 #: How many missing files are named.
 _MOST = 10

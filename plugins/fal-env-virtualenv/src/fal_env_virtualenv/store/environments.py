@@ -1,8 +1,15 @@
 """
-Environments that are kept: the record of each, and the marks inside it.
+Where environments are kept: the directory ``virtualenvs`` below the cache root.
 
-A build record says what was resolved for a recipe, so that it can be built the same again.
-Marks say that the build of an environment has finished, and that a process uses it.
+Beside what every store has, it contains::
+
+    keys/<key>.json     the build record of a key: what was resolved for a recipe
+    <digest>/           an environment, named by the digest of its build record
+    links/              symbolic links to environments that uv works on, and their locks
+    pythons.json        interpreters that were found by earlier searches
+    uv.json             the index that uv uses if nothing names one
+
+A build record outlives its environment, which is built again from its pins when lost.
 """
 
 from __future__ import annotations
@@ -10,42 +17,94 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.caches import (
-    is_descriptor_of,
-    is_locked,
-    try_lock,
-    unlock,
-    write_atomically,
-    write_durably,
-)
+from fal_core.caches import remove_quietly, write_atomically
 from fal_core.digests import digest
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_virtualenv.requirements.pythons import Python
-from fal_env_virtualenv.store.layout import list_directory, record_path, store_root
+from fal_core.stores import DirectoryStore
+from fal_uv.requirements.pythons import Python
 
 if TYPE_CHECKING:
-    from fal_env_virtualenv.requirements.entries import Layers
+    from fal_core.stores import StoredEntry
+    from fal_uv.requirements.entries import Layers
+
+#: The kind of environment, as errors name it.
+KIND = "virtualenv"
 
 #: The version of build records, which is written into them.
 _VERSION = 1
 
-#: A file that is written last: the digest of the environment.
-COMPLETE = ".fal-core-complete"
-#: A file on which each process that uses the environment holds a shared lock.
-IN_USE = ".fal-core-in-use"
-
-# The locks of the environments that this process uses, by path.
-_in_use: dict[str, int] = {}
-os.register_at_fork(after_in_child=_in_use.clear)
-
 #: The keys that this process has built because of the option ``force``.
 forced: set[str] = set()
+
+
+class VirtualenvStore(DirectoryStore):
+    """
+    The environments, each named by the digest of its build record.
+    """
+
+    __slots__ = ()
+
+    def make_directories(self) -> None:
+        super().make_directories()
+        os.makedirs(os.path.join(self.root, "keys"), exist_ok=True)
+
+    def entries(self) -> list[StoredEntry]:
+        from fal_core.stores import command_lines
+
+        commands = command_lines()
+        return [self.describe(record, commands) for record in read_records()]
+
+    def describe(self, record: BuildRecord, commands: Sequence[bytes]) -> StoredEntry:
+        """
+        Return the environment of *record*, whether it is there or not.
+
+        Arguments:
+            commands: The command lines of all processes of this machine.
+        """
+        from fal_core.stores import StoredEntry, disk_usage
+
+        try:
+            last_used = os.stat(record_path(record.key)).st_mtime
+        except FileNotFoundError:
+            last_used = record.created
+        return StoredEntry(
+            kind=self.kind,
+            key=record.key,
+            path=record.path,
+            size=disk_usage(record.path),
+            created=record.created,
+            last_used=last_used,
+            in_use=self.is_in_use(record.digest, commands),
+            fault=find_fault(record),
+            summary=" | ".join(" ".join(layer) for layer in record.requirements),
+            details={
+                "digest": record.digest,
+                "python_version": record.python.version,
+                "requirements": record.requirements,
+            },
+        )
+
+    def forget(self, key: str, name: str) -> None:
+        record = read_record(key)
+        if record is not None and record.digest == name:
+            remove_quietly(record_path(key))
+
+    def find_strays(self) -> list[str]:
+        # A record is written before its environment gets its place: read in this order,
+        # an environment that has just been finished is not taken for a stray.
+        names = self.finished_names()
+        known = {record.digest for record in read_records()}
+        return [name for name in names if name not in known]
+
+
+STORE = VirtualenvStore(folder="virtualenvs", kind=KIND)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +137,7 @@ class BuildRecord:
     compile_bytecode: bool = False
     extra_index_urls: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """
         The name of the environment's directory.
@@ -91,7 +150,7 @@ class BuildRecord:
         """
         The directory of the environment, whether it exists or not.
         """
-        return os.path.join(store_root(), self.digest)
+        return STORE.path(self.digest)
 
     @property
     def executable(self) -> str:
@@ -99,6 +158,13 @@ class BuildRecord:
         The Python of the environment.
         """
         return os.path.join(self.path, "bin", "python")
+
+
+def record_path(key: str) -> str:
+    """
+    Return the path of the build record of *key*.
+    """
+    return os.path.join(STORE.root, "keys", f"{key}.json")
 
 
 def read_record(key: str) -> BuildRecord | None:
@@ -130,7 +196,7 @@ def write_record(record: BuildRecord) -> None:
     """
     Keep *record*, in place of an earlier one of its key.
     """
-    os.makedirs(os.path.join(store_root(), "keys"), exist_ok=True)
+    os.makedirs(os.path.join(STORE.root, "keys"), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(record)}, indent=1)
     write_atomically(record_path(record.key), text)
 
@@ -139,7 +205,9 @@ def read_records() -> list[BuildRecord]:
     """
     Return all build records that can be read, sorted by key.
     """
-    names = sorted(list_directory(os.path.join(store_root(), "keys")))
+    from fal_core.stores import list_directory
+
+    names = sorted(list_directory(os.path.join(STORE.root, "keys")))
     keys = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     return [record for key in keys if (record := read_record(key)) is not None]
 
@@ -169,15 +237,6 @@ def find_record(prefix: str) -> BuildRecord:
     )
 
 
-def mark_complete(path: str, digest: str) -> None:
-    """
-    Mark the environment at *path* as whole, and as one that can be used.
-    """
-    with open(os.path.join(path, IN_USE), "w"):
-        pass
-    write_durably(os.path.join(path, COMPLETE), digest)
-
-
 def find_fault(record: BuildRecord) -> str | None:
     """
     Say what is wrong with the environment of *record*; None if nothing is.
@@ -185,18 +244,11 @@ def find_fault(record: BuildRecord) -> str | None:
     This is a quick look for what a killed build or a cleaned disk leaves behind; it
     starts no process.
     """
+    fault = STORE.find_fault(record.digest)
+    if fault is not None:
+        return fault
     path = record.path
-    try:
-        with open(os.path.join(path, COMPLETE), encoding="utf-8") as stream:
-            if stream.read().strip() != record.digest:
-                return "its marker names another environment"
-    except FileNotFoundError:
-        return (
-            "its directory is gone" if not os.path.isdir(path) else "its build never finished"
-        )
-    except (OSError, ValueError) as error:
-        return f"its marker cannot be read ({error})"
-    if not os.access(record.executable, os.X_OK):
+    if not os.access(os.path.join(path, "bin", "python"), os.X_OK):
         return f"its interpreter {record.python.executable} is gone"
     try:
         present = set(os.listdir(os.path.join(path, record.python.library)))
@@ -204,46 +256,6 @@ def find_fault(record: BuildRecord) -> str | None:
         return "its packages are gone"
     missing = [name for name in record.packages if name not in present]
     return f"{missing[0]} is gone" if missing else None
-
-
-def take(record: BuildRecord) -> bool:
-    """
-    Mark the environment of *record* as used by this process until the process ends.
-
-    Return whether the environment is there and a quick look finds no fault.
-    """
-    path = record.path
-    lock = os.path.join(path, IN_USE)
-    known = _in_use.get(path)
-    if known is None or not is_descriptor_of(known, lock):
-        try:
-            descriptor = try_lock(lock, shared=True)
-        except OSError:
-            return False
-        if descriptor is None:
-            return False  # It is being removed.
-        other = _in_use.get(path)
-        _in_use[path] = descriptor
-        if other is not None:
-            unlock(other)
-    return find_fault(record) is None
-
-
-def release(path: str) -> None:
-    """
-    Undo what :func:`take` did in this process for the environment at *path*.
-    """
-    descriptor = _in_use.pop(path, None)
-    if descriptor is not None:
-        unlock(descriptor)
-
-
-def release_all() -> None:
-    """
-    Undo all that :func:`take` did in this process.
-    """
-    for path in list(_in_use):
-        release(path)
 
 
 def find_built(key: str, *, force: bool) -> LocalInterpreter | None:
@@ -256,28 +268,10 @@ def find_built(key: str, *, force: bool) -> LocalInterpreter | None:
     if force and key not in forced:
         return None
     record = read_record(key)
-    if record is None or not take(record):
+    if record is None or not STORE.take(record.digest) or find_fault(record) is not None:
         return None
     try:
         os.utime(record_path(key))
     except OSError:
         pass  # The cache may be read-only; only the order of removal suffers.
     return LocalInterpreter(record.executable, record.python.minor_version)
-
-
-def is_in_use(path: str, command_lines: Sequence[bytes]) -> bool:
-    """
-    Tell whether a process has taken the environment at *path*, or runs its Python.
-
-    A process that outlives the one that launched it has taken nothing, but runs.
-
-    Arguments:
-        command_lines: Those of all processes of this machine.
-    """
-    programs = os.fsencode(os.path.join(path, "bin", ""))
-    if any(command.startswith(programs) for command in command_lines):
-        return True
-    try:
-        return is_locked(os.path.join(path, IN_USE))
-    except OSError:
-        return True  # It cannot be locked, so nothing says that it is free.

@@ -59,7 +59,7 @@ class HostEvents(CallSink):
         self._take_urls = take_urls
         self._end = end
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         # The loop reports it, and the events that follow are handled.
         raise error
 

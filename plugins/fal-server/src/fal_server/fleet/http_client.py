@@ -22,7 +22,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import attrs
 
-from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream, Upstream
+from fal_server.fleet.http_upstreams import (
+    BrokenUpstream,
+    RefusedUpstream,
+    UnreachedUpstream,
+    Upstream,
+)
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.unix_sockets import connect_unix
 from fal_server_agent.sockets import UNIX
@@ -244,7 +249,7 @@ class HttpClient:
             seconds = f"{_LONGEST_CONNECT:g} seconds"
             raise UnreachedUpstream(f"No connection was made within {seconds}.") from error
         except OSError as error:
-            raise BrokenUpstream(f"No connection could be made: {error}.") from error
+            raise RefusedUpstream(f"No connection could be made: {error}.") from error
         self._open.add(upstream)
         if self._is_closed:
             upstream.abort()

@@ -30,6 +30,12 @@ class BrokenUpstream(ConnectionError):
     """
 
 
+class RefusedUpstream(BrokenUpstream):
+    """
+    A connection was refused, as where a runner has just ended. Nothing was sent.
+    """
+
+
 class UnreachedUpstream(BrokenUpstream):
     """
     A runner has accepted no connection in time. It may be alive or not.

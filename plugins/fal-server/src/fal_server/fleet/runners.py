@@ -123,10 +123,10 @@ class Runner:
     ended: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     ready: asyncio.Event = attrs.field(factory=asyncio.Event, repr=False)
     execution: Execution | None = attrs.field(default=None, repr=False)
-    serving: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    serving: asyncio.Future[None] | None = attrs.field(default=None, repr=False)
     _began: float = attrs.field(factory=time.monotonic, init=False, repr=False)
     _ended: float | None = attrs.field(default=None, init=False, repr=False)
-    _examining: asyncio.Task[None] | None = attrs.field(default=None, repr=False)
+    _examining: asyncio.Future[None] | None = attrs.field(default=None, repr=False)
     _events: HostEvents = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -239,7 +239,7 @@ class Runner:
         else:
             self.tasks.spawn(self._end_once_reported(event, self.serving))
 
-    async def _end_once_reported(self, event: Exited, serving: asyncio.Task[None]) -> None:
+    async def _end_once_reported(self, event: Exited, serving: asyncio.Future[None]) -> None:
         """
         End once the agent has reported how its function ended; that may be on its way.
         """

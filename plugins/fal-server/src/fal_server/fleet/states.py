@@ -1,7 +1,7 @@
 """
 The states of a runner, and the one place where it changes from one to another.
 
-    PENDING → BUILDING → SETUP → RUNNING → DRAINING
+    PENDING → BUILDING → SETUP → RUNNING → RETIRED → DRAINING
 
     from any of these:    KILLED, SICK, GIVEN_UP, BLOCKED   (the ending states)
     from any state:       TERMINATED
@@ -37,6 +37,10 @@ class RunnerPhase(enum.Enum):
     #: It takes requests.
     RUNNING = enum.auto()
 
+    #: It takes no other requests, and is drained once the response that asks for its end is
+    #: complete.
+    RETIRED = enum.auto()
+
     #: It finishes the requests it has, takes no others, and ends.
     DRAINING = enum.auto()
 
@@ -60,7 +64,8 @@ class RunnerPhase(enum.Enum):
         """
         The state as people are shown it. Why a runner was told to end is not part of it.
         """
-        return "draining" if self in ENDING else self.name.lower()
+        is_leaving = self in ENDING or self is RunnerPhase.RETIRED
+        return "draining" if is_leaving else self.name.lower()
 
 
 #: States in which a runner was told to end now, and has not yet.
@@ -78,7 +83,9 @@ TRANSITIONS: Mapping[RunnerPhase, frozenset[RunnerPhase]] = {
         | {RunnerPhase.RUNNING, RunnerPhase.DRAINING, RunnerPhase.TERMINATED}
         for place, state in enumerate(_STARTING)
     },
-    RunnerPhase.RUNNING: ENDING | {RunnerPhase.DRAINING, RunnerPhase.TERMINATED},
+    RunnerPhase.RUNNING: ENDING
+    | {RunnerPhase.RETIRED, RunnerPhase.DRAINING, RunnerPhase.TERMINATED},
+    RunnerPhase.RETIRED: ENDING | {RunnerPhase.DRAINING, RunnerPhase.TERMINATED},
     RunnerPhase.DRAINING: ENDING | {RunnerPhase.TERMINATED},
     **{state: frozenset({RunnerPhase.TERMINATED}) for state in ENDING},
     RunnerPhase.TERMINATED: frozenset(),

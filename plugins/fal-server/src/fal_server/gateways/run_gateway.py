@@ -5,6 +5,7 @@ The run gateway: forwarding requests to runners, and responses to their senders.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
@@ -27,7 +28,7 @@ from fal_server.routing.headers import (
     new_request_id,
     to_runner,
 )
-from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.leases import hand_over, responding
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -78,18 +79,23 @@ class RunGateway:
             size = _BEGINNING if body else 0
             if isinstance(body, bytes):
                 size = len(body)
-            async with self._router.lease(
+            lease = functools.partial(
+                self._router.lease,
                 target.application,
                 request.headers,
                 request_id,
                 caller,
                 room=self._room,
                 size=size,
-            ) as runner:
-                if not is_websocket(request):
-                    return await self._forward(
+            )
+            if not is_websocket(request):
+                return await hand_over(
+                    lease,
+                    lambda runner: self._forward(
                         request, target, runner, request_id, caller, body
-                    )
+                    ),
+                )
+            async with lease() as runner:
                 with accept_websocket(request, self._room, caller) as accepted:
                     hold = self._router.identity.revocations.hold(caller)
                     socket, code = await relay_websocket(
@@ -125,20 +131,22 @@ class RunGateway:
                 body=body,
                 seconds=timeout,
             ) as upstream:
-                drain_if_broken(runner, upstream.status, upstream.headers)
-                headers = from_runner(upstream.headers, request_id)
-                if upstream.size is not None and upstream.size <= _SMALL:
-                    content = await upstream.read()
-                    return web.Response(body=content, status=upstream.status, headers=headers)
-                if self._cors:
-                    allow_origin(request, headers)
-                response = web.StreamResponse(status=upstream.status, headers=headers)
-                await response.prepare(request)
-                async with self._router.identity.revocations.hold(caller):
-                    while part := await upstream.read_part():
-                        await response.write(part)
-                    await response.write_eof()
-                return response
+                with responding(runner, upstream.status, upstream.headers):
+                    headers = from_runner(upstream.headers, request_id)
+                    if upstream.size is not None and upstream.size <= _SMALL:
+                        content = await upstream.read()
+                        return web.Response(
+                            body=content, status=upstream.status, headers=headers
+                        )
+                    if self._cors:
+                        allow_origin(request, headers)
+                    response = web.StreamResponse(status=upstream.status, headers=headers)
+                    await response.prepare(request)
+                    async with self._router.identity.revocations.hold(caller):
+                        while part := await upstream.read_part():
+                            await response.write(part)
+                        await response.write_eof()
+                    return response
         except Unauthenticated as revoked:
             # The status has been sent already.
             raise ConnectionResetError from revoked

@@ -5,6 +5,7 @@ The websocket gateway: many requests over one websocket.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 
 import aiohttp
@@ -19,7 +20,7 @@ from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
 from fal_server.gateways.incoming_websockets import IncomingWebSocket, accept_websocket
 from fal_server.listeners.http_connections import recognise
 from fal_server.routing.headers import from_runner, new_request_id, to_runner
-from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.leases import hand_over, responding
 from fal_server.routing.refusals import (
     DISCONNECTS,
     RequestTimeout,
@@ -90,17 +91,20 @@ class WebSocketGateway:
         data: bytes,
     ) -> None:
         reply = UpstreamReply(socket, new_request_id())
+        lease = functools.partial(
+            self._router.lease,
+            target.application,
+            request.headers,
+            reply.request_id,
+            caller,
+            room=self._room,
+            # Without a key, messages take room as soon as they arrive.
+            size=0 if caller is None else len(data),
+        )
         try:
-            async with self._router.lease(
-                target.application,
-                request.headers,
-                reply.request_id,
-                caller,
-                room=self._room,
-                # Without a key, messages take room as soon as they arrive.
-                size=0 if caller is None else len(data),
-            ) as runner:
-                await _forward(reply, request, target, runner, data)
+            await hand_over(
+                lease, lambda runner: _forward(reply, request, target, runner, data)
+            )
         except Refusal as refusal:
             await reply.refuse(refusal)
         await reply.end()
@@ -170,11 +174,11 @@ async def _forward(
             body=data,
             seconds=timeout,
         ) as upstream:
-            drain_if_broken(runner, upstream.status, upstream.headers)
-            forwarded = dict(from_runner(upstream.headers, reply.request_id))
-            await reply.start(upstream.status, forwarded)
-            while part := await upstream.read_part():
-                await reply.socket.send_bytes(part)
+            with responding(runner, upstream.status, upstream.headers):
+                forwarded = dict(from_runner(upstream.headers, reply.request_id))
+                await reply.start(upstream.status, forwarded)
+                while part := await upstream.read_part():
+                    await reply.socket.send_bytes(part)
     except asyncio.TimeoutError:
         runner.suspect()
         raise RequestTimeout(f"The request took more than {timeout} seconds.") from None

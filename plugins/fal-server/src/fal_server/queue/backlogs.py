@@ -51,7 +51,7 @@ class Backlog:
     _deadlines: Deadlines = attrs.field(init=False)
     #: Requests that compete for a runner as soon as they have been read.
     _unread: deque[PendingRequest] = attrs.field(factory=deque)
-    _reader: asyncio.Task[None] | None = None
+    _reader: asyncio.Future[None] | None = None
     _tasks: Tasks = attrs.field(factory=Tasks)
     _is_closed: bool = False
 

@@ -15,7 +15,7 @@ from fal_server.fleet.http_upstreams import UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import from_runner, to_runner
-from fal_server.routing.leases import drain_if_broken
+from fal_server.routing.leases import responding
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
 from fal_server.state.bodies import Body, IncomingBody
@@ -126,10 +126,10 @@ async def ask(
             body=(body.content or None) if body.path is None else body.pieces(),
             seconds=timeout,
         ) as upstream:
-            while part := await upstream.read_part():
-                await incoming.write(part)
-            response = await incoming.finish()
-            drain_if_broken(runner, upstream.status, upstream.headers)
+            with responding(runner, upstream.status, upstream.headers):
+                while part := await upstream.read_part():
+                    await incoming.write(part)
+                response = await incoming.finish()
             response_headers = tuple(
                 (name, value)
                 for name, value in from_runner(upstream.headers, request.id).items()

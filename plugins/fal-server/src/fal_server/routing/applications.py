@@ -67,7 +67,7 @@ class Application:
     retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
     broken: str = ""
-    _taking_over: asyncio.Task[None] | None = None
+    _taking_over: asyncio.Future[None] | None = None
 
     def lead_to(self, alias: Alias, spec: RunnerSpec) -> None:
         """

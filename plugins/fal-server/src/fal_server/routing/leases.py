@@ -5,18 +5,27 @@ Leases: a slot of a runner for one request.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import attrs
 
 from fal_server.access.callers import Caller
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.states import RunnerPhase
 from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers, start_timeout
-from fal_server.routing.refusals import ApplicationUnreadable, StartFailed, StartTimeout
+from fal_server.routing.refusals import (
+    ApplicationUnreadable,
+    RunnerGone,
+    StartFailed,
+    StartTimeout,
+)
 from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.specs.request_retries import ends_runner
+
+T = TypeVar("T")
 
 RUNNER_HINT = "x-fal-runner-hint"
 
@@ -98,9 +107,35 @@ class Lease:
         return self._caller is not None and self._caller.user_id == self._application.owner
 
 
-def drain_if_broken(runner: Runner, status: int, headers: Headers) -> None:
+async def hand_over(lease: Callable[[], Lease], work: Callable[[Runner], Awaitable[T]]) -> T:
     """
-    Drain a runner if its response asks for that, or has status 503.
+    Give a request to a runner, and to another one if the first had ended before it got it.
+
+    Arguments:
+        lease: Returns the lease of a slot.
+
+        work: Sends the request to a runner.
     """
-    if ends_runner(status, headers):
+    try:
+        async with lease() as runner:
+            return await work(runner)
+    except RunnerGone:
+        async with lease() as runner:
+            return await work(runner)
+
+
+@contextmanager
+def responding(runner: Runner, status: int, headers: Headers) -> Iterator[None]:
+    """
+    A context for the rest of a response, whose head has come. If the response asks for the
+    end of its runner, or has status 503, the runner takes no other requests from now on, and
+    is drained after the response: its grace period may be shorter than that takes.
+    """
+    if not ends_runner(status, headers):
+        yield
+        return
+    runner.lifecycle.enter(RunnerPhase.RETIRED)
+    try:
+        yield
+    finally:
         runner.drain(is_replaced=True)

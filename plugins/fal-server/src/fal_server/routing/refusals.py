@@ -8,6 +8,7 @@ Refusals of requests that get no response from an application.
     │   └── ApplicationUnreadable  the server cannot read the application
     ├── StartTimeout               no runner had a free slot in time
     └── RunnerDisconnected         the runner broke off the request
+        └── RunnerGone             the runner had ended before it got the request
 
     RequestTimeout                 the runner took too long
 """
@@ -20,7 +21,7 @@ import aiohttp
 
 from fal_server.errors import Refusal, Unavailable
 from fal_server.fleet.disconnections import how_it_broke
-from fal_server.fleet.http_upstreams import UnreachedUpstream
+from fal_server.fleet.http_upstreams import RefusedUpstream, UnreachedUpstream
 from fal_server.fleet.runners import Runner
 
 TIMEOUT_TYPE = "x-fal-request-timeout-type"
@@ -83,6 +84,12 @@ class RunnerDisconnected(Unavailable):
     kind = "runner_disconnected"
 
 
+class RunnerGone(RunnerDisconnected):
+    """
+    A runner had ended before it got a request, so that another one may get it.
+    """
+
+
 def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """
     Return the body and the headers of the response for *refusal*.
@@ -110,4 +117,6 @@ async def describe_disconnection(runner: Runner, error: Exception) -> RunnerDisc
     if isinstance(error, UnreachedUpstream):
         runner.suspect()
     reason = await how_it_broke(runner)
-    return RunnerDisconnected(f"The runner broke off the request. {reason}".strip())
+    was_sent = runner.is_running or not isinstance(error, RefusedUpstream)
+    kind = RunnerDisconnected if was_sent else RunnerGone
+    return kind(f"The runner broke off the request. {reason}".strip())

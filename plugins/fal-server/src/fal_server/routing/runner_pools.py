@@ -24,7 +24,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 60.0
 
 #: States of runners that do not count towards the target, so that others may be started in
 #: their place at once. A runner that is ended in another way counts until it has ended.
-_LEAVING = (RunnerPhase.DRAINING, RunnerPhase.TERMINATED)
+_LEAVING = (RunnerPhase.RETIRED, RunnerPhase.DRAINING, RunnerPhase.TERMINATED)
 
 
 @attrs.define(eq=False)

@@ -27,15 +27,20 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """
-        Start *work* in the background. After :meth:`close` it is cancelled at once.
+        Start *work* in the background. After :meth:`close` there is no task that nobody would
+        await: *work* is not begun, and what is returned is cancelled.
         """
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            work.close()
+            dropped = loop.create_future()
+            dropped.cancel()
+            return dropped
+        task = loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        if self._closed:
-            task.cancel()
         return task
 
     async def close(self) -> None:

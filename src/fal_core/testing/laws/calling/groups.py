@@ -4,15 +4,22 @@ Laws of groups: calls that run on several nodes at once.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
+import attrs
+import pytest
+
 from fal_core.decorators import function
+from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Exited
 from fal_core.groups import NodeFailed
 from fal_core.hosts import Host
+from fal_core.testing.harness.builds import with_build
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_cancelled, expect_error
 from fal_core.testing.harness.marks import Isolated, Marks
@@ -122,6 +129,43 @@ def test_the_nodes_of_a_group_run_at_once(
 
     assert follow(meet_at_home).result(law_timeout), (
         f"Node 0 waited {patience:g} s for node 1, which did not run meanwhile. {LOOK}"
+    )
+
+
+@requires("nodes 2")
+def test_a_group_runs_on_all_nodes_or_on_none(
+    isolated: Isolated, marks: Marks, law_timeout: float
+) -> None:
+    """
+    Where the environment of one node cannot be built, the function runs on no other: a node
+    begins once all are there. A host that builds once for all nodes runs it on all.
+    """
+    add, built = marks.add, itertools.count()
+
+    @isolated(nodes=2)
+    def run_on_all_or_none() -> None:
+        print("ran")
+        add(f"ran on {current_node().rank}")
+
+    def build_once(_: Event) -> None:
+        if next(built):
+            raise EnvironmentBuildError("law", "This law lets it be built once.")
+
+    recorder = Recorder(run_on_all_or_none.make_launcher())
+    call = recorder.launcher.call(((), {}))
+    environment = with_build(call.environment, build_once)
+    recorder.call = call = attrs.evolve(call, environment=environment)
+    recorder.follow(recorder.launcher.host.launch(call, recorder))
+    exited = recorder.wait(law_timeout)
+    if not next(built):
+        pytest.skip("The host asks for no build in this process.")
+    if exited.reason is None:
+        ranks = sorted(log.rank or 0 for log in recorder.printed)
+        expect(ranks, [0, 1], "The nodes that ran of a group which has ended well", LOOK)
+        return
+    expect(marks.read(), [], "The nodes that ran, while another could not be had", LOOK)
+    assert isinstance(exited.reason, NodeFailed), (
+        f"The reason in Exited: expected NodeFailed, found {exited.reason!r}. {LOOK}"
     )
 
 

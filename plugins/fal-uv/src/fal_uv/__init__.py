@@ -1,0 +1,3 @@
+"""
+Python requirements and uv, as a library for kinds of environments.
+"""

@@ -1,0 +1,3 @@
+"""
+Installing: from requirements and indexes to packages in a target, and pins of them.
+"""

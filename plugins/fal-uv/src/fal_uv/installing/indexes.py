@@ -1,0 +1,186 @@
+"""
+Package indexes: where uv takes packages from on this machine.
+
+uv's own variables count, and the ``uv.toml`` of the user and of the system. If no
+variable of uv names an index, the variables of pip do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+
+import attrs
+
+from fal_core.reprs import show_fields
+from fal_uv.requirements import url_credentials
+
+_DEFAULT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+_EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
+#: Variables, apart from the URLs of indexes, that change which packages are chosen.
+_CHOICES = (
+    "UV_FIND_LINKS",
+    "UV_NO_INDEX",
+    "UV_INDEX_STRATEGY",
+    "UV_RESOLUTION",
+    "UV_PRERELEASE",
+    "UV_EXCLUDE_NEWER",
+    "UV_TORCH_BACKEND",
+    "UV_CONSTRAINT",
+    "UV_OVERRIDE",
+    "UV_NO_BINARY",
+    "UV_ONLY_BINARY",
+    "UV_NO_BUILD",
+    "UV_NO_CONFIG",
+)
+_INDEX_OPTION = r"(?m)^--index-url (\S+)$"
+
+# Caching rules that a well-kept index states itself. Without them, uv would ask the index,
+# and fetch its files, again for each environment. uv takes such rules only in a
+# configuration file, together with the URL of the index.
+_CONFIG = """\
+[[index]]
+url = "{url}"
+default = true
+cache-control = {{ api = "max-age=600", files = "max-age=31536000, immutable" }}
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Indexes:
+    """
+    The indexes that an environment is built from.
+
+    Attributes:
+        default: The URL of the default index, with credentials. None if nothing names
+            one; :meth:`with_default` then asks uv.
+
+        variables: Variables to set for uv; None removes one.
+
+        configuration: The ``uv.toml`` files of the user and the system that exist.
+    """
+
+    __repr__ = show_fields
+
+    default: str | None
+    variables: dict[str, str | None] = attrs.field(repr=False)
+    configuration: tuple[str, ...]
+
+    @property
+    def config(self) -> str | None:
+        """
+        The text of a configuration file with which uv caches what it fetches.
+
+        None if the user has a configuration file, or the URL of the index is not known
+        or contains credentials, which are not written to files.
+        """
+        if self.configuration or self.default is None:
+            return None
+        if url_credentials.strip(self.default) != self.default:
+            return None
+        if '"' in self.default or "\\" in self.default:
+            return None
+        return _CONFIG.format(url=self.default)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """
+        Return a value that tells these indexes from others, without credentials.
+        """
+        chosen = [(name, os.environ[name]) for name in _CHOICES if name in os.environ]
+        named = [(name, value) for name, value in self.variables.items() if value is not None]
+        return (
+            self.default and url_credentials.strip(self.default),
+            [(name, url_credentials.strip(value)) for name, value in sorted({*named, *chosen})],
+            [url_credentials.strip(_read_text(path)) for path in self.configuration],
+        )
+
+    def with_default(self, root: str) -> Indexes:
+        """
+        Return these indexes with the default of uv, if nothing names another.
+
+        uv's answer is kept below *root*, so that it is asked once.
+        """
+        if self.default is not None or self.configuration or os.environ.get("UV_NO_INDEX"):
+            return self
+        return attrs.evolve(self, default=_default_of_uv(root))
+
+
+def find_indexes(extra: Iterable[str] = ()) -> Indexes:
+    """
+    Return the indexes that the variables and files of this machine name.
+
+    Arguments:
+        extra: URLs of further indexes, which come before those that variables add.
+    """
+    variables = os.environ
+    default = next((variables[name] for name in _DEFAULT if variables.get(name)), None)
+    more = " ".join((*extra, *(variables[name] for name in _EXTRA if variables.get(name))))
+    changes: dict[str, str | None] = {}
+    if not any(variables.get(name) for name in (*_DEFAULT, *_EXTRA, "UV_NO_INDEX")):
+        default = variables.get("PIP_INDEX_URL") or None
+        more = " ".join((more, variables.get("PIP_EXTRA_INDEX_URL", ""))).strip()
+    if not variables.get("UV_FIND_LINKS") and (links := _links_of_pip()):
+        changes["UV_FIND_LINKS"] = links
+    if more:
+        changes["UV_INDEX"] = more
+        changes["UV_EXTRA_INDEX_URL"] = None
+    if default is not None:
+        changes["UV_DEFAULT_INDEX"] = default
+        changes["UV_INDEX_URL"] = None
+    return Indexes(
+        default=default,
+        variables=changes,
+        configuration=tuple(_configuration_files()),
+    )
+
+
+def _default_of_uv(root: str) -> str | None:
+    """
+    Return the URL of the index that uv uses if nothing names one; None if it does not say.
+    """
+    from fal_uv.running.program_answers import keep_answer, read_answer
+    from fal_uv.running.uv import ask, uv_command
+
+    path = os.path.join(root, "uv.json")
+    (executable,) = uv_command()
+    if (known := read_answer(path, executable)) is not None:
+        return str(known)
+    # For no requirements at all, uv prints nothing but the options that it would use.
+    arguments = ("--emit-index-url", "--no-header", "--offline", "--no-config", "--quiet")
+    python = ("--python", sys.executable)
+    code, output = ask([executable, "pip", "compile", *arguments, *python, "-"])
+    found = re.search(_INDEX_OPTION, output)
+    if code != 0 or found is None:
+        return None
+    keep_answer(path, executable, found[1], program=executable)
+    return found[1]
+
+
+def _links_of_pip() -> str:
+    """
+    Return the value of ``PIP_FIND_LINKS`` in uv's format, without what does not exist.
+    """
+    links = os.environ.get("PIP_FIND_LINKS", "").split()
+    return ",".join(link for link in links if "://" in link or os.path.exists(link))
+
+
+def _configuration_files() -> Iterable[str]:
+    if os.environ.get("UV_NO_CONFIG"):
+        return []
+    if named := os.environ.get("UV_CONFIG_FILE"):
+        return [named]
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    system = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    places = (home, *system.split(":"), "/etc")
+    paths = dict.fromkeys(os.path.join(place, "uv", "uv.toml") for place in places)
+    return [path for path in paths if os.path.exists(path)]
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""

@@ -1,0 +1,171 @@
+"""
+The files and projects of this machine that requirements refer to, and their contents.
+
+When a content changes, the environment is built again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from fal_core import digests
+from fal_uv.requirements.entries import Form, Requirement
+
+
+def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirement]:
+    """
+    Yield those of *requirements* that have a path, and what their files refer to in turn.
+    """
+    seen: set[str] = set()
+    left = list(requirements)
+    while left:
+        requirement = left.pop(0)
+        path = requirement.path
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        yield requirement
+        if requirement.form == "file" and path.endswith((".txt", ".in")):
+            left += _references_in(path)
+
+
+def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:
+    """
+    Yield the normalised names of the local projects among *requirements*.
+
+    A project whose ``pyproject.toml`` states no name is left out.
+    """
+    for requirement in local_requirements(requirements):
+        if requirement.path is None or not os.path.isdir(requirement.path):
+            continue
+        try:
+            path = os.path.join(requirement.path, "pyproject.toml")
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                found = re.search(r"""^name\s*=\s*["']([^"']+)["']""", stream.read(), re.M)
+        except OSError:
+            continue
+        if found is not None:
+            from packaging.utils import canonicalize_name
+
+            yield canonicalize_name(found[1])
+
+
+def _references_in(path: str) -> Iterator[Requirement]:
+    """
+    Yield the local files and projects that the requirements file *path* refers to.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = [line.split(" #")[0].strip() for line in stream]
+    except OSError:
+        return  # The build fails on this file, and uv says why.
+    for line in lines:
+        flag, _, rest = line.replace("=", " ", 1).partition(" ")
+        editable = flag in ("-e", "--editable")
+        if flag in ("-r", "-c", "--requirement", "--constraint") or editable:
+            line = rest.strip()
+        name = os.path.join(os.path.dirname(path), line.partition("[")[0])
+        if line and not line.startswith(("-", "#")) and os.path.exists(name):
+            form = _form(name, editable=editable)
+            yield Requirement(text=line, form=form, path=os.path.abspath(name))
+
+
+def _form(path: str, *, editable: bool) -> Form:
+    if os.path.isdir(path):
+        return "editable" if editable else "path"
+    return "file" if path.endswith((".txt", ".in")) else "path"
+
+
+#: Directories of a project that hold no sources.
+_NO_SOURCES = ("__pycache__", "node_modules")
+_NO_SOURCES_AT_TOP = ("build", "dist", "target", "venv", "env")
+#: Files that say how an editable project is installed; its sources are read in place.
+_METADATA = (".toml", ".cfg", "setup.py", ".txt")
+#: Files that a process reads once: it takes a new process to see them changed.
+_PROGRAM = (".py", ".so", "pyproject.toml", "setup.cfg")
+
+_digests: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+
+def digest(requirement: Requirement) -> str:
+    """
+    Return a digest of the file or project that the local *requirement* refers to.
+
+    For an editable project it covers what says how the project is installed, and not
+    its sources.
+    """
+    path = requirement.path
+    assert path is not None
+    if requirement.form == "editable":
+        return _directory_digest(path, _metadata_files(path))
+    if os.path.isdir(path):
+        return _directory_digest(path, _source_files(path))
+    return file_digest(path)
+
+
+def stamps(requirements: Iterable[Requirement]) -> Iterator[tuple[str, int, int, int]]:
+    """
+    Yield name, time of the last change, size and inode of each program file.
+
+    Program files are the files of local *requirements* that a process imports or is
+    installed by; data files that a function writes beside its sources do not count.
+    """
+    for requirement in requirements:
+        path = requirement.path
+        assert path is not None
+        names: Iterable[str] = ("",)
+        if os.path.isdir(path):
+            names = (name for name in _source_files(path) if name.endswith(_PROGRAM))
+        for name in names:
+            try:
+                status = os.stat(os.path.join(path, name) if name else path)
+            except OSError:
+                continue
+            yield name, status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def file_digest(path: str) -> str:
+    """
+    Return the digest of the file *path*, which is read again only after a change.
+    """
+    try:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = _digests.get(path)
+        if known is None or known[0] != stamp:
+            with open(path, "rb") as stream:
+                known = (stamp, digests.digest(stream.read(), 32))
+            _digests[path] = known
+    except OSError:
+        return "unreadable"
+    return known[1]
+
+
+def _directory_digest(path: str, names: Iterable[str]) -> str:
+    listed = sorted((name, file_digest(os.path.join(path, name))) for name in names)
+    return digests.digest(repr(listed).encode(), 32)
+
+
+def _metadata_files(path: str) -> Iterator[str]:
+    return (name for name in os.listdir(path) if name.endswith(_METADATA))
+
+
+def _source_files(path: str) -> Iterator[str]:
+    """
+    Yield the files that a build of the project at *path* may read, relative to *path*.
+    """
+    for directory, subdirectories, names in os.walk(path):
+        top = os.path.samefile(directory, path)
+        subdirectories[:] = [
+            name
+            for name in subdirectories
+            if not name.startswith(".")
+            and not name.endswith(".egg-info")
+            and name not in _NO_SOURCES
+            and not (top and name in _NO_SOURCES_AT_TOP)
+        ]
+        for name in names:
+            if not name.endswith((".pyc", ".pyo")):
+                yield os.path.relpath(os.path.join(directory, name), path)

@@ -1,0 +1,148 @@
+"""
+Errors of uv, in one sentence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fal_uv.installing.uv_errors import build_error, is_unsolved
+from fal_uv.requirements.entries import parse_entry
+
+WRAPPED = """\
+  \N{MULTIPLICATION SIGN} No solution found when resolving dependencies:
+  ╰─▶ Because there is no version of six==99 and you require six==99, we can
+      conclude that your requirements are unsatisfiable.
+"""
+
+
+BUILD = """\
+Using Python 3.11.7 environment at: x
+error: Failed to build `demo @ file:///work/demo`
+  cause: The build backend returned an error
+  cause: Call to `backend.build_wheel` failed (exit status: 1)
+         [stderr]
+         Traceback (most recent call last):
+         error: command 'cc' failed
+         ValueError: not today
+hint: This usually indicates a problem with the package.
+"""
+
+
+def test_reason_of_a_resolution() -> None:
+    """
+    The conclusion is left out, and wrapped lines of older versions of uv are joined.
+    """
+    requirements = [parse_entry("idna"), parse_entry("six==99")]
+    error = build_error("virtualenv", WRAPPED.splitlines(), requirements, 1)
+    assert error.reason == "there is no version of six==99 and you require six==99."
+    assert error.requirement == "six==99"
+    # The last lines are there, and not said once more.
+    assert error.lines == tuple(WRAPPED.splitlines())
+    assert str(error).endswith("you require six==99.")
+    assert is_unsolved(WRAPPED.splitlines())
+
+
+def test_reason_of_a_build() -> None:
+    """
+    The output of a build backend is in the lines, not in the reason.
+    """
+    error = build_error(
+        "virtualenv",
+        BUILD.splitlines(),
+        [
+            parse_entry("demo @ https://h/demo"),
+            parse_entry("six"),
+        ],
+        1,
+    )
+    assert error.reason == (
+        "Failed to build `demo @ file:///work/demo`: The build backend returned an error: "
+        "Call to `backend.build_wheel` failed (exit status: 1)."
+    )
+    assert error.requirement == "demo @ https://h/demo"
+    assert error.lines == tuple(BUILD.splitlines())
+    assert str(error).splitlines()[-2].strip() == "ValueError: not today"
+    assert str(error).count("Failed to build") == str(error).count("exit status: 1") == 1
+    assert "cause" not in str(error)
+    assert not is_unsolved(BUILD.splitlines())
+
+
+@pytest.mark.parametrize("entry", ["-e .", ".", "demo @ https://h/demo"])
+def test_built_package_is_blamed_if_uv_names_none(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    If uv names no package, the only requirement that is built from source is blamed.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.py").write_text("raise SystemExit('no')")
+    lines = [
+        "error: The build backend returned an error",
+        "  cause: Call to `setuptools.build_meta:__legacy__.build_wheel` failed",
+    ]
+    built = parse_entry(entry)
+    for requirements in ([built], [parse_entry("six==1.0"), built]):
+        assert build_error("virtualenv", lines, requirements, 1).requirement == built.text
+    others = [parse_entry("other @ https://h/other"), built]
+    assert build_error("virtualenv", lines, others, 1).requirement is None
+    full = [*lines, "  cause: No space left on device (os error 28)"]
+    assert build_error("virtualenv", full, [built], 1).requirement is None
+
+
+def test_requirement_written_word_for_word_comes_first() -> None:
+    """
+    A requirement that is quoted is blamed before one whose package is named.
+    """
+    lines = [
+        "error: No solution found when resolving dependencies",
+        "  cause: Because gamma depends on alpha<2 and you require alpha>=2, we can conclude "
+        "that your requirements are unsatisfiable.",
+    ]
+    requirements = [parse_entry("gamma"), parse_entry("alpha >= 2")]
+    assert build_error("virtualenv", lines, requirements, 1).requirement == "alpha >= 2"
+
+
+def test_name_inside_another_name_is_not_blamed() -> None:
+    """
+    A requirement is blamed for its own name, not for one that contains it.
+    """
+    lines = [
+        "error: No solution found when resolving dependencies",
+        "  cause: Because six-extra was not found in the package registry and you require "
+        "six-extra, we can conclude that your requirements are unsatisfiable.",
+    ]
+    assert (
+        build_error(
+            "virtualenv", lines, [parse_entry("six"), parse_entry("six_extra")], 1
+        ).requirement
+        == "six_extra"
+    )
+
+
+def test_full_disk_in_the_output() -> None:
+    """
+    An error number of the system becomes a sentence.
+    """
+    lines = [
+        "error: Failed to install: heavy-1.0-py3-none-any.whl (heavy==1.0)",
+        "  cause: failed to copy file: No space left on device (os error 28)",
+    ]
+    error = build_error("virtualenv", lines, [parse_entry("heavy")], 2)
+    # In words it says less than uv did, so that is shown too.
+    assert error.lines == tuple(lines)
+    assert error.reason == "The disk is full. Free some space."
+    assert error.requirement == "heavy"
+
+
+def test_no_output() -> None:
+    """
+    If uv prints nothing, the reason is how it ended.
+    """
+    assert (
+        build_error("virtualenv", [], [parse_entry("six")], 137).reason
+        == "uv ended with signal 9 and gave no reason."
+    )
+    assert build_error("virtualenv", [], [], 3).requirement is None

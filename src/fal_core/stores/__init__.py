@@ -1,0 +1,67 @@
+"""
+Stores: what kinds of environments build and keep, and how it is found again and removed.
+
+The author of a kind builds into a :class:`DirectoryStore`, or implements a :class:`Store`
+for what something else keeps, such as the images of a container engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.stores.builds import Build, exiting, locked
+    from fal_core.stores.directories import DirectoryStore
+    from fal_core.stores.disks import describe_disk_error, disk_usage, list_directory
+    from fal_core.stores.entries import StoredEntry
+    from fal_core.stores.processes import (
+        command_lines,
+        is_visible,
+        process_ids,
+        read_process,
+    )
+    from fal_core.stores.pruning import Pruned, prune
+    from fal_core.stores.stores import Category, Store
+
+__all__ = [
+    "Build",
+    "Category",
+    "DirectoryStore",
+    "Pruned",
+    "Store",
+    "StoredEntry",
+    "command_lines",
+    "describe_disk_error",
+    "disk_usage",
+    "exiting",
+    "is_visible",
+    "list_directory",
+    "locked",
+    "process_ids",
+    "prune",
+    "read_process",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Build": "fal_core.stores.builds",
+        "Category": "fal_core.stores.stores",
+        "DirectoryStore": "fal_core.stores.directories",
+        "Pruned": "fal_core.stores.pruning",
+        "Store": "fal_core.stores.stores",
+        "StoredEntry": "fal_core.stores.entries",
+        "command_lines": "fal_core.stores.processes",
+        "describe_disk_error": "fal_core.stores.disks",
+        "disk_usage": "fal_core.stores.disks",
+        "exiting": "fal_core.stores.builds",
+        "is_visible": "fal_core.stores.processes",
+        "list_directory": "fal_core.stores.disks",
+        "locked": "fal_core.stores.builds",
+        "process_ids": "fal_core.stores.processes",
+        "prune": "fal_core.stores.pruning",
+        "read_process": "fal_core.stores.processes",
+    },
+)
