@@ -13,10 +13,13 @@ import pytest
 from fal_core.errors import OptionError
 from fal_core.hooks import hookimpl
 from fal_core.machines import (
+    MACHINE_TYPES,
     Device,
     Machine,
+    UnknownMachineError,
     discover_devices,
     list_machines,
+    refuse_machine,
     resolve_machine,
 )
 from fal_core.plugins import registered
@@ -50,9 +53,66 @@ def test_an_unknown_machine_type_is_refused_with_what_to_do() -> None:
     """
     A machine type that no plugin knows is an error that says what is missing.
     """
-    sentence = "No installed plugin knows the machine type 'huge'. Install the one that does"
-    with registered(knowing(LARGE)), pytest.raises(OptionError, match=sentence):
-        resolve_machine("huge")
+    with registered(knowing(LARGE)), pytest.raises(UnknownMachineError) as caught:
+        resolve_machine("enormous")
+    error = caught.value
+    assert isinstance(error, OptionError)
+    assert str(error).startswith("Unknown machine type 'enormous'. Known: XS, S, M, L, XL, ")
+    assert str(error).endswith("A plugin adds one by the hook fal_resolve_machine.")
+
+
+def test_an_unknown_machine_type_suggests_the_nearest() -> None:
+    """
+    A misspelt machine type is an error with the one that was meant.
+    """
+    with registered(knowing(LARGE)), pytest.raises(UnknownMachineError) as caught:
+        resolve_machine("larg")
+    assert str(caught.value) == "Unknown machine type 'larg'. Did you mean 'large'?"
+
+
+@pytest.mark.parametrize("name", MACHINE_TYPES)
+def test_some_machine_types_are_always_known(name: str) -> None:
+    """
+    Machine types of the core have a name without any plugin, and what a plugin says counts.
+    """
+    assert resolve_machine(name).name == name
+    assert refuse_machine(name) is None
+    mine = Machine(name=name, cpus=3)
+    with registered(knowing(mine)):
+        assert resolve_machine(name) is mine
+
+
+def test_nothing_is_refused_where_no_plugin_lists_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A plugin that resolves machine types without listing them makes none an error.
+    """
+    monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "fal-machines")
+    silent = knowing(LARGE)
+    del silent.fal_list_machines
+    with registered(silent):
+        assert refuse_machine("huge") is None
+        with pytest.raises(UnknownMachineError, match="Add the extra 'machines'"):
+            resolve_machine("huge")
+    with registered(knowing(LARGE)):
+        assert isinstance(refuse_machine("huge"), UnknownMachineError)
+        assert refuse_machine("large") is None
+
+
+def test_what_is_wrong_with_declared_machines_is_raised() -> None:
+    """
+    The user's own mistake in what a plugin reads is an error of whoever lists machines, and
+    is not logged away.
+    """
+    made = knowing(LARGE)
+
+    def fail() -> list[Machine]:
+        raise OptionError("machines.toml is wrong.")
+
+    made.fal_list_machines = hookimpl(fail)  # type: ignore[attr-defined]  # a module
+    with registered(made), pytest.raises(OptionError, match=r"machines\.toml is wrong"):
+        list_machines()
 
 
 def test_machines_of_all_plugins_are_listed_once() -> None:

@@ -113,6 +113,7 @@ def function(
             "or @function('virtualenv', …)."
         )
     # It brings the known options of all plugins, which importing this module does not need.
+    from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.policy_checks import check_policy
 
     policy = check_policy(
@@ -131,6 +132,7 @@ def function(
         options = place.parse_options(**_with_kind(kind, config))
     except UnknownOptionError as error:
         raise _suggest_keyword(error) from None
+    check_machine_types(options, place)
     modules = _check_modules(local_python_modules)
 
     return Decorator(host=place, options=options, local_python_modules=modules, policy=policy)

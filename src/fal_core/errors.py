@@ -1,6 +1,6 @@
 """
-Every error of fal-core, but ``sinks.HandlerFailed``, ``groups.NodeFailed``, and those of
-``claims`` and ``loading.targets``.
+Every error of fal-core, but ``machines.UnknownMachineError``, ``sinks.HandlerFailed``,
+``groups.NodeFailed``, and those of ``claims`` and ``loading.targets``.
 
     FalCoreError
     ├── OptionError (also a ValueError)     a declaration or an argument is wrong

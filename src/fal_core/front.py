@@ -14,10 +14,11 @@ from typing import Any, ParamSpec, TypeVar
 from fal_core.calls import AuthMode
 from fal_core.conversion import structure
 from fal_core.declaring import vocabulary
-from fal_core.errors import OptionError
+from fal_core.declaring.known_options import nearest_name
+from fal_core.errors import FalCoreError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
-from fal_core.machines import Device, Machine
+from fal_core.machines import Device, Machine, UnknownMachineError
 from fal_core.options import HostOptions, Options
 from fal_core.plugins import load_plugins
 
@@ -59,7 +60,7 @@ def resolve_machine(name: str) -> Machine:
     Ask the plugins for the machine that *name* stands for.
 
     Raises:
-        OptionError: None of them knows it.
+        UnknownMachineError: None of them knows it.
 
         PluginError: None of them knows it, and one of them failed.
     """
@@ -67,11 +68,22 @@ def resolve_machine(name: str) -> Machine:
         "fal_resolve_machine", machine_type=name
     )
     if machine is None:
-        raise OptionError(
-            f"No installed plugin knows the machine type {name!r}. Install the one that does, "
-            "or write a plugin that answers the hook fal_resolve_machine."
-        )
+        raise _unknown_machine(name)
     return machine
+
+
+def refuse_machine(name: str) -> UnknownMachineError | None:
+    """
+    Return the error for a machine type that no plugin knows, if any plugin lists those that
+    it knows.
+    """
+    if not _has_catalogue():
+        return None
+    try:
+        resolve_machine(name)
+    except UnknownMachineError as error:
+        return error
+    return None
 
 
 def list_machines() -> list[Machine]:
@@ -80,9 +92,28 @@ def list_machines() -> list[Machine]:
     that :func:`resolve_machine` finds: that of the plugin that was loaded last.
     """
     named: dict[str, Machine] = {}
-    for machine in load_plugins().hooks.collect("fal_list_machines"):
+    for machine in load_plugins().hooks.collect("fal_list_machines", passing=FalCoreError):
         named[machine.name] = machine
     return list(named.values())
+
+
+def _has_catalogue() -> bool:
+    """
+    Tell whether a plugin lists machines, beside the core's own.
+    """
+    return len(load_plugins().hooks.each("fal_list_machines")) > 1
+
+
+def _unknown_machine(name: str) -> UnknownMachineError:
+    known = [machine.name for machine in list_machines()]
+    near = nearest_name(name, (known,))
+    hint = (
+        "A plugin adds one by the hook fal_resolve_machine."
+        if _has_catalogue()
+        else "Add the extra 'machines' of fal-core for more, or write a plugin that answers "
+        "the hook fal_resolve_machine."
+    )
+    return UnknownMachineError(name, near, tuple(known), hint)
 
 
 def discover_devices() -> list[Device]:

@@ -58,9 +58,11 @@ def fal_register_commands(cli: click.Group) -> None:
 @hookspec
 def fal_list_machines() -> Iterable[Machine]:
     """
-    Return the machines that the plugin can name, for lists and suggestions.
+    Return the machines that the plugin knows by name.
 
-    :func:`fal_resolve_machine` knows all of them, and may know more.
+    They are for lists and suggestions; :func:`fal_resolve_machine` resolves them, and may
+    know more. Once a plugin lists machines, a machine type that nobody knows is an error
+    where it is declared.
     """
 
 

@@ -4,7 +4,6 @@ Hosts: the places where functions run.
 
 from __future__ import annotations
 
-import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import (
@@ -21,10 +20,10 @@ from typing import (
 import attrs
 
 from fal_core.environments import is_within
-from fal_core.errors import OptionError, OptionTypeError
+from fal_core.errors import OptionError
 from fal_core.options import Gateway, HostOptions, Options
 from fal_core.reprs import show_fields
-from fal_core.validators import at_least
+from fal_core.validators import at_least, check_claims
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -36,50 +35,6 @@ if TYPE_CHECKING:
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
-
-
-def _check_claim(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """
-    Refuse a claim of another type than its field has. A text would pass for a set of names.
-    """
-    kind, expected = _CLAIMED[str(attribute.type)]
-    is_unset = value is None and str(attribute.type).endswith("None")
-    # What a collection holds are texts.
-    fits = type(value) is kind and (
-        isinstance(value, int) or all(isinstance(each, str) for each in value)
-    )
-    if not is_unset and not fits:
-        got = "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"
-        raise OptionTypeError(f"capabilities.{attribute.name}", got, expected)
-
-
-#: The type that fits each annotation, and what is to be written.
-_CLAIMED: dict[str, tuple[type[Any], str]] = {
-    "frozenset[str] | None": (
-        frozenset,
-        "a frozenset of names, as in frozenset({'…'}), or None",
-    ),
-    "tuple[str, ...] | None": (tuple, "a tuple of versions, as in ('3.11',), or None"),
-    "int": (int, "an integer"),
-    "bool": (bool, "True or False"),
-}
-
-
-def _freeze(claim: Any) -> Any:
-    if type(claim) is set:
-        return frozenset(claim)
-    return tuple(claim) if type(claim) is list else claim
-
-
-def _check_all(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """
-    Have the type of each field checked, before its bounds.
-    """
-    checks = [list(filter(None, (_check_claim, field.validator))) for field in fields]
-    return [
-        field.evolve(converter=_freeze, validator=attrs.validators.and_(*each))
-        for field, each in zip(fields, checks, strict=True)
-    ]
 
 
 class Claims(TypedDict, total=False):
@@ -104,9 +59,10 @@ class Claims(TypedDict, total=False):
     serve: bool
     detach: bool
     inherits: bool
+    own_machines: bool
 
 
-@attrs.frozen(kw_only=True, field_transformer=_check_all)
+@attrs.frozen(kw_only=True, field_transformer=check_claims)
 class Capabilities:
     """
     What a host can do. The core and the conformance suite read it.
@@ -152,6 +108,10 @@ class Capabilities:
 
         inherits: Its workers have the environment variables and the working directory of
             the process that launched them, as these were when they started.
+
+        own_machines: It has machine types that plugins here need not know, as a service
+            has that adds some: where one is unknown, a warning says so. Elsewhere that is
+            an error.
     """
 
     __repr__ = show_fields
@@ -173,6 +133,7 @@ class Capabilities:
     serve: bool = False
     detach: bool = False
     inherits: bool = False
+    own_machines: bool = False
 
     @classmethod
     def of_workers(cls, **more: Unpack[Claims]) -> Self:

@@ -8,6 +8,12 @@ import re
 
 import attrs
 
+from fal_core.errors import OptionError
+from fal_core.facts import facts
+
+#: The machine types that are always known. What they stand for, a plugin may tell.
+MACHINE_TYPES = ("XS", "S", "M", "L", "XL")
+
 
 @attrs.frozen(kw_only=True)
 class Machine:
@@ -62,25 +68,73 @@ class Machine:
         return self.gpu_model is None or device.is_model(self.gpu_model)
 
 
+@facts
+class UnknownMachineError(OptionError):
+    """
+    No installed plugin knows the machine type.
+
+    Attributes:
+        machine_type: The name as the user wrote it.
+
+        suggestion: The known machine type whose name is nearest, if one is near.
+
+        known: The machine types that plugins list.
+
+        hint: How to get more of them, as a sentence.
+    """
+
+    machine_type: str
+    suggestion: str | None = None
+    known: tuple[str, ...] = ()
+    hint: str = ""
+
+    def __str__(self) -> str:
+        unknown = f"Unknown machine type {self.machine_type!r}."
+        if self.suggestion is not None:
+            return f"{unknown} Did you mean {self.suggestion!r}?"
+        known = f" Known: {', '.join(self.known)}." if self.known else ""
+        return f"{unknown}{known}" + (f" {self.hint}" if self.hint else "")
+
+
 def resolve_machine(name: str) -> Machine:
     """
     Return the machine that the machine type *name* stands for, as the first plugin that
     knows it says.
 
     Raises:
-        OptionError: No installed plugin knows it.
+        UnknownMachineError: No installed plugin knows it.
 
-        PluginError: One of them failed, and no other knows it.
+        OptionError: Where machine types are declared, something is wrong.
+
+        PluginError: One of the plugins failed, and no other knows it.
     """
     from fal_core.front import resolve_machine
 
     return resolve_machine(name)
 
 
+def refuse_machine(name: str) -> UnknownMachineError | None:
+    """
+    Return why the machine type *name* may not be declared: it is unknown, although a plugin
+    lists machine types. None if it may.
+
+    Raises:
+        OptionError: Where machine types are declared, something is wrong.
+
+        PluginError: One of the plugins failed, and no other knows it.
+    """
+    from fal_core.front import refuse_machine
+
+    return refuse_machine(name)
+
+
 def list_machines() -> list[Machine]:
     """
     Return the machines that the installed plugins list, each name once, in the order in
     which they are listed.
+
+    Raises:
+        OptionError: Where machine types are declared, something is wrong.
     """
     from fal_core.front import list_machines
 

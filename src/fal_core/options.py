@@ -116,6 +116,15 @@ class HostOptions:
 
     __repr__ = show_fields
 
+    @property
+    def machine_names(self) -> tuple[str, ...]:
+        """
+        The machine types that the function may run on, the preferred one first. None of
+        them where it does not say.
+        """
+        named = self.machine_type or self.machine_types or ()
+        return (named,) if isinstance(named, str) else named
+
     machine_type: str | tuple[str, ...] | None = None
     machine_types: tuple[str, ...] | None = None
     num_gpus: int | None = attrs.field(default=None, validator=at_least(0))

@@ -71,7 +71,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_machines": (
-        "nvidia sizes",
+        "nvidia sizes toml_files",
+        "entries",
+        "files",
         "catalogues detection here",
         "checks commands",
         "__init__",

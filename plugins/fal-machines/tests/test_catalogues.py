@@ -4,6 +4,9 @@ The catalogue: machine types, what is stated of them, and where.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import fal_machines
@@ -74,3 +77,18 @@ def test_real_devices_are_accepted(name: str, model: str, mebibytes: int) -> Non
     real = device(model, mebibytes << 20)
     accepting = {each.name for each in known_machines().values() if each.accepts(real)}
     assert accepting - {"GPU"} == {name}
+
+
+def test_declaring_a_machine_type_is_light() -> None:
+    """
+    A declaration reads the catalogue, and neither asks for devices nor imports what does.
+    """
+    program = (
+        "import fal_core, sys; fal_core.function('current', machine_type='GPU-H100')(len); "
+        "print(*sys.modules)"
+    )
+    loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+    assert "fal_machines.catalogues" in loaded
+    heavy = {"click", "ctypes", "difflib", "importlib.metadata", "pathlib", "pynvml"}
+    bare = subprocess.check_output([sys.executable, "-c", "import sys; print(*sys.modules)"])
+    assert not loaded & (heavy - set(bare.decode().split()))

@@ -15,6 +15,7 @@ from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON, Environment, is_within
 from fal_core.errors import FalCoreError, UnsupportedError
 from fal_core.hosts import Host
+from fal_core.machines import refuse_machine
 from fal_core.options import Gateway, HostOptions
 
 
@@ -52,6 +53,10 @@ def refusals(
             if can.nodes > 1
             else "It runs each on one: leave 'nodes' out, or use a host that has more.",
         )
+    if not can.own_machines:
+        # They may have been changed since the function was declared.
+        unknown = (refuse_machine(name) for name in options.machine_names)
+        yield from filter(None, unknown)
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
     if declaration.policy.on_unsupported == "error":

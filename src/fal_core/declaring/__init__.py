@@ -10,6 +10,7 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.declaring.health_checks import HealthCheck
+    from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.named_hosts import default_host, to_host
     from fal_core.declaring.requirement_files import check_requirement_file, inline_metadata
     from fal_core.declaring.vocabulary import (
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HealthCheck",
+    "check_machine_types",
     "check_requirement_file",
     "default_host",
     "inline_metadata",
@@ -37,6 +39,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "HealthCheck": "fal_core.declaring.health_checks",
+        "check_machine_types": "fal_core.declaring.machine_types",
         "check_requirement_file": "fal_core.declaring.requirement_files",
         "default_host": "fal_core.declaring.named_hosts",
         "inline_metadata": "fal_core.declaring.requirement_files",

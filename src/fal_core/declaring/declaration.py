@@ -117,6 +117,7 @@ class Declaration:
             OptionError: The host is unknown, or an option is.
         """
         place: Host[Any, Any] = self.host if host is None else to_host(host)
+        from fal_core.declaring.machine_types import check_machine_types
         from fal_core.declaring.vocabulary import with_changes
 
         written, kept = with_changes(self.options, config)
@@ -126,6 +127,7 @@ class Declaration:
             from fal_core.declaring.policy_checks import hint_at_policy
 
             raise hint_at_policy(error) from None
+        check_machine_types(options, place)
         options.kept = kept
         policy = self.policy
         if on_unsupported is not None:

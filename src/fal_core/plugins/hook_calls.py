@@ -53,13 +53,20 @@ class HookCalls:
             except BaseException as error:
                 self._log(plugin, hook, error)
 
-    def collect(self, hook: str, **facts: Any) -> Iterator[Any]:
+    def collect(
+        self, hook: str, *, passing: type[Exception] | tuple[()] = (), **facts: Any
+    ) -> Iterator[Any]:
         """
         Yield what each plugin answers. What one of them raises is logged: it has no answer.
+
+        Arguments:
+            passing: Errors that are the user's own, and are raised.
         """
         for plugin, ask in self.each(hook):
             try:
                 answers = [each for answer in ask(**facts) for each in answer]
+            except passing:
+                raise
             except Exception as error:
                 self._log(plugin, hook, error)
             else:

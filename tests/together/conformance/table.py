@@ -396,6 +396,10 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         options.BelievesTypes, "test_an_option_of_a_wrong_type_is_refused_where_it_is_written"
     ),
+    around(
+        options.LeavesMachinesOut,
+        "test_an_unknown_machine_type_is_refused_where_it_is_written",
+    ),
     around(options.RunsItself, "test_the_documented_ways_of_a_host_run_functions"),
     # Claims.
     around(claims.ClaimsUnknownOptions, "test_the_options_it_acts_on_are_documented"),

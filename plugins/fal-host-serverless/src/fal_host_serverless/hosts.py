@@ -74,6 +74,7 @@ class FalServerlessHost(Host[..., Any]):
         crash=True,
         secrets=True,
         serve=True,
+        own_machines=True,
     )
 
     url: str = DEFAULT_URL

@@ -13,6 +13,7 @@ from fal_core.environments import CurrentEnvironment
 from fal_core.errors import OptionTypeError, UnknownOptionError, UnsupportedError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
+from fal_core.machines import refuse_machine
 from fal_core.options import Options
 from fal_host_local import LocalHost
 from mutants.wrappers import Broken
@@ -23,7 +24,6 @@ class DropsOptions(Broken):
 
     @classmethod
     def parse_options(cls, **config: Any) -> Options:
-        config.pop("machine_type", None)
         config.pop("metadata", None)
         return LocalHost.parse_options(**config)
 
@@ -57,6 +57,17 @@ class BelievesTypes(Broken):
             return LocalHost.parse_options(**config)
         except OptionTypeError:
             return Options(environment={"kind": config.get("kind", "current")})
+
+
+class LeavesMachinesOut(Broken):
+    """Forgets machine types that nobody knows."""
+
+    @classmethod
+    def parse_options(cls, **config: Any) -> Options:
+        named = config.get("machine_type")
+        if isinstance(named, str) and refuse_machine(named):
+            del config["machine_type"]
+        return LocalHost.parse_options(**config)
 
 
 class RunsItself(Broken):

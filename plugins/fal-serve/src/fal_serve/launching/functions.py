@@ -10,7 +10,7 @@ from typing import Any
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
 from fal_core.conversion import structure
-from fal_core.declaring import default_host, parse_options, to_host
+from fal_core.declaring import check_machine_types, default_host, parse_options, to_host
 from fal_core.errors import OptionError
 from fal_core.options import HostOptions
 from fal_core.sealing import check_local_modules
@@ -71,10 +71,12 @@ def to_function(
         overrides: Options that replace those declared.
     """
     target = default_host() if host is None else to_host(host)
+    options = target.parse_options(**{**declared.options, **overrides, "serve": True})
+    check_machine_types(options, target)
     function: ServedIsolatedFunction[[], None] = ServedIsolatedFunction(
         target,
         declared.served,
-        target.parse_options(**{**declared.options, **overrides, "serve": True}),
+        options,
         app_name=declared.app_name,
         app_auth=declared.app_auth,
         local_python_modules=tuple(check_local_modules(declared.local_python_modules)),

@@ -8,7 +8,10 @@ from typing import Any
 
 from fal_core.decorators import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
+from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
+from fal_core.machines import Machine, UnknownMachineError
+from fal_core.plugins import registered
 from fal_core.testing.harness.expectations import expect, expect_error, result_of
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.hosts.in_process import InProcessHost
@@ -22,12 +25,28 @@ OTHERS: dict[str, Any] = {
 }
 
 
+class _Catalogue:
+    """
+    A plugin that knows one machine type.
+    """
+
+    fal_core_api = 1
+
+    @hookimpl
+    def fal_list_machines(self) -> list[Machine]:
+        return [Machine(name="law-machine")]
+
+    @hookimpl
+    def fal_resolve_machine(self, machine_type: str) -> Machine | None:
+        return Machine(name=machine_type) if machine_type == "law-machine" else None
+
+
 def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
     """
     A function that is moved to this host and away again keeps all its options.
     """
 
-    @function("current", host=InProcessHost(), machine_type="GPU-H100", **OTHERS)
+    @function("current", host=InProcessHost(), machine_type="M", **OTHERS)
     def give() -> int:
         return 1
 
@@ -70,6 +89,23 @@ def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
     look = "Inherit parse_options, which checks types by the annotations of the options."
     with expect_error(OptionTypeError, look, match="keep_alive"):
         function("current", host=host, keep_alive="long")
+
+
+def test_an_unknown_machine_type_is_refused_where_it_is_written(
+    host: Host[..., Any],
+) -> None:
+    """
+    Where a plugin lists machine types, one that nobody knows is an error with a suggestion,
+    before anything is launched; on a host with types of its own, it is accepted.
+    """
+    with registered(_Catalogue()):
+        if host.capabilities.own_machines:
+            function("current", host=host, machine_type="law-machin")
+            return
+        look = "Claim own_machines where the place may know machine types that plugins do not."
+        with expect_error(UnknownMachineError, look, match="'law-machine'"):
+            function("current", host=host, machine_type="law-machin")
+        function("current", host=host, machine_type=["law-machine", "XS"])
 
 
 def test_the_documented_ways_of_a_host_run_functions(
