@@ -25,7 +25,7 @@ SMALL = Machine(name="S", cpus=1)
         ({"machine_type": "GPU-A100"}, [Want(count=2, machine=A100)]),
         ({"machine_type": "GPU-A100", "num_gpus": 4}, [Want(count=4, machine=A100)]),
         (
-            {"machine_type": ("GPU-A100", "GPU-H100"), "machine_types": ("S",)},
+            {"machine_type": ("GPU-A100", "GPU-H100", "S")},
             [
                 Want(count=2, machine=A100),
                 Want(count=1, machine=H100),
@@ -33,8 +33,8 @@ SMALL = Machine(name="S", cpus=1)
             ],
         ),
         # What no plugin knows is left out.
-        ({"machine_type": "GPU-B200"}, []),
-        ({"machine_type": "GPU-B200", "num_gpus": 1}, [Want(count=1)]),
+        ({"machine_type": "rack-7"}, []),
+        ({"machine_type": "rack-7", "num_gpus": 1}, [Want(count=1)]),
     ],
 )
 def test_options_ask_for_devices(options: dict[str, object], wants: list[Want]) -> None:

@@ -77,8 +77,7 @@ def wants_of(options: HostOptions) -> tuple[Want, ...]:
 
 
 def _known(options: HostOptions) -> Iterator[Machine]:
-    named = options.machine_type or ()
-    for name in ((named,) if isinstance(named, str) else named) + (options.machine_types or ()):
+    for name in options.machine_names:
         try:
             yield resolve_machine(name)
         except (OptionError, PluginError):

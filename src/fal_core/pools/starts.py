@@ -140,7 +140,7 @@ class Start:
             Cancelled: Nobody waits any more.
         """
         options = self.host_options
-        if not (options.machine_type or options.machine_types or options.num_gpus is not None):
+        if not options.machine_names and options.num_gpus is None:
             return None
         from fal_core.claims import claim_devices, wants_of
 

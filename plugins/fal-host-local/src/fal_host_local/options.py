@@ -27,8 +27,7 @@ def asks_for_devices(options: HostOptions) -> bool:
     """
     Tell whether calls with *options* may need devices.
     """
-    named = options.machine_type or options.machine_types
-    return bool(named) or options.num_gpus is not None
+    return bool(options.machine_names) or options.num_gpus is not None
 
 
 @attrs.frozen(kw_only=True)
