@@ -175,6 +175,57 @@ class EnforcingHost(ABC):
         """
 
 
+@attrs.frozen(kw_only=True)
+class Usage:
+    """
+    What a call has used.
+
+    Attributes:
+        memory: The most bytes of main memory, its child processes included.
+
+        processor_seconds: The time that processors have spent on it, the start of its
+            worker included.
+
+        gpu_memory: The most bytes of memory of its GPUs. None where it had none, or nobody
+            knows.
+    """
+
+    __repr__ = show_fields
+
+    memory: int = 0
+    processor_seconds: float = 0.0
+    gpu_memory: int | None = None
+
+    def or_more(self, other: Usage) -> Usage:
+        """
+        Return the larger of each field of this and of *other*.
+        """
+        known = [each.gpu_memory for each in (self, other) if each.gpu_memory is not None]
+        return Usage(
+            memory=max(self.memory, other.memory),
+            processor_seconds=max(self.processor_seconds, other.processor_seconds),
+            gpu_memory=max(known, default=None),
+        )
+
+
+class MeasuringHost(ABC):
+    """
+    A :class:`Host` that can tell what calls have used.
+    """
+
+    @abstractmethod
+    def measuring(self) -> Host[Any, Any]:
+        """
+        Return a host like this one that measures. It is a *MeasuringHost* as well.
+        """
+
+    @abstractmethod
+    def read_usage(self) -> Usage:
+        """
+        End the workers of a host that measures, and return the most that any has used.
+        """
+
+
 # -- speed ----------------------------------------------------------------------
 
 

@@ -128,6 +128,30 @@ def refuse_machine(name: str) -> UnknownMachineError | None:
     return refuse_machine(name)
 
 
+def smallest_machine(
+    memory: int, *, gpus: int = 0, gpu_model: str | None = None, gpu_memory: int = 0
+) -> Machine | None:
+    """
+    Return the smallest machine with more than *memory* that an installed plugin lists, and
+    with the GPUs; None if there is none whose sizes are stated.
+
+    Arguments:
+        gpu_memory: What each GPU has to have, at least.
+    """
+    fitting = [
+        each
+        for each in list_machines()
+        if each.memory is not None
+        and each.memory > memory
+        and each.gpus == gpus
+        and (gpu_model is None or each.gpu_model == gpu_model)
+        and (not gpu_memory or (each.gpu_memory or 0) >= gpu_memory)
+    ]
+    # Where the memory is the same, the GPUs and processors decide.
+    sizes = [(each.memory or 0, each.gpu_memory or 0, each.cpus or 0) for each in fitting]
+    return fitting[sizes.index(min(sizes))] if fitting else None
+
+
 def list_machines() -> list[Machine]:
     """
     Return the machines that the installed plugins list, each name once, in the order in

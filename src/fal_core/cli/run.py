@@ -11,13 +11,11 @@ from typing import IO, Any
 
 import click
 
-from fal_core.abilities import EnforcingHost
 from fal_core.cli import arguments, serving
+from fal_core.cli.measuring import enforcing, measured
 from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
-from fal_core.errors import UnsupportedError
 from fal_core.functions import IsolatedFunction
-from fal_core.hosts import Host
 from fal_core.loading.targets import load_target
 
 
@@ -44,6 +42,11 @@ from fal_core.loading.targets import load_target
     help="Hold it to the limits of the machine type that it declares, on this machine.",
 )
 @click.option(
+    "--measure",
+    is_flag=True,
+    help="Tell what it has used, and the smallest machine type that has as much.",
+)
+@click.option(
     "--detach",
     is_flag=True,
     help="Start it, print its reference and leave; it goes on without this process.",
@@ -66,6 +69,7 @@ def run(
     json_text: str | None,
     output: str,
     enforce: bool,
+    measure: bool,
     detach: bool,
     reload: bool,
     port: int | None,
@@ -97,6 +101,8 @@ def run(
             function = function.on(enforcing(function.host))
         if port is not None:
             function = serving.at_port(function, port)
+        if measure and (detach or serving.is_service(function)):
+            raise click.UsageError("--measure is for calls that are waited for.")
         if detach:
             print(start(function, given), file=stream)
             return
@@ -105,7 +111,10 @@ def run(
             return
         progress = make_progress()
         try:
-            with shown(function, progress) as called:
+            with contextlib.ExitStack() as stack:
+                if measure:
+                    function = stack.enter_context(measured(function))
+                called = stack.enter_context(shown(function, progress))
                 call(called, given, ResultPrinter(stream, output))
         except BaseException as error:
             leaving = exit_of_function(error)
@@ -130,19 +139,6 @@ def parse(
         return arguments.parse_words(function, words)
     except arguments.ArgumentError as error:
         raise click.UsageError(str(error), context) from None
-
-
-def enforcing(host: Host[Any, Any]) -> Host[Any, Any]:
-    """
-    Return a host like *host* that holds calls to the limits of their machine types.
-
-    Raises:
-        UnsupportedError: It cannot.
-    """
-    if isinstance(host, EnforcingHost):
-        return host.enforcing()
-    remedy = "Add --on local to run it on this machine."
-    raise UnsupportedError(host.name, "hold calls to the limits of a machine type", remedy)
 
 
 def call(

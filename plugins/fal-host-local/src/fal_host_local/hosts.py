@@ -18,6 +18,7 @@ from fal_core.abilities import (
     EnforcingHost,
     ExecutionStatus,
     IsolatingHost,
+    MeasuringHost,
 )
 from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
@@ -28,12 +29,14 @@ from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
 if TYPE_CHECKING:
+    from fal_core.abilities import Usage
     from fal_core.calls import Call
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
     from fal_core.pools import Start, WorkerPools
     from fal_core.workers import Worker
+    from fal_host_local.limits.meters import Meter
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
@@ -49,7 +52,12 @@ def _count_processors() -> int:
 
 @attrs.define(eq=False, slots=False)
 class LocalHost(
-    WorkerHost[..., Any], ConditionalHost, DetachingHost, EnforcingHost, IsolatingHost
+    WorkerHost[..., Any],
+    ConditionalHost,
+    DetachingHost,
+    EnforcingHost,
+    IsolatingHost,
+    MeasuringHost,
 ):
     """
     Runs functions in warm workers on this machine.
@@ -66,6 +74,8 @@ class LocalHost(
 
         network: Whether functions have a network; without one they reach nothing, and
             serve nothing.
+
+        measure: Whether :meth:`read_usage` tells what calls have used.
     """
 
     name: ClassVar[str] = "local"
@@ -86,24 +96,40 @@ class LocalHost(
     wait: float | None = attrs.field(default=None, kw_only=True)
     enforce: bool = attrs.field(default=False, kw_only=True)
     network: bool = attrs.field(default=True, kw_only=True)
+    measure: bool = attrs.field(default=False, kw_only=True)
 
     _keeping: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
+    _meter: Meter | None = attrs.field(init=False, default=None, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
 
     def __attrs_post_init__(self) -> None:
         _hosts.add(self)
+        if self.measure:
+            from fal_host_local.limits.meters import Meter
+
+            self._meter = Meter()
 
     @property
     def terms(self) -> Terms:
         """
         How this host treats its workers.
         """
-        return Terms(wait=self.wait, enforce=self.enforce, network=self.network)
+        return Terms(
+            wait=self.wait, enforce=self.enforce, network=self.network, measure=self.measure
+        )
 
     def enforcing(self) -> LocalHost:
         return attrs.evolve(self, enforce=True)
+
+    def measuring(self) -> LocalHost:
+        return attrs.evolve(self, measure=True)
+
+    def read_usage(self) -> Usage:
+        from fal_core.abilities import Usage
+
+        return Usage() if self._meter is None else self._meter.read()
 
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
         if call.lifetime == "detached":
@@ -118,7 +144,7 @@ class LocalHost(
         from fal_host_local.workers.devices import start_on_terms
         from fal_host_local.workers.starting import Place
 
-        place = Place(shares_memory=not start.serves)
+        place = Place(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:

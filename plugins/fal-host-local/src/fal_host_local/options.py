@@ -42,8 +42,11 @@ class Terms:
         enforce: Whether workers keep to the limits of the machine type.
 
         network: Whether they have a network.
+
+        measure: Whether what they use is measured.
     """
 
     wait: float | None = None
     enforce: bool = False
     network: bool = True
+    measure: bool = False

@@ -35,12 +35,15 @@ class Confinement:
 
     Arguments:
         told: What the caller says: ``groups``, each with its folder, its version and its
-            files; ``memory`` in bytes, ``cpus`` and ``processes`` where no group has them.
+            files; ``memory`` in bytes, ``cpus`` and ``processes`` where no group has them; and
+            whether it ``measures``.
 
         number: That of the worker.
 
     Attributes:
         peak: The most bytes that it has used, as far as that is known.
+
+        is_counted: Whether a cgroup has counted the memory.
 
         kills: How many of its processes were killed because they used more than they may.
     """
@@ -49,8 +52,9 @@ class Confinement:
         self._told = told
         self._groups: list[str] = []
         self._name = f"{_NAME}{os.getpid()}-{number}"
-        self.watches = "memory" in told
+        self.watches = "memory" in told or told.get("measures", False)
         self.peak = self.kills = 0
+        self.is_counted = False
         for folder, _, _ in told["groups"]:
             _sweep(folder)
 
@@ -95,11 +99,12 @@ class Confinement:
 
     def watch(self, pid: int) -> None:
         """
-        Kill worker *pid* and what it has started if they use more memory than they may.
+        Look how much memory worker *pid* and what it has started use, and kill them if it is
+        more than they may.
         """
         used = sum(map(_proportional, (pid, *trees.descendants(pid))))
         self.peak = max(self.peak, used)
-        if used > self._told["memory"]:
+        if used > self._told.get("memory", used):
             self.kills += 1
             trees.kill_descendants(pid)
             _kill(pid)
@@ -127,7 +132,8 @@ class Confinement:
         for name in ("memory.peak", "memory.max_usage_in_bytes"):
             text = _read(os.path.join(group, name)).strip()
             if text.isdigit():
-                self.peak = max(self.peak, int(text))
+                self.peak = int(text)
+                self.is_counted = True
         for name in ("memory.events", "memory.oom_control"):
             for line in _read(os.path.join(group, name)).splitlines():
                 words = line.split()

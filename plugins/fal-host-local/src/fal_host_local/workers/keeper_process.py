@@ -41,6 +41,8 @@ EXITED = 2
 #: were killed for it. They come before it has exited.
 PEAK = 3
 KILLS = 4
+#: How many milliseconds processors have spent on it.
+SPENT = 5
 
 START = 1
 KILL = 2
@@ -213,7 +215,7 @@ class KeeperProcess:
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
@@ -221,17 +223,22 @@ class KeeperProcess:
             number = self._workers.pop(pid, None)
             self._kill_orphans()
             if number is not None:
-                self._free(number)
+                self._free(number, used)
                 self._respond(EXITED, number, status)
 
-    def _free(self, number: int) -> None:
+    def _free(self, number: int, used: Any) -> None:
         """
         Free what worker *number* has had, and report what it has used.
         """
         confined = self._confined.pop(number, None)
         if confined is not None:
             confined.end()
-            self._respond(PEAK, number, min(confined.peak >> 10, _MOST))
+            peak = confined.peak >> 10
+            if not confined.is_counted:
+                peak = max(peak, used.ru_maxrss)
+            self._respond(PEAK, number, min(peak, _MOST))
+            spent = round((used.ru_utime + used.ru_stime) * 1000)
+            self._respond(SPENT, number, min(spent, _MOST))
             self._respond(KILLS, number, min(confined.kills, _MOST))
         for descriptor in self._held.pop(number, ()):
             os.close(descriptor)

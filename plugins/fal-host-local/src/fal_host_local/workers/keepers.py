@@ -34,6 +34,7 @@ from fal_host_local.workers.keeper_process import (
     LENGTH,
     PEAK,
     RESPONSE,
+    SPENT,
     START,
 )
 
@@ -162,13 +163,13 @@ class Keeper:
                 self._reading.release()
         return self._exits[number]
 
-    def used(self, number: int) -> tuple[int, int]:
+    def used(self, number: int) -> tuple[int, int, float]:
         """
-        Return the most bytes that a worker with limits has used, and how many of its
-        processes were killed for that, once it has exited.
+        Return what a worker that is confined has used, once it has exited: the most bytes,
+        how many of its processes were killed for that, and the seconds of processors.
         """
         used = self._used.get(number, {})
-        return used.get(PEAK, 0) << 10, used.get(KILLS, 0)
+        return used.get(PEAK, 0) << 10, used.get(KILLS, 0), used.get(SPENT, 0) / 1000
 
     def close(self) -> None:
         """
@@ -211,7 +212,7 @@ class Keeper:
         whole = len(data) // RESPONSE.size * RESPONSE.size
         self._rest = data[whole:]
         for what, number, value in RESPONSE.iter_unpack(data[:whole]):
-            if what in (PEAK, KILLS):
+            if what in (PEAK, KILLS, SPENT):
                 self._used.setdefault(number, {})[what] = value
             elif what == EXITED:
                 self._exits[number] = value

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from fal_core.claims import Claim
     from fal_core.errors import HostError
     from fal_host_local.limits.limits import Limits
+    from fal_host_local.limits.meters import Meter
+
+#: Seconds that a worker which is measured may take to end.
+_PATIENCE = 30.0
 
 
 @attrs.define(eq=False)
@@ -42,6 +46,8 @@ class Place:
 
         limits: What the worker may use. None for what this machine has.
 
+        meter: Measures what the worker uses. None if nobody wants to know.
+
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
     """
@@ -51,6 +57,7 @@ class Place:
     enter_network: Callable[[Command], Command] | None = None
     claim: Claim | None = None
     limits: Limits | None = None
+    meter: Meter | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -70,10 +77,11 @@ class Place:
         """
         Return what the keeper is told of the limits.
         """
+        told: dict[str, Any] | None = None if self.meter is None else {"groups": []}
         # What needs another command to end keeps to limits in its own way.
-        if self.limits is None or command.stop_argv is not None:
-            return None
-        return self.limits.confinement()
+        if self.limits is not None and command.stop_argv is None:
+            told = self.limits.confinement()
+        return told and {**told, "measures": self.meter is not None}
 
     def judge(self, keeper: Keeper, number: int, reason: HostError) -> HostError:
         """
@@ -83,7 +91,23 @@ class Place:
             return reason
         from fal_host_local.limits.verdicts import judge
 
-        return judge(self.limits.machine, *keeper.used(number), reason)
+        peak, kills, _ = keeper.used(number)
+        return judge(self.limits.machine, peak, kills, reason)
+
+    def measure(self, worker: Worker, keeper: Keeper, number: int) -> None:
+        """
+        Measure what *worker* uses, if its host does.
+        """
+        if self.meter is None:
+            return
+        from fal_core.abilities import Usage
+
+        def used() -> Usage:
+            keeper.wait(number, _PATIENCE)
+            memory, _, spent = keeper.used(number)
+            return Usage(memory=memory, processor_seconds=spent)
+
+        self.meter.add(worker, used, () if self.claim is None else self.claim.devices)
 
 
 def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
@@ -156,6 +180,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         crash_output=crash_output,
         largest=place.largest,
     )
+    place.measure(worker, keeper, number)
     if values:
         worker.send_secrets(values)
     return worker
