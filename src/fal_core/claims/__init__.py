@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fal_core.claims.places import CLAIMS_VARIABLE, claims_directory
     from fal_core.claims.visible import visible_devices
     from fal_core.claims.wants import Want, wants_of
+    from fal_core.claims.wishes import wanted_devices
 
 __all__ = [
     "CLAIMS_VARIABLE",
@@ -29,6 +30,7 @@ __all__ = [
     "claims_directory",
     "missing_devices",
     "visible_devices",
+    "wanted_devices",
     "wants_of",
 ]
 
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazily(
         "claims_directory": "fal_core.claims.places",
         "missing_devices": "fal_core.claims.missing",
         "visible_devices": "fal_core.claims.visible",
+        "wanted_devices": "fal_core.claims.wishes",
         "wants_of": "fal_core.claims.wants",
     },
 )

@@ -23,6 +23,7 @@ from fal_core.claims.places import (
 )
 from fal_core.claims.visible import ORDER, VISIBLE, visible_devices
 from fal_core.claims.wants import Want, is_used
+from fal_core.claims.wishes import Wishes
 from fal_core.errors import Cancelled
 from fal_core.machines import Device, Machine, discover_devices
 
@@ -117,30 +118,69 @@ def claim_devices(
     possible = [want for want in wants if want.is_possible(devices)]
     if not possible:
         return Claim(machine=wants[0].machine if wants else None)
-    fitting = {device.uuid: device for want in possible for device in want.fitting(devices)}
-    wanted = " or ".join(map(str, possible))
-    began, turn, said = time.monotonic(), _TURN, False
-    room_at = -math.inf
-    while True:
-        claim, holders = _try(possible, devices)
-        if claim is not None:
-            _say_uses(claim, say)
-            return claim
-        now = time.monotonic()
-        waited = now - began
-        if make_room is not None and make_room(fitting):
-            room_at = now
-        if wait is not None and waited >= wait and now - room_at >= _ROOM:
-            raise DevicesHeld(wanted, holders, wait)
-        if say is not None and not said and waited >= _SILENCE:
-            said = True
-            say(f"Waiting for {wanted}. {' '.join(holders)}")
-        left = turn if wait is None else min(turn, max(_TURN, wait - waited))
-        if cancelled is None:
-            time.sleep(left)
-        elif cancelled.wait(left):
+    with Wishes(
+        {device.uuid for want in possible for device in want.fitting(devices)}
+    ) as wishes:
+        waiting = _Waiting(possible, devices, wishes, wait, cancelled, say, make_room)
+        claim = waiting.run()
+    _say_uses(claim, say)
+    return claim
+
+
+@attrs.define
+class _Waiting:
+    """
+    A wait for devices; the arguments are those of :func:`claim_devices`.
+    """
+
+    wants: Sequence[Want]
+    devices: Sequence[Device]
+    wishes: Wishes
+    wait: float | None
+    cancelled: threading.Event | None
+    say: Callable[[str], object] | None
+    make_room: Callable[[Collection[str]], bool] | None
+
+    def run(self) -> Claim:
+        """
+        Return the claim once it can be had.
+
+        Raises:
+            DevicesHeld: It could not within *wait*.
+
+            Cancelled: *cancelled* was set.
+        """
+        began, turn, said, room_at = time.monotonic(), _TURN, False, -math.inf
+        wait = math.inf if self.wait is None else self.wait
+        while True:
+            claim, holders = _try(self.wants, self.devices)
+            if claim is not None:
+                return claim
+            self.wishes.tell()
+            now = time.monotonic()
+            waited = now - began
+            if self.make_room is not None and self.make_room(self.wishes.uuids):
+                room_at = now
+            if waited >= wait and now - room_at >= _ROOM:
+                raise DevicesHeld(self.wanted, holders, wait)
+            if self.say is not None and not said and waited >= _SILENCE:
+                said = True
+                self.say(f"Waiting for {self.wanted}. {' '.join(holders)}")
+            self._pause(min(turn, max(_TURN, wait - waited)))
+            turn = min(_LONGEST_TURN, turn * 1.5)
+
+    @property
+    def wanted(self) -> str:
+        """
+        What is waited for, in words.
+        """
+        return " or ".join(map(str, self.wants))
+
+    def _pause(self, seconds: float) -> None:
+        if self.cancelled is None:
+            time.sleep(seconds)
+        elif self.cancelled.wait(seconds):
             raise Cancelled
-        turn = min(_LONGEST_TURN, turn * 1.5)
 
 
 def _try(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostError, PluginError
@@ -57,15 +57,11 @@ class GrowingPool(ABC):
 
         serves: Whether a service is all that runs here.
 
-        make_room: Stops an idle worker, of this pool or another, that has one of the given
-            devices; returns whether some will be free soon.
-
         release: Frees what a forked child inherited of the service that runs here.
     """
 
     origin: str | None = None
     serves = False
-    make_room: Callable[[Collection[str]], bool] = staticmethod(lambda _: False)
     release: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(

@@ -48,12 +48,6 @@ class StartingPool(Protocol):
     @property
     def due(self) -> int: ...
 
-    def make_room(self, uuids: Collection[str]) -> bool:
-        """
-        Stop an idle worker that has one of the devices *uuids*; return whether some will be
-        free soon.
-        """
-
     def is_wanted(self) -> bool:
         """
         Tell whether a worker that is being started is wanted.
@@ -126,8 +120,7 @@ class Start:
         """
         Claim the devices that the calls ask for; None if they ask for none that are known.
 
-        While others hold them, the calls that wait are told so, and idle workers of this
-        process give way. It ends early once :attr:`cancelled` is set.
+        While others hold them, the calls that wait are told so, and idle workers give way. It ends early once :attr:`cancelled` is set.
 
         Arguments:
             wait: Seconds to wait. None for as long as it takes.
@@ -143,6 +136,7 @@ class Start:
         if not options.machine_names and options.num_gpus is None:
             return None
         from fal_core.claims import claim_devices, wants_of
+        from fal_core.pools.giving_way import claimed
 
         wants = wants_of(options)
         if not wants:
@@ -154,7 +148,7 @@ class Start:
             if not waits:
                 waits = True
                 self.report(State("queued"))
-            return self._pool.make_room(uuids)
+            return claimed.make_room(uuids)
 
         claim = claim_devices(
             wants, wait=wait, cancelled=self.cancelled, say=self.say, make_room=make_room

@@ -260,7 +260,6 @@ class WorkerPools:
             quick=self._quick(call.host_options),
         )
         pool.origin = call.origin
-        pool.make_room = _make_room
         pool.serves = True
         return pool
 
@@ -336,7 +335,6 @@ class WorkerPools:
                     quick=self._quick(options),
                 )
                 pool.origin = call.origin
-                pool.make_room = _make_room
             if len(self.recent) > _MOST_RECENT:
                 self.recent.clear()
             recent.pool = pool
@@ -357,15 +355,19 @@ class WorkerPools:
         pool.retire()
 
 
-def _make_room(uuids: Collection[str]) -> bool:
+def _stop_one(uuids: Collection[str]) -> bool:
     """
     Have a pool of any host of this process stop an idle worker with one of the devices.
     """
     pools = [pool for each in list(_all) for pool in list(each.pools.values())]
-    return claimed.make_room((pool.give_way for pool in pools), uuids)
+    return any(pool.give_way(uuids) for pool in pools)
+
+
+claimed.stop_one = _stop_one
 
 
 def _forget_workers() -> None:
+    claimed.reset()
     for pools in list(_all):
         pools.abandon()
 

@@ -199,6 +199,40 @@ def test_workers_inherit_no_claim(host: LocalHost) -> None:
     assert not free()
 
 
+IDLE = textwrap.dedent(
+    """
+    import sys
+    from fal_core import function
+    from fal_core.testing.harness.devices import gpu, machine_with
+    with machine_with(gpu(0), gpu(1)):
+        take = function("current", num_gpus=2, keep_alive=600)(lambda: None)
+        take()
+        print("idle", flush=True)
+        sys.stdin.readline()
+        take()
+        print("again", flush=True)
+    """
+)
+
+
+def test_idle_workers_of_other_programs_give_way(tmp_path: Path, host: LocalHost) -> None:
+    """
+    A call that waits for the GPU of an idle worker is given it, whichever program has that;
+    a later call there has a new worker.
+    """
+    path = tmp_path / "idle.py"
+    path.write_text(IDLE)
+    with subprocess.Popen(
+        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "idle\n"
+        assert function("current", host=host, num_gpus=1)(visible)()[0] == "GPU-0"
+        assert process.poll() is None
+        host.close()
+        assert process.communicate("\n", timeout=60)[0] == "again\n"
+
+
 CALLER = textwrap.dedent(
     """
     import time
