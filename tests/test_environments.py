@@ -124,7 +124,7 @@ def test_a_local_interpreter_is_started_by_its_path() -> None:
     The command has the arguments and the variables; what limits a container is ignored.
     """
     interpreter = LocalInterpreter(sys.executable)
-    assert interpreter.passes_fds
+    assert interpreter.channel == "inherited"
     assert interpreter.python_version is None
     program = "import os; print(os.environ['GIVEN'])"
     command = interpreter.command(

@@ -8,9 +8,9 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -20,6 +20,7 @@ from fal_core.reprs import show_fields
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fal_core.errors import HostError
     from fal_core.events import LogSink
     from fal_core.machines import Machine
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 10)
 #: The minor version of the Python that runs here, as in ``3.11``.
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+#: How a worker can be spoken to in a process that an interpreter starts, see
+#: :class:`Interpreter`.
+Channel = Literal["inherited", "passed", "socket", "streams"]
 
 #: Seconds that a Python may take to say which it is.
 _PATIENCE = 60.0
@@ -46,6 +51,11 @@ class Command:
 
         stop_argv: A command that ends the process where a signal would not
             reach it, as in a container. None where a signal does.
+
+        explain: Returns why the process has ended, of its exit code, which is
+            negative for a signal, and of what it printed last to standard
+            error. None, or a result of None, where there is no better reason
+            than these.
     """
 
     __repr__ = show_fields
@@ -53,6 +63,9 @@ class Command:
     argv: tuple[str, ...]
     variables: Mapping[str, str] = attrs.field(factory=dict)
     stop_argv: tuple[str, ...] | None = None
+    explain: Callable[[int, str], HostError | None] | None = attrs.field(
+        default=None, eq=False, repr=False
+    )
 
 
 class Interpreter(ABC):
@@ -60,13 +73,21 @@ class Interpreter(ABC):
     A Python that can be started, in the environment that was built.
 
     Attributes:
-        passes_fds: Whether open file descriptors reach the process. It is
-            false for a container.
+        channel: How a worker in the process is best spoken to by a host on this machine.
+            Standard input and output do for every interpreter, and are the slowest.
+
+            - ``inherited``: any descriptor that is open reaches the process, as it does
+              where no other program stands between.
+            - ``passed``: as many descriptors as :meth:`command` is told reach it, from 3
+              on. The standard streams are those of the program that passes them.
+            - ``socket``: a Unix socket in a directory of *binds* can be connected to, and
+              descriptors be received there.
+            - ``streams``: standard input and output, and nothing else.
 
         python_version: As in ``3.11``. None if it is unknown until it starts.
     """
 
-    passes_fds: bool = True
+    channel: Channel = "streams"
     python_version: str | None = None
 
     @abstractmethod
@@ -79,21 +100,31 @@ class Interpreter(ABC):
         ports: Mapping[int, int] = {},
         machine: Machine | None = None,
         name: str | None = None,
+        descriptors: int = 0,
     ) -> Command:
         """
         Return the command that starts this Python with *arguments*.
 
+        With *arguments* alone it is that of a process whose standard input and output are
+        those of the Python in it.
+
         Arguments:
-            variables: Environment variables that the process must see.
+            variables: Environment variables that the process must see, besides those of
+                whoever runs the command. None of their values is in the command line, which
+                other users may read.
 
             binds: Directories of this machine, and where the process must see
                 them. An interpreter that shares the file system ignores it.
 
-            ports: Ports of this machine, each with the port of the process behind it.
+            ports: Ports of this machine, each with the port of the process behind it. An
+                interpreter that shares the network ignores it.
 
             machine: The resources to limit the process to, if it can enforce limits.
 
-            name: A name for the process where one can be given.
+            name: A name for the process where one can be given, which no other has. None
+                for one of the interpreter's choice.
+
+            descriptors: How many descriptors, from 3 on, must reach the process.
         """
 
 
@@ -103,9 +134,16 @@ class Environment(ABC):
 
     A subclass is a frozen attrs class with keyword-only fields that names
     itself through *kind*. It may also have a field ``python_version``.
+
+    Attributes:
+        kind: What users write, as in ``virtualenv``.
+
+        brings_python: Whether its Python is known only once it is built, unless it names a
+            ``python_version``, as that of an image. Otherwise it is that of the caller.
     """
 
     kind: ClassVar[str]
+    brings_python: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -151,6 +189,16 @@ class Environment(ABC):
         """
         return None
 
+    def definition(self) -> dict[str, Any] | None:
+        """
+        Return the options as a service takes them that builds the environment itself, as
+        values for JSON: without paths of this machine, and without what only this machine
+        acts on. None if the fields that differ from their defaults are such options.
+
+        Nothing is built, and no builder is asked.
+        """
+        return None
+
 
 @attrs.frozen
 class LocalInterpreter(Interpreter):
@@ -166,6 +214,8 @@ class LocalInterpreter(Interpreter):
     """
 
     __repr__ = show_fields
+
+    channel = "inherited"
 
     executable: str
     python_version: str | None = None

@@ -43,7 +43,7 @@ def main(path: str, configuration: bytes) -> None:
     if not settings.get("kept"):
         from fal_core_worker.running.guards import become_guarded
 
-        become_guarded()
+        become_guarded(settings.get("stream", 0))
     stream = _take_stream(settings)
     stream.write(frames.MAGIC)
     output = Output(lambda block: _send_output(stream, block), settings.get("pipes", ()))
@@ -113,8 +113,12 @@ def _take_stream(settings: dict[str, Any]) -> FrameStream:
     """
     Return the stream, moved to descriptors whose numbers no program uses.
     """
-    reader = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
-    writer = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    # Standard input and output, or one descriptor for both directions.
+    place = settings.get("stream", 0)
+    reader = fcntl.fcntl(place, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    writer = fcntl.fcntl(place or 1, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    if place:
+        os.close(place)
     stream = FrameStream(reader, writer)
     arenas = settings.get("arenas")
     if arenas is not None:

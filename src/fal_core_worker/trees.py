@@ -4,6 +4,10 @@ Process trees: the processes that a process has started are found and killed.
 A child subreaper inherits the orphans among its descendants, even if they called
 ``setsid`` or were forked twice. So a walk over its descendants finds all of them. Where
 there are no subreapers, orphans are not found.
+
+The monitor of a container is a descendant of what has started the container, and is left
+alone with its helpers: it ends by itself once the container has, and cleans up. Killed, it
+leaves the container's mounts, and a record that says the container is up.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+#: Names of programs that watch a container each: Podman and CRI-O start them.
+_MONITORS = (b"(conmon)",)
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -60,14 +66,49 @@ def children(pid: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """
     Return the children of *pid* and all their descendants.
+
+    Of the monitor of a container and what is below it, these are the processes in the
+    container alone.
     """
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        below = children(waiting.pop())
-        found += below
+        parent = waiting.pop()
+        below = children(parent)
+        if is_monitor(parent):
+            below = [child for child in below if _are_apart(child, parent)]
         waiting += below
+        found += [child for child in below if not is_monitor(child)]
     return found
+
+
+def contained(pid: int) -> list[int]:
+    """
+    Return the descendants of *pid* that run in containers.
+    """
+    return [each for each in descendants(pid) if _are_apart(each, pid)]
+
+
+def is_monitor(pid: int) -> bool:
+    """
+    Tell whether *pid* watches a container.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read(64).partition(b" ")[2].startswith(_MONITORS)
+    except OSError:
+        return False
+
+
+def _are_apart(one: int, other: int) -> bool:
+    """
+    Tell whether two processes see other processes, as one in a container does.
+    """
+    try:
+        return os.readlink(f"/proc/{one}/ns/pid") != os.readlink(f"/proc/{other}/ns/pid")
+    except OSError:
+        # That of a process of another user is not told.
+        return os.path.isdir(f"/proc/{one}")
 
 
 def now() -> float:
@@ -86,6 +127,14 @@ def started(pid: int) -> float:
     return int(fields[19]) / _TICKS if fields else 0.0
 
 
+def runs(pid: int) -> bool:
+    """
+    Tell whether *pid* has not ended; a zombie has.
+    """
+    fields = _status(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
+
+
 def kill_descendants(pid: int, since: float | None = None) -> None:
     """
     Kill all descendants of *pid*, or those started *since* a time of :func:`now`.
@@ -98,7 +147,7 @@ def kill_descendants(pid: int, since: float | None = None) -> None:
         below = descendants(pid)
         if pid != os.getpid():
             # Whether *pid* reaps those that were killed is up to it.
-            below = [child for child in below if _runs(child)]
+            below = [child for child in below if runs(child)]
         if since is not None:
             # The start times of processes have a resolution of 10 ms.
             below = [child for child in below if started(child) >= since - 0.02]
@@ -127,14 +176,6 @@ def _children_by_parent(pid: int) -> list[int]:
             if fields and int(fields[1]) == pid:
                 found.append(int(name))
     return found
-
-
-def _runs(pid: int) -> bool:
-    """
-    Tell whether *pid* has not ended; a zombie has.
-    """
-    fields = _status(pid)
-    return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def _status(pid: int) -> list[bytes]:

@@ -15,6 +15,8 @@ FOLDERS = {
     "uv": "plugins/fal-uv/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
     "machines": "plugins/fal-machines/tests",
+    "conda": "plugins/fal-env-conda/tests",
+    "container": "plugins/fal-env-container/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
     "laws": "src/fal_core/testing/laws",

@@ -14,15 +14,16 @@ ORDER: dict[str, tuple[str, ...]] = {
         "errors",
         "validators",
         "events machines options",
+        # What kinds of environments build and keep, on the disk.
+        "caches",
+        "stores/",
         "environments",
         "calls spawns",
         "hosts",
         "abilities checks routes",
         "hooks",
         # Documented faces that stand on the contract alone.
-        "aio caches policies wrappers",
-        # What kinds of environments build and keep.
-        "stores/",
+        "aio policies wrappers",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -68,6 +69,24 @@ ORDER: dict[str, tuple[str, ...]] = {
         "store/",
         "building/",
         "checks commands kinds",
+        "__init__",
+    ),
+    "fal_env_conda": (
+        "rattling/",
+        "testing",
+        "declaring/",
+        "building/",
+        "kinds",
+        "commands",
+        "__init__",
+    ),
+    "fal_env_container": (
+        "engines",
+        "finding",
+        "images/",
+        "building/",
+        "running/",
+        "checks kinds",
         "__init__",
     ),
     "fal_machines": (

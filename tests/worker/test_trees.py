@@ -5,6 +5,7 @@ Process trees: everything that a process has started is found, and killed.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -179,3 +180,64 @@ def test_a_prepared_child_dies_with_its_parent() -> None:
     )
     child = int(done.stdout)
     assert wait_until(lambda: not is_alive(child), PATIENCE)
+
+
+#: Starts a child beside itself, and then one in a pid namespace of its own.
+MONITOR = """
+import ctypes, os, subprocess, sys
+
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
+sleep = [os.path.realpath(sys.executable), "-c", SLEEP]
+beside = subprocess.Popen(sleep, stdout=subprocess.PIPE)
+user, pid = 0x10000000, 0x20000000
+if not ctypes.CDLL(None).unshare(pid if os.getuid() == 0 else user | pid):
+    inside = subprocess.Popen(sleep, stdout=subprocess.PIPE)
+    inside.stdout.readline(), beside.stdout.readline()
+    print(beside.pid, inside.pid, flush=True)
+    inside.wait()
+    print("seen", flush=True)
+    sys.stdin.read()
+beside.kill()
+"""
+
+
+def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
+    """
+    What runs in a container is killed, and its monitor, with the monitor's helpers, is not.
+    """
+    program = tmp_path / "conmon"
+    program.symlink_to(sys.executable)
+    starter = "import subprocess, sys; subprocess.run([sys.argv[1], '-c', sys.argv[2]])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", starter, str(program), MONITOR],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        process.wait()
+        pytest.skip("no pid namespace can be made here")
+    beside, contained = map(int, line.split())
+    [monitor] = trees.children(process.pid)
+    try:
+        assert trees.is_monitor(monitor)
+        assert trees.contained(process.pid) == [contained]
+        assert trees.descendants(process.pid) == [contained]
+
+        trees.kill_descendants(process.pid)
+
+        assert process.stdout.readline() == "seen\n"
+        assert not is_alive(contained)
+        assert is_alive(monitor)
+        assert is_alive(beside)
+    finally:
+        for pid in (beside, contained):
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.stdin.close()
+        process.wait(PATIENCE)
+        process.stdout.close()

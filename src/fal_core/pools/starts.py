@@ -120,7 +120,8 @@ class Start:
         """
         Claim the devices that the calls ask for; None if they ask for none that are known.
 
-        While others hold them, the calls that wait are told so, and idle workers give way. It ends early once :attr:`cancelled` is set.
+        While others hold them, the calls that wait are told so, and idle workers give way.
+        It ends early once :attr:`cancelled` is set.
 
         Arguments:
             wait: Seconds to wait. None for as long as it takes.

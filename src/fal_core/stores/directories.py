@@ -11,10 +11,8 @@ from collections.abc import Callable
 from threading import Event
 from typing import TYPE_CHECKING
 
-import attrs
-
 from fal_core.stores.places import Place
-from fal_core.stores.stores import Category, Store
+from fal_core.stores.stores import Store
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from fal_core.stores.entries import StoredEntry
 
 
-@attrs.frozen(kw_only=True)
 class DirectoryStore(Place, Store):
     """
     A directory of the cache whose entries are directories, each built once.
@@ -39,10 +36,6 @@ class DirectoryStore(Place, Store):
 
         category: What the entries are.
     """
-
-    folder: str
-    kind: str
-    category: Category = "environments"
 
     def find_or_build(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,6 +21,9 @@ from fal_core.caches import (
     unlock,
 )
 from fal_core.errors import HostError
+
+if TYPE_CHECKING:
+    from fal_core.stores.stores import Category
 
 #: A file that is written last: the name of the entry, and its summary below.
 COMPLETE = ".fal-core-complete"
@@ -51,10 +55,13 @@ class Place:
         folder: The name of the directory below the cache root.
 
         kind: The kind of environment whose entries these are.
+
+        category: What the entries are.
     """
 
     folder: str
     kind: str
+    category: Category = "environments"
 
     @property
     def root(self) -> str:

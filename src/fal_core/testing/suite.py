@@ -27,6 +27,7 @@ from fal_core.testing.laws.calling import (  # noqa: E402
 from fal_core.testing.laws.declaring import (  # noqa: E402
     claims,
     environments,
+    interpreters,
     options,
     secret_values,
 )
@@ -76,6 +77,7 @@ GROUPS = {
     "multiplex": multiplexing,
     "crash": crashes,
     "environment": environments,
+    "interpreter": interpreters,
     "builds": builds,
     "options": options,
     "claims": claims,
@@ -109,6 +111,8 @@ for _group in GROUPS.values():
 _exported |= {
     "requirement": environments.requirement,
     "virtual": environments.virtual,
+    "launched": interpreters.launched,
+    "through": interpreters.through,
     "secret": secret_values.secret,
     "detach": detachment.detach,
     "host_url": detachment.host_url,

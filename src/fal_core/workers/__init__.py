@@ -2,17 +2,12 @@
 Workers: this end of the streams to processes that run calls.
 """
 
+from fal_core.workers.bootstrap import ARGUMENTS, arguments_for
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.open_files import given_to_children, most_open_files, raise_open_files
 from fal_core.workers.opening import Beginning
 from fal_core.workers.shared_memory import Arenas
-from fal_core.workers.worker import (
-    ARGUMENTS,
-    Explain,
-    Worker,
-    WorkerExecution,
-    WorkerOwner,
-)
+from fal_core.workers.worker import Explain, Worker, WorkerExecution, WorkerOwner
 
 __all__ = [
     "ARGUMENTS",
@@ -23,6 +18,7 @@ __all__ = [
     "Worker",
     "WorkerExecution",
     "WorkerOwner",
+    "arguments_for",
     "given_to_children",
     "most_open_files",
     "raise_open_files",

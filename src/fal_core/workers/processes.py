@@ -33,9 +33,9 @@ _LAST_WORDS = 0.2
 
 def start_process(
     command: Command | Sequence[str], directory: str | None
-) -> tuple[subprocess.Popen[bytes], Sequence[str] | None]:
+) -> subprocess.Popen[bytes]:
     """
-    Start *command* with pipes, and return its process and the command that ends it, if any.
+    Start *command* with pipes, and return its process.
 
     The thread that starts it lives as long as it does: a program that asks the system for a
     signal at the death of its parent gets it once this process ends, and not before.
@@ -43,7 +43,6 @@ def start_process(
     Raises:
         HostError: The program cannot be started.
     """
-    stop_argv = command.stop_argv if isinstance(command, Command) else None
     started: Future[subprocess.Popen[bytes]] = Future()
 
     def start() -> None:
@@ -58,7 +57,7 @@ def start_process(
                 os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
     threading.Thread(target=start, name="fal-core process", daemon=True).start()
-    return started.result(), stop_argv
+    return started.result()
 
 
 def _open_process(
@@ -66,7 +65,7 @@ def _open_process(
 ) -> subprocess.Popen[bytes]:
     variables = None
     if isinstance(command, Command):
-        variables, command = {**os.environ, **command.variables}, command.argv
+        variables, command = _variables_of(command), command.argv
     try:
         return subprocess.Popen(
             given_to_children(command),
@@ -82,6 +81,10 @@ def _open_process(
         raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
 
 
+def _variables_of(command: Command) -> dict[str, str]:
+    return {**os.environ, **command.variables}
+
+
 class WatchedProcess:
     """
     The process of a worker, and the thread that waits for its end.
@@ -91,11 +94,12 @@ class WatchedProcess:
         self,
         process: subprocess.Popen[bytes],
         explain: Callable[[int, str], HostError | None] | None,
-        stop_argv: Sequence[str] | None,
+        command: Command | None,
     ) -> None:
         self._process = process
-        self._explain = explain
-        self._stop_argv = stop_argv
+        self._command = command
+        # The host knows more of it than whoever made the command.
+        self._explains = [explain, None if command is None else command.explain]
         self._said = b""
         self._ended: Future[int] = Future()
 
@@ -134,8 +138,8 @@ class WatchedProcess:
             self._send(signal.SIGKILL)
             code = self._ended.result()
         said = self._said.decode(errors="replace").strip()
-        if self._explain is not None:
-            reason: object = self._explain(code, said)
+        for explain in self._explains:
+            reason: object = None if explain is None else explain(code, said)
             if not (reason is None or isinstance(reason, HostError)):
                 raise TypeError(f"explain() returned {reason!r}, and no HostError.")
             if reason is not None:
@@ -160,7 +164,7 @@ class WatchedProcess:
         """
         if self._ended.done():
             return
-        if self._stop_argv is not None:
+        if self._command is not None and self._command.stop_argv is not None:
             threading.Thread(target=self._stop, name="fal-core stop", daemon=True).start()
         # The guard of the worker ends all that was started there.
         self._send(signal.SIGTERM)
@@ -179,10 +183,20 @@ class WatchedProcess:
         self._process.send_signal(number)
 
     def _stop(self) -> None:
-        assert self._stop_argv is not None
+        self._run_stop()
+        if not self.wait(_PATIENCE):
+            self._send(signal.SIGKILL)
+            # It may have been about to start what it was told to end.
+            self._run_stop()
+
+    def _run_stop(self) -> None:
+        command = self._command
+        assert command is not None
+        assert command.stop_argv is not None
         try:
             subprocess.run(
-                self._stop_argv,
+                command.stop_argv,
+                env=_variables_of(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -131,8 +131,8 @@ class Worker(StoppableWorker):
         cls,
         process: subprocess.Popen[bytes],
         *,
+        command: Command | None = None,
         explain: Explain | None = None,
-        stop_argv: Sequence[str] | None = None,
         **callbacks: Any,
     ) -> Worker:
         """
@@ -143,18 +143,19 @@ class Worker(StoppableWorker):
         if the worker is lost.
 
         Arguments:
+            command: What the process was started with: its ``stop_argv`` ends the process,
+                and its ``explain`` is asked where that of the host returns None.
+
             explain: Returns why the worker was lost, of the exit code of the process, which
                 is negative for a signal, and of what it printed last. None for
                 ``WorkerLost`` with both.
-
-            stop_argv: A command that ends the process where a signal does not.
 
         Raises:
             ValueError: The process has no pipes.
         """
         from fal_core.workers.processes import WatchedProcess
 
-        watched = WatchedProcess(process, explain, stop_argv)
+        watched = WatchedProcess(process, explain, command)
         worker = cls(
             *watched.take_pipes(),
             lost=watched.why_lost,
@@ -184,8 +185,9 @@ class Worker(StoppableWorker):
         """
         from fal_core.workers.processes import start_process
 
-        process, stop_argv = start_process(command, directory)
-        return cls.of(process, explain=explain, stop_argv=stop_argv, **callbacks)
+        process = start_process(command, directory)
+        known = None if isinstance(command, Sequence) else command
+        return cls.of(process, command=known, explain=explain, **callbacks)
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:

@@ -22,13 +22,18 @@ _GRACE = 0.5
 #: Seconds of them that one wait counts for at most: a suspended machine uses up no more.
 _WAIT = 0.025
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: As many descriptors may be passed to a worker, its stream first.
+_MOST_DESCRIPTORS = 16
 #: POLLHUP, for both directions, is reported even if it was not asked for.
 _HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 
-def become_guarded() -> None:
+def become_guarded(stream: int = 0) -> None:
     """
     Continue in a child of this process, and guard it from here.
+
+    Arguments:
+        stream: The descriptor whose end is the end of the worker's stream.
     """
     trees.become_subreaper()
     # A signal before there are handlers would end the guard and leave the worker behind.
@@ -41,14 +46,14 @@ def become_guarded() -> None:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
-    wake = _prepare_guard()
+    wake = _prepare_guard(stream)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    code = _wait(worker, wake)
+    code = _wait(worker, wake, stream)
     trees.kill_descendants(os.getpid())
     os._exit(code)
 
 
-def _prepare_guard() -> int:
+def _prepare_guard(stream: int) -> int:
     """
     Install signal handlers. Return a descriptor that is readable when a child has ended.
     """
@@ -56,6 +61,9 @@ def _prepare_guard() -> int:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
+    if stream:
+        # What follows was passed for the worker alone.
+        os.closerange(stream + 1, stream + _MOST_DESCRIPTORS)
     wake, writer = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(writer, False)
@@ -68,14 +76,14 @@ def _prepare_guard() -> int:
     return wake
 
 
-def _wait(worker: int, wake: int) -> int:
+def _wait(worker: int, wake: int, stream: int) -> int:
     """
     Wait until *worker* has ended, or its grace is over. Return its exit code.
     """
     poll = select.poll()
     poll.register(wake, select.POLLIN)
     # The end of the stream is seen without reading from it.
-    poll.register(0, _HANG_UP)
+    poll.register(stream, _HANG_UP)
     left: float | None = None
     while (code := _reap(worker)) is None:
         if left is not None and left <= 0:
@@ -85,7 +93,7 @@ def _wait(worker: int, wake: int) -> int:
             if descriptor == wake:
                 os.read(wake, 4096)
             else:
-                poll.unregister(0)
+                poll.unregister(stream)
                 left = _GRACE
         if left is not None:
             left -= min(time.monotonic() - began, _WAIT)

@@ -426,6 +426,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_a_worker_has_the_variables_of_its_environment",
         of="read_variable",
     ),
+    # Interpreters.
+    alone(
+        environments.MergesOutputs,
+        "test_what_a_launcher_prints_is_no_part_of_the_stream",
+        of="sum_through",
+    ),
+    alone(
+        environments.DropsStopCommand, "test_a_command_ends_what_no_signal_does", of="hold_out"
+    ),
+    alone(
+        environments.DropsExplanation,
+        "test_an_interpreter_explains_the_end_of_its_process",
+        of="leave_through",
+    ),
+    alone(
+        environments.GivesOneName,
+        "test_each_process_has_a_name_of_its_own",
+        of="name_through",
+    ),
     # Builds.
     around(
         builds.BuildsInLaunch, "test_launching_does_not_wait_for_a_build", of="run_when_built"

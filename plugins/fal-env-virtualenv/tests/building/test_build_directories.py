@@ -60,7 +60,7 @@ def test_interpreter_starts_by_its_path(build: Builder) -> None:
     """
     interpreter = build(Virtualenv())
     assert isinstance(interpreter, LocalInterpreter)
-    assert interpreter.passes_fds
+    assert interpreter.channel == "inherited"
     assert os.path.isabs(interpreter.command(["-V"]).argv[0])
 
 

@@ -182,7 +182,7 @@ class LocalHost(
         wants = wants_of(options)
         if self.enforce or not wants or any(want.count for want in wants):
             return missing_devices(options)
-        sentence = "Its limits hold with enforce=True alone, as in LocalHost(enforce=True)."
+        sentence = "Its limits hold with LocalHost(enforce=True), and in containers."
         names = ("machine_type", "machine_types")
         return {name: sentence for name in names if getattr(options, name)}
 

@@ -109,7 +109,10 @@ def test_without_enforce_there_are_none(
     with machine_with(machines=(TINY,)):
         take = function("current", host=host, machine_type="tiny")(fill)
         assert take(300 * MB) == 300 * MB
-    assert "Its limits hold with enforce=True alone" in capfd.readouterr().err
+    assert (
+        "Its limits hold with LocalHost(enforce=True), and in containers."
+        in capfd.readouterr().err
+    )
 
 
 def spin() -> float:

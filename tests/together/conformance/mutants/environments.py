@@ -1,8 +1,13 @@
 """
-Hosts that break the laws of environments.
+Hosts that break the laws of environments and their interpreters.
 """
 
 from __future__ import annotations
+
+import os
+import subprocess
+
+import attrs
 
 from fal_core.pools import Start
 from fal_core.testing import ProcessHost
@@ -13,4 +18,43 @@ class DropsVariables(ProcessHost):
     """Starts the program of an interpreter without the variables that belong to it."""
 
     def begin(self, start: Start) -> Worker:
-        return Worker.start(["nice", *start.build().command(ARGUMENTS).argv])
+        command = start.build().command(ARGUMENTS)
+        return Worker.start(attrs.evolve(command, variables={}))
+
+
+class MergesOutputs(ProcessHost):
+    """Starts a process whose standard error is its standard output."""
+
+    def begin(self, start: Start) -> Worker:
+        command = start.build().command(ARGUMENTS)
+        process = subprocess.Popen(
+            command.argv,
+            env={**os.environ, **command.variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return Worker.of(process, command=command)
+
+
+class DropsStopCommand(ProcessHost):
+    """Kills what has to be ended by another command."""
+
+    def begin(self, start: Start) -> Worker:
+        command = start.build().command(ARGUMENTS)
+        return Worker.start(attrs.evolve(command, stop_argv=None))
+
+
+class DropsExplanation(ProcessHost):
+    """Does not ask an interpreter why its process has ended."""
+
+    def begin(self, start: Start) -> Worker:
+        command = start.build().command(ARGUMENTS)
+        return Worker.start(attrs.evolve(command, explain=None))
+
+
+class GivesOneName(ProcessHost):
+    """Gives all processes the same name."""
+
+    def begin(self, start: Start) -> Worker:
+        return Worker.start(start.build().command(ARGUMENTS, name="worker"))

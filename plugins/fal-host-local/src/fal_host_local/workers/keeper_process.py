@@ -8,6 +8,9 @@ keeper kills every worker with all its child processes, and then exits.
 A request is a marshalled tuple behind its length; the descriptors that the worker
 inherits are passed along with it. A response is three integers, see :data:`RESPONSE`.
 
+A worker may run where no signal reaches it, as in a container: another command ends it. It
+has ended once that command has, and the program that the keeper has started as well.
+
 A first call waits for the keeper before its worker can start, so the keeper imports as
 little as it can: ``signal`` and ``array`` of the standard library take twice as long as
 the interpreter itself. For the same reason it runs this module by itself, without the
@@ -60,6 +63,9 @@ _GRACE = 0.5
 _TURN = 0.01
 #: Milliseconds between two looks at the memory of workers that no cgroup limits.
 _WATCH = 100
+#: Seconds that a command may take that ends a worker, and the program around a worker that
+#: was ended.
+_PATIENCE = 10.0
 
 
 class KeeperProcess:
@@ -72,10 +78,15 @@ class KeeperProcess:
 
     def __init__(self, control: _socket.socket) -> None:
         self._control = control
+        # The numbers of workers by their process IDs, and the commands that end them.
         self._workers: dict[int, int] = {}
         # What is open until the worker of that number has ended, as the locks of devices.
         self._held: dict[int, list[int]] = {}
         self._confined: dict[int, Confinement] = {}
+        self._stop_argvs: dict[int, tuple[Any, ...]] = {}
+        # The workers that are being ended by the process of that ID, and how they ended.
+        self._stoppers: dict[int, int] = {}
+        self._ended: dict[int, tuple[int, Any]] = {}
         self._wake, writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(writer, False)
@@ -152,17 +163,20 @@ class KeeperProcess:
         self._held[number] = descriptors
 
     def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
-        _, number, argv, variables, directory = request
+        _, number, argv, variables, directory, layout, stop_argv = request
         confined = self._confined.get(number)
         problem = "" if confined is None else confined.make()
         pid = os.fork()
         if not pid:
+            given = [descriptors[at] for at in layout]
             if problem:
-                os.dup2(descriptors[0], 2)
+                os.dup2(given[2], 2)
                 os.write(2, f"{problem}\n".encode())
                 os._exit(127)
-            self._exec_worker(argv, variables, directory, descriptors, confined)
+            self._exec_worker(argv, variables, directory, given, confined)
         self._workers[pid] = number
+        if stop_argv is not None:
+            self._stop_argvs[number] = (stop_argv, variables, directory)
         self._respond(STARTED, number, pid)
 
     def _exec_worker(
@@ -174,9 +188,7 @@ class KeeperProcess:
         confined: Confinement | None = None,
     ) -> None:
         """
-        Replace this child process with a worker.
-
-        The first descriptor becomes its 0, 1 and 2, the others follow from 3 on.
+        Replace this child process with a worker, which has *descriptors* from 0 on.
         """
         try:
             os.setsid()
@@ -185,16 +197,12 @@ class KeeperProcess:
             trees.prepare_child()
             # Duplicated to high numbers first, so that none is overwritten before its turn.
             copies = [_duplicate(descriptor) for descriptor in descriptors]
-            for target, copy in enumerate([copies[0], copies[0], *copies]):
+            for target, copy in enumerate(copies):
                 os.dup2(copy, target)
-            os.closerange(len(copies) + 2, 128)
+            os.closerange(len(copies), 128)
             if confined is not None:
                 confined.enter()
-            try:
-                os.chdir(directory)
-            except OSError:
-                pass
-            os.execvpe(argv[0], argv, variables)
+            _become(argv, variables, directory)
         except OSError as error:
             os.write(2, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
         finally:
@@ -203,11 +211,39 @@ class KeeperProcess:
     def _kill(self, number: int) -> None:
         for pid, known in self._workers.items():
             if known == number:
+                if number in self._stop_argvs:
+                    self._stop(pid, number)
+                    return
                 trees.kill_descendants(pid)
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                _send_kill(pid)
+
+    def _stop(self, pid: int, number: int) -> None:
+        """
+        End a worker that no signal reaches; it takes a process of its own to wait for that.
+        """
+        if number in self._stoppers.values():
+            return
+        stop_argv, variables, directory = self._stop_argvs[number]
+        stopper = os.fork()
+        if stopper:
+            self._stoppers[stopper] = number
+            return
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            within = trees.contained(pid)
+            for each in within:
+                _send_kill(each)
+            if not (within and _has_ended(pid, _GRACE)):
+                _run(stop_argv, variables, directory)
+            if not _has_ended(pid, _PATIENCE):
+                # It may have been about to start what it was told to end.
+                _send_kill(pid)
+                _run(stop_argv, variables, directory)
+        finally:
+            os._exit(0)
 
     def _reap(self) -> None:
         """
@@ -221,8 +257,14 @@ class KeeperProcess:
             if not pid:
                 return
             number = self._workers.pop(pid, None)
+            if number is None:
+                number = self._stoppers.pop(pid, None)
+            else:
+                self._ended[number] = status, used
             self._kill_orphans()
-            if number is not None:
+            if number in self._ended and number not in self._stoppers.values():
+                self._stop_argvs.pop(number, None)
+                status, used = self._ended.pop(number)
                 self._free(number, used)
                 self._respond(EXITED, number, status)
 
@@ -251,12 +293,10 @@ class KeeperProcess:
 
     def _kill_orphans(self) -> None:
         for child in trees.children(os.getpid()):
-            if child not in self._workers:
+            if child not in self._workers and child not in self._stoppers:
                 trees.kill_descendants(child)
-                try:
-                    os.kill(child, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                if not trees.is_monitor(child):
+                    _send_kill(child)
 
     def _respond(self, what: int, number: int, value: int) -> None:
         try:
@@ -267,14 +307,71 @@ class KeeperProcess:
     def _shut_down(self) -> None:
         # Counted in turns, not by the clock: a machine that is suspended meanwhile takes
         # one turn from the workers, not all of their grace period.
-        for _ in range(round(_GRACE / _TURN)):
-            if not self._workers:
-                break
-            self._reap()
-            time.sleep(_TURN)
+        self._reap_for(_GRACE)
+        for pid, number in list(self._workers.items()):
+            if number in self._stop_argvs:
+                self._stop(pid, number)
+            else:
+                self._kill(number)
+        if self._stoppers:
+            self._reap_for(2 * _PATIENCE)
         trees.kill_descendants(os.getpid())
         for confined in self._confined.values():
             confined.end()
+
+    def _reap_for(self, seconds: float) -> None:
+        """
+        Wait until no worker is left, and none is being ended.
+        """
+        for _ in range(round(seconds / _TURN)):
+            if not (self._workers or self._stoppers):
+                break
+            self._reap()
+            time.sleep(_TURN)
+
+
+def _become(argv: list[str], variables: dict[str, str], directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError:
+        pass
+    os.execvpe(argv[0], argv, variables)
+
+
+def _run(argv: list[str], variables: dict[str, str], directory: str) -> None:
+    """
+    Run a command to its end, for some seconds at most.
+    """
+    pid = os.fork()
+    if not pid:
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            for target in range(3):
+                os.dup2(null, target)
+            _become(argv, variables, directory)
+        finally:
+            os._exit(127)
+    if not _has_ended(pid, _PATIENCE):
+        _send_kill(pid)
+    os.waitpid(pid, 0)
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """
+    Wait until *pid* runs no more, for some seconds at most; return whether that is so.
+    """
+    for _ in range(round(seconds / _TURN)):
+        if not trees.runs(pid):
+            return True
+        time.sleep(_TURN)
+    return False
+
+
+def _send_kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _duplicate(descriptor: int) -> int:

@@ -8,7 +8,6 @@ interpreter.
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
 import marshal
 import os
@@ -22,7 +21,6 @@ from contextlib import suppress
 from typing import Any
 
 import fal_core_worker
-from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
 from fal_host_local.workers.keeper_process import (
@@ -81,6 +79,8 @@ class Keeper:
         directory: str,
         descriptors: Sequence[int],
         *,
+        layout: Sequence[int] | None = None,
+        stop_argv: Sequence[str] | None = None,
         held: Sequence[int] = (),
         confinement: Mapping[str, Any] | None = None,
     ) -> int:
@@ -90,8 +90,13 @@ class Keeper:
         Arguments:
             directory: Its working directory.
 
-            descriptors: Those it inherits. The first becomes its standard streams, the
-                others follow from 3 on.
+            descriptors: Those that it inherits some of.
+
+            layout: Which of them it has as its descriptors from 0 on, by their positions in
+                *descriptors*. None for the first as its standard streams, and the others
+                from 3 on.
+
+            stop_argv: A command that ends it where no signal does.
 
             held: Those that the keeper has open until the worker has ended.
 
@@ -106,7 +111,13 @@ class Keeper:
                 self._send((HOLD, number), held)
             if confinement is not None:
                 self._send((CONFINE, number, dict(confinement)), ())
-            request = (START, number, list(argv), dict(variables), directory)
+            if layout is None:
+                layout = (0, 0, *range(len(descriptors)))
+            stop = None if stop_argv is None else list(stop_argv)
+            request = (
+                *(START, number, list(argv), dict(variables), directory),
+                *(list(layout), stop),
+            )
             self._send(request, descriptors)
         return number
 
@@ -117,25 +128,6 @@ class Keeper:
         # A keeper that was closed has killed all its workers.
         with self._lock, suppress(OSError):
             self._send((KILL, number), ())
-
-    def how_it_ended(self, number: int, kills: int, timeout: float = 10.0) -> HostError:
-        """
-        Wait for a worker to exit and return the error that describes how it ended.
-
-        Arguments:
-            kills: What :func:`memory_kills` returned when the worker was started.
-
-            timeout: Seconds.
-        """
-        status = self.wait(number, timeout)
-        if status is None:
-            return WorkerLost(detail="Its stream was closed.")
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            if number == signal.SIGKILL and memory_kills() > kills:
-                return OutOfMemory(signal=number)
-            return WorkerLost(signal=number)
-        return WorkerLost(os.waitstatus_to_exitcode(status))
 
     def wait(self, number: int, timeout: float) -> int | None:
         """

@@ -17,14 +17,21 @@ import attrs
 from fal_core.environments import Command
 from fal_core.events import Log
 from fal_core.pools import Start
-from fal_core.workers import ARGUMENTS, Arenas, CrashOutput, Worker
+from fal_core.workers import Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
+from fal_host_local.workers.channels import Wiring
+from fal_host_local.workers.endings import Ending
 from fal_host_local.workers.keepers import Keeper, memory_kills
+from fal_host_local.workers.surroundings import find_folders, find_machine
+
+#: Seconds that a look takes at whether a process has ended that starts.
+_LOOK = 0.01
 
 if TYPE_CHECKING:
     from fal_core.claims import Claim
     from fal_core.errors import HostError
+    from fal_core.machines import Machine
     from fal_host_local.limits.limits import Limits
     from fal_host_local.limits.meters import Meter
 
@@ -65,6 +72,13 @@ class Place:
         The environment variables by which the worker uses its devices and no others.
         """
         return {} if self.claim is None else self.claim.variables
+
+    @property
+    def machine(self) -> Machine | None:
+        """
+        The machine type that was chosen with the devices. None where none was.
+        """
+        return None if self.claim is None else self.claim.machine
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -124,54 +138,70 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     interpreter = start.build()
     secrets = start.host_options.secrets or ()
     values = resolve_secrets(secrets, start.origin)
-    command = interpreter.command(ARGUMENTS, variables=place.variables, name=None)
-    if place.enter_network is not None:
-        command = place.enter_network(command)
-    variables = worker_variables(secrets, command.variables)
     keeper = find_keeper()
     ours, theirs = _socket.socketpair()
-    settings: dict[str, Any] = {"kept": True}
-    descriptors = [theirs.fileno()]
-    arenas = None
-    shares = place.shares_memory and interpreter.passes_fds
-    if shares and hasattr(os, "memfd_create"):
+    wiring = Wiring(interpreter.channel, theirs.fileno())
+    settings: dict[str, Any] = {}
+    arenas = crash_output = None
+    if wiring.is_apart:
+        settings["stream"] = wiring.stream
+    else:
+        settings["kept"] = True
+    if place.shares_memory and wiring.first is not None and hasattr(os, "memfd_create"):
         arenas, shared = _make_arenas()
-        descriptors += shared
-        settings |= {"arenas": (3, 4, _capacity()), "page": 5}
-    crash_output = None
-    if interpreter.passes_fds:
+        inbound, outbound, settings["page"] = wiring.add(shared)
+        settings["arenas"] = (inbound, outbound, _capacity())
+    if wiring.first is not None:
         crash_output = CrashOutput()
-        first = len(descriptors) + 2
-        settings["pipes"] = tuple(range(first, first + len(crash_output.given)))
-        descriptors += crash_output.given
+        settings["pipes"] = wiring.add(crash_output.given)
     kills = memory_kills()
+    directory = os.getcwd()
     try:
+        command = interpreter.command(
+            wiring.arguments,
+            variables=place.variables,
+            binds={**find_folders(directory, start.call), **wiring.binds},
+            machine=place.machine or find_machine(start.host_options),
+            name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
+            descriptors=wiring.count,
+        )
+        if place.enter_network is not None:
+            command = place.enter_network(command)
+        variables = worker_variables(secrets, command.variables)
+        descriptors, layout = wiring.given()
         number = keeper.start(
-            command.argv,
-            variables,
-            os.getcwd(),
-            descriptors,
+            *(command.argv, variables, directory, descriptors),
+            layout=layout,
+            stop_argv=command.stop_argv,
             held=place.held,
             confinement=place.confinement(command),
         )
-    except OSError:
-        # The host was closed meanwhile.
+        wiring.hand_over(lambda: keeper.wait(number, _LOOK) is not None)
+    except BaseException:
+        # The host was closed meanwhile, or there is no such command.
         ours.close()
+        wiring.close()
+        if arenas is not None:
+            arenas.inbound.close()
+            arenas.outbound.close()
         if crash_output is not None:
             crash_output.close()
         raise
     finally:
         theirs.close()
+        wiring.close_given()
+        if arenas is not None:
+            # The page stays mapped; only the descriptors of the arenas, which grow, are
+            # needed.
+            os.close(shared[2])
         if crash_output is not None:
             crash_output.close_given()
-    if arenas is not None:
-        # The page stays mapped; only the descriptors of the arenas, which grow, are needed.
-        os.close(descriptors[3])
+    ending = Ending(keeper, number, kills, command.explain)
     descriptor = ours.detach()
     worker = Worker(
         descriptor,
         descriptor,
-        lost=lambda: place.judge(keeper, number, keeper.how_it_ended(number, kills)),
+        lost=lambda: place.judge(keeper, number, ending.why_lost()),
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
         log=_print_log,
@@ -180,6 +210,10 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         crash_output=crash_output,
         largest=place.largest,
     )
+    if wiring.words is not None:
+        from fal_host_local.workers.words import Words
+
+        ending.words = Words(wiring.words, worker.say)
     place.measure(worker, keeper, number)
     if values:
         worker.send_secrets(values)

@@ -1,0 +1,44 @@
+"""
+The kind ``conda``: conda environments that rattler solves and installs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fal_core.hooks import hookimpl
+from fal_env_conda.kinds import Conda
+
+if TYPE_CHECKING:
+    import click
+
+    from fal_core.environments import Environment
+
+__all__ = ["Conda"]
+
+fal_core_api = 1
+
+
+@hookimpl
+def fal_register_environments() -> Iterable[type[Environment]]:
+    """
+    Register the kind ``conda``.
+    """
+    return [Conda]
+
+
+@hookimpl(trylast=True)
+def fal_register_commands(cli: click.Group) -> None:
+    """
+    Add ``lock`` to the group ``env``.
+    """
+    import click as library
+
+    from fal_env_conda.commands import lock
+
+    group = cli.commands.get("env")
+    if not isinstance(group, library.Group):
+        group = library.Group("env", help="Lock environments.")
+        cli.add_command(group)
+    group.add_command(lock)

@@ -1,0 +1,284 @@
+"""
+Builds: packages are chosen, then installed in the prefix where they stay.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fal_core.environments import LocalInterpreter
+from fal_core.errors import EnvironmentBuildError
+from fal_core.events import LogSink
+from fal_env_conda.building.prefixes import (
+    KIND,
+    PREFIXES,
+    Built,
+    Contents,
+    executable_of,
+    library_of,
+)
+from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
+from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
+from fal_env_conda.declaring.channels import find_credentials, strip_all
+from fal_env_conda.rattling.platforms import subdir
+from fal_env_conda.rattling.processes import Rattler, RattlerError
+
+if TYPE_CHECKING:
+    from fal_core.stores import Build
+    from fal_env_conda.declaring.lock_files import Lock
+
+
+def find_built(recipe: Recipe) -> LocalInterpreter | None:
+    """
+    Return the interpreter of *recipe*, and mark its prefix as used. None if it must be built.
+    """
+    solution = read_solution(recipe.question)
+    if solution is None:
+        return None
+    prefix = PREFIXES.find(recipe.prefix_name(solution))
+    return None if prefix is None else _interpreter(prefix)
+
+
+def is_built(recipe: Recipe) -> bool:
+    """
+    Tell whether *recipe* is solved, and its prefix whole.
+    """
+    solution = read_solution(recipe.question)
+    return solution is not None and PREFIXES.find_fault(recipe.prefix_name(solution)) is None
+
+
+def _interpreter(prefix: str) -> LocalInterpreter | None:
+    contents = Contents.read(prefix)
+    if contents is None:
+        return None
+    path = [*contents.path, os.environ.get("PATH", os.defpath)]
+    variables = {**contents.variables, "PATH": os.pathsep.join(path)}
+    return LocalInterpreter(executable_of(prefix), contents.minor_version, variables=variables)
+
+
+def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
+    """
+    Build *recipe*, unless another thread or process does so meanwhile.
+
+    Raises:
+        EnvironmentBuildError: It cannot be built.
+
+        Cancelled: *cancelled* was set.
+    """
+    from fal_uv.installing.installers import BuildLog
+
+    credentials = find_credentials(recipe.definition.channels)
+    log = BuildLog(sink)
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(strip_all(line, credentials))
+        log.write(lines[-1])
+
+    with Rattler(cancelled, on_line) as rattler:
+        worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
+        try:
+            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
+                solution = read_solution(recipe.question) or worker.solve()
+            prefix = PREFIXES.find_or_build(
+                recipe.prefix_name(solution),
+                lambda opened: worker.fill(solution, opened),
+                log=sink,
+                cancelled=cancelled,
+                in_place=True,
+                summary=recipe.summary,
+            )
+        except RattlerError as error:
+            reason = strip_all(error.message, credentials).strip()
+            raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
+    found = _interpreter(prefix)
+    if found is None:
+        raise EnvironmentBuildError(
+            KIND, "It was removed as soon as it was built. Another program cleans the cache."
+        )
+    return found
+
+
+@attrs.define(kw_only=True)
+class _Builder:
+    recipe: Recipe
+    rattler: Rattler
+    log: Any
+    lines: list[str]
+
+    @property
+    def _linked(self) -> bool:
+        return any(line.startswith("Running ") for line in self.lines)
+
+    def solve(self) -> Solution:
+        """
+        Choose the packages, and keep the choice.
+        """
+        definition = self.recipe.definition
+        if definition.lock is not None:
+            return self._read_lock(definition.lock)
+        packages = self.recipe.virtual_packages
+        self.log.write(f"Solving for {', '.join(definition.specs)}")
+        records = self.rattler.ask(
+            "solve",
+            channels=definition.public_channels,
+            specs=definition.specs,
+            platform=subdir(),
+            virtual_packages=packages,
+            offline=is_offline(),
+            cache=os.path.join(rattler_cache(), "repodata"),
+            credentials=self._credentials,
+        )
+        solution = Solution(
+            records=tuple(records),
+            platform=subdir(),
+            channels=definition.public_channels,
+            virtual_packages=packages,
+        )
+        keep_solution(self.recipe.question, solution)
+        return solution
+
+    def _read_lock(self, lock: Lock) -> Solution:
+        """
+        Take the packages of *lock*, and keep them.
+        """
+        told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
+        solution = Solution(
+            records=tuple(told["records"]),
+            platform=subdir(),
+            channels=tuple(told["channels"]),
+            virtual_packages=self.recipe.virtual_packages,
+            pins=tuple(_pin(file) for file in told["files"]),
+        )
+        keep_solution(self.recipe.question, solution)
+        return solution
+
+    def fill(self, solution: Solution, opened: Build) -> None:
+        """
+        Install the packages of *solution*, and the pip requirements.
+        """
+        version = solution.python_version
+        if version is None:
+            raise EnvironmentBuildError(KIND, "The packages that were chosen have no Python.")
+        prefix = opened.directory
+        self.log.write(f"Installing {len(solution.records)} packages")
+        self.rattler.ask(
+            "install",
+            records=solution.records,
+            prefix=prefix,
+            platform=solution.platform,
+            offline=is_offline(),
+            cache=os.path.join(rattler_cache(), "pkgs"),
+            credentials=self._credentials,
+        )
+        self._tell_scripts(prefix)
+        activated = self._activate(prefix, solution)
+        self._install_requirements(opened, version, solution.pins)
+        names = os.listdir(os.path.join(prefix, "conda-meta"))
+        contents = Contents(
+            python_version=version,
+            path=tuple(activated["path"]),
+            variables=activated["variables"],
+            packages=tuple(sorted(name for name in names if name.endswith(".json"))),
+        )
+        contents.write(prefix)
+
+    def _tell_scripts(self, prefix: str) -> None:
+        """
+        Warn of scripts of packages that were not run, since nothing allows them.
+        """
+        scripts = glob.glob(os.path.join(glob.escape(prefix), "bin", ".*-post-link.sh"))
+        names = [os.path.basename(path)[1:].removesuffix("-post-link.sh") for path in scripts]
+        if names and not self._linked:
+            self.log.write(
+                f"warning: The script that {', '.join(sorted(names))} would have run after its "
+                "installation was not run. If you trust it, write 'run-post-link-scripts = "
+                '"insecure"\' to ~/.config/rattler/config.toml.'
+            )
+
+    def _activate(self, prefix: str, solution: Solution) -> dict[str, Any]:
+        """
+        Return what activating *prefix* sets, its packages' scripts included.
+        """
+        variables = dict(self.recipe.definition.variables)
+        scripts = os.path.join(prefix, "etc", "conda", "activate.d")
+        settings = os.path.join(prefix, "etc", "conda", "env_vars.d")
+        if os.path.isdir(scripts) or os.path.isdir(settings):
+            activated: dict[str, Any] = self.rattler.ask(
+                "activate",
+                prefix=prefix,
+                variables=variables,
+                platform=solution.platform,
+            )
+            return activated
+        return {
+            "variables": {"CONDA_PREFIX": prefix, **variables},
+            "path": [os.path.join(prefix, "bin")],
+        }
+
+    def _install_requirements(
+        self, opened: Build, version: str, locked: tuple[str, ...]
+    ) -> None:
+        """
+        Install the pip requirements, and keep what they brought: a prefix that is lost gets
+        the same again.
+        """
+        requirements = self.recipe.requirements()
+        question = self.recipe.question
+        if not requirements and not locked:
+            PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
+            return
+        from fal_uv.installing.installers import Installer
+        from fal_uv.installing.targets import Target
+
+        prefix = opened.directory
+        installer = Installer(
+            kind=KIND,
+            target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
+            workspace=opened.workspace,
+            indexes=_indexes(),
+            log=self.log,
+            cancelled=opened.cancelled,
+        )
+        # What conda installed keeps its versions: it is there before.
+        of_conda = installer.packages()
+        known = PREFIXES.read_build(opened.key)
+        if known is not None:
+            installer.install_pins(known.pins)
+            return
+        if locked:
+            installer.install_pins(locked)
+        installer.install(requirements)
+        pins = installer.hashed_pins(without=of_conda)
+        PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
+
+    @property
+    def _credentials(self) -> list[dict[str, Any]]:
+        found = find_credentials(self.recipe.definition.channels)
+        return [attrs.asdict(each) for each in found]
+
+
+def _pin(file: dict[str, str]) -> str:
+    """
+    Return the line of a requirements file for a *file* of a lock.
+    """
+    location = file["location"]
+    if "://" not in location:
+        location = Path(os.path.abspath(location)).as_uri()
+    digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
+    return f"{file['name']} @ {location}{digest}"
+
+
+def _indexes() -> Any:
+    from fal_uv.installing.indexes import find_indexes
+
+    found = find_indexes().with_default(PREFIXES.root)
+    if not is_offline():
+        return found
+    return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})

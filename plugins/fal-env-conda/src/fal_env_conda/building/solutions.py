@@ -1,0 +1,108 @@
+"""
+Solutions: the packages that rattler chose for a definition, which stay the same afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import attrs
+
+from fal_core.caches import write_atomically
+from fal_core.digests import digest
+from fal_core.reprs import show_fields
+from fal_env_conda.building.prefixes import PREFIXES
+
+_VERSION = 1
+
+
+@attrs.frozen(kw_only=True)
+class Solution:
+    """
+    The packages of an environment.
+
+    Attributes:
+        records: What rattler knows of each, as JSON, the packages it depends on before it.
+
+        virtual_packages: What was known of the machine.
+
+        pins: The files of pip requirements that a lock has.
+    """
+
+    __repr__ = show_fields
+
+    records: tuple[dict[str, Any], ...] = attrs.field(repr=False)
+    platform: str
+    channels: tuple[str, ...]
+    virtual_packages: tuple[str, ...]
+    pins: tuple[str, ...] = ()
+
+    @property
+    def explicit(self) -> tuple[str, ...]:
+        """
+        The explicit list: a URL for each package, with its digest, in the order of names.
+        """
+        return tuple(sorted(f"{each['url']}#{_digest(each)}" for each in self.records))
+
+    @property
+    def python_version(self) -> str | None:
+        """
+        The whole version of its Python. None if it has none.
+        """
+        for each in self.records:
+            if each["record"]["name"] == "python":
+                return str(each["record"]["version"])
+        return None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """
+        Each package with its version, as in ``numpy 2.1``.
+        """
+        found = (each["record"] for each in self.records)
+        return tuple(sorted(f"{each['name']} {each['version']}" for each in found))
+
+
+def _digest(record: dict[str, Any]) -> str:
+    told = record["record"]
+    found = told.get("sha256")
+    return f"sha256:{found}" if found else str(told.get("md5") or "")
+
+
+def read_solution(name: str) -> Solution | None:
+    """
+    Return the solution of the question *name*. None if there is none that can be read.
+    """
+    try:
+        with open(PREFIXES.solution_path(name), encoding="utf-8") as stream:
+            loaded = json.load(stream)
+        if loaded.pop("version") != _VERSION:
+            return None
+        return Solution(
+            records=tuple(loaded.pop("records")),
+            channels=tuple(loaded.pop("channels")),
+            virtual_packages=tuple(loaded.pop("virtual_packages")),
+            pins=tuple(loaded.pop("pins")),
+            **loaded,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_solution(name: str, solution: Solution) -> None:
+    """
+    Keep *solution* as that of the question *name*.
+    """
+    path = PREFIXES.solution_path(name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    text = json.dumps({"version": _VERSION, **attrs.asdict(solution, recurse=False)}, indent=1)
+    write_atomically(path, text)
+
+
+def explicit_digest(solution: Solution) -> str:
+    """
+    Return a digest of the explicit list.
+    """
+    return digest("\n".join((*solution.explicit, *solution.pins)).encode(), 20)

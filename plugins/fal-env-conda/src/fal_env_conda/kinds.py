@@ -1,0 +1,208 @@
+"""
+The kind ``conda``: its options, and how it is found or built.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from threading import Event
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from fal_core.environments import Environment, Interpreter
+from fal_core.errors import OptionError, OptionTypeError
+from fal_core.reprs import show_fields
+
+if TYPE_CHECKING:
+    from fal_core.events import LogSink
+    from fal_core.machines import Machine
+    from fal_env_conda.building.recipes import Recipe
+    from fal_env_conda.declaring.environment_files import EnvironmentFile
+
+# Imports inside functions: every program that declares a function of whatever kind imports
+# this module.
+
+_FILES = ("env_dict", "env_yml", "env_yml_str")
+
+
+def _to_texts(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    if texts is None:
+        return None
+    if isinstance(texts, str):
+        raise OptionError(f"A list of str is needed, not the str {_masked(texts)}.")
+    found = tuple(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise OptionError(f"A list of str is needed, and it has {text!r}.")
+    return found
+
+
+def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
+    texts = _to_texts(requirements)
+    if not texts:
+        return texts
+    from fal_uv.requirements.entries import parse_entry
+
+    return tuple(parse_entry(text).text for text in texts)
+
+
+def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+
+def _masked(value: object) -> str:
+    from fal_env_conda.declaring.channels import mask
+
+    return mask(repr(value))
+
+
+@attrs.frozen(kw_only=True)
+class Conda(Environment):
+    """
+    A conda environment, solved and installed by rattler.
+
+    One of *packages*, *env_dict*, *env_yml* and *env_yml_str* says which packages it has.
+
+    Attributes:
+        python_version: As in ``3.11``. None for the one that the packages ask for, or that of
+            the launching Python.
+
+        env_dict: What an ``environment.yml`` says, as a dict.
+
+        env_yml: The path of an ``environment.yml``, or of a lock: a ``pixi.lock``, or what
+            ``fal-core env lock`` has written. It is read at the declaration.
+
+        env_yml_str: The text of such a file.
+
+        packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``.
+
+        pip: Requirements that uv installs, with what conda installed as constraints.
+
+        channels: Names, URLs or folders, after those of the environment file. By default
+            ``conda-forge``.
+    """
+
+    __repr__ = show_fields
+
+    kind: ClassVar[str] = "conda"
+
+    python_version: str | None = None
+    env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    env_yml: str | os.PathLike[str] | None = attrs.field(
+        default=None, converter=_to_absolute_path
+    )
+    env_yml_str: str | None = None
+    packages: tuple[str, ...] | None = attrs.field(default=None, converter=_to_texts)
+    pip: tuple[str, ...] | None = attrs.field(default=None, converter=_to_entries, repr=_masked)
+    channels: tuple[str, ...] | None = attrs.field(
+        default=None, converter=_to_texts, repr=_masked
+    )
+    # A definition, and a machine or None. The core reads annotations, and these are of
+    # modules that declarations alone import.
+    _definition: Any = attrs.field(init=False, repr=False, eq=False)
+    _machine: Any = attrs.field(init=False, repr=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        from fal_env_conda.declaring.definitions import define
+
+        given = [name for name in (*_FILES, "packages") if getattr(self, name) is not None]
+        if len(given) > 1:
+            names = " and ".join(repr(name) for name in given)
+            raise OptionError(
+                f"Options {names} both say which packages there are. Use one of them."
+            )
+        file = self._read()
+        definition = define(
+            file,
+            python_version=self.python_version,
+            packages=self.packages or (),
+            pip=self.pip or (),
+            channels=self.channels or (),
+        )
+        # The core reads the version before anything is built. The rest travels as values: a
+        # file may be none where the environment is built, or another one.
+        for name, value in self._as_values(file, definition.python_version).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_definition", definition)
+
+    def _as_values(self, file: EnvironmentFile, version: str | None) -> dict[str, Any]:
+        from fal_env_conda.declaring.definitions import without_python
+
+        values: dict[str, Any] = {"python_version": version, "env_yml": None}
+        if file.lock is not None:
+            return {**values, "env_yml_str": file.lock.text}
+        if file.loaded is not None:
+            loaded = dict(file.loaded)
+            if listed := loaded.get("dependencies"):
+                texts = [each for each in listed if isinstance(each, str)]
+                kept = without_python(texts)
+                others = [each for each in listed if not isinstance(each, str)]
+                loaded["dependencies"] = [*kept, *others]
+            values |= {"env_dict": loaded, "env_yml_str": None}
+        if self.packages is not None:
+            values["packages"] = without_python(self.packages)
+        return values
+
+    def _read(self) -> EnvironmentFile:
+        from fal_env_conda.declaring.environment_files import (
+            EnvironmentFile,
+            load,
+            parse,
+            read_file,
+        )
+        from fal_env_conda.declaring.lock_files import read_lock
+
+        if self.env_yml is not None:
+            return read_file(self.env_yml)
+        if self.env_yml_str is not None:
+            where = "Option 'env_yml_str'"
+            lock = read_lock(self.env_yml_str, where=where)
+            if lock is not None:
+                return EnvironmentFile(lock=lock)
+            return parse(load(self.env_yml_str, where=where), where=where)
+        if self.env_dict is not None:
+            if not isinstance(self.env_dict, Mapping):
+                raise OptionTypeError("env_dict", f"{self.env_dict!r}", "a dict")
+            return parse(self.env_dict, where="Option 'env_dict'")
+        return EnvironmentFile()
+
+    @property
+    def recipe(self) -> Recipe:
+        """
+        What tells this environment from others.
+        """
+        from fal_env_conda.building.recipes import Recipe
+
+        return Recipe(definition=self._definition, machine=self._machine)
+
+    @property
+    def key(self) -> str:
+        return self.recipe.key
+
+    def is_built(self) -> bool:
+        from fal_env_conda.building.builds import is_built
+
+        return is_built(self.recipe)
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        from fal_env_conda.building.builds import build, find_built
+
+        recipe = self.recipe
+        return find_built(recipe) or build(recipe, log, cancelled)
+
+    def stamp(self) -> object:
+        return self.recipe.stamp()
+
+    def extend(self, requirements: Iterable[str]) -> Conda:
+        added = attrs.evolve(self, pip=(*(self.pip or ()), *requirements))
+        return added if self._machine is None else added.for_machine(self._machine)
+
+    def for_machine(self, machine: Machine) -> Conda:
+        """
+        Return this environment as it is solved for *machine*.
+        """
+        solved = attrs.evolve(self)
+        object.__setattr__(solved, "_machine", machine)
+        return solved

@@ -1,0 +1,3 @@
+"""
+Rattler, in a process of its own: what solves and installs conda packages.
+"""

@@ -1,0 +1,421 @@
+"""
+The process in which rattler runs; nothing else of this package is imported there.
+
+It reads requests from its standard input, each a line of JSON, and writes lines of JSON:
+what happens meanwhile, then the answer or the error. It kills itself and what it has started
+when its standard input ends, so that it never outlives who started it.
+
+Rattler is no part of the program that calls functions, since threads of it may still run
+while Python ends, which then crashes in some runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+Request = dict[str, Any]
+
+_requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+_writing = threading.Lock()
+
+#: A directory for files of one process. Who started it removes it.
+_folder = ""
+
+
+def main() -> None:
+    """
+    Answer requests until there are no more.
+    """
+    # What rattler or a link script prints is no answer.
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    threading.Thread(target=_read_requests, daemon=True).start()
+    loop = asyncio.new_event_loop()
+    while True:
+        request = _requests.get()
+        try:
+            answer = loop.run_until_complete(_ANSWERS[request.pop("ask")](answers, **request))
+            told = {"answer": answer}
+        except Exception as error:
+            told = {"error": type(error).__name__, "message": str(error)}
+        _tell(answers, told)
+
+
+def _read_requests() -> None:
+    for line in sys.stdin:
+        _requests.put(json.loads(line))
+    os.killpg(0, signal.SIGKILL)
+
+
+def _tell(answers: int, told: Request) -> None:
+    data = json.dumps(told).encode() + b"\n"
+    with _writing:
+        while data:
+            data = data[os.write(answers, data) :]
+
+
+class _Reporter:
+    """
+    Tells what an installation does, one line for each package.
+    """
+
+    def __init__(self, answers: int) -> None:
+        self._answers = answers
+        self._names: dict[int, str] = {}
+
+    def on_transaction_start(self, total_operations: int) -> None: ...
+
+    def on_transaction_operation_start(self, operation: int) -> None: ...
+
+    def on_populate_cache_start(self, operation: int, package_name: str) -> int:
+        self._names[operation] = package_name
+        return operation
+
+    def on_validate_start(self, cache_entry: int) -> int:
+        return cache_entry
+
+    def on_validate_complete(self, validate_idx: int) -> None: ...
+
+    def on_download_start(self, cache_entry: int) -> int:
+        name = self._names.get(cache_entry, "a package")
+        _tell(self._answers, {"line": f"Downloading {name}"})
+        return cache_entry
+
+    def on_download_progress(
+        self, download_idx: int, progress: int, total: int | None
+    ) -> None: ...
+
+    def on_download_completed(self, download_idx: int) -> None: ...
+
+    def on_populate_cache_complete(self, cache_entry: int) -> None: ...
+
+    def on_unlink_start(self, operation: int, package_name: str) -> int:
+        return operation
+
+    def on_unlink_complete(self, index: int) -> None: ...
+
+    def on_link_start(self, operation: int, package_name: str) -> int:
+        return operation
+
+    def on_link_complete(self, index: int) -> None: ...
+
+    def on_transaction_operation_complete(self, operation: int) -> None: ...
+
+    def on_transaction_complete(self) -> None: ...
+
+    def on_post_link_start(self, package_name: str, script_path: str) -> int:
+        _tell(self._answers, {"line": f"Running {script_path} of {package_name}"})
+        return 0
+
+    def on_post_link_complete(self, index: int, success: bool) -> None: ...
+
+    def on_pre_unlink_start(self, package_name: str, script_path: str) -> int:
+        return 0
+
+    def on_pre_unlink_complete(self, index: int, success: bool) -> None: ...
+
+
+async def _detect(answers: int) -> list[str]:
+    from rattler import VirtualPackage, VirtualPackageOverrides
+
+    found = VirtualPackage.detect(VirtualPackageOverrides.from_env())
+    return [str(package.into_generic()) for package in found]
+
+
+async def _solve(
+    answers: int,
+    *,
+    channels: list[str],
+    specs: list[str],
+    platform: str,
+    virtual_packages: list[str],
+    offline: bool,
+    cache: str,
+    credentials: list[Request],
+) -> list[Request]:
+    import rattler
+
+    settings = _config(credentials)
+    gateway = rattler.Gateway(
+        Path(cache),
+        default_config=rattler.SourceConfig(
+            cache_action="force-cache-only" if offline else "cache-or-fetch"
+        ),
+        client=rattler.Client.from_config(settings),
+    )
+    virtual = []
+    for text in virtual_packages:
+        name, version, build = text.split("=")
+        virtual.append(
+            rattler.GenericVirtualPackage(
+                rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
+            )
+        )
+    asked = [rattler.MatchSpec(spec) for spec in specs]
+    # Of a package that is asked for with a version, rattler loads what fits it alone. With
+    # the name beside it, a channel that has other versions of it counts as the first.
+    names = {
+        spec.name.normalized
+        for spec, text in zip(asked, specs, strict=True)
+        if spec.channel is None and "://" not in text
+    }
+    records = await rattler.solve(
+        channels,
+        [*asked, *map(rattler.MatchSpec, sorted(names))],
+        gateway=gateway,
+        platforms=[rattler.Subdir(platform), "noarch"],
+        virtual_packages=virtual,
+        channel_priority=rattler.ChannelPriority.Strict,
+    )
+    return [_plain(record) for record in records]
+
+
+def _plain(record: Any) -> Request:
+    return {
+        "record": json.loads(record.to_json()),
+        "file_name": record.file_name,
+        "url": record.url,
+        "channel": record.channel,
+    }
+
+
+def _config(credentials: list[Request]) -> Any:
+    """
+    Return the user's settings of rattler, with *credentials* added to those that it knows.
+    """
+    from rattler import Config
+
+    config = Config.load_from_default_locations("pixi")
+    if not credentials:
+        return config
+    known: Request = {}
+    for path in (
+        config.authentication_override_file,
+        os.environ.get("RATTLER_AUTH_FILE"),
+        os.path.expanduser("~/.rattler/credentials.json"),
+    ):
+        if path and os.path.isfile(path):
+            with open(path, encoding="utf-8") as stream:
+                known = json.load(stream)
+            break
+    for each in credentials:
+        if each["user"]:
+            secret = {"username": each["user"], "password": each["password"]}
+            known[each["host"]] = {"BasicHTTP": secret}
+        else:
+            known[each["host"]] = {"CondaToken": each["password"]}
+    descriptor, path = tempfile.mkstemp(suffix=".json", dir=_folder)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(known, stream)
+    return config.merge(Config.from_toml(f"authentication-override-file = {json.dumps(path)}"))
+
+
+async def _write_lock(
+    answers: int,
+    *,
+    records: list[Request],
+    channels: list[str],
+    platform: str,
+    virtual_packages: list[str],
+    files: list[Request],
+) -> str:
+    import rattler
+
+    where = rattler.LockPlatform(platform, virtual_packages=virtual_packages)
+    lock = rattler.LockFile([where])
+    lock.set_channels("default", [rattler.LockChannel(each) for each in channels])
+    for record in _records(records):
+        lock.add_conda_package("default", where, record)
+    for each in files:
+        told = (each["name"], each["version"], each["location"])
+        lock.add_pypi_package("default", where, *told)
+    path = Path(_folder, "written.lock")
+    lock.to_path(path)
+    return path.read_text("utf-8")
+
+
+async def _read_lock(answers: int, *, text: str, platform: str) -> Request:
+    import rattler
+
+    path = Path(_folder, "read.lock")
+    path.write_text(text, "utf-8")
+    lock = rattler.LockFile.from_path(path)
+    environment = lock.environment("default")
+    if environment is None:
+        names = ", ".join(name for name, _ in lock.environments())
+        raise ValueError(f"The lock has no environment 'default', but {names}.")
+    for each in environment.platforms():
+        if str(each.subdir) == platform:
+            files = environment.pypi_packages_for_platform(each) or []
+            return {
+                "records": [
+                    _plain(record)
+                    for record in environment.conda_repodata_records_for_platform(each) or []
+                ],
+                "channels": [str(channel) for channel in environment.channels()],
+                "files": [
+                    {
+                        "name": file.name,
+                        "version": file.version,
+                        "location": file.location,
+                        "sha256": _digest(file),
+                    }
+                    for file in files
+                ],
+            }
+    names = ", ".join(each.name for each in environment.platforms())
+    raise ValueError(f"The lock has no packages for {platform}, but for {names}.")
+
+
+def _digest(file: Any) -> str:
+    try:
+        found: bytes | None = file.hashes.sha256
+    except AttributeError:
+        return ""  # It has no hashes at all.
+    return found.hex() if found else ""
+
+
+def _records(records: list[Request]) -> list[Any]:
+    import rattler
+
+    taken = []
+    path = Path(_folder, "record.json")
+    for each in records:
+        path.write_text(json.dumps(each["record"]), "utf-8")
+        record = rattler.PackageRecord.from_index_json(path)
+        # These are of the archive, and in no index of one.
+        for name in ("sha256", "md5"):
+            if told := each["record"].get(name):
+                setattr(record, name, bytes.fromhex(told))
+        record.size = each["record"].get("size")
+        taken.append(
+            rattler.RepoDataRecord(
+                record, each["file_name"], each["url"], each["channel"] or ""
+            )
+        )
+    return taken
+
+
+async def _install(
+    answers: int,
+    *,
+    records: list[Request],
+    prefix: str,
+    platform: str,
+    offline: bool,
+    cache: str,
+    credentials: list[Request],
+) -> None:
+    import rattler
+
+    settings = _config(credentials)
+    packages = rattler.PackageCache(cache)
+    taken = _records(records)
+    if offline:
+        index = await packages.index()
+        missing = [
+            record.name.normalized
+            for record in taken
+            if not record.url.startswith("file:") and not index.contains_record(record)
+        ]
+        if missing:
+            raise OSError(
+                "No network may be used, since CONDA_OFFLINE is set, and the cache "
+                f"{cache} does not have: {', '.join(missing)}."
+            )
+    await rattler.install(
+        taken,
+        prefix,
+        platform=rattler.Subdir(platform),
+        client=rattler.Client.from_config(settings),
+        config=settings,
+        package_cache=packages,
+        show_progress=False,
+        reporter=_Reporter(answers),
+    )
+
+
+async def _activate(
+    answers: int, *, prefix: str, variables: dict[str, str], platform: str
+) -> Request:
+    """
+    Return what activating *prefix* changes: variables, and directories of ``PATH``.
+    """
+    from rattler import Subdir
+    from rattler.shell import ActivationVariables, Shell, activate
+
+    names = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "PATH")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    place = Path(prefix)
+    state = place / "conda-meta" / "state"
+    if variables:
+        state.write_text(json.dumps({"env_vars": variables}), "utf-8")
+    path = before.get("PATH", os.defpath).split(os.pathsep)
+    script = activate(
+        place,
+        ActivationVariables(None, path),
+        shell=Shell.bash,
+        platform=Subdir(platform),
+    ).script
+    dump = "import json, os; print(json.dumps(dict(os.environ)))"
+    python = shlex.quote(os.path.join(prefix, "bin", "python"))
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "--noprofile",
+        "--norc",
+        "-c",
+        f"{{\n{script}\n}} >&2\n{python} -I -S -c {shlex.quote(dump)}",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        env=before,
+        cwd=prefix,
+    )
+    output, _ = await process.communicate()
+    if process.returncode or not output.strip():
+        raise RuntimeError(f"bash ended with code {process.returncode}")
+    after: dict[str, str] = json.loads(output)
+    rest = len(path)
+    added = after.pop("PATH", "").split(os.pathsep)
+    shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
+    return {
+        "variables": {
+            name: value
+            for name, value in after.items()
+            if name not in shell_own and before.get(name) != value
+        },
+        "path": added[:-rest] if added[-rest:] == path else added,
+    }
+
+
+async def _index(answers: int, *, channel: str) -> None:
+    from rattler.index import index_fs
+
+    await index_fs(Path(channel), write_zst=False, write_shards=False)
+
+
+_ANSWERS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "activate": _activate,
+    "detect": _detect,
+    "index": _index,
+    "install": _install,
+    "read_lock": _read_lock,
+    "solve": _solve,
+    "write_lock": _write_lock,
+}
+
+if __name__ == "__main__":
+    # The directories of rattler and its dependencies.
+    sys.path[:0] = sys.argv[2:]
+    _folder = sys.argv[1]
+    main()

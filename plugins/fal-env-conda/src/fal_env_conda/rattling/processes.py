@@ -1,0 +1,170 @@
+"""
+The process that rattler runs in, seen from who asks it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from select import POLLIN, poll
+from threading import Event
+from typing import Any
+
+import attrs
+
+from fal_core.errors import Cancelled
+
+#: Seconds between two looks at whether an answer is still wanted.
+_PATIENCE = 0.05
+
+_CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
+
+
+class RattlerError(Exception):
+    """
+    What rattler says about a request that failed.
+
+    Attributes:
+        name: The name of rattler's class of the error.
+
+        message: What it says, which may have several lines.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(name, message)
+        self.name = name
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def ignore(line: str) -> None:
+    """
+    Do nothing about a line that is printed.
+    """
+
+
+@attrs.define(eq=False)
+class Rattler:
+    """
+    Rattler in a process of its own, which is started by the first request.
+
+    Leaving the context kills the process, and what it has started.
+
+    Attributes:
+        cancelled: Set once no answer is wanted any more.
+
+        on_line: Takes what is printed meanwhile, line by line.
+    """
+
+    cancelled: Event = attrs.field(factory=Event)
+    on_line: Callable[[str], None] = ignore
+    _process: subprocess.Popen[bytes] | None = attrs.field(init=False, default=None)
+    _workspace: str = attrs.field(init=False, default="")
+
+    def __enter__(self) -> Rattler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, request: str, **arguments: object) -> Any:
+        """
+        Return rattler's answer to *request*.
+
+        Raises:
+            RattlerError: Rattler refused, or its process ended.
+
+            Cancelled: *cancelled* was set.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None
+        line = json.dumps({"ask": request, **arguments}).encode() + b"\n"
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # It has ended, and how is found below.
+        printed: list[str] = []
+        for told in self._lines(process, printed):
+            if "answer" in told:
+                return told["answer"]
+            if "error" in told:
+                raise RattlerError(told["error"], told["message"])
+            self.on_line(told["line"])
+        code = process.wait()
+        self.close()
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        said = "".join(f"\n{each}" for each in printed[-10:])
+        raise RattlerError("Ended", f"The process of rattler ended with {how}.{said}")
+
+    def close(self) -> None:
+        """
+        Kill the process and what it has started.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        shutil.rmtree(self._workspace, ignore_errors=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        from importlib.util import find_spec
+
+        found = find_spec("rattler")
+        if found is None or found.origin is None:
+            raise RattlerError("Missing", "py-rattler is not installed.")
+        folder = os.path.dirname(os.path.dirname(found.origin))
+        workspace = self._workspace = tempfile.mkdtemp(prefix="fal-core-rattler-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-X", "utf8", _CHILD, workspace, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return self._process
+
+    def _lines(
+        self, process: subprocess.Popen[bytes], printed: list[str]
+    ) -> Iterator[dict[str, Any]]:
+        """
+        Yield what *process* tells until it ends; what it prints is logged and kept.
+        """
+        assert process.stdout is not None
+        assert process.stderr is not None
+        rests = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+        watched = poll()
+        for descriptor in rests:
+            watched.register(descriptor, POLLIN)
+        while process.stdout.fileno() in rests:
+            if self.cancelled.is_set():
+                self.close()
+                raise Cancelled("The call was cancelled while its environment was being built.")
+            for descriptor, _ in watched.poll(_PATIENCE * 1000):
+                block = os.read(descriptor, 1 << 16)
+                *whole, rests[descriptor] = (rests[descriptor] + block).split(b"\n")
+                for line in whole:
+                    if descriptor == process.stdout.fileno():
+                        yield json.loads(line)
+                    elif text := line.decode(errors="replace").rstrip():
+                        printed.append(text)
+                        self.on_line(text)
+                if not block:
+                    watched.unregister(descriptor)
+                    del rests[descriptor]

@@ -1,0 +1,234 @@
+"""
+Channels for tests: conda packages made of installed Pythons and of wheels.
+
+They need no network, and no conda: a channel is a folder that rattler indexes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from fal_env_conda.rattling.platforms import subdir
+from fal_env_conda.rattling.processes import Rattler
+
+#: What a program has to have beside its own modules to start.
+_LEFT_OUT = {
+    "__pycache__",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tests",
+    "tkinter",
+    "turtledemo",
+}
+
+_ASK = (
+    "import json, os, sys, sysconfig; print(json.dumps({"
+    "'version': '%d.%d.%d' % sys.version_info[:3],"
+    "'program': os.path.realpath(sys.executable),"
+    "'library': sysconfig.get_path('stdlib'),"
+    "'scheme': sysconfig.get_path('purelib')}))"
+)
+
+
+@attrs.frozen(kw_only=True)
+class CondaPackage:
+    """
+    One conda package, before it is written.
+
+    Attributes:
+        files: What each file has in it, by its path in the prefix.
+
+        links: Where each symbolic link leads, by its path in the prefix.
+
+        programs: The paths that may be executed.
+
+        entry_points: Programs of a package for any Python, as in ``tool = tool:main``.
+
+        scripts: Files of the package that are no part of the prefix, such as link scripts.
+    """
+
+    name: str
+    version: str
+    build: str = "0"
+    subdir: str = "noarch"
+    depends: Sequence[str] = ()
+    constrains: Sequence[str] = ()
+    files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+    links: Mapping[str, str] = attrs.field(factory=dict)
+    programs: Sequence[str] = ()
+    entry_points: Sequence[str] = ()
+    any_python: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """
+        The name of its archive.
+        """
+        return f"{self.name}-{self.version}-{self.build}.tar.bz2"
+
+    def write(self, channel: Path) -> Path:
+        """
+        Write the archive below *channel*, and return its path.
+        """
+        import hashlib
+
+        index: dict[str, object] = {
+            "name": self.name,
+            "version": self.version,
+            "build": self.build,
+            "build_number": 0,
+            "subdir": self.subdir,
+            "depends": list(self.depends),
+            "constrains": list(self.constrains),
+        }
+        if self.subdir != "noarch":
+            platform, _, arch = self.subdir.partition("-")
+            index |= {"platform": platform, "arch": {"64": "x86_64"}.get(arch, arch)}
+        elif self.any_python:
+            index["noarch"] = "python"
+        else:
+            index["noarch"] = "generic"
+        paths: list[dict[str, object]] = [
+            {
+                "_path": path,
+                "path_type": "hardlink",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "size_in_bytes": len(content),
+            }
+            for path, content in self.files.items()
+        ]
+        empty = hashlib.sha256(b"").hexdigest()
+        paths += [
+            {"_path": path, "path_type": "softlink", "sha256": empty, "size_in_bytes": 0}
+            for path in self.links
+        ]
+        described: dict[str, bytes] = {
+            "info/index.json": json.dumps(index).encode(),
+            "info/paths.json": json.dumps({"paths": paths, "paths_version": 1}).encode(),
+            "info/files": "".join(f"{path}\n" for path in self.files).encode(),
+            "info/about.json": b"{}",
+        }
+        if self.any_python:
+            link = {"noarch": {"type": "python", "entry_points": list(self.entry_points)}}
+            link_json = {**link, "package_metadata_version": 1}
+            described["info/link.json"] = json.dumps(link_json).encode()
+        folder = channel / self.subdir
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / self.file_name
+        with (
+            bz2.open(target, "wb", compresslevel=1) as compressed,
+            tarfile.open(fileobj=compressed, mode="w|") as archive,
+        ):
+            for path, content in {**described, **self.files}.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(content)
+                member.mode = 0o755 if path in self.programs else 0o644
+                archive.addfile(member, io.BytesIO(content))
+            for path, leads in self.links.items():
+                member = tarfile.TarInfo(path)
+                member.type = tarfile.SYMTYPE
+                member.linkname = leads
+                archive.addfile(member)
+        return target
+
+
+def package_python(program: str = sys.executable) -> CondaPackage | None:
+    """
+    Return the package ``python`` with the standard library of an installed Python.
+
+    None for one that its system changed to install elsewhere than in its own prefix, as
+    Debian's does. Its shared libraries are used where they are.
+    """
+    answer = subprocess.run(
+        [program, "-I", "-S", "-c", _ASK], capture_output=True, text=True, check=True
+    )
+    told = json.loads(answer.stdout)
+    if "dist-packages" in told["scheme"]:
+        return None
+    version: str = told["version"]
+    minor = ".".join(version.split(".")[:2])
+    library = Path(told["library"])
+    files = {f"bin/python{minor}": Path(told["program"]).read_bytes()}
+    for folder, names, found in os.walk(library):
+        names[:] = [
+            name for name in names if name not in _LEFT_OUT and not name.startswith("config-")
+        ]
+        for name in found:
+            path = Path(folder, name)
+            if path.suffix not in (".a", ".pyc") and not path.is_symlink():
+                place = path.relative_to(library).as_posix()
+                files[f"lib/python{minor}/{place}"] = path.read_bytes()
+    files[f"lib/python{minor}/site-packages/README.txt"] = b"Packages are installed here.\n"
+    return CondaPackage(
+        name="python",
+        version=version,
+        build=f"0_cp{minor.replace('.', '')}",
+        subdir=subdir(),
+        files=files,
+        links={"bin/python": f"python{minor}", "bin/python3": f"python{minor}"},
+        programs=(f"bin/python{minor}",),
+    )
+
+
+def package_wheel(
+    wheel: str | os.PathLike[str], *, name: str | None = None, depends: Iterable[str] = ()
+) -> CondaPackage:
+    """
+    Return a package for any Python with the modules of a *wheel* that is all Python.
+
+    Arguments:
+        name: Another name than the wheel's, as conda-forge has for some.
+
+        depends: What it needs beside Python.
+    """
+    path = Path(wheel)
+    distribution, version = path.name.split("-")[:2]
+    with zipfile.ZipFile(path) as archive:
+        files = {
+            f"site-packages/{entry.filename}": archive.read(entry)
+            for entry in archive.infolist()
+            if not entry.is_dir()
+        }
+    told = f"site-packages/{distribution}-{version}.dist-info"
+    files[f"{told}/INSTALLER"] = b"conda\n"
+    text = files.get(f"{told}/entry_points.txt", b"").decode()
+    _, _, section = text.partition("[console_scripts]\n")
+    lines = section.partition("\n[")[0].splitlines()
+    return CondaPackage(
+        name=name or distribution.replace("_", "-").lower(),
+        version=version,
+        build="py_0",
+        depends=("python >=3.10", *depends),
+        files=files,
+        entry_points=tuple(line for line in lines if "=" in line),
+        any_python=True,
+    )
+
+
+def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage]) -> str:
+    """
+    Write *packages* to a channel in *folder*, index it, and return its URL.
+    """
+    channel = Path(folder).absolute()
+    for name in ("noarch", subdir()):
+        (channel / name).mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        package.write(channel)
+    with Rattler() as rattler:
+        rattler.ask("index", channel=os.fspath(channel))
+    return channel.as_uri()

@@ -1,0 +1,90 @@
+"""
+Builds of environments from the packages of a local channel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.environments import THIS_PYTHON
+from fal_core.errors import EnvironmentBuildError
+from fal_env_conda import Conda
+
+
+def test_packages_are_installed_with_their_python(
+    build: Any, evaluate: Any, channel: str, cache: Path
+) -> None:
+    """
+    The interpreter is the prefix's own, of the caller's version, and imports the packages.
+    """
+    environment = Conda(packages=["alpha-one", "beta"], channels=[channel])
+    assert not environment.is_built()
+    interpreter = build(environment)
+    assert environment.is_built()
+    assert interpreter.python_version == THIS_PYTHON
+    prefix = evaluate(interpreter, "sys.prefix")
+    assert Path(prefix).parent == cache
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
+    assert build(environment) == interpreter
+    assert build.logs == []
+
+
+def test_another_python_is_one_more_package(
+    build: Any, evaluate: Any, channel: str, other_python: str
+) -> None:
+    """
+    No Python of that version is looked for on this machine.
+    """
+    interpreter = build(Conda(python_version=other_python, channels=[channel]))
+    assert interpreter.python_version == other_python
+    assert evaluate(interpreter, "'%d.%d' % sys.version_info[:2]") == other_python
+
+
+def test_unsolvable_is_an_error_with_the_whole_reason(build: Any, channel: str) -> None:
+    """
+    The error is rattler's reason, with every package that takes part in it.
+    """
+    with pytest.raises(EnvironmentBuildError) as caught:
+        build(Conda(packages=["demanding", "beta"], channels=[channel]))
+    assert caught.value.kind == "conda"
+    assert "demanding" in caught.value.reason
+    assert "alpha-one >=3" in caught.value.reason
+
+
+def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
+    """
+    The error names what was not found.
+    """
+    with pytest.raises(EnvironmentBuildError, match="No candidates were found for nowhere"):
+        build(Conda(packages=["nowhere"], channels=[channel]))
+
+
+def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> None:
+    """
+    Its packages, pip requirements and variables are there.
+    """
+    environment = Conda(
+        env_dict={
+            "channels": [channel],
+            "dependencies": ["alpha-one", {"pip": ["gamma"]}],
+            "variables": {"GREETING": "good day"},
+        }
+    )
+    interpreter = build(environment)
+    assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
+    assert evaluate(interpreter, "os.environ['GREETING']") == "good day"
+
+
+def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel: str) -> None:
+    """
+    A process of the environment sees what the scripts of its packages set.
+    """
+    interpreter = build(Conda(packages=["words"], channels=[channel]))
+    prefix = evaluate(interpreter, "sys.prefix")
+    assert evaluate(interpreter, "os.environ['WORDS_GREETING']") == "good day"
+    assert evaluate(interpreter, "os.environ['WORDS_HOME']") == f"{prefix}/share/words"
+    assert evaluate(interpreter, "os.environ['CONDA_PREFIX']") == prefix
+    assert evaluate(interpreter, "os.environ['PATH'].split(':')[0]") == f"{prefix}/bin"

@@ -1,0 +1,110 @@
+"""
+Channels by name, URL and folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fal_core.errors import OptionError
+from fal_env_conda.declaring.channels import (
+    Credentials,
+    find_credentials,
+    strip,
+    strip_all,
+    to_urls,
+)
+
+
+def test_names_urls_and_folders_are_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Each becomes a URL that ends with a slash, and one that comes twice counts once.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    channels = ["bioconda", "https://example.org/c", "./mine", "https://example.org/c/"]
+    assert to_urls(channels) == (
+        "https://conda.anaconda.org/bioconda/",
+        "https://example.org/c/",
+        f"{tmp_path.as_uri()}/mine/",
+    )
+
+
+def test_default_channel_is_conda_forge() -> None:
+    """
+    Where no channel is named, conda-forge is searched and nothing else.
+    """
+    assert (
+        to_urls([]) == to_urls(["nodefaults"]) == ("https://conda.anaconda.org/conda-forge/",)
+    )
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "defaults",
+        "anaconda",
+        "main",
+        "pkgs/main",
+        "https://repo.anaconda.com/pkgs/main",
+        "http://repo.continuum.io/pkgs/free/",
+        "https://conda.anaconda.org/t/tk-1/anaconda",
+    ],
+)
+def test_channels_of_anaconda_are_refused(channel: str) -> None:
+    """
+    Nothing is downloaded from a channel whose licence many have to pay for.
+    """
+    with pytest.raises(OptionError, match="Name 'conda-forge' in its place") as caught:
+        to_urls([channel])
+    assert "tk-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("channel", "says"),
+    [
+        ("ftp://host/channel", "begins with 'ftp'"),
+        ("two words", "is no name, URL or folder"),
+        ("./nowhere", "there is no such folder"),
+        ("", "is no name"),
+    ],
+)
+def test_what_is_no_channel_is_refused(channel: str, says: str) -> None:
+    """
+    The error says what a channel looks like.
+    """
+    with pytest.raises(OptionError, match=says):
+        to_urls([channel])
+
+
+def test_two_credentials_of_one_host_are_refused() -> None:
+    """
+    Rattler knows one for each host, and would use it for both channels.
+    """
+    with pytest.raises(OptionError, match="different credentials") as caught:
+        to_urls(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
+    assert "secret" not in str(caught.value)
+
+
+def test_credentials_are_taken_out_of_urls() -> None:
+    """
+    A password, a token in place of a user and a token in the path are found and removed.
+    """
+    urls = ["https://me:p%40ss@host:8/c/", "https://host2/t/tk-1/c/", "https://tok@host3/c/"]
+    assert [strip(url) for url in urls] == [
+        "https://host:8/c/",
+        "https://host2/c/",
+        "https://host3/c/",
+    ]
+    found = find_credentials(urls)
+    assert found == (
+        Credentials("host", "me", "p@ss"),
+        Credentials("host2", "", "tk-1"),
+        Credentials("host3", "", "tok"),
+    )
+    assert strip_all("p@ss p%40ss tk-1 tok", found) == "*** *** *** ***"
+    assert "p@ss" not in repr(found)

@@ -1,0 +1,62 @@
+"""
+What the options of a declaration mean together.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fal_core.environments import THIS_PYTHON
+from fal_core.errors import OptionError
+from fal_env_conda.declaring.definitions import Definition, define
+from fal_env_conda.declaring.environment_files import EnvironmentFile
+
+_NOTHING = EnvironmentFile()
+
+
+def _define(
+    *packages: str, version: str | None = None, channels: tuple[str, ...] = ()
+) -> Definition:
+    return define(
+        _NOTHING, python_version=version, packages=packages, pip=(), channels=channels
+    )
+
+
+def test_options_extend_what_the_file_says() -> None:
+    """
+    Channels and pip requirements of the options come after those of the file.
+    """
+    file = EnvironmentFile(channels=("one",), packages=("numpy",), pip=("six",))
+    definition = define(
+        file, python_version="3.12", packages=(), pip=("attrs",), channels=("two",)
+    )
+    assert definition.specs == ("numpy", "python 3.12.*")
+    assert definition.pip == ("six", "attrs")
+    assert [url.split("/")[-2] for url in definition.channels] == ["one", "two"]
+
+
+def test_python_is_the_callers_unless_asked_for() -> None:
+    """
+    A range of versions is met by the caller's, if it allows that.
+    """
+    assert _define("python >=3.8").specs == ("python >=3.8", f"python {THIS_PYTHON}.*")
+    assert _define("python").specs == (f"python {THIS_PYTHON}.*",)
+    assert _define("conda-forge::python=3.12").specs[-1] == "python 3.12.*"
+
+
+def test_two_versions_of_python_contradict_each_other() -> None:
+    """
+    The error quotes the package.
+    """
+    with pytest.raises(OptionError, match=r"'python=3\.12' for another"):
+        _define("python=3.11", "python=3.12")
+
+
+def test_secrets_are_no_part_of_what_is_public() -> None:
+    """
+    Channels lose their credentials where they are shown or compared.
+    """
+    definition = _define(channels=("https://me:hunter2@host/c",))
+    assert definition.public_channels == ("https://host/c/",)
+    assert definition.secrets == ("hunter2",)
+    assert "hunter2" not in repr(definition)

@@ -1,0 +1,105 @@
+"""
+The process that rattler runs in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from threading import Event
+
+import pytest
+
+from fal_core.errors import Cancelled
+from fal_core.testing.harness.processes import wait_until
+from fal_env_conda.rattling.processes import Rattler, RattlerError
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_one_process_answers_many_requests() -> None:
+    """
+    The first request starts it, and leaving the context ends it.
+    """
+    with Rattler() as rattler:
+        first = rattler.ask("detect")
+        process = rattler._process
+        assert process is not None
+        assert rattler.ask("detect") == first
+        assert rattler._process is process
+    assert process.returncode == -signal.SIGKILL
+    assert any(each.startswith("__") for each in first)
+
+
+def test_rattler_is_not_imported_here() -> None:
+    """
+    The program that calls functions never has rattler's threads.
+    """
+    with Rattler() as rattler:
+        rattler.ask("detect")
+    assert "rattler" not in sys.modules
+
+
+def test_error_of_rattler_is_data() -> None:
+    """
+    It has the name of rattler's class and its message, and the process goes on.
+    """
+    with Rattler() as rattler:
+        with pytest.raises(RattlerError) as caught:
+            rattler.ask("index", channel="/nowhere/at/all")
+        assert caught.value.name
+        assert rattler.ask("detect")
+
+
+def test_process_that_ends_is_an_error() -> None:
+    """
+    The error says by which signal it ended.
+    """
+    with Rattler() as rattler:
+        rattler.ask("detect")
+        process = rattler._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSEGV)
+        with pytest.raises(RattlerError, match="ended with signal 11"):
+            rattler.ask("detect")
+
+
+def test_cancelled_request_ends_the_process() -> None:
+    """
+    An answer that nobody wants is not waited for.
+    """
+    cancelled = Event()
+    with Rattler(cancelled) as rattler:
+        rattler.ask("detect")
+        process = rattler._process
+        assert process is not None
+        cancelled.set()
+        with pytest.raises(Cancelled):
+            rattler.ask("detect")
+        assert process.returncode is not None
+
+
+def test_process_ends_with_its_parent() -> None:
+    """
+    Rattler does not outlive a program that is killed.
+    """
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        rattler = Rattler()
+        rattler.ask("detect")
+        assert rattler._process is not None
+        os.write(writer, str(rattler._process.pid).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    child = int(os.read(reader, 20))
+    os.close(reader)
+    os.close(writer)
+    assert wait_until(lambda: _is_gone(child), 30)

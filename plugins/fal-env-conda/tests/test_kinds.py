@@ -1,0 +1,159 @@
+"""
+The options of the kind ``conda``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import fal_env_conda
+from fal_core.environments import THIS_PYTHON
+from fal_core.errors import OptionError
+from fal_core.machines import Machine
+from fal_env_conda.kinds import Conda
+
+
+def test_names_and_defaults_are_those_of_the_documented_api() -> None:
+    """
+    Each option has the name and the default that fal's API documents.
+    """
+    options = {field.alias: field.default for field in attrs.fields(Conda) if field.init}
+    names = (
+        "python_version",
+        "env_dict",
+        "env_yml",
+        "env_yml_str",
+        "packages",
+        "pip",
+        "channels",
+    )
+    assert options == dict.fromkeys(names)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"packages": ["numpy"], "env_dict": {"dependencies": []}},
+            "'env_dict' and 'packages' both say which packages there are",
+        ),
+        (
+            {"env_yml_str": "dependencies: []", "env_dict": {}},
+            "'env_dict' and 'env_yml_str' both say",
+        ),
+        ({"packages": "numpy"}, "A list of str is needed"),
+        ({"channels": "https://me:hunter2@host/c"}, r"'https://\*\*\*@host/c'"),
+        ({"pip": ["not a requirement"]}, "'not a requirement' cannot be parsed"),
+        ({"env_dict": {"dependencies": "numpy"}}, "must be a list"),
+        ({"env_yml": "/nowhere/environment.yml"}, "there is no such file"),
+        ({"python_version": "three"}, "must be a version, as in '3.11', not 'three'"),
+        ({"python_version": "3.9"}, "a worker needs 3.10 or newer"),
+        (
+            {"python_version": "3.12", "packages": ["python=3.11"]},
+            "'python_version' asks for Python 3.12, and package 'python=3.11' for another",
+        ),
+        ({"packages": ["-e ./project"]}, "Give it to option 'pip'"),
+        ({"packages": ["defaults::numpy"]}, "licence"),
+        ({"channels": ["defaults"]}, "Name 'conda-forge' in its place"),
+    ],
+)
+def test_wrong_options_are_refused_at_the_declaration(
+    options: dict[str, Any], says: str
+) -> None:
+    """
+    An error names the option or quotes the value, with credentials masked.
+    """
+    with pytest.raises(OptionError, match=says) as caught:
+        Conda(**options)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_python_version_is_what_the_packages_ask_for() -> None:
+    """
+    A minor version among the packages is known before anything is built.
+    """
+    assert Conda(packages=["python=3.12", "numpy"]).python_version == "3.12"
+    assert Conda(packages=["python 3.13.*"]).python_version == "3.13"
+    assert Conda(packages=["python-dateutil=3.12"]).python_version is None
+    assert Conda(packages=["python >=3.10"]).python_version is None
+    assert f"python {THIS_PYTHON}.*" in Conda(packages=["numpy"]).recipe.definition.specs
+
+
+def test_repr_holds_no_credentials() -> None:
+    """
+    The representation of a declaration masks credentials.
+    """
+    environment = Conda(
+        channels=["https://me:hunter2@host/channel", "https://host2/t/tk-secret/channel"],
+        pip=["tool @ git+https://ghp_secret@host/tool.git"],
+    )
+    for secret in ("hunter2", "tk-secret", "ghp_secret"):
+        assert secret not in repr(environment)
+
+
+def test_extending_adds_pip_requirements() -> None:
+    """
+    What a host adds is installed with pip's requirements, for the same machine.
+    """
+    machine = Machine(name="GPU-A100", gpus=1)
+    extended = Conda(packages=["numpy"], pip=["six"]).for_machine(machine).extend(["attrs"])
+    assert extended.pip == ("six", "attrs")
+    assert extended.recipe.machine == machine
+
+
+def test_declaring_starts_no_process_and_imports_little() -> None:
+    """
+    A declaration imports neither rattler nor a YAML parser, unless it has YAML.
+    """
+    script = (
+        "import sys\n"
+        "from fal_env_conda import Conda\n"
+        "Conda(packages=['numpy'], channels=['conda-forge'])\n"
+        "heavy = {'rattler', 'yaml', 'asyncio', 'subprocess', 'click', 'uv'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_environment_file_is_read_at_the_declaration(tmp_path: Path) -> None:
+    """
+    A declaration keeps what the file said, whatever happens to the file.
+    """
+    path = tmp_path / "environment.yml"
+    path.write_text("dependencies: [python=3.12, numpy]\n")
+    environment = Conda(env_yml=path)
+    path.unlink()
+    assert environment.recipe.definition.packages == ("numpy",)
+    assert environment.python_version == "3.12"
+
+
+def test_files_travel_as_values(tmp_path: Path) -> None:
+    """
+    A declaration that is sent elsewhere names no file, and has its Python as an option.
+    """
+    path = tmp_path / "environment.yml"
+    path.write_text("dependencies: [python=3.12, numpy, {pip: [six]}]\n")
+    values = {"dependencies": ["numpy", {"pip": ["six"]}]}
+    environment = Conda(env_yml=path)
+    assert environment == Conda(env_dict=values, python_version="3.12")
+    assert environment == Conda(env_yml_str=path.read_text())
+    assert (environment.env_yml, environment.env_yml_str) == (None, None)
+    assert Conda(packages=["python=3.12", "numpy"]).packages == ("numpy",)
+    assert Conda(packages=["python=3.12.1"]).packages == ("python=3.12.1",)
+
+
+def test_class_is_found_at_the_package() -> None:
+    """
+    The class is imported from the package, which registers it.
+    """
+    assert fal_env_conda.Conda is Conda
+    assert list(fal_env_conda.fal_register_environments()) == [Conda]

@@ -1,0 +1,38 @@
+"""
+The kind ``container``: functions in containers of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fal_core.hooks import hookimpl
+from fal_env_container.images.container_images import ContainerImage
+from fal_env_container.kinds import Container
+
+if TYPE_CHECKING:
+    from fal_core.checks import Check
+    from fal_core.environments import Environment
+
+__all__ = ["Container", "ContainerImage"]
+
+fal_core_api = 1
+
+
+@hookimpl
+def fal_register_environments() -> Iterable[type[Environment]]:
+    """
+    Register the kind ``container``.
+    """
+    return [Container]
+
+
+@hookimpl
+def fal_health_checks() -> Iterable[Check]:
+    """
+    Check that a container engine answers.
+    """
+    from fal_env_container.checks import health_checks
+
+    return health_checks()

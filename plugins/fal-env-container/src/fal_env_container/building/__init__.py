@@ -1,0 +1,3 @@
+"""
+From a declaration to an image that the engine has: names, keys, and builds.
+"""

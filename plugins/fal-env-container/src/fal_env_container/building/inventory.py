@@ -1,0 +1,125 @@
+"""
+Images by name: what the engine has, and what it can pull.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from threading import Event
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_container.building.build_logs import BuildLog
+from fal_env_container.building.processes import run
+from fal_env_container.building.records import BuildPlace
+from fal_env_container.engines import KIND, Engine
+from fal_env_container.images.built_images import BuiltImage
+
+#: Seconds that what the engine has is taken for unchanged: for as long as one call is made.
+_FRESH = 2.0
+
+_seen: dict[tuple[Engine, str], tuple[float, BuiltImage | None]] = {}
+
+
+def find_images(engine: Engine, names: Iterable[str]) -> dict[str, BuiltImage | None]:
+    """
+    Return the images that *engine* has of *names*; None for those that it lacks.
+
+    Raises:
+        EnvironmentBuildError: The engine does not answer.
+    """
+    wanted = list(dict.fromkeys(names))
+    now = time.monotonic()
+    asked = [name for name in wanted if not _is_fresh(engine, name, now)]
+    if asked:
+        _look(engine, asked)
+    return {name: _seen[engine, name][1] for name in wanted}
+
+
+def find_image(engine: Engine, name: str) -> BuiltImage | None:
+    """
+    Return the image *name* that *engine* has; None if it has none of that name.
+    """
+    return find_images(engine, [name])[name]
+
+
+def forget(engine: Engine, *names: str) -> None:
+    """
+    Ask *engine* for *names* when they are needed next.
+    """
+    for name in names:
+        _seen.pop((engine, name), None)
+
+
+def _is_fresh(engine: Engine, name: str, now: float) -> bool:
+    seen = _seen.get((engine, name))
+    return seen is not None and now - seen[0] < _FRESH
+
+
+def _look(engine: Engine, names: list[str]) -> None:
+    answer = engine.ask("image", "inspect", "--format", "{{json .}}", *names)
+    lines = answer.output.splitlines()
+    found: list[BuiltImage | None]
+    if answer.code == 0 and len(lines) == len(names):
+        contents = map(json.loads, lines)
+        found = [
+            BuiltImage.read(name, each) for name, each in zip(names, contents, strict=True)
+        ]
+    elif len(names) == 1:
+        found = [None]
+    else:
+        # The engine does not tell which of them it lacks.
+        for name in names:
+            _look(engine, [name])
+        return
+    now = time.monotonic()
+    for name, image in zip(names, found, strict=True):
+        _seen[engine, name] = (now, image)
+
+
+def pull(
+    engine: Engine,
+    name: str,
+    log: BuildLog,
+    cancelled: Event,
+    *,
+    place: BuildPlace,
+    platform: str | None = None,
+    variables: Mapping[str, str] = {},
+) -> BuiltImage:
+    """
+    Let *engine* pull the image *name*, and return it.
+
+    Arguments:
+        place: Where the engine keeps temporary files.
+
+        variables: Further ones of the engine, such as those of logins.
+
+    Raises:
+        EnvironmentBuildError: There is no such image, or it cannot be had.
+
+        Cancelled: *cancelled* was set.
+    """
+    log.write(f"Pulling the image {name}")
+    chosen = [] if platform is None else ["--platform", platform]
+    log.begin()
+    code = run(
+        engine,
+        *("pull", *chosen, name),
+        place=place,
+        on_line=log.write,
+        cancelled=cancelled,
+        variables=variables,
+    )
+    forget(engine, name)
+    found = find_image(engine, name) if code == 0 else None
+    if found is None:
+        raise EnvironmentBuildError(
+            KIND,
+            f"There is no image {name!r} here, and {engine.name} cannot pull it: "
+            f"{log.problem}.",
+            lines=log.last_lines,
+            unsaid=(),
+        )
+    return found

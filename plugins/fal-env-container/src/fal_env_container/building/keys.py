@@ -1,0 +1,163 @@
+"""
+The image that an environment asks for: its key, whether the engine has it, and how it is had.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from threading import Event
+
+import attrs
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.events import LogSink
+from fal_env_container.building import builds, inventory
+from fal_env_container.building.recipes import Recipe
+from fal_env_container.building.records import read_record
+from fal_env_container.engines import Engine
+from fal_env_container.finding import ARCHITECTURES, find_engine
+from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.images.container_images import ContainerImage
+
+#: Seconds for which the id that a name leads to stays in keys. Asking takes the time of
+#: starting the engine, and keys are made often.
+_KEPT = 60.0
+
+_ids: dict[tuple[str, str], tuple[float, str]] = {}
+
+#: Images that this process was told to build anew, and has.
+_forced: set[str] = set()
+
+
+@attrs.frozen
+class ImageRequest:
+    """
+    The image that an environment asks for.
+
+    Attributes:
+        image: What is built, or the name of an image.
+
+        platform: As in ``linux/arm64``. None for that of the engine.
+
+        force: Whether it is had anew, once in each process.
+    """
+
+    image: str | ContainerImage
+    platform: str | None = None
+    force: bool = False
+
+
+def image_key(request: ImageRequest) -> str:
+    """
+    Return a digest of what the image of *request* depends on, and the ids of the images
+    that it stands on, as far as they are known.
+    """
+    engine = _engine_if_any()
+    recipe = _recipe(request, engine)
+    if recipe is None:
+        name = str(request.image)
+        return f"{name} {request.platform} {_ids_of(engine, [name])[name]}"
+    names = recipe.sources.bases
+    if engine is not None and read_record(recipe.digest) is not None:
+        # In one question to the engine with what comes next: whether it has the image.
+        builds.find_built(engine, recipe)
+    return recipe.key(_ids_of(engine, names))
+
+
+def image_stamp(request: ImageRequest) -> object:
+    """
+    Return what changes with the files of the image's build, if it reads any.
+    """
+    recipe = _recipe(request, None)
+    return None if recipe is None else recipe.stamp
+
+
+def find_image(request: ImageRequest) -> BuiltImage | None:
+    """
+    Return the image of *request* that the engine has; None if it is to be had first.
+
+    Raises:
+        EnvironmentBuildError: There is no engine.
+    """
+    engine = find_engine()
+    recipe = _recipe(request, engine)
+    if request.force and _forced_name(request, recipe) not in _forced:
+        return None
+    if recipe is None:
+        return inventory.find_image(engine, str(request.image))
+    return builds.find_built(engine, recipe)
+
+
+def find_or_build(
+    request: ImageRequest, log: LogSink, cancelled: Event
+) -> tuple[Engine, BuiltImage]:
+    """
+    Return the image of *request*, built or pulled if need be, and the engine that has it.
+
+    Raises:
+        EnvironmentBuildError: There is no engine, or the image cannot be had.
+
+        Cancelled: *cancelled* was set.
+    """
+    engine = find_engine()
+    found = find_image(request)
+    if found is not None:
+        return engine, found
+    recipe = _recipe(request, engine)
+    if recipe is None:
+        name, platform = str(request.image), request.platform
+        found = builds.pull(engine, name, platform, log, cancelled, force=request.force)
+    else:
+        found = builds.build(engine, recipe, log, cancelled, force=request.force)
+    if request.force:
+        _forced.add(_forced_name(request, recipe))
+    return engine, found
+
+
+def _recipe(request: ImageRequest, engine: Engine | None) -> Recipe | None:
+    """
+    Return what the image of *request* is built of; None for an image by name.
+    """
+    image = request.image
+    if not isinstance(image, ContainerImage):
+        return None
+    return Recipe(image, request.platform or _platform(engine))
+
+
+def _platform(engine: Engine | None) -> str:
+    if engine is not None:
+        return engine.platform
+    machine = os.uname().machine
+    return f"linux/{ARCHITECTURES.get(machine, machine)}"
+
+
+def _forced_name(request: ImageRequest, recipe: Recipe | None) -> str:
+    return f"name {request.image}" if recipe is None else recipe.digest
+
+
+def _engine_if_any() -> Engine | None:
+    try:
+        return find_engine()
+    except EnvironmentBuildError:
+        return None  # It is said where one is needed.
+
+
+def _ids_of(engine: Engine | None, names: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """
+    Return the ids of the images *names*; empty for those that *engine* does not have.
+    """
+    if engine is None:
+        return dict.fromkeys(names, "")
+    now = time.monotonic()
+    unknown = [
+        name for name in names if now - _ids.get((engine.program, name), (-_KEPT,))[0] >= _KEPT
+    ]
+    if unknown:
+        try:
+            found = inventory.find_images(engine, unknown)
+        except EnvironmentBuildError:
+            return dict.fromkeys(names, "")
+        for name, image in found.items():
+            _ids[engine.program, name] = (now, "" if image is None else image.id)
+    return {name: _ids[engine.program, name][1] for name in names}

@@ -1,0 +1,71 @@
+"""
+Logins to registries: those that the user's engine has, and those of a declaration.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fal_env_container.engines import Engine
+
+#: Keys of the engine's own file of logins that say where they are.
+_KEPT = ("auths", "credHelpers", "credsStore")
+
+
+def write_logins(
+    engine: Engine, registries: Mapping[str, Mapping[str, str]], folder: str
+) -> dict[str, str]:
+    """
+    Return the variables with which *engine* logs in to *registries*, beside those that it is
+    logged in to already. The file that they name is in *folder*, readable for this user only.
+    """
+    if not registries:
+        return {}
+    content = _own_logins(engine)
+    auths = content.setdefault("auths", {})
+    for registry, login in registries.items():
+        pair = f"{login['username']}:{login['password']}".encode()
+        auths[registry] = {"auth": base64.b64encode(pair).decode()}
+    path = os.path.join(folder, "config.json")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(content, stream)
+    if engine.name == "podman":
+        return {"REGISTRY_AUTH_FILE": path}
+    return {"DOCKER_CONFIG": folder}
+
+
+def _own_logins(engine: Engine) -> dict[str, Any]:
+    for path in _login_files(engine):
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and any(content.get(name) for name in _KEPT):
+            return {name: content[name] for name in _KEPT if name in content}
+    return {}
+
+
+def _login_files(engine: Engine) -> list[Path]:
+    """
+    Return where *engine* looks for logins, in its order.
+    """
+    home = Path(os.path.expanduser("~"))
+    docker = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    if engine.name != "podman":
+        return [docker]
+    if named := os.environ.get("REGISTRY_AUTH_FILE"):
+        return [Path(named)]
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    return [
+        Path("/run/containers") / str(os.geteuid()) / "auth.json",
+        Path(runtime) / "containers/auth.json",
+        settings / "containers/auth.json",
+        docker,
+    ]

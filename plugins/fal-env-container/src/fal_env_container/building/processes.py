@@ -1,0 +1,100 @@
+"""
+Commands of engines that take long: their lines as they come, and an end when nobody waits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from select import POLLIN, poll
+from threading import Event
+
+from fal_core.errors import Cancelled
+from fal_core.workers import given_to_children
+from fal_env_container.building import guards
+from fal_env_container.building.records import BuildPlace
+from fal_env_container.engines import QUIET, Engine
+
+#: Milliseconds between two looks at whether anybody waits.
+_PAUSE = 50
+
+
+def run(
+    engine: Engine,
+    *arguments: str,
+    place: BuildPlace,
+    on_line: Callable[[str], None],
+    cancelled: Event,
+    variables: Mapping[str, str] = {},
+    afterwards: Sequence[Sequence[str]] = (),
+) -> int:
+    """
+    Run *engine* with *arguments*, pass each line that it prints to *on_line*, and return its
+    exit code.
+
+    If *cancelled* is set or this process ends, however it does, the engine is ended, and
+    what it leaves is removed.
+
+    Arguments:
+        place: Where the engine keeps temporary files. If this process ends, its directory is
+            removed, and its lock is held until then.
+
+        afterwards: Commands that are run where the engine did not end by itself.
+
+    Raises:
+        Cancelled: *cancelled* was set.
+    """
+    temporary = os.path.join(place.folder, "tmp")
+    os.makedirs(temporary, exist_ok=True)
+    work = {
+        "command": engine.command(*arguments),
+        "by_signal": engine.name != "podman" or engine.place == "elsewhere",
+        "afterwards": [list(command) for command in afterwards],
+        "folder": place.folder,
+    }
+    process = subprocess.Popen(
+        given_to_children([sys.executable, "-I", "-S", guards.__file__, json.dumps(work)]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **QUIET, "TMPDIR": temporary, **variables},
+        start_new_session=True,
+        pass_fds=[place.lock],
+    )
+    try:
+        for line in _lines(process, cancelled):
+            on_line(line)
+    finally:
+        # The guard ends the engine if it still runs.
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
+        process.wait()
+    return process.returncode
+
+
+def _lines(process: subprocess.Popen[bytes], cancelled: Event) -> Iterator[str]:
+    """
+    Yield the lines that *process* prints until it ends.
+    """
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    watched = poll()
+    watched.register(descriptor, POLLIN)
+    rest = b""
+    while True:
+        if cancelled.is_set():
+            raise Cancelled("The call was cancelled while its environment was being built.")
+        if watched.poll(_PAUSE):
+            block = os.read(descriptor, 65536)
+            if not block:
+                break
+            *whole, rest = (rest + block).replace(b"\r", b"\n").split(b"\n")
+            yield from (line.decode(errors="replace").rstrip() for line in whole)
+        elif process.poll() is not None:
+            break  # A process that the engine has left behind still holds the pipe.
+    if rest:
+        yield rest.decode(errors="replace").rstrip()

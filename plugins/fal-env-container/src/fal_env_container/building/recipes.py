@@ -1,0 +1,119 @@
+"""
+Recipes: what makes one image differ from another, and the keys made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+import attrs
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_container.engines import KIND
+from fal_env_container.images.container_images import ContainerImage
+from fal_env_container.images.contexts import Context, Entry, digest_of
+from fal_env_container.images.ignore_patterns import DEFAULT_PATTERNS, IgnorePatterns
+from fal_env_container.images.sources import WHOLE, Sources, find_sources
+
+#: Raised where keys are made otherwise than before.
+_FORM = "1"
+
+#: The length of a key, as of the tag of an image.
+_LENGTH = 40
+
+
+@attrs.frozen(slots=False, eq=False)
+class Recipe:
+    """
+    All that the content of an image depends on, but for the images that it stands on.
+
+    Attributes:
+        image: What the user declared.
+
+        platform: As in ``linux/amd64``.
+    """
+
+    image: ContainerImage
+    platform: str
+
+    @cached_property
+    def sources(self) -> Sources:
+        """
+        What the Dockerfile reads.
+        """
+        return find_sources(
+            self.image.dockerfile_str, build_args=self.image.build_args, platform=self.platform
+        )
+
+    @cached_property
+    def context(self) -> Context:
+        """
+        The directory that it reads.
+        """
+        lines = self.image.ignore_lines()
+        if lines is None:
+            # Names stand for files in all directories, as they do for the service.
+            lines = [f"**/{pattern}" for pattern in DEFAULT_PATTERNS]
+        folder = os.path.abspath(os.path.expanduser(self.image.context_dir))
+        return Context(folder, IgnorePatterns.parse(lines))
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """
+        The files that the build sees.
+        """
+        return self.context.select(self.sources.paths)
+
+    @cached_property
+    def digest(self) -> str:
+        """
+        The digest of the Dockerfile, its arguments, the platform and the files.
+        """
+        image = self.image
+        return _digest(
+            _FORM,
+            image.dockerfile_str,
+            *(f"{name}={value}" for name, value in sorted(image.build_args.items())),
+            self.platform,
+            digest_of(self.entries) if self.sources.paths else "",
+        )
+
+    def key(self, bases: Mapping[str, str]) -> str:
+        """
+        Return the key of the image that stands on *bases*, the ids of images by their names.
+        """
+        return _digest(
+            self.digest, *(f"{name}={bases.get(name, '')}" for name in self.sources.bases)
+        )
+
+    @property
+    def stamp(self) -> object:
+        """
+        What changes with the files, without a look at their content; None if it reads none.
+        """
+        if not self.sources.paths:
+            return None
+        return tuple(entry.stamp for entry in self.context.select(self.sources.paths))
+
+    def check_sources(self) -> None:
+        """
+        Refuse a build that would copy what is not there.
+
+        Raises:
+            EnvironmentBuildError: A name of ``COPY`` or ``ADD`` leads to nothing.
+        """
+        for path in self.sources.paths:
+            problem = None if path == WHOLE else self.context.explain_missing(path)
+            if problem is not None:
+                raise EnvironmentBuildError(KIND, f"the Dockerfile copies {path!r}. {problem}")
+
+
+def _digest(*parts: str) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        content = part.encode(errors="surrogateescape")
+        whole.update(len(content).to_bytes(8, "big") + content)
+    return whole.hexdigest()[:_LENGTH]

@@ -1,0 +1,197 @@
+"""
+What is kept about built images between processes: which they are, and where builds wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+
+import attrs
+
+from fal_core.caches import (
+    cache_directory,
+    is_locked,
+    remove_quietly,
+    try_lock,
+    unlock,
+    write_atomically,
+)
+from fal_core.errors import Cancelled
+from fal_core.stores import disk_usage, list_directory
+from fal_env_container.building.guards import remove
+
+#: Seconds between two tries to take the lock of an image that another process builds.
+_PATIENCE = 0.05
+
+#: The name of all images that are built here; their tags are their keys.
+REPOSITORY = "localhost/fal-core"
+
+#: Labels: on an image its key, on a layer that a build has made the name of the build.
+KEY_LABEL = "fal-core.key"
+LAYER_LABEL = "fal-core.build"
+
+
+def image_name(key: str) -> str:
+    """
+    Return the name of the built image of *key*.
+    """
+    return f"{REPOSITORY}:{key}"
+
+
+@attrs.frozen(kw_only=True)
+class ImageRecord:
+    """
+    What is kept about an image that was built.
+
+    Attributes:
+        key: Its key.
+
+        bases: The ids of the images that it was built on, by their names.
+
+        last_used: When it was used last, in seconds since the epoch.
+    """
+
+    key: str
+    bases: Mapping[str, str]
+    last_used: float = 0.0
+
+
+def read_record(digest: str) -> ImageRecord | None:
+    """
+    Return what is kept about the image of the recipe *digest*; None if it was not built.
+    """
+    return _read(_record(digest))
+
+
+def write_record(digest: str, record: ImageRecord) -> None:
+    """
+    Keep *record* for the recipe *digest*.
+    """
+    os.makedirs(os.path.dirname(_record(digest)), exist_ok=True)
+    content = json.dumps({"key": record.key, "bases": dict(record.bases)})
+    write_atomically(_record(digest), content, durable=False)
+
+
+def mark_used(digest: str) -> None:
+    """
+    Keep that the image of the recipe *digest* is used now.
+    """
+    try:
+        os.utime(_record(digest))
+    except OSError:
+        pass  # The cache may be read-only; only the order of removal suffers.
+
+
+def read_records() -> dict[str, ImageRecord]:
+    """
+    Return what is kept about all images, by their keys.
+    """
+    records = (_read(path) for path in _record_paths())
+    return {each.key: each for each in records if each is not None}
+
+
+def remove_records(key: str) -> None:
+    """
+    Remove what is kept about the image of *key*.
+    """
+    for path in _record_paths():
+        record = _read(path)
+        if record is not None and record.key == key:
+            remove_quietly(path)
+
+
+def remove_leftovers(*, dry_run: bool) -> int:
+    """
+    Remove the directories of builds that nobody continues, and return their bytes.
+    """
+    places = os.path.join(cache_directory("containers"), "building")
+    freed = 0
+    for name in list_directory(places):
+        digest, _, end = name.rpartition(".")
+        lock = os.path.join(places, f"{digest}.lock")
+        if end == "lock" or (os.path.exists(lock) and is_locked(lock)):
+            continue
+        path = os.path.join(places, name)
+        freed += disk_usage(path)
+        if not dry_run:
+            remove(path)
+    return freed
+
+
+@attrs.frozen
+class BuildPlace:
+    """
+    Where one build keeps its files.
+
+    Attributes:
+        folder: Its directory, which only this user can read.
+
+        lock: The descriptor of the lock that other builds of the image wait for.
+    """
+
+    folder: str
+    lock: int
+
+
+@contextmanager
+def building(
+    digest: str, cancelled: Event, on_wait: Callable[[], None]
+) -> Iterator[BuildPlace]:
+    """
+    Hold the lock of the recipe *digest*, and return a new place for its build.
+
+    What builds of it have left behind that were killed is removed.
+
+    Raises:
+        Cancelled: *cancelled* was set while another process held the lock.
+    """
+    places = os.path.join(cache_directory("containers", make=True), "building")
+    os.makedirs(places, mode=0o700, exist_ok=True)
+    lock = os.path.join(places, f"{digest}.lock")
+    waited = False
+    while (descriptor := _lock(lock)) is None:
+        if not waited:
+            waited = True
+            on_wait()
+        if cancelled.wait(_PATIENCE):
+            raise Cancelled("The call was cancelled while it waited for another build.")
+    try:
+        for name in os.listdir(places):
+            if name.startswith(f"{digest}.") and name != os.path.basename(lock):
+                remove(os.path.join(places, name))
+        folder = os.path.join(places, f"{digest}.{os.urandom(4).hex()}")
+        os.mkdir(folder, 0o700)
+        try:
+            yield BuildPlace(folder, descriptor)
+        finally:
+            remove(folder)
+    finally:
+        unlock(descriptor)
+
+
+def _lock(path: str) -> int | None:
+    # Shells, which may stand between this process and the engine, use smaller ones.
+    return try_lock(path, shared=False, create=True, least=10)
+
+
+def _read(path: str) -> ImageRecord | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+            used = os.fstat(stream.fileno()).st_mtime
+        return ImageRecord(key=content["key"], bases=dict(content["bases"]), last_used=used)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _record_paths() -> list[str]:
+    folder = os.path.dirname(_record(""))
+    return [os.path.join(folder, name) for name in list_directory(folder)]
+
+
+def _record(digest: str) -> str:
+    return os.path.join(cache_directory("containers"), "images", f"{digest}.json")

@@ -1,0 +1,175 @@
+"""
+Engines: programs that build images and run containers, and what each of them can do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import attrs
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.reprs import show_fields
+
+EngineName = Literal["podman", "docker", "nerdctl"]
+
+KIND = "container"
+
+#: Names the engine to use: one of the known ones, or the path of its program.
+ENGINE_VARIABLE = "FAL_CORE_CONTAINER_ENGINE"
+
+#: What the engines add to each command's environment, so that nothing but errors is
+#: printed on their standard error.
+QUIET: Mapping[str, str] = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+
+#: What engines say of limits that they do not keep, and the limits.
+_LIMITS = ("memory", "cpus", "pids")
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """
+    A program that builds images and runs containers.
+
+    Attributes:
+        name: Which command line it has.
+
+        program: The path of the program.
+
+        version: As in ``5.4.2``.
+
+        place: Where its containers run: on this machine's kernel, or on another one, as
+            with ``DOCKER_HOST`` or in the virtual machine of Docker Desktop.
+
+        platform: Of the images that it runs without emulation, as in ``linux/amd64``.
+
+        is_rootless: Whether it runs without the rights of root.
+
+        passes_descriptors: Whether open descriptors reach a container, by the option
+            ``--preserve-fds``.
+
+        takes_devices: Whether it takes names of CDI devices, as in
+            ``nvidia.com/gpu=UUID``.
+
+        has_init: Whether it can put an init process into a container, by ``--init``.
+    """
+
+    __repr__ = show_fields
+
+    name: EngineName
+    program: str
+    version: str
+    place: Literal["here", "elsewhere"]
+    platform: str
+    is_rootless: bool = False
+    passes_descriptors: bool = False
+    takes_devices: bool = False
+    has_init: bool = True
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """
+        Return the command line that runs the engine with *arguments*.
+        """
+        return (self.program, *arguments)
+
+    def ask(self, *arguments: str, seconds: float = 60.0) -> Answer:
+        """
+        Run the engine with *arguments*, and return its answer.
+
+        Raises:
+            EnvironmentBuildError: It cannot be started, or has not answered in time.
+        """
+        return ask(self.command(*arguments), seconds=seconds)
+
+    def ignored_limits(self, image: str) -> dict[str, str]:
+        """
+        Return which of the limits ``memory``, ``cpus`` and ``pids`` it does not keep, each
+        with what it says about that, found by making a container of *image* with them all.
+
+        Raises:
+            EnvironmentBuildError: It makes no such container.
+        """
+        limits = ("--memory=64m", "--cpus=0.5", "--pids-limit=64")
+        answer = self.ask("create", "--pull=never", *limits, image, "true")
+        if answer.code != 0:
+            raise EnvironmentBuildError(
+                KIND, f"{self.name} makes no container of {image}: {answer.problem}."
+            )
+        self.ask("rm", "--force", answer.output.strip())
+        return limits_in(answer.errors)
+
+
+def limits_in(warnings: str) -> dict[str, str]:
+    """
+    Return the limits that the lines of *warnings* say are not kept, each with its line.
+    """
+    found: dict[str, str] = {}
+    for line in warnings.splitlines():
+        words = line.lower()
+        is_warning = any(word in words for word in ("ignored", "discarded", "not supported"))
+        if not is_warning or ("limit" not in words and "cgroup" not in words):
+            continue
+        named = [limit for limit in _LIMITS if limit.rstrip("s") in words]
+        for limit in named or _LIMITS:
+            found.setdefault(limit, line.strip())
+    return found
+
+
+@attrs.frozen
+class Answer:
+    """
+    What a command of an engine printed, and its exit code.
+    """
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def problem(self) -> str:
+        """
+        The last line on its standard error, without the engine's own prefix.
+        """
+        lines = [line for line in self.errors.splitlines() if line.strip()]
+        return clean_problem(lines[-1]) if lines else "it does not say why"
+
+
+def clean_problem(line: str) -> str:
+    """
+    Return *line* of an engine's errors as part of a sentence.
+    """
+    text = line.strip()
+    for prefix in ("Error: ", "ERROR: ", "Error response from daemon: ", "error: "):
+        text = text.removeprefix(prefix)
+    return text.rstrip(".")
+
+
+def ask(command: Sequence[str], *, seconds: float = 60.0) -> Answer:
+    """
+    Run *command* to its end, and return what it printed.
+
+    Raises:
+        EnvironmentBuildError: It cannot be started, or did not end within *seconds*.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, **QUIET},
+            timeout=seconds,
+        )
+    except OSError as error:
+        raise EnvironmentBuildError(
+            KIND, f"{command[0]} cannot be started: {error.strerror}."
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentBuildError(
+            KIND, f"{' '.join(command[:3])} has not answered within {seconds:g} s."
+        ) from error
+    return Answer(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,3 @@
+"""
+What an image is declared as: its Dockerfile, and the files that its build sees.
+"""

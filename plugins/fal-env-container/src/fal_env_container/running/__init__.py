@@ -1,0 +1,3 @@
+"""
+Containers of an image: the commands that start and end them.
+"""

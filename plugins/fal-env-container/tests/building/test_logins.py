@@ -1,0 +1,130 @@
+"""
+Images of registries that ask for a password.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from image_builders import ImageBuilder
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.testing.harness.processes import wait_until
+from fal_env_container import Container
+
+USER, PASSWORD = "reader", "hidden-password"
+
+CONFIG = """\
+version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
+http: {{addr: "{address}", secret: x}}
+auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
+"""
+
+
+def answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+@pytest.fixture
+def registry(
+    build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """
+    The name of an image that only a registry has, which asks for a password.
+    """
+    for program in ("docker-registry", "htpasswd"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "config.yml").write_text(CONFIG.format(folder=folder, address=address))
+    made = subprocess.run(
+        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (folder / "htpasswd").write_text(made.stdout)
+    settings = f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
+    (folder / "registries.conf").write_text(settings)
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
+    command = ["docker-registry", "serve", str(folder / "config.yml")]
+    # It takes variables of that prefix for its own settings.
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")
+    }
+    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert wait_until(lambda: answers(address), 60)
+            name = f"{address}/tests/private:1"
+            build.engine.run("tag", build.base, name)
+            build.engine.run("push", "--quiet", "--creds", f"{USER}:{PASSWORD}", name)
+            build.engine.run("untag", name, name)
+            yield name
+            build.engine.run("untag", name, name, check=False)
+        finally:
+            process.terminate()
+
+
+def test_login_of_the_engine_is_used(build: ImageBuilder, registry: str):
+    """
+    An image that needs a login is pulled with the one that the engine has; without one the
+    error says so.
+    """
+    with pytest.raises(EnvironmentBuildError, match=r"podman cannot pull it: .*auth"):
+        build(Container(image=registry))
+    address = registry.partition("/")[0]
+    build.engine.run("login", "--username", USER, "--password", PASSWORD, address)
+    build(Container(image=registry))
+    assert build.engine.has(registry)
+
+
+def test_login_of_a_declaration_is_used(build: ImageBuilder, registry: str):
+    """
+    A declaration brings logins beside those of the engine; the password is in no file that
+    stays, no line and no key.
+    """
+    address = registry.partition("/")[0]
+    login = {address: {"username": USER, "password": PASSWORD}}
+    environment = build.declare(f"FROM {registry}\nRUN echo x\n", registries=login)
+    build(environment)
+    assert not any(PASSWORD in line for line in build.messages)
+    cache = build.folder.parent / "cache"
+    for path in cache.rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes()
+    assert environment.key == build.declare(f"FROM {registry}\nRUN echo x\n").key
+
+
+def test_logins_are_added_to_those_of_the_engine(
+    build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    The file that the engine is given has its own logins too, and only this user can read it.
+    """
+    from fal_env_container.building.logins import write_logins
+    from fal_env_container.finding import find_engine
+
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"auths": {"a.io": {"auth": "x"}}, "HttpHeaders": {}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(own))
+    registries = {"b.io": {"username": "u", "password": "p"}}
+    [path] = write_logins(find_engine(), registries, str(tmp_path)).values()
+    content = json.loads(Path(path).read_text())
+    assert content == {"auths": {"a.io": {"auth": "x"}, "b.io": {"auth": "dTpw"}}}
+    assert Path(path).stat().st_mode & 0o077 == 0
+    assert write_logins(find_engine(), {}, str(tmp_path)) == {}

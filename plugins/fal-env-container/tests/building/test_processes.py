@@ -1,0 +1,92 @@
+"""
+Builds whose process is killed, or whose disk is full.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from image_builders import ImageBuilder
+from local_engines import LocalEngine, missing
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.testing.harness.processes import wait_until
+from fal_env_container import finding
+
+PROGRAM = """
+import json, sys
+from threading import Event
+from fal_env_container import Container, ContainerImage
+work = json.loads(sys.argv[1])
+environment = Container(image=ContainerImage(work["text"], context_dir=work["folder"]))
+environment.build(lambda line: print(line.message, flush=True), Event())
+"""
+
+
+@pytest.mark.faults
+def test_killed_process_leaves_nothing(build: ImageBuilder):
+    """
+    A process that is killed while it builds leaves no container, no layer and no file, and
+    the next build of the image works.
+    """
+    before = build.state
+    text = f"FROM {build.base}\nRUN echo one > /one\nRUN echo begun; sleep 600\n"
+    work = json.dumps({"text": text, "folder": str(build.folder)})
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, work], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "begun\n":
+                break
+        process.kill()
+    assert wait_until(lambda: build.state == before, 60), build.state
+    image = build(build.declare("RUN echo one > /one\n"))
+    assert build.read(image, "cat", "/one") == "one"
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """
+    An engine whose disk has 24 MB.
+    """
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    engine = LocalEngine(disk / "store")
+    try:
+        engine.create()
+        for name, value in engine.variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("FAL_CORE_CACHE", str(disk / "cache"))
+        finding.forget()
+        (tmp_path / "context").mkdir()
+        yield ImageBuilder(engine, engine.import_tiny(), tmp_path / "context")
+    finally:
+        engine.remove()
+        subprocess.run(["umount", "--recursive", str(disk)], check=True)
+        finding.forget()
+
+
+@pytest.mark.faults
+def test_full_disk_is_told(small: ImageBuilder):
+    """
+    A build for which there is no room says so, leaves nothing, and the next works.
+    """
+    (small.folder / "file").write_bytes(bytes(1 << 20))
+    text = "COPY file /file\nRUN dd if=/dev/zero of=/big bs=1048576 count=64\n"
+    with pytest.raises(EnvironmentBuildError, match="the disk is full") as caught:
+        small(small.declare(text))
+    assert "step 3 of 3" in str(caught.value)
+    assert small.engine.containers() == set()
+    image = small(small.declare("RUN echo small > /small\n"))
+    assert small.read(image, "cat", "/small") == "small"

@@ -1,0 +1,224 @@
+"""
+Real engines for tests: Podman with a store of its own, and images made of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+#: What a Debian image has, which has links in place of these directories.
+_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+
+_CONF = """\
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+runtime = {runtime!r}
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+image_copy_tmp_dir = {temporary!r}
+"""
+
+_STORAGE = """\
+[storage]
+driver = "overlay"
+graphroot = "{folder}/graph"
+runroot = "{folder}/run"
+"""
+
+TINY = "localhost/tests/tiny:1"
+PYTHON = "localhost/tests/python:1"
+
+
+def missing() -> str | None:
+    """
+    Return why no test with an engine can run here; None if they can.
+    """
+    if shutil.which("podman") is None:
+        return "podman is not installed"
+    if os.geteuid() != 0:
+        return "podman needs root here, since the tests import images of the machine"
+    if _runtime() is None:
+        return "neither runc nor crun is installed"
+    return None
+
+
+def _runtime() -> str | None:
+    # crun fails on the mixed cgroups that some machines have.
+    return next((name for name in ("runc", "crun") if shutil.which(name)), None)
+
+
+@attrs.frozen
+class LocalEngine:
+    """
+    Podman with a store in *folder*, for this process and those that it starts.
+    """
+
+    folder: Path
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """
+        The environment variables that lead to the store.
+        """
+        return {
+            "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
+            "CONTAINERS_CONF_OVERRIDE": str(self.folder / "containers.conf"),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
+            "FAL_CORE_CONTAINER_ENGINE": "podman",
+        }
+
+    def create(self) -> None:
+        """
+        Write the settings of the store.
+        """
+        (self.folder / "tmp").mkdir(parents=True)
+        content = _CONF.format(runtime=_runtime(), temporary=str(self.folder / "tmp"))
+        (self.folder / "containers.conf").write_text(content.replace("'", '"'))
+        (self.folder / "storage.conf").write_text(_STORAGE.format(folder=self.folder))
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        """
+        Run podman, and return what it printed.
+        """
+        done = subprocess.run(
+            ["podman", *arguments],
+            env={**os.environ, **self.variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def import_image(
+        self, name: str, programs: Sequence[str], *, folders: Iterable[str] = ()
+    ) -> None:
+        """
+        Make the image *name* of programs of this machine, what they load, and *folders*.
+        """
+        archive = self.folder / "image.tar"
+        write_root(archive, programs, folders=folders)
+        self.run("import", "--quiet", "--change", "ENV PATH=/usr/bin:/bin", str(archive), name)
+        archive.unlink()
+
+    def has(self, name: str) -> bool:
+        """
+        Tell whether there is an image *name*.
+        """
+        command = ["podman", "image", "exists", name]
+        return subprocess.run(command, env={**os.environ, **self.variables}).returncode == 0
+
+    def import_tiny(self) -> str:
+        """
+        Return an image that has a shell and few programs.
+        """
+        if not self.has(TINY):
+            self.import_image(TINY, ["sh", "cat", "ls", "sleep", "env", "dd", "mkdir"])
+        return TINY
+
+    def import_python(self) -> str:
+        """
+        Return an image that has the system's Python, and a shell.
+        """
+        if not self.has(PYTHON):
+            folder = _standard_library()
+            self.import_image(PYTHON, ["sh", "cat", "ls", "sleep", "python3"], folders=[folder])
+        return PYTHON
+
+    def images(self, *arguments: str) -> set[str]:
+        """
+        Return the ids of all images, those of layers included.
+        """
+        return set(self.run("images", "--all", "--quiet", "--no-trunc", *arguments).split())
+
+    def containers(self) -> set[str]:
+        """
+        Return the ids of all containers, those of builds included.
+        """
+        return set(self.run("ps", "--all", "--external", "--quiet", "--no-trunc").split())
+
+    def remove(self) -> None:
+        """
+        Remove all containers, all images and the store.
+        """
+        self.run("rm", "--all", "--force", "--time", "0", check=False)
+        left = self.run("ps", "--all", "--external", "--quiet", check=False).split()
+        if left:
+            self.run("rm", "--force", *left, check=False)
+        # A store whose mounts are gone is a directory.
+        self.run("system", "reset", "--force", check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_root(
+    archive: Path, programs: Sequence[str], *, folders: Iterable[str] = (), prefix: str = ""
+) -> None:
+    """
+    Write an archive of the root of an image with *programs*, and what they load.
+    """
+    files: dict[str, str] = {}
+    for name in programs:
+        found = _program(name)
+        files[f"usr/bin/{name}"] = found
+        files |= {path.lstrip("/"): path for path in _libraries(found)}
+    with tarfile.open(archive, "w") as stream:
+        for link, target in _MERGED.items():
+            _add_directory(stream, target)
+            entry = tarfile.TarInfo(prefix + link)
+            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+            stream.addfile(entry)
+        for name in ("tmp", "etc", "root", "proc", "sys", "dev", "run", "var/tmp"):
+            _add_directory(stream, name, mode=0o1777 if name.endswith("tmp") else 0o755)
+        for folder in folders:
+            for module in Path(folder).rglob("lib-dynload/*.so"):
+                files |= {path.lstrip("/"): path for path in _libraries(str(module))}
+        for path, source in files.items():
+            first, _, rest = path.partition("/")
+            stream.add(os.path.realpath(source), prefix + f"{_MERGED.get(first, first)}/{rest}")
+        for folder in folders:
+            stream.add(folder, prefix + folder.lstrip("/"), filter=_without_tests)
+
+
+def _add_directory(stream: tarfile.TarFile, name: str, *, mode: int = 0o755) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, mode
+    stream.addfile(entry)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path="/usr/bin:/bin")
+    assert found is not None, f"this machine has no {name}"
+    return found
+
+
+def _libraries(program: str) -> list[str]:
+    done = subprocess.run(["ldd", program], capture_output=True, text=True)
+    words = (word for line in done.stdout.splitlines() for word in line.split())
+    return [word for word in words if word.startswith("/") and os.path.exists(word)]
+
+
+def _standard_library() -> str:
+    """
+    Return the directory of the standard library of the system's Python.
+    """
+    ask = "import sysconfig; print(sysconfig.get_path('stdlib'))"
+    command = [_program("python3"), "-I", "-c", ask]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _without_tests(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    parts = entry.name.split("/")
+    left_out = ("test", "tests", "__pycache__", "idlelib", "EXTERNALLY-MANAGED", "lib2to3")
+    return (
+        None if any(part in left_out or part.startswith("config-") for part in parts) else entry
+    )

@@ -1,0 +1,59 @@
+"""
+Surroundings: what of this machine a worker has to see, and what it may use.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fal_core.calls import Call
+    from fal_core.machines import Machine
+    from fal_core.options import HostOptions
+
+#: One of them stands at the top of a project.
+_TOPS = ("pyproject.toml", ".git", "setup.py")
+
+
+def find_folders(directory: str, call: Call | None) -> dict[str, str]:
+    """
+    Return the folders that a worker has to see where they are: the working directory, and
+    the project that the function of *call* is written in.
+    """
+    folders = {directory}
+    origin = None if call is None else call.origin
+    if origin is not None and os.path.isfile(origin):
+        folders.add(find_project(os.path.dirname(os.path.abspath(origin))))
+    return {each: each for each in folders if each != os.sep}
+
+
+def find_project(folder: str) -> str:
+    """
+    Return the top of the project around *folder*; *folder* if it belongs to none.
+    """
+    at = folder
+    while True:
+        if any(os.path.exists(os.path.join(at, name)) for name in _TOPS):
+            return at
+        above = os.path.dirname(at)
+        if above == at:
+            return folder
+        at = above
+
+
+def find_machine(options: HostOptions) -> Machine | None:
+    """
+    Return the machine that the options ask for; None for any, and for one that no plugin
+    knows.
+    """
+    wanted = options.machine_type
+    if not wanted:
+        return None
+    from fal_core.errors import OptionError, PluginError
+    from fal_core.machines import resolve_machine
+
+    try:
+        return resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+    except (OptionError, PluginError):
+        return None
