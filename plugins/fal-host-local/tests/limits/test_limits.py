@@ -276,6 +276,32 @@ def test_no_cgroup_is_left_behind(program: list[str], victim: str) -> None:
         process.kill()
 
 
+def nest(folder: str) -> str:
+    """
+    Start a process in a cgroup of its own below that of the function.
+    """
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    [own] = {line.rpartition("/")[2] for line in lines if "/fal-core-" in line}
+    group = Path(folder, own)
+    (group / "inner").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (group / "inner" / "cgroup.procs").write_text(str(process.pid))
+    return own
+
+
+def test_groups_that_a_function_has_made_are_removed(twin: LocalHost) -> None:
+    """
+    A cgroup with others in it, and processes in those, is removed with its worker.
+    """
+    needs("pids")
+    [hierarchy] = [found for found in find_hierarchies() if "pids" in found.controllers]
+    if hierarchy.version == 2:
+        pytest.skip("Groups of version 2 with limits and processes have no others in them.")
+    own = function("current", host=twin, machine_type="tiny")(nest)(hierarchy.folder)
+    twin.close()
+    assert own not in {group.name for group in groups()}
+
+
 def test_a_limit_that_cannot_be_set_is_an_error() -> None:
     """
     A worker whose cgroup cannot be made does not run without it, and says why.

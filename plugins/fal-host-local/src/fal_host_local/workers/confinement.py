@@ -117,10 +117,12 @@ class Confinement:
             self._count(group)
             until = time.monotonic() + _PATIENCE
             while True:
-                left = _processes(group)
+                # A function may have made groups of its own below it.
+                below = _below(group)
+                left = [pid for each in below for pid in _processes(each)]
                 for pid in left:
                     _kill(pid)
-                if not left and _remove(group):
+                if not left and all([_remove(each) for each in below]):
                     break
                 if time.monotonic() > until:
                     # Something in it cannot be ended now; a later keeper looks again.
@@ -158,7 +160,15 @@ def _sweep(folder: str) -> None:
         except OSError:
             continue
         if is_old:
-            _remove(group)
+            for each in _below(group):
+                _remove(each)
+
+
+def _below(group: str) -> list[str]:
+    """
+    Return *group* and those in it, the innermost first.
+    """
+    return [folder for folder, _, _ in os.walk(group, topdown=False)]
 
 
 def _remove(group: str) -> bool:
