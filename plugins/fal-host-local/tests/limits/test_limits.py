@@ -181,6 +181,21 @@ def test_a_host_without_a_network() -> None:
         host.close()
 
 
+def test_detached_work_is_treated_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Detached work has no network either, if its host says so.
+    """
+    if no_network.problem():
+        pytest.skip(no_network.problem())
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
+    host = LocalHost(network=False)
+    detached = function("current", host=host)(reach).with_policy(lifetime="detached")
+    assert detached.spawn().return_value == "Network is unreachable"
+    host.close()
+
+
 PROGRAM = textwrap.dedent(
     """
     import sys, time
