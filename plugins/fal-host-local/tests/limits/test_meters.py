@@ -7,17 +7,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import attrs
 import pytest
 
-from fal_core import function
+from fal_core import UnsupportedError, function
+from fal_core.environments import Command, CurrentEnvironment, Interpreter, LocalInterpreter
+from fal_core.events import LogSink
 from fal_core.hooks import hookimpl
 from fal_core.machines import Device
 from fal_core.plugins import registered
 from fal_core.testing.harness.devices import GIB, gpu
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_host_local.limits import no_network
 
 MB = 1000**2
 
@@ -124,4 +131,35 @@ def test_memory_of_gpus_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with registered(Vendor()):
         fill(str(used), str(looks))
         assert host.read_usage().gpu_memory == 4 * GIB
+    host.close()
+
+
+@pytest.mark.parametrize("terms", [{"measure": True}, {"network": False}], ids=str)
+def test_what_an_engine_runs_is_left_to_it(terms: dict[str, bool]) -> None:
+    """
+    A worker that another program runs, as in a container, is refused what the host cannot
+    do for it.
+    """
+
+    @attrs.frozen
+    class Contained(LocalInterpreter):
+        def command(self, arguments: Sequence[str], **more: Any) -> Command:
+            return attrs.evolve(super().command(arguments, **more), stop_argv=("true",))
+
+    class Image(CurrentEnvironment):
+        key = "image"
+
+        def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+            return Contained(sys.executable)
+
+    if "network" in terms and no_network.problem():
+        pytest.skip(no_network.problem())
+    host = LocalHost(**terms)
+    isolated = function("current", host=host)(spend)
+    launcher = isolated.make_launcher()
+    call = attrs.evolve(launcher.call(((1,), {})), environment=Image())
+    waiter = launcher.make_waiter()
+    waiter.wait(launcher.launch(call, waiter))
+    with pytest.raises(UnsupportedError, match="a container"):
+        waiter.result()
     host.close()

@@ -90,7 +90,16 @@ class Place:
     def confinement(self, command: Command) -> dict[str, Any] | None:
         """
         Return what the keeper is told of the limits.
+
+        Raises:
+            UnsupportedError: What it uses cannot be measured.
         """
+        if self.meter is not None and command.stop_argv is not None:
+            from fal_core.errors import UnsupportedError
+
+            raise UnsupportedError(
+                "local", "measure a container", "Ask its engine, as with 'podman stats'."
+            )
         told: dict[str, Any] | None = None if self.meter is None else {"groups": []}
         # What needs another command to end keeps to limits in its own way.
         if self.limits is not None and command.stop_argv is None:
