@@ -100,6 +100,16 @@ def test_limits_are_said_once(twin: LocalHost, capfd: pytest.CaptureFixture[str]
     assert said.count("Limits of machine type 'vague': memory not enforced, as none are") == 1
 
 
+def test_without_a_machine_type_nothing_is_enforced(
+    twin: LocalHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A function that declares no machine type has no limits, which is said.
+    """
+    assert function("current", host=twin)(fill)(1) == 1
+    assert "No limits hold: no machine type is declared" in capfd.readouterr().err
+
+
 def test_without_enforce_there_are_none(
     host: LocalHost, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,8 @@ class Limits:
         machine, kept = self.machine, self._kept
         parts = [] if self.network else ["no network"]
         if machine is None:
-            return f"Limits: {', '.join(parts)}. No machine type is known that has others."
+            held = "No limits hold but that there is no network" if parts else "No limits hold"
+            return f"{held}: no machine type is declared whose sizes are known here."
         memory, cpus = size(machine.memory), machine.cpus
         watched = "watched, it may be more for a moment"
         parts = [

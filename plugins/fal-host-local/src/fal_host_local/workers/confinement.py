@@ -122,7 +122,7 @@ class Confinement:
                 left = [pid for each in below for pid in _processes(each)]
                 for pid in left:
                     _kill(pid)
-                if not left and all([_remove(each) for each in below]):
+                if not left and all(_remove(each) for each in below):
                     break
                 if time.monotonic() > until:
                     # Something in it cannot be ended now; a later keeper looks again.

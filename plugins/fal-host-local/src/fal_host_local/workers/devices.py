@@ -4,6 +4,7 @@ Devices of workers: claimed before a worker starts, and held by the keeper while
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,12 @@ def limit(start: Start, place: Place, terms: Terms) -> None:
     Have a worker keep to the limits of the machine that its calls declare, and say which.
 
     Raises:
-        UnsupportedError: This machine cannot take its network away.
+        UnsupportedError: This machine cannot keep the limits, or take the network away.
     """
+    if not sys.platform.startswith("linux"):
+        raise UnsupportedError(
+            "local", "hold calls to limits", "Only Linux can; leave enforce= and network= out."
+        )
     from fal_host_local.limits import no_network
     from fal_host_local.limits.cgroups import find_hierarchies
     from fal_host_local.limits.limits import Limits, describe_once
