@@ -152,7 +152,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(events.TakesErrorsForItsOwn, "test_an_error_is_an_outcome"),
     around(events.DeliversAtOnce, "test_events_come_one_at_a_time"),
     around(events.SaysNoPhases, "test_a_call_says_when_it_runs", of="step"),
-    around(events.LaunchWaits, "test_launching_does_not_wait"),
+    around(events.LaunchWaits, "test_launching_does_not_wait", of="wait"),
     around(events.NamesAllAlike, "test_executions_have_names_of_their_own"),
     # Futures and maps.
     changes_batches("test_every_future_has_its_own_result", futures.reverses, of="twice"),
@@ -164,7 +164,7 @@ MUTANTS: tuple[Mutant, ...] = (
         futures.HidesErrorsOfItems, "test_a_map_gives_errors_where_they_are_wanted", of="sift"
     ),
     around(futures.HidesErrorsOfItems, "test_a_map_raises_the_error_of_an_item", of="stumble"),
-    around(cancels.RefusesToCancel, "test_a_future_that_is_cancelled_is_settled", of="ponder"),
+    around(cancels.CancelsOneMore, "test_a_future_that_is_cancelled_is_settled", of="ponder"),
     around(futures.HidesErrorsOfItems, "test_a_call_that_raises_cancels_no_task", of="forsake"),
     changes_batches(
         "test_an_unordered_map_gives_every_result_once", futures.loses_the_last, of="pass_on"

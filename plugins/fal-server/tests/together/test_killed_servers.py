@@ -220,13 +220,13 @@ def known(served_plane: Any) -> set[str]:
     return {each.runner_id for each in told.runners}
 
 
-def revision_of(served_plane: Any, name: str) -> str:
+def alias_of(served_plane: Any, name: str) -> Any:
     """
-    Return the revision of an alias.
+    Return the description of an application.
     """
     told = served_plane.plane.call("ListAliases", wire.ListAliasesRequest())
-    (found,) = [each.revision for each in told.aliases if each.alias == name]
-    return str(found)
+    (found,) = [each for each in told.aliases if each.alias == name]
+    return found
 
 
 def metadata_of(served_plane: Any, name: str) -> Any:
@@ -274,12 +274,15 @@ def test_server_that_is_killed_under_load(standing: Any, load: Load, moment: int
             assert status["attempts"] == reached[request][-1]
     load.accepted.clear()
 
+    # A deployment that was under way goes on.
+    served_plane.settle(lambda: not alias_of(served_plane, "moving").is_rolling)
     release = ask(served_plane, "moving")["release"]
     finished = max(load.deployed.values())
     assert finished <= release <= load.tried
     assert metadata_of(served_plane, "moving") == {"release": release}
-    assert load.deployed.get(revision_of(served_plane, "moving"), release) == release
-    load.deployed[revision_of(served_plane, "moving")] = release
+    revision = alias_of(served_plane, "moving").revision
+    assert load.deployed.get(revision, release) == release
+    load.deployed[revision] = release
     assert {name: ask(served_plane, name)["pid"] for name in load.applications} == pids
     served_plane.settle(lambda: running(served_plane.plane.data) <= known(served_plane))
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import attrs
 
-from fal_core.errors import Cancelled, HostClosed, WorkerLost
-from fal_core.events import Event, Exited, Outcome, Sealed, State
+from fal_core.calls import Call
+from fal_core.errors import Cancelled, WorkerLost
+from fal_core.events import Event, Exited, Outcome, Sealed, Sink, State
+from fal_core.hosts import Execution
 from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_cancelled, is_submitted, is_waited_for
 from mutants.wrappers import Broken, Passing, drop
@@ -34,12 +36,22 @@ class CancelsAtOnce(Broken):
         passing.cancel_inner(0.0)
 
 
-class RefusesToCancel(Broken):
-    """Raises an error where a call is cancelled."""
+@attrs.define(eq=False, slots=False)
+class CancelsOneMore(Broken):
+    """Cancels a call that comes after one which was cancelled, too."""
+
+    owes: bool = attrs.field(default=False, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        execution = super().launch(call, sink)
+        if self.owes:
+            self.owes = False
+            execution.cancel(0.0)
+        return execution
 
     def cancel(self, grace: float, passing: Passing) -> None:
+        self.owes = bool(grace)
         passing.cancel_inner(grace)
-        raise HostClosed(self.name, "It ends no calls.")
 
 
 class NeverKills(Broken):

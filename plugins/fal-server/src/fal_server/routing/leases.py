@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import attrs
@@ -124,16 +124,20 @@ async def hand_over(lease: Callable[[], Lease], work: Callable[[Runner], Awaitab
             return await work(runner)
 
 
+def responding(runner: Runner, status: int, headers: Headers) -> AbstractContextManager[None]:
+    """
+    Return a context for the rest of a response, whose head has come. If the response asks for
+    the end of its runner, or has status 503, the runner takes no other requests from now on,
+    and is drained after the response: its grace period may be shorter than that takes.
+    """
+    return _retiring(runner) if ends_runner(status, headers) else _KEPT
+
+
+_KEPT: AbstractContextManager[None] = nullcontext()
+
+
 @contextmanager
-def responding(runner: Runner, status: int, headers: Headers) -> Iterator[None]:
-    """
-    A context for the rest of a response, whose head has come. If the response asks for the
-    end of its runner, or has status 503, the runner takes no other requests from now on, and
-    is drained after the response: its grace period may be shorter than that takes.
-    """
-    if not ends_runner(status, headers):
-        yield
-        return
+def _retiring(runner: Runner) -> Iterator[None]:
     runner.lifecycle.enter(RunnerPhase.RETIRED)
     try:
         yield
