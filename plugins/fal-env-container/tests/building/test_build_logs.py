@@ -38,6 +38,7 @@ time="2026-11-27T20:32:50Z" level=warning msg="no \\"network\\""
 time="2026-11-27T20:32:50Z" level=error msg="unable to cleanup"
 Error: building at STEP "RUN false": while running runtime: exit status 1
 STEP 4/4: LABEL "a"="b"
+b3230fd680cfdc17a382f21963855eea1e6547269c47958d9a43a705b247169b
 """
 
 

@@ -27,6 +27,8 @@ _KIT_STEP = re.compile(r"\[(?:\S+ +)?(\d+)/(\d+)\] (.*)")
 _ERROR = re.compile(r"(?:Error: |ERROR: |error: |Error response from daemon: )")
 #: An engine's own log, which tells what went wrong on its way out.
 _ENGINE_LOG = re.compile(r'time="[^"]*" level=(\w+) msg="((?:[^"\\]|\\.)*)"')
+#: The image that was built or pulled, at the end.
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
 _NO_SPACE = os.strerror(errno.ENOSPC).lower()
 
 
@@ -96,9 +98,9 @@ class BuildLog:
             line = line.replace(text, "***")
         if self.unsaid:
             line = line.replace(self.unsaid, "")
-        own = _ENGINE_LOG.match(line)
-        if not line.strip():
+        if not line.strip() or _IDENTITY.fullmatch(line):
             return
+        own = _ENGINE_LOG.match(line)
         if own is not None:
             # It escapes quotes, and stands beside the lines of the step.
             if own[1] == "warning":
