@@ -81,6 +81,9 @@ class Context:
         Raises:
             OptionError: The context is no directory, or cannot be read.
         """
+        paths = list(paths)
+        if not paths:
+            return []
         if not os.path.isdir(self.folder):
             raise OptionError(f"The build context {self.folder} is no directory.")
         found: dict[str, Entry] = {}
