@@ -33,7 +33,6 @@ from fal_env_container.building.records import (
 )
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.images.contexts import copy_to
 
 #: What Podman writes before the reason of a failed step.
 _AT_STEP = re.compile(r'^building at STEP ".*?": (?:while running runtime: )?', re.DOTALL)
@@ -170,9 +169,10 @@ def _build(
         if base is None or force:
             base = _pull(engine, name, log, cancelled, place, variables, base, foreign)
         bases[name] = base.id
+    # What is copied now is what is built, whatever happens to the files.
+    recipe = recipe.copy_to(os.path.join(place.folder, "context"))
     key = recipe.key(bases)
     name = image_name(key)
-    copy_to(os.path.join(place.folder, "context"), recipe.entries)
     certificates = Certificates.of_caller()
     text = certificates.add_to(image.dockerfile_str)
     for file, content in (("Dockerfile", text), ("Dockerfile.dockerignore", "")):
