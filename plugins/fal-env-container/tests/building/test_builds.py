@@ -67,6 +67,23 @@ def test_image_is_built_again_when_what_it_reads_changes(build: ImageBuilder):
     assert len(keys) == 3
 
 
+def test_image_is_of_the_files_that_were_copied(build: ImageBuilder):
+    """
+    A file that changes after a build has begun is not taken for the one that was built.
+    """
+    (build.folder / "a.txt").write_text("one")
+    environment = build.declare("RUN echo begun\nCOPY a.txt /a\n")
+
+    def change(line: Log) -> None:
+        if line.message == "begun":
+            (build.folder / "a.txt").write_text("two two")
+
+    _, image = find_or_build(environment.request, change, Event())
+    assert build.read(image, "cat", "/a") == "one"
+    assert not environment.is_built()
+    assert build.read(build(environment), "cat", "/a") == "two two"
+
+
 def test_image_is_built_again_on_another_base(build: ImageBuilder):
     """
     An image is built again once the name of its base leads to another image.

@@ -31,6 +31,8 @@ def test_certificates_are_in_steps_alone(tmp_path: Path):
         f"FROM a AS b\n{declared}RUN{mount} pip x\nRUN --network=none y\n"
         f"FROM c\n{declared}COPY x /x\nrun{mount} \\\n  z"
     )
+    lines = [certificates.line_before(text, number) for number in range(1, 10)]
+    assert lines == [1, 1, 2, 3, 4, 4, 5, 6, 7]
     assert certificates.options() == [f"--secret=id={second},src={path}"]
     assert Certificates.of_caller({}).add_to(text) == text
 
@@ -84,6 +86,8 @@ def test_secrets_are_in_no_layer_and_no_key(build: ImageBuilder):
     assert "/done" in build.read(image, "ls", "/done")
     for path in (build.folder.parent / "cache").rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+    with pytest.raises(EnvironmentBuildError, match="'TOKEN' of the image has no value here"):
+        build(build.declare(f"{text}RUN true\n", secrets={"TOKEN": ""}))
     other = build.declare(text, secrets={"TOKEN": "another"})
     assert (other.key, other.is_built()) == (key, True)
     with pytest.raises(EnvironmentBuildError) as caught:

@@ -9,8 +9,11 @@ import json
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
+from isolate_proto import EnvironmentDefinition
 
-from fal_server.specs.requested_environments import with_integers
+from fal_core.environments import Environment
+from fal_server.errors import Invalid
+from fal_server.specs.requested_environments import read_environment, with_integers
 
 
 def to_text(value: object) -> str:
@@ -54,3 +57,37 @@ def test_floats_that_are_not_whole_stay(value):
     Infinities, NaN and fractions stay floats.
     """
     assert with_integers(value) is value
+
+
+def ask_for(image: dict[str, object], **options: object) -> Environment:
+    """
+    Return the environment of a client that asks for *image*.
+    """
+    definition = EnvironmentDefinition(kind="container")
+    definition.configuration.update({"image": image, **options})
+    return read_environment([definition])
+
+
+def test_images_read_no_files_of_the_server():
+    """
+    What a client says of its own files names none of the server's.
+    """
+    pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
+    image = {
+        "dockerfile_str": "FROM a\nCOPY / /stolen\n",
+        "docker_context_dir": "/etc",
+        "docker_files_list": [],
+        "docker_ignore": ["x"],
+        "build_args": {"A": "1"},
+    }
+    with pytest.raises(Invalid, match="/dev/null is no directory"):
+        ask_for(image)
+    environment = ask_for({**image, "dockerfile_str": "FROM a\nRUN true\n"})
+    assert environment.image.build_args == {"A": "1"}
+    with pytest.raises(Invalid, match="copies files"):
+        ask_for({**image, "docker_files_list": ["words.txt"]})
+    with pytest.raises(Invalid, match="by its own command"):
+        ask_for({"image": "a", "use_isolate": False})
+    with pytest.raises(Invalid, match="'volumes' names a file"):
+        ask_for({"image": "a"}, volumes=["/etc:/stolen"])
+    assert ask_for({"image": "a:1"}).image == "a:1"

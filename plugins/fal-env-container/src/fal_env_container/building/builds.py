@@ -33,10 +33,11 @@ from fal_env_container.building.records import (
 )
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.images.contexts import copy_to
 
 #: What Podman writes before the reason of a failed step.
 _AT_STEP = re.compile(r'^building at STEP ".*?": (?:while running runtime: )?', re.DOTALL)
+#: A line of the Dockerfile, in what BuildKit says.
+_LINE = re.compile(r"\b(line )(\d+)")
 #: What BuildKit writes around it.
 _SOLVING = re.compile(
     r'^failed to (?:solve|build): (?:process ".*" did not complete successfully: )?', re.DOTALL
@@ -127,6 +128,8 @@ def pull(
     digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
     with disk_errors(), building(digest, cancelled, on_wait) as place:
         found = inventory.find_image(engine, name)
+        if found is not None and not found.is_for(platform):
+            found = None
         if found is None or force:
             found = _pull(engine, name, log, cancelled, place, {}, found, platform)
     return found
@@ -154,17 +157,22 @@ def _build(
     *,
     force: bool,
 ) -> BuiltImage:
+    _check_secrets(recipe.image.secrets)
     recipe.check_sources()
     image, variables = recipe.image, write_logins(engine, recipe.image.registries, place.folder)
     bases = {}
+    foreign = None if recipe.platform == engine.platform else recipe.platform
     for name in recipe.sources.bases:
         base = inventory.find_image(engine, name)
+        if base is not None and not base.is_for(foreign):
+            base = None
         if base is None or force:
-            base = _pull(engine, name, log, cancelled, place, variables, base)
+            base = _pull(engine, name, log, cancelled, place, variables, base, foreign)
         bases[name] = base.id
+    # What is copied now is what is built, whatever happens to the files.
+    recipe = recipe.copy_to(os.path.join(place.folder, "context"))
     key = recipe.key(bases)
     name = image_name(key)
-    copy_to(os.path.join(place.folder, "context"), recipe.entries)
     certificates = Certificates.of_caller()
     text = certificates.add_to(image.dockerfile_str)
     for file, content in (("Dockerfile", text), ("Dockerfile.dockerignore", "")):
@@ -190,7 +198,7 @@ def _build(
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), label))
-        raise _build_error(engine, log)
+        raise _build_error(engine, log, image.dockerfile_str, certificates)
     write_record(recipe.digest, ImageRecord(key=key, bases=bases))
     return found
 
@@ -256,6 +264,17 @@ def _arguments(
     return [*arguments, os.path.join(place.folder, "context")]
 
 
+def _check_secrets(secrets: Mapping[str, str]) -> None:
+    lost = next((name for name, value in secrets.items() if not value), None)
+    if lost is not None:
+        raise EnvironmentBuildError(
+            KIND,
+            f"The secret {lost!r} of the image has no value here: secrets of a build do not "
+            "leave the process in which they are declared. Call the function once there, which "
+            "builds the image, before it is called by others or detached.",
+        )
+
+
 def _variable(number: int) -> str:
     return f"BUILD_SECRET_{number}"
 
@@ -267,11 +286,19 @@ def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
     return {_variable(number): value for number, value in enumerate(secrets.values())}
 
 
-def _build_error(engine: Engine, log: BuildLog) -> EnvironmentBuildError:
+def _build_error(
+    engine: Engine, log: BuildLog, text: str, certificates: Certificates
+) -> EnvironmentBuildError:
     """
-    Return the error of a build that failed: at which step, and why.
+    Return the error of a build of the Dockerfile *text* that failed: at which step, and why.
     """
+
+    def line_of(found: re.Match[str]) -> str:
+        return f"{found[1]}{certificates.line_before(text, int(found[2]))}"
+
     problem = _SOLVING.sub("", _AT_STEP.sub("", log.problem))
+    if log.step is None:
+        problem = _LINE.sub(line_of, problem)
     if log.says_disk_is_full:
         problem = "the disk is full. Free some space, as by 'fal-core env prune'"
     where = f"{engine.name} says" if log.step is None else f"{log.step} failed"

@@ -14,7 +14,7 @@ import attrs
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container.engines import KIND
 from fal_env_container.images.container_images import ContainerImage
-from fal_env_container.images.contexts import Context, Entry, digest_of
+from fal_env_container.images.contexts import Context, Entry, copy_to, digest_of
 from fal_env_container.images.ignore_patterns import DEFAULT_PATTERNS, IgnorePatterns
 from fal_env_container.images.sources import WHOLE, Sources, find_sources
 
@@ -97,6 +97,14 @@ class Recipe:
         if not self.sources.paths:
             return None
         return tuple(entry.stamp for entry in self.context.select(self.sources.paths))
+
+    def copy_to(self, folder: str) -> Recipe:
+        """
+        Copy the files to the new directory *folder*, and return the recipe of these copies.
+        """
+        copied = Recipe(self.image, self.platform)
+        copied.__dict__["entries"] = copy_to(folder, self.entries)
+        return copied
 
     def check_sources(self) -> None:
         """

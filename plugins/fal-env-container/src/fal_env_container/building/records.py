@@ -13,6 +13,7 @@ from threading import Event
 import attrs
 
 from fal_core.caches import (
+    ForeignCache,
     cache_directory,
     is_locked,
     remove_quietly,
@@ -20,7 +21,7 @@ from fal_core.caches import (
     unlock,
     write_atomically,
 )
-from fal_core.errors import Cancelled
+from fal_core.errors import Cancelled, HostError
 from fal_core.stores import disk_usage, list_directory
 from fal_env_container.building.guards import remove
 
@@ -108,7 +109,7 @@ def remove_leftovers(*, dry_run: bool) -> int:
     """
     Remove the directories of builds that nobody continues, and return their bytes.
     """
-    places = os.path.join(cache_directory("containers"), "building")
+    places = os.path.join(_root(), "building")
     freed = 0
     for name in list_directory(places):
         digest, _, end = name.rpartition(".")
@@ -149,7 +150,7 @@ def building(
     Raises:
         Cancelled: *cancelled* was set while another process held the lock.
     """
-    places = os.path.join(cache_directory("containers", make=True), "building")
+    places = os.path.join(_root(make=True), "building")
     os.makedirs(places, mode=0o700, exist_ok=True)
     lock = os.path.join(places, f"{digest}.lock")
     waited = False
@@ -173,6 +174,19 @@ def building(
         unlock(descriptor)
 
 
+def _root(*, make: bool = False) -> str:
+    """
+    Return the directory of the cache that has all this.
+
+    Raises:
+        HostError: It belongs to another user.
+    """
+    try:
+        return cache_directory("containers", make=make)
+    except ForeignCache as error:
+        raise HostError(str(error)) from None
+
+
 def _lock(path: str) -> int | None:
     # Shells, which may stand between this process and the engine, use smaller ones.
     return try_lock(path, shared=False, create=True, least=10)
@@ -194,4 +208,4 @@ def _record_paths() -> list[str]:
 
 
 def _record(digest: str) -> str:
-    return os.path.join(cache_directory("containers"), "images", f"{digest}.json")
+    return os.path.join(_root(), "images", f"{digest}.json")

@@ -81,6 +81,9 @@ class Context:
         Raises:
             OptionError: The context is no directory, or cannot be read.
         """
+        paths = list(paths)
+        if not paths:
+            return []
         if not os.path.isdir(self.folder):
             raise OptionError(f"The build context {self.folder} is no directory.")
         found: dict[str, Entry] = {}
@@ -251,11 +254,13 @@ def _file_digest(entry: Entry) -> str:
     return content.hexdigest()
 
 
-def copy_to(folder: str, entries: Iterable[Entry]) -> None:
+def copy_to(folder: str, entries: Iterable[Entry]) -> list[Entry]:
     """
-    Copy *entries* to the new directory *folder*, with their modes and times.
+    Copy *entries* to the new directory *folder*, with their modes and times; return the
+    copies, whose contents may be newer than those that were looked at.
     """
     os.makedirs(folder)
+    entries = list(entries)
     directories = []
     for entry in entries:
         target = os.path.join(folder, entry.path)
@@ -271,6 +276,8 @@ def copy_to(folder: str, entries: Iterable[Entry]) -> None:
     # Last, and the innermost first: a directory may be one that nobody can write to.
     for entry in reversed(directories):
         _copy_facts(entry, os.path.join(folder, entry.path))
+    places = ((entry.path, os.path.join(folder, entry.path)) for entry in entries)
+    return [Entry(path, place, os.lstat(place)) for path, place in places]
 
 
 def _copy_facts(entry: Entry, target: str) -> None:

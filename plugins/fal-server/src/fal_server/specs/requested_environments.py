@@ -4,6 +4,7 @@ The environments that clients ask for, as environments of the core.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,10 @@ from fal_server.errors import Invalid
 _SPELLINGS = {"install_requires": "requirements"}
 
 #: Options that name files of the client's machine, whose contents the client must send.
-_LOCAL = ("constraints_file",)
+_LOCAL = ("constraints_file", "volumes")
+
+#: Fields of an image that name files of the client's machine.
+_CONTEXT = ("docker_context_dir", "docker_ignore", "context_dir", "dockerignore_path")
 
 
 def read_environment(definitions: Sequence[Any]) -> Environment:
@@ -42,14 +46,42 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
     kind = definition.kind or "virtualenv"
+    if isinstance(written.get("image"), Mapping):
+        written["image"] = _without_files(written["image"])
     known = {field.name for field in attrs.fields(_class_of(kind))}
     if definition.force and "force" in known:
         written["force"] = True
     kept = {name: value for name, value in written.items() if value is not None}
     try:
-        return structure_environment(Options(environment={**kept, "kind": kind}), here=False)
+        environment = structure_environment(
+            Options(environment={**kept, "kind": kind}), here=False
+        )
+        # The key of an image is made of the files that it reads, and it may read none here.
+        _ = environment.key if "image" in kept else None
+        return environment
     except FalCoreError as error:
         raise Invalid(str(error)) from error
+
+
+def _without_files(image: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return *image* without paths of the client's machine: here they would name other files.
+
+    Raises:
+        Invalid: It is no image that functions run in, or copies files.
+    """
+    if image.get("use_isolate") is False:
+        raise Invalid(
+            "This server runs functions and classes in images, and no image by its own command."
+        )
+    if image.get("docker_files_list"):
+        raise Invalid(
+            "The Dockerfile copies files, and this server builds only those that copy none. "
+            "Build the image, and begin the Dockerfile with its name."
+        )
+    kept = {name: value for name, value in image.items() if name not in _CONTEXT}
+    # A Dockerfile that reads files all the same finds none.
+    return kept | ({"context_dir": os.devnull} if "dockerfile_str" in image else {})
 
 
 def _class_of(kind: str) -> type[Any]:
