@@ -37,7 +37,9 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def registry(build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def registry(
+    build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """
     The name of an image that only a registry has, which asks for a password.
     """
@@ -51,7 +53,10 @@ def registry(build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         address = "127.0.0.1:%d" % free.getsockname()[1]
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, address=address))
     made = subprocess.run(
-        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD], capture_output=True, text=True, check=True
+        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (folder / "htpasswd").write_text(made.stdout)
     settings = f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
