@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     arrays,
     calls,
+    conda_environments,
     control_plane,
     footprints,
     large_values,
@@ -42,6 +43,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         arrays,
         large_values,
         startup,
+        conda_environments,
         footprints,
         serving,
         reloads,
