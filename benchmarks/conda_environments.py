@@ -125,7 +125,7 @@ def figures(*, quick: bool) -> list[Figure]:
             name="conda-environment",
             title="a new conda environment with Python, solved and installed",
             unit="s",
-            note="packages in rattler's cache; fal-core starts a program too, in which rattler runs",
+            note="packages in rattler's cache; fal-core starts a program for rattler too",
             contestants=(
                 Contestant(
                     name=FAL_CORE,
