@@ -134,9 +134,16 @@ class Environment(ABC):
 
     A subclass is a frozen attrs class with keyword-only fields that names
     itself through *kind*. It may also have a field ``python_version``.
+
+    Attributes:
+        kind: What users write, as in ``virtualenv``.
+
+        brings_python: Whether its Python is known only once it is built, unless it names a
+            ``python_version``, as that of an image. Otherwise it is that of the caller.
     """
 
     kind: ClassVar[str]
+    brings_python: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -188,6 +195,16 @@ class Environment(ABC):
 
         None if it refers to none. A host that keeps workers compares stamps from time to
         time and replaces workers after a change. The value is hashable and cheap to make.
+        """
+        return None
+
+    def definition(self) -> dict[str, Any] | None:
+        """
+        Return the options as a service takes them that builds the environment itself, as
+        values for JSON: without paths of this machine, and without what only this machine
+        acts on. None if the fields that differ from their defaults are such options.
+
+        Nothing is built, and no builder is asked.
         """
         return None
 
