@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fal_core.environments import THIS_PYTHON
 from fal_core.stores import prune
 from fal_env_conda import Conda, fal_register_stores
 from fal_env_conda.building.prefixes import PREFIXES
@@ -20,7 +21,7 @@ def test_prefixes_and_rattlers_cache_are_listed(build: Any, channel: str, shared
     build(Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"]))
     prefixes, cache = fal_register_stores()
     [prefix] = prefixes.entries()
-    assert prefix.summary == "alpha-one pip:gamma"
+    assert prefix.summary == f"python={THIS_PYTHON} alpha-one pip:gamma"
     assert prefix.size > 1_000_000
     assert prefix.in_use
     assert prefix.fault is None

@@ -16,6 +16,7 @@ import json
 import os
 import queue
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -55,6 +56,8 @@ def main() -> None:
 def _read_requests() -> None:
     for line in sys.stdin:
         _requests.put(json.loads(line))
+    # Nobody else does, where who started this was killed, and it may hold credentials.
+    shutil.rmtree(_folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 
 
