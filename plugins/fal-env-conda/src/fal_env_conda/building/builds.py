@@ -4,6 +4,7 @@ Builds: packages are chosen, then installed in the prefix where they stay.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from pathlib import Path
@@ -95,7 +96,7 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
                 summary=recipe.summary,
             )
         except RattlerError as error:
-            reason = strip_all(error.message, credentials).strip()
+            reason = _reason(strip_all(error.message, credentials).strip())
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
     found = _interpreter(prefix)
     if found is None:
@@ -262,6 +263,18 @@ class _Builder:
     def _credentials(self) -> list[dict[str, Any]]:
         found = find_credentials(self.recipe.definition.channels)
         return [attrs.asdict(each) for each in found]
+
+
+def _reason(message: str) -> str:
+    """
+    Return what rattler says, and what to do where the disk is full.
+    """
+    if f"os error {errno.ENOSPC}" not in message:
+        return message
+    return (
+        "The disk is full. Free some space, or name other directories with the variables "
+        f"FAL_CORE_CACHE and RATTLER_CACHE_DIR. {message}"
+    )
 
 
 def _pin(file: dict[str, str]) -> str:

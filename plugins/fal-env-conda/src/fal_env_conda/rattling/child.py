@@ -373,8 +373,13 @@ async def _activate(
     ).script
     dump = "import json, os; print(json.dumps(dict(os.environ)))"
     python = shlex.quote(os.path.join(prefix, "bin", "python"))
+    shell = shutil.which("bash")
+    if shell is None:
+        raise OSError(
+            "There is no bash, with which packages are activated that have scripts. Install it."
+        )
     process = await asyncio.create_subprocess_exec(
-        "bash",
+        shell,
         "--noprofile",
         "--norc",
         "-c",
@@ -386,7 +391,9 @@ async def _activate(
     )
     output, _ = await process.communicate()
     if process.returncode or not output.strip():
-        raise RuntimeError(f"bash ended with code {process.returncode}")
+        raise RuntimeError(
+            f"Activating the packages failed: bash ended with code {process.returncode}."
+        )
     after: dict[str, str] = json.loads(output)
     rest = len(path)
     added = after.pop("PATH", "").split(os.pathsep)
