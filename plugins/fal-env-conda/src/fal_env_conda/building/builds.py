@@ -243,7 +243,7 @@ class _Builder:
             kind=KIND,
             target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
             workspace=opened.workspace,
-            indexes=_indexes(),
+            indexes=_indexes(self.recipe.definition.indexes),
             log=self.log,
             cancelled=opened.cancelled,
         )
@@ -288,10 +288,10 @@ def _pin(file: dict[str, str]) -> str:
     return f"{file['name']} @ {location}{digest}"
 
 
-def _indexes() -> Any:
+def _indexes(extra: tuple[str, ...]) -> Any:
     from fal_uv.installing.indexes import find_indexes
 
-    found = find_indexes().with_default(PREFIXES.root)
+    found = find_indexes(extra).with_default(PREFIXES.root)
     if not is_offline():
         return found
     return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})

@@ -125,7 +125,7 @@ class Recipe:
         from fal_uv.requirements.local_sources import local_requirements
 
         yield [url_credentials.strip(entry) for entry in self.definition.pip]
-        yield find_indexes().fingerprint()
+        yield find_indexes(self.definition.indexes).fingerprint()
         named = [entry for entry in self.requirements() if entry.path is not None]
         yield [contents(entry) for entry in local_requirements(named)]
 
