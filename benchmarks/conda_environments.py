@@ -43,10 +43,7 @@ def _channel() -> Iterator[tuple[Path, str]]:
         folder = Path(name)
         os.environ["RATTLER_CACHE_DIR"] = str(folder / "rattler")
         os.environ["FAL_CORE_CACHE"] = str(folder / "cache")
-        python = package_python(os.path.realpath(sys.executable))
-        if python is None:
-            raise RuntimeError("The running Python is one that its system has changed.")
-        yield folder, make_channel(folder / "channel", [python])
+        yield folder, make_channel(folder / "channel", [package_python()])
 
 
 @contextmanager

@@ -68,65 +68,29 @@ def _tell(answers: int, told: Request) -> None:
             data = data[os.write(answers, data) :]
 
 
-class _Reporter:
+def _reporter(answers: int) -> Any:
     """
-    Tells what an installation does, one line for each package.
+    Return what tells of an installation, one line for each package that is downloaded.
     """
+    from rattler import InstallerReporter
 
-    def __init__(self, answers: int) -> None:
-        self._answers = answers
-        self._names: dict[int, str] = {}
+    names: dict[int, str] = {}
 
-    def on_transaction_start(self, total_operations: int) -> None: ...
+    class Reporter(InstallerReporter):
+        def on_populate_cache_start(self, operation: int, package_name: str) -> int:
+            names[operation] = package_name
+            return operation
 
-    def on_transaction_operation_start(self, operation: int) -> None: ...
+        def on_download_start(self, cache_entry: int) -> int:
+            name = names.get(cache_entry, "a package")
+            _tell(answers, {"line": f"Downloading {name}"})
+            return cache_entry
 
-    def on_populate_cache_start(self, operation: int, package_name: str) -> int:
-        self._names[operation] = package_name
-        return operation
+        def on_post_link_start(self, package_name: str, script_path: str) -> int:
+            _tell(answers, {"line": f"Running {script_path} of {package_name}"})
+            return 0
 
-    def on_validate_start(self, cache_entry: int) -> int:
-        return cache_entry
-
-    def on_validate_complete(self, validate_idx: int) -> None: ...
-
-    def on_download_start(self, cache_entry: int) -> int:
-        name = self._names.get(cache_entry, "a package")
-        _tell(self._answers, {"line": f"Downloading {name}"})
-        return cache_entry
-
-    def on_download_progress(
-        self, download_idx: int, progress: int, total: int | None
-    ) -> None: ...
-
-    def on_download_completed(self, download_idx: int) -> None: ...
-
-    def on_populate_cache_complete(self, cache_entry: int) -> None: ...
-
-    def on_unlink_start(self, operation: int, package_name: str) -> int:
-        return operation
-
-    def on_unlink_complete(self, index: int) -> None: ...
-
-    def on_link_start(self, operation: int, package_name: str) -> int:
-        return operation
-
-    def on_link_complete(self, index: int) -> None: ...
-
-    def on_transaction_operation_complete(self, operation: int) -> None: ...
-
-    def on_transaction_complete(self) -> None: ...
-
-    def on_post_link_start(self, package_name: str, script_path: str) -> int:
-        _tell(self._answers, {"line": f"Running {script_path} of {package_name}"})
-        return 0
-
-    def on_post_link_complete(self, index: int, success: bool) -> None: ...
-
-    def on_pre_unlink_start(self, package_name: str, script_path: str) -> int:
-        return 0
-
-    def on_pre_unlink_complete(self, index: int, success: bool) -> None: ...
+    return Reporter()  # type: ignore[abstract]  # what is left out does nothing
 
 
 async def _detect(answers: int) -> list[str]:
@@ -345,7 +309,7 @@ async def _install(
         config=settings,
         package_cache=packages,
         show_progress=False,
-        reporter=_Reporter(answers),
+        reporter=_reporter(answers),
     )
 
 
