@@ -5,8 +5,9 @@ It reads requests from its standard input, each a line of JSON, and writes lines
 what happens meanwhile, then the answer or the error. It kills itself and what it has started
 when its standard input ends, so that it never outlives who started it.
 
-Rattler is no part of the program that calls functions, since threads of it may still run
-while Python ends, which then crashes in some runs.
+Rattler is no part of the program that calls functions: only a process can be ended in the
+middle of a solution, an installation or a script of a package, and threads of rattler that
+still run while Python ends can crash it.
 """
 
 from __future__ import annotations
