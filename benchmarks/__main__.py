@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     arrays,
     calls,
+    conda_environments,
     control_plane,
     footprints,
     large_values,
@@ -44,6 +45,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         large_values,
         machines,
         startup,
+        conda_environments,
         footprints,
         serving,
         reloads,

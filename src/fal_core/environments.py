@@ -180,6 +180,15 @@ class Environment(ABC):
         """
         return False
 
+    def for_machine(self, machine: Machine) -> Self:
+        """
+        Return this environment as it is to be built for *machine*, the machine type of a
+        call. By default it is the same for all.
+
+        What it makes of the machine stands in its *key*.
+        """
+        return self
+
     def stamp(self) -> object:
         """
         Return a value that changes with the source files that the environment refers to.

@@ -4,7 +4,9 @@ Preconditions: a call is refused before anything is done, for the reasons of ``e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from threading import Event
 from typing import Any, ClassVar
 
 import attrs
@@ -12,13 +14,22 @@ import pytest
 
 from fal_core import function
 from fal_core.abilities import AnticipatingHost
+from fal_core.calling.preconditions import for_machine
 from fal_core.calls import Call
-from fal_core.environments import Environment
+from fal_core.environments import (
+    CurrentEnvironment,
+    Environment,
+    Interpreter,
+    LocalInterpreter,
+)
 from fal_core.errors import FalCoreError, OptionError, UnsupportedError
-from fal_core.events import Sink
+from fal_core.events import LogSink, Sink
 from fal_core.explanations import explain
+from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
+from fal_core.machines import Machine
 from fal_core.options import Gateway, HostOptions
+from fal_core.plugins import registered
 from fal_core.sinks import breaches
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core.testing.hosts.in_process_calls import InProcessExecution
@@ -236,3 +247,60 @@ def test_work_that_cannot_be_detached_is_noted() -> None:
         isolated.spawn()
     assert any(note.endswith(str(caught.value)) for note in explanation.notes)
     assert isolated() == 1
+
+
+@attrs.frozen(kw_only=True)
+class Fitted(Environment):
+    """
+    An environment that says which machine it is for.
+    """
+
+    kind: ClassVar[str] = "fitted"
+
+    machine: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"fitted\0{self.machine}"
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        return LocalInterpreter(sys.executable)
+
+    def extend(self, requirements: Iterable[str]) -> Fitted:
+        return self
+
+    def for_machine(self, machine: Machine) -> Fitted:
+        return Fitted(machine=f"{machine.name} with {machine.gpus}")
+
+
+class Types:
+    """
+    A plugin with a machine type that has two GPUs.
+    """
+
+    fal_core_api = 1
+
+    @hookimpl
+    def fal_resolve_machine(self, machine_type: str) -> Machine | None:
+        return Machine(name="DOUBLE", gpus=2) if machine_type == "DOUBLE" else None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, ""),
+        ({"machine_type": "DOUBLE"}, "DOUBLE with 2"),
+        ({"machine_type": ["DOUBLE", "S"]}, "DOUBLE with 2"),
+        ({"machine_type": "DOUBLE", "num_gpus": 1}, "DOUBLE with 1"),
+        ({"machine_type": "NO-SUCH-TYPE"}, ""),
+    ],
+)
+def test_environment_is_built_for_the_machine_type(options: dict[str, Any], says: str) -> None:
+    """
+    A kind that builds for machines is told the first machine type, and how many GPUs.
+    """
+    written = HostOptions(**options)
+    with registered(Types()):
+        assert for_machine(Fitted(), written) == Fitted(machine=says)
+        current = CurrentEnvironment()
+        assert for_machine(current, written) is current

@@ -134,7 +134,7 @@ def test_force_env_build_is_force() -> None:
         ({"serve": 1}, OptionTypeError, "'serve' must be True or False"),
         ({"exposed_port": "80"}, OptionTypeError, "'exposed_port' must be an integer"),
         ({"kind": 3}, OptionTypeError, "'kind' must be a string, not 3 (int)"),
-        ({"kind": "conda"}, UnknownNameError, "No kind of environment is called 'conda'."),
+        ({"kind": "nix"}, UnknownNameError, "No kind of environment is called 'nix'."),
         ({"kind": "layerd"}, UnknownNameError, "Did you mean 'layered'?"),
         ({"kind": "container"}, OptionError, "'image' is missing from kind 'container'"),
     ],

@@ -77,7 +77,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "declaring/",
         "building/",
         "kinds",
-        "commands",
+        "checks commands",
         "__init__",
     ),
     "fal_env_container": (

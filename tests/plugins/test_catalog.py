@@ -50,7 +50,8 @@ def test_unknown_name_says_what_to_install_or_to_write(
         hint = "The name is known, but no installed plugin provides it."
         for extra in extras:
             hint = f"Install the extra {extra!r} of fal-core."
-    installed = [entry for entry in find_entry_points() if entry.name != "serverless"]
+    absent = {"conda", "container", "serverless"}
+    installed = [entry for entry in find_entry_points() if entry.name not in absent]
     monkeypatch.setattr(plugins, "find_entry_points", lambda: tuple(installed))
     with plugins.registered(plugin()), pytest.raises(UnknownNameError) as caught:
         find(name)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,6 +51,7 @@ def _once(place: Path, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
             new = place.with_name(f"{place.name}.new")
+            shutil.rmtree(new, ignore_errors=True)
             make(new)
             new.rename(place)
     return place
@@ -88,9 +91,8 @@ def _find_other_python() -> CondaPackage | None:
         minor = ".".join(version.split(".")[:2])
         if python_problem(minor) or minor == THIS_PYTHON:
             continue
-        found = package_python(installed[version])
-        if found is not None:
-            return found
+        with suppress(LookupError):
+            return package_python(installed[version])
     return None
 
 
@@ -102,10 +104,12 @@ def channel_folder(shared: Path, wheels: Path) -> Path:
 
     def make(directory: Path) -> None:
         directory.mkdir()
-        pythons = [package_python(), _find_other_python()]
-        packages = [each for each in pythons if each is not None]
-        if not packages or packages[0].version.rpartition(".")[0] != THIS_PYTHON:
-            pytest.skip("The running Python is one that its system has changed.")
+        try:
+            packages = [package_python()]
+        except LookupError as error:
+            pytest.skip(str(error))
+        other = _find_other_python()
+        packages += [] if other is None else [other]
         packages += [
             package_wheel(wheels / "alpha_one-1.0-py3-none-any.whl"),
             package_wheel(wheels / "alpha_one-2.0-py3-none-any.whl"),

@@ -112,11 +112,12 @@ def test_declaring_starts_no_process_and_imports_little() -> None:
     A declaration imports neither rattler nor a YAML parser, unless it has YAML.
     """
     script = (
-        "import sys\n"
+        "import sys, fal_core.environments\n"
+        "before = set(sys.modules)\n"
         "from fal_env_conda import Conda\n"
         "Conda(packages=['numpy'], channels=['conda-forge'])\n"
         "heavy = {'rattler', 'yaml', 'asyncio', 'subprocess', 'click', 'uv'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
+        "print(sorted(heavy & set(sys.modules) - before))\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.calling.preconditions import announce, refusals
+from fal_core.calling.preconditions import announce, for_machine, refusals
 from fal_core.calling.unsupported import warn_of_unsupported
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
@@ -80,6 +80,7 @@ class Launcher:
         self._written = (dict(options.host), dict(options.environment), dict(options.gateway))
         self.environment = vocabulary.structure_environment(options)
         self.host_options = vocabulary.structure_host_options(options, self.host)
+        self.environment = for_machine(self.environment, self.host_options)
         self.gateway = vocabulary.structure_gateway(options)
         if not rehearsed:
             for refusal in refusals(

@@ -9,14 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
+
 from fal_core.abilities import AnticipatingHost
 from fal_core.calling.unsupported import find_unsupported
 from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON, Environment, is_within
-from fal_core.errors import FalCoreError, UnsupportedError
+from fal_core.errors import FalCoreError, OptionError, PluginError, UnsupportedError
 from fal_core.hosts import Host
-from fal_core.machines import refuse_machine
+from fal_core.machines import refuse_machine, resolve_machine
 from fal_core.options import Gateway, HostOptions
+
+
+def for_machine(environment: Environment, options: HostOptions) -> Environment:
+    """
+    Return *environment* as it is built for the machine type of *options*: of several the
+    first. It stays as it is without a machine type, and for one that no plugin knows.
+    """
+    wanted = options.machine_type or options.machine_types
+    if not wanted or type(environment).for_machine is Environment.for_machine:
+        return environment
+    try:
+        machine = resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+    except (OptionError, PluginError):
+        return environment
+    if options.num_gpus is not None:
+        machine = attrs.evolve(machine, gpus=options.num_gpus)
+    return environment.for_machine(machine)
 
 
 def refusals(

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.calling.preconditions import refusals, refuse_detached
+from fal_core.calling.preconditions import for_machine, refusals, refuse_detached
 from fal_core.calling.serving import Server, missing_requirements
 from fal_core.declaring.named_hosts import to_host
 from fal_core.declaring.vocabulary import (
@@ -99,6 +99,7 @@ def explain(
         there = function if place is None else function.on(place)
         environment = structure_environment(there.options)
         host_options = structure_host_options(there.options, there.host)
+        environment = for_machine(environment, host_options)
         gateway = structure_gateway(there.options)
         options = (*environment_uses(there, environment), *other_uses(there))
     except FalCoreError as error:

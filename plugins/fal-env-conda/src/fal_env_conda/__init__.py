@@ -13,7 +13,9 @@ from fal_env_conda.kinds import Conda
 if TYPE_CHECKING:
     import click
 
+    from fal_core.checks import Check
     from fal_core.environments import Environment
+    from fal_core.stores import Store
 
 __all__ = ["Conda"]
 
@@ -26,6 +28,27 @@ def fal_register_environments() -> Iterable[type[Environment]]:
     Register the kind ``conda``.
     """
     return [Conda]
+
+
+@hookimpl
+def fal_register_stores() -> Iterable[Store]:
+    """
+    Register the prefixes, and rattler's cache.
+    """
+    from fal_env_conda.building.caches import RattlerCache
+    from fal_env_conda.building.prefixes import PREFIXES
+
+    return [PREFIXES, RattlerCache()]
+
+
+@hookimpl
+def fal_health_checks() -> Iterable[Check]:
+    """
+    Check that rattler works, and that packages can be activated.
+    """
+    from fal_env_conda.checks import health_checks
+
+    return health_checks()
 
 
 @hookimpl

@@ -43,9 +43,9 @@ def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
     texts = _to_texts(requirements)
     if not texts:
         return texts
-    from fal_uv.requirements.entries import parse_entry
+    from fal_env_conda.declaring.definitions import to_entry
 
-    return tuple(parse_entry(text).text for text in texts)
+    return tuple(map(to_entry, texts))
 
 
 def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:

@@ -15,12 +15,15 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
+from fal_core.environments import THIS_PYTHON, is_within
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler
+from fal_uv.installing.interpreters import managed_pythons
 
 #: What a program has to have beside its own modules to start.
 _LEFT_OUT = {
@@ -147,19 +150,35 @@ class CondaPackage:
         return target
 
 
-def package_python(program: str = sys.executable) -> CondaPackage | None:
+def package_python(program: str | None = None) -> CondaPackage:
     """
-    Return the package ``python`` with the standard library of an installed Python.
+    Return the package ``python`` with the standard library of an installed Python, whose
+    shared libraries are used where they are.
 
-    None for one that its system changed to install elsewhere than in its own prefix, as
-    Debian's does. Its shared libraries are used where they are.
+    Arguments:
+        program: The Python. By default the running one, or another of its minor version
+            that a version manager has.
+
+    Raises:
+        LookupError: It is one that its system changed to install elsewhere than in its own
+            prefix, as Debian's does.
     """
+    if program is None:
+        programs = [
+            path for version, path in managed_pythons() if is_within(version, THIS_PYTHON)
+        ]
+        for each in (sys.executable, *programs):
+            with suppress(LookupError):
+                return package_python(each)
+        raise LookupError(
+            f"There is no Python {THIS_PYTHON} of which a conda package can be made."
+        )
     answer = subprocess.run(
         [program, "-I", "-S", "-c", _ASK], capture_output=True, text=True, check=True
     )
     told = json.loads(answer.stdout)
     if "dist-packages" in told["scheme"]:
-        return None
+        raise LookupError(f"{program} is changed by its system, and no package is made of it.")
     version: str = told["version"]
     minor = ".".join(version.split(".")[:2])
     library = Path(told["library"])

@@ -12,6 +12,7 @@ import pytest
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
+from fal_env_conda.testing import CondaPackage, make_channel
 
 
 def test_packages_are_installed_with_their_python(
@@ -76,6 +77,32 @@ def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> N
     interpreter = build(environment)
     assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
     assert evaluate(interpreter, "os.environ['GREETING']") == "good day"
+
+
+def test_activation_without_a_shell_is_an_error(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Packages with scripts need bash; others do not.
+    """
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build(Conda(packages=["alpha-one"], channels=[channel]))
+    with pytest.raises(EnvironmentBuildError, match="There is no bash"):
+        build(Conda(packages=["words"], channels=[channel]))
+
+
+def test_activation_that_fails_is_an_error(build: Any, channel: str, tmp_path: Path) -> None:
+    """
+    The error has what the script printed.
+    """
+    script = b"echo there is no licence >&2\nexit 3\n"
+    package = CondaPackage(
+        name="failing", version="1.0", files={"etc/conda/activate.d/failing.sh": script}
+    )
+    own = make_channel(tmp_path / "own", [package])
+    with pytest.raises(EnvironmentBuildError, match="bash ended with code 3") as caught:
+        build(Conda(packages=["failing"], channels=[own, channel]))
+    assert "there is no licence" in "\n".join(caught.value.lines)
 
 
 def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel: str) -> None:

@@ -4,6 +4,8 @@ What the options of a declaration mean together.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fal_core.environments import THIS_PYTHON
@@ -33,6 +35,28 @@ def test_options_extend_what_the_file_says() -> None:
     assert definition.specs == ("numpy", "python 3.12.*")
     assert definition.pip == ("six", "attrs")
     assert [url.split("/")[-2] for url in definition.channels] == ["one", "two"]
+
+
+def test_pip_lists_may_name_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    They are searched too; a password in one is shown nowhere. Other options are refused.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more.txt").write_text("six\n")
+    url = "https://me:hunter2@host/simple"
+    file = EnvironmentFile(pip=(f"--extra-index-url {url}", "-r more.txt"))
+    definition = define(file, python_version=None, packages=(), pip=(), channels=())
+    assert definition.indexes == (url,)
+    assert definition.pip == (f"-r {tmp_path}/more.txt",)
+    assert "hunter2" not in repr(definition)
+    with pytest.raises(OptionError, match="--pre"):
+        define(
+            EnvironmentFile(pip=("--pre",)),
+            python_version=None,
+            packages=(),
+            pip=(),
+            channels=(),
+        )
 
 
 def test_python_is_the_callers_unless_asked_for() -> None:

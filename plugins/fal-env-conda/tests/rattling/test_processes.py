@@ -6,22 +6,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from threading import Event
 
 import pytest
 
 from fal_core.errors import Cancelled
-from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_env_conda.rattling.processes import Rattler, RattlerError
-
-
-def _is_gone(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat") as stream:
-            return stream.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_one_process_answers_many_requests() -> None:
@@ -86,20 +80,20 @@ def test_cancelled_request_ends_the_process() -> None:
         assert process.returncode is not None
 
 
-def test_process_ends_with_its_parent() -> None:
+def test_process_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Rattler does not outlive a program that is killed.
+    Rattler does not outlive a program that is killed, and its files do not either.
     """
-    reader, writer = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        rattler = Rattler()
-        rattler.ask("detect")
-        assert rattler._process is not None
-        os.write(writer, str(rattler._process.pid).encode())
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
-    child = int(os.read(reader, 20))
-    os.close(reader)
-    os.close(writer)
-    assert wait_until(lambda: _is_gone(child), 30)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    program = (
+        "import os, signal\n"
+        "from fal_env_conda.rattling.processes import Rattler\n"
+        "rattler = Rattler()\n"
+        "rattler.ask('detect')\n"
+        "print(rattler._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    parent = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.returncode == -signal.SIGKILL
+    assert wait_until(lambda: not is_alive(int(parent.stdout)), 30)
+    assert not list(tmp_path.glob("fal-core-rattler-*"))

@@ -169,14 +169,16 @@ def test_cancelled_call_ends_its_runner(applied, tmp_path):
 
 def test_environment_that_cannot_be_built(applied):
     """
-    The output of the builder arrives at the caller, and an environment that the server does
-    not support is an error that says so.
+    The output of the builder arrives at the caller, and the error of an environment that the
+    server cannot build names its kind, installed there or not.
     """
     assert "conda" in applied.python(
         """
         import json, fal
 
-        @fal.function("conda", packages=["zlib"], keep_alive=0)
+        @fal.function(
+            "conda", packages=["zlib"], channels=["file:///nowhere"], keep_alive=0
+        )
         def never():
             pass
 

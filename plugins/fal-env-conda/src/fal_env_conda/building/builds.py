@@ -4,6 +4,7 @@ Builds: packages are chosen, then installed in the prefix where they stay.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from pathlib import Path
@@ -95,7 +96,7 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
                 summary=recipe.summary,
             )
         except RattlerError as error:
-            reason = strip_all(error.message, credentials).strip()
+            reason = _reason(strip_all(error.message, credentials).strip())
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
     found = _interpreter(prefix)
     if found is None:
@@ -242,7 +243,7 @@ class _Builder:
             kind=KIND,
             target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
             workspace=opened.workspace,
-            indexes=_indexes(),
+            indexes=_indexes(self.recipe.definition.indexes),
             log=self.log,
             cancelled=opened.cancelled,
         )
@@ -264,6 +265,18 @@ class _Builder:
         return [attrs.asdict(each) for each in found]
 
 
+def _reason(message: str) -> str:
+    """
+    Return what rattler says, and what to do where the disk is full.
+    """
+    if f"os error {errno.ENOSPC}" not in message:
+        return message
+    return (
+        "The disk is full. Free some space, or name other directories with the variables "
+        f"FAL_CORE_CACHE and RATTLER_CACHE_DIR. {message}"
+    )
+
+
 def _pin(file: dict[str, str]) -> str:
     """
     Return the line of a requirements file for a *file* of a lock.
@@ -275,10 +288,10 @@ def _pin(file: dict[str, str]) -> str:
     return f"{file['name']} @ {location}{digest}"
 
 
-def _indexes() -> Any:
+def _indexes(extra: tuple[str, ...]) -> Any:
     from fal_uv.installing.indexes import find_indexes
 
-    found = find_indexes().with_default(PREFIXES.root)
+    found = find_indexes(extra).with_default(PREFIXES.root)
     if not is_offline():
         return found
     return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})

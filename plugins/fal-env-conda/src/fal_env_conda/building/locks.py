@@ -67,7 +67,7 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
         )
     prefix = PREFIXES.path(recipe.prefix_name(solution))
-    files = list(_files(built.pins, prefix, solution))
+    files = list(_files(built.pins, prefix, solution, recipe.definition.indexes))
     with Rattler(cancelled) as rattler:
         text: str = rattler.ask(
             "write_lock",
@@ -104,7 +104,9 @@ def _with_hashes(text: str, files: Sequence[dict[str, str]]) -> str:
     return text
 
 
-def _files(pins: Sequence[str], prefix: str, solution: Solution) -> Iterator[dict[str, str]]:
+def _files(
+    pins: Sequence[str], prefix: str, solution: Solution, indexes: Sequence[str]
+) -> Iterator[dict[str, str]]:
     """
     Yield where the file of each pip requirement is, and its digest.
     """
@@ -112,7 +114,7 @@ def _files(pins: Sequence[str], prefix: str, solution: Solution) -> Iterator[dic
 
     plain = [pin.partition(" --hash=")[0].strip() for pin in pins]
     of_index = [pin for pin in plain if is_version(pin)]
-    found = _ask_index(of_index, prefix) if of_index else {}
+    found = _ask_index(of_index, prefix, indexes) if of_index else {}
     for pin in plain:
         if is_version(pin):
             name, _, version = pin.partition("==")
@@ -145,7 +147,7 @@ def _version_of(name: str, prefix: str, solution: Solution) -> str:
     return "0"
 
 
-def _ask_index(pins: Sequence[str], prefix: str) -> dict[str, Any]:
+def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict[str, Any]:
     """
     Return what the indexes say of *pins*, by their names.
     """
@@ -164,7 +166,7 @@ def _ask_index(pins: Sequence[str], prefix: str) -> dict[str, Any]:
                 *("--python", executable_of(prefix), "--output-file", target, path),
             ],
             errors=True,
-            variables=find_indexes().variables,
+            variables=find_indexes(indexes).variables,
             directory=folder,
         )
         if code != 0:

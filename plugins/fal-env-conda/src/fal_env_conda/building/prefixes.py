@@ -17,7 +17,7 @@ import os
 
 import attrs
 
-from fal_core.caches import remove_quietly, write_atomically, write_durably
+from fal_core.caches import remove_quietly, write_atomically
 from fal_core.reprs import show_fields
 from fal_core.stores import DirectoryStore
 
@@ -61,7 +61,8 @@ class Contents:
         """
         Write this to the directory *prefix*.
         """
-        write_durably(os.path.join(prefix, _CONTENTS), json.dumps(attrs.asdict(self), indent=1))
+        text = json.dumps(attrs.asdict(self), indent=1)
+        write_atomically(os.path.join(prefix, _CONTENTS), text, durable=False)
 
     @classmethod
     def read(cls, prefix: str) -> Contents | None:
@@ -140,7 +141,7 @@ class Prefixes(DirectoryStore):
         """
         path = self._build_path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomically(path, json.dumps(attrs.asdict(built), indent=1))
+        write_atomically(path, json.dumps(attrs.asdict(built), indent=1), durable=False)
 
     def _build_path(self, name: str) -> str:
         return os.path.join(self.root, "builds", f"{name}.json")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fal_core.digests import digest
+from fal_core.environments import THIS_PYTHON
 from fal_core.reprs import show_fields
 from fal_env_conda.building.solutions import Solution, explicit_digest, read_solution
 from fal_env_conda.declaring.definitions import Definition
@@ -99,8 +100,10 @@ class Recipe:
         """
         from fal_uv.requirements.url_credentials import strip
 
-        pip = (f"pip:{strip(entry)}" for entry in self.definition.pip)
-        return " ".join((*self.definition.packages, *pip))
+        definition = self.definition
+        pip = (f"pip:{strip(entry)}" for entry in definition.pip)
+        python = f"python={definition.python_version or THIS_PYTHON}"
+        return " ".join((python, *definition.packages, *pip))
 
     def requirements(self) -> list[Requirement]:
         """
@@ -122,7 +125,7 @@ class Recipe:
         from fal_uv.requirements.local_sources import local_requirements
 
         yield [url_credentials.strip(entry) for entry in self.definition.pip]
-        yield find_indexes().fingerprint()
+        yield find_indexes(self.definition.indexes).fingerprint()
         named = [entry for entry in self.requirements() if entry.path is not None]
         yield [contents(entry) for entry in local_requirements(named)]
 

@@ -98,7 +98,8 @@ def keep_solution(name: str, solution: Solution) -> None:
     path = PREFIXES.solution_path(name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(solution, recurse=False)}, indent=1)
-    write_atomically(path, text)
+    # Should the machine fail meanwhile, the packages are chosen again.
+    write_atomically(path, text, durable=False)
 
 
 def explicit_digest(solution: Solution) -> str:

@@ -19,6 +19,7 @@ from fal_env_conda.rattling.platforms import subdir
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
 _ONE_MINOR = re.compile(r"=?=?\s*(3\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
 _MINOR_ALONE = re.compile(r"(?:=?=?\s*3\.\d+(?:\.?\*)?)?")
+_INDEX = re.compile(r"--extra-index-url(?:\s+|=)(\S+)")
 _OF_PIP = re.compile(r"(?:-[er]\b|--|git\+|\.{0,2}/).*|.*\.whl")
 
 
@@ -37,6 +38,8 @@ class Definition:
 
         pip: Requirements that are installed into it with uv.
 
+        indexes: URLs of indexes that *pip* names, which are searched before the usual ones.
+
         lock: The packages, where they were chosen before.
 
         variables: Environment variables of every program in it.
@@ -46,6 +49,7 @@ class Definition:
     packages: tuple[str, ...] = ()
     python_version: str | None = None
     pip: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = attrs.field(default=(), repr=False)
     lock: Lock | None = None
     variables: tuple[tuple[str, str], ...] = ()
 
@@ -94,7 +98,8 @@ def define(
         channels=to_urls((*file.channels, *channels)),
         packages=without_python(listed),
         python_version=_find_version(listed, python_version),
-        pip=(*file.pip, *pip),
+        pip=_entries((*file.pip, *pip)),
+        indexes=_indexes((*file.pip, *pip)),
         variables=file.variables,
     )
 
@@ -128,7 +133,35 @@ def _define_locked(
         )
     if problem := python_problem(found):
         raise OptionError(f"{problem} Make the lock again with a newer one.")
-    return Definition(channels=(), python_version=found, pip=pip, lock=lock)
+    return Definition(
+        channels=(), python_version=found, pip=_entries(pip), indexes=_indexes(pip), lock=lock
+    )
+
+
+def to_entry(text: str) -> str:
+    """
+    Return an entry of the option *pip*, with an absolute path if it names one.
+
+    Raises:
+        OptionError: It is neither a requirement nor an ``--extra-index-url``.
+    """
+    if _INDEX.fullmatch(text.strip()):
+        return text.strip()
+    from fal_uv.requirements.entries import parse_entry
+
+    return parse_entry(text).text
+
+
+def _entries(pip: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return the requirements among *pip*, with absolute paths.
+    """
+    return tuple(to_entry(each) for each in pip if not _INDEX.fullmatch(each.strip()))
+
+
+def _indexes(pip: Iterable[str]) -> tuple[str, ...]:
+    named = (_INDEX.fullmatch(each.strip()) for each in pip)
+    return tuple(each[1] for each in named if each is not None)
 
 
 def _check_package(package: str) -> None:

@@ -5,8 +5,9 @@ It reads requests from its standard input, each a line of JSON, and writes lines
 what happens meanwhile, then the answer or the error. It kills itself and what it has started
 when its standard input ends, so that it never outlives who started it.
 
-Rattler is no part of the program that calls functions, since threads of it may still run
-while Python ends, which then crashes in some runs.
+Rattler is no part of the program that calls functions: only a process can be ended in the
+middle of a solution, an installation or a script of a package, and threads of rattler that
+still run while Python ends can crash it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import queue
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -55,6 +57,8 @@ def main() -> None:
 def _read_requests() -> None:
     for line in sys.stdin:
         _requests.put(json.loads(line))
+    # Nobody else does, where who started this was killed, and it may hold credentials.
+    shutil.rmtree(_folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -65,65 +69,29 @@ def _tell(answers: int, told: Request) -> None:
             data = data[os.write(answers, data) :]
 
 
-class _Reporter:
+def _reporter(answers: int) -> Any:
     """
-    Tells what an installation does, one line for each package.
+    Return what tells of an installation, one line for each package that is downloaded.
     """
+    from rattler import InstallerReporter
 
-    def __init__(self, answers: int) -> None:
-        self._answers = answers
-        self._names: dict[int, str] = {}
+    names: dict[int, str] = {}
 
-    def on_transaction_start(self, total_operations: int) -> None: ...
+    class Reporter(InstallerReporter):
+        def on_populate_cache_start(self, operation: int, package_name: str) -> int:
+            names[operation] = package_name
+            return operation
 
-    def on_transaction_operation_start(self, operation: int) -> None: ...
+        def on_download_start(self, cache_entry: int) -> int:
+            name = names.get(cache_entry, "a package")
+            _tell(answers, {"line": f"Downloading {name}"})
+            return cache_entry
 
-    def on_populate_cache_start(self, operation: int, package_name: str) -> int:
-        self._names[operation] = package_name
-        return operation
+        def on_post_link_start(self, package_name: str, script_path: str) -> int:
+            _tell(answers, {"line": f"Running {script_path} of {package_name}"})
+            return 0
 
-    def on_validate_start(self, cache_entry: int) -> int:
-        return cache_entry
-
-    def on_validate_complete(self, validate_idx: int) -> None: ...
-
-    def on_download_start(self, cache_entry: int) -> int:
-        name = self._names.get(cache_entry, "a package")
-        _tell(self._answers, {"line": f"Downloading {name}"})
-        return cache_entry
-
-    def on_download_progress(
-        self, download_idx: int, progress: int, total: int | None
-    ) -> None: ...
-
-    def on_download_completed(self, download_idx: int) -> None: ...
-
-    def on_populate_cache_complete(self, cache_entry: int) -> None: ...
-
-    def on_unlink_start(self, operation: int, package_name: str) -> int:
-        return operation
-
-    def on_unlink_complete(self, index: int) -> None: ...
-
-    def on_link_start(self, operation: int, package_name: str) -> int:
-        return operation
-
-    def on_link_complete(self, index: int) -> None: ...
-
-    def on_transaction_operation_complete(self, operation: int) -> None: ...
-
-    def on_transaction_complete(self) -> None: ...
-
-    def on_post_link_start(self, package_name: str, script_path: str) -> int:
-        _tell(self._answers, {"line": f"Running {script_path} of {package_name}"})
-        return 0
-
-    def on_post_link_complete(self, index: int, success: bool) -> None: ...
-
-    def on_pre_unlink_start(self, package_name: str, script_path: str) -> int:
-        return 0
-
-    def on_pre_unlink_complete(self, index: int, success: bool) -> None: ...
+    return Reporter()  # type: ignore[abstract]  # what is left out does nothing
 
 
 async def _detect(answers: int) -> list[str]:
@@ -342,7 +310,7 @@ async def _install(
         config=settings,
         package_cache=packages,
         show_progress=False,
-        reporter=_Reporter(answers),
+        reporter=_reporter(answers),
     )
 
 
@@ -370,8 +338,13 @@ async def _activate(
     ).script
     dump = "import json, os; print(json.dumps(dict(os.environ)))"
     python = shlex.quote(os.path.join(prefix, "bin", "python"))
+    shell = shutil.which("bash")
+    if shell is None:
+        raise OSError(
+            "There is no bash, with which packages are activated that have scripts. Install it."
+        )
     process = await asyncio.create_subprocess_exec(
-        "bash",
+        shell,
         "--noprofile",
         "--norc",
         "-c",
@@ -383,7 +356,9 @@ async def _activate(
     )
     output, _ = await process.communicate()
     if process.returncode or not output.strip():
-        raise RuntimeError(f"bash ended with code {process.returncode}")
+        raise RuntimeError(
+            f"Activating the packages failed: bash ended with code {process.returncode}."
+        )
     after: dict[str, str] = json.loads(output)
     rest = len(path)
     added = after.pop("PATH", "").split(os.pathsep)

@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import Cancelled
+from fal_core.workers import given_to_children
 
 #: Seconds between two looks at whether an answer is still wanted.
 _PATIENCE = 0.05
@@ -131,8 +132,9 @@ class Rattler:
             raise RattlerError("Missing", "py-rattler is not installed.")
         folder = os.path.dirname(os.path.dirname(found.origin))
         workspace = self._workspace = tempfile.mkdtemp(prefix="fal-core-rattler-")
+        command = [sys.executable, "-I", "-S", "-X", "utf8", _CHILD, workspace, folder]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "utf8", _CHILD, workspace, folder],
+            given_to_children(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
