@@ -182,6 +182,16 @@ class Environment(ABC):
         """
         return None
 
+    def definition(self) -> dict[str, Any] | None:
+        """
+        Return the options as a service takes them that builds the environment itself, as
+        values for JSON: without paths of this machine, and without what only this machine
+        acts on. None if the fields that differ from their defaults are such options.
+
+        Nothing is built, and no builder is asked.
+        """
+        return None
+
 
 @attrs.frozen
 class LocalInterpreter(Interpreter):

@@ -14,15 +14,16 @@ ORDER: dict[str, tuple[str, ...]] = {
         "errors",
         "validators",
         "events machines options",
+        # What kinds of environments build and keep, on the disk.
+        "caches",
+        "stores/",
         "environments",
         "calls spawns",
         "hosts",
         "abilities checks routes",
         "hooks",
         # Documented faces that stand on the contract alone.
-        "aio caches policies wrappers",
-        # What kinds of environments build and keep.
-        "stores/",
+        "aio policies wrappers",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -83,7 +84,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "images/",
         "building/",
         "running/",
-        "kinds",
+        "checks kinds",
         "__init__",
     ),
     "fal_machines": (

@@ -66,7 +66,9 @@ def test_no_engine(programs: Path, monkeypatch: pytest.MonkeyPatch):
     Without an engine the error says what to install; keys are made without one.
     """
     environment = Container(image=ContainerImage("FROM a"))
-    assert say(environment).endswith("no container engine is installed. Install Podman or Docker.")
+    assert say(environment).endswith(
+        "no container engine is installed. Install Podman or Docker."
+    )
     monkeypatch.setenv(ENGINE_VARIABLE, "mine")
     assert say(environment).endswith(
         "FAL_CORE_CONTAINER_ENGINE names 'mine', and there is no such program."

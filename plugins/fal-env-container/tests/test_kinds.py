@@ -4,18 +4,117 @@ The kind ``container`` and its options.
 
 from __future__ import annotations
 
-from fal_core.environments import Environment
-from fal_env_container import Container
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import function
+from fal_core.declaring import structure_environment, unstructure_environment
+from fal_core.declaring.vocabulary import restore_environment
+from fal_core.errors import OptionError
+from fal_core.plugins import find_environment
+from fal_core.testing import ProcessHost
+from fal_env_container import Container, ContainerImage
 
 
-def test_images_have_keys_of_their_own():
+def declare(**options: Any) -> Container:
     """
-    The key of an environment tells images and platforms apart.
+    Return the environment of a function that is declared so.
     """
-    keys = {
-        Container(image="a").key,
-        Container(image="b").key,
-        Container(image="a", platform="linux/arm64").key,
-    }
-    assert len(keys) == 3
-    assert issubclass(Container, Environment)
+    environment = structure_environment(function(host=ProcessHost(), **options)(len).options)
+    assert isinstance(environment, Container)
+    return environment
+
+
+def test_kind_is_found_by_its_name():
+    """
+    The plugin registers the kind, and an image alone implies it.
+    """
+    assert find_environment("container") is Container
+    assert declare(image="python:3.11").image == "python:3.11"
+    image = ContainerImage.from_dockerfile_str("FROM a")
+    assert declare(kind="container", image=image).image is image
+
+
+def test_image_is_what_was_written(tmp_path: Path):
+    """
+    A mapping, as settings files have it, names an image or has the fields of one.
+    """
+    assert declare(image={"image": "a:1", "use_isolate": True}).image == "a:1"
+    written = {"dockerfile_str": "FROM a", "build_args": {"A": "1"}, "context_dir": "/c"}
+    assert declare(image=written).image == ContainerImage(**written)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (" ", "'image' is empty"),
+        (3, "'image'"),
+        ({"dockerfile": "x"}, "'dockerfile'"),
+        ({"dockerfile_str": ""}, "Dockerfile is empty"),
+        ({"dockerfile_str": "RUN true"}, "has no FROM"),
+        ({"dockerfile_str": "FROM a\nRUN <<END\necho"}, "heredoc 'END'"),
+    ],
+)
+def test_wrong_images_are_refused(image: Any, message: str):
+    """
+    What is no image fails where it is declared.
+    """
+    with pytest.raises(OptionError, match=message):
+        declare(image=image)
+
+
+def test_images_travel(tmp_path: Path):
+    """
+    An environment that was sent to another process as JSON is the same there.
+    """
+    image = ContainerImage("FROM a", build_args={"A": "1"}, context_dir=str(tmp_path))
+    for environment in (
+        Container(image="a:1", platform="linux/arm64"),
+        Container(image=image, requirements=["numpy"], force=True),
+    ):
+        travelled = json.loads(json.dumps(unstructure_environment(environment)))
+        assert restore_environment(travelled) == environment
+
+
+def test_service_gets_a_dockerfile():
+    """
+    A service that builds the image is sent what it needs and no more; a name is a Dockerfile.
+    """
+    environment = Container(
+        image="python:3.11", requirements=[["a"], ["b"]], platform="linux/arm64"
+    )
+    definition = environment.definition()
+    assert definition["image"]["dockerfile_str"] == "FROM python:3.11\n"
+    assert definition["requirements"] == [["a"], ["b"]]
+    assert set(definition) == {"image", "requirements"}
+
+
+def test_images_have_keys_of_their_own(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    The key of an environment tells images, platforms and requirements apart.
+    """
+    monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
+    environments = [
+        Container(image="a"),
+        Container(image="b"),
+        Container(image="a", platform="linux/arm64"),
+        Container(image=ContainerImage("FROM a")),
+        Container(image=ContainerImage("FROM a"), platform="linux/arm64"),
+        Container(image=ContainerImage("FROM a", build_args={"A": "1"})),
+        Container(image="a").extend(["numpy"]),
+        Container(image="a", python_version="3.11"),
+    ]
+    assert len({each.key for each in environments}) == len(environments)
+    assert Container(image="a").key == Container(image="a", force=True).key
+    assert Container(image="a").stamp() is None
+
+
+def test_requirements_are_added_as_a_layer():
+    """
+    An environment is extended by a layer after those that it has.
+    """
+    environment = Container(image="a", requirements=["x"]).extend(["y", "z"])
+    assert environment.layers == (("x",), ("y", "z"))

@@ -23,7 +23,23 @@ if TYPE_CHECKING:
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
 
-Requirements = tuple[str, ...] | tuple[tuple[str, ...], ...]
+Layers = tuple[tuple[str, ...], ...]
+
+
+def _to_entries(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    if requirements == ():
+        return ()
+    from fal_uv.requirements.entries import parse_layers
+
+    return parse_layers(requirements)
+
+
+def _masked_repr(value: object) -> str:
+    from fal_uv.requirements.url_credentials import mask
+
+    return mask(repr(value))
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -59,17 +75,28 @@ class Container(Environment):
     kind: ClassVar[str] = "container"
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
-    requirements: Requirements = ()
+    requirements: tuple[str, ...] | Layers = attrs.field(
+        default=(), converter=_to_entries, repr=_masked_repr
+    )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
     force: bool = False
     platform: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.resolver not in (None, "uv", "pip"):
+            raise OptionError(
+                f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
+            )
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
             )
+        if isinstance(self.image, ContainerImage):
+            from fal_env_container.images.sources import find_sources
+
+            # What is no Dockerfile fails where it is declared.
+            find_sources(self.image.dockerfile_str, platform="linux/amd64")
 
     @property
     def request(self) -> ImageRequest:
@@ -109,11 +136,27 @@ class Container(Environment):
 
         return image_stamp(self.request)
 
+    def definition(self) -> dict[str, Any]:
+        image = self.image
+        assert not isinstance(image, Mapping)  # The converter makes an image of it.
+        if isinstance(image, str):
+            image = ContainerImage(f"FROM {image}\n")
+        options = {
+            "requirements": [
+                each if isinstance(each, str) else list(each) for each in self.requirements
+            ],
+            "python_version": self.python_version,
+            "resolver": self.resolver,
+            "force": self.force,
+        }
+        written = {name: value for name, value in options.items() if value}
+        return {"image": image.to_dict(), **written}
+
     def extend(self, requirements: Iterable[str]) -> Container:
         return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))
 
     @property
-    def layers(self) -> tuple[tuple[str, ...], ...]:
+    def layers(self) -> Layers:
         """
         The requirements as layers, even if they were declared without.
         """

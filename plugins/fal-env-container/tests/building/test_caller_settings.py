@@ -70,7 +70,9 @@ def test_secrets_are_in_no_layer_and_no_key(build: ImageBuilder):
     A step sees the secrets that it asks for; the image, its history, its key, the cache and
     the log lines do not have them.
     """
-    text = "RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN && echo && echo done > /done\n"
+    text = (
+        "RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN && echo && echo done > /done\n"
+    )
     environment = build.declare(text, secrets={"TOKEN": SECRET})
     key = environment.key
     image = build(environment)

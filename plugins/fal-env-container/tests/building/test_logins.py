@@ -37,7 +37,9 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def registry(build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def registry(
+    build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """
     The name of an image that only a registry has, which asks for a password.
     """
@@ -48,10 +50,13 @@ def registry(build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, address=address))
     made = subprocess.run(
-        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD], capture_output=True, text=True, check=True
+        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (folder / "htpasswd").write_text(made.stdout)
     settings = f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
@@ -81,7 +86,7 @@ def test_login_of_the_engine_is_used(build: ImageBuilder, registry: str):
     An image that needs a login is pulled with the one that the engine has; without one the
     error says so.
     """
-    with pytest.raises(EnvironmentBuildError, match="podman cannot pull it: .*auth"):
+    with pytest.raises(EnvironmentBuildError, match=r"podman cannot pull it: .*auth"):
         build(Container(image=registry))
     address = registry.partition("/")[0]
     build.engine.run("login", "--username", USER, "--password", PASSWORD, address)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ DECLARATIONS: list[dict[str, Any]] = [
     {"_base_image": "img", "_scheduler": "nomad", "_scheduler_options": {"storage": "eu"}},
     {"app_files": ["data"], "app_files_ignore": ["\\.tmp$"]},
     {"setup_function": True, "keep_alive": 20},
+]
+
+#: Images of a function, where the plugin of containers is installed. Their context is the
+#: folder of the function.
+IMAGES: list[dict[str, Any]] = [
+    {"dockerfile_str": "FROM python:3.11\nRUN pip install numpy\n"},
+    {
+        "dockerfile_str": "FROM a AS b\nCOPY data /data\nFROM a\nCOPY --from=b /x /y\n",
+        "build_args": {"VERSION": "3"},
+        "secrets": {"TOKEN": "value"},
+        "registries": {"r.test": {"username": "me", "password": "word"}},
+        "dockerignore": ["*.tmp"],
+        "builder": "depot",
+        "compression": "zstd",
+        "force_compression": True,
+        "entrypoint": ["python"],
+        "cmd": "serve",
+    },
 ]
 
 #: The environments of the service that the first function runs in, too.
@@ -183,6 +202,9 @@ def load():
 def prepared(options):
     if options.get("setup_function"):
         options["setup_function"] = load
+    image = options.get("image")
+    if image:
+        options["image"] = fal.ContainerImage(**image)
     check = options.get("health_check_config")
     if check:
         options["health_check_config"] = ApplicationHealthCheckConfig(
@@ -325,7 +347,7 @@ def run(made: Any) -> None:
 
 
 def test_requests_are_those_of_the_sdk(
-    recorder: Any, rest: Any, sdk: Path, tmp_path: Path
+    recorder: Any, rest: Any, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     The SDK and this host send the same requests for the same declarations.
@@ -336,10 +358,17 @@ def test_requests_are_those_of_the_sdk(
     (data / "left.tmp").write_text("left")
     file = tmp_path / "app.py"
     file.write_text("")
+    containers = find_spec("fal_env_container") is not None
+    images = [{**image, "context_dir": str(tmp_path)} for image in IMAGES if containers]
+    declarations = [
+        *DECLARATIONS,
+        *({"image": image, "requirements": ["cowsay"]} for image in images),
+        *({"kind": "container", "image": image, "force_env_build": True} for image in images),
+    ]
     work = {
         "address": recorder.address,
         "file": str(file),
-        "declarations": DECLARATIONS,
+        "declarations": declarations,
         "environments": ENVIRONMENTS,
         "registrations": REGISTRATIONS,
         "registered": REGISTERED,
@@ -351,11 +380,13 @@ def test_requests_are_those_of_the_sdk(
     subprocess.run([sdk, script], input=json.dumps(work), text=True, check=True, env=variables)
     theirs, recorder.asked = recorder.asked, []
     registered = len(REGISTRATIONS) * len(REGISTERED)
-    ran = len(DECLARATIONS) + len(ENVIRONMENTS)
+    ran = len(declarations) + len(ENVIRONMENTS)
     assert len(theirs) == ran + registered + 3 * len(APPLICATIONS)
 
     host = FalServerlessHost(recorder.address, local_file_path=str(file))
-    for options in DECLARATIONS:
+    # Nothing is built here, and no engine is looked for.
+    monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
+    for options in declarations:
         run(declare(host, options))
     for name in ENVIRONMENTS:
         run(declare(FalServerlessHost(recorder.address, environment_name=name), {}))

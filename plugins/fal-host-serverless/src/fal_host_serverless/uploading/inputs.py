@@ -16,7 +16,7 @@ from fal_core.options import HostOptions
 from fal_host_serverless.uploading import distributions, local_requirements, transfers
 from fal_host_serverless.uploading.distributions import Distribution
 from fal_host_serverless.uploading.local_files import USUALLY_IGNORED, LocalFile, Selection
-from fal_host_serverless.wire.requests import UploadedInputs
+from fal_host_serverless.wire.requests import UploadedInputs, definition
 from fal_host_serverless.wire.services import Service
 
 
@@ -102,8 +102,8 @@ def select_files(
     Return the selection of files that travel: of an image its build context.
     """
     base = _base_folder(local_file_path)
-    image = getattr(environment, "image", None)
-    if isinstance(image, dict):
+    image = _image_of(environment)
+    if image is not None:
         return Selection(
             paths=tuple(image.get("docker_files_list") or ()),
             ignored=tuple(image.get("docker_ignore") or ()),
@@ -123,8 +123,18 @@ def _names_no_files(environment: Environment, options: HostOptions) -> bool:
     """
     Return whether neither files nor patterns of files are named.
     """
-    image = getattr(environment, "image", None)
-    return not (options.app_files or options.app_files_ignore or isinstance(image, dict))
+    named = options.app_files or options.app_files_ignore
+    return not named and _image_of(environment) is None
+
+
+def _image_of(environment: Environment) -> dict[str, Any] | None:
+    """
+    Return the image that the service makes *environment* of, if it does.
+    """
+    if environment.kind != "container":
+        return None
+    image = definition(environment).get("image")
+    return image if isinstance(image, dict) else None
 
 
 def _requirements_of(environment: Environment) -> Any:

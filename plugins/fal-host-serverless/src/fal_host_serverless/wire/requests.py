@@ -13,7 +13,7 @@ import attrs
 from fal_core.calls import AuthMode, Call
 from fal_core.conversion import structure
 from fal_core.declaring import unstructure_environment
-from fal_core.environments import THIS_PYTHON
+from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import OptionError
 from fal_core.options import SERVE_PORT, Gateway, HostOptions
 from fal_host_serverless.wire.health_checks import health_check
@@ -169,8 +169,8 @@ def environment(
     """
     import isolate_proto
 
-    options = unstructure_environment(call.environment)
-    kind = options.pop("kind")
+    kind = call.environment.kind
+    options = definition(call.environment)
     if call.application and kind in _RESOLVED:
         options.setdefault("resolver", RESOLVER)
     force = bool(options.pop("force", False))
@@ -183,6 +183,16 @@ def environment(
         configuration=struct(f"Environment {kind!r}", options),
         force=force and forced,
     )
+
+
+def definition(environment: Environment) -> dict[str, Any]:
+    """
+    Return the options of *environment* as the service takes them.
+    """
+    options = environment.definition()
+    if options is None:
+        options = unstructure_environment(environment)
+    return {name: value for name, value in options.items() if name != "kind"}
 
 
 def machine_types(options: HostOptions, *, application: bool = False) -> list[str]:
