@@ -134,9 +134,16 @@ class Environment(ABC):
 
     A subclass is a frozen attrs class with keyword-only fields that names
     itself through *kind*. It may also have a field ``python_version``.
+
+    Attributes:
+        kind: What users write, as in ``virtualenv``.
+
+        brings_python: Whether its Python is known only once it is built, unless it names a
+            ``python_version``, as that of an image. Otherwise it is that of the caller.
     """
 
     kind: ClassVar[str]
+    brings_python: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -76,6 +76,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "declaring/",
         "building/",
         "kinds",
+        "commands",
         "__init__",
     ),
     "fal_env_container": (

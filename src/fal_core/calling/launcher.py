@@ -312,7 +312,7 @@ class Launcher:
         version = getattr(self.environment, "python_version", None)
         if version is not None:
             return not version.startswith(THIS_PYTHON)
-        return not self.host.capabilities.same_python
+        return self.environment.brings_python or not self.host.capabilities.same_python
 
     def _check_other_python(self, seal: FunctionSeal) -> None:
         """

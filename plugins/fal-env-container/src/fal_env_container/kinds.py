@@ -4,6 +4,8 @@ The kind ``container``: its options, and how its image is found or built.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,6 +21,7 @@ from fal_env_container.images.container_images import ContainerImage
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_env_container.building.keys import ImageRequest
+    from fal_env_container.running.interpreters import ContainerInterpreter
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
@@ -68,11 +71,20 @@ class Container(Environment):
         force: Build the image anew, on what the registries have now.
 
         platform: Of the image, as in ``linux/arm64``. None for that of the engine.
+
+        shm_size: The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the
+            memory.
+
+        volumes: What its processes see beside the working directory and the project, as in
+            ``models:/models:ro``.
+
+        network: Whether its processes have a network, or the name of one of the engine's.
     """
 
     __repr__ = show_fields
 
     kind: ClassVar[str] = "container"
+    brings_python: ClassVar[bool] = True
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
@@ -82,12 +94,21 @@ class Container(Environment):
     resolver: Literal["uv", "pip"] | None = None
     force: bool = False
     platform: str | None = None
+    shm_size: int | str | None = None
+    volumes: tuple[str, ...] = ()
+    network: bool | str = True
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
             raise OptionError(
                 f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
             )
+        size_in_bytes(self.shm_size)
+        if self.volumes:
+            from fal_env_container.running.mounts import Mount
+
+            for each in self.volumes:
+                Mount.parse(each)
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
@@ -112,7 +133,16 @@ class Container(Environment):
     def key(self) -> str:
         from fal_env_container.building.keys import image_key
 
-        parts = (self.kind, image_key(self.request), self.requirements, self.python_version)
+        packages: object = ()
+        if self.requirements:
+            from fal_env_container.running.packages import fingerprint
+
+            packages = fingerprint(self.layers)
+        parts = (
+            *(self.kind, image_key(self.request), packages, self.python_version),
+            # Functions that share a worker share all that its container was started with.
+            *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
+        )
         return digest(repr(parts).encode())
 
     def is_built(self) -> bool:
@@ -127,14 +157,40 @@ class Container(Environment):
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
         from fal_env_container.running.interpreters import ContainerInterpreter
+        from fal_env_container.running.mounts import Mount
+        from fal_env_container.running.settings import Settings
 
+        settings = Settings(
+            shm_size=size_in_bytes(self.shm_size),
+            volumes=tuple(Mount.parse(each).found() for each in self.volumes),
+            network=self.network,
+        )
         engine, image = find_or_build(self.request, log, cancelled)
-        return ContainerInterpreter(engine=engine, image=image)
+        interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
+        return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
+
+    def _with_packages(
+        self, interpreter: ContainerInterpreter, log: LogSink, cancelled: Event
+    ) -> Interpreter:
+        """
+        Return *interpreter* with the requirements on its path.
+        """
+        from fal_env_container.running.packages import find_or_install
+        from fal_env_container.running.pythons import find_python
+
+        engine, image = interpreter.engine, interpreter.image
+        python = find_python(engine, image, interpreter.executable)
+        folder = find_or_install(engine, image, python, self.layers, log, cancelled)
+        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp
 
-        return image_stamp(self.request)
+        if not self.requirements:
+            return image_stamp(self.request)
+        from fal_env_container.running.packages import stamps
+
+        return (image_stamp(self.request), stamps(self.layers))
 
     def definition(self) -> dict[str, Any]:
         image = self.image
@@ -163,3 +219,23 @@ class Container(Environment):
         entries = tuple(each for each in self.requirements if isinstance(each, str))
         layers = tuple(each for each in self.requirements if not isinstance(each, str))
         return (entries,) if entries else layers
+
+
+def size_in_bytes(written: int | str | None) -> int | None:
+    """
+    Return a size in bytes, of a number or a text as in ``512m``.
+
+    Raises:
+        OptionError: It is no size.
+    """
+    if written is None or isinstance(written, int):
+        number, unit = written, ""
+    else:
+        found = re.fullmatch(r"(\d+)\s*([kmgt]?)(i?b)?", written.strip().lower())
+        number, unit = (int(found[1]), found[2]) if found else (-1, "")
+    if number is not None and number <= 0:
+        raise OptionError(
+            f"Option 'shm_size' is {written!r}: expected a size, such as '2g' or a number of "
+            "bytes."
+        )
+    return None if number is None else number << 10 * ("kmgt".index(unit) + 1 if unit else 0)

@@ -4,38 +4,210 @@ Interpreters of containers: the command that runs Python in a new container.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 
-from fal_core.environments import Command, Interpreter
+from fal_core.caches import cache_directory
+from fal_core.environments import Channel, Command, Interpreter
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.running.endings import explain
+from fal_env_container.running.mounts import Mount, hides_the_system
+from fal_env_container.running.settings import Settings, find_channel
+from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
+
+if TYPE_CHECKING:
+    from fal_core.machines import Machine
+
+#: Where the worker's modules are kept in a container, between containers.
+_CACHE = "/.fal-core"
+#: Where packages are that were installed on top of the image.
+_PACKAGES = "/.fal-core-packages"
+#: The label of containers that run functions, with the process that has started them.
+CALLER_LABEL = "fal-core.caller"
+
+#: GPUs by UUID, which a host has given to a worker.
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+#: Puts paths before all others, and packages before those of the image.
+_PATH = """\
+import site, sys
+at = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]
+for path in {packages}:
+    sys.path.insert(at[0] if at else len(sys.path), path)
+    site.addsitedir(path)
+sys.path[:0] = {first}"""
 
 
 @attrs.frozen(kw_only=True)
 class ContainerInterpreter(Interpreter):
     """
     The Python of *image*, in a container of its own for each process.
+
+    Attributes:
+        packages: A folder of packages that the Python finds before those of the image.
+
+        executable: The program of the Python, as its image finds it.
     """
 
     __repr__ = show_fields
 
-    passes_fds = False
-
     engine: Engine
     image: BuiltImage
+    settings: Settings = attrs.field(factory=Settings)
+    packages: str | None = None
     executable: str = "python3"
     python_version: str | None = None
+    channel: Channel = attrs.field(
+        default=attrs.Factory(lambda self: find_channel(self.engine), takes_self=True)
+    )
 
     def command(
-        self, arguments: Sequence[str], *, variables: Mapping[str, str] = {}, **_: Any
+        self,
+        arguments: Sequence[str],
+        *,
+        variables: Mapping[str, str] = {},
+        binds: Mapping[str, str] = {},
+        ports: Mapping[int, int] = {},
+        machine: Machine | None = None,
+        name: str | None = None,
+        descriptors: int = 0,
     ) -> Command:
-        options = ("--rm", "--interactive", "--init", f"--entrypoint={self.executable}")
-        named = [f"--env={name}={value}" for name, value in variables.items()]
+        name = name or f"fal-core-{os.getpid()}-{os.urandom(6).hex()}"
+        options = [
+            *("run", "--rm", "--pull=never", f"--name={name}"),
+            f"--label={CALLER_LABEL}={os.getpid()}",
+            f"--entrypoint={self.executable}",
+            f"--shm-size={self.settings.shared_memory}",
+            f"--preserve-fds={descriptors}" if descriptors else "--interactive",
+            *self._engine_options(),
+            *self._user_options(),
+            *self._network_options(ports),
+            *_machine_options(machine),
+            *self._file_options(binds),
+            *self._variable_options(variables),
+        ]
+        argv = self.engine.command(*options, self.image.id, *self._with_path(arguments))
         return Command(
-            argv=self.engine.command("run", *options, *named, self.image.id, *arguments),
-            variables=QUIET,
+            argv=argv,
+            variables={
+                **QUIET,
+                **{each: value for each, value in variables.items() if not _is_shown(each)},
+            },
+            stop_argv=self._stop(name),
+            explain=partial(explain, self.engine, self.image, self.executable),
         )
+
+    def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
+        """
+        Return *arguments* with what the Python is to find beside its own packages.
+
+        It is isolated, and reads no PYTHONPATH: that of the image is meant for it too.
+        """
+        written = self.image.variables.get("PYTHONPATH", "")
+        first = [path for path in written.split(":") if path]
+        if "-c" not in arguments or not (first or self.packages):
+            return arguments
+        code = list(arguments).index("-c") + 1
+        told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
+        source = f"{told}\n{arguments[code]}"
+        return (*arguments[:code], source, *arguments[code + 1 :])
+
+    def _stop(self, name: str) -> tuple[str, ...]:
+        # Docker ends it at once, and Podman waits unless it is told not to.
+        at_once = ("--time=0", "--ignore") if self.engine.name == "podman" else ()
+        return self.engine.command("rm", "--force", *at_once, name)
+
+    def _engine_options(self) -> Iterable[str]:
+        if self.engine.has_init:
+            yield "--init"
+        if self.engine.name != "nerdctl":
+            # What it prints comes from its worker; its files are those of the caller.
+            yield from ("--log-driver=none", "--no-healthcheck")
+            yield "--security-opt=label=disable"
+        if self.image.platform != self.engine.platform:
+            yield f"--platform={self.image.platform}"
+
+    def _user_options(self) -> Iterable[str]:
+        """
+        Yield what makes files in mounts belong to the caller.
+        """
+        if self.engine.place == "elsewhere":
+            return
+        if self.engine.is_rootless or os.getuid() == 0:
+            # It is the caller outside.
+            yield "--user=0:0"
+            return
+        yield f"--user={os.getuid()}:{os.getgid()}"
+        if "HOME" not in self.image.variables:
+            # Where the image knows no such user, it has no home directory.
+            yield f"--env=HOME={_CACHE}"
+
+    def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
+        network = self.settings.network
+        if network is False:
+            yield "--network=none"
+            return
+        if network is not True:
+            yield f"--network={network}"
+        yield from (f"--publish=127.0.0.1:{outer}:{inner}" for outer, inner in ports.items())
+
+    def _file_options(self, binds: Mapping[str, str]) -> Iterable[str]:
+        if self.engine.place == "elsewhere":
+            # Paths of this machine mean nothing there.
+            yield from (mount.option for mount in self.settings.volumes if not mount.is_path)
+            return
+        mounts = {
+            target: Mount(source, target)
+            for source, target in binds.items()
+            if not hides_the_system(target)
+        }
+        mounts |= {path: Mount(path, path, ("ro",)) for path in certificates().values()}
+        mounts |= {mount.target: mount for mount in self.settings.volumes}
+        if self.packages:
+            mounts[_PACKAGES] = Mount(self.packages, _PACKAGES, ("ro",))
+            # For what the function starts; the worker reads none.
+            path = self.image.variables.get("PYTHONPATH")
+            yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
+        mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
+        yield from (mount.option for mount in mounts.values())
+        yield f"--env=FAL_CORE_CACHE={_CACHE}"
+        directory = os.getcwd()
+        if any(_is_below(directory, target) for target in mounts):
+            yield f"--workdir={directory}"
+
+    def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
+        names = {*inherited(self.image.variables), *certificates()} - variables.keys()
+        yield from (f"--env={name}" for name in sorted(names))
+        for name, value in variables.items():
+            yield f"--env={name}={value}" if _is_shown(name) else f"--env={name}"
+        if self.engine.takes_devices:
+            gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
+            yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
+
+
+def _machine_options(machine: Machine | None) -> Iterable[str]:
+    if machine is None:
+        return
+    if machine.memory is not None:
+        # Without swap it ends where the machine would.
+        yield from (f"--memory={machine.memory}", f"--memory-swap={machine.memory}")
+    if machine.cpus is not None:
+        yield f"--cpus={min(machine.cpus, os.cpu_count() or 1):g}"
+
+
+def _is_shown(name: str) -> bool:
+    """
+    Tell whether the value of a variable is in the command line: the engine has another one.
+    """
+    return is_of_this_machine(name)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -71,6 +71,7 @@ class Installer:
         *,
         constraints_file: str | None = None,
         constraints: Sequence[str] = (),
+        excludes: Sequence[str] = (),
         compile_bytecode: bool = False,
         refresh: bool = False,
     ) -> None:
@@ -79,6 +80,9 @@ class Installer:
 
         Arguments:
             constraints: Versions that what is installed must have, as in ``numpy==2.1``.
+
+            excludes: Names of packages that are not installed, though others require them:
+                they are elsewhere on the path of the Python.
 
             refresh: Whether to ask the indexes again for what uv has cached.
 
@@ -94,6 +98,8 @@ class Installer:
             arguments += ["-c", constraints_file]
         if earlier := [*filter(is_version, self.pins()), *constraints]:
             arguments += ["-c", self._write("earlier.txt", earlier)]
+        if excludes:
+            arguments += ["--excludes", self._write("excludes.txt", excludes)]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
         # uv looks at few files of a project to tell whether it has changed.
         for name in project_names(requirements):

@@ -1,0 +1,54 @@
+"""
+Endings: what the end of an engine's command means.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fal_core.errors import HostError
+from fal_env_container.engines import Engine, clean_problem
+from fal_env_container.images.built_images import BuiltImage
+
+#: What engines, and the first processes that they put into containers, say where the image has
+#: no such program, or one that cannot be run.
+_NO_PROGRAM = re.compile(
+    r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
+)
+_UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
+_NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
+
+#: The exit codes of engines: a fault of theirs, and a program that they cannot run.
+_ENGINE, _UNFIT = 125, 126
+
+
+def explain(
+    engine: Engine, image: BuiltImage, executable: str, code: int, said: str
+) -> HostError | None:
+    """
+    Return why a container of *image* has ended before its worker did; None where its worker
+    has ended it.
+    """
+    problem = _last_problem(said)
+    name = f"Image {image.name!r}"
+    if _NO_PROGRAM.search(said):
+        return HostError(
+            f"{name} has no Python: there is no program {executable!r} in it. A function needs "
+            "an image that has Python 3.10 or newer."
+        )
+    if code == _UNFIT or _UNFIT_PROGRAM.search(said):
+        return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
+    if code == _ENGINE and _NO_IMAGE.search(said):
+        return HostError(
+            f"{name} was removed from {engine.name} since it was found or built. Call again, "
+            "and it is looked for anew."
+        )
+    if code == _ENGINE:
+        return HostError(f"{engine.name} made no container of image {image.name!r}: {problem}.")
+    return None
+
+
+def _last_problem(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return clean_problem((errors or lines or ["it does not say why"])[-1])

@@ -1,0 +1,86 @@
+"""
+Variables: which of the caller's environment variables a container has.
+
+A container has those of its image, and of the caller's those that say nothing about this
+machine. The engine takes their values from its own environment: a command line can be read by
+other users.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+
+from fal_env_container.building.caller_settings import CERTIFICATE_VARIABLES
+
+#: Variables that describe this machine, the session of its user, or their Python.
+_OF_THIS_MACHINE = frozenset(
+    [
+        "_",
+        "CUDA_VISIBLE_DEVICES",
+        "DISPLAY",
+        "FAL_CORE_CACHE",
+        "HOME",
+        "HOSTNAME",
+        "JOURNAL_STREAM",
+        "LANG",
+        "LANGUAGE",
+        "LOGNAME",
+        "LS_COLORS",
+        "MAIL",
+        "NOTIFY_SOCKET",
+        "NVIDIA_VISIBLE_DEVICES",
+        "OLDPWD",
+        "PATH",
+        "PWD",
+        "SHELL",
+        "SHLVL",
+        "SSL_CERT_DIR",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "TERM",
+        "USER",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "WAYLAND_DISPLAY",
+        "XAUTHORITY",
+        "container",
+    ]
+)
+_PREFIXES = (
+    *("BUILDAH_", "CONDA_", "CONTAINER", "DBUS_", "DOCKER_", "FAL_CORE_CONTAINER", "LC_"),
+    *("LD_", "PODMAN_", "PYTHON", "SSH_", "STORAGE_", "SUDO_", "SYSTEMD_", "UV_", "XDG_"),
+    "__",
+)
+
+
+def is_of_this_machine(name: str) -> bool:
+    """
+    Tell whether the variable *name* is about this machine, and not about the function.
+    """
+    return name in _OF_THIS_MACHINE or name.startswith(_PREFIXES)
+
+
+def inherited(image: Collection[str]) -> Iterable[str]:
+    """
+    Return the names of variables of this process that a container has as well.
+
+    Arguments:
+        image: The names of those that the image sets.
+    """
+    return [
+        name
+        for name in os.environ
+        if name not in image
+        and name not in CERTIFICATE_VARIABLES
+        and not is_of_this_machine(name)
+    ]
+
+
+def certificates() -> Mapping[str, str]:
+    """
+    Return the variables that name files of certificates, each with the path of its file.
+    """
+    found = {name: os.environ.get(name, "") for name in CERTIFICATE_VARIABLES}
+    return {name: path for name, path in found.items() if os.path.isfile(path)}

@@ -1,0 +1,224 @@
+"""
+The command that starts a container, and what its end means.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from fal_core.errors import OptionError
+from fal_core.machines import Machine
+from fal_env_container import Container
+from fal_env_container.engines import Engine
+from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.running.endings import explain
+from fal_env_container.running.interpreters import ContainerInterpreter
+from fal_env_container.running.mounts import Mount
+from fal_env_container.running.settings import Settings
+
+PODMAN = Engine(
+    name="podman",
+    program="/usr/bin/podman",
+    version="5.4.2",
+    place="here",
+    platform="linux/amd64",
+    passes_descriptors=True,
+    takes_devices=True,
+)
+DOCKER = attrs.evolve(
+    PODMAN, name="docker", program="/usr/bin/docker", passes_descriptors=False
+)
+IMAGE = BuiltImage(
+    id="abc", name="models:1", platform="linux/amd64", variables={"PATH": "/bin"}
+)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A cache and a working directory of the test's own, and its variables.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("FAL_CORE_CONTAINER_CHANNEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def made(engine: Engine = PODMAN, **settings: object) -> ContainerInterpreter:
+    return ContainerInterpreter(engine=engine, image=IMAGE, settings=Settings(**settings))  # type: ignore[arg-type]
+
+
+def test_arguments_follow_the_image():
+    """
+    The command ends with the image and the arguments of its Python.
+    """
+    command = made().command(("-I", "-c", "pass"))
+    assert command.argv[:2] == ("/usr/bin/podman", "run")
+    assert command.argv[-4:] == ("abc", "-I", "-c", "pass")
+    assert "--entrypoint=python3" in command.argv
+
+
+def test_each_container_has_a_name_of_its_own():
+    """
+    The name is the host's or a new one, and what ends the container has it too.
+    """
+    given = made().command((), name="fal-core-7")
+    assert "--name=fal-core-7" in given.argv
+    assert given.stop_argv == (
+        *("/usr/bin/podman", "rm", "--force", "--time=0", "--ignore", "fal-core-7"),
+    )
+    one, other = made(DOCKER).command(()), made(DOCKER).command(())
+    assert one.stop_argv is not None
+    assert one.stop_argv != other.stop_argv
+    assert f"--name={one.stop_argv[-1]}" in one.argv
+
+
+def test_the_channel_is_what_the_engine_can_do(monkeypatch: pytest.MonkeyPatch):
+    """
+    Descriptors are passed, or received over a socket, or there are the streams alone.
+    """
+    elsewhere = attrs.evolve(PODMAN, place="elsewhere", passes_descriptors=False)
+    channels = [made(engine).channel for engine in (PODMAN, DOCKER, elsewhere)]
+    assert channels == ["passed", "socket", "streams"]
+    assert "--preserve-fds=8" in made().command((), descriptors=8).argv
+    assert "--interactive" in made().command(()).argv
+    monkeypatch.setenv("FAL_CORE_CONTAINER_CHANNEL", "streams")
+    assert made().channel == "streams"
+
+
+def test_no_value_of_a_variable_is_in_the_command_line(monkeypatch: pytest.MonkeyPatch):
+    """
+    Variables are named, and their values are in the environment of the engine.
+    """
+    monkeypatch.setenv("INHERITED", "from the caller")
+    command = made().command((), variables={"GIVEN": "by the host"})
+    assert {"--env=INHERITED", "--env=GIVEN"} <= set(command.argv)
+    assert command.variables["GIVEN"] == "by the host"
+    assert not any("by the host" in word or "from the caller" in word for word in command.argv)
+
+
+def test_binds_are_mounted_unless_they_hide_the_system(tmp_path: Path):
+    """
+    The working directory is that of the caller where it is mounted.
+    """
+    folder = str(tmp_path)
+    command = made().command((), binds={folder: folder, "/usr": "/usr", "/": "/"})
+    mounts = [word for word in command.argv if word.startswith("--volume=")]
+    assert f"--volume={folder}:{folder}" in mounts
+    assert not any(word.endswith((":/usr", ":/")) for word in mounts)
+    assert f"--workdir={folder}" in command.argv
+    assert not any(word.startswith("--workdir") for word in made().command(()).argv)
+
+
+def test_an_engine_elsewhere_sees_nothing_of_this_machine(tmp_path: Path):
+    """
+    Paths of this machine mean nothing to it.
+    """
+    elsewhere = attrs.evolve(PODMAN, place="elsewhere", passes_descriptors=False)
+    volumes = (Mount.parse("cache:/cache"), Mount.parse("./here:/there"))
+    command = made(elsewhere, volumes=volumes).command((), binds={"/a": "/a"})
+    mounts = [word for word in command.argv if word.startswith(("--volume", "--mount"))]
+    assert mounts == ["--volume=cache:/cache"]
+
+
+def test_a_network_is_that_of_the_options():
+    """
+    There is the engine's own, none, or the one that is named; ports lead into it.
+    """
+
+    def networks(network: bool | str) -> list[str]:
+        argv = made(network=network).command((), ports={8081: 8080}).argv
+        return [word for word in argv if word.startswith(("--network", "--publish"))]
+
+    published = "--publish=127.0.0.1:8081:8080"
+    assert networks(True) == [published]
+    assert networks(False) == ["--network=none"]
+    assert networks("models") == ["--network=models", published]
+
+
+def test_a_machine_becomes_limits():
+    """
+    Memory, processors and the GPUs that a host has given are those of the container.
+    """
+    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5)
+    gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1a,MIG-2b"}
+    argv = made().command((), machine=machine, variables=gpus).argv
+    assert {"--memory=1073741824", "--memory-swap=1073741824", "--cpus=0.5"} <= set(argv)
+    devices = [word for word in argv if word.startswith("--device")]
+    assert devices == ["--device=nvidia.com/gpu=GPU-1a", "--device=nvidia.com/gpu=MIG-2b"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "sentence"),
+    [
+        (127, "Error: runc: exec: executable file `python3` not found in $PATH", "no Python"),
+        (1, "ERROR (catatonit:6): failed to exec pid1: No such file or directory", "no Python"),
+        (126, "Error: runc: cannot run it: exec format error", "podman can run: runc"),
+        (125, "Error: abc: image not known", "was removed from podman"),
+        (125, "warning\nError: short of ids", "podman made no container of image .*: short"),
+    ],
+)
+def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: str):
+    """
+    The error names the image and the reason.
+    """
+    import re
+
+    error = explain(PODMAN, IMAGE, "python3", code, said)
+    assert error is not None
+    assert re.search(sentence, str(error))
+    assert "models:1" in str(error)
+
+
+def test_the_end_of_a_worker_is_its_own():
+    """
+    An exit code of the function is none of the engine's.
+    """
+    assert explain(PODMAN, IMAGE, "python3", 7, "") is None
+    assert explain(PODMAN, IMAGE, "python3", 137, "") is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"volumes": ["/data"]},
+        {"volumes": ["data:models"]},
+        {"volumes": ["/data:/data:wo"]},
+        {"shm_size": "much"},
+        {"shm_size": 0},
+    ],
+)
+def test_options_that_cannot_be_understood_are_refused(options: dict[str, object]):
+    """
+    They are errors where they are written, and name what they are.
+    """
+    written = next(iter(options.values()))
+    [shown] = written if isinstance(written, list) else [written]
+    with pytest.raises(OptionError) as caught:
+        Container(image="models:1", **{"volumes": (), **options})  # type: ignore[arg-type]
+    assert repr(shown) in str(caught.value)
+
+
+def test_functions_with_other_volumes_share_no_worker():
+    """
+    What a container is started with is part of the key.
+    """
+    keys = {
+        Container(image="models:1").key,
+        Container(image="models:1", shm_size="1g").key,
+        Container(image="models:1", network=False).key,
+        Container(image="models:1", volumes=("a:/a",)).key,
+    }
+    assert len(keys) == 4
+
+
+def test_a_path_with_a_colon_can_be_mounted():
+    """
+    An engine takes the parts of such a mount by name.
+    """
+    assert Mount("/a:b", "/c", ("ro",)).option == (
+        '--mount="type=bind","source=/a:b","target=/c","readonly"'
+    )

@@ -1,0 +1,96 @@
+"""
+Containers on the host ``local``: Podman with a store of its own, and images of this machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core import function
+from fal_core.testing.harness.processes import wait_until
+from fal_host_local import LocalHost
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.append(str(ROOT / "plugins" / "fal-env-container" / "tests"))
+
+if importlib.util.find_spec("fal_env_container") is None:
+    collect_ignore_glob = ["*.py"]
+else:
+    from local_engines import LocalEngine, missing
+
+    from fal_env_container import finding
+
+#: Seconds that a container has to be gone.
+PATIENCE = 60
+
+Decorate = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
+    """
+    Podman with a store of its own, which ends with the tests.
+    """
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    engine = LocalEngine(tmp_path_factory.mktemp("containers") / "store")
+    engine.create()
+    yield engine
+    engine.remove()
+
+
+@pytest.fixture(scope="module")
+def engine(
+    store: LocalEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalEngine]:
+    """
+    The engine, for what the test calls and starts; nothing of it is left at the end.
+    """
+    # A proxy that signs anew is none of these tests' matter.
+    variables = {**store.variables, "FAL_CORE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    before = dict(os.environ)
+    os.environ.update(variables)
+    finding.forget()
+    yield store
+    os.environ.clear()
+    os.environ.update(before)
+    finding.forget()
+    assert wait_until(lambda: not store.containers(), PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def image(engine: LocalEngine) -> str:
+    """
+    The name of an image that has a Python.
+    """
+    return engine.import_python()
+
+
+@pytest.fixture(scope="module")
+def local(engine: LocalEngine) -> Iterator[LocalHost]:
+    """
+    The host, whose workers are warm for all tests of a file.
+    """
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="module")
+def contained(local: LocalHost, image: str) -> Decorate:
+    """
+    The decorator for functions in containers of the image with a Python.
+    """
+
+    def decorate(**options: Any) -> Any:
+        return function("container", **{"host": local, "image": image, **options})
+
+    return decorate

@@ -1,0 +1,195 @@
+"""
+Ends of containers: none outlives its call, its host, or its caller.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_engines import LocalEngine
+
+from fal_core import Cancelled
+from fal_core.testing.harness.processes import wait_until
+from fal_host_local import LocalHost
+
+pytestmark = pytest.mark.faults
+
+#: Seconds that a container has to start, and to be gone.
+PATIENCE = 60
+
+
+def monitors(engine: LocalEngine) -> list[str]:
+    """
+    Return the monitors of containers of *engine* that run.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "conmon" in line.partition("\0")[0] and str(engine.folder) in line:
+            found.append(line)
+    return found
+
+
+def is_clean(engine: LocalEngine) -> bool:
+    """
+    Tell whether there is no container, and nothing that watches one.
+    """
+    return not engine.containers() and not monitors(engine)
+
+
+@pytest.fixture
+def host(engine: LocalEngine) -> Any:
+    host = LocalHost()
+    yield host
+    host.close()
+
+
+def test_a_cancelled_call_leaves_no_container(
+    host: LocalHost,
+    contained: Any,
+    engine: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    A call that ignores its cancel is ended with its container, and the next call works.
+    """
+
+    @contained(host=host)
+    def resist(seconds: float) -> None:
+        import signal
+        import time
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        until = time.monotonic() + seconds
+        open("resisting", "w").close()
+        while time.monotonic() < until:
+            try:
+                time.sleep(seconds)
+            except BaseException:
+                pass
+
+    @contained(host=host)
+    def work() -> int:
+        return 1
+
+    monkeypatch.chdir(tmp_path)
+    resisting = tmp_path / "resisting"
+    info = resist.spawn(10 * PATIENCE)
+    assert info.future is not None
+    assert wait_until(resisting.exists, PATIENCE)
+    assert len(engine.containers()) == 1
+    info.cancel()
+    with pytest.raises(Cancelled):
+        info.future.result(PATIENCE)
+    assert wait_until(lambda: is_clean(engine), PATIENCE)
+    assert work() == 1
+
+
+def test_a_closed_host_leaves_no_container(host: LocalHost, contained: Any, engine: Any):
+    """
+    Warm workers end with their host, and their containers are gone.
+    """
+
+    @contained(host=host)
+    def work() -> int:
+        return 1
+
+    assert work() == 1
+    assert len(engine.containers()) == 1
+    host.close()
+    assert wait_until(lambda: is_clean(engine), PATIENCE)
+
+
+CALLER = """
+import sys, time
+from fal_core import function
+
+@function("container", image=sys.argv[1])
+def work(seconds):
+    import signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("up", flush=True)
+    # Ends by being killed.
+    time.sleep(seconds)
+
+work(600)
+"""
+
+
+@pytest.fixture
+def caller_file(tmp_path: Path) -> Path:
+    """
+    A program whose call runs until it is killed.
+    """
+    file = tmp_path / "caller.py"
+    file.write_text(CALLER)
+    return file
+
+
+def test_a_container_ends_with_a_caller_that_was_killed(
+    engine: Any, image: str, caller_file: Path
+):
+    """
+    ``SIGKILL`` on the caller ends its containers, though nothing of it runs any more.
+    """
+    caller = subprocess.Popen(
+        [sys.executable, str(caller_file), image],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert caller.stdout is not None
+    assert "up" in caller.stdout.readline()
+    assert len(engine.containers()) == 1
+    caller.kill()
+    caller.wait()
+    caller.stdout.close()
+    assert wait_until(lambda: is_clean(engine), PATIENCE)
+
+
+def test_a_container_that_starts_when_its_caller_is_killed_ends(
+    engine: Any, image: str, caller_file: Path
+):
+    """
+    None is left of a caller that was killed at any moment of the start.
+    """
+    for number in range(4):
+        caller = subprocess.Popen(
+            [sys.executable, str(caller_file), image],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        # The engine is found and asked for the image, and then makes the container.
+        assert wait_until(partial(has_run, caller.pid), PATIENCE)
+        wait_until(lambda: bool(engine.containers()), 0.1 * number)
+        caller.kill()
+        caller.wait()
+    assert wait_until(lambda: is_clean(engine) and not has_run(), PATIENCE)
+
+
+def has_run(caller: int | None = None) -> bool:
+    """
+    Tell whether the engine makes or runs a container for *caller*, or for anybody.
+    """
+    wanted = f"fal-core-{caller or ''}"
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "podman" in line.partition("\0")[0] and f"--name={wanted}" in line:
+            return True
+    return False

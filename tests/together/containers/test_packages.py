@@ -1,0 +1,126 @@
+"""
+Requirements on top of an image, in a folder that its containers see.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_core.errors import EnvironmentBuildError
+from fal_uv.testing import write_wheel
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    The only place where packages come from.
+    """
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    write_wheel(folder, "upper", "1.0", requires=["lower"])
+    write_wheel(folder, "lower", "2.0")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    return folder
+
+
+def test_a_function_has_requirements_that_its_image_lacks(contained: Any, wheels: Path):
+    """
+    They are installed outside of the image, and what is there already is not installed anew.
+    """
+
+    @contained(requirements=["upper"])
+    def find() -> tuple[str, str, str]:
+        import lower
+        import upper
+
+        return upper.version, lower.version, upper.__file__
+
+    @contained()
+    def is_there() -> bool:
+        import importlib.util
+
+        return importlib.util.find_spec("upper") is not None
+
+    assert find() == ("1.0", "2.0", "/.fal-core-packages/upper/__init__.py")
+    assert not is_there()
+
+
+def test_packages_of_the_image_are_kept_unless_they_are_asked_for(
+    contained: Any, engine: Any, wheels: Path, tmp_path: Path
+):
+    """
+    What a requirement needs is taken from the image; what is named itself comes before it.
+    """
+    installed = tmp_path / "lib" / "python3" / "dist-packages"
+    for name in ("lower", "upper"):
+        module = installed / name
+        module.mkdir(parents=True)
+        (module / "__init__.py").write_text("version = '0.1'\n")
+        described = installed / f"{name}-0.1.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n"
+        )
+    made = engine.run("create", "--pull=never", engine.import_python(), "true")
+    engine.run("cp", f"{tmp_path}/lib/.", f"{made}:/usr/lib")
+    engine.run("commit", "--quiet", made, "localhost/tests/packages:1")
+    engine.run("rm", made)
+
+    @contained(image="localhost/tests/packages:1", requirements=["upper==1.0"])
+    def find() -> tuple[str, str]:
+        import lower
+        import upper
+
+        return upper.version, lower.version
+
+    assert find() == ("1.0", "0.1")
+
+
+def test_processes_of_the_function_have_its_requirements(contained: Any, wheels: Path):
+    """
+    A Python that the function starts finds them as well, and cannot change them.
+    """
+
+    @contained(requirements=["lower"])
+    def ask() -> tuple[str, bool]:
+        import os
+        import subprocess
+        import sys
+
+        command = [sys.executable, "-c", "import lower; print(lower.version)"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.stdout.strip(), os.access("/.fal-core-packages", os.W_OK)
+
+    assert ask() == ("2.0", False)
+
+
+def test_a_requirement_that_cannot_be_installed_is_an_error(contained: Any, wheels: Path):
+    """
+    The error is that of uv, and names the requirement.
+    """
+
+    @contained(requirements=["no-such-package"])
+    def never() -> None: ...
+
+    with pytest.raises(EnvironmentBuildError, match="no-such-package"):
+        never()
+
+
+def test_requirements_of_an_image_without_a_python_are_an_error(
+    contained: Any, engine: Any, wheels: Path
+):
+    """
+    The image is named, and what it lacks.
+    """
+
+    @contained(image=engine.import_tiny(), requirements=["lower"])
+    def never() -> None: ...
+
+    with pytest.raises(EnvironmentBuildError, match=r"tiny.* has no Python"):
+        never()
