@@ -63,7 +63,8 @@ def test_entry_point_on_a_machine_type_that_nobody_knows(
         asking.deploy("entry")
     requirements = recorder.last("RegisterApplication").machine_requirements
     assert list(requirements.machine_types) == ["GPU-H1007"]
-    assert [line for line in caplog.messages if "'GPU-H1007'" in line][0].startswith(
+    [warning] = [line for line in caplog.messages if "'GPU-H1007'" in line]
+    assert warning.startswith(
         "Unknown machine type 'GPU-H1007'. Did you mean 'GPU-H100'? Host 'serverless' is asked"
     )
 
