@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
-from fal_core import Cancelled, Gateway, HostOptions, WorkerLost, function
+from fal_core import Cancelled, Gateway, HostOptions, OptionError, WorkerLost, function
 from fal_core.environments import CurrentEnvironment
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.workers import Worker
@@ -163,8 +164,8 @@ def test_an_expected_call_finds_its_worker_started(host):
     """
     The worker is started once, and it is the one that runs the call.
     """
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     assert host.worker_count == 1
 
     pid = function("current", host=host)(get_pid)()
@@ -173,11 +174,28 @@ def test_an_expected_call_finds_its_worker_started(host):
     assert function("current", host=host)(get_pid)() == pid
 
 
+def test_an_expected_call_of_a_wrong_declaration_raises_nothing(host):
+    """
+    What is wrong with an environment is left to the call to say.
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Missing(CurrentEnvironment):
+        kind = "missing"
+
+        @property
+        def key(self) -> str:
+            raise OptionError("There is no such Python.")
+
+    host.expect(Missing(), HostOptions(), Gateway())
+    assert host.worker_count == 0
+
+
 def test_a_worker_that_ended_before_its_call_is_replaced(host):
     """
     A call whose expected worker was killed meanwhile runs in another.
     """
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     worker.kill()
@@ -191,7 +209,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     The start time of a worker does not include the wait until its hello is read.
     """
     began = time.monotonic()
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
 
