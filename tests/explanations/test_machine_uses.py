@@ -63,7 +63,8 @@ class Elsewhere(InProcessHost):
 
 
 @pytest.fixture(autouse=True)
-def known() -> Iterator[None]:
+def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with registered(Knowing()):
         yield
 
@@ -113,3 +114,14 @@ def test_nothing_of_this_machine_is_told(options: HostOptions, takes: list[str])
     A function that asks for nothing, or whose host is elsewhere, takes nothing here.
     """
     assert [use.takes for use in machine_uses(options, Elsewhere())] == takes
+
+
+def test_gpus_that_this_process_does_not_see_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Where a scheduler has given this process some of the GPUs, a call takes of these.
+    """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
+    [use] = machine_uses(HostOptions(machine_type="large"), Here())
+    assert use.takes == "takes 1 of NVIDIA H100 GPU-b"

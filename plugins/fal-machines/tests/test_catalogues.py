@@ -93,5 +93,6 @@ def modules_after(options: str) -> set[str]:
     """
     Return the modules that a new Python has after a declaration with *options*.
     """
-    program = f"import fal_core, sys; fal_core.function('current', {options})(len); print(*sys.modules)"
+    declared = f"fal_core.function('current', {options})(len)"
+    program = f"import fal_core, sys; {declared}; print(*sys.modules)"
     return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from fal_core.claims import visible_devices
 from fal_core.errors import OptionError, PluginError
 from fal_core.hosts import Host
 from fal_core.machines import Device, Machine, discover_devices, resolve_machine
@@ -43,7 +44,9 @@ def machine_uses(options: HostOptions, host: Host[..., object]) -> Iterator[Mach
         machines = [Machine(name="any", gpus=options.num_gpus)]
     # Such a host runs its workers here.
     is_here = host.capabilities.inherits
-    devices = discover_devices() if is_here and any(each.gpus for each in machines) else []
+    devices: list[Device] = []
+    if is_here and any(machine.gpus for machine in machines):
+        devices = list(visible_devices(discover_devices()))
     for machine in machines:
         takes = _describe_devices(machine, devices) if is_here and machine.gpus else ""
         yield MachineUse(name=machine.name, states=_describe(machine), takes=takes)

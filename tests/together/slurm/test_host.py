@@ -111,7 +111,7 @@ def test_function_sees_its_gpus(host: Host[..., Any]):
 
     assert run(num_gpus=1) == ("0", "1")
     assert run(machine_type="H100") == ("0,1", "2")
-    assert run(machine_type=("H100", "OTHER"), num_gpus=1) == ("0", "2")
+    assert run(machine_type=("H100", "SMALL"), num_gpus=1) == ("0", "2")
     assert run(machine_type="SMALL")[0] is None
 
 

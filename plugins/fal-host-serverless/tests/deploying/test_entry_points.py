@@ -12,6 +12,9 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.errors import FalServerlessError
+from fal_core.hooks import hookimpl
+from fal_core.machines import Machine
+from fal_core.plugins import registered
 from fal_host_serverless import SyncServerlessClient
 
 ENTRY = """
@@ -36,6 +39,34 @@ def test_entry_point_is_asked_before_it_is_deployed(
     assert request.entrypoint == "stockroom:Shop.run_local"
     assert MessageToDict(request.metadata) == {"openapi": {"paths": {"/look": {}}}}
     assert result.urls["sync"] == {"/look": "https://run.fal.test/me/app/look"}
+
+
+def test_entry_point_on_a_machine_type_that_nobody_knows(
+    asking: SyncServerlessClient,
+    recorder: Any,
+    project: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    """
+    The service may know a machine type that plugins here do not: a warning says so.
+    """
+
+    class Catalogue:
+        fal_core_api = 1
+
+        @hookimpl
+        def fal_list_machines(self) -> list[Machine]:
+            return [Machine(name="GPU-H100")]
+
+    (project / "pyproject.toml").write_text(f'{ENTRY}machine_type = "GPU-H1007"\n')
+    with registered(Catalogue()):
+        asking.deploy("entry")
+    requirements = recorder.last("RegisterApplication").machine_requirements
+    assert list(requirements.machine_types) == ["GPU-H1007"]
+    [warning] = [line for line in caplog.messages if "'GPU-H1007'" in line]
+    assert warning.startswith(
+        "Unknown machine type 'GPU-H1007'. Did you mean 'GPU-H100'? Host 'serverless' is asked"
+    )
 
 
 @pytest.mark.parametrize(

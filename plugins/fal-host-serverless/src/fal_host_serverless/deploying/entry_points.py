@@ -9,6 +9,7 @@ from typing import Any
 
 from fal_core.calls import AuthMode, Call, SealedFunction
 from fal_core.declaring import (
+    check_machine_types,
     structure_environment,
     structure_gateway,
     structure_host_options,
@@ -56,6 +57,7 @@ def declare(
     if entry_point is not None:
         written.setdefault("exposed_port", SERVE_PORT)
     parsed = host.parse_options(**written)
+    check_machine_types(parsed, host)
     environment = structure_environment(parsed)
     if image is not None:
         known = {key: parsed.environment.get(key) for key in _OF_CONTAINERS}
