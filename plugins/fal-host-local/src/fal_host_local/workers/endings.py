@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.workers import reason_of_exit
 from fal_host_local.workers.keepers import Keeper, memory_kills
 
 if TYPE_CHECKING:
@@ -60,12 +61,13 @@ class Ending:
         reason = None if self._explain is None else self._explain(code, said)
         if reason is not None:
             return reason
-        number = -code if code < 0 else 0
-        if self.words is not None and code > 128:
-            # The program around the worker tells a signal as a shell does.
-            number = code - 128
-        if number == signal.SIGKILL and memory_kills() > self._kills:
-            return OutOfMemory(signal=number)
-        if number:
-            return WorkerLost(signal=number, detail=said)
-        return WorkerLost(code, detail=said)
+        if self.words is not None:
+            lost = reason_of_exit(code, said)
+        elif code < 0:
+            lost = WorkerLost(signal=-code)
+        else:
+            lost = WorkerLost(code)
+        is_killed = lost.signal == signal.SIGKILL and not isinstance(lost, OutOfMemory)
+        if is_killed and memory_kills() > self._kills:
+            return OutOfMemory(signal=lost.signal, detail=said)
+        return lost
