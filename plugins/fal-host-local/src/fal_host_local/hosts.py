@@ -90,6 +90,9 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
             self._find_keeper()
         except (OSError, HostError):
             return
+        if gateway.serve and environment.isolates_network:
+            # No port leads to a worker that was started before they are known.
+            return
         super().expect(environment, options, gateway)
 
     def check(

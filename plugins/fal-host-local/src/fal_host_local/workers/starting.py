@@ -9,7 +9,7 @@ import _socket
 import fcntl
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -41,11 +41,15 @@ class Place:
 
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
+
+        ports: Ports of this machine, each with the one of the worker that it leads to, where
+            the environment has a network of its own.
     """
 
     shares_memory: bool = True
     largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
+    ports: Mapping[int, int] = attrs.field(factory=dict)
 
 
 def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
@@ -84,6 +88,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         command = interpreter.command(
             wiring.arguments,
             binds={**find_folders(directory, start.call), **wiring.binds},
+            ports=place.ports,
             machine=find_machine(start.host_options),
             name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
             descriptors=wiring.count,
