@@ -4,7 +4,10 @@ Services in containers: one port of this machine leads to each.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +52,44 @@ def test_a_server_of_the_function_is_reached(contained: Any, engine: Any):
         for service in services:
             service.cancel()
     assert wait_until(lambda: not engine.containers(), PATIENCE)
+
+
+#: What wheels of compiled packages expect of any Linux, by the stems of file names.
+COMMON = ("libgcc_s", "librt", "libpthread", "libdl", "libutil", "libstdc++")
+
+
+@pytest.fixture
+def whole_image(engine: Any, image: str) -> str:
+    """
+    An image whose Python can load what wheels have compiled.
+    """
+    name = "localhost/tests/whole:1"
+    found = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    paths = [line.rpartition(" => ")[2] for line in found.splitlines() if "x86-64" in line]
+    made = engine.run("create", "--pull=never", image, "true")
+    for path in map(Path, paths):
+        if path.name.startswith(tuple(f"{stem}.so" for stem in COMMON)):
+            engine.run("cp", os.path.realpath(path), f"{made}:/usr/lib/{path.name}")
+    engine.run("commit", "--quiet", made, name)
+    engine.run("rm", made)
+    return name
+
+
+def test_a_served_function_is_reached(contained: Any, whole_image: str):
+    """
+    What serves it is installed on top of the image, and listens where the port leads.
+    """
+
+    @contained(image=whole_image, serve=True)
+    def greet() -> str:
+        return "hello"
+
+    service = greet.spawn()
+    request = urllib.request.Request(service.url, method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        assert response.read() == b'"hello"'
+    service.stream.drain()
+    assert service.return_value is None
 
 
 def test_a_service_without_a_network_is_an_error(contained: Any):

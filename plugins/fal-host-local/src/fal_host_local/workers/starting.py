@@ -75,6 +75,8 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         settings["stream"] = wiring.stream
     else:
         settings["kept"] = True
+    if place.ports:
+        settings["address"] = "0.0.0.0"
     if place.shares_memory and wiring.first is not None and hasattr(os, "memfd_create"):
         arenas, shared = _make_arenas()
         inbound, outbound, settings["page"] = wiring.add(shared)
