@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.reprs import in_one_line
 from fal_core.workers.patient_streams import PatientStream
-from fal_core_worker.running.guards import OUT_OF_MEMORY
 from fal_core_worker.stream import frames
 
 if TYPE_CHECKING:
@@ -198,6 +197,9 @@ def reason_of_exit(code: int, said: str) -> WorkerLost:
         code: Negative for a signal. As a shell, a worker's guard tells the signal that has
             ended the worker by 128 and its number, and so do most programs.
     """
+    # Slow to import.
+    from fal_core_worker.running.guards import OUT_OF_MEMORY
+
     number = -code if code < 0 else code - 128 if code > 128 else None
     if OUT_OF_MEMORY in said:
         return OutOfMemory(code, number, said.replace(OUT_OF_MEMORY, "").strip())
