@@ -147,9 +147,8 @@ def resources(given: SlurmOptions) -> list[str]:
     Return the arguments of ``srun`` for what a job of *given* needs.
     """
     need = {"partition": given.partition, "time": given.time_limit, "gpus": given.num_gpus}
-    if given.machine_type is not None:
-        types = given.machine_type
-        machine = resolve_machine(types if isinstance(types, str) else types[0])
+    if given.machine_names:
+        machine = resolve_machine(given.machine_names[0])
         gpus = machine.gpus if given.num_gpus is None else given.num_gpus
         # Slurm names the models of NVIDIA so too.
         model = (machine.gpu_model or "").lower().replace(" ", "_")

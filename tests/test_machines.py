@@ -58,16 +58,17 @@ def test_an_unknown_machine_type_is_refused_with_what_to_do() -> None:
     error = caught.value
     assert isinstance(error, OptionError)
     assert str(error).startswith("Unknown machine type 'enormous'. Known: XS, S, M, L, XL, ")
-    assert str(error).endswith("A plugin adds one by the hook fal_resolve_machine.")
+    assert "Add it to [tool.fal-core.machines] of pyproject.toml, " in str(error)
 
 
-def test_an_unknown_machine_type_suggests_the_nearest() -> None:
+@pytest.mark.parametrize("name", ["larg", "LARGE", "Larg"])
+def test_an_unknown_machine_type_suggests_the_nearest(name: str) -> None:
     """
-    A misspelt machine type is an error with the one that was meant.
+    A misspelt machine type is an error with the one that was meant, in its own letters.
     """
     with registered(knowing(LARGE)), pytest.raises(UnknownMachineError) as caught:
-        resolve_machine("larg")
-    assert str(caught.value) == "Unknown machine type 'larg'. Did you mean 'large'?"
+        resolve_machine(name)
+    assert str(caught.value) == f"Unknown machine type {name!r}. Did you mean 'large'?"
 
 
 @pytest.mark.parametrize("name", MACHINE_TYPES)

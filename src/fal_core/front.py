@@ -106,9 +106,12 @@ def _has_catalogue() -> bool:
 
 def _unknown_machine(name: str) -> UnknownMachineError:
     known = [machine.name for machine in list_machines()]
-    near = nearest_name(name, (known,))
+    # Names of models are often written in small letters.
+    by_letters = {each.casefold(): each for each in known}
+    near = by_letters.get(nearest_name(name.casefold(), (by_letters,)) or "")
     hint = (
-        "A plugin adds one by the hook fal_resolve_machine."
+        "Add it to [tool.fal-core.machines] of pyproject.toml, which fal-machines reads, or by "
+        "a plugin that answers the hook fal_resolve_machine."
         if _has_catalogue()
         else "Add the extra 'machines' of fal-core for more, or write a plugin that answers "
         "the hook fal_resolve_machine."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fal_core.machines import Device, Machine
     from fal_core.options import Gateway, HostOptions
     from fal_core.routes import RouteSignature, Server
+    from fal_core.stores import Store
 
 #: The integer that a plugin states as ``fal_core_api`` in its entry module.
 API_VERSION = 1
@@ -49,9 +50,19 @@ def fal_register_environments() -> Iterable[type[Environment]]:
 
 
 @hookspec
+def fal_register_stores() -> Iterable[Store]:
+    """
+    Return the places where what this plugin builds is kept. Stores that are equal count once.
+    """
+
+
+@hookspec
 def fal_register_commands(cli: click.Group) -> None:
     """
-    Add commands to *cli*, the group ``fal-core``.
+    Add commands to *cli*, the group ``fal-core``: ``cli.add_command(command)``.
+
+    A name of two words, as in ``cli.add_command(command, "env verify")``, adds one to the
+    group ``env`` of the core.
     """
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -64,3 +65,28 @@ def test_plugins_that_provide_the_same_host_are_named(explaining: Any) -> None:
     listed = explaining("hosts", "list")
     assert listed.stdout == ""
     assert told in listed.stderr
+
+
+def test_machine_types_are_shown_with_what_they_stand_for(explaining: Any) -> None:
+    """
+    A function that names machine types shows them, for people and for machines.
+    """
+    explaining.write(
+        "sized.py",
+        """
+        from fal_core import function
+
+
+        @function("current", machine_type=["XL", "L"], num_gpus=1)
+        def sized() -> None: ...
+        """,
+    )
+    done = explaining("explain", "sized.py::sized", "--on", "little")
+    _, _, section = done.stdout.partition("\n  machine\n")
+    first, second = section.splitlines()[:2]
+    assert first.split()[0] == "XL"
+    assert first.endswith("1 GPU")
+    assert second.split()[0] == "L"
+    done = explaining("explain", "sized.py::sized", "--on", "little", "--json")
+    [explanation] = json.loads(done.stdout)
+    assert [each["name"] for each in explanation["machines"]] == ["XL", "L"]

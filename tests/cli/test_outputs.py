@@ -183,7 +183,7 @@ def test_a_cache_that_cannot_be_used_is_one_sentence(program: Any, name: str) ->
     """
     path = program.write("file", "in the way")
     program.variables["FAL_CORE_CACHE"] = str(program.folder / name)
-    for arguments in (["list"], ["list", "--json"], ["gc"], ["verify"]):
+    for arguments in (["list"], ["list", "--json"], ["prune"], ["verify"]):
         done = program("env", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(

@@ -95,9 +95,11 @@ def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line:
     A command of a plugin that is not installed is an error that names the extra.
     """
     command_line.variables["FAL_CORE_PLUGINS"] = ""
-    done = command_line("env", "list")
+    done = command_line("server", "start")
     assert done.returncode == 2
-    assert "No such command 'env'. It comes with the extra 'local' of fal-core" in done.stderr
+    assert "No such command 'server'. It comes with the extra 'server' of fal-core" in (
+        done.stderr
+    )
 
 
 def test_nothing_is_coloured_off_terminals(command_line: Any) -> None:
@@ -128,6 +130,23 @@ def test_a_plugin_takes_no_command_of_the_core(command_line: Any) -> None:
     assert "Check that fal-core and its plugins work" in done.stdout
     assert "Warning: Plugin 'taking (taking 1.0)' could not add its commands: " in done.stderr
     assert "'doctor'" in done.stderr
+
+
+def test_plugins_add_commands_to_a_group_of_the_core(command_line: Any) -> None:
+    """
+    A name of two words adds a command to the group ``env``, beside those that are there.
+    """
+    command_line.install("shouting", ADDS_COMMANDS.replace("(shout)", "(shout, 'env shout')"))
+    assert command_line("env", "shout").stdout == "LOUD\n"
+    lines = command_line("env", "--help").stdout.split("Commands:\n")[1].splitlines()
+    assert {"list", "prune", "du", "shout"} <= {line.split()[0] for line in lines}
+    for name in ("env list", "hosts shout"):
+        command_line.install("shouting", ADDS_COMMANDS.replace("(shout)", f"(shout, {name!r})"))
+        done = command_line("env", "--help")
+        assert done.returncode == 0
+        assert "Warning: Plugin 'shouting (shouting 1.0)' could not add its commands: " in (
+            done.stderr
+        )
 
 
 @pytest.mark.parametrize("command", [(), ("hosts",)])

@@ -14,15 +14,16 @@ ORDER: dict[str, tuple[str, ...]] = {
         "errors",
         "validators",
         "events machines options",
+        # What kinds of environments build and keep, on the disk.
+        "caches",
+        "stores/",
         "environments",
         "calls spawns",
         "hosts",
         "abilities checks routes",
         "hooks",
         # Documented faces that stand on the contract alone.
-        "aio caches policies wrappers",
-        # What kinds of environments build and keep.
-        "stores/",
+        "aio policies wrappers",
         # One call's way: what users write, what travels, what comes back.
         "conversion/",
         "plugins/",
@@ -69,18 +70,13 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks commands kinds",
         "__init__",
     ),
-    "fal_machines": (
-        "nvidia sizes",
-        "catalogues detection here",
-        "checks commands",
-        "__init__",
-    ),
     "fal_env_conda": (
         "rattling/",
         "testing",
         "declaring/",
         "building/",
         "kinds",
+        "commands",
         "__init__",
     ),
     "fal_env_container": (
@@ -89,7 +85,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         "images/",
         "building/",
         "running/",
-        "kinds",
+        "checks kinds",
+        "__init__",
+    ),
+    "fal_machines": (
+        "nvidia sizes toml_files",
+        "entries",
+        "files",
+        "catalogues detection here",
+        "checks commands",
         "__init__",
     ),
     "fal_host_local": (

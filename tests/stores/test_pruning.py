@@ -8,8 +8,10 @@ import time
 from collections.abc import Sequence
 
 import attrs
+import pytest
 
-from fal_core.stores import Category, Store, StoredEntry, prune
+from fal_core.errors import HostError
+from fal_core.stores import Category, Store, StoredEntry, entries_of, prune
 
 
 def entry(key: str, age: float, size: int = 100, **facts: object) -> StoredEntry:
@@ -37,6 +39,7 @@ class Shelf(Store):
     category: Category = "images"
     things: list[StoredEntry]
     left: int = 0
+    is_shared: bool = False
 
     def entries(self) -> list[StoredEntry]:
         return list(self.things)
@@ -87,19 +90,49 @@ def test_entries_that_were_not_used_for_long_go() -> None:
 
 def test_what_is_in_use_or_belongs_to_others_stays() -> None:
     """
-    Entries in use stay and count; those that may not be removed stay and do not count.
+    Entries in use stay and count; those of shared stores stay and do not, but leftovers go.
     """
     shelf = Shelf(
         things=[
             entry("used", 400, in_use=True),
-            entry("shared", 300, size=10_000, removable=False),
             entry("free", 200),
         ]
     )
-    pruned = prune([shelf], max_size=200)
-    assert (pruned.entries, pruned.kept) == ((), 200)
-    pruned = prune([shelf], max_size=0)
+    shared = Shelf(things=[entry("theirs", 300, size=10_000)], is_shared=True, left=7)
+    pruned = prune([shelf, shared], max_size=200)
+    assert (pruned.entries, pruned.freed, pruned.kept) == ((), 7, 200)
+    pruned = prune([shelf, shared], max_size=0)
     assert (keys(pruned.entries), pruned.kept) == (["free"], 100)
+    assert keys(shared.things) == ["theirs"]
+
+
+def test_store_that_fails_is_told_of_or_raises() -> None:
+    """
+    The entries of other stores are listed and removed beside a store that fails.
+    """
+
+    class Down(Shelf):
+        def entries(self) -> list[StoredEntry]:
+            raise HostError("The engine does not run.")
+
+    class Stuck(Shelf):
+        def remove(self, entry: StoredEntry) -> bool:
+            raise HostError("The engine has lost it.")
+
+    told: list[str] = []
+
+    def tell(store: Store, error: Exception) -> None:
+        told.append(str(error))
+
+    stores = [Down(things=[]), Stuck(things=[entry("stuck", 9)]), Shelf(things=[entry("a", 8)])]
+    assert [each.key for _, each in entries_of(stores, on_error=tell)] == ["stuck", "a"]
+    pruned = prune(stores, max_size=0, on_error=tell)
+    assert (keys(pruned.entries), pruned.kept) == (["a"], 100)
+    assert told == ["The engine does not run."] * 2 + ["The engine has lost it."]
+    with pytest.raises(HostError):
+        prune(stores)
+    with pytest.raises(HostError):
+        entries_of(stores)
 
 
 def test_store_without_leftovers() -> None:

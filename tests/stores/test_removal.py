@@ -47,7 +47,7 @@ def test_entries_are_listed(store: DirectoryStore) -> None:
     assert first.summary == "a thing"
     assert first.last_used == 1
     assert time.time() - first.created < 600
-    assert (first.in_use, first.fault, first.removable) == (False, None, True)
+    assert (first.in_use, first.fault) == (False, None)
     assert store.find("two") is not None
     assert [entry.in_use for entry in store.entries()] == [False, True]
     assert store.find("one") is not None

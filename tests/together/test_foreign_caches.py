@@ -32,6 +32,7 @@ COMMANDS = {
     "run --detach NAME::here": ("executions",),
     "executions list": ("executions",),
     "env list": ("virtualenvs",),
+    "env prune": ("virtualenvs",),
     "doctor": ("archives", "virtualenvs"),
 }
 

@@ -19,8 +19,9 @@ import pytest
 from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
 from fal_core.events import Log
 from fal_env_conda import Conda
-from fal_env_conda.building import prefixes, recipes
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.building import recipes
+from fal_env_conda.building.prefixes import PREFIXES
+from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
 from fal_uv.installing.interpreters import managed_pythons
 from fal_uv.testing import write_wheel
@@ -159,7 +160,7 @@ def other_python(channel_folder: Path) -> str:
     """
     The minor version of the other Python that the channel has.
     """
-    names = (channel_folder / Rattler.subdir()).glob("python-*.tar.bz2")
+    names = (channel_folder / subdir()).glob("python-*.tar.bz2")
     versions = {".".join(path.name.split("-")[1].split(".")[:2]) for path in names}
     versions.discard(THIS_PYTHON)
     if not versions:
@@ -185,7 +186,7 @@ def cache(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     yield tmp_path / "cache" / "conda"
-    prefixes.release_all()
+    PREFIXES.release_all()
     recipes.forget()
 
 

@@ -132,7 +132,23 @@ def test_environment_file_is_read_at_the_declaration(tmp_path: Path) -> None:
     path.write_text("dependencies: [python=3.12, numpy]\n")
     environment = Conda(env_yml=path)
     path.unlink()
-    assert environment.recipe.definition.packages == ("python=3.12", "numpy")
+    assert environment.recipe.definition.packages == ("numpy",)
+    assert environment.python_version == "3.12"
+
+
+def test_files_travel_as_values(tmp_path: Path) -> None:
+    """
+    A declaration that is sent elsewhere names no file, and has its Python as an option.
+    """
+    path = tmp_path / "environment.yml"
+    path.write_text("dependencies: [python=3.12, numpy, {pip: [six]}]\n")
+    values = {"dependencies": ["numpy", {"pip": ["six"]}]}
+    environment = Conda(env_yml=path)
+    assert environment == Conda(env_dict=values, python_version="3.12")
+    assert environment == Conda(env_yml_str=path.read_text())
+    assert (environment.env_yml, environment.env_yml_str) == (None, None)
+    assert Conda(packages=["python=3.12", "numpy"]).packages == ("numpy",)
+    assert Conda(packages=["python=3.12.1"]).packages == ("python=3.12.1",)
 
 
 def test_class_is_found_at_the_package() -> None:

@@ -4,7 +4,9 @@ Real parts: an engine with a store of its own, and base images made of this mach
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +28,14 @@ def engine_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngi
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    engine = LocalEngine(tmp_path_factory.mktemp("engine") / "store")
+    # Engines write much, and wait for the disk.
+    memory = Path("/dev/shm")
+    base = memory if os.access(memory, os.W_OK) else tmp_path_factory.mktemp("engine")
+    engine = LocalEngine(Path(tempfile.mkdtemp(dir=base)) / "store")
     engine.create()
     yield engine
     engine.remove()
+    engine.folder.parent.rmdir()
 
 
 @pytest.fixture

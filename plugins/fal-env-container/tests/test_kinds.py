@@ -54,6 +54,8 @@ def test_image_is_what_was_written(tmp_path: Path):
         (3, "'image'"),
         ({"dockerfile": "x"}, "'dockerfile'"),
         ({"dockerfile_str": ""}, "Dockerfile is empty"),
+        ({"dockerfile_str": "RUN true"}, "has no FROM"),
+        ({"dockerfile_str": "FROM a\nRUN <<END\necho"}, "heredoc 'END'"),
     ],
 )
 def test_wrong_images_are_refused(image: Any, message: str):

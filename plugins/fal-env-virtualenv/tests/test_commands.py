@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
-from fal_env_virtualenv import fal_register_commands
+from fal_core.cli.program import cli
 from fal_env_virtualenv.store.listing import list_environments
 
 if TYPE_CHECKING:
@@ -26,27 +26,21 @@ def command(cache: Path) -> Callable[..., Result]:
     """
     Return a function that runs ``fal-core env …``.
     """
-
-    @click.group()
-    def cli() -> None:
-        """
-        Stand in for the command line of the core.
-        """
-
-    fal_register_commands(cli)
     return lambda *arguments: CliRunner().invoke(cli, ["env", *arguments])
 
 
-def test_list_prints_a_table(command: Callable[..., Result], three: list[Built]) -> None:
+def test_list_has_virtual_environments(
+    command: Callable[..., Result], three: list[Built]
+) -> None:
     """
-    The table has a line for each environment, and JSON has all fields.
+    Virtual environments are listed with their requirements and their Python.
     """
     lines = command("list").output.splitlines()
-    assert lines[0].split()[:3] == ["KEY", "PYTHON", "SIZE"]
-    assert [line.split()[0] for line in lines[1:]] == [
-        environment.key[:12] for environment, _ in three[::-1]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["virtualenv", environment.key[:12]] for environment, _ in three[::-1]
     ]
-    assert lines[1].split()[-2:] == ["ready", "beta"]
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert lines[1].endswith(f"ready  beta (Python {version})")
     listed = json.loads(command("list", "--json").output)
     assert [entry["details"]["requirements"] for entry in listed] == [
         [["beta"]],
@@ -55,29 +49,19 @@ def test_list_prints_a_table(command: Callable[..., Result], three: list[Built])
     ]
 
 
-def test_list_without_environments(command: Callable[..., Result]) -> None:
-    """
-    An empty cache is a sentence, and an empty list in JSON.
-    """
-    assert command("list").output == "No environment has been built yet.\n"
-    assert json.loads(command("list", "--json").output) == []
-
-
-def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]) -> None:
+def test_prune_keeps_to_the_size(command: Callable[..., Result], three: list[Built]) -> None:
     """
     A dry run prints what a run would remove, and removes nothing.
     """
-    dry = command("gc", "--max-size", "0", "--dry-run")
-    assert dry.output.count("Would remove") == 3
+    dry = command("prune", "--max-size", "0", "--dry-run")
+    assert dry.output.count("Would remove virtualenv") == 3
     assert len(list_environments()) == 3
     # What builds of other processes have left in uv's cache may go.
-    kept = command("gc", "--max-size", "2GB", "--json")
+    kept = command("prune", "--max-size", "2GB", "--json")
     assert json.loads(kept.output)["entries"] == []
     assert len(list_environments()) == 3
-    wet = command("gc", "--max-size", "0 kB", "--json")
-    assert [
-        entry["details"]["requirements"] for entry in json.loads(wet.output)["entries"]
-    ] == [
+    wet = command("prune", "--max-size", "0 kB", "--json")
+    assert [each["details"]["requirements"] for each in json.loads(wet.output)["entries"]] == [
         [["gamma"]],
         [["alpha-one"]],
         [["beta"]],
@@ -85,29 +69,42 @@ def test_gc_keeps_to_the_size(command: Callable[..., Result], three: list[Built]
     assert list_environments() == []
 
 
-def test_gc_without_a_size_removes_damaged_environments_and_leftovers(
+def test_prune_without_a_limit_removes_damaged_environments_and_leftovers(
     command: Callable[..., Result], three: list[Built], cache: Path
 ) -> None:
     """
-    Without a size, only damaged environments and leftovers of builds are removed.
+    Without a limit, only damaged environments and leftovers of builds are removed.
     """
     left = cache / "building" / "left"
     left.mkdir(parents=True)
     (left / "file").write_text("left")
     os.unlink(three[1][1].executable)
-    assert command("gc").exit_code == 0
+    assert command("prune").exit_code == 0
     assert len(list_environments()) == 2
     assert not left.exists()
 
 
-@pytest.mark.parametrize("size", ["", "much", "-1", "2GX", "5iB"])
-def test_gc_refuses_invalid_sizes(command: Callable[..., Result], size: str) -> None:
+def test_sizes_have_the_cache_of_uv(
+    command: Callable[..., Result],
+    three: list[Built],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """
-    A wrong argument is a usage error with exit code 2.
+    The cache of uv has a line of its own, and only its leftovers are ever removed.
     """
-    result = command("gc", "--max-size", size)
-    assert result.exit_code == 2
-    assert "500MB" in result.output
+    place = tmp_path / "uv" / "wheels-v5"
+    place.mkdir(parents=True)
+    (place / "file").write_bytes(bytes(10_000))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    rows = {row["kind"]: row for row in json.loads(command("du", "--json").output)}
+    assert rows["virtualenv"]["entries"] == 3
+    assert rows["virtualenv"]["category"] == "environments"
+    assert rows["uv"]["size"] >= 10_000
+    assert rows["uv"]["shared"]
+    assert command("prune", "--max-size", "0").exit_code == 0
+    assert list_environments() == []
+    assert (place / "file").exists()
 
 
 def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from fal_core import function
+from fal_core.hooks import hookimpl
+from fal_core.machines import Machine
+from fal_core.plugins import registered
 from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.account import addresses
 from fal_host_serverless.account.credentials import KeyCredentials
@@ -41,3 +45,26 @@ def test_copies_of_a_host_keep_its_key(make: Any):
     )
     assert same.turns is not host.turns
     assert make([host])[0].credentials.headers() == key
+
+
+def test_a_machine_type_that_nobody_knows_is_a_warning(caplog: pytest.LogCaptureFixture):
+    """
+    The service may have machine types that plugins here do not know, and is asked for them.
+    """
+
+    class Catalogue:
+        fal_core_api = 1
+
+        @hookimpl
+        def fal_list_machines(self) -> list[Machine]:
+            return [Machine(name="GPU-H100")]
+
+    host = FalServerlessHost("h:1", credentials=KeyCredentials("id", "secret"))
+    with registered(Catalogue()):
+        declared = function("virtualenv", host=host, machine_type="GPU-H1005")(len)
+        assert declared.on(keep_alive=3).options.host["machine_type"] == "GPU-H1005"
+    [line] = caplog.messages
+    assert line == (
+        "Unknown machine type 'GPU-H1005'. Did you mean 'GPU-H100'? "
+        "Host 'serverless' is asked for it, and may know it."
+    )

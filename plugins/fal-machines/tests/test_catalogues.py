@@ -4,6 +4,9 @@ The catalogue: machine types, what is stated of them, and where.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import fal_machines
@@ -74,3 +77,21 @@ def test_real_devices_are_accepted(name: str, model: str, mebibytes: int) -> Non
     real = device(model, mebibytes << 20)
     accepting = {each.name for each in known_machines().values() if each.accepts(real)}
     assert accepting - {"GPU"} == {name}
+
+
+def test_declaring_a_machine_type_is_light() -> None:
+    """
+    A declaration reads the catalogue, and neither asks for devices nor imports what does.
+    """
+    more = modules_after("machine_type='GPU-H100'") - modules_after("keep_alive=3")
+    assert "fal_machines.catalogues" in more
+    heavy = {"click", "ctypes", "difflib", "importlib.resources", "pathlib", "pynvml"}
+    assert not more & heavy
+
+
+def modules_after(options: str) -> set[str]:
+    """
+    Return the modules that a new Python has after a declaration with *options*.
+    """
+    program = f"import fal_core, sys; fal_core.function('current', {options})(len); print(*sys.modules)"
+    return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())

@@ -4,10 +4,13 @@ What ``fal-core doctor`` checks about machines.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from vendor_libraries import MISMATCH, VARIABLE, Gpu, Gpus
 
 from fal_machines import fal_health_checks
+from fal_machines.files import VARIABLE as MACHINES
 
 
 def finding_of(name: str) -> tuple[bool, str]:
@@ -52,3 +55,31 @@ def test_a_driver_that_fails_fails_the_check(gpus: Gpus) -> None:
     ok, message = finding_of("gpus")
     assert not ok
     assert message.endswith("start this machine again.")
+
+
+def test_machine_types_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The check tells how many types are known, and which file adds some.
+    """
+    monkeypatch.delenv(MACHINES, raising=False)
+    monkeypatch.chdir("/")
+    assert finding_of("machine types") == (True, "15 are known.")
+    path = tmp_path / "mine.toml"
+    path.write_text("[machines.BIG]\n")
+    monkeypatch.setenv(MACHINES, str(path))
+    assert finding_of("machine types") == (True, f"16 are known, with those of {path}.")
+
+
+@pytest.mark.faults
+def test_a_file_of_types_that_is_wrong_fails_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A mistake in it is told with its place.
+    """
+    path = tmp_path / "mine.toml"
+    path.write_text("[machines.BIG]\ncpus = -1\n")
+    monkeypatch.setenv(MACHINES, str(path))
+    ok, message = finding_of("machine types")
+    assert not ok
+    assert message.startswith(f"{path}, line 2: 'cpus' must be ")

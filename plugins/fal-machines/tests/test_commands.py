@@ -14,6 +14,9 @@ from click.testing import CliRunner, Result
 from vendor_libraries import LOST, VARIABLE, Gpu, Gpus, Slice
 
 from fal_core.errors import OptionError
+from fal_core.hooks import hookimpl
+from fal_core.machines import Device
+from fal_core.plugins import registered
 from fal_machines import detection, fal_register_commands
 from fal_machines.catalogues import known_machines
 from fal_machines.here import count_cpus
@@ -144,6 +147,24 @@ def test_detect_without_gpus_is_a_plain_answer(run: Run, gpus: Gpus) -> None:
     A driver without a GPU is a sentence too.
     """
     assert "No GPU was found.\n" in run("detect").stdout
+
+
+def test_detect_lists_devices_of_other_plugins(run: Run, gpus: Gpus) -> None:
+    """
+    What plugins for other vendors find is listed too.
+    """
+
+    class Other:
+        fal_core_api = 1
+
+        @hookimpl
+        def fal_discover_devices(self) -> list[Device]:
+            return [Device(kind="npu", index=0, name="Other 1", uuid="NPU-1", memory=8 << 30)]
+
+    gpus.have(Gpu(uuid="GPU-a"))
+    with registered(Other()):
+        told = json_of(run("detect", "--json"))
+    assert [each["uuid"] for each in told["devices"]] == ["GPU-a", "NPU-1"]
 
 
 @pytest.mark.faults

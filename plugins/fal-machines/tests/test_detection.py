@@ -5,6 +5,8 @@ Detection: the GPUs of this machine, or why there are none.
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import subprocess
 import sys
 from threading import Barrier, Thread
@@ -229,3 +231,28 @@ def test_threads_may_ask_at_a_time(gpus: Gpus) -> None:
     for thread in threads:
         thread.join()
     assert counts == [8] * 80
+
+
+def test_real_gpus_are_found() -> None:
+    """
+    On a machine with NVIDIA's driver, the GPUs are found that its own program lists.
+    """
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        pytest.skip("there is no driver of NVIDIA here")
+    listed = subprocess.run(
+        [program, "--query-gpu=uuid,name,compute_cap", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip(f"the driver of NVIDIA does not answer: {listed.stdout.strip()}")
+    ask = (
+        "from fal_core.machines import discover_devices\n"
+        "for each in discover_devices():\n"
+        "    if each.kind == 'gpu':\n"
+        "        print(each.uuid, each.name, each.compute_capability, sep=', ')"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    found = subprocess.check_output([sys.executable, "-c", ask], text=True, env=variables)
+    assert found == listed.stdout

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from fal_core.errors import OptionError
+from fal_core.hooks import hookimpl
+from fal_core.machines import Machine
+from fal_core.plugins import registered
 from fal_server.errors import DataTooNew, ServerError, Unavailable
 from fal_server.plane import ControlPlane, describe_ports, serve
 from fal_server.settings import ServerSettings
@@ -63,6 +67,24 @@ def test_owner_that_cannot_be_made(tmp_path: Path, nickname: str):
     """
     with pytest.raises(ServerError, match="is not a valid nickname"):
         create(tmp_path / "data", nickname)
+    assert threads() == set()
+
+
+def test_machine_types_that_are_declared_wrongly(tmp_path: Path):
+    """
+    A mistake where machine types are declared is told at the start, before anything is made.
+    """
+
+    class Wrong:
+        fal_core_api = 1
+
+        @hookimpl
+        def fal_list_machines(self) -> list[Machine]:
+            raise OptionError("machines.toml is wrong.")
+
+    with registered(Wrong()), pytest.raises(OptionError, match=r"machines\.toml is wrong"):
+        create(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
     assert threads() == set()
 
 

@@ -81,6 +81,10 @@ def render(explanation: Explanation) -> Iterable[str]:
         ],
     )
     yield from _section(
+        "machine",
+        [(machine.name, machine.states, machine.takes) for machine in explanation.machines],
+    )
+    yield from _section(
         "travels", [(travel.how, travel.module, travel.why) for travel in explanation.travels]
     )
     yield from (f"  note: {note}" for note in explanation.notes)

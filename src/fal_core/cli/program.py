@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -23,14 +25,17 @@ COMMANDS: Mapping[str, str] = {
     "explain": "fal_core.cli.explain:explain",
     "executions": "fal_core.cli.executions:executions",
     "hosts": "fal_core.cli.hosts:hosts",
+    "env": "fal_core.cli.stores.commands:env",
     "plugins": "fal_core.cli.plugins:plugins",
     "doctor": "fal_core.cli.doctor:doctor",
 }
 
 
+#: The groups of the core that plugins add commands to.
+OPEN_GROUPS = frozenset({"env"})
+
 #: The commands that plugins add, and the extra of fal-core that brings each.
 OF_EXTRAS: Mapping[str, str] = {
-    "env": "local",
     "machines": "machines",
     "server": "server",
     **dict.fromkeys(
@@ -43,6 +48,15 @@ OF_EXTRAS: Mapping[str, str] = {
 }
 
 
+def import_command(name: str) -> click.Command:
+    """
+    Return the command of the core that is called *name*.
+    """
+    module, _, attribute = COMMANDS[name].partition(":")
+    command: click.Command = getattr(import_module(module), attribute)
+    return command
+
+
 class LazyGroup(click.Group):
     """
     The commands of the core, imported when they are used, and those of plugins.
@@ -50,18 +64,27 @@ class LazyGroup(click.Group):
 
     _asked = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What plugins add to groups of the core, by the group's name and their own.
+        self._added: dict[str, dict[str, click.Command]] = {}
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._ask_plugins()
         return [*COMMANDS, *sorted(self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        where = COMMANDS.get(cmd_name)
-        if where is not None:
-            module, _, name = where.partition(":")
-            command: click.Command = getattr(import_module(module), name)
+        if cmd_name not in COMMANDS:
+            self._ask_plugins()
+            return self.commands.get(cmd_name)
+        command = import_command(cmd_name)
+        if cmd_name not in OPEN_GROUPS:
             return command
         self._ask_plugins()
-        return self.commands.get(cmd_name)
+        assert isinstance(command, click.Group)
+        opened = copy(command)
+        opened.commands = {**command.commands, **self._added.get(cmd_name, {})}
+        return opened
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -94,15 +117,30 @@ class LazyGroup(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """
-        Add a plugin's command.
+        Add a plugin's command; a *name* of two words adds it to a group of the core.
 
         Raises:
-            ValueError: There is a command of that name already.
+            ValueError: There is a command of that name already, or no such group.
         """
         name = name or cmd.name
+        group, _, own = (name or "").partition(" ")
+        if own:
+            self._add_to_group(group, own, cmd)
+            return
         if name in COMMANDS or name in self.commands:
             raise ValueError(f"there is a command {name!r} already.")
         super().add_command(cmd, name)
+
+    def _add_to_group(self, group: str, name: str, command: click.Command) -> None:
+        if group not in OPEN_GROUPS:
+            known = ", ".join(sorted(OPEN_GROUPS))
+            raise ValueError(f"commands are added to {known}, and not to {group!r}.")
+        opened = import_command(group)
+        assert isinstance(opened, click.Group)
+        added = self._added.setdefault(group, {})
+        if name in opened.commands or name in added:
+            raise ValueError(f"there is a command '{group} {name}' already.")
+        added[name] = command
 
     def _ask_plugins(self) -> None:
         """

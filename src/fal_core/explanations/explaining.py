@@ -19,6 +19,7 @@ from fal_core.declaring.vocabulary import (
 )
 from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalCoreError, PluginError, UnknownNameError
+from fal_core.explanations.machine_uses import MachineUse, machine_uses
 from fal_core.explanations.option_uses import OptionUse, environment_uses, other_uses
 from fal_core.explanations.travels import Travel, travel_report
 from fal_core.functions import IsolatedFunction
@@ -46,6 +47,8 @@ class Explanation:
 
         kind: The kind of environment. None where its declaration is wrong.
 
+        machines: The machine types that it may run on, the preferred one first.
+
         key: The key of the environment. None where it has none yet.
 
         built: Whether the environment is built already.
@@ -62,6 +65,7 @@ class Explanation:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     options: tuple[OptionUse, ...] = ()
+    machines: tuple[MachineUse, ...] = ()
     kind: str | None = None
     key: str | None = None
     built: bool = False
@@ -120,6 +124,7 @@ def explain(
         reasons=tuple(dict.fromkeys(reasons)),
         notes=tuple(notes),
         options=options,
+        machines=tuple(machine_uses(host_options, there.host)),
         kind=environment.kind,
         key=key,
         built=built,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         process_ids,
         read_process,
     )
-    from fal_core.stores.pruning import Pruned, prune
+    from fal_core.stores.pruning import Pruned, entries_of, prune
     from fal_core.stores.stores import Category, Store
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "command_lines",
     "describe_disk_error",
     "disk_usage",
+    "entries_of",
     "exiting",
     "is_visible",
     "list_directory",
@@ -56,6 +57,7 @@ __getattr__, __dir__ = lazily(
         "command_lines": "fal_core.stores.processes",
         "describe_disk_error": "fal_core.stores.disks",
         "disk_usage": "fal_core.stores.disks",
+        "entries_of": "fal_core.stores.pruning",
         "exiting": "fal_core.stores.builds",
         "is_visible": "fal_core.stores.processes",
         "list_directory": "fal_core.stores.disks",

@@ -34,8 +34,6 @@ class StoredEntry:
 
         summary: What is in it, in a few words, as in ``numpy>=2 torch``.
 
-        removable: Whether it may be removed. What also belongs to others may not.
-
         details: What else machines may want to know, as JSON has it.
     """
 
@@ -50,5 +48,4 @@ class StoredEntry:
     in_use: bool = False
     fault: str | None = None
     summary: str = ""
-    removable: bool = True
     details: Mapping[str, Any] = attrs.field(factory=dict)

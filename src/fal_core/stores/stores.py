@@ -22,10 +22,14 @@ class Store(ABC):
         kind: The kind of environment.
 
         category: What is kept there.
+
+        is_shared: Whether others use it too, as they use a builder's own cache. It is
+            shown, and only its leftovers are removed.
     """
 
     kind: str
     category: Category
+    is_shared: bool = False
 
     @abstractmethod
     def entries(self) -> list[StoredEntry]:

@@ -55,6 +55,9 @@ class Output:
         self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes = Pipes(pipes)
         self._raw: dict[int, bytes] = {}
+        # Whether a thread has text that is in the pipes no more and in none of these yet, or
+        # in none of these any more and not sent yet.
+        self._reading = self._sending = False
         # When incomplete lines may be sent. Lines below Python have their level as key.
         self._due: dict[Any, float] = {}
         self._not_before: dict[Any, float] = {}
@@ -248,8 +251,12 @@ class Output:
             if self._due:
                 self._append_due()
             if self._block:
-                block, self._block, self._size = self._block, [], 0
-                self._send(block)
+                self._sending = True
+                try:
+                    block, self._block, self._size = self._block, [], 0
+                    self._send(block)
+                finally:
+                    self._sending = False
 
     def _append_due(self) -> None:
         now = time.monotonic()
@@ -280,7 +287,15 @@ class Output:
             self._fflush = sys.modules["ctypes"].CDLL(None).fflush
         if self._fflush is not None:
             self._fflush(None)
-        if self._block or self._partial or self._raw or self._pipes.is_readable():
+        # In the order in which text moves on: none is overlooked that another thread moves.
+        if (
+            self._pipes.is_readable()
+            or self._reading
+            or self._raw
+            or self._partial
+            or self._block
+            or self._sending
+        ):
             self.flush(final=True, of=None if last else self.current()[0])
         if self._pipes.unconnected:
             with self._lock:
@@ -322,6 +337,7 @@ class Output:
 
     def _read_pipes(self, final: bool) -> None:
         with self._lock:
+            self._reading = True
             for level, reader in list(self._pipes.readers.items()):
                 while True:
                     try:
@@ -337,6 +353,7 @@ class Output:
                 if final and level in self._raw:
                     self._forget(level)
                     self._append_raw(level, self._raw.pop(level))
+            self._reading = False
 
     def _add_raw(self, level: int, data: bytes) -> None:
         data = self._raw.pop(level, b"") + data

@@ -4,6 +4,8 @@ Captured output: what functions print, while they run and afterwards.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from fal_core import function
 from fal_core.events import Log
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
+from fal_core_worker.output.capture import Output
 from fal_host_local import LocalHost
 
 
@@ -29,6 +32,45 @@ def parts(recorder: Recorder) -> list[str]:
     """
     logs = [event for event in list(recorder.events) if isinstance(event, Log)]
     return [log.message for log in logs if log.partial]
+
+
+@pytest.mark.parametrize("stage", ["read", "sent"])
+def test_a_call_ends_after_lines_that_another_thread_moves(stage: str) -> None:
+    """
+    The end of a call waits for a line that another thread is reading from the pipe of
+    child processes, or is sending.
+    """
+    order: list[str] = []
+    reader, writer = os.pipe()
+    threads: list[threading.Thread] = []
+
+    def end_call() -> None:
+        output.flush_call()
+        order.append("ended")
+
+    def note(reached: str) -> None:
+        if reached == stage and not threads:
+            threads.append(threading.Thread(target=end_call))
+            threads[0].start()
+            # It waits for this thread, so this is how long it is given to go ahead.
+            threads[0].join(0.2)
+        order.append(reached)
+
+    def find_place() -> tuple[int, int]:
+        note("read")
+        return 1, 0
+
+    output = Output(lambda block: note("sent"), (reader, os.dup(writer)))
+    output.current_below = find_place
+    output._pipes.add(0)
+    # Nothing else holds the call up.
+    os.close(output._pipes.unconnected.pop(0))
+    os.write(writer, b"a line\n")
+    output.flush()
+    threads[0].join()
+    for descriptor in (writer, *output.descriptors):
+        os.close(descriptor)
+    assert order == ["read", "sent", "ended"]
 
 
 def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(

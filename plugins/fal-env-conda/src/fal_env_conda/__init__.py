@@ -11,6 +11,8 @@ from fal_core.hooks import hookimpl
 from fal_env_conda.kinds import Conda
 
 if TYPE_CHECKING:
+    import click
+
     from fal_core.environments import Environment
 
 __all__ = ["Conda"]
@@ -24,3 +26,19 @@ def fal_register_environments() -> Iterable[type[Environment]]:
     Register the kind ``conda``.
     """
     return [Conda]
+
+
+@hookimpl(trylast=True)
+def fal_register_commands(cli: click.Group) -> None:
+    """
+    Add ``lock`` to the group ``env``.
+    """
+    import click as library
+
+    from fal_env_conda.commands import lock
+
+    group = cli.commands.get("env")
+    if not isinstance(group, library.Group):
+        group = library.Group("env", help="Lock environments.")
+        cli.add_command(group)
+    group.add_command(lock)

@@ -71,9 +71,10 @@ class Conda(Environment):
 
         env_dict: What an ``environment.yml`` says, as a dict.
 
-        env_yml: The path of an ``environment.yml``. It is read at the declaration.
+        env_yml: The path of an ``environment.yml``, or of a lock: a ``pixi.lock``, or what
+            ``fal-core env lock`` has written. It is read at the declaration.
 
-        env_yml_str: The text of an ``environment.yml``.
+        env_yml_str: The text of such a file.
 
         packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``.
 
@@ -112,16 +113,37 @@ class Conda(Environment):
             raise OptionError(
                 f"Options {names} both say which packages there are. Use one of them."
             )
+        file = self._read()
         definition = define(
-            self._read(),
+            file,
             python_version=self.python_version,
             packages=self.packages or (),
             pip=self.pip or (),
             channels=self.channels or (),
         )
+        # The core reads the version before anything is built. The rest travels as values: a
+        # file may be none where the environment is built, or another one.
+        for name, value in self._as_values(file, definition.python_version).items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "_definition", definition)
-        # The core reads it before anything is built.
-        object.__setattr__(self, "python_version", definition.python_version)
+
+    def _as_values(self, file: EnvironmentFile, version: str | None) -> dict[str, Any]:
+        from fal_env_conda.declaring.definitions import without_python
+
+        values: dict[str, Any] = {"python_version": version, "env_yml": None}
+        if file.lock is not None:
+            return {**values, "env_yml_str": file.lock.text}
+        if file.loaded is not None:
+            loaded = dict(file.loaded)
+            if listed := loaded.get("dependencies"):
+                texts = [each for each in listed if isinstance(each, str)]
+                kept = without_python(texts)
+                others = [each for each in listed if not isinstance(each, str)]
+                loaded["dependencies"] = [*kept, *others]
+            values |= {"env_dict": loaded, "env_yml_str": None}
+        if self.packages is not None:
+            values["packages"] = without_python(self.packages)
+        return values
 
     def _read(self) -> EnvironmentFile:
         from fal_env_conda.declaring.environment_files import (
@@ -130,11 +152,15 @@ class Conda(Environment):
             parse,
             read_file,
         )
+        from fal_env_conda.declaring.lock_files import read_lock
 
         if self.env_yml is not None:
-            return parse(read_file(self.env_yml), where=f"The file {self.env_yml}")
+            return read_file(self.env_yml)
         if self.env_yml_str is not None:
             where = "Option 'env_yml_str'"
+            lock = read_lock(self.env_yml_str, where=where)
+            if lock is not None:
+                return EnvironmentFile(lock=lock)
             return parse(load(self.env_yml_str, where=where), where=where)
         if self.env_dict is not None:
             if not isinstance(self.env_dict, Mapping):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import attrs
 
+from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler
 
 #: What a program has to have beside its own modules to start.
@@ -177,7 +178,7 @@ def package_python(program: str = sys.executable) -> CondaPackage | None:
         name="python",
         version=version,
         build=f"0_cp{minor.replace('.', '')}",
-        subdir=Rattler.subdir(),
+        subdir=subdir(),
         files=files,
         links={"bin/python": f"python{minor}", "bin/python3": f"python{minor}"},
         programs=(f"bin/python{minor}",),
@@ -224,8 +225,8 @@ def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage
     Write *packages* to a channel in *folder*, index it, and return its URL.
     """
     channel = Path(folder).absolute()
-    for subdir in ("noarch", Rattler.subdir()):
-        (channel / subdir).mkdir(parents=True, exist_ok=True)
+    for name in ("noarch", subdir()):
+        (channel / name).mkdir(parents=True, exist_ok=True)
     for package in packages:
         package.write(channel)
     with Rattler() as rattler:

@@ -34,7 +34,7 @@ def test_all_parts_of_a_file_are_read(tmp_path: Path) -> None:
     """
     path = tmp_path / "environment.yml"
     path.write_text(_FILE)
-    assert parse(read_file(path), where="It") == EnvironmentFile(
+    assert read_file(path) == EnvironmentFile(
         channels=("conda-forge", f"{tmp_path}/./mine", "nodefaults"),
         packages=("python=3.12", "numpy>=2"),
         pip=("six", f"-r {tmp_path}/more.txt", f"{tmp_path}/project"),

@@ -23,7 +23,7 @@ def test_function_runs_in_its_environment(channel: str) -> None:
 
     text, prefix = describe("version ")
     assert text == "version 1.0"
-    assert "/conda/prefixes/" in prefix
+    assert "/cache/conda/" in prefix
 
 
 def test_function_runs_on_another_python(channel: str, other_python: str) -> None:

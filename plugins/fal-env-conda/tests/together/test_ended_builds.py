@@ -21,6 +21,7 @@ from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.testing.harness.processes import wait_until
 from fal_env_conda import Conda
+from fal_uv.testing import write_project
 
 #: Seconds that a build may take to begin or to end.
 _PATIENCE = 60.0
@@ -39,28 +40,32 @@ _BUILD = """
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
     """
-    A local project whose build goes on until it is ended; it makes a file as it begins.
+    A local project whose first build goes on until it is ended; it makes a file as it begins.
     """
-    project = tmp_path / "endless"
-    project.mkdir()
-    (project / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "endless"\nversion = "1"\n'
-    )
+    project = write_project(tmp_path / "endless")
+    backend = project.path / "backend.py"
     begun = str(tmp_path / "begun")
-    (project / "backend.py").write_text(
-        f"open({begun!r}, 'w').close()\nimport signal\nsignal.pause()\n"
+    wait = (
+        "import os, signal\n"
+        f"if not os.path.exists({begun!r}):\n    open({begun!r}, 'w').close()\n"
+        "    signal.pause()\n"
     )
-    return project
+    backend.write_text(wait + backend.read_text())
+    return project.path
+
+
+def _prefixes(cache: Path) -> list[Path]:
+    """
+    Return the directories of prefixes, whole or not.
+    """
+    return [path.parent for path in cache.glob("*/conda-meta")]
 
 
 def _left(cache: Path) -> list[Path]:
     """
     Return the prefixes that are not whole.
     """
-    if not (cache / "prefixes").exists():
-        return []
-    found = (cache / "prefixes").iterdir()
+    found = _prefixes(cache)
     return [each for each in found if not (each / ".fal-core-complete").exists()]
 
 
@@ -107,8 +112,11 @@ def test_killed_build_is_swept_by_the_next(
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert len(_left(cache)) == 1
-    assert build(Conda(packages=["alpha-one"], channels=[channel]))
+    environment = Conda(packages=["alpha-one"], channels=[channel], pip=[str(endless)])
+    assert not environment.is_built()
+    assert build(environment)
     assert _left(cache) == []
+    assert list((cache / "building").iterdir()) == []
 
 
 def test_failed_build_leaves_nothing(build: Any, channel: str, cache: Path) -> None:
@@ -120,7 +128,7 @@ def test_failed_build_leaves_nothing(build: Any, channel: str, cache: Path) -> N
     )
     with pytest.raises(EnvironmentBuildError, match="fal-core-no-such-project"):
         build(environment)
-    assert list((cache / "prefixes").iterdir()) == []
+    assert _prefixes(cache) == []
     assert not environment.is_built()
 
 
@@ -139,7 +147,7 @@ def test_many_that_need_one_environment_cause_one_build(channel: str, cache: Pat
     assert len({interpreter.command(()).argv for interpreter in built}) == 1
     said = [*printed, *(line.message for line in lines)]
     assert sum(line.startswith("Installing ") for line in said) == 1
-    assert len(list((cache / "prefixes").iterdir())) == 1
+    assert len(_prefixes(cache)) == 1
 
 
 def test_damaged_prefix_is_built_again(build: Any, channel: str, cache: Path) -> None:

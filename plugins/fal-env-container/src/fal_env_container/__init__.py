@@ -12,6 +12,7 @@ from fal_env_container.images.container_images import ContainerImage
 from fal_env_container.kinds import Container
 
 if TYPE_CHECKING:
+    from fal_core.checks import Check
     from fal_core.environments import Environment
 
 __all__ = ["Container", "ContainerImage"]
@@ -25,3 +26,13 @@ def fal_register_environments() -> Iterable[type[Environment]]:
     Register the kind ``container``.
     """
     return [Container]
+
+
+@hookimpl
+def fal_health_checks() -> Iterable[Check]:
+    """
+    Check that a container engine answers.
+    """
+    from fal_env_container.checks import health_checks
+
+    return health_checks()

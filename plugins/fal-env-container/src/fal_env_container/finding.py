@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import attrs
 
-from fal_core.caches import ForeignCache, cache_directory, write_atomically
+from fal_core.caches import ForeignCache, cache_directory, remove_quietly, write_atomically
 from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container.engines import ENGINE_VARIABLE, KIND, Engine, EngineName, ask
@@ -46,11 +46,21 @@ def find_engine() -> Engine:
     return known
 
 
-def forget() -> None:
+def forget(*, described: bool = False) -> None:
     """
     Look for the engine anew when it is needed next.
+
+    Arguments:
+        described: Whether to ask it anew what it is, too.
     """
     _found.clear()
+    if described:
+        try:
+            folder = os.path.join(cache_directory("containers"), "engines")
+            for name in os.listdir(folder):
+                remove_quietly(os.path.join(folder, name))
+        except (OSError, ForeignCache):
+            pass  # Nothing is kept there.
 
 
 def _find(chosen: str) -> Engine:

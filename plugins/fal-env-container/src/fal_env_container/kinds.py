@@ -113,6 +113,11 @@ class Container(Environment):
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
             )
+        if isinstance(self.image, ContainerImage):
+            from fal_env_container.images.sources import find_sources
+
+            # What is no Dockerfile fails where it is declared.
+            find_sources(self.image.dockerfile_str, platform="linux/amd64")
 
     @property
     def request(self) -> ImageRequest:

@@ -50,7 +50,7 @@ def registry(
     folder.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, address=address))
     made = subprocess.run(
         ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD],
@@ -86,7 +86,7 @@ def test_login_of_the_engine_is_used(build: ImageBuilder, registry: str):
     An image that needs a login is pulled with the one that the engine has; without one the
     error says so.
     """
-    with pytest.raises(EnvironmentBuildError, match="podman cannot pull it: .*auth"):
+    with pytest.raises(EnvironmentBuildError, match=r"podman cannot pull it: .*auth"):
         build(Container(image=registry))
     address = registry.partition("/")[0]
     build.engine.run("login", "--username", USER, "--password", PASSWORD, address)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fal_core.checks import Check
     from fal_core.environments import Environment
+    from fal_core.stores import Store
 
 __all__ = ["Virtualenv"]
 
@@ -32,11 +33,23 @@ def fal_register_environments() -> Iterable[type[Environment]]:
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
     """
-    Add the group ``env``.
+    Add commands to the group ``env``.
     """
-    from fal_env_virtualenv.commands import env
+    from fal_env_virtualenv.commands import rebuild, verify
 
-    cli.add_command(env)
+    cli.add_command(verify, "env verify")
+    cli.add_command(rebuild, "env rebuild")
+
+
+@hookimpl
+def fal_register_stores() -> Iterable[Store]:
+    """
+    Register the environments, and the cache of uv that they are built from.
+    """
+    from fal_env_virtualenv.store.environments import STORE
+    from fal_uv.running.uv_cache import UvCache
+
+    return [STORE, UvCache()]
 
 
 @hookimpl

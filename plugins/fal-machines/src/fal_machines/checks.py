@@ -9,6 +9,9 @@ from collections import Counter
 from fal_core.checks import Check, Finding
 from fal_core.machines import discover_devices
 from fal_machines import detection
+from fal_machines.catalogues import known_machines
+from fal_machines.entries import MachineFileError
+from fal_machines.files import find_document
 from fal_machines.sizes import write_size
 
 
@@ -16,7 +19,7 @@ def health_checks() -> list[Check]:
     """
     Return the checks of this plugin.
     """
-    return [Check("gpus", check_gpus)]
+    return [Check("gpus", check_gpus), Check("machine types", check_machine_types)]
 
 
 def check_gpus() -> Finding:
@@ -36,3 +39,16 @@ def check_gpus() -> Finding:
         for (name, size), number in counted.items()
     )
     return Finding(True, f"{'; '.join(told)}.")
+
+
+def check_machine_types() -> Finding:
+    """
+    Check that what the user has declared can be read.
+    """
+    try:
+        known, document = known_machines(), find_document()
+    except MachineFileError as error:
+        return Finding(False, str(error))
+    if document is None:
+        return Finding(True, f"{len(known)} are known.")
+    return Finding(True, f"{len(known)} are known, with those of {document.path}.")

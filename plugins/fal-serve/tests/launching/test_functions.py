@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from fal_core import OptionError, ServedIsolatedFunction
 from fal_core.explanations import explain
+from fal_core.hooks import hookimpl
+from fal_core.machines import Machine, UnknownMachineError
+from fal_core.plugins import registered
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_serve import App
 from fal_serve.declaring.settings import ServiceSettings
@@ -72,3 +76,33 @@ def test_explanation_of_an_application(derived: type[App]):
     assert not [note for note in explanation.notes if "no requirement names" in note]
     rows = [each for each in explanation.travels if each.module.startswith("fal_serve")]
     assert [(each.module, each.how) for each in rows] == [("fal_serve", "source")]
+
+
+def test_an_unknown_machine_type_is_refused_for_the_host():
+    """
+    A class may name a machine type that only its service knows; on a host that has none of
+    its own, a type that nobody knows is refused with a suggestion.
+    """
+
+    class Service(InProcessHost):
+        capabilities = attrs.evolve(InProcessHost.capabilities, own_machines=True)
+
+    class Large(App):
+        machine_type = "GPU-H1000"
+
+    with registered(Catalogue()):
+        assert Large.to_function(Service()).options.host["machine_type"] == "GPU-H1000"
+        with pytest.raises(UnknownMachineError, match="Did you mean 'GPU-H100'"):
+            Large.to_function(InProcessHost())
+
+
+class Catalogue:
+    """
+    A plugin that knows one machine type.
+    """
+
+    fal_core_api = 1
+
+    @hookimpl
+    def fal_list_machines(self) -> list[Machine]:
+        return [Machine(name="GPU-H100")]

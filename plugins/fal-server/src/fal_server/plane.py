@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 from aiohttp import web
 
+from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.key_files import (
     make_keys,
@@ -176,7 +177,11 @@ class ControlPlane:
 
         Raises:
             ServerError: The state or a key is lost, or cannot be used.
+
+            OptionError: Where machine types are declared, something is wrong.
         """
+        # It is told now, and not at the first request that names one.
+        list_machines()
         directory = DataDirectory(settings.data)
         if settings.database is None:
             directory.claim_state()

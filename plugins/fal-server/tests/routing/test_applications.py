@@ -4,6 +4,10 @@ Applications: how their settings change.
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import attrs
 import pytest
 
@@ -11,6 +15,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.routing.takeovers import Takeover
 from fal_server.specs.scaling import Scaling
+from fal_server.state.tasks import Tasks
 
 
 @pytest.mark.parametrize("serves", [False, True], ids=["waits", "serves"])
@@ -33,3 +38,38 @@ def test_settings_that_change_during_a_deployment(
     assert following.scaling == attrs.evolve(changed, max_multiplexing=multiplexing)
     assert application.scaling == changed
     assert serves or pool.scaling == changed
+
+
+class FailingTakeover(Takeover):
+    """
+    A takeover whose first runner does not come up.
+    """
+
+    async def try_first_runner(self) -> Any:
+        return SimpleNamespace(why_it_ended="It has run out of memory.")
+
+
+def test_deployment_that_fails_is_told_once_that_is_stored():
+    """
+    Nobody is told that a deployment has failed before it is stored: after a kill, the next
+    server would begin it once more.
+    """
+
+    async def fail() -> list[bool]:
+        found = []
+        pool = make_closed_pool()
+        application = Application(
+            "user|me", "me", "app", auth_mode=0, pool=pool, revision="one"
+        )
+
+        async def abandon() -> None:
+            found.append(application.takeover is takeover and not takeover.settled.is_set())
+
+        takeover = FailingTakeover(make_closed_pool(), "two", previous="one", abandon=abandon)
+        tasks = Tasks()
+        application.begin(takeover, tasks)
+        await takeover.settled.wait()
+        await tasks.close()
+        return [*found, application.takeover is None]
+
+    assert asyncio.run(fail()) == [True, True]

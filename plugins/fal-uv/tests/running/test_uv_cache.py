@@ -63,7 +63,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path, monkeypatch: Any
     [entry] = UvCache().entries()
     assert (entry.key, entry.path) == ("uv", str(tmp_path / "uv"))
     assert entry.size >= 10_000
-    assert not entry.removable
+    assert UvCache().is_shared
     assert not UvCache().remove(entry)
     assert prune([UvCache()], max_size=0).entries == ()
     assert new.exists()

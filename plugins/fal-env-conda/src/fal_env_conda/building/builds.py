@@ -6,21 +6,32 @@ from __future__ import annotations
 
 import glob
 import os
-import tempfile
-import time
+from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fal_core.environments import LocalInterpreter
-from fal_core.errors import Cancelled, EnvironmentBuildError
+from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
-from fal_env_conda.building.prefixes import Contents, Prefix, conda_root, locked, sweep
-from fal_env_conda.building.recipes import KIND, Recipe, is_offline, rattler_cache
+from fal_env_conda.building.prefixes import (
+    KIND,
+    PREFIXES,
+    Built,
+    Contents,
+    executable_of,
+    library_of,
+)
+from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
 from fal_env_conda.declaring.channels import find_credentials, strip_all
+from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
+
+if TYPE_CHECKING:
+    from fal_core.stores import Build
+    from fal_env_conda.declaring.lock_files import Lock
 
 
 def find_built(recipe: Recipe) -> LocalInterpreter | None:
@@ -28,18 +39,27 @@ def find_built(recipe: Recipe) -> LocalInterpreter | None:
     Return the interpreter of *recipe*, and mark its prefix as used. None if it must be built.
     """
     solution = read_solution(recipe.question)
-    return None if solution is None else _take(recipe.prefix(solution))
+    if solution is None:
+        return None
+    prefix = PREFIXES.find(recipe.prefix_name(solution))
+    return None if prefix is None else _interpreter(prefix)
 
 
-def _take(prefix: Prefix) -> LocalInterpreter | None:
-    contents = prefix.take()
+def is_built(recipe: Recipe) -> bool:
+    """
+    Tell whether *recipe* is solved, and its prefix whole.
+    """
+    solution = read_solution(recipe.question)
+    return solution is not None and PREFIXES.find_fault(recipe.prefix_name(solution)) is None
+
+
+def _interpreter(prefix: str) -> LocalInterpreter | None:
+    contents = Contents.read(prefix)
     if contents is None:
         return None
-    variables = dict(contents.variables)
     path = [*contents.path, os.environ.get("PATH", os.defpath)]
-    variables["PATH"] = os.pathsep.join(path)
-    minor = ".".join(contents.python_version.split(".")[:2])
-    return LocalInterpreter(prefix.executable, minor, variables=variables)
+    variables = {**contents.variables, "PATH": os.pathsep.join(path)}
+    return LocalInterpreter(executable_of(prefix), contents.minor_version, variables=variables)
 
 
 def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
@@ -61,33 +81,23 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
         lines.append(strip_all(line, credentials))
         log.write(lines[-1])
 
-    def on_wait() -> None:
-        log.write("Waiting for another build of this environment")
-
     with Rattler(cancelled, on_line) as rattler:
-        worker = _Build(
-            recipe=recipe, rattler=rattler, log=log, lines=lines, cancelled=cancelled
-        )
+        worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
         try:
-            conda_root(make=True)
-            with locked(recipe.question, cancelled, on_wait):
+            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
                 solution = read_solution(recipe.question) or worker.solve()
-                prefix = recipe.prefix(solution)
-                with locked(prefix.name, cancelled, on_wait):
-                    found = _take(prefix)
-                    if found is None:
-                        worker.install(solution, prefix)
-                        found = _take(prefix)
+            prefix = PREFIXES.find_or_build(
+                recipe.prefix_name(solution),
+                lambda opened: worker.fill(solution, opened),
+                log=sink,
+                cancelled=cancelled,
+                in_place=True,
+                summary=recipe.summary,
+            )
         except RattlerError as error:
             reason = strip_all(error.message, credentials).strip()
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
-        except OSError as error:
-            where = "" if error.filename is None else f": {error.filename}"
-            raise EnvironmentBuildError(
-                KIND,
-                f"{error.strerror or error}{where}. If the disk is full, free some space; "
-                "FAL_CORE_CACHE and RATTLER_CACHE_DIR name other directories.",
-            ) from error
+    found = _interpreter(prefix)
     if found is None:
         raise EnvironmentBuildError(
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
@@ -96,12 +106,11 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
 
 
 @attrs.define(kw_only=True)
-class _Build:
+class _Builder:
     recipe: Recipe
     rattler: Rattler
     log: Any
     lines: list[str]
-    cancelled: Event
 
     @property
     def _linked(self) -> bool:
@@ -112,13 +121,15 @@ class _Build:
         Choose the packages, and keep the choice.
         """
         definition = self.recipe.definition
+        if definition.lock is not None:
+            return self._read_lock(definition.lock)
         packages = self.recipe.virtual_packages
         self.log.write(f"Solving for {', '.join(definition.specs)}")
         records = self.rattler.ask(
             "solve",
             channels=definition.public_channels,
             specs=definition.specs,
-            platform=Rattler.subdir(),
+            platform=subdir(),
             virtual_packages=packages,
             offline=is_offline(),
             cache=os.path.join(rattler_cache(), "repodata"),
@@ -126,38 +137,41 @@ class _Build:
         )
         solution = Solution(
             records=tuple(records),
-            platform=Rattler.subdir(),
+            platform=subdir(),
             channels=definition.public_channels,
             virtual_packages=packages,
         )
         keep_solution(self.recipe.question, solution)
         return solution
 
-    def install(self, solution: Solution, prefix: Prefix) -> None:
+    def _read_lock(self, lock: Lock) -> Solution:
         """
-        Install the packages of *solution* in *prefix*, whose lock is held.
+        Take the packages of *lock*, and keep them.
         """
-        sweep()
-        prefix.discard()
-        os.makedirs(prefix.directory)
-        try:
-            self._fill(solution, prefix)
-        except Cancelled:
-            prefix.discard(aside=True)
-            raise
-        except BaseException:
-            prefix.discard()
-            raise
+        told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
+        solution = Solution(
+            records=tuple(told["records"]),
+            platform=subdir(),
+            channels=tuple(told["channels"]),
+            virtual_packages=self.recipe.virtual_packages,
+            pins=tuple(_pin(file) for file in told["files"]),
+        )
+        keep_solution(self.recipe.question, solution)
+        return solution
 
-    def _fill(self, solution: Solution, prefix: Prefix) -> None:
+    def fill(self, solution: Solution, opened: Build) -> None:
+        """
+        Install the packages of *solution*, and the pip requirements.
+        """
         version = solution.python_version
         if version is None:
             raise EnvironmentBuildError(KIND, "The packages that were chosen have no Python.")
+        prefix = opened.directory
         self.log.write(f"Installing {len(solution.records)} packages")
         self.rattler.ask(
             "install",
             records=solution.records,
-            prefix=prefix.directory,
+            prefix=prefix,
             platform=solution.platform,
             offline=is_offline(),
             cache=os.path.join(rattler_cache(), "pkgs"),
@@ -165,27 +179,21 @@ class _Build:
         )
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        pins = self._install_requirements(prefix, version)
-        if self.cancelled.is_set():
-            raise Cancelled("The call was cancelled while its environment was being built.")
-        names = os.listdir(os.path.join(prefix.directory, "conda-meta"))
+        self._install_requirements(opened, version, solution.pins)
+        names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
             path=tuple(activated["path"]),
             variables=activated["variables"],
             packages=tuple(sorted(name for name in names if name.endswith(".json"))),
-            pins=pins,
-            created=time.time(),
         )
-        prefix.finish(contents)
+        contents.write(prefix)
 
-    def _tell_scripts(self, prefix: Prefix) -> None:
+    def _tell_scripts(self, prefix: str) -> None:
         """
         Warn of scripts of packages that were not run, since nothing allows them.
         """
-        scripts = glob.glob(
-            os.path.join(glob.escape(prefix.directory), "bin", ".*-post-link.sh")
-        )
+        scripts = glob.glob(os.path.join(glob.escape(prefix), "bin", ".*-post-link.sh"))
         names = [os.path.basename(path)[1:].removesuffix("-post-link.sh") for path in scripts]
         if names and not self._linked:
             self.log.write(
@@ -194,49 +202,61 @@ class _Build:
                 '"insecure"\' to ~/.config/rattler/config.toml.'
             )
 
-    def _activate(self, prefix: Prefix, solution: Solution) -> dict[str, Any]:
+    def _activate(self, prefix: str, solution: Solution) -> dict[str, Any]:
         """
         Return what activating *prefix* sets, its packages' scripts included.
         """
         variables = dict(self.recipe.definition.variables)
-        scripts = os.path.join(prefix.directory, "etc", "conda", "activate.d")
-        settings = os.path.join(prefix.directory, "etc", "conda", "env_vars.d")
+        scripts = os.path.join(prefix, "etc", "conda", "activate.d")
+        settings = os.path.join(prefix, "etc", "conda", "env_vars.d")
         if os.path.isdir(scripts) or os.path.isdir(settings):
             activated: dict[str, Any] = self.rattler.ask(
                 "activate",
-                prefix=prefix.directory,
+                prefix=prefix,
                 variables=variables,
                 platform=solution.platform,
             )
             return activated
         return {
-            "variables": {"CONDA_PREFIX": prefix.directory, **variables},
-            "path": [os.path.join(prefix.directory, "bin")],
+            "variables": {"CONDA_PREFIX": prefix, **variables},
+            "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(self, prefix: Prefix, version: str) -> tuple[str, ...]:
+    def _install_requirements(
+        self, opened: Build, version: str, locked: tuple[str, ...]
+    ) -> None:
         """
-        Install the pip requirements, and return what they brought.
+        Install the pip requirements, and keep what they brought: a prefix that is lost gets
+        the same again.
         """
         requirements = self.recipe.requirements()
-        if not requirements:
-            return ()
+        question = self.recipe.question
+        if not requirements and not locked:
+            PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
+            return
         from fal_uv.installing.installers import Installer
         from fal_uv.installing.targets import Target
 
-        with tempfile.TemporaryDirectory() as workspace:
-            installer = Installer(
-                kind=KIND,
-                target=Target.of_python(prefix.executable, prefix.library(version)),
-                workspace=workspace,
-                indexes=_indexes(),
-                log=self.log,
-                cancelled=self.cancelled,
-            )
-            # What conda installed keeps its versions: it is there before.
-            of_conda = installer.packages()
-            installer.install(requirements)
-            return installer.hashed_pins(without=of_conda)
+        prefix = opened.directory
+        installer = Installer(
+            kind=KIND,
+            target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
+            workspace=opened.workspace,
+            indexes=_indexes(),
+            log=self.log,
+            cancelled=opened.cancelled,
+        )
+        # What conda installed keeps its versions: it is there before.
+        of_conda = installer.packages()
+        known = PREFIXES.read_build(opened.key)
+        if known is not None:
+            installer.install_pins(known.pins)
+            return
+        if locked:
+            installer.install_pins(locked)
+        installer.install(requirements)
+        pins = installer.hashed_pins(without=of_conda)
+        PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
 
     @property
     def _credentials(self) -> list[dict[str, Any]]:
@@ -244,18 +264,21 @@ class _Build:
         return [attrs.asdict(each) for each in found]
 
 
+def _pin(file: dict[str, str]) -> str:
+    """
+    Return the line of a requirements file for a *file* of a lock.
+    """
+    location = file["location"]
+    if "://" not in location:
+        location = Path(os.path.abspath(location)).as_uri()
+    digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
+    return f"{file['name']} @ {location}{digest}"
+
+
 def _indexes() -> Any:
     from fal_uv.installing.indexes import find_indexes
 
-    found = find_indexes().with_default(conda_root())
+    found = find_indexes().with_default(PREFIXES.root)
     if not is_offline():
         return found
     return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})
-
-
-def is_built(recipe: Recipe) -> bool:
-    """
-    Tell whether *recipe* is solved, and its prefix whole.
-    """
-    solution = read_solution(recipe.question)
-    return solution is not None and recipe.prefix(solution).read() is not None

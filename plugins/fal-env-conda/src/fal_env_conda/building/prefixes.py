@@ -1,16 +1,12 @@
 """
 Prefixes: the directories that environments are built in, which is where they stay.
 
-Files of conda packages contain the path of their prefix, so none is moved once it is
-whole. Its marker is written last: a prefix without one is a leftover, unless somebody
-holds its lock, and nobody uses it.
+Files of conda packages contain the path of their prefix, so none is moved once it has files.
+Beside prefixes, the store has the packages that were chosen::
 
-All is in the directory ``conda`` below the cache root::
-
+    <digest>/                 a prefix
+    builds/<digest>.json      what was built in the prefix, should it be lost
     solutions/<digest>.json   the packages that were chosen for a question
-    prefixes/<digest>/        an environment
-    locks/<digest>.lock       locked by the process that solves or builds
-    trash/                    prefixes that are being removed
     machine.json              the virtual packages of this machine
 """
 
@@ -18,64 +14,33 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Event, Thread
-from typing import Any
 
 import attrs
 
-from fal_core.caches import (
-    ForeignCache,
-    cache_directory,
-    is_descriptor_of,
-    is_locked,
-    try_lock,
-    unlock,
-    write_durably,
-)
-from fal_core.errors import Cancelled, HostError
+from fal_core.caches import remove_quietly, write_atomically, write_durably
 from fal_core.reprs import show_fields
+from fal_core.stores import DirectoryStore
 
-#: A file that is written last.
-_COMPLETE = ".fal-core-complete"
-#: A file on which each process that uses the prefix holds a shared lock.
-_IN_USE = ".fal-core-in-use"
-_PATIENCE = 0.02
+#: The kind of environment, as errors name it.
+KIND = "conda"
 
-# The locks of the prefixes that this process uses, by path.
-_in_use: dict[str, int] = {}
-os.register_at_fork(after_in_child=_in_use.clear)
-
-
-def conda_root(*, make: bool = False) -> str:
-    """
-    Return the directory of everything that this plugin keeps.
-
-    Raises:
-        HostError: It belongs to another user, who could change what is run from it.
-    """
-    try:
-        return cache_directory("conda", make=make)
-    except ForeignCache as error:
-        raise HostError(str(error)) from None
+_CONTENTS = ".fal-core-contents.json"
 
 
 @attrs.frozen(kw_only=True)
 class Contents:
     """
-    What is in a prefix that is whole, as its marker says.
+    What is in a prefix.
 
     Attributes:
+        python_version: The whole version of its Python.
+
         path: Directories that its programs find before those of ``PATH``.
 
         variables: What activating it sets.
 
         packages: The names of the files in ``conda-meta``.
 
-        pins: What pip requirements brought, as lines of a requirements file.
     """
 
     __repr__ = show_fields
@@ -84,178 +49,123 @@ class Contents:
     path: tuple[str, ...] = ()
     variables: dict[str, str] = attrs.field(factory=dict)
     packages: tuple[str, ...] = ()
-    pins: tuple[str, ...] = ()
-    created: float = attrs.field(factory=time.time)
+
+    @property
+    def minor_version(self) -> str:
+        """
+        As in ``3.11``.
+        """
+        return ".".join(self.python_version.split(".")[:2])
+
+    def write(self, prefix: str) -> None:
+        """
+        Write this to the directory *prefix*.
+        """
+        write_durably(os.path.join(prefix, _CONTENTS), json.dumps(attrs.asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, prefix: str) -> Contents | None:
+        """
+        Return what is in the directory *prefix*. None if that cannot be read.
+        """
+        try:
+            with open(os.path.join(prefix, _CONTENTS), encoding="utf-8") as stream:
+                loaded = json.load(stream)
+            for name in ("path", "packages"):
+                loaded[name] = tuple(loaded[name])
+            return cls(**loaded)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
-@attrs.frozen
-class Prefix:
+@attrs.frozen(kw_only=True)
+class Built:
     """
-    The prefix of one environment, whether it exists or not.
+    What a lost prefix is built from again.
+
+    Attributes:
+        question: What its packages were chosen for.
+
+        pins: What pip requirements brought, as lines of a requirements file.
     """
 
     __repr__ = show_fields
 
-    name: str
+    question: str
+    pins: tuple[str, ...]
 
-    @property
-    def directory(self) -> str:
-        """
-        Where it is.
-        """
-        return os.path.join(conda_root(), "prefixes", self.name)
 
-    @property
-    def executable(self) -> str:
-        """
-        Its Python.
-        """
-        return os.path.join(self.directory, "bin", "python")
+class Prefixes(DirectoryStore):
+    """
+    The prefixes of this user, and the packages that were chosen for them.
+    """
 
-    def library(self, python_version: str) -> str:
-        """
-        Return where its Python finds packages.
-        """
-        minor = ".".join(python_version.split(".")[:2])
-        return os.path.join(self.directory, "lib", f"python{minor}", "site-packages")
+    def find_fault(self, name: str) -> str | None:
+        fault = super().find_fault(name)
+        if fault is not None:
+            return fault
+        prefix = self.path(name)
+        contents = Contents.read(prefix)
+        if contents is None:
+            return "the list of what is in it cannot be read"
+        if not os.access(executable_of(prefix), os.X_OK):
+            return "its Python is gone"
+        try:
+            there = set(os.listdir(os.path.join(prefix, "conda-meta")))
+        except OSError:
+            return "its packages are gone"
+        missing = sorted(set(contents.packages) - there)
+        return f"{missing[0].removesuffix('.json')} is gone" if missing else None
 
-    def read(self) -> Contents | None:
+    def forget(self, key: str, name: str) -> None:
+        built = self.read_build(name)
+        if built is not None:
+            remove_quietly(self.solution_path(built.question))
+        remove_quietly(self._build_path(name))
+
+    def read_build(self, name: str) -> Built | None:
         """
-        Return what is in it. None if it is not whole, as far as a quick look shows.
+        Return what was built in the prefix *name*. None if nothing was, yet.
         """
         try:
-            with open(os.path.join(self.directory, _COMPLETE), encoding="utf-8") as stream:
-                contents = _structure(json.load(stream))
-            there = set(os.listdir(os.path.join(self.directory, "conda-meta")))
+            with open(self._build_path(name), encoding="utf-8") as stream:
+                loaded = json.load(stream)
+            return Built(question=loaded["question"], pins=tuple(loaded["pins"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        whole = there.issuperset(contents.packages) and os.access(self.executable, os.X_OK)
-        return contents if whole else None
 
-    def finish(self, contents: Contents) -> None:
+    def keep_build(self, name: str, built: Built) -> None:
         """
-        Mark it as whole.
+        Keep what was built in the prefix *name*.
         """
-        with open(os.path.join(self.directory, _IN_USE), "w"):
-            pass
-        text = json.dumps(attrs.asdict(contents), indent=1)
-        write_durably(os.path.join(self.directory, _COMPLETE), text)
+        path = self._build_path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomically(path, json.dumps(attrs.asdict(built), indent=1))
 
-    def take(self) -> Contents | None:
+    def _build_path(self, name: str) -> str:
+        return os.path.join(self.root, "builds", f"{name}.json")
+
+    def solution_path(self, question: str) -> str:
         """
-        Mark it as used by this process until the process ends, and return what is in it.
-
-        None if it is not whole.
+        Return where the packages are kept that were chosen for *question*.
         """
-        lock = os.path.join(self.directory, _IN_USE)
-        known = _in_use.get(self.directory)
-        if known is None or not is_descriptor_of(known, lock):
-            try:
-                descriptor = try_lock(lock, shared=True)
-            except OSError:
-                return None
-            if descriptor is None:
-                return None  # It is being removed.
-            other = _in_use.get(self.directory)
-            _in_use[self.directory] = descriptor
-            if other is not None:
-                unlock(other)
-        return self.read()
-
-    def discard(self, *, aside: bool = False) -> None:
-        """
-        Remove it: it is moved to the trash first, and then deleted.
-
-        Arguments:
-            aside: Whether to delete it in another thread.
-        """
-        release(self.directory)
-        trash = os.path.join(conda_root(), "trash")
-        moved = os.path.join(trash, os.urandom(8).hex())
-        try:
-            os.makedirs(trash, exist_ok=True)
-            os.rename(self.directory, moved)
-        except FileNotFoundError:
-            return
-        if aside:
-            Thread(target=shutil.rmtree, args=(moved, True), daemon=True).start()
-        else:
-            shutil.rmtree(moved, ignore_errors=True)
+        return os.path.join(self.root, "solutions", f"{question}.json")
 
 
-def _structure(loaded: dict[str, Any]) -> Contents:
-    for name in ("path", "packages", "pins"):
-        loaded[name] = tuple(loaded[name])
-    return Contents(**loaded)
+#: All that is kept.
+PREFIXES = Prefixes(folder="conda", kind=KIND)
 
 
-def release(directory: str) -> None:
+def executable_of(prefix: str) -> str:
     """
-    Undo what :meth:`Prefix.take` did in this process for the prefix *directory*.
+    Return the Python of the directory *prefix*.
     """
-    descriptor = _in_use.pop(directory, None)
-    if descriptor is not None:
-        unlock(descriptor)
+    return os.path.join(prefix, "bin", "python")
 
 
-def release_all() -> None:
+def library_of(prefix: str, python_version: str) -> str:
     """
-    Undo all that :meth:`Prefix.take` did in this process.
+    Return where the Python of the directory *prefix* finds packages.
     """
-    for directory in list(_in_use):
-        release(directory)
-
-
-def lock_path(name: str) -> str:
-    """
-    Return the path of the lock of what has the digest *name*.
-    """
-    return os.path.join(conda_root(), "locks", f"{name}.lock")
-
-
-@contextmanager
-def locked(name: str, cancelled: Event, on_wait: Callable[[], None]) -> Iterator[None]:
-    """
-    Hold the lock of what has the digest *name*.
-
-    Arguments:
-        on_wait: Called once if another thread or process holds it.
-
-    Raises:
-        Cancelled: *cancelled* was set meanwhile.
-    """
-    path = lock_path(name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    waited = False
-    while (descriptor := try_lock(path, shared=False, create=True)) is None:
-        if not waited:
-            waited = True
-            on_wait()
-        if cancelled.wait(_PATIENCE):
-            raise Cancelled("The call was cancelled while it waited for another build.")
-    try:
-        yield
-    finally:
-        unlock(descriptor)
-
-
-def sweep() -> None:
-    """
-    Remove what killed builds left behind, and the trash.
-    """
-    root = conda_root()
-    for name in _names(os.path.join(root, "prefixes")):
-        prefix = Prefix(name)
-        marker = os.path.join(prefix.directory, _COMPLETE)
-        if os.path.exists(marker) or is_locked(lock_path(name)):
-            continue
-        prefix.discard()
-    for name in _names(os.path.join(root, "trash")):
-        shutil.rmtree(os.path.join(root, "trash", name), ignore_errors=True)
-
-
-def _names(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except FileNotFoundError:
-        return []
+    minor = ".".join(python_version.split(".")[:2])
+    return os.path.join(prefix, "lib", f"python{minor}", "site-packages")

@@ -13,18 +13,14 @@ import attrs
 
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
-from fal_env_conda.building.prefixes import Prefix
 from fal_env_conda.building.solutions import Solution, explicit_digest, read_solution
 from fal_env_conda.declaring.definitions import Definition
 from fal_env_conda.rattling.machines import virtual_packages
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.platforms import subdir
 
 if TYPE_CHECKING:
     from fal_core.machines import Machine
     from fal_uv.requirements.entries import Requirement
-
-#: The kind of environment, as errors name it.
-KIND = "conda"
 
 _VERSION = 1
 
@@ -61,11 +57,15 @@ class Recipe:
         contents.
         """
         definition = self.definition
+        if definition.lock is not None:
+            lock = definition.lock
+            told = (_VERSION, lock.text, subdir())
+            return digest(repr(told).encode(), 20)
         parts = (
             _VERSION,
             definition.public_channels,
             definition.specs,
-            Rattler.subdir(),
+            subdir(),
             self.virtual_packages,
         )
         return digest(repr(parts).encode(), 20)
@@ -85,12 +85,22 @@ class Recipe:
         parts = (_VERSION, packages, self.virtual_packages, *self._rest())
         return digest(repr(parts).encode(), 32)
 
-    def prefix(self, solution: Solution) -> Prefix:
+    def prefix_name(self, solution: Solution) -> str:
         """
-        Return the prefix of this environment with the packages of *solution*.
+        Return the name of the prefix of this environment with the packages of *solution*.
         """
         parts = (_VERSION, explicit_digest(solution), *self._rest())
-        return Prefix(digest(repr(parts).encode(), 16))
+        return digest(repr(parts).encode(), 16)
+
+    @property
+    def summary(self) -> str:
+        """
+        What is in it, in a few words.
+        """
+        from fal_uv.requirements.url_credentials import strip
+
+        pip = (f"pip:{strip(entry)}" for entry in self.definition.pip)
+        return " ".join((*self.definition.packages, *pip))
 
     def requirements(self) -> list[Requirement]:
         """

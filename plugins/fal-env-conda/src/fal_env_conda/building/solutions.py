@@ -13,7 +13,7 @@ import attrs
 from fal_core.caches import write_atomically
 from fal_core.digests import digest
 from fal_core.reprs import show_fields
-from fal_env_conda.building.prefixes import conda_root
+from fal_env_conda.building.prefixes import PREFIXES
 
 _VERSION = 1
 
@@ -27,6 +27,8 @@ class Solution:
         records: What rattler knows of each, as JSON, the packages it depends on before it.
 
         virtual_packages: What was known of the machine.
+
+        pins: The files of pip requirements that a lock has.
     """
 
     __repr__ = show_fields
@@ -35,6 +37,7 @@ class Solution:
     platform: str
     channels: tuple[str, ...]
     virtual_packages: tuple[str, ...]
+    pins: tuple[str, ...] = ()
 
     @property
     def explicit(self) -> tuple[str, ...]:
@@ -68,19 +71,12 @@ def _digest(record: dict[str, Any]) -> str:
     return f"sha256:{found}" if found else str(told.get("md5") or "")
 
 
-def solution_path(name: str) -> str:
-    """
-    Return the path of the solution of the question *name*.
-    """
-    return os.path.join(conda_root(), "solutions", f"{name}.json")
-
-
 def read_solution(name: str) -> Solution | None:
     """
     Return the solution of the question *name*. None if there is none that can be read.
     """
     try:
-        with open(solution_path(name), encoding="utf-8") as stream:
+        with open(PREFIXES.solution_path(name), encoding="utf-8") as stream:
             loaded = json.load(stream)
         if loaded.pop("version") != _VERSION:
             return None
@@ -88,6 +84,7 @@ def read_solution(name: str) -> Solution | None:
             records=tuple(loaded.pop("records")),
             channels=tuple(loaded.pop("channels")),
             virtual_packages=tuple(loaded.pop("virtual_packages")),
+            pins=tuple(loaded.pop("pins")),
             **loaded,
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -98,7 +95,7 @@ def keep_solution(name: str, solution: Solution) -> None:
     """
     Keep *solution* as that of the question *name*.
     """
-    path = solution_path(name)
+    path = PREFIXES.solution_path(name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(solution, recurse=False)}, indent=1)
     write_atomically(path, text)
@@ -108,4 +105,4 @@ def explicit_digest(solution: Solution) -> str:
     """
     Return a digest of the explicit list.
     """
-    return digest("\n".join(solution.explicit).encode(), 20)
+    return digest("\n".join((*solution.explicit, *solution.pins)).encode(), 20)

@@ -13,9 +13,12 @@ from fal_core.environments import THIS_PYTHON, is_within, python_problem
 from fal_core.errors import OptionError
 from fal_env_conda.declaring.channels import check_channel, find_credentials, strip, to_urls
 from fal_env_conda.declaring.environment_files import EnvironmentFile
+from fal_env_conda.declaring.lock_files import Lock
+from fal_env_conda.rattling.platforms import subdir
 
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
 _ONE_MINOR = re.compile(r"=?=?\s*(3\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
+_MINOR_ALONE = re.compile(r"(?:=?=?\s*3\.\d+(?:\.?\*)?)?")
 _OF_PIP = re.compile(r"(?:-[er]\b|--|git\+|\.{0,2}/).*|.*\.whl")
 
 
@@ -34,6 +37,8 @@ class Definition:
 
         pip: Requirements that are installed into it with uv.
 
+        lock: The packages, where they were chosen before.
+
         variables: Environment variables of every program in it.
     """
 
@@ -41,6 +46,7 @@ class Definition:
     packages: tuple[str, ...] = ()
     python_version: str | None = None
     pip: tuple[str, ...] = ()
+    lock: Lock | None = None
     variables: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -79,16 +85,50 @@ def define(
     Raises:
         OptionError: They contradict each other, or one is no package, channel or version.
     """
+    if file.lock is not None:
+        return _define_locked(file.lock, python_version, tuple(pip), tuple(channels))
     listed = (*file.packages, *packages)
     for package in listed:
         _check_package(package)
     return Definition(
         channels=to_urls((*file.channels, *channels)),
-        packages=tuple(each for each in listed if each.strip().lower() != "python"),
+        packages=without_python(listed),
         python_version=_find_version(listed, python_version),
         pip=(*file.pip, *pip),
         variables=file.variables,
     )
+
+
+def without_python(packages: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return *packages* without those that say no more than a minor version of Python, which
+    the option *python_version* says too.
+    """
+    return tuple(each for each in packages if not _is_minor_alone(each))
+
+
+def _is_minor_alone(package: str) -> bool:
+    asked = _PYTHON.fullmatch(package.strip())
+    return asked is not None and _MINOR_ALONE.fullmatch(asked[1].strip()) is not None
+
+
+def _define_locked(
+    lock: Lock, python_version: str | None, pip: tuple[str, ...], channels: tuple[str, ...]
+) -> Definition:
+    found = lock.python_version(subdir())
+    if channels:
+        raise OptionError(
+            "Option 'channels' has no effect on a lock, whose packages say where they come "
+            "from. Leave it out."
+        )
+    if python_version and found and not is_within(python_version, found):
+        raise OptionError(
+            f"Option 'python_version' asks for Python {python_version}, and the lock has "
+            f"{found}. Leave it out."
+        )
+    if problem := python_problem(found):
+        raise OptionError(f"{problem} Make the lock again with a newer one.")
+    return Definition(channels=(), python_version=found, pip=pip, lock=lock)
 
 
 def _check_package(package: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from fal_core.errors import OptionError
+from fal_env_conda.declaring.lock_files import Lock, read_lock
 
 _KEYS = ("name", "channels", "dependencies", "variables", "prefix", "platforms")
 
@@ -22,22 +23,29 @@ class EnvironmentFile:
     What an environment file asks for.
 
     Attributes:
+        lock: The packages, where they were chosen before.
+
         packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``.
 
         pip: Requirements for pip. None if the file has no list of them.
 
         variables: Environment variables of every program in the environment.
+
+        loaded: What the file has in it, as it was read.
     """
 
     channels: tuple[str, ...] = ()
+    lock: Lock | None = None
     packages: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    loaded: Mapping[str, Any] | None = attrs.field(default=None, repr=False, eq=False)
 
 
-def read_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+def read_file(path: str | os.PathLike[str]) -> EnvironmentFile:
     """
-    Return what the environment file *path* has in it; paths in it become absolute.
+    Return what the environment file *path* asks for; paths in it become absolute. It may be
+    a lock file too.
 
     Raises:
         OptionError: It cannot be read, or is no environment file.
@@ -51,8 +59,12 @@ def read_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise OptionError(f"{where}, and there is no such file.") from None
     except (OSError, UnicodeError) as error:
         raise OptionError(f"{where}, which cannot be read: {error}.") from None
-    loaded = dict(load(text, where=f"The file {place}"))
+    where = f"The file {place}"
     folder = os.path.dirname(place)
+    lock = read_lock(text, where=where)
+    if lock is not None:
+        return EnvironmentFile(lock=lock.below(folder))
+    loaded = dict(load(text, where=where))
     dependencies = loaded.get("dependencies")
     if isinstance(dependencies, list):
         loaded["dependencies"] = [_from_folder(each, folder) for each in dependencies]
@@ -64,7 +76,7 @@ def read_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
             else each
             for each in channels
         ]
-    return loaded
+    return parse(loaded, where=where)
 
 
 def load(text: str, *, where: str) -> Mapping[str, Any]:
@@ -119,6 +131,7 @@ def parse(loaded: Mapping[str, Any], *, where: str) -> EnvironmentFile:
         packages=tuple(packages),
         pip=tuple(pip),
         variables=_variables(loaded.get("variables"), where),
+        loaded=loaded,
     )
 
 

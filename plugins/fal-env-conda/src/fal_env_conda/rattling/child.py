@@ -221,20 +221,74 @@ def _config(credentials: list[Request]) -> Any:
     return config.merge(Config.from_toml(f"authentication-override-file = {json.dumps(path)}"))
 
 
-async def _install(
+async def _write_lock(
     answers: int,
     *,
     records: list[Request],
-    prefix: str,
+    channels: list[str],
     platform: str,
-    offline: bool,
-    cache: str,
-    credentials: list[Request],
-) -> None:
+    virtual_packages: list[str],
+    files: list[Request],
+) -> str:
     import rattler
 
-    settings = _config(credentials)
-    packages = rattler.PackageCache(cache)
+    where = rattler.LockPlatform(platform, virtual_packages=virtual_packages)
+    lock = rattler.LockFile([where])
+    lock.set_channels("default", [rattler.LockChannel(each) for each in channels])
+    for record in _records(records):
+        lock.add_conda_package("default", where, record)
+    for each in files:
+        told = (each["name"], each["version"], each["location"])
+        lock.add_pypi_package("default", where, *told)
+    path = Path(_folder, "written.lock")
+    lock.to_path(path)
+    return path.read_text("utf-8")
+
+
+async def _read_lock(answers: int, *, text: str, platform: str) -> Request:
+    import rattler
+
+    path = Path(_folder, "read.lock")
+    path.write_text(text, "utf-8")
+    lock = rattler.LockFile.from_path(path)
+    environment = lock.environment("default")
+    if environment is None:
+        names = ", ".join(name for name, _ in lock.environments())
+        raise ValueError(f"The lock has no environment 'default', but {names}.")
+    for each in environment.platforms():
+        if str(each.subdir) == platform:
+            files = environment.pypi_packages_for_platform(each) or []
+            return {
+                "records": [
+                    _plain(record)
+                    for record in environment.conda_repodata_records_for_platform(each) or []
+                ],
+                "channels": [str(channel) for channel in environment.channels()],
+                "files": [
+                    {
+                        "name": file.name,
+                        "version": file.version,
+                        "location": file.location,
+                        "sha256": _digest(file),
+                    }
+                    for file in files
+                ],
+            }
+    names = ", ".join(each.name for each in environment.platforms())
+    raise ValueError(f"The lock has no packages for {platform}, but for {names}.")
+
+
+def _digest(file: Any) -> str:
+    try:
+        found: bytes | None = file.hashes.sha256
+    except AttributeError:
+        return ""  # It has no hashes at all.
+    return found.hex() if found else ""
+
+
+def _records(records: list[Request]) -> list[Any]:
+    import rattler
+
     taken = []
     path = Path(_folder, "record.json")
     for each in records:
@@ -250,6 +304,24 @@ async def _install(
                 record, each["file_name"], each["url"], each["channel"] or ""
             )
         )
+    return taken
+
+
+async def _install(
+    answers: int,
+    *,
+    records: list[Request],
+    prefix: str,
+    platform: str,
+    offline: bool,
+    cache: str,
+    credentials: list[Request],
+) -> None:
+    import rattler
+
+    settings = _config(credentials)
+    packages = rattler.PackageCache(cache)
+    taken = _records(records)
     if offline:
         index = await packages.index()
         missing = [
@@ -337,7 +409,9 @@ _ANSWERS: dict[str, Callable[..., Awaitable[Any]]] = {
     "detect": _detect,
     "index": _index,
     "install": _install,
+    "read_lock": _read_lock,
     "solve": _solve,
+    "write_lock": _write_lock,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,6 @@ from fal_core.errors import Cancelled
 _PATIENCE = 0.05
 
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
-_MACHINES = {"x86_64": "64", "amd64": "64", "aarch64": "aarch64", "arm64": "arm64"}
 
 
 class RattlerError(Exception):
@@ -76,15 +74,6 @@ class Rattler:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @staticmethod
-    def subdir() -> str:
-        """
-        Return conda's name of this platform, as in ``linux-64``.
-        """
-        system = {"darwin": "osx"}.get(sys.platform, sys.platform)
-        machine = platform.machine().lower()
-        return f"{system}-{_MACHINES.get(machine, machine)}"
 
     def ask(self, request: str, **arguments: object) -> Any:
         """

@@ -24,10 +24,12 @@ from fal_env_container.building.records import (
     KEY_LABEL,
     LAYER_LABEL,
     BuildPlace,
+    ImageRecord,
     building,
     image_name,
-    read_bases,
-    write_bases,
+    mark_used,
+    read_record,
+    write_record,
 )
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
@@ -45,16 +47,17 @@ def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
     """
     Return the image of *recipe* that *engine* has; None if it has to be built.
     """
-    bases = read_bases(recipe.digest)
-    if bases is None:
+    record = read_record(recipe.digest)
+    if record is None:
         return None
-    name = image_name(recipe.key(bases))
-    found = inventory.find_images(engine, [name, *bases])
-    for base, known in bases.items():
+    name = image_name(record.key)
+    found = inventory.find_images(engine, [name, *record.bases])
+    for base, known in record.bases.items():
         image = found[base]
         # Its name may lead to another image by now.
         if image is not None and image.id != known:
             return None
+    mark_used(recipe.digest)
     return found[name]
 
 
@@ -188,7 +191,7 @@ def _build(
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), label))
         raise _build_error(engine, log)
-    write_bases(recipe.digest, bases)
+    write_record(recipe.digest, ImageRecord(key=key, bases=bases))
     return found
 
 
@@ -254,7 +257,7 @@ def _arguments(
 
 
 def _variable(number: int) -> str:
-    return f"FAL_CORE_BUILD_SECRET_{number}"
+    return f"BUILD_SECRET_{number}"
 
 
 def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_container.building import builds, inventory
 from fal_env_container.building.recipes import Recipe
-from fal_env_container.building.records import read_bases
+from fal_env_container.building.records import read_record
 from fal_env_container.engines import Engine
 from fal_env_container.finding import ARCHITECTURES, find_engine
 from fal_env_container.images.built_images import BuiltImage
@@ -59,7 +59,7 @@ def image_key(request: ImageRequest) -> str:
         name = str(request.image)
         return f"{name} {request.platform} {_ids_of(engine, [name])[name]}"
     names = recipe.sources.bases
-    if engine is not None and read_bases(recipe.digest) is not None:
+    if engine is not None and read_record(recipe.digest) is not None:
         # In one question to the engine with what comes next: whether it has the image.
         builds.find_built(engine, recipe)
     return recipe.key(_ids_of(engine, names))

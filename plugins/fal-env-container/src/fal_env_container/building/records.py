@@ -12,8 +12,16 @@ from threading import Event
 
 import attrs
 
-from fal_core.caches import cache_directory, try_lock, unlock, write_atomically
+from fal_core.caches import (
+    cache_directory,
+    is_locked,
+    remove_quietly,
+    try_lock,
+    unlock,
+    write_atomically,
+)
 from fal_core.errors import Cancelled
+from fal_core.stores import disk_usage, list_directory
 from fal_env_container.building.guards import remove
 
 #: Seconds between two tries to take the lock of an image that another process builds.
@@ -34,25 +42,84 @@ def image_name(key: str) -> str:
     return f"{REPOSITORY}:{key}"
 
 
-def read_bases(digest: str) -> dict[str, str] | None:
+@attrs.frozen(kw_only=True)
+class ImageRecord:
     """
-    Return the ids of the images that the image of the recipe *digest* was built on; None if
-    it was not.
+    What is kept about an image that was built.
+
+    Attributes:
+        key: Its key.
+
+        bases: The ids of the images that it was built on, by their names.
+
+        last_used: When it was used last, in seconds since the epoch.
     """
-    try:
-        with open(_record(digest), encoding="utf-8") as stream:
-            content = json.load(stream)
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+
+    key: str
+    bases: Mapping[str, str]
+    last_used: float = 0.0
 
 
-def write_bases(digest: str, bases: Mapping[str, str]) -> None:
+def read_record(digest: str) -> ImageRecord | None:
     """
-    Keep *bases* for the recipe *digest*.
+    Return what is kept about the image of the recipe *digest*; None if it was not built.
+    """
+    return _read(_record(digest))
+
+
+def write_record(digest: str, record: ImageRecord) -> None:
+    """
+    Keep *record* for the recipe *digest*.
     """
     os.makedirs(os.path.dirname(_record(digest)), exist_ok=True)
-    write_atomically(_record(digest), json.dumps(dict(bases)), durable=False)
+    content = json.dumps({"key": record.key, "bases": dict(record.bases)})
+    write_atomically(_record(digest), content, durable=False)
+
+
+def mark_used(digest: str) -> None:
+    """
+    Keep that the image of the recipe *digest* is used now.
+    """
+    try:
+        os.utime(_record(digest))
+    except OSError:
+        pass  # The cache may be read-only; only the order of removal suffers.
+
+
+def read_records() -> dict[str, ImageRecord]:
+    """
+    Return what is kept about all images, by their keys.
+    """
+    records = (_read(path) for path in _record_paths())
+    return {each.key: each for each in records if each is not None}
+
+
+def remove_records(key: str) -> None:
+    """
+    Remove what is kept about the image of *key*.
+    """
+    for path in _record_paths():
+        record = _read(path)
+        if record is not None and record.key == key:
+            remove_quietly(path)
+
+
+def remove_leftovers(*, dry_run: bool) -> int:
+    """
+    Remove the directories of builds that nobody continues, and return their bytes.
+    """
+    places = os.path.join(cache_directory("containers"), "building")
+    freed = 0
+    for name in list_directory(places):
+        digest, _, end = name.rpartition(".")
+        lock = os.path.join(places, f"{digest}.lock")
+        if end == "lock" or (os.path.exists(lock) and is_locked(lock)):
+            continue
+        path = os.path.join(places, name)
+        freed += disk_usage(path)
+        if not dry_run:
+            remove(path)
+    return freed
 
 
 @attrs.frozen
@@ -109,6 +176,21 @@ def building(
 def _lock(path: str) -> int | None:
     # Shells, which may stand between this process and the engine, use smaller ones.
     return try_lock(path, shared=False, create=True, least=10)
+
+
+def _read(path: str) -> ImageRecord | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+            used = os.fstat(stream.fileno()).st_mtime
+        return ImageRecord(key=content["key"], bases=dict(content["bases"]), last_used=used)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _record_paths() -> list[str]:
+    folder = os.path.dirname(_record(""))
+    return [os.path.join(folder, name) for name in list_directory(folder)]
 
 
 def _record(digest: str) -> str:

@@ -74,6 +74,7 @@ class VirtualenvStore(DirectoryStore):
             last_used = os.stat(record_path(record.key)).st_mtime
         except FileNotFoundError:
             last_used = record.created
+        layers = " | ".join(" ".join(layer) for layer in record.requirements)
         return StoredEntry(
             kind=self.kind,
             key=record.key,
@@ -83,7 +84,7 @@ class VirtualenvStore(DirectoryStore):
             last_used=last_used,
             in_use=self.is_in_use(record.digest, commands),
             fault=find_fault(record),
-            summary=" | ".join(" ".join(layer) for layer in record.requirements),
+            summary=f"{layers} (Python {record.python.version})".strip(),
             details={
                 "digest": record.digest,
                 "python_version": record.python.version,

@@ -31,6 +31,7 @@ from fal_server.fleet.seclusion import Seclusion
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.specs.machine_types import check_machine_types
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.tasks import Tasks
@@ -114,6 +115,15 @@ class RunnerLauncher:
         if self.host.name != "local":
             return ""
         return await asyncio.to_thread(describe_crowding, present, another, self._sizes)
+
+    def check_machine_types(self, message: Any) -> None:
+        """
+        Refuse a request whose *message* names a machine type that this server does not know.
+
+        Raises:
+            Invalid: It does.
+        """
+        check_machine_types(message, self._sizes)
 
     def launch(
         self,

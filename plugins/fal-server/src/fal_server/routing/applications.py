@@ -179,6 +179,8 @@ class Application:
         if failed is None:
             await takeover.finish()
             return
+        # Before anybody is told: another server would begin it once more.
+        await takeover.abandon()
         if self.takeover is not takeover:
             return
         self.takeover = None
@@ -191,7 +193,6 @@ class Application:
             failed.why_it_ended,
             f" {takeover.advice}" if takeover.rolling and takeover.advice else "",
         )
-        await takeover.abandon()
 
     async def _end_previous(self, takeover: Takeover, tasks: Tasks) -> None:
         """

@@ -228,8 +228,7 @@ class Deployments:
             await insist(lambda: self._finish(application, takeover, target, spec))
 
         async def abandon() -> None:
-            found = (target.account_id, target.alias, target.revision)
-            await insist(lambda: self.catalog.revisions.abandon(*found))
+            await insist(lambda: self._abandon(application, takeover, target))
 
         takeover.finish, takeover.abandon = finish, abandon
         application.begin(takeover, self.catalog.tasks)
@@ -249,6 +248,18 @@ class Deployments:
             await self.catalog.revisions.point(target)
             application.lead_to(target, spec)
             application.complete(takeover, self.catalog.tasks)
+
+    @uninterrupted
+    async def _abandon(
+        self, application: Application, takeover: Takeover, target: Alias
+    ) -> None:
+        """
+        Store that a takeover has failed, unless it was superseded.
+        """
+        async with self.catalog.changing((target.owner_name, target.alias)):
+            if application.takeover is takeover:
+                found = (target.account_id, target.alias, target.revision)
+                await self.catalog.revisions.abandon(*found)
 
     def _make_pool_of(self, application: Application) -> RunnerPool:
         """

@@ -49,6 +49,7 @@ class UvCache(Store):
 
     kind: str = "uv"
     category: Category = "caches"
+    is_shared: bool = True
 
     def entries(self) -> list[StoredEntry]:
         path = uv_cache()
@@ -67,7 +68,6 @@ class UvCache(Store):
                 last_used=max(changed, default=created),
                 in_use=_is_uv_running(),
                 summary="the cache of uv, which 'uv cache prune' cleans",
-                removable=False,
             )
         ]
 

@@ -1,0 +1,58 @@
+"""
+The command ``fal-core env lock``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+
+import click
+
+from fal_core.errors import FalCoreError, OptionError
+from fal_core.events import Log
+from fal_core.loading import load_target
+from fal_env_conda.kinds import Conda
+
+
+@click.command()
+@click.argument("target", metavar="FILE.PY::NAME")
+@click.option(
+    "--output",
+    "-o",
+    default="conda.lock",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The lock to write. The explicit list beside it ends with '.explicit.txt'.",
+)
+def lock(target: str, output: Path) -> None:
+    """
+    Write down which packages the conda environment of a function has.
+
+    The environment is built if it is not. The lock is in the format of rattler, and env_yml
+    of a function may name it. The explicit list is for conda, and has no pip requirements.
+    """
+    try:
+        options = dict(load_target(target).options.environment)
+        kind = options.pop("kind", "virtualenv")
+        if kind != Conda.kind:
+            raise OptionError(
+                f"{target} has an environment of kind {kind!r}. "
+                "Locks are written for kind 'conda'."
+            )
+        environment = Conda(**options)
+        from fal_env_conda.building import locks
+
+        found = locks.lock(environment.recipe, _log, Event())
+        explicit = output.with_name(f"{output.stem}.explicit.txt")
+        output.write_text(found.lock, "utf-8")
+        explicit.write_text(found.explicit, "utf-8")
+    except FalCoreError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
+    click.echo(f"Wrote {output} and {explicit}.")
+
+
+def _log(line: Log) -> None:
+    click.echo(line.message, err=True)

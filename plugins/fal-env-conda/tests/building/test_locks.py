@@ -1,0 +1,112 @@
+"""
+Locks that are written, and environments that are built from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import yaml
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_conda import Conda
+from fal_env_conda.building.locks import Locked, lock
+from fal_env_conda.rattling.platforms import subdir
+
+
+def _lock(environment: Conda) -> Locked:
+    return lock(environment.recipe, lambda line: None, Event())
+
+
+def test_lock_has_the_digest_of_each_file(
+    channel: str, channel_folder: Path, wheels: Path
+) -> None:
+    """
+    It is of version 7, and says where conda's packages and pip's files are.
+    """
+    written = _lock(Conda(packages=["alpha-one=1"], channels=[channel], pip=["gamma"]))
+    loaded = yaml.safe_load(written.lock)
+    assert loaded["version"] == 7
+    [platform] = loaded["platforms"]
+    assert platform["name"] == subdir()
+    assert platform["virtual-packages"]
+    packages = {each.get("conda") or each["pypi"]: each for each in loaded["packages"]}
+    assert len(packages) == 3
+    for location, package in packages.items():
+        archive = Path(location.removeprefix("file://"))
+        assert package["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    [wheel] = (each for each in packages.values() if "pypi" in each)
+    assert (wheel["name"], wheel["version"]) == ("gamma", "3.1")
+
+
+def test_explicit_list_has_a_url_for_each_package(channel: str, channel_folder: Path) -> None:
+    """
+    It is what conda reads with ``conda create --file``, what others need first.
+    """
+    written = _lock(Conda(packages=["alpha-one=1"], channels=[channel]))
+    platform, mark, python, alpha = written.explicit.splitlines()
+    assert platform == f"# platform: {subdir()}"
+    assert mark == "@EXPLICIT"
+    assert "/python-3." in python
+    archive = channel_folder / "noarch" / "alpha-one-1.0-py_0.tar.bz2"
+    digest = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
+    assert alpha == f"{archive.as_uri()}#{digest}"
+
+
+def test_environment_is_built_from_a_lock(
+    build: Any, evaluate: Any, channel: str, cache: Path, tmp_path: Path
+) -> None:
+    """
+    The same packages are installed, and nothing is solved.
+    """
+    path = tmp_path / "conda.lock"
+    path.write_text(
+        _lock(Conda(packages=["alpha-one=1"], channels=[channel], pip=["gamma"])).lock
+    )
+    shutil.rmtree(cache)
+    interpreter = build(Conda(env_yml=path))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
+    assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
+    assert not any("Solving" in line for line in build.messages)
+    again = Conda(env_yml=path, pip=["beta"])
+    assert evaluate(build(again), "beta.version", "beta") == "1.0"
+
+
+def test_file_with_another_digest_is_refused(
+    build: Any, channel: str, cache: Path, tmp_path: Path
+) -> None:
+    """
+    A file of a pip requirement that is not what the lock says is not installed.
+    """
+    written = _lock(Conda(channels=[channel], pip=["gamma"])).lock
+    [digest] = [
+        each["sha256"] for each in yaml.safe_load(written)["packages"] if "pypi" in each
+    ]
+    path = tmp_path / "conda.lock"
+    path.write_text(written.replace(digest, "0" * 64))
+    shutil.rmtree(cache)
+    with pytest.raises(EnvironmentBuildError, match="gamma"):
+        build(Conda(env_yml=path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("  default:", "  other:", "no environment 'default', but other"),
+        (subdir(), "win-64", "but for win-64"),
+    ],
+)
+def test_lock_without_what_is_needed(
+    build: Any, channel: str, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    """
+    The error says what the lock has instead.
+    """
+    written = _lock(Conda(channels=[channel])).lock
+    with pytest.raises(EnvironmentBuildError, match=says):
+        build(Conda(env_yml_str=written.replace(old, new)))

@@ -1,0 +1,47 @@
+"""
+The command ``fal-core env lock``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fal_env_conda.commands import lock
+
+
+def test_lock_and_explicit_list_are_written(
+    channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A function of a file may name the lock afterwards.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("words.py").write_text(
+        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        f"@function('conda', host=ProcessHost(), packages=['words'], channels=['{channel}'])\n"
+        "def words() -> int:\n    return 1\n"
+    )
+    answer = CliRunner().invoke(lock, ["words.py::words", "-o", "words.lock"])
+    assert answer.exit_code == 0, answer.output
+    assert "Wrote words.lock and words.explicit.txt." in answer.output
+    assert Path("words.lock").read_text().startswith("version: 7\n")
+    assert "@EXPLICIT" in Path("words.explicit.txt").read_text()
+
+
+def test_function_of_another_kind_has_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error names the kind.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("plain.py").write_text(
+        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        "@function('current', host=ProcessHost())\ndef plain() -> int:\n    return 1\n"
+    )
+    answer = CliRunner().invoke(lock, ["plain.py::plain"])
+    assert answer.exit_code == 1
+    assert "has an environment of kind 'current'" in answer.output

@@ -1,0 +1,87 @@
+"""
+What builds leave with the engine, listed and removed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from image_builders import ImageBuilder
+
+from fal_core.errors import EnvironmentBuildError
+from fal_core.stores import prune
+from fal_env_container.building.image_stores import ImageStore, LayerStore
+
+
+def test_images_are_listed_and_removed(build: ImageBuilder):
+    """
+    Images that were built are listed with their use; one that a container has stays, and
+    images of others are never touched.
+    """
+    first = build(build.declare("RUN echo one-of-two > /x\n"))
+    other = build.engine.run("tag", build.base, "localhost/tests/other:1")
+    assert other == ""
+    entries = {each.key: each for each in ImageStore().entries()}
+    key = first.name.rpartition(":")[2]
+    entry = entries[key]
+    assert entry.size > 0
+    assert entry.last_used >= entry.created - 60
+    assert build.base in entry.summary
+    assert not entry.in_use
+    container = build.engine.run("create", "--network=none", first.id, "true")
+    [used] = [each for each in ImageStore().entries() if each.key == key]
+    assert used.in_use
+    assert not ImageStore().remove(used)
+    assert build.engine.has(first.name)
+    build.engine.run("rm", container)
+    assert ImageStore().remove(used)
+    assert not build.engine.has(first.name)
+    assert build.engine.has("localhost/tests/other:1")
+    assert not build.declare("RUN echo one-of-two > /x\n").is_built()
+
+
+def test_layers_of_failed_builds_are_pruned(build: ImageBuilder):
+    """
+    Layers that are no image's are listed as the builds that made them, and are pruned; those
+    of an image stay with it.
+    """
+    prune([LayerStore()], max_size=0)
+    image = build(build.declare("RUN echo of an image > /x\nRUN echo more > /y\n"))
+    assert LayerStore().entries() == []
+    with pytest.raises(EnvironmentBuildError):
+        build(
+            build.declare("RUN echo 123456789 > /big && cat /big /big > /bigger\nRUN false\n")
+        )
+    [entry] = LayerStore().entries()
+    assert (entry.summary, entry.removable) == ("1 of a build", True)
+    before = build.engine.images()
+    pruned = prune([ImageStore(), LayerStore()], max_size=None, unused_for=None)
+    assert pruned.entries == ()
+    pruned = prune([LayerStore()], max_size=0)
+    assert [each.key for each in pruned.entries] == [entry.key]
+    assert len(before - build.engine.images()) == 1
+    assert build.read(image, "cat", "/y") == "more"
+
+
+def test_files_of_killed_builds_are_leftovers(build: ImageBuilder, cache: Path):
+    """
+    The directory of a build that nobody continues is removed.
+    """
+    build(build.declare("RUN echo leftover\n"))
+    folder = cache / "containers/building/digest.12345678"
+    (folder / "context").mkdir(parents=True)
+    (folder / "context/file").write_bytes(bytes(5000))
+    assert ImageStore().leftovers(dry_run=True) >= 5000
+    assert folder.exists()
+    assert ImageStore().leftovers(dry_run=False) >= 5000
+    assert not folder.exists()
+
+
+def test_without_an_engine_there_is_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Where no engine answers, lists are empty.
+    """
+    monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
+    assert ImageStore().entries() == LayerStore().entries() == []
+    assert ImageStore().leftovers(dry_run=True) == 0

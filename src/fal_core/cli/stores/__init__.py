@@ -1,0 +1,3 @@
+"""
+``fal-core env``: what environments have left on this machine, over all kinds.
+"""

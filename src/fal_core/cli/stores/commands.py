@@ -1,0 +1,169 @@
+"""
+The commands ``fal-core env …`` of the core: lists, sizes, and what is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import click
+
+from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli.stores.asking import Failures, find_stores
+from fal_core.cli.stores.units import Age, Size, format_age, format_size
+from fal_core.stores import StoredEntry, entries_of, prune
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+_kinds = click.option(
+    "--kind", "kinds", multiple=True, help="Only of this kind of environment. May be repeated."
+)
+#: How much of a key is shown.
+_KEY = 12
+
+
+@click.group()
+def env() -> None:
+    """
+    Look at what environments have left on this machine, and remove it.
+    """
+
+
+@env.command(name="list")
+@_kinds
+@_as_json
+def list_(kinds: Sequence[str], as_json: bool) -> None:
+    """
+    List what was built, the most recently used first.
+
+    The caches of builders are left out; 'fal-core env du' has them too.
+    """
+    failures = Failures()
+    stores = find_stores(kinds, failures)
+    stores = [store for store in stores if store.category != "caches"]
+    entries = [entry for _, entry in entries_of(stores, on_error=failures.of_store)]
+    entries.sort(key=lambda entry: entry.last_used, reverse=True)
+    if as_json and (entries or not failures):
+        print_json([attrs.asdict(entry) for entry in entries])
+    elif entries:
+        headings = ("KIND", "KEY", "SIZE", "CREATED", "USED", "STATE", "WHAT")
+        print_table(headings, [_row(entry) for entry in entries])
+    elif not failures:
+        click.echo("No environment has been built yet.")
+    failures.leave()
+
+
+@env.command(name="prune")
+@click.option(
+    "--max-size", type=Size(), help="How much may remain, as in 500MB or 2GB. By default, all."
+)
+@click.option(
+    "--unused-for",
+    type=Age(),
+    help="Remove what was not used for this long, as in 12h, 30d or 4w.",
+)
+@_kinds
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be removed, without removing it."
+)
+@_as_json
+def prune_(
+    max_size: int | None,
+    unused_for: float | None,
+    kinds: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """
+    Remove what was not used for longest, but nothing that is in use.
+
+    What is damaged, and leftovers of killed builds, are removed in any case. What
+    fal-core has not made stays.
+    """
+    failures = Failures()
+    pruned = prune(
+        find_stores(kinds, failures),
+        max_size=max_size,
+        unused_for=unused_for,
+        dry_run=dry_run,
+        on_error=failures.of_store,
+    )
+    if failures and not pruned.freed:
+        pass  # What has failed is all there is to say.
+    elif as_json:
+        print_json({"dry_run": dry_run, **attrs.asdict(pruned)})
+    else:
+        verb = "Would remove" if dry_run else "Removed"
+        for entry in pruned.entries:
+            what = f"{entry.kind} {_short(entry.key)} ({format_size(entry.size)})"
+            click.echo(f"{verb} {what}: {entry.summary or '(empty)'}")
+        verb = "Would free" if dry_run else "Freed"
+        kept = format_size(pruned.kept)
+        click.echo(f"{verb} {format_size(pruned.freed)}; {kept} remain.")
+    failures.leave()
+
+
+@env.command()
+@_kinds
+@_as_json
+def du(kinds: Sequence[str], as_json: bool) -> None:
+    """
+    Print how much each kind keeps on the disk, caches included.
+
+    Files that several environments share count for each of them.
+    """
+    failures = Failures()
+    rows = []
+    for store in find_stores(kinds, failures):
+        entries = [entry for _, entry in entries_of([store], on_error=failures.of_store)]
+        rows.append(
+            {
+                "kind": store.kind,
+                "category": store.category,
+                "entries": len(entries),
+                "size": sum(entry.size for entry in entries),
+                "last_used": max((entry.last_used for entry in entries), default=None),
+                "shared": store.is_shared,
+            }
+        )
+    if as_json:
+        print_json(rows)
+    elif rows:
+        headings = ("KIND", "WHAT", "COUNT", "SIZE", "USED", "REMOVED BY PRUNE")
+        print_table(headings, [_sum(row) for row in rows])
+    elif not failures:
+        click.echo("No installed kind of environment keeps anything.")
+    failures.leave()
+
+
+def _row(entry: StoredEntry) -> tuple[str, ...]:
+    state = "in use" if entry.in_use else "damaged" if entry.fault else "ready"
+    return (
+        entry.kind,
+        _short(entry.key),
+        format_size(entry.size),
+        format_age(entry.created),
+        format_age(entry.last_used),
+        state,
+        entry.summary or "(empty)",
+    )
+
+
+def _sum(row: dict[str, object]) -> tuple[str, ...]:
+    used = row["last_used"]
+    return (
+        str(row["kind"]),
+        str(row["category"]),
+        str(row["entries"]),
+        format_size(float(str(row["size"]))),
+        format_age(used) if isinstance(used, float) else "never",
+        "leftovers alone" if row["shared"] else "yes",
+    )
+
+
+def _short(key: str) -> str:
+    """
+    Return *key*, or the beginning of a digest.
+    """
+    is_digest = len(key) > 2 * _KEY and all(letter in "0123456789abcdef" for letter in key)
+    return key[:_KEY] if is_digest else key

@@ -1,0 +1,82 @@
+"""
+Machine uses: what the machine types of a function stand for, and what of this machine a call
+may take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from fal_core.errors import OptionError, PluginError
+from fal_core.hosts import Host
+from fal_core.machines import Device, Machine, discover_devices, resolve_machine
+from fal_core.options import HostOptions
+
+_GIGABYTE = 1000**3
+
+
+@attrs.frozen(kw_only=True)
+class MachineUse:
+    """
+    One machine type that a function may run on.
+
+    Attributes:
+        states: What it stands for, as far as plugins know.
+
+        takes: What of this machine a call takes. Empty for a host elsewhere, and for a
+            machine without GPUs.
+    """
+
+    name: str
+    states: str
+    takes: str = ""
+
+
+def machine_uses(options: HostOptions, host: Host[..., object]) -> Iterator[MachineUse]:
+    """
+    Yield the machine types of a function with *options*, the preferred one first.
+    """
+    machines = [_resolve(name, options.num_gpus) for name in options.machine_names]
+    if not machines and options.num_gpus:
+        machines = [Machine(name="any", gpus=options.num_gpus)]
+    # Such a host runs its workers here.
+    is_here = host.capabilities.inherits
+    devices = discover_devices() if is_here and any(each.gpus for each in machines) else []
+    for machine in machines:
+        takes = _describe_devices(machine, devices) if is_here and machine.gpus else ""
+        yield MachineUse(name=machine.name, states=_describe(machine), takes=takes)
+
+
+def _resolve(name: str, gpus: int | None) -> Machine:
+    try:
+        machine = resolve_machine(name)
+    except (OptionError, PluginError):
+        # Whoever refuses it says why.
+        machine = Machine(name=name)
+    return machine if gpus is None else attrs.evolve(machine, gpus=gpus)
+
+
+def _describe(machine: Machine) -> str:
+    stated = []
+    if machine.cpus is not None:
+        stated.append(f"{machine.cpus:g} {'CPU' if machine.cpus == 1 else 'CPUs'}")
+    if machine.memory is not None:
+        stated.append(f"{machine.memory / _GIGABYTE:g} GB of memory")
+    if machine.gpus:
+        each = "" if machine.gpu_memory is None else f"{machine.gpu_memory / _GIGABYTE:g} GB"
+        of = " ".join(filter(None, (machine.gpu_model, each)))
+        count = f"{machine.gpus} {'GPU' if machine.gpus == 1 else 'GPUs'}"
+        stated.append(f"{count} ({of})" if of else count)
+    if machine.price is not None:
+        stated.append(f"{machine.price:g} an hour")
+    return ", ".join(stated) or "nothing is stated"
+
+
+def _describe_devices(machine: Machine, devices: list[Device]) -> str:
+    fitting = [device for device in devices if machine.accepts(device)]
+    if len(fitting) < machine.gpus:
+        return f"This machine has {len(fitting) or 'none'} of these GPUs."
+    named = ", ".join(f"{device.name} {device.uuid}" for device in fitting)
+    return f"takes {machine.gpus} of {named}"
