@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
-from fal_core import Cancelled, Gateway, HostOptions, WorkerLost, function
+from fal_core import Cancelled, Gateway, HostOptions, OptionError, WorkerLost, function
 from fal_core.environments import CurrentEnvironment
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.workers import Worker
@@ -171,6 +172,23 @@ def test_an_expected_call_finds_its_worker_started(host):
 
     assert host.worker_count == 1
     assert function("current", host=host)(get_pid)() == pid
+
+
+def test_an_expected_call_of_a_wrong_declaration_raises_nothing(host):
+    """
+    What is wrong with an environment is left to the call to say.
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Missing(CurrentEnvironment):
+        kind = "missing"
+
+        @property
+        def key(self) -> str:
+            raise OptionError("There is no such Python.")
+
+    host.expect(Missing(), HostOptions(), Gateway())
+    assert host.worker_count == 0
 
 
 def test_a_worker_that_ended_before_its_call_is_replaced(host):

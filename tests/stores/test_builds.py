@@ -244,8 +244,17 @@ def test_entry_may_have_another_name_than_its_key(store: DirectoryStore) -> None
     ):
         fill(build)
         Path(build.workspace, "notes").write_text("of the build alone")
-        path = build.finish(name="digest", summary="one\n thing")
+        build.summary = "one\n thing"
+        build.details["python"] = ["3.11", None]
+        path = build.finish(name="digest")
     assert path == store.path("digest")
     assert store.find("digest") == path
-    assert [entry.summary for entry in store.entries()] == ["one thing"]
+    [entry] = store.entries()
+    assert (entry.summary, entry.details) == ("one thing", {"python": ["3.11", None]})
+    assert store.read_details("digest") == entry.details
+    assert store.read_details("one") == {}
+    # A marker of the name alone is enough.
+    Path(path, ".fal-core-complete").write_text("digest")
+    assert store.find_fault("digest") is None
+    assert (store.read_summary("digest"), store.read_details("digest")) == ("", {})
     assert os.listdir(os.path.join(store.root, "building")) == []

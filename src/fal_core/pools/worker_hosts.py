@@ -173,7 +173,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         if gateway.exposed_port is None or gateway.serve:
             try:
                 self._find_pools().expect(environment, options, serve=gateway.serve)
-            except (OSError, HostError):
+            except (OSError, FalCoreError):
                 # The call fails in the same way, and reports it.
                 pass
 

@@ -5,13 +5,15 @@ Builds: an entry is built by one process, in a directory that is removed unless 
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
+from typing import Any
 
 import attrs
 
@@ -122,8 +124,9 @@ def build_entry(
         found = place.find(key)
         if found is None:
             with Build(place=place, key=key, cancelled=cancelled, in_place=in_place) as opened:
+                opened.summary = summary
                 build(opened)
-                opened.finish(summary=summary)
+                opened.finish()
             found = place.find(key)
     if found is None:
         raise EnvironmentBuildError(
@@ -146,6 +149,10 @@ class Build:
         workspace: A directory for files that only the build needs.
 
         directory: The directory to fill, which becomes the entry. It exists, and is empty.
+
+        summary: What is in it, in a few words, for lists.
+
+        details: What else is to be known of it, as JSON has it.
     """
 
     __repr__ = show_fields
@@ -156,6 +163,8 @@ class Build:
     in_place: bool = False
     workspace: str = attrs.field(init=False)
     directory: str = attrs.field(init=False)
+    summary: str = attrs.field(init=False, default="")
+    details: dict[str, Any] = attrs.field(init=False, factory=dict)
     _finished: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -186,15 +195,13 @@ class Build:
         else:
             _remove(self.workspace)
 
-    def finish(self, *, name: str | None = None, summary: str = "") -> str:
+    def finish(self, *, name: str | None = None) -> str:
         """
         Mark the directory as whole, and give it its place; return its path.
 
         Arguments:
             name: The name of the entry; by default the key. What is built in place has no
                 other.
-
-            summary: What is in it, in a few words, for lists.
 
         Raises:
             Cancelled: The build was cancelled.
@@ -203,7 +210,7 @@ class Build:
             raise Cancelled("The call was cancelled while its environment was being built.")
         name = name or self.key
         path = self.place.path(name)
-        mark_complete(self.directory, name, summary)
+        mark_complete(self.directory, name, self.summary, self.details)
         if self.in_place:
             remove_quietly(os.path.join(path, GUARD))
         else:
@@ -226,11 +233,11 @@ class Build:
         os.rename(guarded, self.directory)
 
 
-def mark_complete(path: str, name: str, summary: str = "") -> None:
+def mark_complete(path: str, name: str, summary: str, details: Mapping[str, Any]) -> None:
     """
     Mark the entry *name* at *path* as whole, and as one that can be used.
     """
     with open(os.path.join(path, IN_USE), "w"):
         pass
-    text = " ".join(summary.split())
-    write_durably(os.path.join(path, COMPLETE), f"{name}\n{text}\n" if text else name)
+    lines = (name, " ".join(summary.split()), json.dumps(details))
+    write_durably(os.path.join(path, COMPLETE), "\n".join(lines))

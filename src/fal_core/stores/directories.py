@@ -61,7 +61,8 @@ class DirectoryStore(Place, Store):
             in_place: Whether to build where the entry stays, because what is built cannot
                 be moved. Otherwise it is built elsewhere and renamed.
 
-            summary: What is in it, in a few words, for lists.
+            summary: What is in it, in a few words, for lists; *build* may write another to
+                the ``summary`` of what it is called with, and more to its ``details``.
 
         Raises:
             EnvironmentBuildError: A file system failed, or *build* raised this.

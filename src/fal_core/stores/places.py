@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -25,7 +25,7 @@ from fal_core.errors import HostError
 if TYPE_CHECKING:
     from fal_core.stores.stores import Category
 
-#: A file that is written last: the name of the entry, and its summary below.
+#: A file that is written last: the name of the entry, its summary, and its details.
 COMPLETE = ".fal-core-complete"
 #: A file on which each process that uses the entry holds a shared lock.
 IN_USE = ".fal-core-in-use"
@@ -190,6 +190,28 @@ class Place:
             return is_locked(os.path.join(path, IN_USE))
         except OSError:
             return True  # It cannot be locked, so nothing says that it is free.
+
+    def read_details(self, name: str) -> dict[str, Any]:
+        """
+        Return what the build of the entry *name* has noted of it; empty if nothing.
+        """
+        return self._read_marker(name)[1]
+
+    def read_summary(self, name: str) -> str:
+        """
+        Return what is in the entry *name*, in a few words; empty if nobody says.
+        """
+        return self._read_marker(name)[0]
+
+    def _read_marker(self, name: str) -> tuple[str, dict[str, Any]]:
+        import json
+
+        try:
+            with open(os.path.join(self.path(name), COMPLETE), encoding="utf-8") as stream:
+                _, summary, details, *_ = [*stream.read().split("\n"), "", "{}"]
+            return summary, dict(json.loads(details))
+        except (OSError, ValueError, TypeError):
+            return "", {}
 
     def finished_names(self) -> list[str]:
         """

@@ -30,9 +30,7 @@ def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> Stored
     """
     path = place.path(name)
     try:
-        with open(os.path.join(path, COMPLETE), encoding="utf-8", errors="replace") as stream:
-            created = os.fstat(stream.fileno()).st_mtime
-            _, _, summary = stream.read().partition("\n")
+        created = os.stat(os.path.join(path, COMPLETE)).st_mtime
         last_used = os.stat(os.path.join(path, IN_USE)).st_mtime
     except OSError:
         return None
@@ -45,7 +43,8 @@ def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> Stored
         last_used=last_used,
         in_use=place.is_in_use(name, commands),
         fault=place.find_fault(name),
-        summary=summary.strip(),
+        summary=place.read_summary(name),
+        details=place.read_details(name),
     )
 
 

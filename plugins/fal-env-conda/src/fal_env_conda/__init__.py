@@ -28,17 +28,11 @@ def fal_register_environments() -> Iterable[type[Environment]]:
     return [Conda]
 
 
-@hookimpl(trylast=True)
+@hookimpl
 def fal_register_commands(cli: click.Group) -> None:
     """
     Add ``lock`` to the group ``env``.
     """
-    import click as library
-
     from fal_env_conda.commands import lock
 
-    group = cli.commands.get("env")
-    if not isinstance(group, library.Group):
-        group = library.Group("env", help="Lock environments.")
-        cli.add_command(group)
-    group.add_command(lock)
+    cli.add_command(lock, "env lock")

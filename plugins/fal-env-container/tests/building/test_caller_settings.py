@@ -31,6 +31,8 @@ def test_certificates_are_in_steps_alone(tmp_path: Path):
         f"FROM a AS b\n{declared}RUN{mount} pip x\nRUN --network=none y\n"
         f"FROM c\n{declared}COPY x /x\nrun{mount} \\\n  z"
     )
+    lines = [certificates.line_before(text, number) for number in range(1, 10)]
+    assert lines == [1, 1, 2, 3, 4, 4, 5, 6, 7]
     assert certificates.options() == [f"--secret=id={second},src={path}"]
     assert Certificates.of_caller({}).add_to(text) == text
 

@@ -37,6 +37,8 @@ from fal_env_container.images.contexts import copy_to
 
 #: What Podman writes before the reason of a failed step.
 _AT_STEP = re.compile(r'^building at STEP ".*?": (?:while running runtime: )?', re.DOTALL)
+#: A line of the Dockerfile, in what BuildKit says.
+_LINE = re.compile(r"\b(line )(\d+)")
 #: What BuildKit writes around it.
 _SOLVING = re.compile(
     r'^failed to (?:solve|build): (?:process ".*" did not complete successfully: )?', re.DOTALL
@@ -127,6 +129,8 @@ def pull(
     digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
     with disk_errors(), building(digest, cancelled, on_wait) as place:
         found = inventory.find_image(engine, name)
+        if found is not None and not found.is_for(platform):
+            found = None
         if found is None or force:
             found = _pull(engine, name, log, cancelled, place, {}, found, platform)
     return found
@@ -157,10 +161,13 @@ def _build(
     recipe.check_sources()
     image, variables = recipe.image, write_logins(engine, recipe.image.registries, place.folder)
     bases = {}
+    foreign = None if recipe.platform == engine.platform else recipe.platform
     for name in recipe.sources.bases:
         base = inventory.find_image(engine, name)
+        if base is not None and not base.is_for(foreign):
+            base = None
         if base is None or force:
-            base = _pull(engine, name, log, cancelled, place, variables, base)
+            base = _pull(engine, name, log, cancelled, place, variables, base, foreign)
         bases[name] = base.id
     key = recipe.key(bases)
     name = image_name(key)
@@ -190,7 +197,7 @@ def _build(
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), label))
-        raise _build_error(engine, log)
+        raise _build_error(engine, log, image.dockerfile_str, certificates)
     write_record(recipe.digest, ImageRecord(key=key, bases=bases))
     return found
 
@@ -267,11 +274,19 @@ def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
     return {_variable(number): value for number, value in enumerate(secrets.values())}
 
 
-def _build_error(engine: Engine, log: BuildLog) -> EnvironmentBuildError:
+def _build_error(
+    engine: Engine, log: BuildLog, text: str, certificates: Certificates
+) -> EnvironmentBuildError:
     """
-    Return the error of a build that failed: at which step, and why.
+    Return the error of a build of the Dockerfile *text* that failed: at which step, and why.
     """
+
+    def line_of(found: re.Match[str]) -> str:
+        return f"{found[1]}{certificates.line_before(text, int(found[2]))}"
+
     problem = _SOLVING.sub("", _AT_STEP.sub("", log.problem))
+    if log.step is None:
+        problem = _LINE.sub(line_of, problem)
     if log.says_disk_is_full:
         problem = "the disk is full. Free some space, as by 'fal-core env prune'"
     where = f"{engine.name} says" if log.step is None else f"{log.step} failed"

@@ -94,6 +94,17 @@ class Certificates:
                 position = instruction.end
         return "".join((*parts, text[position:]))
 
+    def line_before(self, text: str, number: int) -> int:
+        """
+        Return the number of the line of the Dockerfile *text* that is line *number* of what
+        :meth:`add_to` made of it.
+        """
+        if self.files:
+            for instruction in parse(text):
+                if instruction.keyword == "FROM":
+                    number -= number > text.count("\n", 0, instruction.end)
+        return number
+
     def options(self) -> list[str]:
         """
         Return the options of a build that bring the files.

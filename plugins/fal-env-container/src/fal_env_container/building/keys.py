@@ -85,7 +85,8 @@ def find_image(request: ImageRequest) -> BuiltImage | None:
     if request.force and _forced_name(request, recipe) not in _forced:
         return None
     if recipe is None:
-        return inventory.find_image(engine, str(request.image))
+        found = inventory.find_image(engine, str(request.image))
+        return found if found is not None and found.is_for(request.platform) else None
     return builds.find_built(engine, recipe)
 
 

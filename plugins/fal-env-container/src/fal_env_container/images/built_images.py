@@ -43,6 +43,15 @@ class BuiltImage:
     entrypoint: tuple[str, ...] = ()
     variables: Mapping[str, str] = attrs.field(factory=dict)
 
+    def is_for(self, platform: str | None) -> bool:
+        """
+        Tell whether it runs on *platform*; on any where that is None.
+        """
+        if platform is None:
+            return True
+        # A variant, as in linux/arm64/v8, is said by one side at most.
+        return self.platform.split("/")[:2] == platform.split("/")[:2]
+
     @classmethod
     def read(cls, name: str, content: Mapping[str, Any]) -> BuiltImage:
         """
