@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SERVE_PORT = 8080
 LAST_PORT = 65535
 
+#: In the metadata of an attrs field whose value stays in this process, such as a password: a
+#: function that returns what other processes get instead.
+TRAVELS_AS = "fal_core.travels_as"
+
 OnUnsupported = Literal["warn", "error", "ignore"]
 Lifetime = Literal["attached", "detached"]
 

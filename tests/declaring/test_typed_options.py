@@ -9,6 +9,7 @@ import enum
 import gc
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -45,7 +46,7 @@ from fal_core.errors import (
     UnknownOptionError,
 )
 from fal_core.hooks import hookimpl
-from fal_core.options import Gateway, HostOptions, Options
+from fal_core.options import TRAVELS_AS, Gateway, HostOptions, Options
 from fal_core.plugins import registered
 
 
@@ -276,6 +277,24 @@ class Rich(CurrentEnvironment):
     colors: frozenset[Color] = frozenset()
     size: Size = Size.SMALL
     point: Layered | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Locked(CurrentEnvironment):
+    kind: ClassVar[str] = "locked"
+
+    secrets: Mapping[str, str] = attrs.field(
+        factory=dict, metadata={TRAVELS_AS: lambda secrets: dict.fromkeys(secrets, "")}
+    )
+
+
+def test_secrets_stay_in_the_process() -> None:
+    """
+    A field travels as its metadata says, and a default still does not.
+    """
+    locked = Locked(secrets={"TOKEN": "hidden"})
+    assert unstructure_environment(locked) == {"kind": "locked", "secrets": {"TOKEN": ""}}
+    assert unstructure_environment(Locked()) == {"kind": "locked"}
 
 
 def test_paths_and_enums_come_back_as_themselves() -> None:

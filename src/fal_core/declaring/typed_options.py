@@ -16,7 +16,7 @@ from fal_core.conversion.annotations import option_types
 from fal_core.conversion.structuring import structure
 from fal_core.environments import Environment
 from fal_core.errors import OptionError, OptionTypeError, UnknownOptionError
-from fal_core.options import Options
+from fal_core.options import TRAVELS_AS, Options
 
 if TYPE_CHECKING:
     from fal_core.conversion.mismatches import Manner
@@ -61,7 +61,8 @@ def unstructure(value: Any) -> dict[str, Any]:
     """
     Return the fields of *value* that differ from their defaults, as values for JSON.
 
-    Functions are left out: they travel sealed. The kind of an environment is among
+    Functions are left out: they travel sealed. Fields whose values stay in this process are
+    what their metadata ``TRAVELS_AS`` makes of them. The kind of an environment is among
     the fields. Paths become strings and enums names; :func:`restore` reads both.
 
     Raises:
@@ -147,6 +148,8 @@ def _unstructure_fields(value: Any, where: str) -> dict[str, Any]:
         item = getattr(value, attribute.name)
         if not attribute.init or callable(item) or _is_default(item, attribute, value):
             continue
+        if TRAVELS_AS in attribute.metadata:
+            item = attribute.metadata[TRAVELS_AS](item)
         fields[attribute.alias] = _unstructure(item, f"{where}{attribute.alias}")
     return fields
 

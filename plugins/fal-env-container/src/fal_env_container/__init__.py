@@ -14,6 +14,7 @@ from fal_env_container.kinds import Container
 if TYPE_CHECKING:
     from fal_core.checks import Check
     from fal_core.environments import Environment
+    from fal_core.stores import Store
 
 __all__ = ["Container", "ContainerImage"]
 
@@ -26,6 +27,18 @@ def fal_register_environments() -> Iterable[type[Environment]]:
     Register the kind ``container``.
     """
     return [Container]
+
+
+@hookimpl
+def fal_register_stores() -> Iterable[Store]:
+    """
+    Register the images and layers that builds leave with the engine, and the packages on top
+    of images.
+    """
+    from fal_env_container.building.image_stores import ImageStore, LayerStore
+    from fal_env_container.running.packages import STORE
+
+    return [ImageStore(), LayerStore(), STORE]
 
 
 @hookimpl

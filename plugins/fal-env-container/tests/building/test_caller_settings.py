@@ -86,6 +86,8 @@ def test_secrets_are_in_no_layer_and_no_key(build: ImageBuilder):
     assert "/done" in build.read(image, "ls", "/done")
     for path in (build.folder.parent / "cache").rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+    with pytest.raises(EnvironmentBuildError, match="'TOKEN' of the image has no value here"):
+        build(build.declare(f"{text}RUN true\n", secrets={"TOKEN": ""}))
     other = build.declare(text, secrets={"TOKEN": "another"})
     assert (other.key, other.is_built()) == (key, True)
     with pytest.raises(EnvironmentBuildError) as caught:

@@ -54,7 +54,7 @@ def test_layers_of_failed_builds_are_pruned(build: ImageBuilder):
             build.declare("RUN echo 123456789 > /big && cat /big /big > /bigger\nRUN false\n")
         )
     [entry] = LayerStore().entries()
-    assert (entry.summary, entry.removable) == ("1 of a build", True)
+    assert entry.summary == "1 of a build"
     before = build.engine.images()
     pruned = prune([ImageStore(), LayerStore()], max_size=None, unused_for=None)
     assert pruned.entries == ()
@@ -85,3 +85,12 @@ def test_without_an_engine_there_is_nothing(cache: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
     assert ImageStore().entries() == LayerStore().entries() == []
     assert ImageStore().leftovers(dry_run=True) == 0
+
+
+def test_stores_are_registered_once():
+    """
+    The plugin registers both, and each is equal to another of its kind.
+    """
+    from fal_env_container import fal_register_stores
+
+    assert list(fal_register_stores()) == [ImageStore(), LayerStore()]

@@ -17,8 +17,9 @@ from typing import Any
 import attrs
 import pytest
 
+from fal_core.declaring.vocabulary import restore_environment, unstructure_environment
 from fal_core.errors import OptionError
-from fal_env_container import ContainerImage
+from fal_env_container import Container, ContainerImage
 
 DOCKERFILES = [
     "FROM python:3.11\nRUN pip install numpy\n",
@@ -152,7 +153,10 @@ def test_secrets_leave_no_process():
     assert b"hidden" not in pickle.dumps(image)
     assert "hidden" not in repr(image)
     opened = pickle.loads(pickle.dumps(image))
-    assert (opened.secrets, opened.dockerfile_str) == ({}, "FROM a")
+    assert (opened.secrets, opened.dockerfile_str) == ({"TOKEN": ""}, "FROM a")
+    travelled = unstructure_environment(Container(image=image))
+    assert "hidden" not in str(travelled)
+    assert restore_environment(travelled) == Container(image=opened)
     for copied in (copy.copy(image), copy.deepcopy(image)):
         assert copied == image
         assert copied.secrets == {"TOKEN": "hidden-2"}

@@ -158,6 +158,7 @@ def _build(
     *,
     force: bool,
 ) -> BuiltImage:
+    _check_secrets(recipe.image.secrets)
     recipe.check_sources()
     image, variables = recipe.image, write_logins(engine, recipe.image.registries, place.folder)
     bases = {}
@@ -261,6 +262,17 @@ def _arguments(
         arguments += [f"--build-arg={name}" for name in proxies()]
         arguments += ["--progress=plain"]
     return [*arguments, os.path.join(place.folder, "context")]
+
+
+def _check_secrets(secrets: Mapping[str, str]) -> None:
+    lost = next((name for name, value in secrets.items() if not value), None)
+    if lost is not None:
+        raise EnvironmentBuildError(
+            KIND,
+            f"The secret {lost!r} of the image has no value here: secrets of a build do not "
+            "leave the process in which they are declared. Call the function once there, which "
+            "builds the image, before it is called by others or detached.",
+        )
 
 
 def _variable(number: int) -> str:

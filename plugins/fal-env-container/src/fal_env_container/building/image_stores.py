@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from fal_core.errors import EnvironmentBuildError
 from fal_core.stores import Category, Store, StoredEntry
 from fal_env_container.building import inventory
@@ -29,12 +31,13 @@ from fal_env_container.finding import find_engine
 Content = Mapping[str, Any]
 
 
+@attrs.frozen
 class ImageStore(Store):
     """
     The images that were built.
     """
 
-    kind = KIND
+    kind: str = KIND
     category: Category = "images"
 
     def entries(self) -> list[StoredEntry]:
@@ -83,6 +86,7 @@ class ImageStore(Store):
         return remove_leftovers(dry_run=dry_run)
 
 
+@attrs.frozen
 class LayerStore(Store):
     """
     Layers that the engine keeps for the next build of a like image, an entry for each build.
@@ -90,7 +94,7 @@ class LayerStore(Store):
     Those that an image consists of go with it, and are not listed.
     """
 
-    kind = KIND
+    kind: str = KIND
     category: Category = "layers"
 
     def entries(self) -> list[StoredEntry]:

@@ -24,6 +24,8 @@ def write_logins(
     Return the variables with which *engine* logs in to *registries*, beside those that it is
     logged in to already. The file that they name is in *folder*, readable for this user only.
     """
+    # A login that was declared in another process has lost its password on the way.
+    registries = {name: login for name, login in registries.items() if login["password"]}
     if not registries:
         return {}
     content = _own_logins(engine)

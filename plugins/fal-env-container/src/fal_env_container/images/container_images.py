@@ -12,6 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from fal_core.errors import OptionError
+from fal_core.options import TRAVELS_AS
 from fal_core.reprs import show_fields
 
 Builder = Literal["depot", "service", "worker"]
@@ -22,6 +23,16 @@ _BUILDERS = ("depot", "service", "worker")
 
 def _show_names(value: Mapping[str, object]) -> str:
     return repr(dict.fromkeys(value, "…"))
+
+
+def _names_alone(secrets: Mapping[str, str]) -> dict[str, str]:
+    return dict.fromkeys(secrets, "")
+
+
+def _without_passwords(
+    registries: Mapping[str, Mapping[str, str]],
+) -> dict[str, dict[str, str]]:
+    return {name: {**login, "password": ""} for name, login in registries.items()}
 
 
 @attrs.define
@@ -64,11 +75,15 @@ class ContainerImage:
 
     dockerfile_str: str
     build_args: dict[str, str] = attrs.field(factory=dict)
-    registries: dict[str, dict[str, str]] = attrs.field(factory=dict, repr=_show_names)
+    registries: dict[str, dict[str, str]] = attrs.field(
+        factory=dict, repr=_show_names, metadata={TRAVELS_AS: _without_passwords}
+    )
     builder: Builder | None = None
     compression: str = "gzip"
     force_compression: bool = False
-    secrets: dict[str, str] = attrs.field(factory=dict, repr=_show_names)
+    secrets: dict[str, str] = attrs.field(
+        factory=dict, repr=_show_names, metadata={TRAVELS_AS: _names_alone}
+    )
     entrypoint: CommandOverride | None = None
     cmd: CommandOverride | None = None
     use_isolate: bool | None = None
@@ -144,7 +159,11 @@ class ContainerImage:
     def __getstate__(self) -> dict[str, Any]:
         # What is pickled may be kept in a file.
         values = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        return {**values, "registries": {}, "secrets": {}}
+        kept = {
+            "registries": _without_passwords(self.registries),
+            "secrets": _names_alone(self.secrets),
+        }
+        return {**values, **kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
