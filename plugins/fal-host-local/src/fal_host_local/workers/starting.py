@@ -10,7 +10,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,9 +21,12 @@ from fal_core.workers import Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.channels import Wiring
-from fal_host_local.workers.endings import Ending
 from fal_host_local.workers.keepers import Keeper, memory_kills
 from fal_host_local.workers.surroundings import find_folders, find_machine
+
+if TYPE_CHECKING:
+    from fal_core.errors import HostError
+    from fal_host_local.workers.words import Words
 
 #: Seconds that a look takes at whether a process has ended that starts.
 _LOOK = 0.01
@@ -124,12 +127,18 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
             os.close(shared[2])
         if crash_output is not None:
             crash_output.close_given()
-    ending = Ending(keeper, number, kills, command.explain)
+    words: Words | None = None
+
+    def explain() -> HostError:
+        from fal_host_local.workers.endings import why_lost
+
+        return why_lost(keeper, number, command, kills=kills, words=words)
+
     descriptor = ours.detach()
     worker = Worker(
         descriptor,
         descriptor,
-        lost=ending.why_lost,
+        lost=explain,
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
         log=_print_log,
@@ -141,7 +150,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     if wiring.words is not None:
         from fal_host_local.workers.words import Words
 
-        ending.words = Words(wiring.words, worker.say)
+        words = Words(wiring.words, worker.say)
     if values:
         worker.send_secrets(values)
     return worker
