@@ -46,7 +46,7 @@ def isolated(**options: Any) -> Any:
     return isolated
 
 
-def _median_call(call: Callable[[int], int], count: int) -> float:
+def median_call(call: Callable[[int], int], count: int) -> float:
     """
     Return the median seconds of a call.
     """
@@ -79,7 +79,7 @@ def warm_fal_core(count: int) -> Iterator[Measure]:
     Call an isolated function in a warm worker.
     """
     function = isolated(max_concurrency=1, keep_alive=600)
-    yield lambda: _median_call(function, count)
+    yield lambda: median_call(function, count)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def warm_pipe(count: int) -> Iterator[Measure]:
         answer: int = ours.recv()
         return answer + 1
 
-    yield lambda: _median_call(call, count)
+    yield lambda: median_call(call, count)
     ours.close()
     process.kill()
 
@@ -117,7 +117,7 @@ def warm_pool(count: int) -> Iterator[Measure]:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1) as pool:
-        yield lambda: _median_call(lambda x: pool.submit(increment, x).result(), count)
+        yield lambda: median_call(lambda x: pool.submit(increment, x).result(), count)
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def warm_loky(count: int) -> Iterator[Measure]:
     """
     pool = peer("loky").get_reusable_executor(max_workers=1, timeout=600)
     pool.submit(increment, 1).result()
-    yield lambda: _median_call(lambda x: pool.submit(increment, x).result(), count)
+    yield lambda: median_call(lambda x: pool.submit(increment, x).result(), count)
     pool.shutdown(kill_workers=True)
 
 
@@ -168,7 +168,7 @@ def warm_ray(count: int) -> Iterator[Measure]:
             return answer
 
         call(1)
-        yield lambda: _median_call(call, count)
+        yield lambda: median_call(call, count)
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def warm_fal(count: int) -> Iterator[Measure]:
     options: Any = {"requirements": []}
     function: Any = fal.function("virtualenv", host=fal.api.LocalHost(), **options)(increment)
     function(1)
-    yield lambda: _median_call(function, count)
+    yield lambda: median_call(function, count)
 
 
 # -- many calls at once ----------------------------------------------------------

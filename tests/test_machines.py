@@ -21,6 +21,7 @@ from fal_core.machines import (
     list_machines,
     refuse_machine,
     resolve_machine,
+    smallest_machine,
 )
 from fal_core.plugins import registered
 
@@ -160,3 +161,20 @@ def test_a_machine_accepts_a_gpu_by_model_and_memory(
     is given in slices counts by its slices alone.
     """
     assert machine.accepts(device) is accepted
+
+
+def test_the_smallest_machine_with_enough_is_found() -> None:
+    """
+    Of the machines with so many GPUs, the smallest with more memory.
+    """
+    peta = 10**15
+    small, larger = Machine(name="a", memory=peta), Machine(name="b", memory=2 * peta)
+    gpu = Machine(name="c", memory=peta, gpus=1, gpu_model="H100", gpu_memory=80)
+    other = Machine(name="d", memory=peta, gpus=1, gpu_model="T4", gpu_memory=16)
+    with registered(knowing(larger, small, gpu, other, Machine(name="e"))):
+        assert smallest_machine(peta // 2) == small
+        assert smallest_machine(peta) == larger
+        assert smallest_machine(2 * peta) is None
+        assert smallest_machine(peta // 2, gpus=1) == other
+        assert smallest_machine(peta // 2, gpus=1, gpu_memory=40) == gpu
+        assert smallest_machine(peta // 2, gpus=1, gpu_model="H100") == gpu

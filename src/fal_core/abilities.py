@@ -7,7 +7,7 @@ A host that has one derives from its class, and callers ask by ``isinstance``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -140,6 +140,89 @@ class IsolatingHost(ABC):
         Empty where they can have their own.
 
         The first call may take a while, and those after it take no time.
+        """
+
+
+# -- options ---------------------------------------------------------------------
+
+
+class ConditionalHost(ABC):
+    """
+    A :class:`Host` that acts on some of its options only where it can, as where a machine
+    has GPUs.
+    """
+
+    @abstractmethod
+    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+        """
+        Return those of *options* that have no effect here, each with the reason as a
+        sentence.
+
+        The option ``on_unsupported`` of a function says what comes of it. It is asked
+        before the first call of a function, and for ``fal-core explain``.
+        """
+
+
+class EnforcingHost(ABC):
+    """
+    A :class:`Host` that can hold calls to the limits of the machine type that they declare.
+    """
+
+    @abstractmethod
+    def enforcing(self) -> Host[Any, Any]:
+        """
+        Return a host like this one that does so.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """
+    What a call has used.
+
+    Attributes:
+        memory: The most bytes of main memory, its child processes included.
+
+        processor_seconds: The time that processors have spent on it, the start of its
+            worker included.
+
+        gpu_memory: The most bytes of memory of its GPUs. None where it had none, or nobody
+            knows.
+    """
+
+    __repr__ = show_fields
+
+    memory: int = 0
+    processor_seconds: float = 0.0
+    gpu_memory: int | None = None
+
+    def or_more(self, other: Usage) -> Usage:
+        """
+        Return the larger of each field of this and of *other*.
+        """
+        known = [each.gpu_memory for each in (self, other) if each.gpu_memory is not None]
+        return Usage(
+            memory=max(self.memory, other.memory),
+            processor_seconds=max(self.processor_seconds, other.processor_seconds),
+            gpu_memory=max(known, default=None),
+        )
+
+
+class MeasuringHost(ABC):
+    """
+    A :class:`Host` that can tell what calls have used.
+    """
+
+    @abstractmethod
+    def measuring(self) -> Host[Any, Any]:
+        """
+        Return a host like this one that measures. It is a *MeasuringHost* as well.
+        """
+
+    @abstractmethod
+    def read_usage(self) -> Usage:
+        """
+        End the workers of a host that measures, and return the most that any has used.
         """
 
 

@@ -1,6 +1,6 @@
 """
 Every error of fal-core, but ``machines.UnknownMachineError``, ``sinks.HandlerFailed``,
-``groups.NodeFailed`` and the two of ``loading.targets``.
+``groups.NodeFailed``, and those of ``claims`` and ``loading.targets``.
 
     FalCoreError
     ├── OptionError (also a ValueError)     a declaration or an argument is wrong
@@ -223,10 +223,19 @@ class WorkerLost(HostError):
         return f"{sentence} {self.detail}" if self.detail else sentence
 
 
+@facts
 class OutOfMemory(WorkerLost):
     """
     The worker was ended because it used more memory than it may.
+
+    Attributes:
+        peak: The most bytes that it has used, if that is known.
+
+        fits: The smallest machine type that has more memory, if one is known.
     """
+
+    peak: int | None = None
+    fits: str | None = None
 
     def __str__(self) -> str:
         detail = f" {self.detail}" if self.detail else ""
@@ -355,9 +364,6 @@ class FalServerlessError(FalServerlessException):
 
     message: str
 
-    def __str__(self) -> str:
-        return self.message
-
 
 @facts
 class InternalFalServerlessError(FalServerlessException):
@@ -367,9 +373,6 @@ class InternalFalServerlessError(FalServerlessException):
 
     message: str
 
-    def __str__(self) -> str:
-        return self.message
-
 
 @facts
 class FalSerializationError(FalServerlessException):
@@ -378,9 +381,6 @@ class FalSerializationError(FalServerlessException):
     """
 
     message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @facts

@@ -28,6 +28,8 @@ class Machine:
 
         memory: Bytes of main memory.
 
+        processes: How many processes and threads may run at once.
+
         gpus: How many GPUs.
 
         gpu_model: The vendor's name of the GPUs, as in ``RTX 4090``. None for any.
@@ -44,6 +46,7 @@ class Machine:
     name: str
     cpus: float | None = None
     memory: int | None = None
+    processes: int | None = None
     gpus: int = 0
     gpu_model: str | None = None
     gpu_memory: int | None = None
@@ -123,6 +126,30 @@ def refuse_machine(name: str) -> UnknownMachineError | None:
     from fal_core.front import refuse_machine
 
     return refuse_machine(name)
+
+
+def smallest_machine(
+    memory: int, *, gpus: int = 0, gpu_model: str | None = None, gpu_memory: int = 0
+) -> Machine | None:
+    """
+    Return the smallest machine with more than *memory* that an installed plugin lists, and
+    with the GPUs; None if there is none whose sizes are stated.
+
+    Arguments:
+        gpu_memory: What each GPU has to have, at least.
+    """
+    fitting = [
+        each
+        for each in list_machines()
+        if each.memory is not None
+        and each.memory > memory
+        and each.gpus == gpus
+        and (gpu_model is None or each.gpu_model == gpu_model)
+        and (not gpu_memory or (each.gpu_memory or 0) >= gpu_memory)
+    ]
+    # Where the memory is the same, the GPUs and processors decide.
+    sizes = [(each.memory or 0, each.gpu_memory or 0, each.cpus or 0) for each in fitting]
+    return fitting[sizes.index(min(sizes))] if fitting else None
 
 
 def list_machines() -> list[Machine]:

@@ -4,13 +4,14 @@ Hosts around a host: how behaviour is added to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
 from fal_core.abilities import (
     AnticipatingHost,
+    ConditionalHost,
     DetachingHost,
     ExecutionStatus,
     detaching,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, slots=False)
-class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, DetachingHost):
+class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, DetachingHost):
     """
     A host around a host. A subclass names itself and writes ``launch``.
 
@@ -59,6 +60,9 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, DetachingHost):
         origin: str | None = None,
     ) -> None:
         self.inner.check(environment, options, gateway, origin)
+
+    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+        return self.inner.unmet(options) if isinstance(self.inner, ConditionalHost) else {}
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         return detaching(self.inner).attach(reference, sink, after)

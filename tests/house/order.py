@@ -31,6 +31,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sealing/",
         "sinks/",
         "workers/",
+        "claims/",
         "calling/",
         "groups/",
         "pools/",
@@ -97,7 +98,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_host_local": (
-        "errors variables",
+        "errors options variables",
+        "limits/",
         "workers/",
         "services/",
         "detached/",

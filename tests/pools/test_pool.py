@@ -164,8 +164,8 @@ def test_an_expected_call_finds_its_worker_started(host):
     """
     The worker is started once, and it is the one that runs the call.
     """
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     assert host.worker_count == 1
 
     pid = function("current", host=host)(get_pid)()
@@ -195,7 +195,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
     """
     A call whose expected worker was killed meanwhile runs in another.
     """
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     worker.kill()
@@ -209,7 +209,7 @@ def test_the_start_of_a_worker_is_timed_by_itself(host):
     The start time of a worker does not include the wait until its hello is read.
     """
     began = time.monotonic()
-    host.expect(CurrentEnvironment(), HostOptions(), Gateway())
+    host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import attrs
 
 from fal_core.calling.preconditions import announce, refusals
+from fal_core.calling.unsupported import warn_of_unsupported
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON
@@ -86,7 +86,7 @@ class Launcher:
                 declaration, self.environment, self.host_options, self.gateway
             ):
                 raise refusal
-            self._warn_of_unsupported()
+            warn_of_unsupported(declaration, self.host_options)
         if declaration.raw_func is None:
             raise UnsupportedError(self.host.name, "run a function without code")
         func: Callable[..., Any] = declaration.raw_func
@@ -329,27 +329,6 @@ class Launcher:
             "python_version out."
         )
 
-    def _warn_of_unsupported(self) -> None:
-        if self.policy.on_unsupported == "ignore":
-            return
-        names = vocabulary.unusable_options(self._options, self.host)
-        if not names:
-            return
-        names = _untold(self.declaration.raw_func, self.host.name, names)
-        if not names:
-            return
-        from fal_core.events import Log
-        from fal_core.sinks.printing import print_log
-
-        print_log(
-            Log(
-                f"Host {self.host.name!r} does not use option {_listed(names)} "
-                f"of {self.declaration.name!r}; kept for hosts that do.",
-                "WARNING",
-                "BRIDGE",
-            )
-        )
-
 
 def renew(call: Call) -> Call:
     """
@@ -362,28 +341,6 @@ def _answer(seal: FunctionSeal, call: HomeCall, sink: OpeningSink) -> None:
     from fal_core.calling.home_calls import answer_home_call
 
     answer_home_call(call, sink, seal)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
-# For each function the hosts and options that this process has warned of.
-_told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
-
-
-def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
-    """
-    Return those of *names* that no warning was printed for, and note that one is now.
-    """
-    try:
-        told = _told.setdefault(function, set())
-    except TypeError:
-        # A callable without a hash, or without weak references.
-        told = _told.setdefault(type(function), set())
-    untold = tuple(name for name in names if (host, name) not in told)
-    told.update((host, name) for name in untold)
-    return untold
 
 
 def _traceparent() -> str | None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fal_core.abilities import AnticipatingHost
+from fal_core.calling.unsupported import find_unsupported
 from fal_core.declaring.declaration import Declaration
-from fal_core.declaring.vocabulary import unusable_options
 from fal_core.environments import THIS_PYTHON, Environment, is_within
 from fal_core.errors import FalCoreError, UnsupportedError
 from fal_core.hosts import Host
@@ -59,13 +59,16 @@ def refusals(
         yield from filter(None, unknown)
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
-    unusable = unusable_options(declaration.options, host)
-    if unusable and declaration.policy.on_unsupported == "error":
-        yield UnsupportedError(
-            host.name,
-            f"use option {', '.join(map(repr, unusable))}",
-            "Leave it out, or write on_unsupported='warn' to keep it for other hosts.",
-        )
+    if declaration.policy.on_unsupported == "error":
+        unsupported = find_unsupported(declaration.options, host, options)
+        if unsupported:
+            remedy = "Leave it out, or write on_unsupported='warn' to keep it for other hosts."
+            reasons = dict.fromkeys(filter(None, unsupported.values()))
+            yield UnsupportedError(
+                host.name,
+                f"use option {', '.join(map(repr, unsupported))}",
+                " ".join((*reasons, remedy)),
+            )
     try:
         host.check(environment, options, gateway, _origin(declaration, options))
     except FalCoreError as error:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 
 from fal_core.cli import arguments, serving
+from fal_core.cli.measuring import enforcing, measured
 from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
 from fal_core.functions import IsolatedFunction
@@ -36,6 +37,16 @@ from fal_core.loading.targets import load_target
     help="How the result is printed. With json nothing else is, on the standard output.",
 )
 @click.option(
+    "--enforce",
+    is_flag=True,
+    help="Hold it to the limits of the machine type that it declares, on this machine.",
+)
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Tell what it has used, and the smallest machine type that has as much.",
+)
+@click.option(
     "--detach",
     is_flag=True,
     help="Start it, print its reference and leave; it goes on without this process.",
@@ -57,6 +68,8 @@ def run(
     host: str | None,
     json_text: str | None,
     output: str,
+    enforce: bool,
+    measure: bool,
     detach: bool,
     reload: bool,
     port: int | None,
@@ -84,8 +97,12 @@ def run(
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)
+        if enforce:
+            function = function.on(enforcing(function.host))
         if port is not None:
             function = serving.at_port(function, port)
+        if measure and (detach or serving.is_service(function)):
+            raise click.UsageError("--measure is for calls that are waited for.")
         if detach:
             print(start(function, given), file=stream)
             return
@@ -94,7 +111,10 @@ def run(
             return
         progress = make_progress()
         try:
-            with shown(function, progress) as called:
+            with contextlib.ExitStack() as stack:
+                if measure:
+                    function = stack.enter_context(measured(function))
+                called = stack.enter_context(shown(function, progress))
                 call(called, given, ResultPrinter(stream, output))
         except BaseException as error:
             leaving = exit_of_function(error)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import attrs
 
+from fal_core.calling.unsupported import find_unsupported
 from fal_core.conversion.annotations import option_names
-from fal_core.declaring.vocabulary import unusable_options
+from fal_core.declaring.vocabulary import structure_host_options
 from fal_core.environments import Environment
 from fal_core.functions import IsolatedFunction
 from fal_core.options import HostOptions
@@ -81,17 +82,19 @@ def other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:
     """
     Yield the options of the host, the gateway and the core.
     """
-    unusable = unusable_options(function.options, function.host)
+    typed = structure_host_options(function.options, function.host)
+    unsupported = find_unsupported(function.options, function.host, typed)
     for name, value in function.options.host.items():
         if value is None:
             continue
         shown = getattr(value, "__qualname__", None) or repr(value)
-        if name not in unusable:
+        if name not in unsupported:
             yield OptionUse(name=name, value=shown, part="host")
             continue
         others = sorted(_users_of(name))
         use: Use = "kept" if others else "ignored"
         why = f"for {', '.join(others)}." if others else "no installed host acts on it."
+        why = unsupported[name] or why
         yield OptionUse(name=name, value=shown, part="host", use=use, why=why)
     for name, value in function.options.gateway.items():
         if function.host.capabilities.serve or not value:

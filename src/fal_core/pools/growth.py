@@ -13,6 +13,7 @@ from fal_core.environments import Environment, Interpreter
 from fal_core.errors import HostError, PluginError
 from fal_core.events import Log
 from fal_core.options import HostOptions
+from fal_core.pools.giving_way import claimed
 from fal_core.pools.limits import Limits
 from fal_core.pools.outdated import OutdatedWorkers
 from fal_core.pools.starts import Begin, Start, no_worker
@@ -218,6 +219,8 @@ class GrowingPool(ABC):
                     raise
                 return
         self.last_worker = worker
+        if start.devices:
+            claimed.note(worker, (device.uuid for device in start.devices))
         with self._lock:
             self._starting -= 1
             closed = self._closed

@@ -5,11 +5,13 @@ Pools: the workers that may run the same calls, and the calls that wait for one.
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from fal_core.calls import Call
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Sink, State
 from fal_core.hosts import Execution
+from fal_core.pools.giving_way import claimed
 from fal_core.pools.growth import GrowingPool
 from fal_core.pools.waiting import WaitingExecution
 from fal_core.sinks import get_event_thread
@@ -70,6 +72,8 @@ class Pool(GrowingPool):
                 worker = self._roster.idle.pop()
                 if worker.hello is None:
                     worker = self._roster.swap(worker)
+            if was_expected:
+                self.waiting.pass_on(sink)
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:
@@ -203,6 +207,20 @@ class Pool(GrowingPool):
             idle = self._roster.take_idle()
         for worker in idle:
             worker.stop()
+
+    def give_way(self, uuids: Collection[str]) -> bool:
+        """
+        Stop the worker that has been idle for longest and has one of the devices *uuids*;
+        return whether there was one that may be stopped.
+        """
+        with self._lock:
+            roster = self._roster
+            resting = claimed.holders(roster.resting(0), uuids)
+            if not resting or self.worker_count <= self._upkeep.least:
+                return False
+            roster.remove(resting[0])
+        resting[0].stop()
+        return True
 
     def abandon(self) -> None:
         """

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol, get_args
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from fal_core.calls import Call
 from fal_core.environments import Command, Environment, Interpreter, python_problem
@@ -16,6 +16,10 @@ from fal_core.events import Event, Log, Phase, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
 from fal_core.workers import Worker
+
+if TYPE_CHECKING:
+    from fal_core.claims import Claim
+    from fal_core.machines import Device
 
 
 class StartingPool(Protocol):
@@ -64,7 +68,11 @@ class Start:
         serves: Whether the worker is for one service alone.
 
         cancelled: Is set once no call waits any more, and the worker is not wanted.
+
+        devices: Those that were claimed for the worker.
     """
+
+    devices: Sequence[Device] = ()
 
     def __init__(self, pool: StartingPool) -> None:
         self.environment: Environment = pool.environment
@@ -107,6 +115,49 @@ class Start:
             self._pool.interpreter = interpreter
         self.report(State("starting"))
         return interpreter
+
+    def claim_devices(self, wait: float | None = None) -> Claim | None:
+        """
+        Claim the devices that the calls ask for; None if they ask for none that are known.
+
+        While others hold them, the calls that wait are told so, and idle workers give way.
+        It ends early once :attr:`cancelled` is set.
+
+        Arguments:
+            wait: Seconds to wait. None for as long as it takes.
+
+        Raises:
+            DevicesHeld: Others held them all the time.
+
+            ClaimsUnavailable: The directory of claims cannot be used.
+
+            Cancelled: Nobody waits any more.
+        """
+        options = self.host_options
+        if not options.machine_names and options.num_gpus is None:
+            return None
+        from fal_core.claims import claim_devices, wants_of
+        from fal_core.pools.giving_way import claimed
+
+        wants = wants_of(options)
+        if not wants:
+            return None
+        waits = False
+
+        def make_room(uuids: Collection[str]) -> bool:
+            nonlocal waits
+            if not waits:
+                waits = True
+                self.report(State("queued"))
+            return claimed.make_room(uuids)
+
+        claim = claim_devices(
+            wants, wait=wait, cancelled=self.cancelled, say=self.say, make_room=make_room
+        )
+        self.devices = claim.devices
+        if waits:
+            self.report(State("starting"))
+        return claim
 
     def report(self, event: Event) -> None:
         """

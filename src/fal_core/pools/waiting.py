@@ -114,6 +114,15 @@ class WaitingCalls(deque[WaitingExecution]):
         execution.refuse(failure)
         return False
 
+    def pass_on(self, sink: Sink) -> None:
+        """
+        Give *sink*, of a call that has a worker at once, what was told while it was expected.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, None
+        for event in kept or ():
+            sink(event)
+
     def take_all(self) -> list[WaitingExecution]:
         """
         Remove all calls and return them; under the lock.

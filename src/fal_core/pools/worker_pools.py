@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -18,6 +18,7 @@ from fal_core.errors import HostClosed
 from fal_core.events import Sink
 from fal_core.hosts import Execution
 from fal_core.options import HostOptions
+from fal_core.pools.giving_way import claimed
 from fal_core.pools.pool import Pool
 from fal_core.pools.recent import RecentPool
 from fal_core.pools.starts import Begin
@@ -138,7 +139,8 @@ class WorkerPools:
 
         once: Whether a worker ends after its first call.
 
-        quick: Whether *begin* takes no time where the environment is built.
+        quick: Whether *begin* takes no time where the environment is built, or what tells
+            it for the options of calls.
 
     Attributes:
         pools: All pools.
@@ -155,14 +157,14 @@ class WorkerPools:
         count: int = 1,
         shared_by: SharedBy = shared_by,
         once: bool = False,
-        quick: bool = False,
+        quick: bool | Callable[[HostOptions], bool] = False,
     ) -> None:
         self._host = host
         self._begin = begin
         self._count = count
         self._shared_by = shared_by
         self._once = once
-        self._quick = quick
+        self._quick = quick if callable(quick) else lambda _: quick
         self._reset()
         _all.add(self)
 
@@ -255,7 +257,7 @@ class WorkerPools:
             begin or self._begin,
             count=1,
             has_setup=call.setup is not None,
-            quick=self._quick,
+            quick=self._quick(call.host_options),
         )
         pool.origin = call.origin
         pool.serves = True
@@ -330,7 +332,7 @@ class WorkerPools:
                     count=self._count,
                     has_setup=call.setup is not None,
                     once=self._once,
-                    quick=self._quick,
+                    quick=self._quick(options),
                 )
                 pool.origin = call.origin
             if len(self.recent) > _MOST_RECENT:
@@ -353,7 +355,19 @@ class WorkerPools:
         pool.retire()
 
 
+def _stop_one(uuids: Collection[str]) -> bool:
+    """
+    Have a pool of any host of this process stop an idle worker with one of the devices.
+    """
+    pools = [pool for each in list(_all) for pool in list(each.pools.values())]
+    return any(pool.give_way(uuids) for pool in pools)
+
+
+claimed.stop_one = _stop_one
+
+
 def _forget_workers() -> None:
+    claimed.reset()
     for pools in list(_all):
         pools.abandon()
 

@@ -7,25 +7,36 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.abilities import DetachingHost, ExecutionStatus, IsolatingHost
-from fal_core.errors import HostClosed, HostError
+from fal_core.abilities import (
+    ConditionalHost,
+    DetachingHost,
+    EnforcingHost,
+    ExecutionStatus,
+    IsolatingHost,
+    MeasuringHost,
+)
+from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
+from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_host_local.options import LocalOptions, Terms, asks_for_devices
 from fal_host_local.workers.keepers import Keeper
 
 # Everything else is imported while the keeper starts, which takes about as long.
 if TYPE_CHECKING:
+    from fal_core.abilities import Usage
     from fal_core.calls import Call
     from fal_core.environments import Environment
     from fal_core.events import Sink
-    from fal_core.options import Gateway, HostOptions
+    from fal_core.options import Gateway
     from fal_core.pools import Start, WorkerPools
     from fal_core.workers import Worker
+    from fal_host_local.limits.meters import Meter
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
@@ -40,15 +51,35 @@ def _count_processors() -> int:
 
 
 @attrs.define(eq=False, slots=False)
-class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
+class LocalHost(
+    WorkerHost[..., Any],
+    ConditionalHost,
+    DetachingHost,
+    EnforcingHost,
+    IsolatingHost,
+    MeasuringHost,
+):
     """
     Runs functions in warm workers on this machine.
 
     Each combination of environment and options has workers of its own, which are kept
     until they have been idle for ``keep_alive`` seconds. They end with this process.
+
+    Attributes:
+        wait: How many seconds calls wait for GPUs that others hold, where their options do
+            not say. For as long as it takes by default.
+
+        enforce: Whether calls keep to the limits of the machine type that they declare: its
+            memory, processors and processes.
+
+        network: Whether functions have a network; without one they reach nothing, and
+            serve nothing.
+
+        measure: Whether :meth:`read_usage` tells what calls have used.
     """
 
     name: ClassVar[str] = "local"
+    options: ClassVar[type[HostOptions]] = LocalOptions
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None,
         same_python=True,
@@ -59,30 +90,62 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
         secrets=True,
         detach=True,
         inherits=True,
-        options=POOL_OPTIONS | {"secrets"},
+        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
+
+    wait: float | None = attrs.field(default=None, kw_only=True)
+    enforce: bool = attrs.field(default=False, kw_only=True)
+    network: bool = attrs.field(default=True, kw_only=True)
+    measure: bool = attrs.field(default=False, kw_only=True)
 
     _keeping: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
+    _meter: Meter | None = attrs.field(init=False, default=None, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
 
     def __attrs_post_init__(self) -> None:
         _hosts.add(self)
+        if self.measure:
+            from fal_host_local.limits.meters import Meter
+
+            self._meter = Meter()
+
+    @property
+    def terms(self) -> Terms:
+        """
+        How this host treats its workers.
+        """
+        return Terms(
+            wait=self.wait, enforce=self.enforce, network=self.network, measure=self.measure
+        )
+
+    def enforcing(self) -> LocalHost:
+        return attrs.evolve(self, enforce=True)
+
+    def measuring(self) -> LocalHost:
+        return attrs.evolve(self, measure=True)
+
+    def read_usage(self) -> Usage:
+        from fal_core.abilities import Usage
+
+        return Usage() if self._meter is None else self._meter.read()
 
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
         if call.lifetime == "detached":
             from fal_host_local.detached.executions import launch_detached
 
-            return launch_detached(call, sink)
+            return launch_detached(call, sink, self.terms)
         from fal_host_local.services.executions import launch_service
 
-        return launch_service(call, sink, self._find_pools(), self._find_keeper)
+        return launch_service(call, sink, self._find_pools(), self._find_keeper, self.terms)
 
     def begin(self, start: Start) -> Worker:
-        from fal_host_local.workers.starting import Place, start_worker
+        from fal_host_local.workers.devices import start_on_terms
+        from fal_host_local.workers.starting import Place
 
-        return start_worker(self._find_keeper, start, Place(shares_memory=not start.serves))
+        place = Place(shares_memory=not start.serves, meter=self._meter)
+        return start_on_terms(self._find_keeper, start, place, self.terms)
 
     def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
         try:
@@ -107,10 +170,24 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
 
             resolve_secrets(options.secrets, origin)
         is_service = gateway.serve or gateway.exposed_port is not None
+        if is_service and not self.network:
+            raise UnsupportedError(self.name, "serve a function without a network")
         if is_service and options.health_check_config is not None:
             from fal_core.declaring import HealthCheck
 
             HealthCheck.read(options.health_check_config)
+
+    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+        if not asks_for_devices(options):
+            return {}
+        from fal_core.claims import missing_devices, wants_of
+
+        wants = wants_of(options)
+        if self.enforce or not wants or any(want.count for want in wants):
+            return missing_devices(options)
+        sentence = "Its limits hold with LocalHost(enforce=True), and in containers."
+        names = ("machine_type", "machine_types")
+        return {name: sentence for name in names if getattr(options, name)}
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached.executions import attach
@@ -140,7 +217,12 @@ class LocalHost(WorkerHost[..., Any], DetachingHost, IsolatingHost):
 
         count = self.capabilities.concurrency
         return WorkerPools(
-            self.name, self.begin, count=count, shared_by=self.shared_by, quick=True
+            self.name,
+            self.begin,
+            count=count,
+            shared_by=self.shared_by,
+            # Devices may be waited for.
+            quick=lambda options: not asks_for_devices(options),
         )
 
     def _find_keeper(self) -> Keeper:

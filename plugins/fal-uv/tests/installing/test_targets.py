@@ -46,10 +46,10 @@ def test_another_python(installer: Install, tmp_path: Path) -> None:
     installer(target).install([parse_entry("alpha<2")])
     theirs = installer(target).packages()
     assert theirs == ("alpha-1.0.dist-info",)
-    installer(target).install([parse_entry("alpha"), parse_entry("native")])
-    code = "import alpha, native; print(alpha.version, native.version)"
+    installer(target).install([parse_entry("alpha"), parse_entry("beta")])
+    code = "import alpha, beta; print(alpha.version, beta.version)"
     assert subprocess.check_output([python, "-c", code], text=True).split() == ["1.0", "1.0"]
-    assert installer(target).pins(without=theirs) == ("native==1.0",)
+    assert installer(target).pins(without=theirs) == ("beta==1.0",)
 
 
 def test_constraints_of_what_others_installed(installer: Install, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from fal_core.abilities import limit_of
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
@@ -39,6 +41,7 @@ from fal_host_local.detached.records import (
     read_status,
     remove_old_records,
 )
+from fal_host_local.options import Terms
 
 #: Bytes that are received at once.
 _PART = 1 << 16
@@ -72,7 +75,7 @@ import sys
 sys.path[:] = {path!r}
 from fal_host_local.detached.supervisors import supervise
 from fal_host_local.hosts import LocalHost
-supervise(sys.argv[1], LocalHost)
+supervise(sys.argv[1], lambda: LocalHost(**{terms!r}))
 """
 
 
@@ -93,7 +96,7 @@ class SilentSupervisor(HostError):
         )
 
 
-def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
+def launch_detached(call: Call, sink: Sink, terms: Terms) -> DetachedExecution:
     """
     Start *call* under a supervisor of its own, and report it to *sink*.
 
@@ -102,7 +105,9 @@ def launch_detached(call: Call, sink: Sink) -> DetachedExecution:
     """
     remove_old_records()
     directory = create_record(call, limit_of(sink))
-    source = _SUPERVISE.format(path=[entry or os.getcwd() for entry in sys.path])
+    source = _SUPERVISE.format(
+        path=[entry or os.getcwd() for entry in sys.path], terms=attrs.asdict(terms)
+    )
     argv = given_to_children(
         [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
     )

@@ -16,17 +16,26 @@ from fal_core.pools import ServiceExecution, Start, WorkerPools
 from fal_core.workers import Worker
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
+from fal_host_local.options import Terms
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port, seclude
 from fal_host_local.services.publications import Publication
+from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
-from fal_host_local.workers.starting import Place, start_worker
+from fal_host_local.workers.starting import Place
 
 
 def launch_service(
-    call: Call, sink: Sink, pools: WorkerPools, find_keeper: Callable[[], Keeper]
+    call: Call,
+    sink: Sink,
+    pools: WorkerPools,
+    find_keeper: Callable[[], Keeper],
+    terms: Terms,
 ) -> Execution:
     """
     Run a service in a worker of its own, which is stopped when the service ends.
+
+    Arguments:
+        terms: How the host treats its workers.
 
     Raises:
         HostClosed: The host was closed.
@@ -36,7 +45,7 @@ def launch_service(
     place = Place(shares_memory=False, largest=limit_of(sink))
 
     def begin(start: Start) -> Worker:
-        return start_worker(find_keeper, start, place)
+        return start_on_terms(find_keeper, start, place, terms)
 
     pool = publication = None
     if call.environment.isolates_network:

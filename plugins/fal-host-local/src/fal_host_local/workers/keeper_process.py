@@ -33,23 +33,36 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fal_host_local.workers.confinement import Confinement
+
 #: What happened (STARTED or EXITED), the number of the worker, and its process ID
 #: or its wait status.
 RESPONSE = struct.Struct("<III")
 STARTED = 1
 EXITED = 2
+#: What a worker with limits has used: the most memory in KiB, and how many of its processes
+#: were killed for it. They come before it has exited.
+PEAK = 3
+KILLS = 4
+#: How many milliseconds processors have spent on it.
+SPENT = 5
 
 START = 1
 KILL = 2
+HOLD = 3
+CONFINE = 4
 
 LENGTH = struct.Struct("<I")
+_MOST = (1 << 32) - 1
 _DESCRIPTOR = struct.Struct("i")
-_MAX_DESCRIPTORS = 24
+_MAX_DESCRIPTORS = 64
 
 #: Seconds that workers have to exit by themselves after the caller has ended.
 _GRACE = 0.5
 #: Seconds between two checks of which workers have exited.
 _TURN = 0.01
+#: Milliseconds between two looks at the memory of workers that no cgroup limits.
+_WATCH = 100
 #: Seconds that a command may take that ends a worker, and the program around a worker that
 #: was ended.
 _PATIENCE = 10.0
@@ -67,10 +80,13 @@ class KeeperProcess:
         self._control = control
         # The numbers of workers by their process IDs, and the commands that end them.
         self._workers: dict[int, int] = {}
+        # What is open until the worker of that number has ended, as the locks of devices.
+        self._held: dict[int, list[int]] = {}
+        self._confined: dict[int, Confinement] = {}
         self._stop_argvs: dict[int, tuple[Any, ...]] = {}
         # The workers that are being ended by the process of that ID, and how they ended.
         self._stoppers: dict[int, int] = {}
-        self._ended: dict[int, int] = {}
+        self._ended: dict[int, tuple[int, Any]] = {}
         self._wake, writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(writer, False)
@@ -85,13 +101,16 @@ class KeeperProcess:
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            watched = [each for each in self._confined.values() if each.watches]
+            for descriptor, _ in poll.poll(_WATCH if watched else None):
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                     self._reap()
                 elif not self._handle_request():
                     self._shut_down()
                     return
+            if watched:
+                self._watch()
 
     def _handle_request(self) -> bool:
         """
@@ -114,6 +133,14 @@ class KeeperProcess:
             self._start(request, descriptors)
         elif request[0] == KILL:
             self._kill(request[1])
+        elif request[0] == HOLD:
+            self._hold(request[1], descriptors)
+            return True
+        elif request[0] == CONFINE:
+            # Few workers have limits. It stands beside this module, which runs by itself.
+            import confinement  # type: ignore[import-not-found]
+
+            self._confined[request[1]] = confinement.Confinement(request[2], request[1])
         for descriptor in descriptors:
             os.close(descriptor)
         return True
@@ -127,18 +154,38 @@ class KeeperProcess:
             size -= len(part)
         return data
 
+    def _hold(self, number: int, descriptors: list[int]) -> None:
+        """
+        Have *descriptors* open until worker *number* has ended; no worker inherits them.
+        """
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        self._held[number] = descriptors
+
     def _start(self, request: tuple[Any, ...], descriptors: list[int]) -> None:
         _, number, argv, variables, directory, layout, stop_argv = request
+        confined = self._confined.get(number)
+        problem = "" if confined is None else confined.make()
         pid = os.fork()
         if not pid:
-            self._exec_worker(argv, variables, directory, [descriptors[at] for at in layout])
+            given = [descriptors[at] for at in layout]
+            if problem:
+                os.dup2(given[2], 2)
+                os.write(2, f"{problem}\n".encode())
+                os._exit(127)
+            self._exec_worker(argv, variables, directory, given, confined)
         self._workers[pid] = number
         if stop_argv is not None:
             self._stop_argvs[number] = (stop_argv, variables, directory)
         self._respond(STARTED, number, pid)
 
     def _exec_worker(
-        self, argv: list[str], variables: dict[str, str], directory: str, descriptors: list[int]
+        self,
+        argv: list[str],
+        variables: dict[str, str],
+        directory: str,
+        descriptors: list[int],
+        confined: Confinement | None = None,
     ) -> None:
         """
         Replace this child process with a worker, which has *descriptors* from 0 on.
@@ -153,6 +200,8 @@ class KeeperProcess:
             for target, copy in enumerate(copies):
                 os.dup2(copy, target)
             os.closerange(len(copies), 128)
+            if confined is not None:
+                confined.enter()
             _become(argv, variables, directory)
         except OSError as error:
             os.write(2, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
@@ -202,7 +251,7 @@ class KeeperProcess:
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
@@ -211,11 +260,36 @@ class KeeperProcess:
             if number is None:
                 number = self._stoppers.pop(pid, None)
             else:
-                self._ended[number] = status
+                self._ended[number] = status, used
             self._kill_orphans()
             if number in self._ended and number not in self._stoppers.values():
                 self._stop_argvs.pop(number, None)
-                self._respond(EXITED, number, self._ended.pop(number))
+                status, used = self._ended.pop(number)
+                self._free(number, used)
+                self._respond(EXITED, number, status)
+
+    def _free(self, number: int, used: Any) -> None:
+        """
+        Free what worker *number* has had, and report what it has used.
+        """
+        confined = self._confined.pop(number, None)
+        if confined is not None:
+            confined.end()
+            peak = confined.peak >> 10
+            if not confined.is_counted:
+                peak = max(peak, used.ru_maxrss)
+            self._respond(PEAK, number, min(peak, _MOST))
+            spent = round((used.ru_utime + used.ru_stime) * 1000)
+            self._respond(SPENT, number, min(spent, _MOST))
+            self._respond(KILLS, number, min(confined.kills, _MOST))
+        for descriptor in self._held.pop(number, ()):
+            os.close(descriptor)
+
+    def _watch(self) -> None:
+        for pid, number in self._workers.items():
+            confined = self._confined.get(number)
+            if confined is not None and confined.watches:
+                confined.watch(pid)
 
     def _kill_orphans(self) -> None:
         for child in trees.children(os.getpid()):
@@ -242,6 +316,8 @@ class KeeperProcess:
         if self._stoppers:
             self._reap_for(2 * _PATIENCE)
         trees.kill_descendants(os.getpid())
+        for confined in self._confined.values():
+            confined.end()
 
     def _reap_for(self, seconds: float) -> None:
         """

@@ -23,7 +23,18 @@ from typing import Any
 import fal_core_worker
 from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
-from fal_host_local.workers.keeper_process import EXITED, KILL, LENGTH, RESPONSE, START
+from fal_host_local.workers.keeper_process import (
+    CONFINE,
+    EXITED,
+    HOLD,
+    KILL,
+    KILLS,
+    LENGTH,
+    PEAK,
+    RESPONSE,
+    SPENT,
+    START,
+)
 
 #: Runs the module by itself: importing it from its package would import the core.
 _SOURCE = "import sys; sys.path += {path!r}; from keeper_process import main; main()"
@@ -57,6 +68,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._exits: dict[int, int] = {}
+        self._used: dict[int, dict[int, int]] = {}
         self._rest = b""
         self._numbers = 0
 
@@ -69,6 +81,8 @@ class Keeper:
         *,
         layout: Sequence[int] | None = None,
         stop_argv: Sequence[str] | None = None,
+        held: Sequence[int] = (),
+        confinement: Mapping[str, Any] | None = None,
     ) -> int:
         """
         Start a worker and return its number.
@@ -84,11 +98,19 @@ class Keeper:
 
             stop_argv: A command that ends it where no signal does.
 
+            held: Those that the keeper has open until the worker has ended.
+
+            confinement: What it may use, as ``confinement`` takes it.
+
         Raises:
             OSError: The keeper was closed.
         """
         with self._lock:
             self._numbers = number = self._numbers + 1
+            if held:
+                self._send((HOLD, number), held)
+            if confinement is not None:
+                self._send((CONFINE, number, dict(confinement)), ())
             if layout is None:
                 layout = (0, 0, *range(len(descriptors)))
             stop = None if stop_argv is None else list(stop_argv)
@@ -133,6 +155,14 @@ class Keeper:
                 self._reading.release()
         return self._exits[number]
 
+    def used(self, number: int) -> tuple[int, int, float]:
+        """
+        Return what a worker that is confined has used, once it has exited: the most bytes,
+        how many of its processes were killed for that, and the seconds of processors.
+        """
+        used = self._used.get(number, {})
+        return used.get(PEAK, 0) << 10, used.get(KILLS, 0), used.get(SPENT, 0) / 1000
+
     def close(self) -> None:
         """
         Kill every worker, and stop the keeper.
@@ -174,10 +204,14 @@ class Keeper:
         whole = len(data) // RESPONSE.size * RESPONSE.size
         self._rest = data[whole:]
         for what, number, value in RESPONSE.iter_unpack(data[:whole]):
-            if what == EXITED:
+            if what in (PEAK, KILLS, SPENT):
+                self._used.setdefault(number, {})[what] = value
+            elif what == EXITED:
                 self._exits[number] = value
                 if len(self._exits) > _EXITS:
-                    del self._exits[next(iter(self._exits))]
+                    oldest = next(iter(self._exits))
+                    del self._exits[oldest]
+                    self._used.pop(oldest, None)
         return True
 
 

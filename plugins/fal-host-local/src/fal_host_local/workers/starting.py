@@ -25,11 +25,18 @@ from fal_host_local.workers.keepers import Keeper, memory_kills
 from fal_host_local.workers.surroundings import find_folders, find_machine
 
 if TYPE_CHECKING:
+    from fal_core.claims import Claim
     from fal_core.errors import HostError
+    from fal_core.machines import Machine
+    from fal_host_local.limits.limits import Limits
+    from fal_host_local.limits.meters import Meter
     from fal_host_local.workers.words import Words
 
 #: Seconds that a look takes at whether a process has ended that starts.
 _LOOK = 0.01
+
+#: Seconds that a worker which is measured may take to end.
+_PATIENCE = 30.0
 
 
 @attrs.define(eq=False)
@@ -42,6 +49,12 @@ class Place:
 
         largest: The largest value that the worker may send, in bytes. None for any.
 
+        claim: The devices of the worker. None for those of this process.
+
+        limits: What the worker may use. None for what this machine has.
+
+        meter: Measures what the worker uses. None if nobody wants to know.
+
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
 
@@ -53,6 +66,75 @@ class Place:
     largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
     ports: Mapping[int, int] = attrs.field(factory=dict)
+    claim: Claim | None = None
+    limits: Limits | None = None
+    meter: Meter | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """
+        The environment variables by which the worker uses its devices and no others.
+        """
+        return {} if self.claim is None else self.claim.variables
+
+    @property
+    def machine(self) -> Machine | None:
+        """
+        The machine type that was chosen with the devices. None where none was.
+        """
+        return None if self.claim is None else self.claim.machine
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """
+        The descriptors that the keeper has open while the worker lives.
+        """
+        return () if self.claim is None else self.claim.descriptors
+
+    def confinement(self, command: Command) -> dict[str, Any] | None:
+        """
+        Return what the keeper is told of the limits.
+
+        Raises:
+            UnsupportedError: What it uses cannot be measured.
+        """
+        if self.meter is not None and command.stop_argv is not None:
+            from fal_core.errors import UnsupportedError
+
+            raise UnsupportedError(
+                "local", "measure a container", "Ask its engine, as with 'podman stats'."
+            )
+        told: dict[str, Any] | None = None if self.meter is None else {"groups": []}
+        # What needs another command to end keeps to limits in its own way.
+        if self.limits is not None and command.stop_argv is None:
+            told = self.limits.confinement()
+        return told and {**told, "measures": self.meter is not None}
+
+    def judge(self, keeper: Keeper, number: int, reason: HostError) -> HostError:
+        """
+        Return the error of a worker that has ended, with the limit that has ended it.
+        """
+        if self.limits is None or self.limits.machine is None:
+            return reason
+        from fal_host_local.limits.verdicts import judge
+
+        peak, kills, _ = keeper.used(number)
+        return judge(self.limits.machine, peak, kills, reason)
+
+    def measure(self, worker: Worker, keeper: Keeper, number: int) -> None:
+        """
+        Measure what *worker* uses, if its host does.
+        """
+        if self.meter is None:
+            return
+        from fal_core.abilities import Usage
+
+        def used() -> Usage:
+            keeper.wait(number, _PATIENCE)
+            memory, _, spent = keeper.used(number)
+            return Usage(memory=memory, processor_seconds=spent)
+
+        self.meter.add(worker, used, () if self.claim is None else self.claim.devices)
 
 
 def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
@@ -92,20 +174,23 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     try:
         command = interpreter.command(
             wiring.arguments,
+            variables=place.variables,
             binds={**find_folders(directory, start.call), **wiring.binds},
             ports=place.ports,
-            machine=find_machine(start.host_options),
+            machine=place.machine or find_machine(start.host_options),
             name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
             descriptors=wiring.count,
         )
         if place.enter_network is not None:
-            command = place.enter_network(command)
+            command = _enter(place.enter_network, command)
         variables = worker_variables(secrets, command.variables)
         descriptors, layout = wiring.given()
         number = keeper.start(
             *(command.argv, variables, directory, descriptors),
             layout=layout,
             stop_argv=command.stop_argv,
+            held=place.held,
+            confinement=place.confinement(command),
         )
         wiring.hand_over(lambda: keeper.wait(number, _LOOK) is not None)
     except BaseException:
@@ -132,7 +217,8 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     def explain() -> HostError:
         from fal_host_local.workers.endings import why_lost
 
-        return why_lost(keeper, number, command, kills=kills, words=words)
+        reason = why_lost(keeper, number, command, kills=kills, words=words)
+        return place.judge(keeper, number, reason)
 
     descriptor = ours.detach()
     worker = Worker(
@@ -151,9 +237,28 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         from fal_host_local.workers.words import Words
 
         words = Words(wiring.words, worker.say)
+    place.measure(worker, keeper, number)
     if values:
         worker.send_secrets(values)
     return worker
+
+
+def _enter(network: Callable[[Command], Command], command: Command) -> Command:
+    """
+    Return the command that runs *command* in a network of its own.
+
+    Raises:
+        UnsupportedError: Its process would not be in it.
+    """
+    if command.stop_argv is None:
+        return network(command)
+    from fal_core.errors import UnsupportedError
+
+    raise UnsupportedError(
+        "local",
+        "put a container into another network",
+        "Give its function the option network, as in network=False.",
+    )
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:

@@ -1,0 +1,3 @@
+"""
+Limits: the machine that a call declares, held to on this one.
+"""

@@ -1,0 +1,148 @@
+"""
+Limits of one worker, and what keeps each of them on this machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from fal_core.machines import Machine
+from fal_host_local.limits.cgroups import FILES, PERIOD, Hierarchy
+
+
+@attrs.frozen
+class Limits:
+    """
+    What a worker may use.
+
+    Attributes:
+        machine: The machine type whose sizes these are. None where none is known.
+
+        network: Whether it has a network.
+
+        hierarchies: Where cgroups can be made. What they do not keep is kept otherwise.
+    """
+
+    machine: Machine | None
+    network: bool
+    hierarchies: Sequence[Hierarchy]
+
+    def confinement(self) -> dict[str, Any]:
+        """
+        Return what the keeper is told: the cgroups to make, and what is kept otherwise.
+        """
+        machine, kept = self.machine, self._kept
+        if machine is None:
+            return {"groups": []}
+        groups = [
+            (hierarchy.folder, hierarchy.version, list(_files(hierarchy, machine)))
+            for hierarchy in self.hierarchies
+        ]
+        told: dict[str, Any] = {"groups": [each for each in groups if each[2]]}
+        if machine.memory is not None and "memory" not in kept:
+            told["memory"] = machine.memory
+        if machine.cpus is not None and "cpu" not in kept and machine.cpus < count_cpus():
+            told["cpus"] = math.ceil(machine.cpus)
+        if machine.processes is not None and "pids" not in kept:
+            told["processes"] = machine.processes
+        return told
+
+    @property
+    def _kept(self) -> set[str]:
+        return {each for hierarchy in self.hierarchies for each in hierarchy.controllers}
+
+    def describe(self) -> str:
+        """
+        Return which limits hold, and by what, as a sentence.
+        """
+        machine, kept = self.machine, self._kept
+        parts = [] if self.network else ["no network"]
+        if machine is None:
+            held = "No limits hold but that there is no network" if parts else "No limits hold"
+            return f"{held}: no machine type is declared whose sizes are known here."
+        memory, cpus = size(machine.memory), machine.cpus
+        watched = "watched, it may be more for a moment"
+        parts = [
+            _said("memory", memory, "memory" in kept, watched),
+            _said("processors", cpus, "cpu" in kept, f"at most {math.ceil(cpus or 0)}, whole")
+            if cpus is None or cpus < count_cpus()
+            else f"processors {cpus:g} (this machine has {count_cpus()})",
+            _said("processes", machine.processes, "pids" in kept, "of the whole user"),
+            *parts,
+        ]
+        return f"Limits of machine type {machine.name!r}: {'; '.join(parts)}."
+
+
+def _files(hierarchy: Hierarchy, machine: Machine) -> Iterator[tuple[str, str, bool]]:
+    """
+    Yield the files of a cgroup, what is written to each, and whether it has to be there.
+    """
+    version = hierarchy.version
+    for controller in hierarchy.controllers:
+        name = FILES[version][controller]
+        if controller == "memory" and machine.memory is not None:
+            size = str(machine.memory)
+            yield name, size, True
+            # What is swapped out counts as well.
+            if version == 1:
+                yield "memory.memsw.limit_in_bytes", size, False
+            else:
+                yield "memory.swap.max", "0", False
+                yield "memory.oom.group", "1", False
+        elif controller == "cpu" and machine.cpus is not None and machine.cpus < count_cpus():
+            quota = max(1000, int(machine.cpus * PERIOD))
+            if version == 1:
+                yield "cpu.cfs_period_us", str(PERIOD), True
+                yield name, str(quota), True
+            else:
+                yield name, f"{quota} {PERIOD}", True
+        elif controller == "pids" and machine.processes is not None:
+            yield name, str(machine.processes), True
+
+
+def count_cpus() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _said(what: str, limit: object, by_group: bool, otherwise: str) -> str:
+    if limit is None:
+        return f"{what} not enforced, as none are stated"
+    return f"{what} {limit} ({'by a cgroup' if by_group else otherwise})"
+
+
+def size(count: int | None) -> str | None:
+    """
+    Return an amount of memory as people read it; None for one that is not known.
+    """
+    if count is None:
+        return None
+    for power, unit in ((3, "GB"), (2, "MB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.3g} {unit}"
+    return f"{count} B"
+
+
+_lock = threading.Lock()
+_described: set[str] = set()
+
+
+def describe_once(limits: Limits) -> str:
+    """
+    Return which limits hold, the first time that this process is asked about them.
+    """
+    said = limits.describe()
+    with _lock:
+        is_known = said in _described
+        _described.add(said)
+    return "" if is_known else said

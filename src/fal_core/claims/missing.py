@@ -1,0 +1,47 @@
+"""
+Missing devices: options that ask for what this machine does not have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from fal_core.claims.visible import VISIBLE, visible_devices
+from fal_core.claims.wants import wants_of
+from fal_core.machines import Device, discover_devices
+from fal_core.options import HostOptions
+
+
+def missing_devices(options: HostOptions) -> Mapping[str, str]:
+    """
+    Return those of *options* that ask for devices which are not on this machine, or not
+    visible to this process, each with the reason as a sentence.
+    """
+    wants = wants_of(options)
+    if not any(want.count for want in wants):
+        return {}
+    found = discover_devices()
+    devices = visible_devices(found)
+    if any(want.is_possible(devices) for want in wants):
+        return {}
+    asked = " or ".join(map(str, wants))
+    reason = f"It asks for {asked}, and {_said(found, devices)}. The calls run without a GPU."
+    names = [name for name in ("machine_type", "machine_types") if getattr(options, name)]
+    if options.num_gpus:
+        names.append("num_gpus")
+    return dict.fromkeys(names, reason)
+
+
+def _said(found: Sequence[Device], visible: Sequence[Device]) -> str:
+    gpus = visible_devices(found, ",".join(device.uuid for device in found))
+    if len(visible) < len(gpus):
+        return f"{VISIBLE} lets this process use {_counted(visible)}"
+    return f"this machine has {_counted(visible)}"
+
+
+def _counted(devices: Sequence[Device]) -> str:
+    counts = Counter(device.name for device in devices if not device.partitioned)
+    if not counts:
+        return "none"
+    return " and ".join(f"{count} of the model {name!r}" for name, count in counts.items())

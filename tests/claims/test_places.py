@@ -1,0 +1,156 @@
+"""
+The directory of claims: it is shared with users who may be anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fal_core.claims import ClaimsUnavailable, Want, claim_devices, claims_directory
+from fal_core.claims.places import name_of
+from fal_core.testing.harness.devices import gpu, machine_with
+
+pytestmark = pytest.mark.faults
+
+ONE = [Want(count=1)]
+FILE = name_of("GPU-0")
+
+
+def test_all_users_may_use_what_one_has_made(directory: Path) -> None:
+    """
+    Whatever the mask of a process is, others can lock the files it has made.
+    """
+    before = os.umask(0o077)
+    try:
+        with machine_with(gpu(0)):
+            claim_devices(ONE).release()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o1777
+    assert stat.S_IMODE((directory / FILE).stat().st_mode) == 0o666
+
+
+def test_the_directory_is_the_same_for_all_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without the variable it depends on the machine alone, and any user can make it.
+    """
+    monkeypatch.delenv("FAL_CORE_CLAIMS")
+    parent = claims_directory().parent
+    assert parent.stat().st_mode & 0o1777 == 0o1777
+
+
+def test_another_user_meets_the_claim(directory: Path) -> None:
+    """
+    A process of another user is not given what is held, though it did not make the file.
+    """
+    if os.geteuid():
+        pytest.skip("Only root can become another user.")
+    for folder in directory.parents:
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    with machine_with(gpu(0), gpu(1)):
+        held = claim_devices(ONE)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                os.setuid(65534)
+                code = claim_devices(ONE, wait=0).devices[0].index + 10
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        # What the other user has locked was free again when it ended.
+        both = claim_devices([Want(count=1)], wait=0)
+    assert os.waitstatus_to_exitcode(status) == 11
+    held.release()
+    both.release()
+
+
+def test_a_link_in_place_of_a_file_is_not_followed(directory: Path, tmp_path: Path) -> None:
+    """
+    A link is refused by name, and what it leads to stays as it is.
+    """
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    directory.mkdir()
+    (directory / FILE).symlink_to(precious)
+    with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match="is a link"):
+        claim_devices(ONE)
+    assert precious.read_text() == "kept"
+
+
+def test_a_file_with_two_names_is_not_written(directory: Path, tmp_path: Path) -> None:
+    """
+    A hard link to a file of the user's is locked, and stays as it is.
+    """
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    directory.mkdir()
+    os.link(precious, directory / FILE)
+    with machine_with(gpu(0)):
+        claim_devices(ONE).release()
+    assert precious.read_text() == "kept"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused(directory: Path, make: object) -> None:
+    """
+    Something else in place of a file is an error that names it, and nothing waits for it.
+    """
+    directory.mkdir()
+    make(directory / FILE)  # type: ignore[operation]
+    with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match=FILE):
+        claim_devices(ONE)
+
+
+@pytest.mark.parametrize("place", ["file", "link"])
+def test_a_directory_that_is_none_is_refused(directory: Path, place: str) -> None:
+    """
+    A directory of claims that is a file or a link is an error with what to do.
+    """
+    if place == "link":
+        directory.symlink_to(directory.parent)
+    else:
+        directory.write_text("")
+    with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match="FAL_CORE_CLAIMS"):
+        claim_devices(ONE)
+
+
+def test_a_file_that_is_removed_while_it_is_held_is_made_again(directory: Path) -> None:
+    """
+    A program that cleans up may remove files; later claims meet each other all the same.
+    """
+    with machine_with(gpu(0)):
+        claim_devices(ONE).release()
+        (directory / FILE).unlink()
+        held = claim_devices(ONE)
+        assert (directory / FILE).exists()
+        held.release()
+
+
+def test_what_a_file_says_is_not_trusted(directory: Path) -> None:
+    """
+    Whatever others have written into the file of a device, the error is a sentence.
+    """
+    from fal_core.claims import DevicesHeld
+
+    with machine_with(gpu(0)):
+        held = claim_devices(ONE)
+        for written in ("", "\0" * 5000, '{"process": "\\n", "user": 1, "since": "x"}', "[1]"):
+            (directory / FILE).write_text(written)
+            with pytest.raises(DevicesHeld, match="held by another process"):
+                claim_devices(ONE, wait=0)
+        held.release()
+
+
+def test_names_of_devices_stay_in_the_directory() -> None:
+    """
+    Whatever a vendor calls a device, its file has a name of one part.
+    """
+    names = [name_of(uuid) for uuid in ("MIG-GPU-1/2/3", "..", "a" * 400, "GPU-0")]
+    assert all("/" not in name and len(name) < 256 for name in names)
+    assert len(set(names)) == 4
