@@ -168,3 +168,11 @@ def test_an_installed_python_is_found_by_its_version(
             (folder / "python3.77").chmod(0o755)
     found = LocalInterpreter.find("3.77")
     assert found == LocalInterpreter(str(tmp_path / "real" / "python3.77"), "3.77")
+
+
+def test_an_environment_says_what_it_does_not_share_with_the_caller() -> None:
+    """
+    The Python and the network are those of the caller, unless a kind says otherwise.
+    """
+    assert not CurrentEnvironment.brings_python
+    assert not CurrentEnvironment().isolates_network

@@ -146,6 +146,14 @@ class Environment(ABC):
     brings_python: ClassVar[bool] = False
 
     @property
+    def isolates_network(self) -> bool:
+        """
+        Whether its processes have a network of their own, so that a port of theirs is reached
+        through one of the *ports* that :meth:`Interpreter.command` is told.
+        """
+        return False
+
+    @property
     @abstractmethod
     def key(self) -> str:
         """

@@ -68,6 +68,8 @@ def main(path: str, configuration: bytes) -> None:
     if page is not None:
         executor.page = mmap.mmap(page, mmap.PAGESIZE)
         os.close(page)
+    # In a network of its own a service listens on all interfaces.
+    executor.address = settings.get("address")
     current.runtime = executor
     forks = _Forks(executor)
     os.register_at_fork(

@@ -166,8 +166,10 @@ class Pool(GrowingPool):
         with self._lock:
             self._roster.remove(worker)
         if worker.hello is None:
-            # Another one would not come up either.
+            # Another one would not come up either, unless it is built anew: what was built
+            # may have been removed.
             self._pause()
+            self.interpreter = None
         # Another one is started in its place, if calls wait.
         self._grow()
         return self.startups.error(worker) or reason

@@ -77,8 +77,15 @@ class ServiceExecution(SinkAround):
         """
         call = self.call
         if call.gateway.serve:
-            call = call.at_ports(0, 0)
+            call = call.at_ports(*self.listening_ports())
         self._inner.settle(self.pool.launch(call, self.for_host()))
+
+    def listening_ports(self) -> tuple[int, int]:
+        """
+        Return the ports that a served function listens on, for requests and for metrics; 0
+        for a free one.
+        """
+        return 0, 0
 
     @property
     def reference(self) -> str:

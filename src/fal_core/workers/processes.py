@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import IO
 
 from fal_core.environments import Command
-from fal_core.errors import HostError, WorkerLost
+from fal_core.errors import HostError
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.workers.open_files import given_to_children
-from fal_core.workers.stopping import StoppableWorker
+from fal_core.workers.stopping import StoppableWorker, reason_of_exit
 
 #: Bytes: so much of what a process has printed last is in the error.
 _SAID = 4096
@@ -144,9 +144,7 @@ class WatchedProcess:
                 raise TypeError(f"explain() returned {reason!r}, and no HostError.")
             if reason is not None:
                 return reason
-        # As a shell, a worker's guard tells a signal by 128 and its number.
-        number = -code if code < 0 else code - 128 if code > 128 else None
-        return WorkerLost(code, number, said)
+        return reason_of_exit(code, said)
 
     def wait(self, timeout: float) -> bool:
         """

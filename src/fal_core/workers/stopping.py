@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.reprs import in_one_line
 from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
@@ -186,6 +186,24 @@ class StoppableWorker:
         except (OSError, ValueError):
             return False
         return self._stream.shared_size > 0
+
+
+def reason_of_exit(code: int, said: str) -> WorkerLost:
+    """
+    Return why a worker was lost, of the exit code of the process around it and of what that
+    printed last.
+
+    Arguments:
+        code: Negative for a signal. As a shell, a worker's guard tells the signal that has
+            ended the worker by 128 and its number, and so do most programs.
+    """
+    # Slow to import.
+    from fal_core_worker.running.guards import OUT_OF_MEMORY
+
+    number = -code if code < 0 else code - 128 if code > 128 else None
+    if OUT_OF_MEMORY in said:
+        return OutOfMemory(code, number, said.replace(OUT_OF_MEMORY, "").strip())
+    return WorkerLost(code, number, said)
 
 
 def find_reason(lost: Callable[[], HostError]) -> HostError:

@@ -4,7 +4,8 @@ The guard: the parent process of a worker that was not started by a keeper.
 A worker that crashes cannot end the processes that it has started, and one that is stuck
 in native code does not see the end of its stream. The guard waits for either and kills
 what is left. It exits with the exit code of the worker, or with 128 plus the number of
-the signal, as a shell does.
+the signal, as a shell does. If the memory limit of its control group has ended the worker,
+the guard says so on standard error.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fal_core_worker import trees
 _GRACE = 0.5
 #: Seconds of them that one wait counts for at most: a suspended machine uses up no more.
 _WAIT = 0.025
+#: What it says then.
+OUT_OF_MEMORY = "fal-core: the memory limit was reached"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 #: As many descriptors may be passed to a worker, its stream first.
 _MOST_DESCRIPTORS = 16
@@ -39,6 +42,7 @@ def become_guarded(stream: int = 0) -> None:
     # A signal before there are handlers would end the guard and leave the worker behind.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     guard = os.getpid()
+    kills = _count_memory_kills()
     worker = os.fork()
     if not worker:
         trees.prepare_child()
@@ -49,6 +53,8 @@ def become_guarded(stream: int = 0) -> None:
     wake = _prepare_guard(stream)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     code = _wait(worker, wake, stream)
+    if code == 128 + signal.SIGKILL and _count_memory_kills() > kills:
+        os.write(2, f"{OUT_OF_MEMORY}\n".encode())
     trees.kill_descendants(os.getpid())
     os._exit(code)
 
@@ -98,6 +104,43 @@ def _wait(worker: int, wake: int, stream: int) -> int:
         if left is not None:
             left -= min(time.monotonic() - began, _WAIT)
     return code
+
+
+def _count_memory_kills() -> int:
+    """
+    Return how many processes the memory limit of this control group has ended; 0 where that
+    is not told.
+    """
+    count = 0
+    for path in _memory_files():
+        try:
+            with open(path) as file:
+                words = file.read().split()
+        except OSError:
+            continue
+        if "oom_kill" in words:
+            count = max(count, int(words[words.index("oom_kill") + 1]))
+    return count
+
+
+def _memory_files() -> list[str]:
+    """
+    Return the files that may tell, of both versions of control groups.
+    """
+    try:
+        with open("/proc/self/cgroup") as file:
+            groups = [line.strip().split(":", 2) for line in file]
+    except OSError:
+        return []
+    found = []
+    for _, controllers, path in groups:
+        for group in (path.rstrip("/"), ""):
+            # In a container the path may be that outside of it.
+            if not controllers:
+                found.append(f"/sys/fs/cgroup{group}/memory.events")
+            elif controllers == "memory":
+                found.append(f"/sys/fs/cgroup/memory{group}/memory.oom_control")
+    return found
 
 
 def _reap(worker: int) -> int | None:

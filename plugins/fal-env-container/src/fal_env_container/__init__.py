@@ -32,11 +32,13 @@ def fal_register_environments() -> Iterable[type[Environment]]:
 @hookimpl
 def fal_register_stores() -> Iterable[Store]:
     """
-    Register the images and layers that builds leave with the engine.
+    Register the images and layers that builds leave with the engine, and the packages on top
+    of images.
     """
     from fal_env_container.building.image_stores import ImageStore, LayerStore
+    from fal_env_container.running.packages import STORE
 
-    return [ImageStore(), LayerStore()]
+    return [ImageStore(), LayerStore(), STORE]
 
 
 @hookimpl

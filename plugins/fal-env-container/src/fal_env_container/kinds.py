@@ -130,6 +130,10 @@ class Container(Environment):
         return ImageRequest(self.image, self.platform, self.force)
 
     @property
+    def isolates_network(self) -> bool:
+        return self.network != "host"
+
+    @property
     def key(self) -> str:
         from fal_env_container.building.keys import image_key
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from fal_core.errors import OptionError
+from fal_core.errors import HostError, OptionError
 from fal_core.machines import Machine
 from fal_env_container import Container
 from fal_env_container.engines import Engine
@@ -129,14 +129,16 @@ def test_a_network_is_that_of_the_options():
     There is the engine's own, none, or the one that is named; ports lead into it.
     """
 
-    def networks(network: bool | str) -> list[str]:
-        argv = made(network=network).command((), ports={8081: 8080}).argv
+    def networks(network: bool | str, ports: dict[int, int]) -> list[str]:
+        argv = made(network=network).command((), ports=ports).argv
         return [word for word in argv if word.startswith(("--network", "--publish"))]
 
-    published = "--publish=127.0.0.1:8081:8080"
-    assert networks(True) == [published]
-    assert networks(False) == ["--network=none"]
-    assert networks("models") == ["--network=models", published]
+    ports, published = {8081: 8080}, "--publish=127.0.0.1:8081:8080"
+    assert networks(True, ports) == [published]
+    assert networks(False, {}) == ["--network=none"]
+    assert networks("models", ports) == ["--network=models", published]
+    with pytest.raises(HostError, match="cannot be reached"):
+        networks(False, ports)
 
 
 def test_a_machine_becomes_limits():

@@ -153,6 +153,9 @@ class LocalHost(
             self._find_keeper()
         except (OSError, HostError):
             return
+        if gateway.serve and environment.isolates_network:
+            # No port leads to a worker that was started before they are known.
+            return
         super().expect(environment, options, gateway)
 
     def check(

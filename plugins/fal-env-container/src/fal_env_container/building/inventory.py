@@ -52,6 +52,18 @@ def forget(engine: Engine, *names: str) -> None:
         _seen.pop((engine, name), None)
 
 
+def forget_image(engine: Engine, image: BuiltImage) -> None:
+    """
+    Ask *engine* for *image*, which it has no more, by whatever name it is needed next.
+    """
+    gone = [
+        name
+        for (where, name), (_, found) in list(_seen.items())
+        if where == engine and found is not None and found.id == image.id
+    ]
+    forget(engine, *gone)
+
+
 def _is_fresh(engine: Engine, name: str, now: float) -> bool:
     seen = _seen.get((engine, name))
     return seen is not None and now - seen[0] < _FRESH

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from fal_core.errors import HostError
+from fal_env_container.building.inventory import forget_image
 from fal_env_container.engines import Engine, clean_problem
 from fal_env_container.images.built_images import BuiltImage
 
@@ -39,6 +40,7 @@ def explain(
     if code == _UNFIT or _UNFIT_PROGRAM.search(said):
         return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
     if code == _ENGINE and _NO_IMAGE.search(said):
+        forget_image(engine, image)
         return HostError(
             f"{name} was removed from {engine.name} since it was found or built. Call again, "
             "and it is looked for anew."

@@ -13,6 +13,7 @@ import attrs
 
 from fal_core.caches import cache_directory
 from fal_core.environments import Channel, Command, Interpreter
+from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
@@ -151,6 +152,11 @@ class ContainerInterpreter(Interpreter):
 
     def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
         network = self.settings.network
+        if network is False and ports:
+            raise HostError(
+                "A service in a container without a network cannot be reached. Leave "
+                "network=False out."
+            )
         if network is False:
             yield "--network=none"
             return

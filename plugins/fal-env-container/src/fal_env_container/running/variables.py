@@ -49,7 +49,7 @@ _OF_THIS_MACHINE = frozenset(
     ]
 )
 _PREFIXES = (
-    *("BUILDAH_", "CONDA_", "CONTAINER", "DBUS_", "DOCKER_", "FAL_CORE_CONTAINER", "LC_"),
+    *("BUILDAH_", "CONDA_", "CONTAINER", "DBUS_", "DOCKER_", "LC_"),
     *("LD_", "PODMAN_", "PYTHON", "SSH_", "STORAGE_", "SUDO_", "SYSTEMD_", "UV_", "XDG_"),
     "__",
 )

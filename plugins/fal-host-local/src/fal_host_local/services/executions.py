@@ -4,7 +4,7 @@ Services on this machine, each with the port that it wants or a network of its o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from fal_core.abilities import limit_of
@@ -18,6 +18,7 @@ from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
 from fal_host_local.options import Terms
 from fal_host_local.services.ports import ServicePort, claim_loopback_port, claim_port, seclude
+from fal_host_local.services.publications import Publication
 from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
 from fal_host_local.workers.starting import Place
@@ -46,12 +47,19 @@ def launch_service(
     def begin(start: Start) -> Worker:
         return start_on_terms(find_keeper, start, place, terms)
 
-    pool = None
-    if call.own_network is None and place.largest is None:
+    pool = publication = None
+    if call.environment.isolates_network:
+        publication = Publication.of(call)
+        place.ports = publication.ports
+    elif call.own_network is None and place.largest is None:
         pool = pools.take_expected(call)
     if pool is None:
         pool = pools.make_service_pool(call, begin)
-    execution = LocalServiceExecution(call, sink, pool, lambda: pools.forget_service(call))
+    reach = None if publication is None else publication.reach
+    execution = LocalServiceExecution(
+        call, sink, pool, lambda: pools.forget_service(call), reach
+    )
+    execution.publication = publication
     pools.add_service(call, pool)
     try:
         execution.claim_port(place)
@@ -69,6 +77,11 @@ class LocalServiceExecution(ServiceExecution):
     """
 
     _port: ServicePort | None = None
+    #: Its ports, if it has a network of its own in any case.
+    publication: Publication | None = None
+
+    def listening_ports(self) -> tuple[int, int]:
+        return (0, 0) if self.publication is None else self.publication.inner
 
     def claim_port(self, place: Place) -> None:
         """
@@ -79,6 +92,8 @@ class LocalServiceExecution(ServiceExecution):
             PortTaken: Another service or process has it.
         """
         call = self.call
+        if self.publication is not None:
+            return
         if call.own_network is not None and not networks.missing():
             place.enter_network = partial(seclude, own=call.own_network)
         wanted = call.gateway.exposed_port
@@ -91,9 +106,8 @@ class LocalServiceExecution(ServiceExecution):
         if port.has_own_network:
             place.enter_network = port.enter_network
 
-    def own_urls(self) -> dict[str, str]:
-        assert self._port is not None
-        return {"run": self._port.url}
+    def own_urls(self) -> Mapping[str, str]:
+        return super().own_urls() if self._port is None else {"run": self._port.url}
 
     def is_open(self) -> bool:
         port, worker = self._port, self.pool.last_worker

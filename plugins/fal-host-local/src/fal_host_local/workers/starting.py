@@ -9,7 +9,7 @@ import _socket
 import fcntl
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,12 +21,8 @@ from fal_core.workers import Arenas, CrashOutput, Worker
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.channels import Wiring
-from fal_host_local.workers.endings import Ending
 from fal_host_local.workers.keepers import Keeper, memory_kills
 from fal_host_local.workers.surroundings import find_folders, find_machine
-
-#: Seconds that a look takes at whether a process has ended that starts.
-_LOOK = 0.01
 
 if TYPE_CHECKING:
     from fal_core.claims import Claim
@@ -34,6 +30,10 @@ if TYPE_CHECKING:
     from fal_core.machines import Machine
     from fal_host_local.limits.limits import Limits
     from fal_host_local.limits.meters import Meter
+    from fal_host_local.workers.words import Words
+
+#: Seconds that a look takes at whether a process has ended that starts.
+_LOOK = 0.01
 
 #: Seconds that a worker which is measured may take to end.
 _PATIENCE = 30.0
@@ -57,11 +57,15 @@ class Place:
 
         enter_network: Returns the command that runs another one in a network of its own;
             None where the worker uses that of this machine.
+
+        ports: Ports of this machine, each with the one of the worker that it leads to, where
+            the environment has a network of its own.
     """
 
     shares_memory: bool = True
     largest: int | None = None
     enter_network: Callable[[Command], Command] | None = None
+    ports: Mapping[int, int] = attrs.field(factory=dict)
     claim: Claim | None = None
     limits: Limits | None = None
     meter: Meter | None = None
@@ -156,6 +160,8 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         settings["stream"] = wiring.stream
     else:
         settings["kept"] = True
+    if place.ports:
+        settings["address"] = "0.0.0.0"
     if place.shares_memory and wiring.first is not None and hasattr(os, "memfd_create"):
         arenas, shared = _make_arenas()
         inbound, outbound, settings["page"] = wiring.add(shared)
@@ -170,12 +176,13 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
             wiring.arguments,
             variables=place.variables,
             binds={**find_folders(directory, start.call), **wiring.binds},
+            ports=place.ports,
             machine=place.machine or find_machine(start.host_options),
             name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
             descriptors=wiring.count,
         )
         if place.enter_network is not None:
-            command = place.enter_network(command)
+            command = _enter(place.enter_network, command)
         variables = worker_variables(secrets, command.variables)
         descriptors, layout = wiring.given()
         number = keeper.start(
@@ -205,12 +212,19 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
             os.close(shared[2])
         if crash_output is not None:
             crash_output.close_given()
-    ending = Ending(keeper, number, kills, command.explain)
+    words: Words | None = None
+
+    def explain() -> HostError:
+        from fal_host_local.workers.endings import why_lost
+
+        reason = why_lost(keeper, number, command, kills=kills, words=words)
+        return place.judge(keeper, number, reason)
+
     descriptor = ours.detach()
     worker = Worker(
         descriptor,
         descriptor,
-        lost=lambda: place.judge(keeper, number, ending.why_lost()),
+        lost=explain,
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
         log=_print_log,
@@ -222,11 +236,29 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     if wiring.words is not None:
         from fal_host_local.workers.words import Words
 
-        ending.words = Words(wiring.words, worker.say)
+        words = Words(wiring.words, worker.say)
     place.measure(worker, keeper, number)
     if values:
         worker.send_secrets(values)
     return worker
+
+
+def _enter(network: Callable[[Command], Command], command: Command) -> Command:
+    """
+    Return the command that runs *command* in a network of its own.
+
+    Raises:
+        UnsupportedError: Its process would not be in it.
+    """
+    if command.stop_argv is None:
+        return network(command)
+    from fal_core.errors import UnsupportedError
+
+    raise UnsupportedError(
+        "local",
+        "put a container into another network",
+        "Give its function the option network, as in network=False.",
+    )
 
 
 def _make_arenas() -> tuple[Arenas, list[int]]:

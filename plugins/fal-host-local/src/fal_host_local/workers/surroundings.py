@@ -47,13 +47,13 @@ def find_machine(options: HostOptions) -> Machine | None:
     Return the machine that the options ask for; None for any, and for one that no plugin
     knows.
     """
-    wanted = options.machine_type
+    wanted = options.machine_names
     if not wanted:
         return None
     from fal_core.errors import OptionError, PluginError
     from fal_core.machines import resolve_machine
 
     try:
-        return resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+        return resolve_machine(wanted[0])
     except (OptionError, PluginError):
         return None
