@@ -36,7 +36,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_outputs.py",
         "cli/test_projects.py",
         "cli/test_run.py",
-        "cli/test_serving.py",
+        "cli/services/test_serving.py",
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
         "pools",

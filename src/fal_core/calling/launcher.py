@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.calling.preconditions import announce, for_machine, refusals
-from fal_core.calling.unsupported import warn_of_unsupported
+from fal_core.calling.preconditions import (
+    announce,
+    for_machine,
+    refusals,
+    warn_of_unsupported,
+)
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON

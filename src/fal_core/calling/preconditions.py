@@ -1,24 +1,29 @@
 """
-Preconditions: why a host refuses a function before anything is built or sent.
+Preconditions: why a host refuses a function before anything is built or sent, and which of
+its options have no effect there.
 
 A call raises the first of these errors; ``fal-core explain`` shows all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
-from fal_core.abilities import AnticipatingHost
-from fal_core.calling.unsupported import find_unsupported
+from fal_core.abilities import AnticipatingHost, ConditionalHost
+from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
 from fal_core.environments import THIS_PYTHON, Environment, is_within
 from fal_core.errors import FalCoreError, OptionError, PluginError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.machines import refuse_machine, resolve_machine
-from fal_core.options import Gateway, HostOptions
+from fal_core.options import Gateway, HostOptions, Options
+
+# For each function the hosts and options that this process has warned of.
+_told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def for_machine(environment: Environment, options: HostOptions) -> Environment:
@@ -98,6 +103,44 @@ def refusals(
         yield failure_of(host.name, "check", error)
 
 
+def find_unsupported(
+    written: Options, host: Host[..., Any], options: HostOptions
+) -> Mapping[str, str]:
+    """
+    Return the options that are set and that *host* does not act on, each with the reason as
+    a sentence; empty where the host never acts on it.
+
+    Arguments:
+        options: What *written* means.
+    """
+    found = dict.fromkeys(vocabulary.unusable_options(written, host), "")
+    if isinstance(host, ConditionalHost):
+        found |= host.unmet(options)
+    return found
+
+
+def warn_of_unsupported(declaration: Declaration, options: HostOptions) -> None:
+    """
+    Print once for each function which of its options its host does not act on.
+    """
+    if declaration.policy.on_unsupported == "ignore":
+        return
+    host = declaration.host
+    found = find_unsupported(declaration.options, host, options)
+    names = _untold(declaration.raw_func, host.name, found) if found else ()
+    never = [name for name in names if not found[name]]
+    if never:
+        _warn(
+            f"Host {host.name!r} does not use option {', '.join(map(repr, never))} "
+            f"of {declaration.name!r}; kept for hosts that do."
+        )
+    for reason in dict.fromkeys(found[name] for name in names if found[name]):
+        named = ", ".join(repr(name) for name in names if found[name] == reason)
+        _warn(
+            f"Host {host.name!r} does not use option {named} of {declaration.name!r}: {reason}"
+        )
+
+
 def announce(
     host: Host[..., Any], environment: Environment, options: HostOptions, gateway: Gateway
 ) -> None:
@@ -133,6 +176,27 @@ def check_detaching(host: Host[..., Any]) -> None:
     """
     if refusal := refuse_detached(host):
         raise refusal
+
+
+def _warn(sentence: str) -> None:
+    from fal_core.events import Log
+    from fal_core.sinks.printing import print_log
+
+    print_log(Log(sentence, "WARNING", "BRIDGE"))
+
+
+def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return those of *names* that no warning was printed for, and note that one is now.
+    """
+    try:
+        told = _told.setdefault(function, set())
+    except TypeError:
+        # A callable without a hash, or without weak references.
+        told = _told.setdefault(type(function), set())
+    untold = tuple(name for name in names if (host, name) not in told)
+    told.update((host, name) for name in untold)
+    return untold
 
 
 def _python_of(environment: Environment) -> str:

@@ -11,10 +11,11 @@ from typing import IO, Any
 
 import click
 
-from fal_core.cli import arguments, serving
+from fal_core.cli import arguments
 from fal_core.cli.measuring import enforcing, measured
 from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
+from fal_core.cli.services import serving
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import load_target
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
-from fal_core.calling.unsupported import find_unsupported
+from fal_core.calling.preconditions import find_unsupported
 from fal_core.conversion.annotations import option_names
 from fal_core.declaring.vocabulary import structure_host_options
 from fal_core.environments import Environment

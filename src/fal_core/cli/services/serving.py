@@ -14,9 +14,9 @@ import click
 
 from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
 from fal_core.cli.progress import Progress, shown
-from fal_core.cli.service_log import ServiceLog
-from fal_core.cli.versions import Version, Versions
-from fal_core.cli.watching import Watched
+from fal_core.cli.services.service_log import ServiceLog
+from fal_core.cli.services.versions import Version, Versions
+from fal_core.cli.services.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import TargetError, TargetImportError, load_target

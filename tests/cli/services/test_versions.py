@@ -25,7 +25,7 @@ PATIENCE = 60
 PROGRAM = """
 import os, sys, time
 import click
-from fal_core.cli.versions import Versions
+from fal_core.cli.services.versions import Versions
 
 MODULE = "fal_core_worker.serving.routes"
 steps = sys.argv[2:]

@@ -75,7 +75,7 @@ def test_the_reason_is_in_the_error(host: Any) -> None:
     With ``on_unsupported='error'`` the call is refused, for that reason.
     """
     give = function("current", host=host, machine_type="GPU-H100", on_unsupported="error")
-    with pytest.raises(UnsupportedError, match="use option 'machine_type'. There is no rack"):
+    with pytest.raises(UnsupportedError, match=r"use option 'machine_type'\. There is no rack"):
         give(lambda: 1)()
 
 
