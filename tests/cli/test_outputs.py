@@ -183,6 +183,8 @@ def test_a_cache_that_cannot_be_used_is_one_sentence(program: Any, name: str) ->
     """
     path = program.write("file", "in the way")
     program.variables["FAL_CORE_CACHE"] = str(program.folder / name)
+    # 'prune' removes what killed programs have left in it.
+    program.variables["UV_CACHE_DIR"] = str(program.folder / "uv")
     for arguments in (["list"], ["list", "--json"], ["prune"], ["verify"]):
         done = program("env", *arguments)
         assert (done.returncode, done.stdout) == (1, "")

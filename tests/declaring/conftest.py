@@ -29,5 +29,8 @@ def _plugin() -> Iterator[None]:
     environments: Iterable[type[Environment]] = [Layered, Boxed]
     made.fal_register_hosts = hookimpl(lambda: hosts)
     made.fal_register_environments = hookimpl(lambda: environments)
-    with registered(made):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # The plugin has a kind of that name, and to these tests no conda is installed.
+        patch.setenv("FAL_CORE_PLUGINS_DENY", "container,conda")
+        with registered(made):
+            yield

@@ -58,6 +58,8 @@ def test_options_of_another_kind_are_kept(explaining: Any) -> None:
     Options of the kind that a function had before are said to be kept for it.
     """
     pytest.importorskip("fal_env_virtualenv")
+    # Containers have requirements too.
+    explaining.variables["FAL_CORE_PLUGINS_DENY"] = "serverless,container"
     explaining.write(
         "moved.py",
         """
