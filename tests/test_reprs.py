@@ -5,8 +5,9 @@ Representations of values.
 from __future__ import annotations
 
 import attrs
+import pytest
 
-from fal_core.reprs import show_fields
+from fal_core.reprs import show_fields, show_size
 
 
 @attrs.frozen
@@ -44,3 +45,20 @@ def test_a_class_inside_a_function_has_its_own_name_alone():
         number: int
 
     assert repr(Inner(1)) == "Inner(number=1)"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (512_000_000, "512 MB"),
+        (1_500_000_000, "1.5 GB"),
+        (2 * 10**12, "2 TB"),
+    ],
+)
+def test_sizes_have_a_unit(count: int, shown: str) -> None:
+    """
+    A number of bytes has the largest unit that it reaches.
+    """
+    assert show_size(count) == shown

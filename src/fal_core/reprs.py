@@ -24,6 +24,16 @@ def show_fields(self: Any) -> str:
     return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(shown)})"
 
 
+def show_size(count: float) -> str:
+    """
+    Show a number of bytes as people read it, as in ``1.5 GB``; a GB is 10 ** 9 of them.
+    """
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{count:.0f} B"
+
+
 def in_one_line(error: BaseException) -> str:
     """
     Return the message of *error* as part of a sentence: one line, without its full stop.

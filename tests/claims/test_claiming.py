@@ -255,7 +255,7 @@ def test_what_others_use_without_a_claim_is_told() -> None:
     with machine_with(gpu(0, processes=(4321,), used=60 << 30)):
         claim_devices(ONE, say=said.append).release()
     assert said == [
-        "Test H100 (GPU-0) is used by process 4321 without a claim: 20.0 GiB of its 80.0 GiB "
+        "Test H100 (GPU-0) is used by process 4321 without a claim: 21.5 GB of its 85.9 GB "
         "are free."
     ]
 

@@ -20,6 +20,9 @@ from fal_env_virtualenv.store.listing import list_environments
 if TYPE_CHECKING:
     from conftest import Builder, Built
 
+#: What these tests may remove: not the images that an engine has of other programs.
+OURS = ("--kind", "virtualenv", "--kind", "uv")
+
 
 @pytest.fixture
 def command(cache: Path) -> Callable[..., Result]:
@@ -53,14 +56,14 @@ def test_prune_keeps_to_the_size(command: Callable[..., Result], three: list[Bui
     """
     A dry run prints what a run would remove, and removes nothing.
     """
-    dry = command("prune", "--max-size", "0", "--dry-run")
+    dry = command("prune", *OURS, "--max-size", "0", "--dry-run")
     assert dry.output.count("Would remove virtualenv") == 3
     assert len(list_environments()) == 3
     # What builds of other processes have left in uv's cache may go.
-    kept = command("prune", "--max-size", "2GB", "--json")
+    kept = command("prune", *OURS, "--max-size", "2GB", "--json")
     assert json.loads(kept.output)["entries"] == []
     assert len(list_environments()) == 3
-    wet = command("prune", "--max-size", "0 kB", "--json")
+    wet = command("prune", *OURS, "--max-size", "0 kB", "--json")
     assert [each["details"]["requirements"] for each in json.loads(wet.output)["entries"]] == [
         [["gamma"]],
         [["alpha-one"]],
@@ -102,7 +105,7 @@ def test_sizes_have_the_cache_of_uv(
     assert rows["virtualenv"]["category"] == "environments"
     assert rows["uv"]["size"] >= 10_000
     assert rows["uv"]["shared"]
-    assert command("prune", "--max-size", "0").exit_code == 0
+    assert command("prune", *OURS, "--max-size", "0").exit_code == 0
     assert list_environments() == []
     assert (place / "file").exists()
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fal_core.claims.places import lock_file, name_of, read_holder, release
 from fal_core.claims.wants import Want
 from fal_core.machines import Device
+from fal_core.reprs import show_size
 
 
 def this_process() -> str:
@@ -48,8 +49,8 @@ def use_of(device: Device) -> str:
     sentence = f"{named(device)} is used{by} without a claim"
     if device.used is None:
         return f"{sentence}."
-    free = _gibibytes(max(0, device.memory - device.used))
-    return f"{sentence}: {free} of its {_gibibytes(device.memory)} are free."
+    free = show_size(max(0, device.memory - device.used))
+    return f"{sentence}: {free} of its {show_size(device.memory)} are free."
 
 
 def named(device: Device) -> str:
@@ -91,7 +92,3 @@ def _written(directory: int, uuid: str) -> str:
         return f"process {int(facts['process'])} of user {user!r} since {since}"
     except (ValueError, TypeError, KeyError, OverflowError, OSError):
         return "another process"
-
-
-def _gibibytes(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

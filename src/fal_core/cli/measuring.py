@@ -13,6 +13,7 @@ from fal_core.errors import UnsupportedError
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.machines import Machine, smallest_machine
+from fal_core.reprs import show_size
 
 _REMEDY = "Add --on local to run it on this machine."
 
@@ -56,17 +57,17 @@ def describe(function: IsolatedFunction[..., Any], usage: Usage) -> str:
     Return what *function* has used, in sentences.
     """
     parts = [
-        f"{size(usage.memory)} of memory",
+        f"{show_size(usage.memory)} of memory",
         f"{usage.processor_seconds:.2f} s of processors",
     ]
     if usage.gpu_memory is not None:
-        parts.append(f"{size(usage.gpu_memory)} of GPU memory")
+        parts.append(f"{show_size(usage.gpu_memory)} of GPU memory")
     fits = find_fitting(function, usage)
     if fits is None:
         last = "No installed plugin lists a machine type that is known to have as much."
     else:
         cpus = "" if fits.cpus is None else f", {fits.cpus:g} processors"
-        memory = size(fits.memory or 0)
+        memory = show_size(fits.memory or 0)
         last = f"The smallest machine type that fits is {fits.name!r} ({memory}{cpus})."
     return f"{function.declaration.name!r} used {', '.join(parts)} at most. {last}"
 
@@ -82,16 +83,6 @@ def find_fitting(function: IsolatedFunction[..., Any], usage: Usage) -> Machine 
     wants = wants_of(structure_host_options(function.options, function.host))
     gpus = wants[0].count if wants else 0
     return smallest_machine(usage.memory, gpus=gpus, gpu_memory=usage.gpu_memory or 0)
-
-
-def size(count: int) -> str:
-    """
-    Return an amount of memory as people read it.
-    """
-    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB")):
-        if count >= 1000**power:
-            return f"{count / 1000**power:.3g} {unit}"
-    return f"{count} B"
 
 
 def _print(sentence: str) -> None:

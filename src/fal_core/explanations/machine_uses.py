@@ -14,8 +14,7 @@ from fal_core.errors import OptionError, PluginError
 from fal_core.hosts import Host
 from fal_core.machines import Device, Machine, discover_devices, resolve_machine
 from fal_core.options import HostOptions
-
-_GIGABYTE = 1000**3
+from fal_core.reprs import show_size
 
 
 @attrs.frozen(kw_only=True)
@@ -66,9 +65,9 @@ def _describe(machine: Machine) -> str:
     if machine.cpus is not None:
         stated.append(f"{machine.cpus:g} {'CPU' if machine.cpus == 1 else 'CPUs'}")
     if machine.memory is not None:
-        stated.append(f"{machine.memory / _GIGABYTE:g} GB of memory")
+        stated.append(f"{show_size(machine.memory)} of memory")
     if machine.gpus:
-        each = "" if machine.gpu_memory is None else f"{machine.gpu_memory / _GIGABYTE:g} GB"
+        each = "" if machine.gpu_memory is None else show_size(machine.gpu_memory)
         of = " ".join(filter(None, (machine.gpu_model, each)))
         count = f"{machine.gpus} {'GPU' if machine.gpus == 1 else 'GPUs'}"
         stated.append(f"{count} ({of})" if of else count)

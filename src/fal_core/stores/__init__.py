@@ -13,6 +13,7 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.stores.builds import Build, exiting, locked
+    from fal_core.stores.child_output import read_lines
     from fal_core.stores.directories import DirectoryStore
     from fal_core.stores.disks import describe_disk_error, disk_usage, list_directory
     from fal_core.stores.entries import StoredEntry
@@ -42,6 +43,7 @@ __all__ = [
     "locked",
     "process_ids",
     "prune",
+    "read_lines",
     "read_process",
 ]
 
@@ -64,6 +66,7 @@ __getattr__, __dir__ = lazily(
         "locked": "fal_core.stores.builds",
         "process_ids": "fal_core.stores.processes",
         "prune": "fal_core.stores.pruning",
+        "read_lines": "fal_core.stores.child_output",
         "read_process": "fal_core.stores.processes",
     },
 )

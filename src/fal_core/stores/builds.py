@@ -65,25 +65,30 @@ os.register_at_fork(after_in_child=_forget_builds)
 
 
 @contextmanager
-def locked(path: str, cancelled: Event, on_wait: Callable[[], None]) -> Iterator[None]:
+def locked(
+    path: str, cancelled: Event, on_wait: Callable[[], None], *, least: int = 0
+) -> Iterator[int]:
     """
-    Hold an exclusive lock on the file *path*, which is created if it does not exist.
+    Hold an exclusive lock on the file *path*, which is created if it does not exist, and
+    return its descriptor, which a child process may inherit.
 
     Arguments:
         on_wait: Called once if another process holds the lock.
+
+        least: The smallest number that the descriptor may have.
 
     Raises:
         Cancelled: *cancelled* was set while another process held the lock.
     """
     waited = False
-    while (descriptor := try_lock(path, shared=False, create=True)) is None:
+    while (descriptor := try_lock(path, shared=False, create=True, least=least)) is None:
         if not waited:
             waited = True
             on_wait()
         if cancelled.wait(_PATIENCE):
             raise Cancelled("The call was cancelled while it waited for another build.")
     try:
-        yield
+        yield descriptor
     finally:
         unlock(descriptor)
 

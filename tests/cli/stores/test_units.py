@@ -9,7 +9,7 @@ import time
 import click
 import pytest
 
-from fal_core.cli.stores.units import Age, Size, format_age, format_size
+from fal_core.cli.stores.units import Age, Size, format_age
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,10 @@ def test_wrong_ages_are_refused(text: str) -> None:
         Age().convert(text, None, None)
 
 
-def test_sizes_and_ages_are_written() -> None:
+def test_ages_are_written() -> None:
     """
     Numbers have few digits and a unit.
     """
-    assert [format_size(count) for count in (0, 999, 1500, 2_600_000, 7_680_000_000)] == [
-        "0 B",
-        "999 B",
-        "2 kB",
-        "3 MB",
-        "7.7 GB",
-    ]
     now = time.time()
     assert format_age(now - 3 * 86400 - 5) == "3 d"
     assert format_age(now - 7205) == "2 h"

@@ -33,12 +33,13 @@ def fal_register_environments() -> Iterable[type[Environment]]:
 @hookimpl
 def fal_register_stores() -> Iterable[Store]:
     """
-    Register the prefixes, and rattler's cache.
+    Register the prefixes, and the caches of rattler and uv.
     """
     from fal_env_conda.building.caches import RattlerCache
     from fal_env_conda.building.prefixes import PREFIXES
+    from fal_uv.running.uv_cache import UvCache
 
-    return [PREFIXES, RattlerCache()]
+    return [PREFIXES, RattlerCache(), UvCache()]
 
 
 @hookimpl

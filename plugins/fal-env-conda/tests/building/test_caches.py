@@ -19,7 +19,7 @@ def test_prefixes_and_rattlers_cache_are_listed(build: Any, channel: str, shared
     Each has its size, and what is in it; rattler's cache is not to be removed.
     """
     build(Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"]))
-    prefixes, cache = fal_register_stores()
+    prefixes, cache, _ = fal_register_stores()
     [prefix] = prefixes.entries()
     assert prefix.summary == f"python={THIS_PYTHON} alpha-one pip:gamma"
     assert prefix.size > 1_000_000

@@ -32,13 +32,14 @@ def fal_register_environments() -> Iterable[type[Environment]]:
 @hookimpl
 def fal_register_stores() -> Iterable[Store]:
     """
-    Register the images and layers that builds leave with the engine, and the packages on top
-    of images.
+    Register the images and layers that builds leave with the engine, the packages on top of
+    images, and the cache of uv, which brings these.
     """
     from fal_env_container.building.image_stores import ImageStore, LayerStore
     from fal_env_container.running.packages import STORE
+    from fal_uv.running.uv_cache import UvCache
 
-    return [ImageStore(), LayerStore(), STORE]
+    return [ImageStore(), LayerStore(), STORE, UvCache()]
 
 
 @hookimpl

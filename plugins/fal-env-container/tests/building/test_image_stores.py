@@ -89,8 +89,12 @@ def test_without_an_engine_there_is_nothing(cache: Path, monkeypatch: pytest.Mon
 
 def test_stores_are_registered_once():
     """
-    The plugin registers both, and each is equal to another of its kind.
+    Each store that the plugin registers is equal to another of its kind, and counts once.
     """
     from fal_env_container import fal_register_stores
+    from fal_env_container.running.packages import STORE
 
-    assert list(fal_register_stores()) == [ImageStore(), LayerStore()]
+    images, layers, packages, uv = fal_register_stores()
+    assert [images, layers, packages] == [ImageStore(), LayerStore(), STORE]
+    assert (uv.kind, uv.is_shared) == ("uv", True)
+    assert list(fal_register_stores()) == [images, layers, packages, uv]

@@ -25,7 +25,7 @@ def test_a_verdict_travels_with_its_facts() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, OutOfMemory)
     assert (copy.peak, copy.fits, copy.signal) == (10**13, "large", 9)
-    assert "It used 1e+04 GB, and machine type 'small' has 100 MB." in str(copy)
+    assert "It used 10 TB, and machine type 'small' has 100 MB." in str(copy)
 
 
 def test_other_ends_keep_their_reason() -> None:

@@ -8,11 +8,11 @@ from collections import Counter
 
 from fal_core.checks import Check, Finding
 from fal_core.machines import discover_devices
+from fal_core.reprs import show_size
 from fal_machines import detection
 from fal_machines.catalogues import known_machines
 from fal_machines.entries import MachineFileError
 from fal_machines.files import find_document
-from fal_machines.sizes import write_size
 
 
 def health_checks() -> list[Check]:
@@ -35,8 +35,7 @@ def check_gpus() -> Finding:
         return Finding(True, found.absent or "This machine has no GPU.")
     counted = Counter((device.name, device.memory) for device in devices)
     told = (
-        f"{number} of {name} with {write_size(size)}"
-        for (name, size), number in counted.items()
+        f"{number} of {name} with {show_size(size)}" for (name, size), number in counted.items()
     )
     return Finding(True, f"{'; '.join(told)}.")
 

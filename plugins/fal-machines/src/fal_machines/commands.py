@@ -15,9 +15,9 @@ from fal_core.machines import (
     list_machines,
     resolve_machine,
 )
+from fal_core.reprs import show_size
 from fal_machines import detection
 from fal_machines.here import count_cpus, measure_memory, why_not_here
-from fal_machines.sizes import write_size
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
@@ -107,7 +107,7 @@ def detect(as_json: bool) -> None:
             }
         )
     else:
-        click.echo(f"{count_cpus()} CPUs, {write_size(measure_memory())} of memory")
+        click.echo(f"{count_cpus()} CPUs, {show_size(measure_memory())} of memory")
         if devices:
             click.echo()
             _print_devices(devices)
@@ -155,7 +155,7 @@ def _told(devices: list[Device]) -> list[dict[str, object]]:
 
 
 def _size(size: int | None) -> str:
-    return "-" if size is None else write_size(size)
+    return "-" if size is None else show_size(size)
 
 
 def _written(number: float | None) -> str:

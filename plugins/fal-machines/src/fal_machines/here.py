@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 from fal_core.machines import Device, Machine
-from fal_machines.sizes import write_size
+from fal_core.reprs import show_size
 
 
 def count_cpus() -> int:
@@ -37,7 +37,7 @@ def why_not_here(machine: Machine, devices: Sequence[Device]) -> list[str]:
     if machine.cpus is not None and machine.cpus > cpus:
         lacking.append(f"It has {cpus} of {machine.cpus:g} CPUs.")
     if machine.memory is not None and machine.memory > memory:
-        has, wanted = write_size(memory), write_size(machine.memory)
+        has, wanted = show_size(memory), show_size(machine.memory)
         lacking.append(f"It has {has} of {wanted} of memory.")
     there = sum(machine.accepts(device) for device in devices)
     if machine.gpus > there:

@@ -21,14 +21,3 @@ def read_size(text: str) -> int | None:
         return None
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
-
-
-def write_size(size: int) -> str:
-    """
-    Return *size*, in bytes, as a person reads it: ``80 GB``.
-    """
-    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "KB")):
-        if size >= 1000**power:
-            number = f"{size / 1000**power:.1f}"
-            return f"{number.removesuffix('.0')} {unit}"
-    return f"{size} B"

@@ -11,7 +11,8 @@ import click
 
 from fal_core.cli.outputs import print_json, print_table
 from fal_core.cli.stores.asking import Failures, find_stores
-from fal_core.cli.stores.units import Age, Size, format_age, format_size
+from fal_core.cli.stores.units import Age, Size, format_age
+from fal_core.reprs import show_size
 from fal_core.stores import StoredEntry, entries_of, prune
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
@@ -95,11 +96,11 @@ def prune_(
     else:
         verb = "Would remove" if dry_run else "Removed"
         for entry in pruned.entries:
-            what = f"{entry.kind} {_short(entry.key)} ({format_size(entry.size)})"
+            what = f"{entry.kind} {_short(entry.key)} ({show_size(entry.size)})"
             click.echo(f"{verb} {what}: {entry.summary or '(empty)'}")
         verb = "Would free" if dry_run else "Freed"
-        kept = format_size(pruned.kept)
-        click.echo(f"{verb} {format_size(pruned.freed)}; {kept} remain.")
+        kept = show_size(pruned.kept)
+        click.echo(f"{verb} {show_size(pruned.freed)}; {kept} remain.")
     failures.leave()
 
 
@@ -141,7 +142,7 @@ def _row(entry: StoredEntry) -> tuple[str, ...]:
     return (
         entry.kind,
         _short(entry.key),
-        format_size(entry.size),
+        show_size(entry.size),
         format_age(entry.created),
         format_age(entry.last_used),
         state,
@@ -155,7 +156,7 @@ def _sum(row: dict[str, object]) -> tuple[str, ...]:
         str(row["kind"]),
         str(row["category"]),
         str(row["entries"]),
-        format_size(float(str(row["size"]))),
+        show_size(float(str(row["size"]))),
         format_age(used) if isinstance(used, float) else "never",
         "leftovers alone" if row["shared"] else "yes",
     )

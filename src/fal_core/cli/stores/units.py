@@ -60,17 +60,6 @@ class Age(_FloatType):
         return float(match[1]) * _LENGTHS[match[2]]
 
 
-def format_size(count: float) -> str:
-    """
-    Return a number of bytes as people read it, as in ``1.5 GB``.
-    """
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def format_age(since: float) -> str:
     """
     Return how long ago *since* was, in seconds since the epoch, as in ``3 d``.

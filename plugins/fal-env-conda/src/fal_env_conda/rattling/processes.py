@@ -12,17 +12,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from select import POLLIN, poll
 from threading import Event
 from typing import Any
 
 import attrs
 
 from fal_core.errors import Cancelled
+from fal_core.stores import read_lines
 from fal_core.workers import given_to_children
-
-#: Seconds between two looks at whether an answer is still wanted.
-_PATIENCE = 0.05
 
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
 
@@ -83,7 +80,7 @@ class Rattler:
         Raises:
             RattlerError: Rattler refused, or its process ended.
 
-            Cancelled: *cancelled* was set.
+            Cancelled: *cancelled* was set, or this process ends.
         """
         process = self._process or self._start()
         assert process.stdin is not None
@@ -94,12 +91,16 @@ class Rattler:
         except BrokenPipeError:
             pass  # It has ended, and how is found below.
         printed: list[str] = []
-        for told in self._lines(process, printed):
-            if "answer" in told:
-                return told["answer"]
-            if "error" in told:
-                raise RattlerError(told["error"], told["message"])
-            self.on_line(told["line"])
+        try:
+            for told in self._lines(process, printed):
+                if "answer" in told:
+                    return told["answer"]
+                if "error" in told:
+                    raise RattlerError(told["error"], told["message"])
+                self.on_line(told["line"])
+        except Cancelled:
+            self.close()
+            raise
         code = process.wait()
         self.close()
         how = f"signal {-code}" if code < 0 else f"code {code}"
@@ -150,23 +151,20 @@ class Rattler:
         """
         assert process.stdout is not None
         assert process.stderr is not None
-        rests = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
-        watched = poll()
-        for descriptor in rests:
-            watched.register(descriptor, POLLIN)
-        while process.stdout.fileno() in rests:
-            if self.cancelled.is_set():
-                self.close()
-                raise Cancelled("The call was cancelled while its environment was being built.")
-            for descriptor, _ in watched.poll(_PATIENCE * 1000):
-                block = os.read(descriptor, 1 << 16)
-                *whole, rests[descriptor] = (rests[descriptor] + block).split(b"\n")
-                for line in whole:
-                    if descriptor == process.stdout.fileno():
-                        yield json.loads(line)
-                    elif text := line.decode(errors="replace").rstrip():
-                        printed.append(text)
-                        self.on_line(text)
-                if not block:
-                    watched.unregister(descriptor)
-                    del rests[descriptor]
+        told = process.stdout.fileno()
+        for descriptor, line in read_lines(
+            told,
+            process.stderr.fileno(),
+            cancelled=self.cancelled,
+            has_ended=lambda: process.poll() is not None,
+        ):
+            if descriptor != told:
+                if line:
+                    printed.append(line)
+                    self.on_line(line)
+                continue
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # It was killed while it wrote the line.
+            yield message

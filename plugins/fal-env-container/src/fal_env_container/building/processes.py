@@ -8,18 +8,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from select import POLLIN, poll
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
-from fal_core.errors import Cancelled
+from fal_core.stores import read_lines
 from fal_core.workers import given_to_children
 from fal_env_container.building import guards
 from fal_env_container.building.records import BuildPlace
 from fal_env_container.engines import QUIET, Engine
-
-#: Milliseconds between two looks at whether anybody waits.
-_PAUSE = 50
 
 
 def run(
@@ -45,7 +41,7 @@ def run(
         afterwards: Commands that are run where the engine did not end by itself.
 
     Raises:
-        Cancelled: *cancelled* was set.
+        Cancelled: *cancelled* was set, or this process ends.
     """
     temporary = os.path.join(place.folder, "tmp")
     os.makedirs(temporary, exist_ok=True)
@@ -65,7 +61,12 @@ def run(
         pass_fds=[place.lock],
     )
     try:
-        for line in _lines(process, cancelled):
+        assert process.stdout is not None
+        for _, line in read_lines(
+            process.stdout.fileno(),
+            cancelled=cancelled,
+            has_ended=lambda: process.poll() is not None,
+        ):
             on_line(line)
     finally:
         # The guard ends the engine if it still runs.
@@ -74,27 +75,3 @@ def run(
             stream.close()
         process.wait()
     return process.returncode
-
-
-def _lines(process: subprocess.Popen[bytes], cancelled: Event) -> Iterator[str]:
-    """
-    Yield the lines that *process* prints until it ends.
-    """
-    assert process.stdout is not None
-    descriptor = process.stdout.fileno()
-    watched = poll()
-    watched.register(descriptor, POLLIN)
-    rest = b""
-    while True:
-        if cancelled.is_set():
-            raise Cancelled("The call was cancelled while its environment was being built.")
-        if watched.poll(_PAUSE):
-            block = os.read(descriptor, 65536)
-            if not block:
-                break
-            *whole, rest = (rest + block).replace(b"\r", b"\n").split(b"\n")
-            yield from (line.decode(errors="replace").rstrip() for line in whole)
-        elif process.poll() is not None:
-            break  # A process that the engine has left behind still holds the pipe.
-    if rest:
-        yield rest.decode(errors="replace").rstrip()

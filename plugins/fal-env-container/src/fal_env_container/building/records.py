@@ -17,16 +17,11 @@ from fal_core.caches import (
     cache_directory,
     is_locked,
     remove_quietly,
-    try_lock,
-    unlock,
     write_atomically,
 )
-from fal_core.errors import Cancelled, HostError
-from fal_core.stores import disk_usage, list_directory
+from fal_core.errors import HostError
+from fal_core.stores import disk_usage, list_directory, locked
 from fal_env_container.building.guards import remove
-
-#: Seconds between two tries to take the lock of an image that another process builds.
-_PATIENCE = 0.05
 
 #: The name of all images that are built here; their tags are their keys.
 REPOSITORY = "localhost/fal-core"
@@ -153,14 +148,8 @@ def building(
     places = os.path.join(_root(make=True), "building")
     os.makedirs(places, mode=0o700, exist_ok=True)
     lock = os.path.join(places, f"{digest}.lock")
-    waited = False
-    while (descriptor := _lock(lock)) is None:
-        if not waited:
-            waited = True
-            on_wait()
-        if cancelled.wait(_PATIENCE):
-            raise Cancelled("The call was cancelled while it waited for another build.")
-    try:
+    # Shells, which may stand between this process and the engine, use smaller descriptors.
+    with locked(lock, cancelled, on_wait, least=10) as descriptor:
         for name in os.listdir(places):
             if name.startswith(f"{digest}.") and name != os.path.basename(lock):
                 remove(os.path.join(places, name))
@@ -170,8 +159,6 @@ def building(
             yield BuildPlace(folder, descriptor)
         finally:
             remove(folder)
-    finally:
-        unlock(descriptor)
 
 
 def _root(*, make: bool = False) -> str:
@@ -185,11 +172,6 @@ def _root(*, make: bool = False) -> str:
         return cache_directory("containers", make=make)
     except ForeignCache as error:
         raise HostError(str(error)) from None
-
-
-def _lock(path: str) -> int | None:
-    # Shells, which may stand between this process and the engine, use smaller ones.
-    return try_lock(path, shared=False, create=True, least=10)
 
 
 def _read(path: str) -> ImageRecord | None:

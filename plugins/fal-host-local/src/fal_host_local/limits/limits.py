@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from fal_core.machines import Machine
+from fal_core.reprs import show_size
 from fal_host_local.limits.cgroups import FILES, PERIOD, Hierarchy
 
 
@@ -66,7 +67,8 @@ class Limits:
         if machine is None:
             held = "No limits hold but that there is no network" if parts else "No limits hold"
             return f"{held}: no machine type is declared whose sizes are known here."
-        memory, cpus = size(machine.memory), machine.cpus
+        memory = None if machine.memory is None else show_size(machine.memory)
+        cpus = machine.cpus
         watched = "watched, it may be more for a moment"
         parts = [
             _said("memory", memory, "memory" in kept, watched),
@@ -119,18 +121,6 @@ def _said(what: str, limit: object, by_group: bool, otherwise: str) -> str:
     if limit is None:
         return f"{what} not enforced, as none are stated"
     return f"{what} {limit} ({'by a cgroup' if by_group else otherwise})"
-
-
-def size(count: int | None) -> str | None:
-    """
-    Return an amount of memory as people read it; None for one that is not known.
-    """
-    if count is None:
-        return None
-    for power, unit in ((3, "GB"), (2, "MB")):
-        if count >= 1000**power:
-            return f"{count / 1000**power:.3g} {unit}"
-    return f"{count} B"
 
 
 _lock = threading.Lock()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine, smallest_machine
-from fal_host_local.limits.limits import size
+from fal_core.reprs import show_size
 
 
 def judge(machine: Machine, peak: int, kills: int, reason: HostError) -> HostError:
@@ -25,10 +25,11 @@ def judge(machine: Machine, peak: int, kills: int, reason: HostError) -> HostErr
     # A cgroup lets nothing go beyond its limit, which the last attempt would have.
     most = max(peak, machine.memory)
     larger = smallest_machine(most, gpus=machine.gpus, gpu_model=machine.gpu_model)
-    used = size(peak) or "more"
-    sentence = f"It used {used}, and machine type {machine.name!r} has {size(machine.memory)}."
-    if larger is not None:
-        sentence += f" The next larger one is {larger.name!r}, with {size(larger.memory)}."
+    has = show_size(machine.memory)
+    sentence = f"It used {show_size(peak)}, and machine type {machine.name!r} has {has}."
+    if larger is not None and larger.memory is not None:
+        more = show_size(larger.memory)
+        sentence += f" The next larger one is {larger.name!r}, with {more}."
     return OutOfMemory(
         reason.code, reason.signal, sentence, peak, None if larger is None else larger.name
     )

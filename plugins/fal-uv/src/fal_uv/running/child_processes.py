@@ -8,12 +8,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from select import POLLIN, poll
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
-from fal_core.errors import Cancelled
-from fal_core.stores import exiting
+from fal_core.stores import read_lines
 from fal_core.workers import given_to_children
 from fal_uv.running import uv_cache
 
@@ -67,7 +65,12 @@ def run(
         pass_fds=inherited,
     )
     try:
-        for line in _lines(process, cancelled):
+        assert process.stdout is not None
+        for _, line in read_lines(
+            process.stdout.fileno(),
+            cancelled=cancelled,
+            has_ended=lambda: _has_ended(process),
+        ):
             on_line(line)
         pause = 0.0005
         while not _has_ended(process):
@@ -81,30 +84,6 @@ def run(
         raise
     _end(process)
     return process.returncode
-
-
-def _lines(process: subprocess.Popen[bytes], cancelled: Event) -> Iterator[str]:
-    """
-    Yield the lines that *process* prints until it ends.
-    """
-    assert process.stdout is not None
-    descriptor = process.stdout.fileno()
-    watched = poll()
-    watched.register(descriptor, POLLIN)
-    rest = b""
-    while True:
-        if cancelled.is_set() or exiting.is_set():
-            raise Cancelled("The call was cancelled while its environment was being built.")
-        if watched.poll(_PATIENCE * 1000):
-            block = os.read(descriptor, 65536)
-            if not block:
-                break
-            *whole, rest = (rest + block).replace(b"\r", b"\n").split(b"\n")
-            yield from (line.decode(errors="replace").rstrip() for line in whole)
-        elif _has_ended(process):
-            break  # A grandchild that was left behind still holds the pipe.
-    if rest:
-        yield rest.decode(errors="replace").rstrip()
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
