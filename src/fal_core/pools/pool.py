@@ -73,7 +73,10 @@ class Pool(GrowingPool):
                 if worker.hello is None:
                     worker = self._roster.swap(worker)
             if was_expected:
-                self.waiting.pass_on(sink)
+                told = WaitingExecution(self.waiting, call, sink)
+                if not self.waiting.pass_on(told):
+                    self.worker_idle(worker)
+                    return told
             try:
                 execution = worker.launch(call, sink)
             except ConnectionError:

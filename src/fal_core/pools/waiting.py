@@ -53,7 +53,13 @@ class WaitingExecution(LateExecution):
             self.sink(event)
         except Exception as error:
             if self._waiting.withdraw(self):
-                self._end(failed(error))
+                self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """
+        End the call, whose sink has raised *error*.
+        """
+        self._end(failed(error))
 
     def cancel(self, grace: float) -> None:
         if self.inner is None and self._waiting.withdraw(self):
@@ -114,14 +120,20 @@ class WaitingCalls(deque[WaitingExecution]):
         execution.refuse(failure)
         return False
 
-    def pass_on(self, sink: Sink) -> None:
+    def pass_on(self, execution: WaitingExecution) -> bool:
         """
-        Give *sink*, of a call that has a worker at once, what was told while it was expected.
+        Tell a call that has a worker at once what was told while it was expected. Return False
+        if it has ended, as its sink has raised.
         """
         with self._lock:
             kept, self._kept = self._kept, None
-        for event in kept or ():
-            sink(event)
+        try:
+            for event in kept or ():
+                execution.sink(event)
+        except Exception as error:
+            execution.fail(error)
+            return False
+        return True
 
     def take_all(self) -> list[WaitingExecution]:
         """
