@@ -46,6 +46,16 @@ def find_engine() -> Engine:
     return known
 
 
+def find_engine_if_any() -> Engine | None:
+    """
+    Return the engine, or None without one that answers: it is said where one is needed.
+    """
+    try:
+        return find_engine()
+    except EnvironmentBuildError:
+        return None
+
+
 def forget(*, described: bool = False) -> None:
     """
     Look for the engine anew when it is needed next.

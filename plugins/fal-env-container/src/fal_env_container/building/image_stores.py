@@ -26,7 +26,7 @@ from fal_env_container.building.records import (
     remove_records,
 )
 from fal_env_container.engines import KIND, Engine
-from fal_env_container.finding import find_engine
+from fal_env_container.finding import find_engine, find_engine_if_any
 
 Content = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ class ImageStore(Store):
         """
         Return the images that were built, if there is an engine.
         """
-        engine = _engine_if_any()
+        engine = find_engine_if_any()
         if engine is None:
             return []
         records = read_records()
@@ -101,7 +101,7 @@ class LayerStore(Store):
         """
         Return the builds that have left layers of no image.
         """
-        engine = _engine_if_any()
+        engine = find_engine_if_any()
         if engine is None:
             return []
         layers = {
@@ -170,13 +170,6 @@ def has_containers(engine: Engine, identity: str) -> bool:
     image = identity.removeprefix("sha256:")
     answer = engine.ask("ps", "--all", "--quiet", f"--filter=ancestor={image}")
     return answer.code != 0 or bool(answer.output.strip())
-
-
-def _engine_if_any() -> Engine | None:
-    try:
-        return find_engine()
-    except EnvironmentBuildError:
-        return None  # Then it has no images either.
 
 
 def _label(content: Content, name: str) -> str:

@@ -16,7 +16,7 @@ from fal_env_container.building import builds, inventory
 from fal_env_container.building.recipes import Recipe
 from fal_env_container.building.records import read_record
 from fal_env_container.engines import Engine
-from fal_env_container.finding import ARCHITECTURES, find_engine
+from fal_env_container.finding import ARCHITECTURES, find_engine, find_engine_if_any
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.images.container_images import ContainerImage
 
@@ -53,7 +53,7 @@ def image_key(request: ImageRequest) -> str:
     Return a digest of what the image of *request* depends on, and the ids of the images
     that it stands on, as far as they are known.
     """
-    engine = _engine_if_any()
+    engine = find_engine_if_any()
     recipe = _recipe(request, engine)
     if recipe is None:
         name = str(request.image)
@@ -135,13 +135,6 @@ def _platform(engine: Engine | None) -> str:
 
 def _forced_name(request: ImageRequest, recipe: Recipe | None) -> str:
     return f"name {request.image}" if recipe is None else recipe.digest
-
-
-def _engine_if_any() -> Engine | None:
-    try:
-        return find_engine()
-    except EnvironmentBuildError:
-        return None  # It is said where one is needed.
 
 
 def _ids_of(engine: Engine | None, names: list[str] | tuple[str, ...]) -> dict[str, str]:
