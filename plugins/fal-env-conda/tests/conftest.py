@@ -13,20 +13,17 @@ from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
-import attrs
 import pytest
 
 from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
-from fal_core.events import Log
-from fal_env_conda import Conda
 from fal_env_conda.building import recipes
 from fal_env_conda.building.prefixes import PREFIXES
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
 from fal_uv.installing.interpreters import managed_pythons
-from fal_uv.testing import write_wheel
+from fal_uv.testing import Builder, write_wheel
 
 #: Evaluates an expression in an environment that was built.
 Evaluate = Callable[..., str]
@@ -192,25 +189,6 @@ def cache(
     yield tmp_path / "cache" / "conda"
     PREFIXES.release_all()
     recipes.forget()
-
-
-@attrs.define
-class Builder:
-    """
-    Builds environments, and keeps the log lines of the last build.
-    """
-
-    logs: list[Log] = attrs.field(factory=list)
-
-    def __call__(self, environment: Conda) -> LocalInterpreter:
-        self.logs.clear()
-        interpreter = environment.build(self.logs.append, Event())
-        assert isinstance(interpreter, LocalInterpreter)
-        return interpreter
-
-    @property
-    def messages(self) -> list[str]:
-        return [line.message for line in self.logs]
 
 
 @pytest.fixture

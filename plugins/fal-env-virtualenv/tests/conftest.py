@@ -11,18 +11,15 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
 
-import attrs
 import pytest
 
 from fal_core.environments import LocalInterpreter
-from fal_core.events import Log
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store.environments import STORE, forced, record_path
 from fal_uv.installing.interpreters import installed_versions
 from fal_uv.requirements.pythons import running_python
-from fal_uv.testing import Project, write_project, write_wheel
+from fal_uv.testing import Builder, Project, write_project, write_wheel
 
 #: Evaluates an expression in an environment that was built.
 Evaluate = Callable[..., str]
@@ -76,25 +73,6 @@ def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield tmp_path / "cache" / "virtualenvs"
     STORE.release_all()
     forced.clear()
-
-
-@attrs.define
-class Builder:
-    """
-    Builds environments, and keeps the log lines of the last build.
-    """
-
-    logs: list[Log] = attrs.field(factory=list)
-
-    def __call__(self, environment: Virtualenv) -> LocalInterpreter:
-        self.logs.clear()
-        interpreter = environment.build(self.logs.append, Event())
-        assert isinstance(interpreter, LocalInterpreter)
-        return interpreter
-
-    @property
-    def messages(self) -> list[str]:
-        return [line.message for line in self.logs]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """
-For tests of kinds of environments: wheels, and projects that need no index to be built.
+For tests of kinds of environments: their builds, wheels, and projects that need no index to
+be built.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import textwrap
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 
 import attrs
+
+from fal_core.environments import Environment, LocalInterpreter
+from fal_core.events import Log
 
 _BACKEND = """
     import pathlib, zipfile
@@ -130,3 +135,28 @@ def write_wheel(
             f"{described}/RECORD", "\n".join([*lines, f"{described}/RECORD,,", ""])
         )
     return path
+
+
+@attrs.define
+class Builder:
+    """
+    Builds environments of this machine, and keeps the log lines of the last build.
+    """
+
+    logs: list[Log] = attrs.field(factory=list)
+
+    def __call__(self, environment: Environment) -> LocalInterpreter:
+        """
+        Build *environment*, or find it built.
+        """
+        self.logs.clear()
+        interpreter = environment.build(self.logs.append, Event())
+        assert isinstance(interpreter, LocalInterpreter)
+        return interpreter
+
+    @property
+    def messages(self) -> list[str]:
+        """
+        What was said during the last build.
+        """
+        return [line.message for line in self.logs]
