@@ -62,6 +62,7 @@ def test_a_measured_call_tells_what_it_has_used(command_line: CommandLine) -> No
     """
     The result goes to the standard output, and what was used to the standard error.
     """
+    pytest.importorskip("fal_host_local")
     command_line.write("filling.py", SOURCE)
     done = command_line("run", "--measure", "filling.py::fill", "200000000")
     assert done.stdout == "200000000\n"
@@ -88,6 +89,7 @@ def test_work_that_is_not_waited_for_is_not_measured(command_line: CommandLine) 
     """
     Nobody would be told what detached work has used.
     """
+    pytest.importorskip("fal_host_local")
     command_line.write("filling.py", SOURCE)
     done = command_line("run", "--measure", "--detach", "filling.py::fill", "1")
     assert done.returncode == 2

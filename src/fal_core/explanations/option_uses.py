@@ -92,9 +92,11 @@ def other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:
             yield OptionUse(name=name, value=shown, part="host")
             continue
         others = sorted(_users_of(name))
-        use: Use = "kept" if others else "ignored"
+        # A host that gives a reason acts on the option where the reason does not hold.
+        reason = unsupported[name]
+        use: Use = "kept" if others or reason else "ignored"
         why = f"for {', '.join(others)}." if others else "no installed host acts on it."
-        why = unsupported[name] or why
+        why = reason or why
         yield OptionUse(name=name, value=shown, part="host", use=use, why=why)
     for name, value in function.options.gateway.items():
         if function.host.capabilities.serve or not value:

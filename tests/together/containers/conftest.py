@@ -15,17 +15,17 @@ import pytest
 
 from fal_core import function
 from fal_core.testing.harness.processes import wait_until
-from fal_host_local import LocalHost
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "plugins" / "fal-env-container" / "tests"))
 
-if importlib.util.find_spec("fal_env_container") is None:
+if None in map(importlib.util.find_spec, ("fal_host_local", "fal_env_container")):
     collect_ignore_glob = ["*.py"]
 else:
     from local_engines import LocalEngine, missing
 
     from fal_env_container import finding
+    from fal_host_local import LocalHost
 
 #: Seconds that a container has to be gone.
 PATIENCE = 60
