@@ -61,6 +61,8 @@ def test_process_that_ends_is_an_error() -> None:
         process = rattler._process
         assert process is not None
         os.kill(process.pid, signal.SIGSEGV)
+        # Waiting for it leaves it to be reaped, so that the request meets a closed pipe.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(RattlerError, match="ended with signal 11"):
             rattler.ask("detect")
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -122,7 +123,9 @@ class Rattler:
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
-                stream.close()
+                # It may hold a request that the process did not take any more.
+                with suppress(BrokenPipeError):
+                    stream.close()
         shutil.rmtree(self._workspace, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
