@@ -329,6 +329,7 @@ def test_a_service_has_its_gpus(host: LocalHost) -> None:
     """
     A service is given GPUs as a call is, until it has ended.
     """
+    pytest.importorskip("fal_serve")
     import urllib.request
 
     service = function("current", host=host, serve=True, num_gpus=2)(visible).spawn()
