@@ -263,23 +263,24 @@ def test_frames_of_no_call_change_nothing(pipe_host: PipeHost) -> None:
     assert isolated(b"") is None
 
 
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt, GeneratorExit])
 def test_a_worker_whose_events_cannot_be_delivered_is_ended(
-    pipe_host: PipeHost, monkeypatch: pytest.MonkeyPatch
+    pipe_host: PipeHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """
-    Where a host fails as it takes an event, the call ends, and does not wait for ever.
+    Whatever a host raises as it takes an event, the call ends, and does not wait for ever.
     """
     reported = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
 
     class Failing(Owner):
         def worker_ready(self, worker: Worker) -> None:
-            raise LookupError
+            raise error
 
     pipe_host.owner = Failing()
     with pytest.raises(WorkerLost, match="could not be delivered"):
         function("current", host=pipe_host)(len).submit("four").result(PATIENCE)
-    assert [each.exc_type for each in reported] == [LookupError]
+    assert [each.exc_type for each in reported] == [error]
 
 
 def test_a_banner_has_an_end(pipe_host: PipeHost) -> None:

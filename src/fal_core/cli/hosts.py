@@ -187,6 +187,7 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
             "others need what these promise. Mend these first; --keep-going runs all laws, and "
             "arguments of pytest choose some, as in -k cancel."
         )
+    # A recorder that has ended the tests interrupts them as well.
     if code == pytest.ExitCode.INTERRUPTED and not recorder.stopped:
         return INTERRUPTED
     return 0 if code == pytest.ExitCode.OK else 1

@@ -15,7 +15,7 @@ import pytest
 pytest.register_assert_rewrite("fal_core.testing.laws")
 
 from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
-from fal_core.testing.laws.calling import (  # noqa: E402
+from fal_core.testing.laws.calling import (  # noqa: E402  # their asserts are rewritten
     calls,
     coroutines,
     futures,
@@ -24,20 +24,20 @@ from fal_core.testing.laws.calling import (  # noqa: E402
     maps,
     streams,
 )
-from fal_core.testing.laws.declaring import (  # noqa: E402
+from fal_core.testing.laws.declaring import (  # noqa: E402  # their asserts are rewritten
     claims,
     environments,
     interpreters,
     options,
     secret_values,
 )
-from fal_core.testing.laws.endings import (  # noqa: E402
+from fal_core.testing.laws.endings import (  # noqa: E402  # their asserts are rewritten
     cancels,
     crashes,
     exits,
     timeouts,
 )
-from fal_core.testing.laws.results import (  # noqa: E402
+from fal_core.testing.laws.results import (  # noqa: E402  # their asserts are rewritten
     events,
     forks,
     logs,
@@ -45,12 +45,12 @@ from fal_core.testing.laws.results import (  # noqa: E402
     raised,
     values,
 )
-from fal_core.testing.laws.services import (  # noqa: E402
+from fal_core.testing.laws.services import (  # noqa: E402  # their asserts are rewritten
     detachment,
     servers,
     serving,
 )
-from fal_core.testing.laws.workers import (  # noqa: E402
+from fal_core.testing.laws.workers import (  # noqa: E402  # their asserts are rewritten
     builds,
     multiplexing,
     places,

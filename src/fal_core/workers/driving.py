@@ -137,7 +137,7 @@ class StreamReader:
                 # The thread that drove a call meanwhile has read everything.
                 return True
             return self._pump()
-        except Exception:
+        except BaseException:
             # It is reported, and this stream no longer read: its calls would never end.
             self._break("It was ended because its events could not be delivered.")
             raise

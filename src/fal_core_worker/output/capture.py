@@ -55,8 +55,7 @@ class Output:
         self._partial: dict[tuple[int, int, int | str], str] = {}
         self._pipes = Pipes(pipes)
         self._raw: dict[int, bytes] = {}
-        # Whether a thread has text that is in the pipes no more and in none of these yet, or
-        # in none of these any more and not sent yet.
+        # Whether a thread is moving text out of the pipes, and whether one is sending a block.
         self._reading = self._sending = False
         # When incomplete lines may be sent. Lines below Python have their level as key.
         self._due: dict[Any, float] = {}
@@ -287,7 +286,8 @@ class Output:
             self._fflush = sys.modules["ctypes"].CDLL(None).fflush
         if self._fflush is not None:
             self._fflush(None)
-        # In the order in which text moves on: none is overlooked that another thread moves.
+        # Another thread may be moving text on, from each of these to the next. They are asked
+        # in that order, so that no text passes unseen.
         if (
             self._pipes.is_readable()
             or self._reading

@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 RUNNER_HINT = "x-fal-runner-hint"
 
+#: The context of a response after which its runner goes on.
+_GOES_ON: AbstractContextManager[None] = nullcontext()
+
 
 @attrs.define(eq=False)
 class Lease:
@@ -130,10 +133,7 @@ def responding(runner: Runner, status: int, headers: Headers) -> AbstractContext
     the end of its runner, or has status 503, the runner takes no other requests from now on,
     and is drained after the response: its grace period may be shorter than that takes.
     """
-    return _retiring(runner) if ends_runner(status, headers) else _KEPT
-
-
-_KEPT: AbstractContextManager[None] = nullcontext()
+    return _retiring(runner) if ends_runner(status, headers) else _GOES_ON
 
 
 @contextmanager
