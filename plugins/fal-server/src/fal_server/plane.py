@@ -134,6 +134,7 @@ class ControlPlane:
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
             largest_result=self.settings.limits.largest_result,
+            enforces=self.settings.enforce,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, data = self.directory.path / "runners", self.directory.path / "accounts"
@@ -245,7 +246,7 @@ class ControlPlane:
         try:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
             await self._listen()
-            await self.launcher.seclusion.look()
+            await self.launcher.look()
             await self.deployments.start()
             await self.queue.start()
             self.doors.open()
