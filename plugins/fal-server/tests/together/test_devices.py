@@ -107,7 +107,10 @@ class Machines:
         """
         Wait until a queued request says that it waits for *reason*, and return its status.
         """
-        self.standing.settle(lambda: reason in self.status(name, request).get("reason", ""))
+        self.standing.settle(
+            lambda: reason in self.status(name, request).get("reason", ""),
+            hint=lambda: f"{self.status(name, request)} {self.standing.lines(name)}",
+        )
         return self.status(name, request)
 
 
@@ -296,13 +299,13 @@ def test_one_that_waits_for_two_is_not_passed(machines: Machines) -> None:
         machines.deploy("pair", num_gpus=2, keep_alive=0)
         machines.deploy("later", keep_alive=0)
         machines.deploy("one", keep_alive=0)
-        holder = standing.submit("one", {"gate": "gate"})
+        holder = standing.submit("one", {"gate": "two"})
         standing.begin("one", holder)
         pair = standing.submit("pair", {"gate": "pair"})
         machines.waits("pair", pair, "It waits for 2 GPUs")
         later = standing.submit("later")
         machines.waits("later", later, "It waits for a GPU")
-        standing.open("gate")
+        standing.open("two")
         standing.begin("pair", pair)
         assert machines.status("later", later)["status"] == "IN_QUEUE"
         standing.open("pair")

@@ -104,7 +104,8 @@ class Turn:
         """
         if (self.reason, self.is_possible) != (reason, is_possible):
             self.reason, self.is_possible = reason, is_possible
-            self._changed()
+            # Whatever comes of that, others are told as well.
+            asyncio.get_running_loop().call_soon(self._changed)
 
 
 #: What came of one look for one turn: its claim, or why it waits and whether it may get one.
@@ -168,13 +169,13 @@ class DeviceLine:
             self._woken.clear()
             oldest, self._has_come = (0.0 if self._has_come else _AGAIN), False
             try:
-                for outcome in await loop.run_in_executor(
-                    self.threads, self._look, turns, oldest
-                ):
-                    _settle(*outcome)
+                outcomes = await loop.run_in_executor(self.threads, self._look, turns, oldest)
             except Exception:
                 # Those who wait do so until it works.
                 logger.exception("Devices could not be claimed")
+                outcomes = []
+            for outcome in outcomes:
+                _settle(*outcome)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _PAUSE)
         self._turns = []
