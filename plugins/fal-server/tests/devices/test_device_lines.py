@@ -198,9 +198,7 @@ def test_who_leaves_gets_nothing() -> None:
     assert is_free("GPU-0")
 
 
-def test_directory_that_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_directory_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Where devices cannot be claimed, those who wait are told why.
     """

@@ -25,12 +25,12 @@ def test_what_changes_is_logged(
         assert inventory.can_look
         inventory.look()
         inventory.look()
-    assert caplog.messages == ["GPUs that runners may have: 2 × Test H100."]
+    assert caplog.messages == ["GPUs that runners may have: 2 of Test H100."]
     caplog.clear()
     with machine_with(gpu(1), gpu(2)):
         inventory.look()
     assert caplog.messages == [
-        "GPUs that runners may have: 2 × Test H100.",
+        "GPUs that runners may have: 2 of Test H100.",
         "GPU GPU-0 is gone, or its driver no longer tells of it.",
         "GPU GPU-2 has come.",
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from isolate_proto import ListRunnersRequest, RunnerInfo
 
 from fal_core.claims import DevicesHeld, Want, claim_devices
 from fal_core.machines import Device, Machine
@@ -112,7 +113,6 @@ class Machines:
             hint=lambda: f"{self.status(name, request)} {self.standing.lines(name)}",
         )
         return self.status(name, request)
-
 
     def clear(self) -> None:
         """
@@ -226,6 +226,11 @@ def test_a_machine_without_the_gpu(machines: Machines) -> None:
         assert status["status"] == "IN_QUEUE"
         assert status["queue_position"] == 0
         assert status["logs"][-1]["message"] == reason
+        asked = ListRunnersRequest(list_pending=True)
+        listed = machines.standing.plane.call("ListRunners", asked).runners
+        (pending,) = [each for each in listed if each.alias == "wanting"]
+        assert (pending.state, pending.machine_type) == (RunnerInfo.PENDING, "GPU-H100")
+        assert pending.external_metadata["waits_for"] == reason
         refused = machines.ask("wanting")
         assert refused.status_code == 503
         assert reason in refused.json()["detail"]
@@ -241,9 +246,8 @@ def test_more_gpus_than_there_are(machines: Machines) -> None:
     """
     A deployment that asks for more GPUs than the machine has fails, and says so.
     """
-    with machine_with(gpu(0), machines=(H100,)):
-        with pytest.raises(grpc.RpcError) as caught:
-            machines.deploy("many", num_gpus=2)
+    with machine_with(gpu(0), machines=(H100,)), pytest.raises(grpc.RpcError) as caught:
+        machines.deploy("many", num_gpus=2)
     assert "2 GPUs of machine type 'GPU-H100'" in str(caught.value)
     assert "this machine has 1 of the model 'Test H100'" in str(caught.value)
 

@@ -20,7 +20,7 @@ pytest.importorskip("fal_machines")
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "tests" / "vendor"))
 
-from vendor_libraries import MISMATCH, Gpu, gpus, nvml_library  # noqa: E402
+from vendor_libraries import MISMATCH, Gpu, gpus, nvml_library
 
 __all__ = ["gpus", "nvml_library"]
 

@@ -212,9 +212,7 @@ class DeviceLine:
             if claim is None:
                 # Those behind it take none of these.
                 left = _without(left, _fitting(turn.wants, devices))
-            wanted = " or ".join(
-                str(want) for want in turn.wants if want.is_possible(devices)
-            )
+            wanted = " or ".join(str(want) for want in turn.wants if want.is_possible(devices))
             reason = f"It waits for {wanted}: others hold that, or came before."
             yield turn, claim, reason, True
 

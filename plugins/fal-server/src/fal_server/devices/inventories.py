@@ -67,4 +67,4 @@ class Inventory:
 
     def _describe(self) -> str:
         counts = Counter(each.name for each in self.visible if not each.partitioned)
-        return ", ".join(f"{count} × {name}" for name, count in counts.items()) or "none"
+        return ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"

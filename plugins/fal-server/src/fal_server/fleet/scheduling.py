@@ -23,7 +23,6 @@ from fal_server.fleet.runners import Runner
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 
-
 #: Seconds for which what drivers have told is good enough for a warning.
 _FRESH = 10.0
 
