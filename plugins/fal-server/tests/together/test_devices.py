@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
-from isolate_proto import ListRunnersRequest, RunnerInfo
+from isolate_proto import ListRunnersRequest, RunnerInfo, UpdateApplicationRequest
 
 from fal_core.claims import DevicesHeld, Want, claim_devices
 from fal_core.machines import Device, Machine
@@ -334,3 +335,57 @@ def test_a_request_that_is_cancelled_leaves_the_line(machines: Machines) -> None
         standing.settle(lambda: not find("owner", "idle").runners)
         claim.release()
         assert free()
+
+
+def see() -> str | None:
+    """
+    Return the devices that this process sees.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_functions(machines: Machines) -> None:
+    """
+    A function gets the GPU that it asks for, and waits for it while others hold it. It ends
+    with an error where the machine has none.
+    """
+    standing = machines.standing
+
+    def wanting(request: Any) -> None:
+        request.machine_requirements.machine_type = "GPU-H100"
+
+    with machine_with(gpu(0), machines=(H100, SMALL)):
+        assert standing.run(see, change=wanting, keep_alive=0) == "GPU-0"
+        standing.settle(free)
+        claim = claim_devices([Want(count=1)], wait=0)
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(standing.run, see, change=wanting, keep_alive=0)
+            lines = "It waits for a GPU of machine type 'GPU-H100'"
+            standing.settle(lambda: any(lines in each for each in standing.lines("see")))
+            assert not waiting.done()
+            claim.release()
+            assert waiting.result() == "GPU-0"
+    with machine_with(machines=(H100,)):
+        with pytest.raises(grpc.RpcError) as caught:
+            standing.run(see, change=wanting, keep_alive=1)
+    assert "asks for a GPU of machine type 'GPU-H100', and this machine has none" in str(
+        caught.value
+    )
+
+
+def test_other_machine_types_for_those_who_wait(machines: Machines) -> None:
+    """
+    A runner that waits gives way to one of the machine types that its application has been
+    given meanwhile.
+    """
+    standing = machines.standing
+    with machine_with(gpu(0, **A_CARD), machines=(H100, A100)):
+        with pytest.raises(grpc.RpcError):
+            machines.deploy("moving")
+        request = standing.submit("moving")
+        machines.waits("moving", request, "machine type 'GPU-H100'")
+        changed = UpdateApplicationRequest(
+            application_name="moving", machine_types=["GPU-A100"]
+        )
+        standing.plane.call("UpdateApplication", changed)
+        assert standing.finish("moving", request).json()["devices"] == "GPU-0"
