@@ -143,12 +143,14 @@ def test_a_network_is_that_of_the_options():
 
 def test_a_machine_becomes_limits():
     """
-    Memory, processors and the GPUs that a host has given are those of the container.
+    Memory, processors, processes and the GPUs that a host has given are those of the container.
     """
-    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5)
+    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5, processes=60)
     gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1a,MIG-2b"}
     argv = made().command((), machine=machine, variables=gpus).argv
     assert {"--memory=1073741824", "--memory-swap=1073741824", "--cpus=0.5"} <= set(argv)
+    # The init process and the guard of the worker are none of the function's.
+    assert "--pids-limit=62" in argv
     devices = [word for word in argv if word.startswith("--device")]
     assert devices == ["--device=nvidia.com/gpu=GPU-1a", "--device=nvidia.com/gpu=MIG-2b"]
 

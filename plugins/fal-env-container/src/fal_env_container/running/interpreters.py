@@ -35,6 +35,8 @@ CALLER_LABEL = "fal-core.caller"
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
+#: Processes of a container beside the worker: its init process, and the worker's guard.
+_OWN_PROCESSES = 2
 
 #: Puts paths before all others, and packages before those of the image.
 _PATH = """\
@@ -206,6 +208,8 @@ def _machine_options(machine: Machine | None) -> Iterable[str]:
         yield from (f"--memory={machine.memory}", f"--memory-swap={machine.memory}")
     if machine.cpus is not None:
         yield f"--cpus={min(machine.cpus, os.cpu_count() or 1):g}"
+    if machine.processes is not None:
+        yield f"--pids-limit={machine.processes + _OWN_PROCESSES}"
 
 
 def _is_shown(name: str) -> bool:
