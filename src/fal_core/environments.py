@@ -52,7 +52,8 @@ class Command:
         directory: Where to start it. None for a directory of the host's choice.
 
         stop_argv: A command that ends the process where a signal would not
-            reach it, as in a container. None where a signal does.
+            reach it, as in a container, or what is left of it once the
+            program that was started has failed. None where a signal does.
 
         explain: Returns why the process has ended, of its exit code, which is
             negative for a signal, and of what it printed last to standard
