@@ -47,6 +47,8 @@ PEAK = 3
 KILLS = 4
 #: How many milliseconds processors have spent on it.
 SPENT = 5
+#: Which of its cgroups could not be removed.
+BUSY = 6
 
 START = 1
 KILL = 2
@@ -278,7 +280,8 @@ class KeeperProcess:
         """
         confined = self._confined.pop(number, None)
         if confined is not None:
-            confined.end()
+            if busy := confined.end():
+                self._respond(BUSY, number, busy)
             peak = confined.peak >> 10
             if not confined.is_counted:
                 peak = max(peak, used.ru_maxrss)
