@@ -140,10 +140,14 @@ class Environment(ABC):
 
         brings_python: Whether its Python is known only once it is built, unless it names a
             ``python_version``, as that of an image. Otherwise it is that of the caller.
+
+        keeps_limits: Whether its processes are held to the *machine* that
+            :meth:`Interpreter.command` is told.
     """
 
     kind: ClassVar[str]
     brings_python: ClassVar[bool] = False
+    keeps_limits: ClassVar[bool] = False
 
     @property
     def isolates_network(self) -> bool:
@@ -187,6 +191,13 @@ class Environment(ABC):
         Tell whether the environment is built already.
         """
         return False
+
+    def obstacle(self) -> str:
+        """
+        Return what keeps this machine from having the environment, as a sentence; empty if
+        nothing is known to. It is asked for ``fal-core explain``, and builds nothing.
+        """
+        return ""
 
     def for_machine(self, machine: Machine) -> Self:
         """

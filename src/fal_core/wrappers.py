@@ -61,8 +61,9 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, Detac
     ) -> None:
         self.inner.check(environment, options, gateway, origin)
 
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
-        return self.inner.unmet(options) if isinstance(self.inner, ConditionalHost) else {}
+    def unmet(self, environment: Environment, options: HostOptions) -> Mapping[str, str]:
+        inner = self.inner
+        return inner.unmet(environment, options) if isinstance(inner, ConditionalHost) else {}
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         return detaching(self.inner).attach(reference, sink, after)

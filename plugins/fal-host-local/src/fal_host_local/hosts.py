@@ -177,15 +177,19 @@ class LocalHost(
 
             HealthCheck.read(options.health_check_config)
 
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+    def unmet(self, environment: Environment, options: HostOptions) -> Mapping[str, str]:
         if not asks_for_devices(options):
             return {}
         from fal_core.claims import missing_devices, wants_of
 
         wants = wants_of(options)
-        if self.enforce or not wants or any(want.count for want in wants):
+        held = self.enforce or environment.keeps_limits
+        if held or not wants or any(want.count for want in wants):
             return missing_devices(options)
-        sentence = "Its limits hold with LocalHost(enforce=True), and in containers."
+        sentence = (
+            "Its limits hold with LocalHost(enforce=True), by 'fal-core run --enforce', and in "
+            "containers."
+        )
         names = ("machine_type", "machine_types")
         return {name: sentence for name in names if getattr(options, name)}
 
