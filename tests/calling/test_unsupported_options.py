@@ -36,7 +36,7 @@ class RackHost(InProcessHost, ConditionalHost):
         InProcessHost.capabilities, options=frozenset({"machine_type"})
     )
 
-    def unmet(self, environment: Environment, options: HostOptions) -> Mapping[str, str]:
+    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
         needs_rack = "GPU-H100" in options.machine_names
         return {"machine_type": REASON} if needs_rack else {}
 

@@ -85,7 +85,7 @@ def other_uses(
     Yield the options of the host, the gateway and the core.
     """
     typed = structure_host_options(function.options, function.host)
-    unsupported = find_unsupported(function.options, function.host, environment, typed)
+    unsupported = find_unsupported(function.options, function.host, typed, environment)
     for name, value in function.options.host.items():
         if value is None:
             continue
