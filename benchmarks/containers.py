@@ -183,6 +183,24 @@ def warm_echo(count: int) -> Iterator[Measure]:
         process.wait()
 
 
+#: Libraries that NumPy loads, and the image may lack.
+_LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1", "libdl.so.2")
+
+
+def _library_volumes() -> list[str]:
+    """
+    Return volumes with the libraries of this machine that NumPy loads.
+    """
+    command = ["/sbin/ldconfig", "-p"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        name, _, rest = line.strip().partition(" ")
+        if name in _LIBRARIES:
+            found.setdefault(name, rest.rpartition(" => ")[2])
+    return [f"{path}:{path}:ro" for path in found.values()]
+
+
 _kept: list[Any] = []
 
 
@@ -206,9 +224,10 @@ def warm_array(size: int, channel: str | None) -> Iterator[Measure]:
 
     array = numpy.arange(size // 8, dtype=numpy.float64)
 
-    with _called(
-        exchange, channel=channel, arguments=(array,), requirements=["numpy"]
-    ) as isolated:
+    options: dict[str, Any] = {"requirements": ["numpy"]}
+    if channel is not None:
+        options["volumes"] = _library_volumes()
+    with _called(exchange, channel=channel, arguments=(array,), **options) as isolated:
 
         def measure() -> float:
             began = perf_counter()

@@ -429,6 +429,7 @@ def test_who_passes_frames_on_has_the_processor(
             sender.start()
 
     monkeypatch.setattr(streams, "_yield_processor", count)
+    monkeypatch.setattr(streams, "_POLLS", 80)
     ends.here.send(LOG, 1)
     assert ends.there.read_soon() == [(LOG, 1, 0, 0, b"")]
     if not soon:
