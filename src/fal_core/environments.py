@@ -192,6 +192,13 @@ class Environment(ABC):
         """
         return False
 
+    def obstacle(self) -> str:
+        """
+        Return what keeps this machine from having the environment, as a sentence; empty if
+        nothing is known to. It is asked for ``fal-core explain``, and builds nothing.
+        """
+        return ""
+
     def for_machine(self, machine: Machine) -> Self:
         """
         Return this environment as it is to be built for *machine*, the machine type of a

@@ -119,10 +119,8 @@ def test_without_enforce_there_are_none(
     with machine_with(machines=(TINY,)):
         take = function("current", host=host, machine_type="tiny")(fill)
         assert take(300 * MB) == 300 * MB
-    assert (
-        "Its limits hold with LocalHost(enforce=True), and in containers."
-        in capfd.readouterr().err
-    )
+    told = "Its limits hold with LocalHost(enforce=True), by 'fal-core run --enforce', and in"
+    assert told in capfd.readouterr().err
 
 
 def spin() -> float:
