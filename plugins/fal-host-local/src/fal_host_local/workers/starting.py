@@ -9,7 +9,7 @@ import _socket
 import fcntl
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -60,6 +60,9 @@ class Place:
 
         ports: Ports of this machine, each with the one of the worker that it leads to, where
             the environment has a network of its own.
+
+        reached: Ports of the loopback address of this machine that a worker reaches whose
+            interpreter joins a network which is made for it. None where none is made.
     """
 
     shares_memory: bool = True
@@ -69,6 +72,7 @@ class Place:
     claim: Claim | None = None
     limits: Limits | None = None
     meter: Meter | None = None
+    reached: Sequence[int] | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -171,6 +175,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
         settings["pipes"] = wiring.add(crash_output.given)
     kills = memory_kills()
     directory = os.getcwd()
+    joined = _Joined(place.reached if interpreter.joins_networks else None)
     try:
         command = interpreter.command(
             wiring.arguments,
@@ -180,7 +185,9 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
             machine=place.machine or find_machine(start.host_options),
             name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
             descriptors=wiring.count,
+            **joined.told,
         )
+        command = joined.around(command)
         if place.enter_network is not None:
             command = _enter(place.enter_network, command)
         variables = worker_variables(secrets, command.variables)
@@ -241,6 +248,40 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     if values:
         worker.send_secrets(values)
     return worker
+
+
+@attrs.frozen
+class _Joined:
+    """
+    The network that the process of an interpreter joins.
+
+    Attributes:
+        reached: See :class:`Place`.
+    """
+
+    reached: Sequence[int] | None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """
+        What the interpreter is told beside the rest.
+        """
+        if self.reached is None:
+            return {}
+        from fal_host_local.services.joined_networks import NAMESPACE
+
+        return {"network": NAMESPACE}
+
+    def around(self, command: Command) -> Command:
+        """
+        Return the command that makes the network, and runs *command*.
+        """
+        if self.reached is None:
+            return command
+        from fal_host_local.services import joined_networks
+
+        argv = (*joined_networks.command(self.reached), *command.argv)
+        return attrs.evolve(command, argv=argv)
 
 
 def _enter(network: Callable[[Command], Command], command: Command) -> Command:
