@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 
-from fal_core.errors import HostError
+from fal_core.errors import HostError, OutOfMemory
+from fal_core.machines import Machine
+from fal_core.workers import reason_of_exit
 from fal_env_container.building.inventory import forget_image
 from fal_env_container.engines import Engine, clean_problem
 from fal_env_container.images.built_images import BuiltImage
@@ -16,20 +18,32 @@ from fal_env_container.images.built_images import BuiltImage
 _NO_PROGRAM = re.compile(
     r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
 )
-_UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
+_UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
-#: The exit codes of engines: a fault of theirs, and a program that they cannot run.
-_ENGINE, _UNFIT = 125, 126
+#: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
+#: program that was killed.
+_ENGINE, _UNFIT, _KILLED = 125, 126, 137
 
 
 def explain(
-    engine: Engine, image: BuiltImage, executable: str, code: int, said: str
+    engine: Engine,
+    image: BuiltImage,
+    executable: str,
+    machine: Machine | None,
+    code: int,
+    said: str,
 ) -> HostError | None:
     """
-    Return why a container of *image* has ended before its worker did; None where its worker
-    has ended it.
+    Return why a container of *image* has ended before its worker did, or for want of memory;
+    None where its worker has ended it.
+
+    Arguments:
+        machine: What the container was limited to. None where nothing was.
     """
+    if code == _KILLED:
+        reason = reason_of_exit(code, said, machine)
+        return reason if isinstance(reason, OutOfMemory) else None
     problem = _last_problem(said)
     name = f"Image {image.name!r}"
     if _NO_PROGRAM.search(said):
@@ -37,7 +51,7 @@ def explain(
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
             "an image that has Python 3.10 or newer."
         )
-    if code == _UNFIT or _UNFIT_PROGRAM.search(said):
+    if _UNFIT_PROGRAM.search(said):
         return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
     if code == _ENGINE and _NO_IMAGE.search(said):
         forget_image(engine, image)
@@ -45,7 +59,7 @@ def explain(
             f"{name} was removed from {engine.name} since it was found or built. Call again, "
             "and it is looked for anew."
         )
-    if code == _ENGINE:
+    if code in (_ENGINE, _UNFIT):
         return HostError(f"{engine.name} made no container of image {image.name!r}: {problem}.")
     return None
 
@@ -53,4 +67,8 @@ def explain(
 def _last_problem(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return clean_problem((errors or lines or ["it does not say why"])[-1])
+    last = (errors or lines or ["it does not say why"])[-1]
+    if last.endswith(":") and last != lines[-1]:
+        # The reason stands below it.
+        last = f"{last} {lines[lines.index(last) + 1].strip()}"
+    return clean_problem(last)

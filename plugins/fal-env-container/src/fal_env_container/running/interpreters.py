@@ -17,6 +17,7 @@ from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.limits import limit_options
 from fal_env_container.running.endings import explain
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
@@ -37,7 +38,6 @@ _MOST_PROCESSES = 4096
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-
 
 #: Puts paths before all others, and packages before those of the image.
 _PATH = """\
@@ -97,9 +97,9 @@ class ContainerInterpreter(Interpreter):
             f"--preserve-fds={descriptors}" if descriptors else "--interactive",
             *self._engine_options(),
             *self._user_options(),
-            *self._confinement(),
             *((f"--network=ns:{network}",) if network else self._network_options(ports)),
-            *_machine_options(machine),
+            *limit_options(self.engine, machine),
+            *self._confinement(machine),
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
@@ -110,8 +110,9 @@ class ContainerInterpreter(Interpreter):
                 **QUIET,
                 **{each: value for each, value in variables.items() if not _is_shown(each)},
             },
+            directory=self._directory(),
             stop_argv=self._stop(name),
-            explain=partial(explain, self.engine, self.image, self.executable),
+            explain=partial(explain, self.engine, self.image, self.executable, machine),
         )
 
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
@@ -128,6 +129,15 @@ class ContainerInterpreter(Interpreter):
         told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
         source = f"{told}\n{arguments[code]}"
         return (*arguments[:code], source, *arguments[code + 1 :])
+
+    def _directory(self) -> str | None:
+        """
+        Return where the engine is started: the monitor of a container leaves a file where it
+        is once the memory of the container has run out.
+        """
+        if self.engine.name != "podman":
+            return None
+        return cache_directory("container-monitors", make=True)
 
     def _stop(self, name: str) -> tuple[str, ...]:
         # Docker ends it at once, and Podman waits unless it is told not to.
@@ -159,12 +169,14 @@ class ContainerInterpreter(Interpreter):
             # Where the image knows no such user, it has no home directory.
             yield f"--env=HOME={_CACHE}"
 
-    def _confinement(self) -> Iterable[str]:
+    def _confinement(self, machine: Machine | None) -> Iterable[str]:
         """
         Yield what bounds a function that is not the user's own.
         """
-        if not self.settings.trusted:
-            yield "--security-opt=no-new-privileges"
+        if self.settings.trusted:
+            return
+        yield "--security-opt=no-new-privileges"
+        if machine is None or machine.processes is None:
             yield f"--pids-limit={_MOST_PROCESSES}"
 
     def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
@@ -215,16 +227,6 @@ class ContainerInterpreter(Interpreter):
         if self.engine.takes_devices:
             gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
             yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
-
-
-def _machine_options(machine: Machine | None) -> Iterable[str]:
-    if machine is None:
-        return
-    if machine.memory is not None:
-        # Without swap it ends where the machine would.
-        yield from (f"--memory={machine.memory}", f"--memory-swap={machine.memory}")
-    if machine.cpus is not None:
-        yield f"--cpus={min(machine.cpus, os.cpu_count() or 1):g}"
 
 
 def _is_shown(name: str) -> bool:

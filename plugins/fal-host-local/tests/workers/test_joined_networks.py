@@ -14,9 +14,10 @@ from threading import Thread
 
 import pytest
 
+from fal_core.environments import Command
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving import networks
-from fal_host_local.services.joined_networks import NAMESPACE, command
+from fal_host_local.workers.joined_networks import NAMESPACE, make_network
 
 pytestmark = pytest.mark.skipif(
     networks.missing() != "", reason="pasta or user namespaces are missing"
@@ -57,8 +58,9 @@ def test_only_named_ports_are_reached_and_nothing_is_left():
     for server in servers:
         Thread(target=server.serve_forever, daemon=True).start()
     named, other = (server.server_port for server in servers)
+    asked = (sys.executable, "-c", ASK, NAMESPACE, str(named), str(other))
     process = subprocess.Popen(
-        [*command([named]), sys.executable, "-c", ASK, NAMESPACE, str(named), str(other)],
+        make_network(Command(argv=asked), [named]).argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

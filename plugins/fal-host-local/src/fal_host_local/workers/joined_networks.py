@@ -15,6 +15,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fal_core.environments import Command
+
 #: Stands in a command for the path of the namespace.
 NAMESPACE = "{network namespace}"
 
@@ -22,26 +26,29 @@ NAMESPACE = "{network namespace}"
 _PASTA = ("--no-map-gw",)
 
 
-def command(reached: Sequence[int]) -> tuple[str, ...]:
+def make_network(command: Command, reached: Sequence[int]) -> Command:
     """
-    Return what runs the command behind it with a network namespace, whose path stands in it
-    in place of `NAMESPACE`.
+    Return the command that makes a network namespace and runs *command*, in which its path
+    stands in place of `NAMESPACE`.
 
     Arguments:
         reached: Ports of the loopback address of this machine that are reached inside.
     """
+    import attrs
+
     from fal_core_worker.serving import networks
 
     pasta = shutil.which("pasta") or "pasta"
     ports = ",".join(map(str, reached))
-    return (sys.executable, "-I", "-S", __file__, networks.__file__, pasta, ports)
+    enter = (sys.executable, "-I", "-S", __file__, networks.__file__, pasta, ports)
+    return attrs.evolve(command, argv=(*enter, *command.argv))
 
 
 def main() -> None:
     """
     Become the command ``sys.argv[4:]``.
 
-    The arguments before it are those of :func:`command`.
+    The arguments before it are those of :func:`make_network`.
     """
     networks_file, pasta, reached, *argv = sys.argv[1:]
     sys.path.insert(0, os.path.dirname(networks_file))
