@@ -66,6 +66,13 @@ class Engine:
     takes_devices: bool = False
     has_init: bool = True
 
+    @property
+    def joins_networks(self) -> bool:
+        """
+        Whether its containers can be in a network namespace of this machine.
+        """
+        return self.name == "podman" and self.place == "here" and not self.is_rootless
+
     def command(self, *arguments: str) -> tuple[str, ...]:
         """
         Return the command line that runs the engine with *arguments*.

@@ -36,6 +36,9 @@ _PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
 
+#: How many processes a container may have whose function is a stranger's.
+_MOST_PROCESSES = 4096
+
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -63,6 +66,10 @@ class ContainerInterpreter(Interpreter):
         default=attrs.Factory(lambda self: find_channel(self.engine), takes_self=True)
     )
 
+    @property
+    def joins_networks(self) -> bool:
+        return self.engine.joins_networks and self.settings.network is True
+
     def command(
         self,
         arguments: Sequence[str],
@@ -73,6 +80,7 @@ class ContainerInterpreter(Interpreter):
         machine: Machine | None = None,
         name: str | None = None,
         descriptors: int = 0,
+        network: str | None = None,
     ) -> Command:
         name = name or f"fal-core-{os.getpid()}-{os.urandom(6).hex()}"
         options = [
@@ -83,8 +91,9 @@ class ContainerInterpreter(Interpreter):
             f"--preserve-fds={descriptors}" if descriptors else "--interactive",
             *self._engine_options(),
             *self._user_options(),
-            *self._network_options(ports),
+            *((f"--network=ns:{network}",) if network else self._network_options(ports)),
             *limit_options(self.engine, machine),
+            *self._confinement(machine),
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
@@ -158,6 +167,16 @@ class ContainerInterpreter(Interpreter):
             # Where the image knows no such user, it has no home directory.
             yield f"--env=HOME={_CACHE}"
 
+    def _confinement(self, machine: Machine | None) -> Iterable[str]:
+        """
+        Yield what bounds a function that is not the user's own.
+        """
+        if self.settings.trusted:
+            return
+        yield "--security-opt=no-new-privileges"
+        if machine is None or machine.processes is None:
+            yield f"--pids-limit={_MOST_PROCESSES}"
+
     def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
         network = self.settings.network
         if network is False and ports:
@@ -189,7 +208,9 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
-        mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
+        if self.settings.trusted:
+            # What a stranger writes there would run in the containers of others.
+            mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"
         directory = os.getcwd()
