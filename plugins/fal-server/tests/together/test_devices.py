@@ -365,9 +365,8 @@ def test_functions(machines: Machines) -> None:
             assert not waiting.done()
             claim.release()
             assert waiting.result() == "GPU-0"
-    with machine_with(machines=(H100,)):
-        with pytest.raises(grpc.RpcError) as caught:
-            standing.run(see, change=wanting, keep_alive=1)
+    with machine_with(machines=(H100,)), pytest.raises(grpc.RpcError) as caught:
+        standing.run(see, change=wanting, keep_alive=1)
     assert "asks for a GPU of machine type 'GPU-H100', and this machine has none" in str(
         caught.value
     )

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.claims import Claim
+from fal_core.environments import Environment
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
 from fal_core.hosts import Host
@@ -28,12 +29,14 @@ from fal_server.devices.inventories import Inventory
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.payloads import RunnerFolders
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.scheduling import NotWanted, Scheduler, enforcing
 from fal_server.fleet.seclusion import Seclusion
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.specs.kinds import check_kind, check_kinds
 from fal_server.specs.machine_types import check_machine_types
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.tasks import Tasks
@@ -64,6 +67,10 @@ class RunnerLauncher:
 
         allows_open: Whether local users may reach applications that are not public.
 
+        kinds: The kinds of environments that are run. Empty for all that are installed.
+
+        folders: Makes what runners see of this machine. None where they see all of it.
+
         largest_result: The largest message that an agent may send, in bytes.
 
         enforces: Whether runners are held to the limits of their machine types.
@@ -84,6 +91,8 @@ class RunnerLauncher:
         *,
         owner: str = "",
         allows_open: bool = False,
+        kinds: Collection[str] = (),
+        folders: RunnerFolders | None = None,
         largest_result: int = Limits().largest_result,
         enforces: bool = False,
     ) -> None:
@@ -95,6 +104,8 @@ class RunnerLauncher:
         self._sizes = sizes
         self._observe_start = observe_start
         self._owner = owner
+        self._kinds = kinds
+        self._folders = folders
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         line = DeviceLine(Inventory(), self._threads)
@@ -119,19 +130,14 @@ class RunnerLauncher:
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def look(self) -> None:
+    def check_kinds(self, definitions: Iterable[Any]) -> None:
         """
-        Find out what this machine can do, and which devices it has.
-        """
-        await self.seclusion.look()
-        await asyncio.to_thread(self.scheduler.line.inventory.look)
+        Refuse a request for environments of a kind that this server does not run.
 
-    async def crowding(self, present: Sequence[RunnerSpec], another: RunnerSpec) -> str:
+        Raises:
+            Invalid: One of *definitions* is.
         """
-        Return why runners leave no room for another one, as a sentence. Empty where they do,
-        or where this process cannot know.
-        """
-        return await asyncio.to_thread(self.scheduler.crowding, present, another)
+        check_kinds(definitions, self._kinds)
 
     def check_machine_types(self, message: Any) -> None:
         """
@@ -300,9 +306,20 @@ class RunnerLauncher:
         Build the environment of a runner, and return whether that has worked.
         """
         with self._refusing(runner):
-            self.builds.ensure(runner.spec.environment, runner.take, threading.Event())
+            self._make_environment(runner)
             return True
         return False
+
+    def _make_environment(self, runner: Runner) -> Environment:
+        """
+        Return the environment of a runner, which is built.
+        """
+        environment = runner.spec.environment
+        # The server may run other kinds than when it was deployed.
+        check_kind(environment.kind, self._kinds)
+        environment = self.builds.with_agent(environment)
+        self.builds.ensure(environment, runner.take, threading.Event())
+        return environment
 
     def _launch(
         self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
@@ -329,6 +346,8 @@ class RunnerLauncher:
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
+        except Refusal as refusal:
+            self._refuse(runner, str(refusal))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
 
@@ -344,15 +363,16 @@ class RunnerLauncher:
 
         spec = runner.spec
         # Reports what cannot be built before anything is started.
-        self.builds.ensure(spec.environment, runner.take, threading.Event())
+        environment = self._make_environment(runner)
         reference = f"runner-{runner.id}"
         paths = self.builds.agent_paths(spec.environment)
+        sockets, seen = self.seclusion.make_folder(runner.id), self._folders
         agent = Agent(
             runner.token,
             paths,
             memory=self.scheduler.memory(spec, claim),
             name=reference,
-            folder=self.seclusion.make_folder(runner.id),
+            folder=sockets,
             network=find_network(),
             may_be_open=bool(self.seclusion.problem(spec)),
         )
@@ -363,7 +383,7 @@ class RunnerLauncher:
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),
-            environment=spec.environment,
+            environment=environment,
             host_options=self.host.options(
                 termination_grace_period_seconds=spec.grace,
                 startup_timeout=spec.startup_timeout,
@@ -373,6 +393,8 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
-            own_network=self.seclusion.own_network(spec) if serves else None,
+            own_network=self.seclusion.own_network(spec, serves=serves),
+            reached_ports=None if seen is None else seen.reached_ports,
+            folders=None if seen is None else seen.make(spec, sockets),
             owner=self._owner,
         )

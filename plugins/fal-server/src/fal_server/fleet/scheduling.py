@@ -4,6 +4,7 @@ Scheduling: which devices of this machine a runner gets, and when.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +52,12 @@ class Scheduler:
     line: DeviceLine
     enforces: bool
     sizes: Mapping[str, int]
+
+    async def look(self) -> None:
+        """
+        Find out which devices this machine has.
+        """
+        await asyncio.to_thread(self.line.inventory.look)
 
     def wants(self, spec: RunnerSpec) -> Sequence[Want]:
         """

@@ -4,6 +4,7 @@ Revision pools: the runners of applications, which outlive the server.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
@@ -74,7 +75,8 @@ class RevisionPools:
         a sentence. Empty where they do, or where nobody knows.
         """
         specs = [runner.spec for runner in present]
-        return await self.launcher.crowding(specs, _with_settings(spec, scaling))
+        another, scheduler = _with_settings(spec, scaling), self.launcher.scheduler
+        return await asyncio.to_thread(scheduler.crowding, specs, another)
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
