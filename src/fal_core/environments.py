@@ -52,7 +52,8 @@ class Command:
         directory: Where to start it. None for a directory of the host's choice.
 
         stop_argv: A command that ends the process where a signal would not
-            reach it, as in a container. None where a signal does.
+            reach it, as in a container, or what is left of it once the
+            program that was started has failed. None where a signal does.
 
         explain: Returns why the process has ended, of its exit code, which is
             negative for a signal, and of what it printed last to standard
@@ -222,6 +223,13 @@ class Environment(ABC):
         Tell whether the environment is built already.
         """
         return False
+
+    def obstacle(self) -> str:
+        """
+        Return what keeps this machine from having the environment, as a sentence; empty if
+        nothing is known to. It is asked for ``fal-core explain``, and builds nothing.
+        """
+        return ""
 
     def for_machine(self, machine: Machine) -> Self:
         """

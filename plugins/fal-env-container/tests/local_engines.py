@@ -52,6 +52,9 @@ ignore_chown_errors = "true"
 
 _AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
+#: What an image with a Python has.
+PROGRAMS = ("sh", "cat", "ls", "sleep", "python3")
+
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
 
@@ -149,8 +152,7 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            folder = _standard_library()
-            self.import_image(PYTHON, ["sh", "cat", "ls", "sleep", "python3"], folders=[folder])
+            self.import_image(PYTHON, PROGRAMS, folders=[_standard_library()])
         return PYTHON
 
     def images(self, *arguments: str) -> set[str]:
@@ -256,6 +258,13 @@ class RootlessEngine:
             text=True,
             timeout=120,
         )
+
+
+def write_python_root(archive: Path) -> None:
+    """
+    Write an archive of the root of an image that has the system's Python.
+    """
+    write_root(archive, PROGRAMS, folders=[_standard_library()])
 
 
 def write_root(

@@ -190,9 +190,24 @@ class Container(Environment):
         from fal_env_container.building.keys import find_image
 
         try:
-            return find_image(self.request) is not None
+            image = find_image(self.request)
         except EnvironmentBuildError:
             return False  # It is said when the environment is built.
+        if image is None or not self.layers:
+            return image is not None
+        from fal_env_container.running.packages import are_installed
+
+        return are_installed(image, self.layers)
+
+    def obstacle(self) -> str:
+        from fal_core.errors import EnvironmentBuildError
+        from fal_env_container.finding import find_engine
+
+        try:
+            find_engine()
+        except EnvironmentBuildError as error:
+            return str(error)
+        return ""
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build

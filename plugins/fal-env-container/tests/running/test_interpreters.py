@@ -57,7 +57,8 @@ def test_arguments_follow_the_image():
     """
     command = made().command(("-I", "-c", "pass"))
     assert command.argv[:2] == ("/nowhere/podman", "run")
-    assert command.argv[-4:] == ("abc", "-I", "-c", "pass")
+    assert command.argv[-4:-1] == ("abc", "-I", "-c")
+    assert command.argv[-1].endswith("\npass")
     assert "--entrypoint=python3" in command.argv
 
 

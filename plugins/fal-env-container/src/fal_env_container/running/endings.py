@@ -5,8 +5,9 @@ Endings: what the end of an engine's command means.
 from __future__ import annotations
 
 import re
+import signal
 
-from fal_core.errors import HostError, OutOfMemory
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine
 from fal_core.workers import reason_of_exit
 from fal_env_container.building.inventory import forget_image
@@ -20,6 +21,9 @@ _NO_PROGRAM = re.compile(
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
+
+#: What they say as they lose a container that runs.
+_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
 
 #: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
 #: program that was killed.
@@ -41,6 +45,17 @@ def explain(
     Arguments:
         machine: What the container was limited to. None where nothing was.
     """
+    if code in (-signal.SIGKILL, -signal.SIGTERM) or _ENDED.search(said):
+        return WorkerLost(
+            signal=-code if code < 0 else None,
+            detail=f"{engine.name} itself was ended or restarted while its container ran.",
+        )
+    if code == 128 + signal.SIGTERM:
+        return WorkerLost(
+            signal=signal.SIGTERM,
+            detail=f"If the function has not done so, {engine.name} has stopped its container, "
+            "as it does when it is stopped or restarted.",
+        )
     if code == _KILLED:
         reason = reason_of_exit(code, said, machine)
         return reason if isinstance(reason, OutOfMemory) else None

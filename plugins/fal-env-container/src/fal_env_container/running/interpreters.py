@@ -19,6 +19,7 @@ from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.limits import limit_options
 from fal_env_container.running.endings import explain
+from fal_env_container.running.first_lines import first_lines
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
 from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Where the worker's modules are kept in a container, between containers.
 _CACHE = "/.fal-core"
+#: Where compiled modules of its standard library are kept, if the image has none.
+_COMPILED = f"{_CACHE}/compiled"
 #: Where packages are that were installed on top of the image.
 _PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
@@ -38,15 +41,6 @@ _MOST_PROCESSES = 4096
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-
-#: Puts paths before all others, and packages before those of the image.
-_PATH = """\
-import site, sys
-at = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]
-for path in {packages}:
-    sys.path.insert(at[0] if at else len(sys.path), path)
-    site.addsitedir(path)
-sys.path[:0] = {first}"""
 
 
 @attrs.frozen(kw_only=True)
@@ -123,11 +117,15 @@ class ContainerInterpreter(Interpreter):
         """
         written = self.image.variables.get("PYTHONPATH", "")
         first = [path for path in written.split(":") if path]
-        if "-c" not in arguments or not (first or self.packages):
+        told = first_lines(
+            first=first,
+            packages=[_PACKAGES] if self.packages else [],
+            compiled=None if self.engine.place == "elsewhere" else _COMPILED,
+        )
+        if "-c" not in arguments or not told:
             return arguments
         code = list(arguments).index("-c") + 1
-        told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
-        source = f"{told}\n{arguments[code]}"
+        source = f"{told}{arguments[code]}"
         return (*arguments[:code], source, *arguments[code + 1 :])
 
     def _directory(self) -> str | None:
