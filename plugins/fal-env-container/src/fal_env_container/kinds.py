@@ -236,7 +236,9 @@ class Container(Environment):
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
-        folder = find_or_install(engine, image, python, self.layers, log, cancelled)
+        folder = find_or_install(
+            *(engine, image, python, self.layers, log, cancelled), builds=self.trusted
+        )
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 
     def held_limits(self) -> HeldLimits | None:

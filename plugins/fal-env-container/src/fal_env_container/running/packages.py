@@ -77,9 +77,14 @@ def find_or_install(
     layers: Sequence[Sequence[str]],
     log: LogSink,
     cancelled: Event,
+    *,
+    builds: bool = True,
 ) -> str:
     """
     Return the folder with *layers* of requirements, which uv fills if it is not there.
+
+    Arguments:
+        builds: Whether what has no wheel is built, which runs code of it on this machine.
 
     Raises:
         EnvironmentBuildError: They cannot be installed, or no container could see them.
@@ -95,7 +100,7 @@ def find_or_install(
     key = key_of(image, python, layers)
 
     def build(opened: Build) -> None:
-        _install(opened, python, layers, log, cancelled)
+        _install(opened, python, layers, log, cancelled, builds=builds)
 
     summary = ", ".join(entry for layer in layers for entry in layer)
     entry = STORE.find_or_build(
@@ -110,6 +115,8 @@ def _install(
     layers: Sequence[Sequence[str]],
     log: LogSink,
     cancelled: Event,
+    *,
+    builds: bool,
 ) -> None:
     """
     Install *layers*, one after the other, without what the image has already.
@@ -131,6 +138,7 @@ def _install(
         indexes=find_indexes().with_default(STORE.root),
         log=BuildLog(log),
         cancelled=cancelled,
+        builds=builds,
     )
     for layer in _parse(layers):
         named = {canonical_name(each.name) for each in layer if each.name}
