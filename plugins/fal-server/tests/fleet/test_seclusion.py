@@ -42,14 +42,21 @@ class Apart(CurrentEnvironment):
         joins: Whether a host can make that network.
 
         problem: Why others reach it.
+
+        files: Whether it has a file system of its own too.
     """
 
+    files: bool = False
     joins: bool = False
     problem: str = ""
 
     @property
     def isolates_network(self) -> bool:
         return True
+
+    @property
+    def isolates_files(self) -> bool:
+        return self.files
 
     def joins_networks(self) -> bool:
         return self.joins
@@ -98,6 +105,22 @@ def test_environment_with_a_network_of_its_own(seclusion):
     seclusion.host.problem = "There are none."
     with pytest.raises(OpenRunner, match="There are none"):
         seclusion.check(make_spec(Apart(joins=True)), is_public=False)
+
+
+def test_runner_apart_is_reached_at_its_own_sockets(seclusion, tmp_path):
+    """
+    A runner that sees nothing of the machine cannot have the server connect to another
+    place of it; one that sees all of it is believed.
+    """
+    own = f"unix:{tmp_path}/sockets/one/run"
+    others = ("unix:/run/engine.sock", f"unix:{tmp_path}/sockets/two/run", "http://127.0.0.1:1")
+    apart, beside = (
+        seclusion.url_check(make_spec(each), "one")
+        for each in (Apart(files=True), CurrentEnvironment())
+    )
+    assert apart(own)
+    assert not any(map(apart, (*others, 7, f"{own}/../../two/run")))
+    assert all(map(beside, (own, *others)))
 
 
 def test_machine_is_looked_at_in_a_thread(seclusion):
