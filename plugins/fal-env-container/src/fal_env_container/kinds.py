@@ -68,7 +68,8 @@ class Container(Environment):
 
         resolver: Has no effect, as uv resolves in either case.
 
-        force: Build the image anew, on what the registries have now.
+        force: Build the image anew, on what the registries have now, and resolve the
+            requirements anew, once in each process.
 
         platform: Of the image, as in ``linux/arm64``. None for that of the engine.
 
@@ -179,12 +180,13 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import find_or_install
+        from fal_env_container.running.packages import Packages, find_or_install
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
-        folder = find_or_install(engine, image, python, self.layers, log, cancelled)
+        packages = Packages(image=image, python=python, layers=self.layers)
+        folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 
     def stamp(self) -> object:

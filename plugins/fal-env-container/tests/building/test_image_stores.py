@@ -92,7 +92,7 @@ def test_stores_are_registered_once():
     Each store that the plugin registers is equal to another of its kind, and counts once.
     """
     from fal_env_container import fal_register_stores
-    from fal_env_container.running.packages import STORE
+    from fal_env_container.running.package_stores import STORE
 
     images, layers, packages, uv = fal_register_stores()
     assert [images, layers, packages] == [ImageStore(), LayerStore(), STORE]
