@@ -36,6 +36,7 @@ runroot = "{folder}/run"
 
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
+BARE = "localhost/tests/bare:1"
 
 
 def missing() -> str | None:
@@ -131,9 +132,35 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            folder = _standard_library()
-            self.import_image(PYTHON, ["sh", "cat", "ls", "sleep", "python3"], folders=[folder])
+            programs = ["sh", "cat", "ls", "sleep", "python3"]
+            self.import_image(PYTHON, programs, folders=[standard_library()])
         return PYTHON
+
+    def import_bare_python(self) -> str:
+        """
+        Return an image that has the system's Python, and no other program.
+        """
+        if not self.has(BARE):
+            self.import_image(BARE, ["python3"], folders=[standard_library()])
+        return BARE
+
+    def derive(
+        self, name: str, base: str, *, folder: Path | None = None, changes: Sequence[str] = ()
+    ) -> str:
+        """
+        Make the image *name* of *base* with the files of *folder* in its root, and return its
+        name.
+
+        Arguments:
+            changes: Instructions, as in ``USER 1000``.
+        """
+        made = self.run("create", "--pull=never", "--network=none", base, "true")
+        if folder is not None:
+            self.run("cp", f"{folder}/.", f"{made}:/")
+        options = [word for change in changes for word in ("--change", change)]
+        self.run("commit", "--quiet", *options, made, name)
+        self.run("rm", made)
+        return name
 
     def images(self, *arguments: str) -> set[str]:
         """
@@ -168,7 +195,7 @@ def write_root(
     """
     files: dict[str, str] = {}
     for name in programs:
-        found = _program(name)
+        found = find_program(name)
         files[f"usr/bin/{name}"] = found
         files |= {path.lstrip("/"): path for path in _libraries(found)}
     with tarfile.open(archive, "w") as stream:
@@ -195,7 +222,10 @@ def _add_directory(stream: tarfile.TarFile, name: str, *, mode: int = 0o755) -> 
     stream.addfile(entry)
 
 
-def _program(name: str) -> str:
+def find_program(name: str) -> str:
+    """
+    Return the path of a program of the system.
+    """
     found = shutil.which(name, path="/usr/bin:/bin")
     assert found is not None, f"this machine has no {name}"
     return found
@@ -207,12 +237,12 @@ def _libraries(program: str) -> list[str]:
     return [word for word in words if word.startswith("/") and os.path.exists(word)]
 
 
-def _standard_library() -> str:
+def standard_library() -> str:
     """
     Return the directory of the standard library of the system's Python.
     """
     ask = "import sysconfig; print(sysconfig.get_path('stdlib'))"
-    command = [_program("python3"), "-I", "-c", ask]
+    command = [find_program("python3"), "-I", "-c", ask]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

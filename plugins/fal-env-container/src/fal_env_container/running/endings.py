@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from fal_core.environments import OLDEST_PYTHON, python_problem
 from fal_core.errors import HostError
 from fal_env_container.building.inventory import forget_image
 from fal_env_container.engines import Engine, clean_problem
@@ -18,6 +19,15 @@ _NO_PROGRAM = re.compile(
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
+
+#: Run before all else by the Python of an image, which may be too old to understand more.
+CHECK = f"""\
+import os, sys
+if sys.version_info < {OLDEST_PYTHON}:
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    os.write(2, ("Python %s is too old for a worker.\\n" % version).encode())
+    os._exit(1)"""
+_TOO_OLD = re.compile(r"^Python (\S+) is too old for a worker\.$", re.M)
 
 #: The exit codes of engines: a fault of theirs, and a program that they cannot run.
 _ENGINE, _UNFIT = 125, 126
@@ -37,6 +47,8 @@ def explain(
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
             "an image that has Python 3.10 or newer."
         )
+    if old := _TOO_OLD.search(said):
+        return HostError(python_problem(old[1]).replace("The environment", name))
     if code == _UNFIT or _UNFIT_PROGRAM.search(said):
         return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
     if code == _ENGINE and _NO_IMAGE.search(said):

@@ -17,7 +17,7 @@ from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.running.endings import explain
+from fal_env_container.running.endings import CHECK, explain
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
 from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
@@ -107,17 +107,21 @@ class ContainerInterpreter(Interpreter):
 
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
         """
-        Return *arguments* with what the Python is to find beside its own packages.
+        Return *arguments* with what the Python is to find beside its own packages, and a look
+        at its version.
 
         It is isolated, and reads no PYTHONPATH: that of the image is meant for it too.
         """
+        if "-c" not in arguments:
+            return arguments
         written = self.image.variables.get("PYTHONPATH", "")
         first = [path for path in written.split(":") if path]
-        if "-c" not in arguments or not (first or self.packages):
-            return arguments
+        told = [CHECK]
+        if first or self.packages:
+            packages = [_PACKAGES] if self.packages else []
+            told.append(_PATH.format(first=first, packages=packages))
         code = list(arguments).index("-c") + 1
-        told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
-        source = f"{told}\n{arguments[code]}"
+        source = "\n".join((*told, arguments[code]))
         return (*arguments[:code], source, *arguments[code + 1 :])
 
     def _stop(self, name: str) -> tuple[str, ...]:
