@@ -4,6 +4,7 @@ Real engines for tests: Podman with a store of its own, and images made of this 
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -37,6 +38,10 @@ runroot = "{folder}/run"
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
 BARE = "localhost/tests/bare:1"
+FOREIGN = "localhost/tests/foreign:1"
+
+#: The beginning of a program for the processor aarch64.
+_AARCH64 = b"\x7fELF\2\1\1" + bytes(9) + bytes([2, 0, 183, 0, 1]) + bytes(43)
 
 
 def missing() -> str | None:
@@ -143,6 +148,27 @@ class LocalEngine:
         if not self.has(BARE):
             self.import_image(BARE, ["python3"], folders=[standard_library()])
         return BARE
+
+    def import_foreign(self) -> str:
+        """
+        Return an image for another processor, whose programs this machine cannot run.
+        """
+        if not self.has(FOREIGN):
+            archive = self.folder / "foreign.tar"
+            with tarfile.open(archive, "w") as stream:
+                for name in ("usr", "usr/bin"):
+                    _add_directory(stream, name)
+                for program in ("sh", "python3", "true"):
+                    entry = tarfile.TarInfo(f"usr/bin/{program}")
+                    entry.mode, entry.size = 0o755, len(_AARCH64)
+                    stream.addfile(entry, io.BytesIO(_AARCH64))
+                link = tarfile.TarInfo("bin")
+                link.type, link.linkname = tarfile.SYMTYPE, "usr/bin"
+                stream.addfile(link)
+            change = ("--change", "ENV PATH=/usr/bin")
+            self.run("import", "--quiet", "--arch=arm64", *change, str(archive), FOREIGN)
+            archive.unlink()
+        return FOREIGN
 
     def derive(
         self, name: str, base: str, *, folder: Path | None = None, changes: Sequence[str] = ()

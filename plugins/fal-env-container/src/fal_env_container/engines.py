@@ -84,6 +84,15 @@ class Engine:
         """
         return ask(self.command(*arguments), seconds=seconds)
 
+    def explain_platform(self, platform: str) -> str:
+        """
+        Return why it runs no program of *platform*, as part of a sentence, and what to do.
+        """
+        return (
+            f"{self.name} runs {self.platform} on this machine, and {platform} with an emulator "
+            f"alone. Install one, such as qemu-user, or write platform={self.platform!r}"
+        )
+
     def ignored_limits(self, image: str) -> dict[str, str]:
         """
         Return which of the limits ``memory``, ``cpus`` and ``pids`` it does not keep, each

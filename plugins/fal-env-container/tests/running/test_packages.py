@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+import attrs
 import pytest
 
 from fal_core.events import Log
@@ -111,3 +112,28 @@ def test_a_folder_that_is_lost_is_filled_with_the_same_versions(install: Install
     STORE.release_all()
     assert len(prune([STORE], max_size=0).entries) == 2
     assert os.listdir(os.path.join(STORE.root, "keys")) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "libc", "tag"),
+    [
+        ("x86_64", "glibc 2.36", "manylinux_2_28_x86_64"),
+        ("x86_64", None, "musllinux_1_2_x86_64"),
+        ("aarch64", "glibc 2.31", "manylinux_2_17_aarch64"),
+    ],
+)
+def test_wheels_are_those_of_the_machine_of_the_image(
+    install: Install, wheels: Path, machine: str, libc: str | None, tag: str
+):
+    """
+    The processor, the C library and the version of Python are those of the image.
+    """
+    for each in (
+        *("manylinux_2_28_x86_64", "manylinux_2_39_x86_64", "musllinux_1_2_x86_64"),
+        *("manylinux_2_17_aarch64", "manylinux_2_39_aarch64"),
+    ):
+        for python in ("cp312-cp312", "cp313-cp313"):
+            write_wheel(wheels, "native", "1.0", tag=f"{python}-{each}")
+    python = attrs.evolve(PYTHON, machine=machine, libc=libc)
+    installed = Path(install(("native",), python=python), "native", "__init__.py")
+    assert f"'cp312-cp312-{tag}'" in installed.read_text()

@@ -198,7 +198,7 @@ def _build(
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), label))
-        raise _build_error(engine, log, image.dockerfile_str, certificates)
+        raise _build_error(engine, recipe, log, certificates)
     write_record(recipe.digest, ImageRecord(key=key, bases=bases))
     return found
 
@@ -287,11 +287,12 @@ def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
 
 
 def _build_error(
-    engine: Engine, log: BuildLog, text: str, certificates: Certificates
+    engine: Engine, recipe: Recipe, log: BuildLog, certificates: Certificates
 ) -> EnvironmentBuildError:
     """
-    Return the error of a build of the Dockerfile *text* that failed: at which step, and why.
+    Return the error of a build of *recipe* that failed: at which step, and why.
     """
+    text = recipe.image.dockerfile_str
 
     def line_of(found: re.Match[str]) -> str:
         return f"{found[1]}{certificates.line_before(text, int(found[2]))}"
@@ -301,5 +302,7 @@ def _build_error(
         problem = _LINE.sub(line_of, problem)
     if log.says_disk_is_full:
         problem = "the disk is full. Free some space, as by 'fal-core env prune'"
+    elif log.says_program_is_foreign and recipe.platform != engine.platform:
+        problem = engine.explain_platform(recipe.platform)
     where = f"{engine.name} says" if log.step is None else f"{log.step} failed"
     return EnvironmentBuildError(KIND, f"{where}: {problem}.", lines=log.last_lines)

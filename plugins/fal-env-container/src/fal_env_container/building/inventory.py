@@ -127,9 +127,10 @@ def pull(
     forget(engine, name)
     found = find_image(engine, name) if code == 0 else None
     if found is None:
+        of_platform = "" if platform is None else f" for {platform}"
         raise EnvironmentBuildError(
             KIND,
-            f"There is no image {name!r} here, and {engine.name} cannot pull it: "
+            f"There is no image {name!r}{of_platform} here, and {engine.name} cannot pull it: "
             f"{log.problem}.",
             lines=log.last_lines,
             unsaid=(),

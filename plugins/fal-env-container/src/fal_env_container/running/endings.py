@@ -18,6 +18,7 @@ _NO_PROGRAM = re.compile(
     r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
+_FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
 #: Run before all else by the Python of an image, which may be too old to understand more.
@@ -42,6 +43,9 @@ def explain(
     """
     problem = _last_problem(said)
     name = f"Image {image.name!r}"
+    if image.platform != engine.platform and _FOREIGN_PROGRAM.search(said):
+        why = engine.explain_platform(image.platform)
+        return HostError(f"{name} is for {image.platform}: {why}.")
     if _NO_PROGRAM.search(said):
         return HostError(
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
