@@ -55,6 +55,9 @@ class Engine:
             ``nvidia.com/gpu=UUID``.
 
         has_init: Whether it can put an init process into a container, by ``--init``.
+
+        settings: A digest of the environment variables that lead to it, as those of another
+            store do. Engines that differ in them have other images.
     """
 
     __repr__ = show_fields
@@ -68,6 +71,7 @@ class Engine:
     passes_descriptors: bool = False
     takes_devices: bool = False
     has_init: bool = True
+    settings: str = ""
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         """

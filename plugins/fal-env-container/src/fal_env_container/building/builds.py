@@ -90,6 +90,8 @@ def build(
     left: list[Leftovers] = []
     try:
         with disk_errors(), building(recipe.digest, cancelled, on_wait) as place:
+            # Another build may have brought the images that it stands on.
+            recipe = recipe.on(inventory.find_images(engine, recipe.sources.bases))
             found = None if force else find_built(engine, recipe)
             if found is None:
                 found = _build(engine, recipe, log, cancelled, place, left, force=force)
@@ -160,7 +162,7 @@ def _build(
     _check_secrets(recipe.image.secrets)
     recipe.check_sources()
     image, variables = recipe.image, write_logins(engine, recipe.image.registries, place.folder)
-    bases = {}
+    images: dict[str, BuiltImage | None] = {}
     foreign = None if recipe.platform == engine.platform else recipe.platform
     for name in recipe.sources.bases:
         base = inventory.find_image(engine, name)
@@ -168,7 +170,9 @@ def _build(
             base = None
         if base is None or force:
             base = _pull(engine, name, log, cancelled, place, variables, base, foreign)
-        bases[name] = base.id
+        images[name] = base
+    recipe = recipe.on(images)
+    bases = {name: base.id for name, base in images.items() if base is not None}
     # What is copied now is what is built, whatever happens to the files.
     recipe = recipe.copy_to(os.path.join(place.folder, "context"))
     key = recipe.key(bases)
