@@ -164,6 +164,7 @@ class Container(Environment):
         from fal_env_container.running.interpreters import ContainerInterpreter
         from fal_env_container.running.mounts import Mount
         from fal_env_container.running.settings import Settings
+        from fal_env_container.running.variables import warn_of_proxies
 
         settings = Settings(
             shm_size=size_in_bytes(self.shm_size),
@@ -171,6 +172,7 @@ class Container(Environment):
             network=self.network,
         )
         engine, image = find_or_build(self.request, log, cancelled)
+        warn_of_proxies(self.network, log)
         interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 

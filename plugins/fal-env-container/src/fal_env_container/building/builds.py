@@ -15,7 +15,11 @@ from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_container.building import inventory
 from fal_env_container.building.build_logs import BuildLog
-from fal_env_container.building.caller_settings import Certificates, proxies
+from fal_env_container.building.caller_settings import (
+    Certificates,
+    loopback_proxies,
+    proxies,
+)
 from fal_env_container.building.leftovers import Leftovers, remove_later, remove_waiting
 from fal_env_container.building.logins import write_logins
 from fal_env_container.building.processes import run
@@ -257,6 +261,9 @@ def _arguments(
     ]
     arguments += certificates.options()
     arguments += ["--no-cache"] if force else []
+    if engine.place == "here" and loopback_proxies():
+        # Steps have no other way to them.
+        arguments.append("--network=host")
     if engine.name == "podman":
         # As Docker makes images: with SHELL, HEALTHCHECK and ONBUILD.
         arguments += ["--format=docker", "--layers", "--force-rm", f"--layer-label={label}"]

@@ -193,8 +193,11 @@ class ContainerInterpreter(Interpreter):
             yield f"--workdir={directory}"
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
-        names = {*inherited(self.image.variables), *certificates()} - variables.keys()
+        names = {*inherited(self.image.variables)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
+        if self.engine.place == "here":
+            paths = certificates().items()
+            yield from (f"--env={name}={path}" for name, path in sorted(paths))
         for name, value in variables.items():
             yield f"--env={name}={value}" if _is_shown(name) else f"--env={name}"
         if self.engine.takes_devices:
