@@ -19,6 +19,7 @@ _NO_PROGRAM = re.compile(
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
 _FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
+_NO_DEVICE = re.compile(r"unresolvable CDI devices? (.+)")
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
 #: Run before all else by the Python of an image, which may be too old to understand more.
@@ -53,6 +54,12 @@ def explain(
         )
     if old := _TOO_OLD.search(said):
         return HostError(python_problem(old[1]).replace("The environment", name))
+    if unknown := _NO_DEVICE.search(said):
+        uuids = ", ".join(re.findall(r"nvidia\.com/gpu=([\w-]+)", unknown[1])) or unknown[1]
+        return HostError(
+            f"{engine.name} knows no GPU {uuids}. Describe the GPUs of this machine to it, as "
+            "by 'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml'."
+        )
     if code == _UNFIT or _UNFIT_PROGRAM.search(said):
         return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
     if code == _ENGINE and _NO_IMAGE.search(said):
