@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fal_core.errors import HostError
     from fal_core.events import LogSink
-    from fal_core.machines import Machine
+    from fal_core.machines import HeldLimits, Machine
 
 
 #: The oldest Python that a worker runs on.
@@ -49,6 +49,8 @@ class Command:
         variables: What the process needs in its environment beside what the
             host passes on.
 
+        directory: Where to start it. None for a directory of the host's choice.
+
         stop_argv: A command that ends the process where a signal would not
             reach it, as in a container. None where a signal does.
 
@@ -62,6 +64,7 @@ class Command:
 
     argv: tuple[str, ...]
     variables: Mapping[str, str] = attrs.field(factory=dict)
+    directory: str | None = None
     stop_argv: tuple[str, ...] | None = None
     explain: Callable[[int, str], HostError | None] | None = attrs.field(
         default=None, eq=False, repr=False
@@ -196,6 +199,15 @@ class Environment(ABC):
         What it makes of the machine stands in its *key*.
         """
         return self
+
+    def held_limits(self) -> HeldLimits | None:
+        """
+        Return which sizes of a machine the processes of this environment are held to by the
+        program that starts them, such as a container engine. None where no program does.
+
+        It is asked before the environment is built, and may have to try it out.
+        """
+        return None
 
     def stamp(self) -> object:
         """

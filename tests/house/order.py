@@ -83,6 +83,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_env_container": (
         "engines",
         "finding",
+        "limits",
         "images/",
         "building/",
         "running/",

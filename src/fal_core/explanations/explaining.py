@@ -101,7 +101,7 @@ def explain(
         host_options = structure_host_options(there.options, there.host)
         environment = for_machine(environment, host_options)
         gateway = structure_gateway(there.options)
-        options = (*environment_uses(there, environment), *other_uses(there))
+        options = (*environment_uses(there, environment), *other_uses(there, environment))
     except FalCoreError as error:
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
     reasons = [

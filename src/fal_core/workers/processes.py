@@ -65,6 +65,7 @@ def _open_process(
 ) -> subprocess.Popen[bytes]:
     variables = None
     if isinstance(command, Command):
+        directory = command.directory or directory
         variables, command = _variables_of(command), command.argv
     try:
         return subprocess.Popen(

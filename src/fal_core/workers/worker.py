@@ -180,6 +180,10 @@ class Worker(StoppableWorker):
 
         It has the variables of this process, and those of a ``Command``.
 
+        Arguments:
+            directory: Where to start it, unless a ``Command`` names another place. None for
+                the directory of this process.
+
         Raises:
             HostError: The program cannot be started.
         """

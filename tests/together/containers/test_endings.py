@@ -14,11 +14,8 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine
 
-from fal_core import Cancelled, OutOfMemory
+from fal_core import Cancelled
 from fal_core.errors import HostError
-from fal_core.hooks import hookimpl
-from fal_core.machines import Machine
-from fal_core.plugins import registered
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
 
@@ -197,34 +194,6 @@ def has_run(caller: int | None = None) -> bool:
         if "podman" in line.partition("\0")[0] and f"--name={wanted}" in line:
             return True
     return False
-
-
-def test_a_container_that_fills_its_memory_is_named(
-    local: LocalHost, contained: Any, engine: Any
-):
-    """
-    The end of a worker at the limit of its container is an ``OutOfMemory``, and the next call
-    works.
-    """
-    machines = {"small": Machine(name="small", memory=96 << 20)}
-
-    class Knows:
-        fal_core_api = 1
-
-        @hookimpl
-        def fal_resolve_machine(self, machine_type: str) -> Machine | None:
-            return machines.get(machine_type)
-
-    with registered(Knows()):
-
-        @contained(machine_type="small", on_unsupported="ignore")
-        def fill(size: int) -> int:
-            return len(bytes(bytearray(os.urandom(1 << 20)) * size)) >> 20
-
-        assert fill(1) == 1
-        with pytest.raises(OutOfMemory, match="out of memory"):
-            fill(1 << 10)
-        assert fill(1) == 1
 
 
 def test_an_image_that_is_removed_is_named(host: LocalHost, contained: Any, engine: Any):

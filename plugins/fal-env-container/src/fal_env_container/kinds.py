@@ -20,6 +20,7 @@ from fal_env_container.images.container_images import ContainerImage
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
+    from fal_core.machines import HeldLimits
     from fal_env_container.building.keys import ImageRequest
     from fal_env_container.running.interpreters import ContainerInterpreter
 
@@ -190,6 +191,17 @@ class Container(Environment):
         packages = Packages(image=image, python=python, layers=self.layers)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+
+    def held_limits(self) -> HeldLimits | None:
+        from fal_core import machines
+        from fal_env_container.finding import find_engine_if_any
+        from fal_env_container.limits import find_held_limits
+
+        engine = find_engine_if_any()
+        if engine is not None:
+            return find_held_limits(engine)
+        # That there is none is said when the environment is built.
+        return machines.HeldLimits(by="the container engine")
 
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp

@@ -21,7 +21,7 @@ from fal_env_container.running.settings import Settings
 
 PODMAN = Engine(
     name="podman",
-    program="/usr/bin/podman",
+    program="/nowhere/podman",
     version="5.4.2",
     place="here",
     platform="linux/amd64",
@@ -29,7 +29,7 @@ PODMAN = Engine(
     takes_devices=True,
 )
 DOCKER = attrs.evolve(
-    PODMAN, name="docker", program="/usr/bin/docker", passes_descriptors=False
+    PODMAN, name="docker", program="/nowhere/docker", passes_descriptors=False
 )
 IMAGE = BuiltImage(
     id="abc", name="models:1", platform="linux/amd64", variables={"PATH": "/bin"}
@@ -56,7 +56,7 @@ def test_arguments_follow_the_image():
     The command ends with the image and the arguments of its Python.
     """
     command = made().command(("-I", "-c", "pass"))
-    assert command.argv[:2] == ("/usr/bin/podman", "run")
+    assert command.argv[:2] == ("/nowhere/podman", "run")
     assert command.argv[-4:-1] == ("abc", "-I", "-c")
     assert command.argv[-1].endswith("\npass")
     assert "--entrypoint=python3" in command.argv
@@ -69,7 +69,7 @@ def test_each_container_has_a_name_of_its_own():
     given = made().command((), name="fal-core-7")
     assert "--name=fal-core-7" in given.argv
     assert given.stop_argv == (
-        *("/usr/bin/podman", "rm", "--force", "--time=0", "--ignore", "fal-core-7"),
+        *("/nowhere/podman", "rm", "--force", "--time=0", "--ignore", "fal-core-7"),
     )
     one, other = made(DOCKER).command(()), made(DOCKER).command(())
     assert one.stop_argv is not None
@@ -144,12 +144,14 @@ def test_a_network_is_that_of_the_options():
 
 def test_a_machine_becomes_limits():
     """
-    Memory, processors and the GPUs that a host has given are those of the container.
+    Memory, processors, processes and the GPUs that a host has given are those of the container.
     """
-    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5)
+    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5, processes=60)
     gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1a,MIG-2b"}
     argv = made().command((), machine=machine, variables=gpus).argv
     assert {"--memory=1073741824", "--memory-swap=1073741824", "--cpus=0.5"} <= set(argv)
+    # The init process and the guard of the worker are none of the function's.
+    assert "--pids-limit=62" in argv
     devices = [word for word in argv if word.startswith("--device")]
     assert devices == ["--device=nvidia.com/gpu=GPU-1a", "--device=nvidia.com/gpu=MIG-2b"]
 
@@ -161,6 +163,7 @@ def test_a_machine_becomes_limits():
         (1, "ERROR (catatonit:6): failed to exec pid1: No such file or directory", "no Python"),
         (126, "Error: runc: cannot run it: exec format error", "podman can run: runc"),
         (1, "a\nPython 3.9.2 is too old for a worker.", "has Python 3.9.2, and .* needs 3.10"),
+        (126, "Error: pasta failed:\nno namespace\n", "made no .*: pasta failed: no namespace"),
         (125, "Error: abc: image not known", "was removed from podman"),
         (125, "warning\nError: short of ids", "podman made no container of image .*: short"),
     ],
@@ -171,7 +174,7 @@ def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: 
     """
     import re
 
-    error = explain(PODMAN, IMAGE, "python3", code, said)
+    error = explain(PODMAN, IMAGE, "python3", None, code, said)
     assert error is not None
     assert re.search(sentence, str(error))
     assert "models:1" in str(error)
@@ -181,8 +184,8 @@ def test_the_end_of_a_worker_is_its_own():
     """
     An exit code of the function is none of the engine's.
     """
-    assert explain(PODMAN, IMAGE, "python3", 7, "") is None
-    assert explain(PODMAN, IMAGE, "python3", 137, "") is None
+    assert explain(PODMAN, IMAGE, "python3", None, 7, "") is None
+    assert explain(PODMAN, IMAGE, "python3", None, 137, "") is None
 
 
 @pytest.mark.parametrize(

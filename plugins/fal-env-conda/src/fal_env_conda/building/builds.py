@@ -85,16 +85,18 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
     with Rattler(cancelled, on_line) as rattler:
         worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
         try:
-            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
-                solution = read_solution(recipe.question) or worker.solve()
-            prefix = PREFIXES.find_or_build(
-                recipe.prefix_name(solution),
-                lambda opened: worker.fill(solution, opened),
-                log=sink,
-                cancelled=cancelled,
-                in_place=True,
-                summary=recipe.summary,
-            )
+            # Who chooses the packages installs them too, and the others wait for both.
+            with PREFIXES.building(recipe.name, log=sink, cancelled=cancelled):
+                with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
+                    solution = read_solution(recipe.question) or worker.solve()
+                prefix = PREFIXES.find_or_build(
+                    recipe.prefix_name(solution),
+                    lambda opened: worker.fill(solution, opened),
+                    log=sink,
+                    cancelled=cancelled,
+                    in_place=True,
+                    summary=recipe.summary,
+                )
         except RattlerError as error:
             reason = _reason(strip_all(error.message, credentials).strip())
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error

@@ -17,6 +17,7 @@ from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.limits import limit_options
 from fal_env_container.running.endings import CHECK, explain
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
@@ -34,7 +35,6 @@ CALLER_LABEL = "fal-core.caller"
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-
 
 #: Puts paths before all others, and packages before those of the image.
 _PATH = """\
@@ -90,7 +90,7 @@ class ContainerInterpreter(Interpreter):
             *self._engine_options(),
             *self._user_options(),
             *self._network_options(ports),
-            *_machine_options(machine),
+            *limit_options(self.engine, machine),
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
@@ -101,8 +101,9 @@ class ContainerInterpreter(Interpreter):
                 **QUIET,
                 **{each: value for each, value in variables.items() if not _is_shown(each)},
             },
+            directory=self._directory(),
             stop_argv=self._stop(name),
-            explain=partial(explain, self.engine, self.image, self.executable),
+            explain=partial(explain, self.engine, self.image, self.executable, machine),
         )
 
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
@@ -123,6 +124,15 @@ class ContainerInterpreter(Interpreter):
         code = list(arguments).index("-c") + 1
         source = "\n".join((*told, arguments[code]))
         return (*arguments[:code], source, *arguments[code + 1 :])
+
+    def _directory(self) -> str | None:
+        """
+        Return where the engine is started: the monitor of a container leaves a file where it
+        is once the memory of the container has run out.
+        """
+        if self.engine.name != "podman":
+            return None
+        return cache_directory("container-monitors", make=True)
 
     def _stop(self, name: str) -> tuple[str, ...]:
         # Docker ends it at once, and Podman waits unless it is told not to.
@@ -203,16 +213,6 @@ class ContainerInterpreter(Interpreter):
         if self.engine.takes_devices:
             gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
             yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
-
-
-def _machine_options(machine: Machine | None) -> Iterable[str]:
-    if machine is None:
-        return
-    if machine.memory is not None:
-        # Without swap it ends where the machine would.
-        yield from (f"--memory={machine.memory}", f"--memory-swap={machine.memory}")
-    if machine.cpus is not None:
-        yield f"--cpus={min(machine.cpus, os.cpu_count() or 1):g}"
 
 
 def _is_shown(name: str) -> bool:

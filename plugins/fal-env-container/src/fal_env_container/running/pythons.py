@@ -113,7 +113,7 @@ def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
         except ValueError:
             content = None
     if not isinstance(content, dict):
-        reason = explain(engine, image, executable, answer.code, answer.errors)
+        reason = explain(engine, image, executable, None, answer.code, answer.errors)
         said = str(reason) if reason is not None else f"Its Python answers: {answer.problem}."
         raise EnvironmentBuildError(KIND, said)
     return ImagePython(**content)

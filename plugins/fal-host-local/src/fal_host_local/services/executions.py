@@ -21,7 +21,7 @@ from fal_host_local.services.ports import ServicePort, claim_loopback_port, clai
 from fal_host_local.services.publications import Publication
 from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
-from fal_host_local.workers.starting import Place
+from fal_host_local.workers.places import Place
 
 
 def launch_service(
