@@ -35,6 +35,7 @@ from fal_env_container.building.records import (
     read_record,
     write_record,
 )
+from fal_env_container.building.replaced_images import note_replaced, remove_replaced
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 
@@ -191,6 +192,7 @@ def _build(
     log.unsaid, log.added = certificates.mounts, bool(certificates.files)
     log.write(f"Building an image from {', '.join(bases) or 'nothing'}")
     log.begin()
+    before = inventory.find_image(engine, name)
     began = time.time()
     code = run(
         engine,
@@ -208,6 +210,9 @@ def _build(
             left.append(Leftovers(engine, began, tuple(bases.values()), label))
         raise _build_error(engine, recipe, log, certificates)
     write_record(recipe.digest, ImageRecord(key=key, bases=bases))
+    if before is not None and before.id != found.id:
+        note_replaced(before.id, bases.values())
+        remove_replaced(engine)
     return found
 
 
