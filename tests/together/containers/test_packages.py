@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fal_core.errors import EnvironmentBuildError
+from fal_env_container import Container
 from fal_uv.testing import write_wheel
 
 pytestmark = pytest.mark.faults
@@ -29,7 +30,9 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_function_has_requirements_that_its_image_lacks(contained: Any, wheels: Path):
+def test_a_function_has_requirements_that_its_image_lacks(
+    contained: Any, image: str, wheels: Path
+):
     """
     They are installed outside of the image, and what is there already is not installed anew.
     """
@@ -41,6 +44,9 @@ def test_a_function_has_requirements_that_its_image_lacks(contained: Any, wheels
 
         return upper.version, lower.version, upper.__file__
 
+    environment = Container(image=image, requirements=("upper",))
+    assert not environment.is_built()
+
     @contained()
     def is_there() -> bool:
         import importlib.util
@@ -48,6 +54,7 @@ def test_a_function_has_requirements_that_its_image_lacks(contained: Any, wheels
         return importlib.util.find_spec("upper") is not None
 
     assert find() == ("1.0", "2.0", "/.fal-core-packages/upper/__init__.py")
+    assert environment.is_built()
     assert not is_there()
 
 

@@ -156,9 +156,19 @@ class Container(Environment):
         from fal_env_container.building.keys import find_image
 
         try:
-            return find_image(self.request) is not None
+            image = find_image(self.request)
         except EnvironmentBuildError:
             return False  # It is said when the environment is built.
+        if image is None or not self.layers:
+            return image is not None
+        from fal_env_container.running.packages import Packages, is_installed
+        from fal_env_container.running.pythons import recall_python
+
+        python = recall_python(image)
+        if python is None:
+            return False
+        packages = Packages(image=image, python=python, layers=self.layers)
+        return is_installed(packages, force=self.force)
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build

@@ -146,6 +146,15 @@ def find_or_install(
     return os.path.join(entry, _LIBRARY)
 
 
+def is_installed(packages: Packages, *, force: bool = False) -> bool:
+    """
+    Tell whether :func:`find_or_install` would find *packages*.
+    """
+    key = packages.key
+    lock = None if force and key not in _forced else STORE.read_lock(key)
+    return lock is not None and STORE.find_fault(lock.name) is None
+
+
 def _find(key: str, *, force: bool) -> str | None:
     lock = None if force and key not in _forced else STORE.read_lock(key)
     return None if lock is None else STORE.find(lock.name)

@@ -81,9 +81,10 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
     Raises:
         EnvironmentBuildError: It has none, or one that no worker runs on.
     """
-    path = os.path.join(cache_directory("containers", make=True), "pythons", f"{image.id}.json")
+    path = _path(image)
     found = _read(path)
     if found is None:
+        cache_directory("containers", make=True)
         found = _ask(engine, image, executable)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, json.dumps(attrs.asdict(found)), durable=False)
@@ -91,6 +92,17 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
         reason = problem.replace("The environment", f"Image {image.name!r}")
         raise EnvironmentBuildError(KIND, reason)
     return found
+
+
+def recall_python(image: BuiltImage) -> ImagePython | None:
+    """
+    Return the Python of *image*, if it has been asked before.
+    """
+    return _read(_path(image))
+
+
+def _path(image: BuiltImage) -> str:
+    return os.path.join(cache_directory("containers"), "pythons", f"{image.id}.json")
 
 
 def _read(path: str) -> ImagePython | None:
