@@ -52,7 +52,8 @@ class Command:
         directory: Where to start it. None for a directory of the host's choice.
 
         stop_argv: A command that ends the process where a signal would not
-            reach it, as in a container. None where a signal does.
+            reach it, as in a container, or what is left of it once the
+            program that was started has failed. None where a signal does.
 
         explain: Returns why the process has ended, of its exit code, which is
             negative for a signal, and of what it printed last to standard
@@ -93,6 +94,13 @@ class Interpreter(ABC):
     channel: Channel = "streams"
     python_version: str | None = None
 
+    @property
+    def joins_networks(self) -> bool:
+        """
+        Whether its processes can be in a network namespace that a host has made.
+        """
+        return False
+
     @abstractmethod
     def command(
         self,
@@ -104,6 +112,7 @@ class Interpreter(ABC):
         machine: Machine | None = None,
         name: str | None = None,
         descriptors: int = 0,
+        network: str | None = None,
     ) -> Command:
         """
         Return the command that starts this Python with *arguments*.
@@ -128,6 +137,9 @@ class Interpreter(ABC):
                 for one of the interpreter's choice.
 
             descriptors: How many descriptors, from 3 on, must reach the process.
+
+            network: The path of the network namespace that the process must be in, where
+                it :attr:`joins_networks`. None for a network of the interpreter's choice.
         """
 
 
@@ -155,6 +167,27 @@ class Environment(ABC):
         through one of the *ports* that :meth:`Interpreter.command` is told.
         """
         return False
+
+    @property
+    def isolates_files(self) -> bool:
+        """
+        Whether its processes have a file system of their own, in which they see of this
+        machine no more than the *binds* that :meth:`Interpreter.command` is told.
+        """
+        return False
+
+    def joins_networks(self) -> bool:
+        """
+        Tell whether its interpreters :attr:`~Interpreter.joins_networks`.
+        """
+        return False
+
+    def network_problem(self) -> str:
+        """
+        Return why others reach the ports of its processes in a network that no host has made
+        for them, as a sentence. Empty if nobody does.
+        """
+        return ""
 
     @property
     @abstractmethod
@@ -190,6 +223,13 @@ class Environment(ABC):
         Tell whether the environment is built already.
         """
         return False
+
+    def obstacle(self) -> str:
+        """
+        Return what keeps this machine from having the environment, as a sentence; empty if
+        nothing is known to. It is asked for ``fal-core explain``, and builds nothing.
+        """
+        return ""
 
     def for_machine(self, machine: Machine) -> Self:
         """

@@ -53,6 +53,9 @@ ignore_chown_errors = "true"
 
 _AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
+#: What an image with a Python has.
+PROGRAMS = ("sh", "cat", "ls", "sleep", "python3")
+
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
 BARE = "localhost/tests/bare:1"
@@ -155,8 +158,7 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            programs = ["sh", "cat", "ls", "sleep", "python3"]
-            self.import_image(PYTHON, programs, folders=[standard_library()])
+            self.import_image(PYTHON, PROGRAMS, folders=[standard_library()])
         return PYTHON
 
     def import_bare_python(self) -> str:
@@ -309,6 +311,13 @@ class RootlessEngine:
             text=True,
             timeout=120,
         )
+
+
+def write_python_root(archive: Path) -> None:
+    """
+    Write an archive of the root of an image that has the system's Python.
+    """
+    write_root(archive, PROGRAMS, folders=[standard_library()])
 
 
 def write_root(

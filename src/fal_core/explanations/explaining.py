@@ -117,6 +117,8 @@ def explain(
     notes += _try_to_seal(there, reasons)
     # Another machine may have what this one lacks, such as another Python.
     here = there.host.capabilities.same_python
+    if here and (obstacle := environment.obstacle()):
+        reasons.append(obstacle)
     key, built = _find_built(environment, reasons if here else notes)
     return Explanation(
         function=name,

@@ -72,7 +72,8 @@ class Worker(StoppableWorker):
 
         settings: ``kept``: the host itself ends the processes that a lost worker leaves
             behind. ``arenas`` and ``page``: descriptors, if *arenas* is given. ``pipes``:
-            descriptors, if *crash_output* is given.
+            descriptors, if *crash_output* is given. ``relayed``: programs in between pass
+            everything on.
 
         crash_output: The pipes that the worker's output below Python goes through.
 

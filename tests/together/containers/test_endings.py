@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine
 
-from fal_core import Cancelled
+from fal_core import Cancelled, WorkerLost
 from fal_core.errors import HostError
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
@@ -166,6 +166,7 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
     """
     None is left of a caller that was killed at any moment of the start.
     """
+    callers = []
     for number in range(4):
         caller = subprocess.Popen(
             [sys.executable, str(caller_file), image],
@@ -173,19 +174,20 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
+        callers.append(caller.pid)
         # The engine is found and asked for the image, and then makes the container.
         assert wait_until(partial(has_run, caller.pid), PATIENCE)
         wait_until(lambda: bool(engine.containers()), 0.1 * number)
         caller.kill()
         caller.wait()
-    assert wait_until(lambda: is_clean(engine) and not has_run(), PATIENCE)
+    assert wait_until(lambda: is_clean(engine) and not any(map(has_run, callers)), PATIENCE)
 
 
-def has_run(caller: int | None = None) -> bool:
+def has_run(caller: int) -> bool:
     """
-    Tell whether the engine makes or runs a container for *caller*, or for anybody.
+    Tell whether the engine makes or runs a container for the process *caller*.
     """
-    wanted = f"fal-core-{caller or ''}"
+    wanted = f"fal-core-{caller}-"
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode(errors="replace")
@@ -194,6 +196,67 @@ def has_run(caller: int | None = None) -> bool:
         if "podman" in line.partition("\0")[0] and f"--name={wanted}" in line:
             return True
     return False
+
+
+def leave_processes(how: str) -> list[int]:
+    """
+    Leave a child process, and one that belongs to no one, which is of a session of its own.
+    """
+    import time
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        other = os.fork()
+        if other:
+            os.write(writer, f"{os.getpid()} {other}\n".encode())
+        # Both end by being killed.
+        time.sleep(600)
+        os._exit(0)
+    pids = [int(pid) for pid in os.read(reader, 100).split()]
+    if how == "exit":
+        os._exit(7)
+    return pids
+
+
+@pytest.mark.parametrize("how", ["return", "exit"])
+def test_a_container_that_forks_leaves_no_process(
+    how: str, host: LocalHost, contained: Any, engine: Any
+):
+    """
+    What a function has forked ends with its container, whether the worker ends or is lost, and
+    so do processes that belong to no one.
+    """
+    fork = contained(host=host)(leave_processes)
+    if how == "exit":
+        with pytest.raises(WorkerLost, match="code 7"):
+            fork(how)
+    else:
+        assert len(fork(how)) == 2
+    assert contained(host=host)(find_pid)() > 0
+    assert sleepers(engine)
+    host.close()
+    assert wait_until(lambda: is_clean(engine) and not sleepers(engine), PATIENCE)
+
+
+def find_pid() -> int:
+    return os.getpid()
+
+
+def sleepers(engine: LocalEngine) -> list[str]:
+    """
+    Return the processes whose root is a container of *engine*.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            mounts = (folder / "mountinfo").read_text().partition("\n")[0]
+        except OSError:
+            continue
+        if str(engine.folder) in mounts:
+            found.append(folder.name)
+    return found
 
 
 def test_an_image_that_is_removed_is_named(host: LocalHost, contained: Any, engine: Any):

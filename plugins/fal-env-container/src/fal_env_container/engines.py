@@ -70,6 +70,13 @@ class Engine:
     has_init: bool = True
     settings: str = ""
 
+    @property
+    def joins_networks(self) -> bool:
+        """
+        Whether its containers can be in a network namespace of this machine.
+        """
+        return self.name == "podman" and self.place == "here" and not self.is_rootless
+
     def command(self, *arguments: str) -> tuple[str, ...]:
         """
         Return the command line that runs the engine with *arguments*.
@@ -90,8 +97,9 @@ class Engine:
         Return why it runs no program of *platform*, as part of a sentence, and what to do.
         """
         return (
-            f"{self.name} runs {self.platform} on this machine, and {platform} with an emulator "
-            f"alone. Install one, such as qemu-user, or write platform={self.platform!r}"
+            f"{self.name} runs {self.platform} on this machine, and {platform} with an "
+            "emulator alone. Install one, such as qemu-user, or write "
+            f"platform={self.platform!r}"
         )
 
 

@@ -172,7 +172,8 @@ def describe(program: str) -> Engine | str:
     if answer.code != 0 or not isinstance(content, dict) or content.get("ServerErrors"):
         errors = (content.get("ServerErrors") if isinstance(content, dict) else None) or ()
         reason = str(errors[0]).rstrip(".") if errors else answer.problem
-        return f"{name} is installed, but not running: {reason}."
+        end = "" if reason.endswith(("?", "!")) else "."
+        return f"{name} is installed, but not running: {reason}{end}"
     try:
         return _READERS[name](program, content)
     except (KeyError, TypeError) as error:

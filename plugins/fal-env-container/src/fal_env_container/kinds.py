@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_core.machines import HeldLimits
     from fal_env_container.building.keys import ImageRequest
+    from fal_env_container.engines import Engine
     from fal_env_container.running.interpreters import ContainerInterpreter
 
 # Imports inside functions: every program that declares a function of whatever kind imports
@@ -81,6 +82,9 @@ class Container(Environment):
             ``models:/models:ro``.
 
         network: Whether its processes have a network, or the name of one of the engine's.
+
+        trusted: Whether the image and the function may use what the user of this machine may:
+            folders, networks and logins of the engine. A server does not trust its clients.
     """
 
     __repr__ = show_fields
@@ -99,6 +103,7 @@ class Container(Environment):
     shm_size: int | str | None = None
     volumes: tuple[str, ...] = ()
     network: bool | str = True
+    trusted: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
@@ -120,6 +125,12 @@ class Container(Environment):
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        if not self.trusted:
+            from fal_env_container.images.strangers import check_image, check_options
+
+            check_options(self.volumes, self.network)
+            assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
+            check_image(self.image)
 
     @property
     def request(self) -> ImageRequest:
@@ -129,11 +140,34 @@ class Container(Environment):
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
-        return ImageRequest(self.image, self.platform, self.force)
+        return ImageRequest(self.image, self.platform, self.force, self.trusted)
 
     @property
     def isolates_network(self) -> bool:
         return self.network != "host"
+
+    @property
+    def isolates_files(self) -> bool:
+        return True
+
+    def joins_networks(self) -> bool:
+        engine = self._find_engine()
+        return engine is not None and engine.joins_networks and self.network is True
+
+    def network_problem(self) -> str:
+        engine = self._find_engine()
+        if engine is None or self.network is False or engine.is_rootless:
+            return ""
+        return (
+            f"{engine.name} gives each container an address that all users of this machine "
+            "and all other containers reach; without the rights of root it does not."
+        )
+
+    def _find_engine(self) -> Engine | None:
+        from fal_env_container.finding import find_engine_if_any
+
+        # That there is none is said when the environment is built.
+        return find_engine_if_any()
 
     @property
     def key(self) -> str:
@@ -148,6 +182,7 @@ class Container(Environment):
             *(self.kind, image_key(self.request), packages, self.python_version),
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
+            *(() if self.trusted else ("untrusted",)),
         )
         return digest(repr(parts).encode())
 
@@ -162,13 +197,23 @@ class Container(Environment):
         if image is None or not self.layers:
             return image is not None
         from fal_env_container.running.packages import Packages, is_installed
-        from fal_env_container.running.pythons import recall_python
+        from fal_env_container.running.pythons import known_python
 
-        python = recall_python(image)
+        python = known_python(image)
         if python is None:
             return False
         packages = Packages(image=image, python=python, layers=self.layers)
         return is_installed(packages, force=self.force)
+
+    def obstacle(self) -> str:
+        from fal_core.errors import EnvironmentBuildError
+        from fal_env_container.finding import find_engine
+
+        try:
+            find_engine()
+        except EnvironmentBuildError as error:
+            return str(error)
+        return ""
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
@@ -181,6 +226,7 @@ class Container(Environment):
             shm_size=size_in_bytes(self.shm_size),
             volumes=tuple(Mount.parse(each).found() for each in self.volumes),
             network=self.network,
+            trusted=self.trusted,
         )
         engine, image = find_or_build(self.request, log, cancelled)
         warn_of_proxies(self.network, log)

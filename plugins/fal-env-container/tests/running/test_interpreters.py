@@ -229,3 +229,30 @@ def test_a_path_with_a_colon_can_be_mounted():
     assert Mount("/a:b", "/c", ("ro",)).option == (
         '--mount="type=bind","source=/a:b","target=/c","readonly"'
     )
+
+
+def test_strangers_are_confined():
+    """
+    A container of a stranger gets no new privileges and so many processes, and shares no
+    folder in which code of other containers lies.
+    """
+    stranger = made(trusted=False).command(()).argv
+    assert "--security-opt=no-new-privileges" in stranger
+    assert "--pids-limit=4096" in stranger
+    assert not [each for each in stranger if "container-workers" in each]
+    assert [each for each in made().command(()).argv if "container-workers" in each]
+
+
+def test_containers_join_a_network_that_was_made():
+    """
+    Podman of root puts a container into a network namespace; other engines do not, and no
+    function without a network is in one.
+    """
+    assert made().joins_networks
+    argv = made().command((), network="/proc/7/ns/net").argv
+    assert [each for each in argv if each.startswith("--network")] == [
+        "--network=ns:/proc/7/ns/net"
+    ]
+    assert not made(DOCKER).joins_networks
+    assert not made(attrs.evolve(PODMAN, is_rootless=True)).joins_networks
+    assert not made(network=False).joins_networks

@@ -69,13 +69,21 @@ def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
 
 
 def build(
-    engine: Engine, recipe: Recipe, sink: LogSink, cancelled: Event, *, force: bool = False
+    engine: Engine,
+    recipe: Recipe,
+    sink: LogSink,
+    cancelled: Event,
+    *,
+    force: bool = False,
+    trusted: bool = True,
 ) -> BuiltImage:
     """
     Build the image of *recipe*, unless another thread or process does so meanwhile.
 
     Arguments:
         force: Whether to build anew, on what the registries have now.
+
+        trusted: Whether the engine's own logins are used.
 
     Raises:
         EnvironmentBuildError: It cannot be built.
@@ -100,13 +108,14 @@ def build(
             recipe = recipe.on(inventory.find_images(engine, recipe.sources.bases))
             found = None if force else find_built(engine, recipe)
             if found is None:
-                variables = write_logins(engine, image.registries, place.folder)
                 runner = CommandRunner(
                     engine=engine,
                     place=place,
                     log=log,
                     cancelled=cancelled,
-                    variables=variables,
+                    variables=write_logins(
+                        engine, image.registries, place.folder, trusted=trusted
+                    ),
                 )
                 found = _build(runner, recipe, left, force=force)
     finally:
@@ -124,12 +133,15 @@ def pull(
     cancelled: Event,
     *,
     force: bool = False,
+    trusted: bool = True,
 ) -> BuiltImage:
     """
     Return the image *name*, which *engine* pulls if it does not have it.
 
     Arguments:
         force: Whether to pull what the registry has now.
+
+        trusted: Whether the engine's own logins are used.
 
     Raises:
         EnvironmentBuildError: There is no such image, or it cannot be had.
@@ -143,7 +155,13 @@ def pull(
 
     digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
     with disk_errors(), building(digest, cancelled, on_wait) as place:
-        runner = CommandRunner(engine=engine, place=place, log=log, cancelled=cancelled)
+        runner = CommandRunner(
+            engine=engine,
+            place=place,
+            log=log,
+            cancelled=cancelled,
+            variables=write_logins(engine, {}, place.folder, trusted=trusted),
+        )
         return _find_or_pull(runner, name, platform, force=force)
 
 

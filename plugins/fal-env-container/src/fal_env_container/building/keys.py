@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event
 
 import attrs
@@ -43,11 +44,14 @@ class ImageRequest:
         platform: As in ``linux/arm64``. None for that of the engine.
 
         force: Whether it is had anew, once in each process.
+
+        trusted: Whether the engine's own logins are used for it.
     """
 
     image: str | ContainerImage
     platform: str | None = None
     force: bool = False
+    trusted: bool = True
 
 
 def image_key(request: ImageRequest) -> str:
@@ -108,9 +112,11 @@ def find_or_build(
     recipe = _recipe(request, engine)
     if recipe is None:
         name, platform = str(request.image), request.platform
-        found = builds.pull(engine, name, platform, log, cancelled, force=request.force)
+        pull = partial(builds.pull, engine, name, platform, log, cancelled)
+        found = pull(force=request.force, trusted=request.trusted)
     else:
-        found = builds.build(engine, recipe, log, cancelled, force=request.force)
+        build = partial(builds.build, engine, recipe, log, cancelled)
+        found = build(force=request.force, trusted=request.trusted)
     if request.force:
         _forced.add(_forced_name(request, recipe))
     return engine, found

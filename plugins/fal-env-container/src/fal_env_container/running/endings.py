@@ -5,9 +5,10 @@ Endings: what the end of an engine's command means.
 from __future__ import annotations
 
 import re
+import signal
 
 from fal_core.environments import OLDEST_PYTHON, python_problem
-from fal_core.errors import HostError, OutOfMemory
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine
 from fal_core.workers import reason_of_exit
 from fal_env_container.building.inventory import forget_image
@@ -30,8 +31,11 @@ import os, sys
 if sys.version_info < {OLDEST_PYTHON}:
     version = ".".join(str(number) for number in sys.version_info[:3])
     os.write(2, ("Python %s is too old for a worker.\\n" % version).encode())
-    os._exit(1)"""
+    os._exit(1)
+"""
 _TOO_OLD = re.compile(r"^Python (\S+) is too old for a worker\.$", re.M)
+#: What they say as they lose a container that runs.
+_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
 
 #: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
 #: program that was killed.
@@ -53,6 +57,17 @@ def explain(
     Arguments:
         machine: What the container was limited to. None where nothing was.
     """
+    if code in (-signal.SIGKILL, -signal.SIGTERM) or _ENDED.search(said):
+        return WorkerLost(
+            signal=-code if code < 0 else None,
+            detail=f"{engine.name} itself was ended or restarted while its container ran.",
+        )
+    if code == 128 + signal.SIGTERM:
+        return WorkerLost(
+            signal=signal.SIGTERM,
+            detail=f"If the function has not done so, {engine.name} has stopped its container, "
+            "as it does when it is stopped or restarted.",
+        )
     if code == _KILLED:
         reason = reason_of_exit(code, said, machine)
         return reason if isinstance(reason, OutOfMemory) else None

@@ -19,6 +19,7 @@ from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.limits import limit_options
 from fal_env_container.running.endings import CHECK, explain
+from fal_env_container.running.first_lines import first_lines
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
 from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
@@ -28,22 +29,18 @@ if TYPE_CHECKING:
 
 #: Where the worker's modules are kept in a container, between containers.
 _CACHE = "/.fal-core"
+#: Where compiled modules of its standard library are kept, if the image has none.
+_COMPILED = f"{_CACHE}/compiled"
 #: Where packages are that were installed on top of the image.
 _PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
 
+#: How many processes a container may have whose function is a stranger's.
+_MOST_PROCESSES = 4096
+
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-
-#: Puts paths before all others, and packages before those of the image.
-_PATH = """\
-import site, sys
-at = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]
-for path in {packages}:
-    sys.path.insert(at[0] if at else len(sys.path), path)
-    site.addsitedir(path)
-sys.path[:0] = {first}"""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +66,10 @@ class ContainerInterpreter(Interpreter):
         default=attrs.Factory(lambda self: find_channel(self.engine), takes_self=True)
     )
 
+    @property
+    def joins_networks(self) -> bool:
+        return self.engine.joins_networks and self.settings.network is True
+
     def command(
         self,
         arguments: Sequence[str],
@@ -79,6 +80,7 @@ class ContainerInterpreter(Interpreter):
         machine: Machine | None = None,
         name: str | None = None,
         descriptors: int = 0,
+        network: str | None = None,
     ) -> Command:
         name = name or f"fal-core-{os.getpid()}-{os.urandom(6).hex()}"
         options = [
@@ -89,8 +91,9 @@ class ContainerInterpreter(Interpreter):
             f"--preserve-fds={descriptors}" if descriptors else "--interactive",
             *self._engine_options(),
             *self._user_options(),
-            *self._network_options(ports),
+            *((f"--network=ns:{network}",) if network else self._network_options(ports)),
             *limit_options(self.engine, machine),
+            *self._confinement(machine),
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
@@ -117,12 +120,13 @@ class ContainerInterpreter(Interpreter):
             return arguments
         written = self.image.variables.get("PYTHONPATH", "")
         first = [path for path in written.split(":") if path]
-        told = [CHECK]
-        if first or self.packages:
-            packages = [_PACKAGES] if self.packages else []
-            told.append(_PATH.format(first=first, packages=packages))
+        told = first_lines(
+            first=first,
+            packages=[_PACKAGES] if self.packages else [],
+            compiled=None if self.engine.place == "elsewhere" else _COMPILED,
+        )
         code = list(arguments).index("-c") + 1
-        source = "\n".join((*told, arguments[code]))
+        source = f"{CHECK}{told}{arguments[code]}"
         return (*arguments[:code], source, *arguments[code + 1 :])
 
     def _directory(self) -> str | None:
@@ -164,6 +168,16 @@ class ContainerInterpreter(Interpreter):
             # Where the image knows no such user, it has no home directory.
             yield f"--env=HOME={_CACHE}"
 
+    def _confinement(self, machine: Machine | None) -> Iterable[str]:
+        """
+        Yield what bounds a function that is not the user's own.
+        """
+        if self.settings.trusted:
+            return
+        yield "--security-opt=no-new-privileges"
+        if machine is None or machine.processes is None:
+            yield f"--pids-limit={_MOST_PROCESSES}"
+
     def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
         network = self.settings.network
         if network is False and ports:
@@ -195,7 +209,9 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
-        mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
+        if self.settings.trusted:
+            # What a stranger writes there would run in the containers of others.
+            mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"
         directory = os.getcwd()

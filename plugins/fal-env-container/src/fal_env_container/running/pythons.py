@@ -81,11 +81,11 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
     Raises:
         EnvironmentBuildError: It has none, or one that no worker runs on.
     """
-    path = _path(image)
-    found = _read(path)
+    found = known_python(image)
     if found is None:
-        cache_directory("containers", make=True)
         found = _ask(engine, image, executable)
+        cache_directory("containers", make=True)
+        path = _record_path(image)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, json.dumps(attrs.asdict(found)), durable=False)
     if problem := python_problem(found.version):
@@ -94,23 +94,19 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
     return found
 
 
-def recall_python(image: BuiltImage) -> ImagePython | None:
+def known_python(image: BuiltImage) -> ImagePython | None:
     """
-    Return the Python of *image*, if it has been asked before.
+    Return the Python of *image* if it was asked before.
     """
-    return _read(_path(image))
-
-
-def _path(image: BuiltImage) -> str:
-    return os.path.join(cache_directory("containers"), "pythons", f"{image.id}.json")
-
-
-def _read(path: str) -> ImagePython | None:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(_record_path(image), encoding="utf-8") as file:
             return ImagePython(**json.load(file))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _record_path(image: BuiltImage) -> str:
+    return os.path.join(cache_directory("containers"), "pythons", f"{image.id}.json")
 
 
 def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:

@@ -99,7 +99,7 @@ def warn_of_proxies(network: bool | str, log: LogSink) -> None:
         names = " and ".join(sorted(found))
         line = (
             f"{names} name a proxy on the loopback of this machine, which a container does not "
-            "reach: it has a loopback of its own. Write network='host', or name the proxy by an "
-            "address that other machines reach."
+            "reach: it has a loopback of its own. Write network='host', or name the proxy by "
+            "an address that other machines reach."
         )
         log(Log(line, "WARNING", "BUILDER", time.time()))

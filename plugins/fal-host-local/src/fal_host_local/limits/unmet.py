@@ -33,5 +33,8 @@ def find_unmet(
         return dict.fromkeys(names, " ".join(problems)) if problems else {}
     if enforces or any(want.count for want in wants):
         return {}
-    sentence = "Its limits hold with LocalHost(enforce=True), and in containers."
+    sentence = (
+        "Its limits hold with LocalHost(enforce=True), by 'fal-core run --enforce', and in "
+        "containers."
+    )
     return dict.fromkeys(names, sentence)

@@ -47,6 +47,9 @@ def why_lost(
     if status is None:
         return WorkerLost(detail=said or "Its stream was closed.")
     code = os.waitstatus_to_exitcode(status)
+    if code and command.stop_argv is not None:
+        # What was around the worker has ended, and may have left it where no signal reaches.
+        keeper.kill(number)
     reason = None if command.explain is None else command.explain(code, said)
     if reason is not None:
         return reason

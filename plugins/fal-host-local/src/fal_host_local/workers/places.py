@@ -4,7 +4,7 @@ Places: where and how a worker of this machine runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -45,6 +45,9 @@ class Place:
 
         ports: Ports of this machine, each with the one of the worker that it leads to, where
             the environment has a network of its own.
+
+        reached: Ports of the loopback address of this machine that a worker reaches whose
+            interpreter joins a network which is made for it. None where none is made.
     """
 
     shares_memory: bool = True
@@ -54,6 +57,7 @@ class Place:
     claim: Claim | None = None
     limits: Limits | None = None
     meter: Meter | None = None
+    reached: Sequence[int] | None = None
 
     @property
     def variables(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fal_core.environments import Command, Interpreter
@@ -70,7 +71,8 @@ def _make_command(
     Raises:
         UnsupportedError: It cannot run in the network of *place*.
     """
-    command = interpreter.command(
+    make = partial(
+        interpreter.command,
         wiring.arguments,
         variables=place.variables,
         binds={**find_folders(os.getcwd(), start.call), **wiring.binds},
@@ -79,7 +81,11 @@ def _make_command(
         name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
         descriptors=wiring.count,
     )
-    return place.enter(command)
+    if place.reached is None or not interpreter.joins_networks:
+        return place.enter(make())
+    from fal_host_local.workers.joined_networks import NAMESPACE, make_network
+
+    return make_network(make(network=NAMESPACE), place.reached)
 
 
 def _launch(

@@ -48,6 +48,7 @@ class Supplies:
         self._page = -1
         if wiring.is_apart:
             self.settings["stream"] = wiring.stream
+            self.settings["relayed"] = wiring.first is None
         else:
             self.settings["kept"] = True
         if is_reached:
