@@ -291,7 +291,4 @@ def _pin(file: dict[str, str]) -> str:
 def _indexes(extra: tuple[str, ...]) -> Any:
     from fal_uv.installing.indexes import find_indexes
 
-    found = find_indexes(extra).with_default(PREFIXES.root)
-    if not is_offline():
-        return found
-    return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})
+    return find_indexes(extra, offline=is_offline()).with_default(PREFIXES.root)

@@ -24,7 +24,7 @@ from fal_env_conda.building.prefixes import (
     executable_of,
     library_of,
 )
-from fal_env_conda.building.recipes import Recipe
+from fal_env_conda.building.recipes import Recipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
 from fal_env_conda.rattling.processes import Rattler
 
@@ -159,14 +159,16 @@ def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(f"{pin}\n" for pin in pins)
         target = os.path.join(folder, "pylock.toml")
+        where = find_indexes(indexes, offline=is_offline())
         code, output = ask(
             [
                 *uv_command(),
                 *("pip", "compile", "--quiet", "--no-deps", "--format", "pylock.toml"),
+                *where.options,
                 *("--python", executable_of(prefix), "--output-file", target, path),
             ],
             errors=True,
-            variables=find_indexes(indexes).variables,
+            variables=where.variables,
             directory=folder,
         )
         if code != 0:
