@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import time
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -35,22 +36,38 @@ if TYPE_CHECKING:
     from fal_env_conda.declaring.lock_files import Lock
 
 
-def find_built(recipe: Recipe) -> LocalInterpreter | None:
+#: The questions that this process has answered anew because of the option ``force``.
+_forced: set[str] = set()
+
+
+def forget() -> None:
     """
-    Return the interpreter of *recipe*, and mark its prefix as used. None if it must be built.
+    Have the option ``force`` count once more.
     """
-    solution = read_solution(recipe.question)
+    _forced.clear()
+
+
+def find_built(recipe: Recipe, *, force: bool = False) -> LocalInterpreter | None:
+    """
+    Return the interpreter of *recipe*, and mark its prefix as used.
+
+    None if it must be built: it is not there or has a fault, or *force* is set and this
+    process has not built it yet.
+    """
+    question = recipe.question
+    solution = None if force and question not in _forced else read_solution(question)
     if solution is None:
         return None
     prefix = PREFIXES.find(recipe.prefix_name(solution))
     return None if prefix is None else _interpreter(prefix)
 
 
-def is_built(recipe: Recipe) -> bool:
+def is_built(recipe: Recipe, *, force: bool = False) -> bool:
     """
-    Tell whether *recipe* is solved, and its prefix whole.
+    Tell whether *recipe* is solved, and its prefix whole; with *force*, by this process.
     """
-    solution = read_solution(recipe.question)
+    question = recipe.question
+    solution = None if force and question not in _forced else read_solution(question)
     return solution is not None and PREFIXES.find_fault(recipe.prefix_name(solution)) is None
 
 
@@ -63,9 +80,15 @@ def _interpreter(prefix: str) -> LocalInterpreter | None:
     return LocalInterpreter(executable_of(prefix), contents.minor_version, variables=variables)
 
 
-def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
+def build(
+    recipe: Recipe, sink: LogSink, cancelled: Event, *, force: bool = False
+) -> LocalInterpreter:
     """
     Build *recipe*, unless another thread or process does so meanwhile.
+
+    Arguments:
+        force: Whether to choose the packages anew, and build another prefix of them, if
+            this process has not done so yet. Those who use the old one keep it.
 
     Raises:
         EnvironmentBuildError: It cannot be built.
@@ -86,7 +109,7 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
         worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
         try:
             with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
-                solution = read_solution(recipe.question) or worker.solve()
+                solution = worker.find_solution(force=force)
             prefix = PREFIXES.find_or_build(
                 recipe.prefix_name(solution),
                 lambda opened: worker.fill(solution, opened),
@@ -117,13 +140,26 @@ class _Builder:
     def _linked(self) -> bool:
         return any(line.startswith("Running ") for line in self.lines)
 
-    def solve(self) -> Solution:
+    def find_solution(self, *, force: bool) -> Solution:
         """
-        Choose the packages, and keep the choice.
+        Return the packages that were chosen before, or choose them, and keep the choice.
         """
+        question = self.recipe.question
+        force = force and question not in _forced
+        found = None if force else read_solution(question)
+        if found is not None:
+            return found
+        lock = self.recipe.definition.lock
+        found = self._solve() if lock is None else self._read_lock(lock)
+        if force:
+            found = attrs.evolve(found, made=time.time_ns())
+        keep_solution(question, found)
+        if force:
+            _forced.add(question)
+        return found
+
+    def _solve(self) -> Solution:
         definition = self.recipe.definition
-        if definition.lock is not None:
-            return self._read_lock(definition.lock)
         packages = self.recipe.virtual_packages
         self.log.write(f"Solving for {', '.join(definition.specs)}")
         records = self.rattler.ask(
@@ -136,29 +172,22 @@ class _Builder:
             cache=os.path.join(rattler_cache(), "repodata"),
             credentials=self._credentials,
         )
-        solution = Solution(
+        return Solution(
             records=tuple(records),
             platform=subdir(),
             channels=definition.public_channels,
             virtual_packages=packages,
         )
-        keep_solution(self.recipe.question, solution)
-        return solution
 
     def _read_lock(self, lock: Lock) -> Solution:
-        """
-        Take the packages of *lock*, and keep them.
-        """
         told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
-        solution = Solution(
+        return Solution(
             records=tuple(told["records"]),
             platform=subdir(),
             channels=tuple(told["channels"]),
             virtual_packages=self.recipe.virtual_packages,
             pins=tuple(_pin(file) for file in told["files"]),
         )
-        keep_solution(self.recipe.question, solution)
-        return solution
 
     def fill(self, solution: Solution, opened: Build) -> None:
         """
@@ -180,7 +209,7 @@ class _Builder:
         )
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        self._install_requirements(opened, version, solution.pins)
+        self._install_requirements(opened, version, solution)
         names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
@@ -223,14 +252,13 @@ class _Builder:
             "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(
-        self, opened: Build, version: str, locked: tuple[str, ...]
-    ) -> None:
+    def _install_requirements(self, opened: Build, version: str, solution: Solution) -> None:
         """
         Install the pip requirements, and keep what they brought: a prefix that is lost gets
         the same again.
         """
         requirements = self.recipe.requirements()
+        locked = solution.pins
         question = self.recipe.question
         if not requirements and not locked:
             PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
@@ -255,7 +283,7 @@ class _Builder:
             return
         if locked:
             installer.install_pins(locked)
-        installer.install(requirements)
+        installer.install(requirements, refresh=solution.made is not None)
         pins = installer.hashed_pins(without=of_conda)
         PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
 

@@ -90,7 +90,7 @@ class Recipe:
         """
         Return the name of the prefix of this environment with the packages of *solution*.
         """
-        parts = (_VERSION, explicit_digest(solution), *self._rest())
+        parts = (_VERSION, explicit_digest(solution), solution.made, *self._rest())
         return digest(repr(parts).encode(), 16)
 
     @property
@@ -165,4 +165,6 @@ def is_offline() -> bool:
     """
     Tell whether the user wants no network to be used.
     """
-    return os.environ.get("CONDA_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    from fal_uv.variables import is_set
+
+    return is_set("CONDA_OFFLINE")

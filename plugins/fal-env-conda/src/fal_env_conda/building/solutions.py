@@ -29,6 +29,9 @@ class Solution:
         virtual_packages: What was known of the machine.
 
         pins: The files of pip requirements that a lock has.
+
+        made: When they were chosen, in nanoseconds since the epoch, if that was because of
+            the option ``force``: then they have a prefix of their own.
     """
 
     __repr__ = show_fields
@@ -38,6 +41,7 @@ class Solution:
     channels: tuple[str, ...]
     virtual_packages: tuple[str, ...]
     pins: tuple[str, ...] = ()
+    made: int | None = None
 
     @property
     def explicit(self) -> tuple[str, ...]:

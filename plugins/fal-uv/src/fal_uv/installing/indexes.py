@@ -17,7 +17,7 @@ import attrs
 
 from fal_core.reprs import show_fields
 from fal_uv.requirements import url_credentials
-from fal_uv.running.uv import is_set
+from fal_uv.variables import is_set
 
 _DEFAULT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
@@ -130,15 +130,6 @@ def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes
     if offline:
         changes["UV_OFFLINE"] = "1"
     offline = offline or is_set("UV_OFFLINE")
-    configuration = tuple(_configuration_files())
-    if _is_without():
-        return Indexes(
-            default=None,
-            variables=changes,
-            configuration=configuration,
-            options=("--no-index",),
-            offline=offline,
-        )
     default, more = _named(extra)
     if more:
         changes["UV_INDEX"] = more
@@ -146,8 +137,13 @@ def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes
     if default is not None:
         changes["UV_DEFAULT_INDEX"] = default
         changes["UV_INDEX_URL"] = None
+    without = _is_without()
     return Indexes(
-        default=default, variables=changes, configuration=configuration, offline=offline
+        default=None if without else default,
+        variables=changes,
+        configuration=tuple(_configuration_files()),
+        options=("--no-index",) if without else (),
+        offline=offline,
     )
 
 

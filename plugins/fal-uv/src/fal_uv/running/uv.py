@@ -48,13 +48,6 @@ def uv_command() -> tuple[str, ...]:
     return (found,)
 
 
-def is_set(name: str) -> bool:
-    """
-    Tell whether the variable *name* says yes, in the words that uv takes for it.
-    """
-    return os.environ.get(name, "").strip().lower() in ("1", "t", "true", "y", "yes", "on")
-
-
 def uv_variables(changes: Mapping[str, str | None] = {}) -> dict[str, str]:
     """
     Return the environment variables that uv is started with.
