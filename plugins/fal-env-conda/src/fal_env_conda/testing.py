@@ -7,9 +7,11 @@ They need no network, and no conda: a channel is a folder that rattler indexes.
 from __future__ import annotations
 
 import bz2
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -88,8 +90,6 @@ class CondaPackage:
         """
         Write the archive below *channel*, and return its path.
         """
-        import hashlib
-
         index: dict[str, object] = {
             "name": self.name,
             "version": self.version,
@@ -251,3 +251,59 @@ def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage
     with Rattler() as rattler:
         rattler.ask("index", channel=os.fspath(channel))
     return channel.as_uri()
+
+
+def make_wheel_channel(
+    folder: str | os.PathLike[str], wheels: Iterable[str | os.PathLike[str]]
+) -> str:
+    """
+    Write *wheels*, which are all Python, to a channel that has nothing else in *folder*, and
+    return its URL.
+    """
+    channel = Path(folder).absolute()
+    place = channel / "noarch"
+    place.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for wheel in map(Path, wheels):
+        shutil.copy(wheel, place)
+        record = _wheel_record(wheel)
+        listed[f"{record['name']}-{record['version']}-{record['build']}"] = record
+    index = {
+        "info": {"subdir": "noarch"},
+        "packages": {},
+        "packages.conda": {},
+        "repodata_version": 1,
+        "v3": {"whl": listed},
+    }
+    (place / "repodata.json").write_text(json.dumps(index), "utf-8")
+    return channel.as_uri()
+
+
+def _wheel_record(wheel: Path) -> dict[str, object]:
+    """
+    Return what the index of a channel says of a *wheel*.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    name, version = wheel.name.split("-")[:2]
+    with zipfile.ZipFile(wheel) as archive:
+        described = archive.read(f"{name}-{version}.dist-info/METADATA").decode()
+    lines = (line.partition(":") for line in described.splitlines())
+    needs = [Requirement(rest) for key, _, rest in lines if key == "Requires-Dist"]
+    content = wheel.read_bytes()
+    return {
+        "name": canonicalize_name(name),
+        "version": version,
+        "build": "py3_none_any_0",
+        "build_number": 0,
+        "depends": [
+            "python >=3.10",
+            *(f"{each.name} {each.specifier}".strip() for each in needs),
+        ],
+        "noarch": "python",
+        "subdir": "noarch",
+        "url": wheel.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+    }

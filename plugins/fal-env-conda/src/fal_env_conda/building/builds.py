@@ -8,7 +8,6 @@ import errno
 import glob
 import os
 import time
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import attrs
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
-from fal_core.events import LogSink
+from fal_core.events import Log, LogSink
 from fal_env_conda.building.prefixes import (
     KIND,
     PREFIXES,
@@ -26,8 +25,13 @@ from fal_env_conda.building.prefixes import (
     library_of,
 )
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
-from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
-from fal_env_conda.declaring.channels import find_credentials, strip_all
+from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
+from fal_env_conda.building.wheels import install_wheels
+from fal_env_conda.declaring.channels import (
+    Credentials,
+    find_credentials,
+    strip_all,
+)
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
@@ -98,12 +102,16 @@ def build(
     from fal_uv.installing.installers import BuildLog
 
     credentials = find_credentials(recipe.definition.channels)
-    log = BuildLog(sink)
     lines: list[str] = []
+
+    def masked(line: Log) -> None:
+        sink(attrs.evolve(line, message=strip_all(line.message, credentials)))
+
+    log = BuildLog(masked)
 
     def on_line(line: str) -> None:
         lines.append(strip_all(line, credentials))
-        log.write(lines[-1])
+        log.write(line)
 
     with Rattler(cancelled, on_line) as rattler:
         worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
@@ -121,6 +129,10 @@ def build(
         except RattlerError as error:
             reason = _reason(strip_all(error.message, credentials).strip())
             raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
+        except EnvironmentBuildError as error:
+            if not credentials:
+                raise
+            raise _masked(error, credentials) from None
     found = _interpreter(prefix)
     if found is None:
         raise EnvironmentBuildError(
@@ -186,7 +198,7 @@ class _Builder:
             platform=subdir(),
             channels=tuple(told["channels"]),
             virtual_packages=self.recipe.virtual_packages,
-            pins=tuple(_pin(file) for file in told["files"]),
+            pins=tuple(File(**file).pin for file in told["files"]),
         )
 
     def fill(self, solution: Solution, opened: Build) -> None:
@@ -200,7 +212,7 @@ class _Builder:
         self.log.write(f"Installing {len(solution.records)} packages")
         self.rattler.ask(
             "install",
-            records=solution.records,
+            records=solution.archives,
             prefix=prefix,
             platform=solution.platform,
             offline=is_offline(),
@@ -260,7 +272,7 @@ class _Builder:
         requirements = self.recipe.requirements()
         locked = solution.pins
         question = self.recipe.question
-        if not requirements and not locked:
+        if not requirements and not locked and not solution.wheels:
             PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
             return
         from fal_uv.installing.installers import Installer
@@ -275,7 +287,10 @@ class _Builder:
             log=self.log,
             cancelled=opened.cancelled,
         )
-        # What conda installed keeps its versions: it is there before.
+        if solution.wheels:
+            known = find_credentials(self.recipe.definition.channels)
+            install_wheels(solution.wheels, installer, known)
+        # What the channels have keeps its versions: it is there before.
         of_conda = installer.packages()
         known = PREFIXES.read_build(opened.key)
         if known is not None:
@@ -283,7 +298,9 @@ class _Builder:
             return
         if locked:
             installer.install_pins(locked)
-        installer.install(requirements, refresh=solution.made is not None)
+        kept = [_version_of(name) for name in installer.packages()]
+        refresh = solution.made is not None
+        installer.install(requirements, constraints=kept, refresh=refresh)
         pins = installer.hashed_pins(without=of_conda)
         PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
 
@@ -291,6 +308,25 @@ class _Builder:
     def _credentials(self) -> list[dict[str, Any]]:
         found = find_credentials(self.recipe.definition.channels)
         return [attrs.asdict(each) for each in found]
+
+
+def _masked(
+    error: EnvironmentBuildError, credentials: tuple[Credentials, ...]
+) -> EnvironmentBuildError:
+    """
+    Return *error* without the *credentials* of channels, which uv may have quoted.
+    """
+
+    def masked(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(strip_all(text, credentials) for text in texts)
+
+    return EnvironmentBuildError(
+        error.kind,
+        strip_all(error.reason, credentials),
+        error.requirement and strip_all(error.requirement, credentials),
+        masked(error.lines),
+        None if error.unsaid is None else masked(error.unsaid),
+    )
 
 
 def _reason(message: str) -> str:
@@ -305,15 +341,14 @@ def _reason(message: str) -> str:
     )
 
 
-def _pin(file: dict[str, str]) -> str:
+def _version_of(dist_info: str) -> str:
     """
-    Return the line of a requirements file for a *file* of a lock.
+    Return the requirement of the version whose directory is called *dist_info*.
     """
-    location = file["location"]
-    if "://" not in location:
-        location = Path(os.path.abspath(location)).as_uri()
-    digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
-    return f"{file['name']} @ {location}{digest}"
+    from fal_uv.installing.pins import DIST_INFO
+
+    name, _, version = dist_info.removesuffix(DIST_INFO).partition("-")
+    return f"{name}=={version}"
 
 
 def _indexes(extra: tuple[str, ...]) -> Any:

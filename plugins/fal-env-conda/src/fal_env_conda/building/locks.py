@@ -67,11 +67,12 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
         )
     prefix = PREFIXES.path(recipe.prefix_name(solution))
-    files = list(_files(built.pins, prefix, solution, recipe.definition.indexes))
+    files = [attrs.asdict(each) for each in solution.wheels]
+    files += _files(built.pins, prefix, solution, recipe.definition.indexes)
     with Rattler(cancelled) as rattler:
         text: str = rattler.ask(
             "write_lock",
-            records=solution.records,
+            records=solution.archives,
             channels=solution.channels,
             platform=solution.platform,
             virtual_packages=solution.virtual_packages,
@@ -82,7 +83,7 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
 
 def _explicit(solution: Solution) -> str:
     # The form that conda reads in all versions.
-    urls = (f"{each['url']}#{each['record'].get('md5') or ''}" for each in solution.records)
+    urls = (f"{each['url']}#{each['record'].get('md5') or ''}" for each in solution.archives)
     lines = [
         f"# platform: {solution.platform}",
         "@EXPLICIT",

@@ -30,6 +30,7 @@ _OF_ANACONDA = re.compile(
     re.IGNORECASE,
 )
 _NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2")
+_OF_PIP = re.compile(r"https?://(?:pypi\.org(?:/.*)?|.*/simple/?)")
 _TOKEN = re.compile(r"^/t/([^/]+)(?=/)")
 
 
@@ -97,6 +98,11 @@ def _to_url(channel: str) -> str:
                 f"Channel {strip(text)!r} begins with {parts.scheme!r}, which no channel is "
                 "reached by. Use https, http, file, oci, s3 or gs."
             )
+        if _OF_PIP.fullmatch(strip(text)):
+            raise OptionError(
+                f"Channel {mask(text)!r} is an index of pip. Write '--extra-index-url' and its "
+                "URL to option 'pip', which has the requirements that come from it."
+            )
         return text.rstrip("/") + "/"
     if text.startswith((".", "~", os.sep)):
         path = Path(os.path.abspath(os.path.expanduser(text)))
@@ -133,6 +139,23 @@ def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
         for secret in (each.password, quote(each.password, safe="")):
             text = text.replace(secret, "***")
     return text
+
+
+def add_credentials(url: str, credentials: Iterable[Credentials]) -> str:
+    """
+    Return *url* with those of *credentials* that are for its host.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return url
+    for each in credentials:
+        if each.host != parts.hostname:
+            continue
+        if each.user:
+            secret = f"{quote(each.user, safe='')}:{quote(each.password, safe='')}"
+            return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}"))
+        return urlunsplit(parts._replace(path=f"/t/{each.password}{parts.path}"))
+    return url
 
 
 def find_credentials(urls: Iterable[str]) -> tuple[Credentials, ...]:

@@ -16,13 +16,13 @@ import asyncio
 import json
 import os
 import queue
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,18 @@ def _tell(answers: int, told: Request) -> None:
     with _writing:
         while data:
             data = data[os.write(answers, data) :]
+
+
+def _beside(name: str) -> Any:
+    """
+    Return the module *name* of this folder, without the package that it is part of.
+    """
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _reporter(answers: int) -> Any:
@@ -114,22 +126,19 @@ async def _solve(
 ) -> list[Request]:
     import rattler
 
-    settings = _config(credentials)
+    client = rattler.Client.from_config(_config(credentials))
+    action = "force-cache-only" if offline else "cache-or-fetch"
     gateway = rattler.Gateway(
-        Path(cache),
-        default_config=rattler.SourceConfig(
-            cache_action="force-cache-only" if offline else "cache-or-fetch"
-        ),
-        client=rattler.Client.from_config(settings),
+        Path(cache), default_config=rattler.SourceConfig(cache_action=action), client=client
     )
-    virtual = []
-    for text in virtual_packages:
-        name, version, build = text.split("=")
-        virtual.append(
-            rattler.GenericVirtualPackage(
-                rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
-            )
-        )
+    sources = await _beside("wheel_sources").with_wheels(
+        channels,
+        gateway=gateway,
+        client=client,
+        platform=platform,
+        cache=cache,
+        cache_action=action,
+    )
     asked = [rattler.MatchSpec(spec) for spec in specs]
     # Of a package that is asked for with a version, rattler loads what fits it alone. With
     # the name beside it, a channel that has other versions of it counts as the first.
@@ -139,14 +148,23 @@ async def _solve(
         if spec.channel is None and "://" not in text
     }
     records = await rattler.solve(
-        channels,
+        sources,
         [*asked, *map(rattler.MatchSpec, sorted(names))],
         gateway=gateway,
         platforms=[rattler.Subdir(platform), "noarch"],
-        virtual_packages=virtual,
+        virtual_packages=list(map(_virtual_package, virtual_packages)),
         channel_priority=rattler.ChannelPriority.Strict,
     )
     return [_plain(record) for record in records]
+
+
+def _virtual_package(text: str) -> Any:
+    import rattler
+
+    name, version, build = text.split("=")
+    return rattler.GenericVirtualPackage(
+        rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
+    )
 
 
 def _plain(record: Any) -> Request:
@@ -314,63 +332,9 @@ async def _install(
     )
 
 
-async def _activate(
-    answers: int, *, prefix: str, variables: dict[str, str], platform: str
-) -> Request:
-    """
-    Return what activating *prefix* changes: variables, and directories of ``PATH``.
-    """
-    from rattler import Subdir
-    from rattler.shell import ActivationVariables, Shell, activate
-
-    names = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "PATH")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    place = Path(prefix)
-    state = place / "conda-meta" / "state"
-    if variables:
-        state.write_text(json.dumps({"env_vars": variables}), "utf-8")
-    path = before.get("PATH", os.defpath).split(os.pathsep)
-    script = activate(
-        place,
-        ActivationVariables(None, path),
-        shell=Shell.bash,
-        platform=Subdir(platform),
-    ).script
-    dump = "import json, os; print(json.dumps(dict(os.environ)))"
-    python = shlex.quote(os.path.join(prefix, "bin", "python"))
-    shell = shutil.which("bash")
-    if shell is None:
-        raise OSError(
-            "There is no bash, with which packages are activated that have scripts. Install it."
-        )
-    process = await asyncio.create_subprocess_exec(
-        shell,
-        "--noprofile",
-        "--norc",
-        "-c",
-        f"{{\n{script}\n}} >&2\n{python} -I -S -c {shlex.quote(dump)}",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        env=before,
-        cwd=prefix,
-    )
-    output, _ = await process.communicate()
-    if process.returncode or not output.strip():
-        raise RuntimeError(
-            f"Activating the packages failed: bash ended with code {process.returncode}."
-        )
-    after: dict[str, str] = json.loads(output)
-    rest = len(path)
-    added = after.pop("PATH", "").split(os.pathsep)
-    shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
-    return {
-        "variables": {
-            name: value
-            for name, value in after.items()
-            if name not in shell_own and before.get(name) != value
-        },
-        "path": added[:-rest] if added[-rest:] == path else added,
-    }
+async def _activate(answers: int, **arguments: Any) -> Request:
+    told: Request = await _beside("activation").activate(**arguments)
+    return told
 
 
 async def _index(answers: int, *, channel: str) -> None:
