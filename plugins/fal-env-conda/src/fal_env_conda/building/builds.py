@@ -288,8 +288,8 @@ class _Builder:
             cancelled=opened.cancelled,
         )
         if solution.wheels:
-            known = find_credentials(self.recipe.definition.channels)
-            install_wheels(solution.wheels, installer, known)
+            credentials = find_credentials(self.recipe.definition.channels)
+            install_wheels(solution.wheels, installer, credentials)
         # What the channels have keeps its versions: it is there before.
         of_conda = installer.packages()
         known = PREFIXES.read_build(opened.key)

@@ -127,7 +127,7 @@ async def _solve(
     import rattler
 
     client = rattler.Client.from_config(_config(credentials))
-    action = "force-cache-only" if offline else "cache-or-fetch"
+    action: Any = "force-cache-only" if offline else "cache-or-fetch"
     gateway = rattler.Gateway(
         Path(cache), default_config=rattler.SourceConfig(cache_action=action), client=client
     )
