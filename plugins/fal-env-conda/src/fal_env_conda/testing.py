@@ -64,7 +64,7 @@ class CondaPackage:
 
         entry_points: Programs of a package for any Python, as in ``tool = tool:main``.
 
-        scripts: Files of the package that are no part of the prefix, such as link scripts.
+        placeholder: A path that files have in place of that of the prefix they will be in.
     """
 
     name: str
@@ -78,6 +78,7 @@ class CondaPackage:
     programs: Sequence[str] = ()
     entry_points: Sequence[str] = ()
     any_python: bool = False
+    placeholder: str = ""
 
     @property
     def file_name(self) -> str:
@@ -112,6 +113,7 @@ class CondaPackage:
                 "path_type": "hardlink",
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "size_in_bytes": len(content),
+                **self._replaced(content),
             }
             for path, content in self.files.items()
         ]
@@ -148,6 +150,15 @@ class CondaPackage:
                 member.linkname = leads
                 archive.addfile(member)
         return target
+
+    def _replaced(self, content: bytes) -> dict[str, object]:
+        """
+        Return what is said of a file that has the placeholder.
+        """
+        if not self.placeholder or self.placeholder.encode() not in content:
+            return {}
+        mode = "binary" if b"\0" in content else "text"
+        return {"prefix_placeholder": self.placeholder, "file_mode": mode}
 
 
 def package_python(program: str | None = None) -> CondaPackage:

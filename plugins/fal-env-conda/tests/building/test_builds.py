@@ -58,6 +58,17 @@ def test_unsolvable_is_an_error_with_the_whole_reason(build: Any, channel: str) 
     assert "alpha-one >=3" in caught.value.reason
 
 
+def test_package_may_be_named_by_its_url(
+    build: Any, evaluate: Any, channel: str, channel_folder: Path
+) -> None:
+    """
+    It is installed though it is of no channel.
+    """
+    url = (channel_folder / "noarch" / "alpha-one-1.0-py_0.tar.bz2").as_uri()
+    interpreter = build(Conda(packages=[url], channels=[channel]))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
+
+
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
     """
     The error names what was not found.

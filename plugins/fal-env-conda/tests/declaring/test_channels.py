@@ -72,6 +72,9 @@ def test_channels_of_anaconda_are_refused(channel: str) -> None:
         ("two words", "is no name, URL or folder"),
         ("./nowhere", "there is no such folder"),
         ("", "is no name"),
+        ("http://[::1", "is no URL: Invalid IPv6 URL"),
+        ("http://me:secret@host:port/c", r"is no URL: Port could not be cast"),
+        ("http://host/c?d=e", "has a '\\?' or '#'"),
         ("https://pypi.org/simple", "is an index of pip"),
         ("https://me:secret@host/team/simple/", r"://\*+@host.* is an index of pip"),
     ],
@@ -80,8 +83,9 @@ def test_what_is_no_channel_is_refused(channel: str, says: str) -> None:
     """
     The error says what a channel looks like.
     """
-    with pytest.raises(OptionError, match=says):
+    with pytest.raises(OptionError, match=says) as caught:
         to_urls([channel])
+    assert "secret" not in str(caught.value)
 
 
 def test_two_credentials_of_one_host_are_refused() -> None:

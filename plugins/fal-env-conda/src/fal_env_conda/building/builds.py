@@ -4,7 +4,6 @@ Builds: packages are chosen, then installed in the prefix where they stay.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import time
@@ -16,22 +15,20 @@ import attrs
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log, LogSink
+from fal_env_conda.building.build_errors import error_of_rattler, without_credentials
 from fal_env_conda.building.prefixes import (
     KIND,
     PREFIXES,
     Built,
     Contents,
+    check_place,
     executable_of,
     library_of,
 )
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
 from fal_env_conda.building.wheels import install_wheels
-from fal_env_conda.declaring.channels import (
-    Credentials,
-    find_credentials,
-    strip_all,
-)
+from fal_env_conda.declaring.channels import find_credentials, strip_all
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
@@ -101,6 +98,7 @@ def build(
     """
     from fal_uv.installing.installers import BuildLog
 
+    check_place()
     credentials = find_credentials(recipe.definition.channels)
     lines: list[str] = []
 
@@ -127,12 +125,11 @@ def build(
                 summary=recipe.summary,
             )
         except RattlerError as error:
-            reason = _reason(strip_all(error.message, credentials).strip())
-            raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
+            raise error_of_rattler(error.message, lines, credentials) from error
         except EnvironmentBuildError as error:
             if not credentials:
                 raise
-            raise _masked(error, credentials) from None
+            raise without_credentials(error, credentials) from None
     found = _interpreter(prefix)
     if found is None:
         raise EnvironmentBuildError(
@@ -308,37 +305,6 @@ class _Builder:
     def _credentials(self) -> list[dict[str, Any]]:
         found = find_credentials(self.recipe.definition.channels)
         return [attrs.asdict(each) for each in found]
-
-
-def _masked(
-    error: EnvironmentBuildError, credentials: tuple[Credentials, ...]
-) -> EnvironmentBuildError:
-    """
-    Return *error* without the *credentials* of channels, which uv may have quoted.
-    """
-
-    def masked(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(strip_all(text, credentials) for text in texts)
-
-    return EnvironmentBuildError(
-        error.kind,
-        strip_all(error.reason, credentials),
-        error.requirement and strip_all(error.requirement, credentials),
-        masked(error.lines),
-        None if error.unsaid is None else masked(error.unsaid),
-    )
-
-
-def _reason(message: str) -> str:
-    """
-    Return what rattler says, and what to do where the disk is full.
-    """
-    if f"os error {errno.ENOSPC}" not in message:
-        return message
-    return (
-        "The disk is full. Free some space, or name other directories with the variables "
-        f"FAL_CORE_CACHE and RATTLER_CACHE_DIR. {message}"
-    )
 
 
 def _version_of(dist_info: str) -> str:

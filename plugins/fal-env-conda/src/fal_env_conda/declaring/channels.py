@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import attrs
 
@@ -92,7 +92,7 @@ def _to_url(channel: str) -> str:
     text = channel.strip()
     check_channel(text)
     if "://" in text:
-        parts = urlsplit(text)
+        parts = _parse(text)
         if parts.scheme not in ("http", "https", "file", "oci", "s3", "gs"):
             raise OptionError(
                 f"Channel {strip(text)!r} begins with {parts.scheme!r}, which no channel is "
@@ -115,6 +115,26 @@ def _to_url(channel: str) -> str:
             "'https://example.org/channel' or './channel'."
         )
     return f"{_ALIAS}{text}/"
+
+
+def _parse(url: str) -> SplitResult:
+    """
+    Return the parts of the URL of a channel.
+
+    Raises:
+        OptionError: It is no URL, or one with more than a channel has.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # It is parsed by that.
+    except ValueError as error:
+        raise OptionError(f"Channel {mask(url)!r} is no URL: {error}.") from None
+    if parts.query or parts.fragment:
+        raise OptionError(
+            f"Channel {mask(url)!r} has a '?' or '#'. Write the URL of a directory, which has "
+            "neither."
+        )
+    return parts
 
 
 def mask(text: str) -> str:

@@ -126,6 +126,7 @@ async def _solve(
 ) -> list[Request]:
     import rattler
 
+    asked = [_match_spec(spec) for spec in specs]
     client = rattler.Client.from_config(_config(credentials))
     action: Any = "force-cache-only" if offline else "cache-or-fetch"
     gateway = rattler.Gateway(
@@ -139,7 +140,6 @@ async def _solve(
         cache=cache,
         cache_action=action,
     )
-    asked = [rattler.MatchSpec(spec) for spec in specs]
     # Of a package that is asked for with a version, rattler loads what fits it alone. With
     # the name beside it, a channel that has other versions of it counts as the first.
     names = {
@@ -156,6 +156,18 @@ async def _solve(
         channel_priority=rattler.ChannelPriority.Strict,
     )
     return [_plain(record) for record in records]
+
+
+def _match_spec(text: str) -> Any:
+    import rattler
+
+    try:
+        return rattler.MatchSpec(text)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"Package {text!r} is not written as conda writes packages: {reason}."
+        ) from None
 
 
 def _virtual_package(text: str) -> Any:
@@ -285,11 +297,9 @@ def _records(records: list[Request]) -> list[Any]:
             if told := each["record"].get(name):
                 setattr(record, name, bytes.fromhex(told))
         record.size = each["record"].get("size")
-        taken.append(
-            rattler.RepoDataRecord(
-                record, each["file_name"], each["url"], each["channel"] or ""
-            )
-        )
+        # A package that was asked for by its URL is of no channel.
+        channel = each["channel"] or each["url"].rsplit("/", 2)[0] + "/"
+        taken.append(rattler.RepoDataRecord(record, each["file_name"], each["url"], channel))
     return taken
 
 

@@ -57,19 +57,24 @@ async def with_wheels(
     """
     Return *channels* as sources of packages, those of wheels as their wheels.
 
-    A channel that cannot be read stays as it is: who solves with it says why.
+    Raises:
+        OSError: A channel cannot be read; the message names it.
     """
     import rattler
     from rattler.exceptions import FetchRepoDataError, GatewayError
     from rattler.networking import FetchRepoDataOptions
 
     sources: list[Any] = []
+    subdirs = [rattler.Subdir(platform), rattler.Subdir(_SUBDIR)]
     for channel in channels:
         sources.append(channel)
-        subdirs = [rattler.Subdir(platform), rattler.Subdir(_SUBDIR)]
         try:
-            if await gateway.names([channel], subdirs):
-                continue
+            has_packages = bool(await gateway.names([channel], subdirs))
+        except GatewayError as error:
+            raise OSError(f"Channel {channel} cannot be read: {error}") from None
+        if has_packages:
+            continue
+        try:
             [index] = await rattler.fetch_repo_data(
                 channels=[rattler.Channel(channel)],
                 platforms=[rattler.Subdir(_SUBDIR)],
@@ -78,7 +83,7 @@ async def with_wheels(
                 client=client,
                 fetch_options=FetchRepoDataOptions(cache_action=cache_action),
             )
-        except (GatewayError, FetchRepoDataError):
-            continue
+        except FetchRepoDataError:
+            continue  # It has no packages at all.
         sources[-1] = WheelSource(index)
     return sources
