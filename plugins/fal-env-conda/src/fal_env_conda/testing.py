@@ -46,7 +46,7 @@ _ASK = (
     "'version': '%d.%d.%d' % sys.version_info[:3],"
     "'program': os.path.realpath(sys.executable),"
     "'library': sysconfig.get_path('stdlib'),"
-    "'scheme': sysconfig.get_path('purelib')}))"
+    "'is_changed': 'deb_system' in sysconfig.get_scheme_names()}))"
 )
 
 
@@ -188,7 +188,7 @@ def package_python(program: str | None = None) -> CondaPackage:
         [program, "-I", "-S", "-c", _ASK], capture_output=True, text=True, check=True
     )
     told = json.loads(answer.stdout)
-    if "dist-packages" in told["scheme"]:
+    if told["is_changed"]:
         raise LookupError(f"{program} is changed by its system, and no package is made of it.")
     version: str = told["version"]
     minor = ".".join(version.split(".")[:2])

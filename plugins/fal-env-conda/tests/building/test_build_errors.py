@@ -78,7 +78,7 @@ def test_channel_that_cannot_be_read_is_named(
             build(Conda(packages=["alpha-one"], channels=[channel, url]))
     monkeypatch.setenv("CONDA_OFFLINE", "1")
     url = f"http://{server.host}/never/"
-    with pytest.raises(EnvironmentBuildError, match="since CONDA_OFFLINE is set.*/never/"):
+    with pytest.raises(EnvironmentBuildError, match=r"since CONDA_OFFLINE is set.*/never/"):
         build(Conda(packages=["alpha-one"], channels=[channel, url]))
 
 
