@@ -12,10 +12,10 @@ def pin(client: int, worker: int) -> None:
     Keep this process on core *client*, and all its descendants on *worker*.
     """
     for thread in _threads(os.getpid()):
-        _move(thread, client)
+        move(thread, client)
     for process in descendants(os.getpid()):
         for thread in _threads(process):
-            _move(thread, worker)
+            move(thread, worker)
 
 
 def cores() -> tuple[int, int] | None:
@@ -64,7 +64,10 @@ def _threads(pid: int) -> list[int]:
         return []
 
 
-def _move(thread: int, core: int) -> None:
+def move(thread: int, core: int) -> None:
+    """
+    Keep one thread on *core*.
+    """
     try:
         os.sched_setaffinity(thread, {core})
     except OSError:

@@ -90,6 +90,8 @@ def test_a_declaration_looks_closely_at_no_value() -> None:
     loaded = modules_after("import fal_core; fal_core.function('current', timeout=5)(len)")
     assert "fal_host_local.hosts" in loaded
     assert "fal_core.conversion.strict" not in loaded
+    # Kinds that the function does not have are known all the same.
+    assert "pathlib" not in loaded
 
 
 def test_worker_import_is_light():

@@ -153,10 +153,10 @@ class ConditionalHost(ABC):
     """
 
     @abstractmethod
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
         """
-        Return those of *options* that have no effect here, each with the reason as a
-        sentence.
+        Return those of *options* that have no effect here on calls in *environment*, each
+        with the reason as a sentence.
 
         The option ``on_unsupported`` of a function says what comes of it. It is asked
         before the first call of a function, and for ``fal-core explain``.

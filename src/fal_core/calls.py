@@ -5,7 +5,7 @@ A call as it travels: an envelope that hosts move and do not open.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -125,7 +125,16 @@ class Call:
         own_network: Not None to run it in a network of its own, on a host that is an
             :class:`~fal_core.abilities.IsolatingHost`: nobody else reaches its ports
             there. Its loopback address leads to that of the machine, except for these
-            ports, which are its own.
+            ports, which are its own. No port of the machine leads there, also where the
+            environment has a network of its own in any case.
+
+        reached_ports: The ports of the loopback address of the machine that the one of
+            *own_network* leads to, where its environment has a file system of its own. None
+            for all that something listens on.
+
+        folders: Directories of the machine of the host, each with where the function is to
+            see it if its environment has a file system of its own. None for the working
+            directory and the project of the function.
 
         node: The node that it is for, of a call that runs on several; see :meth:`at_node`.
     """
@@ -154,6 +163,8 @@ class Call:
     origin: str | None = None
     takes_socket: bool = False
     own_network: tuple[int, ...] | None = attrs.field(default=None, converter=_to_tuple)
+    reached_ports: tuple[int, ...] | None = attrs.field(default=None, converter=_to_tuple)
+    folders: Mapping[str, str] | None = None
     node: Node | None = attrs.field(default=None, converter=_to_node)
     version: int = ENVELOPE_VERSION
 

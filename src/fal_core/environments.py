@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fal_core.errors import HostError
     from fal_core.events import LogSink
-    from fal_core.machines import Machine
+    from fal_core.machines import HeldLimits, Machine
 
 
 #: The oldest Python that a worker runs on.
@@ -49,8 +49,11 @@ class Command:
         variables: What the process needs in its environment beside what the
             host passes on.
 
+        directory: Where to start it. None for a directory of the host's choice.
+
         stop_argv: A command that ends the process where a signal would not
-            reach it, as in a container. None where a signal does.
+            reach it, as in a container, or what is left of it once the
+            program that was started has failed. None where a signal does.
 
         explain: Returns why the process has ended, of its exit code, which is
             negative for a signal, and of what it printed last to standard
@@ -62,6 +65,7 @@ class Command:
 
     argv: tuple[str, ...]
     variables: Mapping[str, str] = attrs.field(factory=dict)
+    directory: str | None = None
     stop_argv: tuple[str, ...] | None = None
     explain: Callable[[int, str], HostError | None] | None = attrs.field(
         default=None, eq=False, repr=False
@@ -90,6 +94,13 @@ class Interpreter(ABC):
     channel: Channel = "streams"
     python_version: str | None = None
 
+    @property
+    def joins_networks(self) -> bool:
+        """
+        Whether its processes can be in a network namespace that a host has made.
+        """
+        return False
+
     @abstractmethod
     def command(
         self,
@@ -101,6 +112,7 @@ class Interpreter(ABC):
         machine: Machine | None = None,
         name: str | None = None,
         descriptors: int = 0,
+        network: str | None = None,
     ) -> Command:
         """
         Return the command that starts this Python with *arguments*.
@@ -125,6 +137,9 @@ class Interpreter(ABC):
                 for one of the interpreter's choice.
 
             descriptors: How many descriptors, from 3 on, must reach the process.
+
+            network: The path of the network namespace that the process must be in, where
+                it :attr:`joins_networks`. None for a network of the interpreter's choice.
         """
 
 
@@ -152,6 +167,27 @@ class Environment(ABC):
         through one of the *ports* that :meth:`Interpreter.command` is told.
         """
         return False
+
+    @property
+    def isolates_files(self) -> bool:
+        """
+        Whether its processes have a file system of their own, in which they see of this
+        machine no more than the *binds* that :meth:`Interpreter.command` is told.
+        """
+        return False
+
+    def joins_networks(self) -> bool:
+        """
+        Tell whether its interpreters :attr:`~Interpreter.joins_networks`.
+        """
+        return False
+
+    def network_problem(self) -> str:
+        """
+        Return why others reach the ports of its processes in a network that no host has made
+        for them, as a sentence. Empty if nobody does.
+        """
+        return ""
 
     @property
     @abstractmethod
@@ -188,6 +224,13 @@ class Environment(ABC):
         """
         return False
 
+    def obstacle(self) -> str:
+        """
+        Return what keeps this machine from having the environment, as a sentence; empty if
+        nothing is known to. It is asked for ``fal-core explain``, and builds nothing.
+        """
+        return ""
+
     def for_machine(self, machine: Machine) -> Self:
         """
         Return this environment as it is to be built for *machine*, the machine type of a
@@ -196,6 +239,15 @@ class Environment(ABC):
         What it makes of the machine stands in its *key*.
         """
         return self
+
+    def held_limits(self) -> HeldLimits | None:
+        """
+        Return which sizes of a machine the processes of this environment are held to by the
+        program that starts them, such as a container engine. None where no program does.
+
+        It is asked before the environment is built, and may have to try it out.
+        """
+        return None
 
     def stamp(self) -> object:
         """

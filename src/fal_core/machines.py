@@ -5,14 +5,23 @@ Machines and the devices they have.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import attrs
 
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, OutOfMemory, WorkerLost
 from fal_core.facts import facts
+from fal_core.reprs import show_fields, show_size
 
 #: The machine types that are always known. What they stand for, a plugin may tell.
 MACHINE_TYPES = ("XS", "S", "M", "L", "XL")
+
+#: The fields of a machine that processes can be held to, and what messages call them.
+LIMITS: Mapping[str, str] = {
+    "memory": "memory",
+    "cpus": "processors",
+    "processes": "processes",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +75,42 @@ class Machine:
         if self.gpu_memory is not None and device.memory < self.gpu_memory:
             return False
         return self.gpu_model is None or device.is_model(self.gpu_model)
+
+
+@attrs.frozen(kw_only=True)
+class HeldLimits:
+    """
+    What a program such as a container engine holds the processes to that it starts.
+
+    Attributes:
+        by: The program, as in ``podman``.
+
+        ignored: The names of :data:`LIMITS` that it ignores, each with the reason as a
+            sentence.
+    """
+
+    __repr__ = show_fields
+
+    by: str
+    ignored: Mapping[str, str] = attrs.field(factory=dict)
+
+    def problem(self, machine: Machine) -> str:
+        """
+        Return which sizes of *machine* are ignored, and why, as a sentence; empty if none is.
+        """
+        return self._said([each for each in LIMITS if getattr(machine, each) is not None])
+
+    def __str__(self) -> str:
+        return self._said(list(LIMITS)) or f"{self.by} keeps the limits of machine types."
+
+    def _said(self, wanted: list[str]) -> str:
+        ignored = [limit for limit in wanted if limit in self.ignored]
+        if not ignored:
+            return ""
+        *others, last = (LIMITS[limit] for limit in ignored)
+        named = f"{', '.join(others)} and {last}" if others else last
+        reasons = " ".join(dict.fromkeys(self.ignored[limit] for limit in ignored))
+        return f"{self.by} ignores limits of {named} here: {reasons}"
 
 
 @facts
@@ -150,6 +195,34 @@ def smallest_machine(
     # Where the memory is the same, the GPUs and processors decide.
     sizes = [(each.memory or 0, each.gpu_memory or 0, each.cpus or 0) for each in fitting]
     return fitting[sizes.index(min(sizes))] if fitting else None
+
+
+def out_of_memory(lost: WorkerLost, machine: Machine, peak: int | None = None) -> OutOfMemory:
+    """
+    Return the error of a worker that the memory of *machine* was too small for, which names
+    the machine type that has more.
+
+    Arguments:
+        lost: How the worker has ended.
+
+        peak: The most bytes that it has used. None if that is unknown.
+    """
+    has = machine.memory or 0
+    # A limit lets nothing go beyond it, which the last attempt would have.
+    try:
+        larger = smallest_machine(
+            max(peak or 0, has), gpus=machine.gpus, gpu_model=machine.gpu_model
+        )
+    except OptionError:
+        larger = None
+    sentences = [lost.detail] if lost.detail else []
+    used = "" if peak is None else f"It used {show_size(peak)}, and machine "
+    sentences.append(f"{used or 'Machine '}type {machine.name!r} has {show_size(has)}.")
+    if larger is not None:
+        more = show_size(larger.memory or 0)
+        sentences.append(f"The next larger one is {larger.name!r}, with {more}.")
+    fits = None if larger is None else larger.name
+    return OutOfMemory(lost.code, lost.signal, " ".join(sentences), peak, fits)
 
 
 def list_machines() -> list[Machine]:

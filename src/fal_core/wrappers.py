@@ -61,8 +61,10 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, Detac
     ) -> None:
         self.inner.check(environment, options, gateway, origin)
 
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
-        return self.inner.unmet(options) if isinstance(self.inner, ConditionalHost) else {}
+    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
+        if isinstance(self.inner, ConditionalHost):
+            return self.inner.unmet(options, environment)
+        return {}
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         return detaching(self.inner).attach(reference, sink, after)

@@ -122,6 +122,8 @@ def _take_stream(settings: dict[str, Any]) -> FrameStream:
     if place:
         os.close(place)
     stream = FrameStream(reader, writer)
+    if settings.get("relayed"):
+        stream.soon = 0.0
     arenas = settings.get("arenas")
     if arenas is not None:
         inbound, outbound, capacity = arenas

@@ -76,7 +76,7 @@ def descendants(pid: int) -> list[int]:
         parent = waiting.pop()
         below = children(parent)
         if is_monitor(parent):
-            below = [child for child in below if _are_apart(child, parent)]
+            below = [child for child in below if are_apart(child, parent)]
         waiting += below
         found += [child for child in below if not is_monitor(child)]
     return found
@@ -86,7 +86,7 @@ def contained(pid: int) -> list[int]:
     """
     Return the descendants of *pid* that run in containers.
     """
-    return [each for each in descendants(pid) if _are_apart(each, pid)]
+    return [each for each in descendants(pid) if are_apart(each, pid)]
 
 
 def is_monitor(pid: int) -> bool:
@@ -100,7 +100,7 @@ def is_monitor(pid: int) -> bool:
         return False
 
 
-def _are_apart(one: int, other: int) -> bool:
+def are_apart(one: int, other: int) -> bool:
     """
     Tell whether two processes see other processes, as one in a container does.
     """

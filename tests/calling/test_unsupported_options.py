@@ -13,6 +13,7 @@ import pytest
 from fal_core.abilities import ConditionalHost
 from fal_core.calls import Call
 from fal_core.decorators import function
+from fal_core.environments import Environment
 from fal_core.errors import UnsupportedError
 from fal_core.events import Sink
 from fal_core.explanations import explain
@@ -35,7 +36,7 @@ class RackHost(InProcessHost, ConditionalHost):
         InProcessHost.capabilities, options=frozenset({"machine_type"})
     )
 
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
         needs_rack = "GPU-H100" in options.machine_names
         return {"machine_type": REASON} if needs_rack else {}
 

@@ -32,6 +32,34 @@ def test_all_hosts_are_asked(explaining: Any) -> None:
     assert "    applies  min_words = 3\n" in done.stdout
 
 
+def test_all_functions_of_a_file_are_explained(explaining: Any) -> None:
+    """
+    Without a name, each function of the file is explained, by the name that it has there.
+    """
+    explaining.write(
+        "several.py",
+        """
+        from fal_core import function
+
+
+        @function("current")
+        def plain() -> None: ...
+
+
+        patient = plain.on(keep_alive=60)
+        """,
+    )
+    done = explaining("explain", "several.py", "--on", "local")
+    assert [line for line in done.stdout.splitlines() if line and line[0] != " "] == [
+        "plain on local: runs",
+        "patient on local: runs",
+    ]
+    done = explaining("explain", "several.py", "--on", "all", "--json")
+    told = [(each["function"], each["host"]) for each in json.loads(done.stdout)]
+    assert told[0] == ("plain", "little")
+    assert ("patient", "wordy") in told
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_unknown_host_is_an_error(explaining: Any, form: tuple[str, ...]) -> None:
     """

@@ -84,6 +84,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_env_container": (
         "engines",
         "finding",
+        "limits",
         "images/",
         "building/",
         "running/",

@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 
-from fal_core.loading.targets import TargetError, TargetImportError, load_target
+from fal_core.loading.targets import (
+    TargetError,
+    TargetImportError,
+    load_target,
+    load_targets,
+)
 
 ONE = """
 from fal_core import function
@@ -52,6 +57,18 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+def test_a_file_names_all_its_functions(write: Any) -> None:
+    """
+    Without a name, all are meant, in the order in which they are declared.
+    """
+    write("told_many.py", ONE + "later = answer.on(keep_alive=60)\nearlier = answer.on()\n")
+    assert list(load_targets("told_many.py")) == ["answer", "later", "earlier"]
+    assert list(load_targets("told_many.py::later")) == ["later"]
+    write("told_none.py", "")
+    with pytest.raises(TargetError, match="has no isolated function"):
+        load_targets("told_none.py")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ import attrs
 #: What a Debian image has, which has links in place of these directories.
 _MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 
+#: What is of the engine and not of the store is apart too: a store that is removed takes it
+#: along, and the containers of all others would be forgotten while they run.
 _CONF = """\
 [containers]
 log_driver = "k8s-file"
@@ -24,7 +27,9 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 runtime = {runtime!r}
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-image_copy_tmp_dir = {temporary!r}
+lock_type = "file"
+image_copy_tmp_dir = '{folder}/tmp'
+tmp_dir = '{folder}/libpod'
 """
 
 _STORAGE = """\
@@ -33,6 +38,22 @@ driver = "overlay"
 graphroot = "{folder}/graph"
 runroot = "{folder}/run"
 """
+
+_ROOTLESS_STORAGE = """\
+[storage]
+driver = "vfs"
+graphroot = "{folder}/graph"
+runroot = "{folder}/runroot"
+[storage.options]
+ignore_chown_errors = "true"
+[storage.options.vfs]
+ignore_chown_errors = "true"
+"""
+
+_AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+#: What an image with a Python has.
+PROGRAMS = ("sh", "cat", "ls", "sleep", "python3")
 
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
@@ -81,7 +102,7 @@ class LocalEngine:
         Write the settings of the store.
         """
         (self.folder / "tmp").mkdir(parents=True)
-        content = _CONF.format(runtime=_runtime(), temporary=str(self.folder / "tmp"))
+        content = _CONF.format(runtime=_runtime(), folder=self.folder)
         (self.folder / "containers.conf").write_text(content.replace("'", '"'))
         (self.folder / "storage.conf").write_text(_STORAGE.format(folder=self.folder))
 
@@ -131,8 +152,7 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            folder = _standard_library()
-            self.import_image(PYTHON, ["sh", "cat", "ls", "sleep", "python3"], folders=[folder])
+            self.import_image(PYTHON, PROGRAMS, folders=[_standard_library()])
         return PYTHON
 
     def images(self, *arguments: str) -> set[str]:
@@ -158,6 +178,93 @@ class LocalEngine:
         # A store whose mounts are gone is a directory.
         self.run("system", "reset", "--force", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@attrs.frozen
+class RootlessEngine:
+    """
+    Podman as a user without rights, with a store in *folder*.
+    """
+
+    folder: Path
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """
+        The environment variables that lead to the store, and to nothing of root's.
+        """
+        return {
+            "HOME": str(self.folder / "home"),
+            "XDG_RUNTIME_DIR": str(self.folder / "run"),
+            "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
+            "CONTAINERS_CONF_OVERRIDE": str(self.folder / "containers.conf"),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
+            "FAL_CORE_CONTAINER_ENGINE": "podman",
+            "FAL_CORE_CACHE": str(self.folder / "cache"),
+        }
+
+    @property
+    def program(self) -> Path:
+        """
+        A program that is this engine, also for root.
+        """
+        return self.folder / "podman"
+
+    def create(self) -> str:
+        """
+        Write the settings of the store; return why no such engine runs here, or nothing.
+        """
+        for name in ("run", "home", "tmp", "cache"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        content = _CONF.format(runtime=_runtime(), folder=self.folder).replace("'", '"')
+        content = "".join(
+            line for line in content.splitlines(True) if "default_ulimits" not in line
+        )
+        (self.folder / "containers.conf").write_text(content)
+        (self.folder / "storage.conf").write_text(_ROOTLESS_STORAGE.format(folder=self.folder))
+        told = " ".join(f"{name}={value}" for name, value in self.variables.items())
+        self.program.write_text(
+            f'#!/bin/sh\nexport {told}\nexec {" ".join(_AS_NOBODY)} podman "$@"\n'
+        )
+        self.program.chmod(0o755)
+        subprocess.run(["chown", "-R", "65534:65534", str(self.folder)], check=True)
+        for above in self.folder.parents:
+            if not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o011)
+        asked = "{{.Host.CgroupsVersion}} {{.Host.Security.Rootless}}"
+        if self.run("podman", "info", "--format", asked).stdout.strip() != "v1 true":
+            return "podman does not run without the rights of root here, or keeps limits"
+        if self.run_python("-c", "import fal_core").returncode:
+            return "users without rights cannot import fal_core"
+        return ""
+
+    def run_python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """
+        Run the system's Python, which others can run too, with the packages of this one.
+        """
+        return self.run(_program("python3"), *arguments)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """
+        Run *command* as the user of the engine.
+        """
+        packages = [path for path in sys.path if not path.startswith(sys.base_prefix)]
+        return subprocess.run(
+            [*_AS_NOBODY, *command],
+            cwd=self.folder,
+            env={**os.environ, **self.variables, "PYTHONPATH": os.pathsep.join(packages)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+
+def write_python_root(archive: Path) -> None:
+    """
+    Write an archive of the root of an image that has the system's Python.
+    """
+    write_root(archive, PROGRAMS, folders=[_standard_library()])
 
 
 def write_root(

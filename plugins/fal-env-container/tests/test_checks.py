@@ -14,13 +14,16 @@ from fal_env_container import fal_health_checks
 
 def test_engine_is_described(engine: LocalEngine):
     """
-    The engine is named with its version, and how workers in it are spoken to.
+    The engine is named with its version, how workers in it are spoken to, and whether it keeps
+    limits.
     """
     [check] = fal_health_checks()
     finding = check.run()
     assert finding.ok
     assert finding.message.startswith("podman ")
-    assert finding.message.endswith("are spoken to through passed descriptors.")
+    assert finding.message.endswith(
+        "are spoken to through passed descriptors. podman keeps the limits of machine types."
+    )
 
 
 def test_missing_engine_is_a_finding(cache: Path, monkeypatch: pytest.MonkeyPatch):

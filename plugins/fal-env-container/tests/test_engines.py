@@ -1,5 +1,5 @@
 """
-Limits that engines do not keep, as they say it.
+What engines answer.
 """
 
 from __future__ import annotations
@@ -7,36 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_container.engines import Answer, ask, limits_in
-
-
-@pytest.mark.parametrize(
-    ("line", "limits"),
-    [
-        (
-            "Resource limits are not supported and ignored on cgroups V1 rootless systems",
-            {"memory", "cpus", "pids"},
-        ),
-        (
-            "WARNING: Your kernel does not support memory limit capabilities or the cgroup is "
-            "not mounted. Limitation discarded.",
-            {"memory"},
-        ),
-        (
-            "WARNING: Your kernel does not support pids limit capabilities or the cgroup is "
-            "not mounted. PIDs limit discarded.",
-            {"pids"},
-        ),
-        ("The image platform (linux/arm64) does not match", set()),
-        ("", set()),
-    ],
-)
-def test_ignored_limits_are_read(line: str, limits: set[str]):
-    """
-    A warning that a limit is ignored is kept with the limits that it means.
-    """
-    found = limits_in(f"something else\n{line}\n")
-    assert found == dict.fromkeys(limits, line)
+from fal_env_container.engines import Answer, ask
 
 
 def test_problem_is_the_last_line():

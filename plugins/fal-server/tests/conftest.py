@@ -46,6 +46,7 @@ _load("queued")
 kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
+_load("engines")
 
 Plane = planes.Plane
 

@@ -370,17 +370,23 @@ class Applied:
         """
         Run *code*, and return the JSON of the last line that it prints.
         """
+        return self.python_and_output(code, directory)[0]
+
+    def python_and_output(self, code: str, directory: Path | None = None) -> tuple[Any, str]:
+        """
+        Run *code*, and return the JSON of the last line that it prints, and all that it does.
+        """
         file = self.data.parent / f"client{secrets.token_hex(4)}.py"
         file.write_text(textwrap.dedent(code))
         source = f"import runpy; runpy.run_path({str(file)!r}, run_name='__main__')"
-        lines = self.clients._run(
+        printed = self.clients._run(
             [str(self.clients.folder / "bin" / "python"), "-c", source],
             self.variables,
             check=True,
             directory=directory,
-        ).splitlines()
-        told = [line for line in lines if line.startswith("JSON ")]
-        return json.loads(told[-1].removeprefix("JSON "))
+        )
+        told = [line for line in printed.splitlines() if line.startswith("JSON ")]
+        return json.loads(told[-1].removeprefix("JSON ")), printed
 
     def client(self, listener: str = "FAL_RUN_HOST") -> httpx.Client:
         """

@@ -91,7 +91,7 @@ class Launcher:
                 declaration, self.environment, self.host_options, self.gateway
             ):
                 raise refusal
-            warn_of_unsupported(declaration, self.host_options)
+            warn_of_unsupported(declaration, self.host_options, self.environment)
         if declaration.raw_func is None:
             raise UnsupportedError(self.host.name, "run a function without code")
         func: Callable[..., Any] = declaration.raw_func

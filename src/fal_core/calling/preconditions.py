@@ -84,7 +84,7 @@ def refusals(
     if options.secrets and not can.secrets:
         yield UnsupportedError(host.name, "resolve secrets")
     if declaration.policy.on_unsupported == "error":
-        unsupported = find_unsupported(declaration.options, host, options)
+        unsupported = find_unsupported(declaration.options, host, options, environment)
         if unsupported:
             remedy = "Leave it out, or write on_unsupported='warn' to keep it for other hosts."
             reasons = dict.fromkeys(filter(None, unsupported.values()))
@@ -104,7 +104,7 @@ def refusals(
 
 
 def find_unsupported(
-    written: Options, host: Host[..., Any], options: HostOptions
+    written: Options, host: Host[..., Any], options: HostOptions, environment: Environment
 ) -> Mapping[str, str]:
     """
     Return the options that are set and that *host* does not act on, each with the reason as
@@ -115,18 +115,20 @@ def find_unsupported(
     """
     found = dict.fromkeys(vocabulary.unusable_options(written, host), "")
     if isinstance(host, ConditionalHost):
-        found |= host.unmet(options)
+        found |= host.unmet(options, environment)
     return found
 
 
-def warn_of_unsupported(declaration: Declaration, options: HostOptions) -> None:
+def warn_of_unsupported(
+    declaration: Declaration, options: HostOptions, environment: Environment
+) -> None:
     """
     Print once for each function which of its options its host does not act on.
     """
     if declaration.policy.on_unsupported == "ignore":
         return
     host = declaration.host
-    found = find_unsupported(declaration.options, host, options)
+    found = find_unsupported(declaration.options, host, options, environment)
     names = _untold(declaration.raw_func, host.name, found) if found else ()
     never = [name for name in names if not found[name]]
     if never:

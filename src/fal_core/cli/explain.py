@@ -12,7 +12,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, styled
-from fal_core.loading.targets import load_target
+from fal_core.loading.targets import load_targets
 
 if TYPE_CHECKING:
     from fal_core.explanations.explaining import Explanation
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="FILE.PY::NAME")
+@click.argument("target", metavar="FILE.PY[::NAME]")
 @click.option(
     "--on",
     "host",
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 def explain(target: str, host: str | None, as_json: bool) -> None:
     """
-    Show what a host would do with a function.
+    Show what a host would do with a function, or with each one of a file.
 
     It shows whether the host would run it, or why not, which of its options apply, are
     kept for other hosts or are ignored, what travels, and whether the environment is
@@ -41,11 +41,13 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     """
     from fal_core.explanations import explaining as explanations
 
-    function = load_target(target)
-    if host == "all":
-        found = explanations.explain_everywhere(function)
-    else:
-        found = (explanations.explain(function, host),)
+    found = []
+    for name, function in load_targets(target).items():
+        if host == "all":
+            explained = explanations.explain_everywhere(function)
+        else:
+            explained = (explanations.explain(function, host),)
+        found += [attrs.evolve(each, function=name) for each in explained]
     if as_json:
         print_json([attrs.asdict(explanation) for explanation in found])
         return

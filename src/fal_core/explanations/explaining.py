@@ -101,7 +101,7 @@ def explain(
         host_options = structure_host_options(there.options, there.host)
         environment = for_machine(environment, host_options)
         gateway = structure_gateway(there.options)
-        options = (*environment_uses(there, environment), *other_uses(there))
+        options = (*environment_uses(there, environment), *other_uses(there, environment))
     except FalCoreError as error:
         return Explanation(function=name, host=shown, runs=False, reasons=(str(error),))
     reasons = [
@@ -117,6 +117,8 @@ def explain(
     notes += _try_to_seal(there, reasons)
     # Another machine may have what this one lacks, such as another Python.
     here = there.host.capabilities.same_python
+    if here and (obstacle := environment.obstacle()):
+        reasons.append(obstacle)
     key, built = _find_built(environment, reasons if here else notes)
     return Explanation(
         function=name,

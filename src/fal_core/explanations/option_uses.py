@@ -78,12 +78,14 @@ def _kept_use(name: str, value: Any) -> OptionUse:
     return OptionUse(name=name, value=shown, part="environment", use="kept", why=why)
 
 
-def other_uses(function: IsolatedFunction[..., Any]) -> Iterator[OptionUse]:
+def other_uses(
+    function: IsolatedFunction[..., Any], environment: Environment
+) -> Iterator[OptionUse]:
     """
     Yield the options of the host, the gateway and the core.
     """
     typed = structure_host_options(function.options, function.host)
-    unsupported = find_unsupported(function.options, function.host, typed)
+    unsupported = find_unsupported(function.options, function.host, typed, environment)
     for name, value in function.options.host.items():
         if value is None:
             continue

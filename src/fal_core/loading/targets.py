@@ -58,6 +58,22 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
 
         TargetImportError: Its module cannot be imported.
     """
+    found = load_targets(target)
+    if len(found) > 1:
+        raise TargetError(_choices(target, found))
+    return next(iter(found.values()))
+
+
+def load_targets(target: str) -> dict[str, IsolatedFunction[..., Any]]:
+    """
+    Return the isolated functions that *target* names, by their names: one, or without a name
+    all of its file or module, in the order in which they are declared.
+
+    Raises:
+        TargetError: There is none.
+
+        TargetImportError: Their module cannot be imported.
+    """
     place, separator, name = target.partition("::")
     if not place or (separator and not name):
         raise TargetError(
@@ -69,15 +85,15 @@ def load_target(target: str) -> IsolatedFunction[..., Any]:
         # Python imports any directory as a package.
         raise TargetError(_directory(place))
     if not name:
-        if len(found) == 1:
-            return next(iter(found.values()))
-        raise TargetError(_choices(place, found))
+        if not found:
+            raise TargetError(_choices(place, found))
+        return found
     value: Any = module
     for part in name.split("."):
         value = getattr(value, part, None)
     function = as_function(value)
     if function is not None:
-        return function
+        return {name: function}
     if value is not None:
         raise TargetError(
             f"{name!r} in {place} is not an isolated function. Decorate it with @function(…)."

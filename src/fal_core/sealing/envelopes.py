@@ -29,7 +29,7 @@ _LENGTH = struct.Struct("<Q")
 _PLAIN = (
     *("id", "name", "batch", "stream", "application_name", "application_auth_mode"),
     *("lifetime", "timeout", "retries", "traceparent", "owner", "origin"),
-    *("takes_socket", "own_network", "node"),
+    *("takes_socket", "own_network", "reached_ports", "folders", "node"),
 )
 
 

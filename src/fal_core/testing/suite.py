@@ -111,6 +111,8 @@ for _group in GROUPS.values():
 _exported |= {
     "requirement": environments.requirement,
     "virtual": environments.virtual,
+    "counted": builds.counted,
+    "in_counted": builds.in_counted,
     "launched": interpreters.launched,
     "through": interpreters.through,
     "secret": secret_values.secret,

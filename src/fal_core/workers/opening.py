@@ -64,6 +64,8 @@ class Opening:
 
     def __init__(self, stream: PatientStream, settings: Mapping[str, Any] | None) -> None:
         self.settings = dict(settings or {})
+        if self.settings.get("relayed"):
+            stream.soon = 0.0
         self._secrets: dict[str, str] = {}
         self._done = False
         self._stream = stream

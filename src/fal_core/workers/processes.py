@@ -65,6 +65,7 @@ def _open_process(
 ) -> subprocess.Popen[bytes]:
     variables = None
     if isinstance(command, Command):
+        directory = command.directory or directory
         variables, command = _variables_of(command), command.argv
     try:
         return subprocess.Popen(
@@ -187,12 +188,15 @@ class WatchedProcess:
             # It may have been about to start what it was told to end.
             self._run_stop()
 
-    def _run_stop(self) -> None:
+    def _run_stop(self) -> bool:
+        """
+        Run the command that ends the process, and return whether it has succeeded.
+        """
         command = self._command
         assert command is not None
         assert command.stop_argv is not None
         try:
-            subprocess.run(
+            done = subprocess.run(
                 command.stop_argv,
                 env=_variables_of(command),
                 stdin=subprocess.DEVNULL,
@@ -203,13 +207,17 @@ class WatchedProcess:
             )
         except (OSError, subprocess.TimeoutExpired):
             # The process is killed.
-            pass
+            return False
+        return done.returncode == 0
 
     def _watch(self, worker: StoppableWorker, say: Callable[[str], None]) -> None:
         try:
             if self._process.stderr is not None:
                 self._listen(self._process.stderr, say)
-            self._process.wait()
+            code = self._process.wait()
+            if code and self._command is not None and self._command.stop_argv is not None:
+                # It may have been ended alone, and have left what it has started.
+                self._run_stop() or self._run_stop()
         finally:
             self._ended.set_result(self._process.returncode)
         # A worker with a call has lines left to be read; it closes once they are. What has

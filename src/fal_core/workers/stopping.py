@@ -4,6 +4,7 @@ Stopping a worker, and closing what is open for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream import frames
 
 if TYPE_CHECKING:
+    from fal_core.machines import Machine
     from fal_core.workers.driving import StreamReader
 
 #: Seconds that a worker may take to exit when it is asked to.
@@ -188,7 +190,7 @@ class StoppableWorker:
         return self._stream.shared_size > 0
 
 
-def reason_of_exit(code: int, said: str) -> WorkerLost:
+def reason_of_exit(code: int, said: str, machine: Machine | None = None) -> WorkerLost:
     """
     Return why a worker was lost, of the exit code of the process around it and of what that
     printed last.
@@ -196,14 +198,22 @@ def reason_of_exit(code: int, said: str) -> WorkerLost:
     Arguments:
         code: Negative for a signal. As a shell, a worker's guard tells the signal that has
             ended the worker by 128 and its number, and so do most programs.
+
+        machine: What the process was limited to. None where nothing was.
     """
     # Slow to import.
     from fal_core_worker.running.guards import OUT_OF_MEMORY
 
     number = -code if code < 0 else code - 128 if code > 128 else None
-    if OUT_OF_MEMORY in said:
-        return OutOfMemory(code, number, said.replace(OUT_OF_MEMORY, "").strip())
-    return WorkerLost(code, number, said)
+    found = re.search(rf"{re.escape(OUT_OF_MEMORY)} (\d+)\s*", said)
+    if found is None:
+        return WorkerLost(code, number, said)
+    rest, peak = f"{said[: found.start()]}{said[found.end() :]}".strip(), int(found[1]) or None
+    if machine is None or machine.memory is None:
+        return OutOfMemory(code, number, rest, peak)
+    from fal_core.machines import out_of_memory
+
+    return out_of_memory(WorkerLost(code, number, rest), machine, peak)
 
 
 def find_reason(lost: Callable[[], HostError]) -> HostError:

@@ -72,7 +72,8 @@ class Worker(StoppableWorker):
 
         settings: ``kept``: the host itself ends the processes that a lost worker leaves
             behind. ``arenas`` and ``page``: descriptors, if *arenas* is given. ``pipes``:
-            descriptors, if *crash_output* is given.
+            descriptors, if *crash_output* is given. ``relayed``: programs in between pass
+            everything on.
 
         crash_output: The pipes that the worker's output below Python goes through.
 
@@ -179,6 +180,10 @@ class Worker(StoppableWorker):
         Start *command*, and return the worker in it: see :meth:`of`.
 
         It has the variables of this process, and those of a ``Command``.
+
+        Arguments:
+            directory: Where to start it, unless a ``Command`` names another place. None for
+                the directory of this process.
 
         Raises:
             HostError: The program cannot be started.

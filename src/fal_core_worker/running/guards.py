@@ -5,7 +5,7 @@ A worker that crashes cannot end the processes that it has started, and one that
 in native code does not see the end of its stream. The guard waits for either and kills
 what is left. It exits with the exit code of the worker, or with 128 plus the number of
 the signal, as a shell does. If the memory limit of its control group has ended the worker,
-the guard says so on standard error.
+the guard says so on standard error, with the most bytes that were in use.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from fal_core_worker import trees
 _GRACE = 0.5
 #: Seconds of them that one wait counts for at most: a suspended machine uses up no more.
 _WAIT = 0.025
-#: What it says then.
-OUT_OF_MEMORY = "fal-core: the memory limit was reached"
+#: What it says then, and the bytes after it.
+OUT_OF_MEMORY = "fal-core: the memory limit was reached, bytes:"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 #: As many descriptors may be passed to a worker, its stream first.
 _MOST_DESCRIPTORS = 16
@@ -42,7 +42,7 @@ def become_guarded(stream: int = 0) -> None:
     # A signal before there are handlers would end the guard and leave the worker behind.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     guard = os.getpid()
-    kills = _count_memory_kills()
+    kills = _memory_kills()
     worker = os.fork()
     if not worker:
         trees.prepare_child()
@@ -53,8 +53,11 @@ def become_guarded(stream: int = 0) -> None:
     wake = _prepare_guard(stream)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     code = _wait(worker, wake, stream)
-    if code == 128 + signal.SIGKILL and _count_memory_kills() > kills:
-        os.write(2, f"{OUT_OF_MEMORY}\n".encode())
+    if code == 128 + signal.SIGKILL:
+        for group, count in _memory_kills().items():
+            if count > kills.get(group, 0):
+                os.write(2, f"{OUT_OF_MEMORY} {_memory_peak(group)}\n".encode())
+                break
     trees.kill_descendants(os.getpid())
     os._exit(code)
 
@@ -106,41 +109,50 @@ def _wait(worker: int, wake: int, stream: int) -> int:
     return code
 
 
-def _count_memory_kills() -> int:
+def _memory_kills() -> dict[str, int]:
     """
-    Return how many processes the memory limit of this control group has ended; 0 where that
-    is not told.
+    Return how many processes the memory limits of control groups around this process have
+    ended, the innermost group first, as far as that is told.
     """
-    count = 0
-    for path in _memory_files():
-        try:
-            with open(path) as file:
-                words = file.read().split()
-        except OSError:
-            continue
-        if "oom_kill" in words:
-            count = max(count, int(words[words.index("oom_kill") + 1]))
-    return count
+    counts = {}
+    for group in _memory_groups():
+        for name in ("memory.events", "memory.oom_control"):
+            words = _read(f"{group}/{name}").split()
+            if "oom_kill" in words:
+                counts[group] = int(words[words.index("oom_kill") + 1])
+    return counts
 
 
-def _memory_files() -> list[str]:
+def _memory_peak(group: str) -> int:
     """
-    Return the files that may tell, of both versions of control groups.
+    Return the most bytes that were in use in a control group; 0 where that is not told.
     """
-    try:
-        with open("/proc/self/cgroup") as file:
-            groups = [line.strip().split(":", 2) for line in file]
-    except OSError:
-        return []
+    texts = (_read(f"{group}/{name}") for name in ("memory.peak", "memory.max_usage_in_bytes"))
+    return max(int(text) if text.strip().isdigit() else 0 for text in texts)
+
+
+def _memory_groups() -> list[str]:
+    """
+    Return the directories that may tell, of both versions of control groups.
+    """
     found = []
-    for _, controllers, path in groups:
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
         for group in (path.rstrip("/"), ""):
             # In a container the path may be that outside of it.
             if not controllers:
-                found.append(f"/sys/fs/cgroup{group}/memory.events")
+                found.append(f"/sys/fs/cgroup{group}")
             elif controllers == "memory":
-                found.append(f"/sys/fs/cgroup/memory{group}/memory.oom_control")
+                found.append(f"/sys/fs/cgroup/memory{group}")
     return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _reap(worker: int) -> int | None:

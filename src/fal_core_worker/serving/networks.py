@@ -136,14 +136,22 @@ def _keep_user(pid: int) -> None:
             file.write(f"{number} {number} 1" if user else "0 0 4294967295")
 
 
-def join(pasta: str, pid: int, published: str, reached: str, resolves: bool) -> int:
+def join(
+    pasta: str,
+    pid: int,
+    published: str,
+    reached: str,
+    resolves: bool,
+    options: Sequence[str] = (),
+) -> int:
     """
-    Start ``pasta`` for the network of *pid*. Return 0 once it is ready, else 1.
+    Start ``pasta``, with further *options*, for the network of *pid*. Return 0 once it is
+    ready, else 1.
 
     It continues in the background, as an orphan, and ends with the namespace.
     """
     _keep_user(pid)
-    argv = [pasta, "--config-net", "--quiet", "--runas", str(os.getuid())]
+    argv = [pasta, "--config-net", "--quiet", "--runas", str(os.getuid()), *options]
     argv += ["--userns", f"/proc/{pid}/ns/user", "--netns", f"/proc/{pid}/ns/net"]
     argv += ["-u", "none", "-T", reached or "none", "-U", "none"]
     if resolves:

@@ -36,7 +36,7 @@ _READ_SIZE = 65536
 #: a larger one is mapped, so that each page is taken when the first byte of it comes.
 _TAKEN_AHEAD = 1 << 20
 
-#: Seconds: a wait up to this long is short, and is spent polling.
+#: Seconds that a wait is short for.
 _SOON = 100e-6
 _POLLS = 80 if (os.cpu_count() or 1) > 1 else 0
 #: Seconds that :meth:`FrameStream.end` waits for a thread that is sending.
@@ -56,9 +56,13 @@ class FrameStream:
         inbound: The arena that received buffers are read from, or None.
 
         largest: The largest payload that is read, in bytes.
+
+        soon: Seconds: a wait up to this long is short, and is spent polling. 0 where programs
+            in between pass everything on: polling takes the processor from them.
     """
 
     largest = sys.maxsize
+    soon = _SOON
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader = reader
@@ -180,7 +184,7 @@ class FrameStream:
                     return self.read()
                 _yield_processor()
         received = self.read()
-        self._soon = time.perf_counter() - began < _SOON
+        self._soon = time.perf_counter() - began < self.soon
         return received
 
     def parse(self, data: bytes) -> list[Received]:

@@ -18,7 +18,7 @@ host_program = whole_hosts.host_program
 @pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest) -> Host[..., Any]:
     runner: Any = request.config.pluginmanager.get_plugin("law runner")
-    broken: Host[..., Any] = runner.host
+    broken: Host[..., Any] = runner.subject
     return broken
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from fal_core.hosts import Host
-
 LAWS = Path(__file__).with_name("laws.py")
 
 #: What broken hosts do in other threads is no matter of the test that runs them.
@@ -24,14 +22,15 @@ _OPTIONS = (
 
 class LawRunner:
     """
-    A pytest plugin that hands a host to the laws, and keeps how each of them ended.
+    A pytest plugin that hands a host, or a kind of environment, to the laws, and keeps how
+    each of them ended.
 
     A law with parameters is one law: if it fails for some of them alone, it has "failed in
     part".
     """
 
-    def __init__(self, host: Host[..., Any]) -> None:
-        self.host = host
+    def __init__(self, subject: Any) -> None:
+        self.subject = subject
         self.collected: list[str] = []
         self._ends: dict[str, str] = {}
 
@@ -57,35 +56,33 @@ class LawRunner:
 
 
 def run_laws(
-    host: Host[..., Any],
+    subject: Any,
     laws: Iterable[str] | None = None,
     *,
     path: Path = LAWS,
     plugins: Iterable[object] = (),
 ) -> dict[str, str]:
     """
-    Return how each of *laws*, or of all, ends on *host*: passed, failed, failed in part or
-    skipped.
+    Return how each of *laws*, or of all, ends on *subject*, a host or a kind of environment:
+    passed, failed, failed in part or skipped.
 
     Arguments:
         path: The file that imports them.
 
         plugins: Further plugins of pytest.
     """
-    runner = LawRunner(host)
+    runner = LawRunner(subject)
     nodes = [str(path)] if laws is None else [f"{path}::{law}" for law in laws]
     pytest.main([*_OPTIONS, *nodes], plugins=[_named(runner), *plugins])
     return runner.outcomes
 
 
-def collect_laws() -> list[str]:
+def collect_laws(path: Path = LAWS) -> list[str]:
     """
-    Return the names of all laws.
+    Return the names of all laws that the file *path* imports.
     """
-    from fal_core.testing import InProcessHost
-
-    runner = LawRunner(InProcessHost())
-    pytest.main([*_OPTIONS, "--collect-only", str(LAWS)], plugins=[_named(runner)])
+    runner = LawRunner(None)
+    pytest.main([*_OPTIONS, "--collect-only", str(path)], plugins=[_named(runner)])
     return runner.collected
 
 

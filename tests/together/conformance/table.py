@@ -455,6 +455,17 @@ MUTANTS: tuple[Mutant, ...] = (
     around(
         builds.BuildsOn, "test_a_call_that_waits_for_a_build_can_be_cancelled", of="never_built"
     ),
+    alone(
+        builds.BuildsForEachWorker,
+        "test_many_calls_cause_one_build",
+        of="run_in_counted",
+        whole=ProcessHost,
+    ),
+    around(
+        builds.TellsOneOfThem,
+        "test_calls_whose_environment_cannot_be_built_all_end",
+        of="never_run_in_counted",
+    ),
     # Secrets.
     around(
         Wraps,

@@ -92,7 +92,7 @@ from fal_core.testing.suite import *
 
 @pytest.fixture(scope="session")
 def host(request):
-    return request.config.pluginmanager.get_plugin("law runner").host
+    return request.config.pluginmanager.get_plugin("law runner").subject
 
 @pytest.fixture(scope="session")
 def law_timeout():

@@ -14,11 +14,8 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine
 
-from fal_core import Cancelled, OutOfMemory
+from fal_core import Cancelled, WorkerLost
 from fal_core.errors import HostError
-from fal_core.hooks import hookimpl
-from fal_core.machines import Machine
-from fal_core.plugins import registered
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
 
@@ -169,6 +166,7 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
     """
     None is left of a caller that was killed at any moment of the start.
     """
+    callers = []
     for number in range(4):
         caller = subprocess.Popen(
             [sys.executable, "-u", str(caller_file), image],
@@ -176,19 +174,20 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
+        callers.append(caller.pid)
         # The engine is found and asked for the image, and then makes the container.
         assert wait_until(partial(has_run, caller.pid), PATIENCE)
         wait_until(lambda: bool(engine.containers()), 0.1 * number)
         caller.kill()
         caller.wait()
-    assert wait_until(lambda: is_clean(engine) and not has_run(), PATIENCE)
+    assert wait_until(lambda: is_clean(engine) and not any(map(has_run, callers)), PATIENCE)
 
 
-def has_run(caller: int | None = None) -> bool:
+def has_run(caller: int) -> bool:
     """
-    Tell whether the engine makes or runs a container for *caller*, or for anybody.
+    Tell whether the engine makes or runs a container for the process *caller*.
     """
-    wanted = f"fal-core-{caller or ''}"
+    wanted = f"fal-core-{caller}-"
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode(errors="replace")
@@ -199,32 +198,65 @@ def has_run(caller: int | None = None) -> bool:
     return False
 
 
-def test_a_container_that_fills_its_memory_is_named(
-    local: LocalHost, contained: Any, engine: Any
+def leave_processes(how: str) -> list[int]:
+    """
+    Leave a child process, and one that belongs to no one, which is of a session of its own.
+    """
+    import time
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        other = os.fork()
+        if other:
+            os.write(writer, f"{os.getpid()} {other}\n".encode())
+        # Both end by being killed.
+        time.sleep(600)
+        os._exit(0)
+    pids = [int(pid) for pid in os.read(reader, 100).split()]
+    if how == "exit":
+        os._exit(7)
+    return pids
+
+
+@pytest.mark.parametrize("how", ["return", "exit"])
+def test_a_container_that_forks_leaves_no_process(
+    how: str, host: LocalHost, contained: Any, engine: Any
 ):
     """
-    The end of a worker at the limit of its container is an ``OutOfMemory``, and the next call
-    works.
+    What a function has forked ends with its container, whether the worker ends or is lost, and
+    so do processes that belong to no one.
     """
-    machines = {"small": Machine(name="small", memory=96 << 20)}
+    fork = contained(host=host)(leave_processes)
+    if how == "exit":
+        with pytest.raises(WorkerLost, match="code 7"):
+            fork(how)
+    else:
+        assert len(fork(how)) == 2
+    assert contained(host=host)(find_pid)() > 0
+    assert sleepers(engine)
+    host.close()
+    assert wait_until(lambda: is_clean(engine) and not sleepers(engine), PATIENCE)
 
-    class Knows:
-        fal_core_api = 1
 
-        @hookimpl
-        def fal_resolve_machine(self, machine_type: str) -> Machine | None:
-            return machines.get(machine_type)
+def find_pid() -> int:
+    return os.getpid()
 
-    with registered(Knows()):
 
-        @contained(machine_type="small", on_unsupported="ignore")
-        def fill(size: int) -> int:
-            return len(bytes(bytearray(os.urandom(1 << 20)) * size)) >> 20
-
-        assert fill(1) == 1
-        with pytest.raises(OutOfMemory, match="out of memory"):
-            fill(1 << 10)
-        assert fill(1) == 1
+def sleepers(engine: LocalEngine) -> list[str]:
+    """
+    Return the processes whose root is a container of *engine*.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            mounts = (folder / "mountinfo").read_text().partition("\n")[0]
+        except OSError:
+            continue
+        if str(engine.folder) in mounts:
+            found.append(folder.name)
+    return found
 
 
 def test_an_image_that_is_removed_is_named(host: LocalHost, contained: Any, engine: Any):

@@ -412,6 +412,33 @@ def test_a_stream_has_a_limit_of_its_own(ends: Ends) -> None:
         ends.there.parse(HEADER.pack(ITEM, VERSION, 0, 1, 0, 0, MIB + 1))
 
 
+@pytest.mark.parametrize("soon", [60.0, 0.0], ids=["direct", "relayed"])
+def test_who_passes_frames_on_has_the_processor(
+    ends: Ends, soon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A stream that programs in between pass on is not polled, however short the last wait was.
+    """
+    ends.there.soon = soon
+    polls: list[None] = []
+    sender = threading.Thread(target=ends.here.send, args=(LOG, 9))
+
+    def count() -> None:
+        polls.append(None)
+        if len(polls) == 1:
+            sender.start()
+
+    monkeypatch.setattr(streams, "_yield_processor", count)
+    monkeypatch.setattr(streams, "_POLLS", 80)
+    ends.here.send(LOG, 1)
+    assert ends.there.read_soon() == [(LOG, 1, 0, 0, b"")]
+    if not soon:
+        sender.start()
+    assert ends.there.read_soon() == [(LOG, 9, 0, 0, b"")]
+    sender.join()
+    assert bool(polls) == bool(soon)
+
+
 def test_a_short_wait_is_spent_polling(ends: Ends) -> None:
     """
     A frame that comes soon after another is received, whether or not it was waited for.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container.finding import find_engine, forget
+from fal_env_container.limits import find_held_limits
 
 
 def health_checks() -> list[Check]:
@@ -31,5 +32,5 @@ def check_engine() -> Finding:
     return Finding(
         True,
         f"{engine.name} {engine.version} at {engine.program}{where}. Workers in its containers "
-        f"are spoken to through {streams}.",
+        f"are spoken to through {streams}. {find_held_limits(engine, anew=True)}",
     )

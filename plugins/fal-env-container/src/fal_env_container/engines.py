@@ -25,9 +25,6 @@ ENGINE_VARIABLE = "FAL_CORE_CONTAINER_ENGINE"
 #: printed on their standard error.
 QUIET: Mapping[str, str] = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
 
-#: What engines say of limits that they do not keep, and the limits.
-_LIMITS = ("memory", "cpus", "pids")
-
 
 @attrs.frozen(kw_only=True)
 class Engine:
@@ -69,6 +66,13 @@ class Engine:
     takes_devices: bool = False
     has_init: bool = True
 
+    @property
+    def joins_networks(self) -> bool:
+        """
+        Whether its containers can be in a network namespace of this machine.
+        """
+        return self.name == "podman" and self.place == "here" and not self.is_rootless
+
     def command(self, *arguments: str) -> tuple[str, ...]:
         """
         Return the command line that runs the engine with *arguments*.
@@ -83,39 +87,6 @@ class Engine:
             EnvironmentBuildError: It cannot be started, or has not answered in time.
         """
         return ask(self.command(*arguments), seconds=seconds)
-
-    def ignored_limits(self, image: str) -> dict[str, str]:
-        """
-        Return which of the limits ``memory``, ``cpus`` and ``pids`` it does not keep, each
-        with what it says about that, found by making a container of *image* with them all.
-
-        Raises:
-            EnvironmentBuildError: It makes no such container.
-        """
-        limits = ("--memory=64m", "--cpus=0.5", "--pids-limit=64")
-        answer = self.ask("create", "--pull=never", *limits, image, "true")
-        if answer.code != 0:
-            raise EnvironmentBuildError(
-                KIND, f"{self.name} makes no container of {image}: {answer.problem}."
-            )
-        self.ask("rm", "--force", answer.output.strip())
-        return limits_in(answer.errors)
-
-
-def limits_in(warnings: str) -> dict[str, str]:
-    """
-    Return the limits that the lines of *warnings* say are not kept, each with its line.
-    """
-    found: dict[str, str] = {}
-    for line in warnings.splitlines():
-        words = line.lower()
-        is_warning = any(word in words for word in ("ignored", "discarded", "not supported"))
-        if not is_warning or ("limit" not in words and "cgroup" not in words):
-            continue
-        named = [limit for limit in _LIMITS if limit.rstrip("s") in words]
-        for limit in named or _LIMITS:
-            found.setdefault(limit, line.strip())
-    return found
 
 
 @attrs.frozen

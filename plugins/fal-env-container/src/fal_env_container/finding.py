@@ -78,7 +78,8 @@ def _find(chosen: str) -> Engine:
     for name in (chosen,) if chosen else _NAMES:
         program = shutil.which(name)
         if program is not None:
-            found = _describe(program)
+            # It may be started in another directory.
+            found = _describe(os.path.abspath(program))
             if isinstance(found, Engine):
                 return found
             problems.append(found)
@@ -97,7 +98,7 @@ def _describe(program: str) -> Engine | str:
     """
     Return the engine *program* as it described itself lately, or does now.
     """
-    path = _record_path(program)
+    path = record_path(program)
     known = None if path is None else _read(path)
     if known is not None:
         return known
@@ -111,7 +112,10 @@ def _describe(program: str) -> Engine | str:
     return found
 
 
-def _record_path(program: str) -> str | None:
+def record_path(program: str) -> str | None:
+    """
+    Return where what *program* says of itself is kept. None where nothing can be kept.
+    """
     try:
         status = os.stat(program)
         folder = cache_directory("containers")
@@ -124,12 +128,22 @@ def _record_path(program: str) -> str | None:
 
 def _read(path: str) -> Engine | None:
     try:
-        if time.time() - os.stat(path).st_mtime > _KEPT:
+        if is_old(path):
             return None
         with open(path, encoding="utf-8") as stream:
             return Engine(**json.load(stream))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def is_old(path: str) -> bool:
+    """
+    Tell whether what is kept at *path* is believed no more.
+
+    Raises:
+        OSError: There is nothing.
+    """
+    return time.time() - os.stat(path).st_mtime > _KEPT
 
 
 def _leading_variables() -> tuple[tuple[str, str], ...]:
@@ -155,7 +169,8 @@ def describe(program: str) -> Engine | str:
     if answer.code != 0 or not isinstance(content, dict) or content.get("ServerErrors"):
         errors = (content.get("ServerErrors") if isinstance(content, dict) else None) or ()
         reason = str(errors[0]).rstrip(".") if errors else answer.problem
-        return f"{name} is installed, but not running: {reason}."
+        end = "" if reason.endswith(("?", "!")) else "."
+        return f"{name} is installed, but not running: {reason}{end}"
     try:
         return _READERS[name](program, content)
     except (KeyError, TypeError) as error:

@@ -20,7 +20,9 @@ from fal_env_container.images.container_images import ContainerImage
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
+    from fal_core.machines import HeldLimits
     from fal_env_container.building.keys import ImageRequest
+    from fal_env_container.engines import Engine
     from fal_env_container.running.interpreters import ContainerInterpreter
 
 # Imports inside functions: every program that declares a function of whatever kind imports
@@ -79,6 +81,9 @@ class Container(Environment):
             ``models:/models:ro``.
 
         network: Whether its processes have a network, or the name of one of the engine's.
+
+        trusted: Whether the image and the function may use what the user of this machine may:
+            folders, networks and logins of the engine. A server does not trust its clients.
     """
 
     __repr__ = show_fields
@@ -97,6 +102,7 @@ class Container(Environment):
     shm_size: int | str | None = None
     volumes: tuple[str, ...] = ()
     network: bool | str = True
+    trusted: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
@@ -118,6 +124,12 @@ class Container(Environment):
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        if not self.trusted:
+            from fal_env_container.images.strangers import check_image, check_options
+
+            check_options(self.volumes, self.network)
+            assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
+            check_image(self.image)
 
     @property
     def request(self) -> ImageRequest:
@@ -127,11 +139,34 @@ class Container(Environment):
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
-        return ImageRequest(self.image, self.platform, self.force)
+        return ImageRequest(self.image, self.platform, self.force, self.trusted)
 
     @property
     def isolates_network(self) -> bool:
         return self.network != "host"
+
+    @property
+    def isolates_files(self) -> bool:
+        return True
+
+    def joins_networks(self) -> bool:
+        engine = self._find_engine()
+        return engine is not None and engine.joins_networks and self.network is True
+
+    def network_problem(self) -> str:
+        engine = self._find_engine()
+        if engine is None or self.network is False or engine.is_rootless:
+            return ""
+        return (
+            f"{engine.name} gives each container an address that all users of this machine "
+            "and all other containers reach; without the rights of root it does not."
+        )
+
+    def _find_engine(self) -> Engine | None:
+        from fal_env_container.finding import find_engine_if_any
+
+        # That there is none is said when the environment is built.
+        return find_engine_if_any()
 
     @property
     def key(self) -> str:
@@ -146,6 +181,7 @@ class Container(Environment):
             *(self.kind, image_key(self.request), packages, self.python_version),
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
+            *(() if self.trusted else ("untrusted",)),
         )
         return digest(repr(parts).encode())
 
@@ -154,9 +190,24 @@ class Container(Environment):
         from fal_env_container.building.keys import find_image
 
         try:
-            return find_image(self.request) is not None
+            image = find_image(self.request)
         except EnvironmentBuildError:
             return False  # It is said when the environment is built.
+        if image is None or not self.layers:
+            return image is not None
+        from fal_env_container.running.packages import are_installed
+
+        return are_installed(image, self.layers)
+
+    def obstacle(self) -> str:
+        from fal_core.errors import EnvironmentBuildError
+        from fal_env_container.finding import find_engine
+
+        try:
+            find_engine()
+        except EnvironmentBuildError as error:
+            return str(error)
+        return ""
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
@@ -168,6 +219,7 @@ class Container(Environment):
             shm_size=size_in_bytes(self.shm_size),
             volumes=tuple(Mount.parse(each).found() for each in self.volumes),
             network=self.network,
+            trusted=self.trusted,
         )
         engine, image = find_or_build(self.request, log, cancelled)
         interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
@@ -186,6 +238,17 @@ class Container(Environment):
         python = find_python(engine, image, interpreter.executable)
         folder = find_or_install(engine, image, python, self.layers, log, cancelled)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+
+    def held_limits(self) -> HeldLimits | None:
+        from fal_core import machines
+        from fal_env_container.finding import find_engine_if_any
+        from fal_env_container.limits import find_held_limits
+
+        engine = find_engine_if_any()
+        if engine is not None:
+            return find_held_limits(engine)
+        # That there is none is said when the environment is built.
+        return machines.HeldLimits(by="the container engine")
 
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp

@@ -18,6 +18,8 @@ from image_builders import ImageBuilder
 from fal_core.errors import EnvironmentBuildError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import Container
+from fal_env_container.building.logins import write_logins
+from fal_env_container.engines import Engine
 
 USER, PASSWORD = "reader", "hidden-password"
 
@@ -128,3 +130,27 @@ def test_logins_are_added_to_those_of_the_engine(
     assert content == {"auths": {"a.io": {"auth": "x"}, "b.io": {"auth": "dTpw"}}}
     assert Path(path).stat().st_mode & 0o077 == 0
     assert write_logins(find_engine(), {}, str(tmp_path)) == {}
+
+
+def test_a_stranger_has_no_logins_of_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    An image that is not trusted is pulled and built with the logins that it brings, and the
+    engine's own are hidden from it.
+    """
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"auths": {"private:1": {"auth": "hidden"}}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(own))
+    engine = Engine(
+        name="podman", program="podman", version="5", place="here", platform="linux/amd64"
+    )
+    brought = {"registry:1": {"username": USER, "password": PASSWORD}}
+    for trusted, registries, expected in (
+        (True, brought, {"private:1", "registry:1"}),
+        (False, brought, {"registry:1"}),
+        (False, {}, set()),
+    ):
+        told = write_logins(engine, registries, str(tmp_path), trusted=trusted)
+        content = json.loads(Path(told["REGISTRY_AUTH_FILE"]).read_text())
+        assert set(content.get("auths", {})) == expected

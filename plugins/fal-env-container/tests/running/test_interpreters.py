@@ -21,7 +21,7 @@ from fal_env_container.running.settings import Settings
 
 PODMAN = Engine(
     name="podman",
-    program="/usr/bin/podman",
+    program="/nowhere/podman",
     version="5.4.2",
     place="here",
     platform="linux/amd64",
@@ -29,7 +29,7 @@ PODMAN = Engine(
     takes_devices=True,
 )
 DOCKER = attrs.evolve(
-    PODMAN, name="docker", program="/usr/bin/docker", passes_descriptors=False
+    PODMAN, name="docker", program="/nowhere/docker", passes_descriptors=False
 )
 IMAGE = BuiltImage(
     id="abc", name="models:1", platform="linux/amd64", variables={"PATH": "/bin"}
@@ -56,8 +56,9 @@ def test_arguments_follow_the_image():
     The command ends with the image and the arguments of its Python.
     """
     command = made().command(("-I", "-c", "pass"))
-    assert command.argv[:2] == ("/usr/bin/podman", "run")
-    assert command.argv[-4:] == ("abc", "-I", "-c", "pass")
+    assert command.argv[:2] == ("/nowhere/podman", "run")
+    assert command.argv[-4:-1] == ("abc", "-I", "-c")
+    assert command.argv[-1].endswith("\npass")
     assert "--entrypoint=python3" in command.argv
 
 
@@ -68,7 +69,7 @@ def test_each_container_has_a_name_of_its_own():
     given = made().command((), name="fal-core-7")
     assert "--name=fal-core-7" in given.argv
     assert given.stop_argv == (
-        *("/usr/bin/podman", "rm", "--force", "--time=0", "--ignore", "fal-core-7"),
+        *("/nowhere/podman", "rm", "--force", "--time=0", "--ignore", "fal-core-7"),
     )
     one, other = made(DOCKER).command(()), made(DOCKER).command(())
     assert one.stop_argv is not None
@@ -143,12 +144,14 @@ def test_a_network_is_that_of_the_options():
 
 def test_a_machine_becomes_limits():
     """
-    Memory, processors and the GPUs that a host has given are those of the container.
+    Memory, processors, processes and the GPUs that a host has given are those of the container.
     """
-    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5)
+    machine = Machine(name="tiny", memory=1 << 30, cpus=0.5, processes=60)
     gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1a,MIG-2b"}
     argv = made().command((), machine=machine, variables=gpus).argv
     assert {"--memory=1073741824", "--memory-swap=1073741824", "--cpus=0.5"} <= set(argv)
+    # The init process and the guard of the worker are none of the function's.
+    assert "--pids-limit=62" in argv
     devices = [word for word in argv if word.startswith("--device")]
     assert devices == ["--device=nvidia.com/gpu=GPU-1a", "--device=nvidia.com/gpu=MIG-2b"]
 
@@ -159,6 +162,7 @@ def test_a_machine_becomes_limits():
         (127, "Error: runc: exec: executable file `python3` not found in $PATH", "no Python"),
         (1, "ERROR (catatonit:6): failed to exec pid1: No such file or directory", "no Python"),
         (126, "Error: runc: cannot run it: exec format error", "podman can run: runc"),
+        (126, "Error: pasta failed:\nno namespace\n", "made no .*: pasta failed: no namespace"),
         (125, "Error: abc: image not known", "was removed from podman"),
         (125, "warning\nError: short of ids", "podman made no container of image .*: short"),
     ],
@@ -169,7 +173,7 @@ def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: 
     """
     import re
 
-    error = explain(PODMAN, IMAGE, "python3", code, said)
+    error = explain(PODMAN, IMAGE, "python3", None, code, said)
     assert error is not None
     assert re.search(sentence, str(error))
     assert "models:1" in str(error)
@@ -179,8 +183,8 @@ def test_the_end_of_a_worker_is_its_own():
     """
     An exit code of the function is none of the engine's.
     """
-    assert explain(PODMAN, IMAGE, "python3", 7, "") is None
-    assert explain(PODMAN, IMAGE, "python3", 137, "") is None
+    assert explain(PODMAN, IMAGE, "python3", None, 7, "") is None
+    assert explain(PODMAN, IMAGE, "python3", None, 137, "") is None
 
 
 @pytest.mark.parametrize(
@@ -224,3 +228,30 @@ def test_a_path_with_a_colon_can_be_mounted():
     assert Mount("/a:b", "/c", ("ro",)).option == (
         '--mount="type=bind","source=/a:b","target=/c","readonly"'
     )
+
+
+def test_strangers_are_confined():
+    """
+    A container of a stranger gets no new privileges and so many processes, and shares no
+    folder in which code of other containers lies.
+    """
+    stranger = made(trusted=False).command(()).argv
+    assert "--security-opt=no-new-privileges" in stranger
+    assert "--pids-limit=4096" in stranger
+    assert not [each for each in stranger if "container-workers" in each]
+    assert [each for each in made().command(()).argv if "container-workers" in each]
+
+
+def test_containers_join_a_network_that_was_made():
+    """
+    Podman of root puts a container into a network namespace; other engines do not, and no
+    function without a network is in one.
+    """
+    assert made().joins_networks
+    argv = made().command((), network="/proc/7/ns/net").argv
+    assert [each for each in argv if each.startswith("--network")] == [
+        "--network=ns:/proc/7/ns/net"
+    ]
+    assert not made(DOCKER).joins_networks
+    assert not made(attrs.evolve(PODMAN, is_rootless=True)).joins_networks
+    assert not made(network=False).joins_networks

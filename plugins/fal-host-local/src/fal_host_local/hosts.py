@@ -142,7 +142,7 @@ class LocalHost(
 
     def begin(self, start: Start) -> Worker:
         from fal_host_local.workers.devices import start_on_terms
-        from fal_host_local.workers.starting import Place
+        from fal_host_local.workers.places import Place
 
         place = Place(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
@@ -177,17 +177,12 @@ class LocalHost(
 
             HealthCheck.read(options.health_check_config)
 
-    def unmet(self, options: HostOptions) -> Mapping[str, str]:
+    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
         if not asks_for_devices(options):
             return {}
-        from fal_core.claims import missing_devices, wants_of
+        from fal_host_local.limits.unmet import find_unmet
 
-        wants = wants_of(options)
-        if self.enforce or not wants or any(want.count for want in wants):
-            return missing_devices(options)
-        sentence = "Its limits hold with LocalHost(enforce=True), and in containers."
-        names = ("machine_type", "machine_types")
-        return {name: sentence for name in names if getattr(options, name)}
+        return find_unmet(options, environment, enforces=self.enforce)
 
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
         from fal_host_local.detached.executions import attach

@@ -223,7 +223,10 @@ def test_idle_workers_of_other_programs_give_way(tmp_path: Path, host: LocalHost
     path = tmp_path / "idle.py"
     path.write_text(IDLE)
     with subprocess.Popen(
-        [sys.executable, "-u", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "idle\n"

@@ -28,7 +28,7 @@ from fal_server.access.runner_keys import RunnerKeys, derive_secret
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
-from fal_server.fleet.payloads import Payloads
+from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
 from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
@@ -125,6 +125,12 @@ class ControlPlane:
 
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
+        folders = RunnerFolders(
+            self.directory.path / "accounts",
+            self.directory.tls / "bundle.pem",
+            self.directory.make_sockets,
+            self.ports,
+        )
         self.launcher = RunnerLauncher(
             self.settings.machine,
             self.logs,
@@ -133,12 +139,13 @@ class ControlPlane:
             self.metrics.starts.observe,
             owner=f"The server of {self.directory.path}",
             allows_open=self.settings.allow_open_runners,
+            kinds=self.settings.kinds,
+            folders=folders,
             largest_result=self.settings.limits.largest_result,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
-        runners, data = self.directory.path / "runners", self.directory.path / "accounts"
-        bundle, keys = self.directory.tls / "bundle.pem", self.identity.runner_keys
-        payloads = Payloads(self.vault, self.files, self.urls, runners, data, keys, bundle)
+        runners, keys = self.directory.path / "runners", self.identity.runner_keys
+        payloads = Payloads(self.vault, self.files, self.urls, runners, folders, keys)
         revisions = Revisions(self.database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)

@@ -54,6 +54,9 @@ class ServerSettings:
         allow_open_runners: Whether applications that are not public may have runners whose
             ports every local user reaches.
 
+        kinds: The kinds of environments that clients may ask for, as in ``container``. Empty
+            for all that are installed.
+
         metrics_key: Whether the metrics are shown to those alone who have their key. None is
             where the server listens beyond this machine.
 
@@ -80,6 +83,7 @@ class ServerSettings:
     proxies: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
     allow_open_runners: bool = False
+    kinds: tuple[str, ...] = ()
     metrics_key: bool | None = None
     limits: Limits = attrs.field(factory=Limits)
     cors: bool = True
@@ -101,6 +105,13 @@ class ServerSettings:
         if port is not None:
             return port
         return self.port + list(ports).index(listener) if self.port else 0
+
+    @property
+    def runs_containers_alone(self) -> bool:
+        """
+        Whether all code of clients runs in containers.
+        """
+        return set(self.kinds) == {"container"}
 
     @property
     def asks_for_metrics_key(self) -> bool:

@@ -4,12 +4,23 @@ Hosts that break the laws of calls that wait for their environment.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import attrs
 
 from fal_core.calls import Call
 from fal_core.errors import Cancelled
-from fal_core.events import Exited, Sink
+from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
+from fal_core.pools import Start
+from fal_core.testing import ProcessHost
+from fal_core.workers import Worker
 from mutants.wrappers import Broken, Passing, drop
 
 
@@ -39,3 +50,40 @@ class BuildsOn(Broken):
             passing.ended = True
             passing.send_on(Exited(reason=Cancelled()))
             passing.send_on = drop  # type: ignore[method-assign]  # broken
+
+
+_one_cache = threading.Lock()
+
+
+@contextmanager
+def _cache_of_its_own() -> Iterator[None]:
+    with (
+        _one_cache,
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, FAL_CORE_CACHE=folder),
+    ):
+        yield
+
+
+class BuildsForEachWorker(ProcessHost):
+    """Builds in a cache of the worker's own."""
+
+    def begin(self, start: Start) -> Worker:
+        with _cache_of_its_own():
+            start.environment.build(start.report, start.cancelled)
+        return super().begin(start)
+
+
+@attrs.define(eq=False, slots=False)
+class TellsOneOfThem(Broken):
+    """Tells one of the calls that wait for a build how it ended, and forgets the others."""
+
+    told: int = attrs.field(default=0, init=False)
+    lock: Any = attrs.field(factory=threading.Lock, init=False)
+
+    def take(self, event: Event, passing: Passing) -> None:
+        with self.lock:
+            self.told += isinstance(event, Exited)
+            if self.told > 1:
+                return
+        passing.send_on(event)

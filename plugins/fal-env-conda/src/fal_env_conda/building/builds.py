@@ -114,16 +114,7 @@ def build(
     with Rattler(cancelled, on_line) as rattler:
         worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
         try:
-            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
-                solution = worker.find_solution(force=force)
-            prefix = PREFIXES.find_or_build(
-                recipe.prefix_name(solution),
-                lambda opened: worker.fill(solution, opened),
-                log=sink,
-                cancelled=cancelled,
-                in_place=True,
-                summary=recipe.summary,
-            )
+            prefix = worker.build(sink, cancelled, force=force)
         except RattlerError as error:
             raise error_of_rattler(error.message, lines, credentials) from error
         except EnvironmentBuildError as error:
@@ -149,7 +140,25 @@ class _Builder:
     def _linked(self) -> bool:
         return any(line.startswith("Running ") for line in self.lines)
 
-    def find_solution(self, *, force: bool) -> Solution:
+    def build(self, sink: LogSink, cancelled: Event, *, force: bool) -> str:
+        """
+        Return the prefix of the environment, which is built if it is not there.
+        """
+        recipe = self.recipe
+        # Who chooses the packages installs them too, and the others wait for both.
+        with PREFIXES.building(recipe.name, log=sink, cancelled=cancelled):
+            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
+                solution = self._find_solution(force=force)
+            return PREFIXES.find_or_build(
+                recipe.prefix_name(solution),
+                lambda opened: self._fill(solution, opened),
+                log=sink,
+                cancelled=cancelled,
+                in_place=True,
+                summary=recipe.summary,
+            )
+
+    def _find_solution(self, *, force: bool) -> Solution:
         """
         Return the packages that were chosen before, or choose them, and keep the choice.
         """
@@ -198,7 +207,7 @@ class _Builder:
             pins=tuple(File(**file).pin for file in told["files"]),
         )
 
-    def fill(self, solution: Solution, opened: Build) -> None:
+    def _fill(self, solution: Solution, opened: Build) -> None:
         """
         Install the packages of *solution*, and the pip requirements.
         """

@@ -72,6 +72,13 @@ class Recipe:
         return digest(repr(parts).encode(), 20)
 
     @property
+    def name(self) -> str:
+        """
+        A digest of all that is declared, whichever packages are chosen for it.
+        """
+        return digest(repr((_VERSION, self.question, *self._rest())).encode(), 20)
+
+    @property
     def key(self) -> str:
         """
         The key of the environment: of the packages that were chosen, as soon as they are,

@@ -63,13 +63,21 @@ def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
 
 
 def build(
-    engine: Engine, recipe: Recipe, sink: LogSink, cancelled: Event, *, force: bool = False
+    engine: Engine,
+    recipe: Recipe,
+    sink: LogSink,
+    cancelled: Event,
+    *,
+    force: bool = False,
+    trusted: bool = True,
 ) -> BuiltImage:
     """
     Build the image of *recipe*, unless another thread or process does so meanwhile.
 
     Arguments:
         force: Whether to build anew, on what the registries have now.
+
+        trusted: Whether the engine's own logins are used.
 
     Raises:
         EnvironmentBuildError: It cannot be built.
@@ -92,7 +100,10 @@ def build(
         with disk_errors(), building(recipe.digest, cancelled, on_wait) as place:
             found = None if force else find_built(engine, recipe)
             if found is None:
-                found = _build(engine, recipe, log, cancelled, place, left, force=force)
+                logins = write_logins(engine, image.registries, place.folder, trusted=trusted)
+                found = _build(
+                    *(engine, recipe, log, cancelled, place, left), logins=logins, force=force
+                )
     finally:
         # Once the files of the build are gone there may be room for it.
         for each in left:
@@ -108,12 +119,15 @@ def pull(
     cancelled: Event,
     *,
     force: bool = False,
+    trusted: bool = True,
 ) -> BuiltImage:
     """
     Return the image *name*, which *engine* pulls if it does not have it.
 
     Arguments:
         force: Whether to pull what the registry has now.
+
+        trusted: Whether the engine's own logins are used.
 
     Raises:
         EnvironmentBuildError: There is no such image, or it cannot be had.
@@ -131,7 +145,8 @@ def pull(
         if found is not None and not found.is_for(platform):
             found = None
         if found is None or force:
-            found = _pull(engine, name, log, cancelled, place, {}, found, platform)
+            logins = write_logins(engine, {}, place.folder, trusted=trusted)
+            found = _pull(engine, name, log, cancelled, place, logins, found, platform)
     return found
 
 
@@ -155,11 +170,12 @@ def _build(
     place: BuildPlace,
     left: list[Leftovers],
     *,
+    logins: Mapping[str, str],
     force: bool,
 ) -> BuiltImage:
     _check_secrets(recipe.image.secrets)
     recipe.check_sources()
-    image, variables = recipe.image, write_logins(engine, recipe.image.registries, place.folder)
+    image, variables = recipe.image, logins
     bases = {}
     foreign = None if recipe.platform == engine.platform else recipe.platform
     for name in recipe.sources.bases:

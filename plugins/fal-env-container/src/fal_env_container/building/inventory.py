@@ -5,6 +5,7 @@ Images by name: what the engine has, and what it can pull.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from threading import Event
@@ -18,6 +19,9 @@ from fal_env_container.images.built_images import BuiltImage
 
 #: Seconds that what the engine has is taken for unchanged: for as long as one call is made.
 _FRESH = 2.0
+
+#: What engines say of a name that they have no image of.
+_LACKS = re.compile(r"image not known|no such (image|object)|not found", re.I)
 
 _seen: dict[tuple[Engine, str], tuple[float, BuiltImage | None]] = {}
 
@@ -78,8 +82,12 @@ def _look(engine: Engine, names: list[str]) -> None:
         found = [
             BuiltImage.read(name, each) for name, each in zip(names, contents, strict=True)
         ]
-    elif len(names) == 1:
+    elif len(names) == 1 and answer.code != 0 and _LACKS.search(answer.errors):
         found = [None]
+    elif len(names) == 1:
+        raise EnvironmentBuildError(
+            KIND, f"{engine.name} does not say whether it has {names[0]}: {answer.problem}."
+        )
     else:
         # The engine does not tell which of them it lacks.
         for name in names:

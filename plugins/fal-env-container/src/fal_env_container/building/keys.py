@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from threading import Event
 
 import attrs
@@ -41,11 +42,14 @@ class ImageRequest:
         platform: As in ``linux/arm64``. None for that of the engine.
 
         force: Whether it is had anew, once in each process.
+
+        trusted: Whether the engine's own logins are used for it.
     """
 
     image: str | ContainerImage
     platform: str | None = None
     force: bool = False
+    trusted: bool = True
 
 
 def image_key(request: ImageRequest) -> str:
@@ -108,9 +112,11 @@ def find_or_build(
     recipe = _recipe(request, engine)
     if recipe is None:
         name, platform = str(request.image), request.platform
-        found = builds.pull(engine, name, platform, log, cancelled, force=request.force)
+        pull = partial(builds.pull, engine, name, platform, log, cancelled)
+        found = pull(force=request.force, trusted=request.trusted)
     else:
-        found = builds.build(engine, recipe, log, cancelled, force=request.force)
+        build = partial(builds.build, engine, recipe, log, cancelled)
+        found = build(force=request.force, trusted=request.trusted)
     if request.force:
         _forced.add(_forced_name(request, recipe))
     return engine, found

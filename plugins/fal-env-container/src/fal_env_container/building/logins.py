@@ -18,17 +18,24 @@ _KEPT = ("auths", "credHelpers", "credsStore")
 
 
 def write_logins(
-    engine: Engine, registries: Mapping[str, Mapping[str, str]], folder: str
+    engine: Engine,
+    registries: Mapping[str, Mapping[str, str]],
+    folder: str,
+    *,
+    trusted: bool = True,
 ) -> dict[str, str]:
     """
     Return the variables with which *engine* logs in to *registries*, beside those that it is
     logged in to already. The file that they name is in *folder*, readable for this user only.
+
+    Arguments:
+        trusted: Whether the engine's own logins are used too.
     """
     # A login that was declared in another process has lost its password on the way.
     registries = {name: login for name, login in registries.items() if login["password"]}
-    if not registries:
+    if trusted and not registries:
         return {}
-    content = _own_logins(engine)
+    content = _own_logins(engine) if trusted else {}
     auths = content.setdefault("auths", {})
     for registry, login in registries.items():
         pair = f"{login['username']}:{login['password']}".encode()

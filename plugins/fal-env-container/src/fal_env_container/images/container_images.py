@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from fal_core.errors import OptionError
 from fal_core.options import TRAVELS_AS
 from fal_core.reprs import show_fields
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Builder = Literal["depot", "service", "worker"]
 CommandOverride = str | list[str]
@@ -33,6 +35,13 @@ def _without_passwords(
     registries: Mapping[str, Mapping[str, str]],
 ) -> dict[str, dict[str, str]]:
     return {name: {**login, "password": ""} for name, login in registries.items()}
+
+
+def _here() -> Path:
+    # Slow to import, and this module is imported by every declaration.
+    from pathlib import Path
+
+    return Path.cwd()
 
 
 @attrs.define
@@ -87,7 +96,7 @@ class ContainerImage:
     entrypoint: CommandOverride | None = None
     cmd: CommandOverride | None = None
     use_isolate: bool | None = None
-    context_dir: str | os.PathLike[str] = attrs.field(factory=Path.cwd)
+    context_dir: str | os.PathLike[str] = attrs.field(factory=_here)
     dockerignore: list[str] | None = None
     dockerignore_path: str | os.PathLike[str] | None = None
 

@@ -5,8 +5,11 @@ Endings: what the end of an engine's command means.
 from __future__ import annotations
 
 import re
+import signal
 
-from fal_core.errors import HostError
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.machines import Machine
+from fal_core.workers import reason_of_exit
 from fal_env_container.building.inventory import forget_image
 from fal_env_container.engines import Engine, clean_problem
 from fal_env_container.images.built_images import BuiltImage
@@ -16,20 +19,46 @@ from fal_env_container.images.built_images import BuiltImage
 _NO_PROGRAM = re.compile(
     r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
 )
-_UNFIT_PROGRAM = re.compile(r"exec.*: (permission denied|exec format error)", re.I)
+_UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
-#: The exit codes of engines: a fault of theirs, and a program that they cannot run.
-_ENGINE, _UNFIT = 125, 126
+#: What they say as they lose a container that runs.
+_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
+
+#: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
+#: program that was killed.
+_ENGINE, _UNFIT, _KILLED = 125, 126, 137
 
 
 def explain(
-    engine: Engine, image: BuiltImage, executable: str, code: int, said: str
+    engine: Engine,
+    image: BuiltImage,
+    executable: str,
+    machine: Machine | None,
+    code: int,
+    said: str,
 ) -> HostError | None:
     """
-    Return why a container of *image* has ended before its worker did; None where its worker
-    has ended it.
+    Return why a container of *image* has ended before its worker did, or for want of memory;
+    None where its worker has ended it.
+
+    Arguments:
+        machine: What the container was limited to. None where nothing was.
     """
+    if code in (-signal.SIGKILL, -signal.SIGTERM) or _ENDED.search(said):
+        return WorkerLost(
+            signal=-code if code < 0 else None,
+            detail=f"{engine.name} itself was ended or restarted while its container ran.",
+        )
+    if code == 128 + signal.SIGTERM:
+        return WorkerLost(
+            signal=signal.SIGTERM,
+            detail=f"If the function has not done so, {engine.name} has stopped its container, "
+            "as it does when it is stopped or restarted.",
+        )
+    if code == _KILLED:
+        reason = reason_of_exit(code, said, machine)
+        return reason if isinstance(reason, OutOfMemory) else None
     problem = _last_problem(said)
     name = f"Image {image.name!r}"
     if _NO_PROGRAM.search(said):
@@ -37,7 +66,7 @@ def explain(
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
             "an image that has Python 3.10 or newer."
         )
-    if code == _UNFIT or _UNFIT_PROGRAM.search(said):
+    if _UNFIT_PROGRAM.search(said):
         return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
     if code == _ENGINE and _NO_IMAGE.search(said):
         forget_image(engine, image)
@@ -45,7 +74,7 @@ def explain(
             f"{name} was removed from {engine.name} since it was found or built. Call again, "
             "and it is looked for anew."
         )
-    if code == _ENGINE:
+    if code in (_ENGINE, _UNFIT):
         return HostError(f"{engine.name} made no container of image {image.name!r}: {problem}.")
     return None
 
@@ -53,4 +82,8 @@ def explain(
 def _last_problem(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return clean_problem((errors or lines or ["it does not say why"])[-1])
+    last = (errors or lines or ["it does not say why"])[-1]
+    if last.endswith(":") and last != lines[-1]:
+        # The reason stands below it.
+        last = f"{last} {lines[lines.index(last) + 1].strip()}"
+    return clean_problem(last)

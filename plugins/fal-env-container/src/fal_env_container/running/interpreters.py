@@ -17,7 +17,9 @@ from fal_core.errors import HostError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.limits import limit_options
 from fal_env_container.running.endings import explain
+from fal_env_container.running.first_lines import first_lines
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
 from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
@@ -27,23 +29,18 @@ if TYPE_CHECKING:
 
 #: Where the worker's modules are kept in a container, between containers.
 _CACHE = "/.fal-core"
+#: Where compiled modules of its standard library are kept, if the image has none.
+_COMPILED = f"{_CACHE}/compiled"
 #: Where packages are that were installed on top of the image.
 _PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
 
+#: How many processes a container may have whose function is a stranger's.
+_MOST_PROCESSES = 4096
+
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-
-
-#: Puts paths before all others, and packages before those of the image.
-_PATH = """\
-import site, sys
-at = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]
-for path in {packages}:
-    sys.path.insert(at[0] if at else len(sys.path), path)
-    site.addsitedir(path)
-sys.path[:0] = {first}"""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +66,10 @@ class ContainerInterpreter(Interpreter):
         default=attrs.Factory(lambda self: find_channel(self.engine), takes_self=True)
     )
 
+    @property
+    def joins_networks(self) -> bool:
+        return self.engine.joins_networks and self.settings.network is True
+
     def command(
         self,
         arguments: Sequence[str],
@@ -79,6 +80,7 @@ class ContainerInterpreter(Interpreter):
         machine: Machine | None = None,
         name: str | None = None,
         descriptors: int = 0,
+        network: str | None = None,
     ) -> Command:
         name = name or f"fal-core-{os.getpid()}-{os.urandom(6).hex()}"
         options = [
@@ -89,8 +91,9 @@ class ContainerInterpreter(Interpreter):
             f"--preserve-fds={descriptors}" if descriptors else "--interactive",
             *self._engine_options(),
             *self._user_options(),
-            *self._network_options(ports),
-            *_machine_options(machine),
+            *((f"--network=ns:{network}",) if network else self._network_options(ports)),
+            *limit_options(self.engine, machine),
+            *self._confinement(machine),
             *self._file_options(binds),
             *self._variable_options(variables),
         ]
@@ -101,8 +104,9 @@ class ContainerInterpreter(Interpreter):
                 **QUIET,
                 **{each: value for each, value in variables.items() if not _is_shown(each)},
             },
+            directory=self._directory(),
             stop_argv=self._stop(name),
-            explain=partial(explain, self.engine, self.image, self.executable),
+            explain=partial(explain, self.engine, self.image, self.executable, machine),
         )
 
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
@@ -113,12 +117,25 @@ class ContainerInterpreter(Interpreter):
         """
         written = self.image.variables.get("PYTHONPATH", "")
         first = [path for path in written.split(":") if path]
-        if "-c" not in arguments or not (first or self.packages):
+        told = first_lines(
+            first=first,
+            packages=[_PACKAGES] if self.packages else [],
+            compiled=None if self.engine.place == "elsewhere" else _COMPILED,
+        )
+        if "-c" not in arguments or not told:
             return arguments
         code = list(arguments).index("-c") + 1
-        told = _PATH.format(first=first, packages=[_PACKAGES] if self.packages else [])
-        source = f"{told}\n{arguments[code]}"
+        source = f"{told}{arguments[code]}"
         return (*arguments[:code], source, *arguments[code + 1 :])
+
+    def _directory(self) -> str | None:
+        """
+        Return where the engine is started: the monitor of a container leaves a file where it
+        is once the memory of the container has run out.
+        """
+        if self.engine.name != "podman":
+            return None
+        return cache_directory("container-monitors", make=True)
 
     def _stop(self, name: str) -> tuple[str, ...]:
         # Docker ends it at once, and Podman waits unless it is told not to.
@@ -149,6 +166,16 @@ class ContainerInterpreter(Interpreter):
         if "HOME" not in self.image.variables:
             # Where the image knows no such user, it has no home directory.
             yield f"--env=HOME={_CACHE}"
+
+    def _confinement(self, machine: Machine | None) -> Iterable[str]:
+        """
+        Yield what bounds a function that is not the user's own.
+        """
+        if self.settings.trusted:
+            return
+        yield "--security-opt=no-new-privileges"
+        if machine is None or machine.processes is None:
+            yield f"--pids-limit={_MOST_PROCESSES}"
 
     def _network_options(self, ports: Mapping[int, int]) -> Iterable[str]:
         network = self.settings.network
@@ -181,7 +208,9 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
-        mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
+        if self.settings.trusted:
+            # What a stranger writes there would run in the containers of others.
+            mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"
         directory = os.getcwd()
@@ -196,16 +225,6 @@ class ContainerInterpreter(Interpreter):
         if self.engine.takes_devices:
             gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
             yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
-
-
-def _machine_options(machine: Machine | None) -> Iterable[str]:
-    if machine is None:
-        return
-    if machine.memory is not None:
-        # Without swap it ends where the machine would.
-        yield from (f"--memory={machine.memory}", f"--memory-swap={machine.memory}")
-    if machine.cpus is not None:
-        yield f"--cpus={min(machine.cpus, os.cpu_count() or 1):g}"
 
 
 def _is_shown(name: str) -> bool:

@@ -16,7 +16,7 @@ from fal_core.events import LogSink
 from fal_core.stores import DirectoryStore
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.running.pythons import ImagePython
+from fal_env_container.running.pythons import ImagePython, known_python
 
 if TYPE_CHECKING:
     from fal_core.stores import Build
@@ -60,6 +60,14 @@ def key_of(image: BuiltImage, python: ImagePython, layers: Sequence[Sequence[str
     """
     abi = (python.version.rpartition(".")[0], python.abi, python.machine, python.libc)
     return digest(repr((KIND, image.id, abi, fingerprint(layers))).encode())
+
+
+def are_installed(image: BuiltImage, layers: Sequence[Sequence[str]]) -> bool:
+    """
+    Tell whether the folder of *layers* on top of *image* is there.
+    """
+    python = known_python(image)
+    return python is not None and STORE.find_fault(key_of(image, python, layers)) is None
 
 
 def find_or_install(

@@ -81,10 +81,11 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
     Raises:
         EnvironmentBuildError: It has none, or one that no worker runs on.
     """
-    path = os.path.join(cache_directory("containers", make=True), "pythons", f"{image.id}.json")
-    found = _read(path)
+    found = known_python(image)
     if found is None:
         found = _ask(engine, image, executable)
+        cache_directory("containers", make=True)
+        path = _record_path(image)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, json.dumps(attrs.asdict(found)), durable=False)
     if problem := python_problem(found.version):
@@ -93,12 +94,19 @@ def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePyth
     return found
 
 
-def _read(path: str) -> ImagePython | None:
+def known_python(image: BuiltImage) -> ImagePython | None:
+    """
+    Return the Python of *image* if it was asked before.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(_record_path(image), encoding="utf-8") as file:
             return ImagePython(**json.load(file))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _record_path(image: BuiltImage) -> str:
+    return os.path.join(cache_directory("containers"), "pythons", f"{image.id}.json")
 
 
 def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
@@ -113,7 +121,7 @@ def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
         except ValueError:
             content = None
     if not isinstance(content, dict):
-        reason = explain(engine, image, executable, answer.code, answer.errors)
+        reason = explain(engine, image, executable, None, answer.code, answer.errors)
         said = str(reason) if reason is not None else f"Its Python answers: {answer.problem}."
         raise EnvironmentBuildError(KIND, said)
     return ImagePython(**content)

@@ -28,6 +28,8 @@ class Settings:
         volumes: What they see beside the working directory and the project.
 
         network: Whether they have a network, or the name of the one that they are in.
+
+        trusted: Whether what runs in them is the user's own.
     """
 
     __repr__ = show_fields
@@ -35,6 +37,7 @@ class Settings:
     shm_size: int | None = None
     volumes: tuple[Mount, ...] = ()
     network: bool | str = True
+    trusted: bool = True
 
     @property
     def shared_memory(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.machines import Machine
+from fal_core.machines import LIMITS, HeldLimits, Machine
 from fal_core.reprs import show_size
 from fal_host_local.limits.cgroups import FILES, PERIOD, Hierarchy
 
@@ -28,11 +28,15 @@ class Limits:
         network: Whether it has a network.
 
         hierarchies: Where cgroups can be made. What they do not keep is kept otherwise.
+
+        held: What the program holds the worker to that starts it. None where the keeper
+            starts it.
     """
 
     machine: Machine | None
     network: bool
     hierarchies: Sequence[Hierarchy]
+    held: HeldLimits | None = None
 
     def confinement(self) -> dict[str, Any]:
         """
@@ -67,6 +71,8 @@ class Limits:
         if machine is None:
             held = "No limits hold but that there is no network" if parts else "No limits hold"
             return f"{held}: no machine type is declared whose sizes are known here."
+        if self.held is not None:
+            return f"Limits of machine type {machine.name!r}: {_said_by(self.held, machine)}"
         memory = None if machine.memory is None else show_size(machine.memory)
         cpus = machine.cpus
         watched = "watched, it may be more for a moment"
@@ -121,6 +127,27 @@ def _said(what: str, limit: object, by_group: bool, otherwise: str) -> str:
     if limit is None:
         return f"{what} not enforced, as none are stated"
     return f"{what} {limit} ({'by a cgroup' if by_group else otherwise})"
+
+
+def _said_by(held: HeldLimits, machine: Machine) -> str:
+    """
+    Return which limits of *machine* a program holds workers to, and why not the others.
+    """
+    parts = []
+    for limit, name in LIMITS.items():
+        size = getattr(machine, limit)
+        if size is None:
+            parts.append(f"{name} not enforced, as none are stated")
+            continue
+        shown = show_size(size) if limit == "memory" else f"{size:g}"
+        if limit in held.ignored:
+            parts.append(f"{name} {shown} not enforced")
+        elif limit == "cpus" and size >= (os.cpu_count() or 1):
+            parts.append(f"{name} {shown} (this machine has {os.cpu_count()})")
+        else:
+            parts.append(f"{name} {shown} (by a cgroup of {held.by})")
+    problem = held.problem(machine)
+    return "; ".join(parts) + "." + (f" {problem}" if problem else "")
 
 
 _lock = threading.Lock()

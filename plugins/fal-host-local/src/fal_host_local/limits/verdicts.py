@@ -4,9 +4,8 @@ Verdicts: which limit has ended a worker, and which machine type has more.
 
 from __future__ import annotations
 
-from fal_core.errors import HostError, OutOfMemory, WorkerLost
-from fal_core.machines import Machine, smallest_machine
-from fal_core.reprs import show_size
+from fal_core.errors import HostError, WorkerLost
+from fal_core.machines import Machine, out_of_memory
 
 
 def judge(machine: Machine, peak: int, kills: int, reason: HostError) -> HostError:
@@ -22,14 +21,4 @@ def judge(machine: Machine, peak: int, kills: int, reason: HostError) -> HostErr
     """
     if not kills or not isinstance(reason, WorkerLost) or machine.memory is None:
         return reason
-    # A cgroup lets nothing go beyond its limit, which the last attempt would have.
-    most = max(peak, machine.memory)
-    larger = smallest_machine(most, gpus=machine.gpus, gpu_model=machine.gpu_model)
-    has = show_size(machine.memory)
-    sentence = f"It used {show_size(peak)}, and machine type {machine.name!r} has {has}."
-    if larger is not None and larger.memory is not None:
-        more = show_size(larger.memory)
-        sentence += f" The next larger one is {larger.name!r}, with {more}."
-    return OutOfMemory(
-        reason.code, reason.signal, sentence, peak, None if larger is None else larger.name
-    )
+    return out_of_memory(reason, machine, peak)

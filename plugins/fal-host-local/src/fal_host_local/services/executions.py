@@ -21,7 +21,7 @@ from fal_host_local.services.ports import ServicePort, claim_loopback_port, clai
 from fal_host_local.services.publications import Publication
 from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
-from fal_host_local.workers.starting import Place
+from fal_host_local.workers.places import Place
 
 
 def launch_service(
@@ -49,8 +49,14 @@ def launch_service(
 
     pool = publication = None
     if call.environment.isolates_network:
-        publication = Publication.of(call)
-        place.ports = publication.ports
+        if call.own_network is None:
+            publication = Publication.of(call)
+            place.ports = publication.ports
+        elif not networks.missing():
+            reached = call.reached_ports
+            place.reached = (
+                networks.listening_ports(*call.own_network) if reached is None else reached
+            )
     elif call.own_network is None and place.largest is None:
         pool = pools.take_expected(call)
     if pool is None:
@@ -92,7 +98,7 @@ class LocalServiceExecution(ServiceExecution):
             PortTaken: Another service or process has it.
         """
         call = self.call
-        if self.publication is not None:
+        if call.environment.isolates_network:
             return
         if call.own_network is not None and not networks.missing():
             place.enter_network = partial(seclude, own=call.own_network)

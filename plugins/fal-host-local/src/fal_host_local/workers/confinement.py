@@ -51,7 +51,7 @@ class Confinement:
     def __init__(self, told: dict[str, Any], number: int) -> None:
         self._told = told
         self._groups: list[str] = []
-        self._name = f"{_NAME}{os.getpid()}-{number}"
+        self._name = group_name(os.getpid(), number)
         self.watches = "memory" in told or told.get("measures", False)
         self.peak = self.kills = 0
         self.is_counted = False
@@ -109,11 +109,14 @@ class Confinement:
             trees.kill_descendants(pid)
             _kill(pid)
 
-    def end(self) -> None:
+    def end(self) -> int:
         """
         Kill what is left in the groups, read what they have counted, and remove them.
+
+        Return which could not be removed: a bit for each, the lowest for the first.
         """
-        for group in self._groups:
+        busy = 0
+        for place, group in enumerate(self._groups):
             self._count(group)
             until = time.monotonic() + _PATIENCE
             while True:
@@ -126,9 +129,11 @@ class Confinement:
                     break
                 if time.monotonic() > until:
                     # Something in it cannot be ended now; a later keeper looks again.
+                    busy |= 1 << place
                     break
                 time.sleep(_TURN)
         self._groups.clear()
+        return busy
 
     def _count(self, group: str) -> None:
         for name in ("memory.peak", "memory.max_usage_in_bytes"):
@@ -141,6 +146,13 @@ class Confinement:
                 words = line.split()
                 if words[:1] == ["oom_kill"]:
                     self.kills += int(words[1])
+
+
+def group_name(keeper: int, number: int) -> str:
+    """
+    Return the name of the cgroups of worker *number* of the process *keeper*.
+    """
+    return f"{_NAME}{keeper}-{number}"
 
 
 def _sweep(folder: str) -> None:

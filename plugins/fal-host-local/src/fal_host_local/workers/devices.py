@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fal_core.pools import Start
     from fal_core.workers import Worker
     from fal_host_local.workers.keepers import Keeper
-    from fal_host_local.workers.starting import Place
+    from fal_host_local.workers.places import Place
 
 
 def start_on_terms(
@@ -64,7 +64,8 @@ def limit(start: Start, place: Place, terms: Terms) -> None:
     from fal_host_local.limits.limits import Limits, describe_once
 
     machine = place.claim.machine if terms.enforce and place.claim is not None else None
-    place.limits = limits = Limits(machine, terms.network, find_hierarchies())
+    held = None if machine is None else start.environment.held_limits()
+    place.limits = limits = Limits(machine, terms.network, find_hierarchies(), held)
     if not terms.network:
         if problem := no_network.problem():
             raise UnsupportedError("local", "run functions without a network", problem)

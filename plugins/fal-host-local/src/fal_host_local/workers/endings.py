@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fal_core.environments import Command
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.machines import Machine, out_of_memory
 from fal_core.workers import reason_of_exit
 from fal_host_local.workers.keepers import Keeper, memory_kills
 
@@ -21,7 +22,13 @@ _PATIENCE = 10.0
 
 
 def why_lost(
-    keeper: Keeper, number: int, command: Command, *, kills: int, words: Words | None
+    keeper: Keeper,
+    number: int,
+    command: Command,
+    *,
+    kills: int,
+    words: Words | None,
+    machine: Machine | None,
 ) -> HostError:
     """
     Wait for the process of a worker to exit and return the error that describes how it ended.
@@ -32,12 +39,17 @@ def why_lost(
         kills: What :func:`memory_kills` returned when it was started.
 
         words: What the program around it prints; None where there is none.
+
+        machine: What that program has limited it to. None where nothing was asked for.
     """
     status = keeper.wait(number, _PATIENCE)
     said = "" if words is None else words.finish()
     if status is None:
         return WorkerLost(detail=said or "Its stream was closed.")
     code = os.waitstatus_to_exitcode(status)
+    if code and command.stop_argv is not None:
+        # What was around the worker has ended, and may have left it where no signal reaches.
+        keeper.kill(number)
     reason = None if command.explain is None else command.explain(code, said)
     if reason is not None:
         return reason
@@ -48,6 +60,9 @@ def why_lost(
     else:
         lost = WorkerLost(code)
     is_killed = lost.signal == signal.SIGKILL and not isinstance(lost, OutOfMemory)
-    if is_killed and memory_kills() > kills:
+    if not is_killed or memory_kills() <= kills:
+        return lost
+    # All that would have told whose memory it was has been killed as well.
+    if words is None or machine is None or machine.memory is None:
         return OutOfMemory(signal=lost.signal, detail=said)
-    return lost
+    return out_of_memory(lost, machine)

@@ -9,7 +9,8 @@ A request is a marshalled tuple behind its length; the descriptors that the work
 inherits are passed along with it. A response is three integers, see :data:`RESPONSE`.
 
 A worker may run where no signal reaches it, as in a container: another command ends it. It
-has ended once that command has, and the program that the keeper has started as well.
+has ended once that command has, and the program that the keeper has started as well. If that
+program has ended alone, as one that was killed, the command ends what it has left.
 
 A first call waits for the keeper before its worker can start, so the keeper imports as
 little as it can: ``signal`` and ``array`` of the standard library take twice as long as
@@ -46,6 +47,8 @@ PEAK = 3
 KILLS = 4
 #: How many milliseconds processors have spent on it.
 SPENT = 5
+#: Which of its cgroups could not be removed.
+BUSY = 6
 
 START = 1
 KILL = 2
@@ -63,8 +66,7 @@ _GRACE = 0.5
 _TURN = 0.01
 #: Milliseconds between two looks at the memory of workers that no cgroup limits.
 _WATCH = 100
-#: Seconds that a command may take that ends a worker, and the program around a worker that
-#: was ended.
+#: Seconds that workers have to end which other commands end, twice.
 _PATIENCE = 10.0
 
 
@@ -78,7 +80,8 @@ class KeeperProcess:
 
     def __init__(self, control: _socket.socket) -> None:
         self._control = control
-        # The numbers of workers by their process IDs, and the commands that end them.
+        # The numbers of workers by their process IDs, and the commands that end them, or what
+        # they have left.
         self._workers: dict[int, int] = {}
         # What is open until the worker of that number has ended, as the locks of devices.
         self._held: dict[int, list[int]] = {}
@@ -209,6 +212,8 @@ class KeeperProcess:
             os._exit(127)
 
     def _kill(self, number: int) -> None:
+        if number in self._stop_argvs and number not in self._workers.values():
+            self._stop(0, number)
         for pid, known in self._workers.items():
             if known == number:
                 if number in self._stop_argvs:
@@ -220,10 +225,13 @@ class KeeperProcess:
     def _stop(self, pid: int, number: int) -> None:
         """
         End a worker that no signal reaches; it takes a process of its own to wait for that.
+
+        Arguments:
+            pid: The program that was started; 0 for one that has ended.
         """
         if number in self._stoppers.values():
             return
-        stop_argv, variables, directory = self._stop_argvs[number]
+        command = self._stop_argvs[number]
         stopper = os.fork()
         if stopper:
             self._stoppers[stopper] = number
@@ -233,15 +241,10 @@ class KeeperProcess:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
-            within = trees.contained(pid)
-            for each in within:
-                _send_kill(each)
-            if not (within and _has_ended(pid, _GRACE)):
-                _run(stop_argv, variables, directory)
-            if not _has_ended(pid, _PATIENCE):
-                # It may have been about to start what it was told to end.
-                _send_kill(pid)
-                _run(stop_argv, variables, directory)
+            # It stands beside this module, which runs by itself.
+            import stops  # type: ignore[import-not-found]
+
+            stops.stop(pid, lambda: _become(*command))
         finally:
             os._exit(0)
 
@@ -257,13 +260,16 @@ class KeeperProcess:
             if not pid:
                 return
             number = self._workers.pop(pid, None)
+            is_stopper = number is None
             if number is None:
-                number = self._stoppers.pop(pid, None)
+                number = self._stoppers.pop(pid, 0)
             else:
                 self._ended[number] = status, used
-            self._kill_orphans()
-            if number in self._ended and number not in self._stoppers.values():
+            if is_stopper or not status:
                 self._stop_argvs.pop(number, None)
+            if self._kill_orphans() and number in self._stop_argvs:
+                self._stop(0, number)
+            if number in self._ended and number not in self._stoppers.values():
                 status, used = self._ended.pop(number)
                 self._free(number, used)
                 self._respond(EXITED, number, status)
@@ -274,7 +280,8 @@ class KeeperProcess:
         """
         confined = self._confined.pop(number, None)
         if confined is not None:
-            confined.end()
+            if busy := confined.end():
+                self._respond(BUSY, number, busy)
             peak = confined.peak >> 10
             if not confined.is_counted:
                 peak = max(peak, used.ru_maxrss)
@@ -291,12 +298,18 @@ class KeeperProcess:
             if confined is not None and confined.watches:
                 confined.watch(pid)
 
-    def _kill_orphans(self) -> None:
+    def _kill_orphans(self) -> bool:
+        """
+        Kill what workers have left, and return whether that belongs to a container.
+        """
+        is_contained = False
         for child in trees.children(os.getpid()):
             if child not in self._workers and child not in self._stoppers:
+                is_contained |= trees.is_monitor(child) or trees.are_apart(child, os.getpid())
                 trees.kill_descendants(child)
                 if not trees.is_monitor(child):
                     _send_kill(child)
+        return is_contained
 
     def _respond(self, what: int, number: int, value: int) -> None:
         try:
@@ -308,11 +321,12 @@ class KeeperProcess:
         # Counted in turns, not by the clock: a machine that is suspended meanwhile takes
         # one turn from the workers, not all of their grace period.
         self._reap_for(_GRACE)
-        for pid, number in list(self._workers.items()):
-            if number in self._stop_argvs:
-                self._stop(pid, number)
-            else:
+        started = {number: pid for pid, number in self._workers.items()}
+        for number in started:
+            if number not in self._stop_argvs:
                 self._kill(number)
+        for number in list(self._stop_argvs):
+            self._stop(started.get(number, 0), number)
         if self._stoppers:
             self._reap_for(2 * _PATIENCE)
         trees.kill_descendants(os.getpid())
@@ -336,35 +350,6 @@ def _become(argv: list[str], variables: dict[str, str], directory: str) -> None:
     except OSError:
         pass
     os.execvpe(argv[0], argv, variables)
-
-
-def _run(argv: list[str], variables: dict[str, str], directory: str) -> None:
-    """
-    Run a command to its end, for some seconds at most.
-    """
-    pid = os.fork()
-    if not pid:
-        try:
-            null = os.open(os.devnull, os.O_RDWR)
-            for target in range(3):
-                os.dup2(null, target)
-            _become(argv, variables, directory)
-        finally:
-            os._exit(127)
-    if not _has_ended(pid, _PATIENCE):
-        _send_kill(pid)
-    os.waitpid(pid, 0)
-
-
-def _has_ended(pid: int, seconds: float) -> bool:
-    """
-    Wait until *pid* runs no more, for some seconds at most; return whether that is so.
-    """
-    for _ in range(round(seconds / _TURN)):
-        if not trees.runs(pid):
-            return True
-        time.sleep(_TURN)
-    return False
 
 
 def _send_kill(pid: int) -> None:

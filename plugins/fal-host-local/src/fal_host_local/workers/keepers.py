@@ -24,6 +24,7 @@ import fal_core_worker
 from fal_core.workers import given_to_children
 from fal_host_local.workers import keeper_process
 from fal_host_local.workers.keeper_process import (
+    BUSY,
     CONFINE,
     EXITED,
     HOLD,
@@ -69,6 +70,8 @@ class Keeper:
         self._reading = threading.Lock()
         self._exits: dict[int, int] = {}
         self._used: dict[int, dict[int, int]] = {}
+        # The directories in which workers have cgroups.
+        self._groups: dict[int, list[str]] = {}
         self._rest = b""
         self._numbers = 0
 
@@ -110,6 +113,7 @@ class Keeper:
             if held:
                 self._send((HOLD, number), held)
             if confinement is not None:
+                self._groups[number] = [folder for folder, *_ in confinement["groups"]]
                 self._send((CONFINE, number, dict(confinement)), ())
             if layout is None:
                 layout = (0, 0, *range(len(descriptors)))
@@ -206,13 +210,37 @@ class Keeper:
         for what, number, value in RESPONSE.iter_unpack(data[:whole]):
             if what in (PEAK, KILLS, SPENT):
                 self._used.setdefault(number, {})[what] = value
+            elif what == BUSY:
+                self._say_busy(number, value)
             elif what == EXITED:
                 self._exits[number] = value
+                self._groups.pop(number, None)
                 if len(self._exits) > _EXITS:
                     oldest = next(iter(self._exits))
                     del self._exits[oldest]
                     self._used.pop(oldest, None)
         return True
+
+    def _say_busy(self, number: int, places: int) -> None:
+        """
+        Warn that some of the cgroups of worker *number* could not be removed.
+        """
+        # Slow to import.
+        from fal_core.events import Log
+        from fal_core.sinks import print_log
+        from fal_host_local.workers.confinement import group_name
+
+        for place, folder in enumerate(self._groups.get(number, ())):
+            if places >> place & 1:
+                group = os.path.join(folder, group_name(self._pid, number))
+                print_log(
+                    Log(
+                        f"The cgroup {group} of a worker that has ended is busy, and could not "
+                        "be removed. A later call with limits tries again.",
+                        "WARNING",
+                        "BRIDGE",
+                    )
+                )
 
 
 def memory_kills() -> int:

@@ -11,12 +11,20 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from fal_core_worker import trees
 
 #: Seconds between two looks at whether the process has ended that is waited for.
 _TURN = 0.1
 #: Characters: the system takes no longer path of a socket.
 _LONGEST = 100
+#: Seconds after which a directory is removed whose process has ended.
+_OLD = 60.0
+#: How the names of directories begin; the number of their process follows.
+_PREFIX = "fal-core-socket-"
 
 
 class Handover:
@@ -33,10 +41,11 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        self._outer = tempfile.mkdtemp(prefix="fal-core-")
-        if len(self._outer) > _LONGEST:
-            os.rmdir(self._outer)
-            self._outer = tempfile.mkdtemp(prefix="fal-core-", dir="/tmp")
+        place = tempfile.gettempdir()
+        if len(place) > _LONGEST - len(_PREFIX) - 20:
+            place = "/tmp"
+        remove_old(place)
+        self._outer = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place)
         self.folder = os.path.join(self._outer, "s")
         self.path = os.path.join(self.folder, "s")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -87,3 +96,21 @@ class Handover:
         """
         self._listener.close()
         shutil.rmtree(self._outer, ignore_errors=True)
+
+
+def remove_old(place: str) -> None:
+    """
+    Remove the directories in *place* of processes that were killed before their workers had
+    connected.
+    """
+    with os.scandir(place) as entries:
+        for entry in entries:
+            owner = entry.name.removeprefix(_PREFIX).partition("-")[0]
+            if not entry.name.startswith(_PREFIX) or not owner.isdigit():
+                continue
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                # A process that is not seen from here may have just made it.
+                is_old = time.time() - status.st_mtime > _OLD
+                if is_old and status.st_uid == os.getuid() and not trees.runs(int(owner)):
+                    shutil.rmtree(entry.path, ignore_errors=True)

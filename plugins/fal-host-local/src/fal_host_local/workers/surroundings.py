@@ -18,9 +18,11 @@ _TOPS = ("pyproject.toml", ".git", "setup.py")
 
 def find_folders(directory: str, call: Call | None) -> dict[str, str]:
     """
-    Return the folders that a worker has to see where they are: the working directory, and
-    the project that the function of *call* is written in.
+    Return the folders that a worker has to see, each with where it sees it: those that
+    *call* names, or the working directory and the project that the function is written in.
     """
+    if call is not None and call.folders is not None:
+        return dict(call.folders)
     folders = {directory}
     origin = None if call is None else call.origin
     if origin is not None and os.path.isfile(origin):

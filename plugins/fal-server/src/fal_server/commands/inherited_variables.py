@@ -21,6 +21,9 @@ KEPT = (
     *("LD_*", "CUDA_*", "NVIDIA_*", "NCCL_*", "ROCR_*", "HIP_*", "OMP_*", "MKL_*"),
     # What builders need: indexes, compilers, caches.
     *("UV_*", "PIP_*", "CC", "CXX", "*FLAGS", "CPATH", "LIBRARY_PATH", "PKG_CONFIG_PATH"),
+    # How engines of containers, and rattler, are found and set up.
+    *("CONTAINERS_*", "CONTAINER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),
+    *("PODMAN_*", "REGISTRY_AUTH_FILE", "CONDA_OFFLINE", "CONDA_OVERRIDE_*", "RATTLER_*"),
     "FAL_CORE_*",
 )
 

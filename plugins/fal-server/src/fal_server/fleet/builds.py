@@ -61,10 +61,11 @@ class EnvironmentBuilds:
             loop.call_soon_threadsafe(lines.put_nowait, line)
 
         def build() -> None:
+            whole = self.with_agent(environment)
             if again or getattr(environment, "force", False):
-                self._build(environment, log, cancelled)
+                self._build(whole, log, cancelled)
             else:
-                self.ensure(environment, log, cancelled)
+                self.ensure(whole, log, cancelled)
             self.agent_paths(environment)
 
         def built(building: asyncio.Future[None]) -> None:
@@ -95,10 +96,24 @@ class EnvironmentBuilds:
         if environment.key not in self._built:
             self._build(environment, log, cancelled)
 
+    def with_agent(self, environment: Environment) -> Environment:
+        """
+        Return *environment* as a runner has it: with the packages of the agent, unless these
+        can lie beside it, see :meth:`agent_paths`.
+        """
+        return (
+            environment
+            if _lies_beside(environment)
+            else environment.extend(_AGENT_REQUIREMENTS)
+        )
+
     def agent_paths(self, environment: Environment) -> tuple[str, ...]:
         """
-        Return where the packages of the agent lie, for the Python of *environment*.
+        Return where the packages of the agent lie, for the Python of *environment*. Nowhere
+        where the environment itself has them.
         """
+        if not _lies_beside(environment):
+            return ()
         version = getattr(environment, "python_version", None) or ""
         with self._lock:
             if version not in self._agent_paths:
@@ -116,6 +131,13 @@ class EnvironmentBuilds:
     ) -> None:
         environment.build(log, cancelled)
         self._built.add(environment.key)
+
+
+def _lies_beside(environment: Environment) -> bool:
+    """
+    Return whether a virtual environment of this machine fits the Python of *environment*.
+    """
+    return environment.kind in ("virtualenv", "current")
 
 
 def site_packages(executable: str) -> str:

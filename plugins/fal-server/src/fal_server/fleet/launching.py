@@ -9,7 +9,7 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.payloads import RunnerFolders
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.seclusion import Seclusion
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
+from fal_server.specs.kinds import check_kind, check_kinds
 from fal_server.specs.machine_types import check_machine_types
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
@@ -62,6 +64,10 @@ class RunnerLauncher:
 
         allows_open: Whether local users may reach applications that are not public.
 
+        kinds: The kinds of environments that are run. Empty for all that are installed.
+
+        folders: Makes what runners see of this machine. None where they see all of it.
+
         largest_result: The largest message that an agent may send, in bytes.
 
     Attributes:
@@ -78,6 +84,8 @@ class RunnerLauncher:
         *,
         owner: str = "",
         allows_open: bool = False,
+        kinds: Collection[str] = (),
+        folders: RunnerFolders | None = None,
         largest_result: int = Limits().largest_result,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
@@ -86,6 +94,8 @@ class RunnerLauncher:
         self._sizes = sizes
         self._observe_start = observe_start
         self._owner = owner
+        self._kinds = kinds
+        self._folders = folders
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         #: What runs in the background for the runners.
@@ -115,6 +125,15 @@ class RunnerLauncher:
         if self.host.name != "local":
             return ""
         return await asyncio.to_thread(describe_crowding, present, another, self._sizes)
+
+    def check_kinds(self, definitions: Iterable[Any]) -> None:
+        """
+        Refuse a request for environments of a kind that this server does not run.
+
+        Raises:
+            Invalid: One of *definitions* is.
+        """
+        check_kinds(definitions, self._kinds)
 
     def check_machine_types(self, message: Any) -> None:
         """
@@ -255,6 +274,8 @@ class RunnerLauncher:
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
+        except Refusal as refusal:
+            self._refuse(runner, str(refusal))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
         else:
@@ -269,17 +290,21 @@ class RunnerLauncher:
         from fal_server_agent.agents import Agent
 
         spec = runner.spec
+        # The server may run other kinds than when it was deployed.
+        check_kind(spec.environment.kind, self._kinds)
+        environment = self.builds.with_agent(spec.environment)
         # Reports what cannot be built before anything is started.
-        self.builds.ensure(spec.environment, runner.take, threading.Event())
+        self.builds.ensure(environment, runner.take, threading.Event())
         reference = f"runner-{runner.id}"
         memory = memory_of(spec.machine_type, self._sizes)
         paths = self.builds.agent_paths(spec.environment)
+        sockets, seen = self.seclusion.make_folder(runner.id), self._folders
         agent = Agent(
             runner.token,
             paths,
             memory=memory,
             name=reference,
-            folder=self.seclusion.make_folder(runner.id),
+            folder=sockets,
             network=find_network(),
             may_be_open=bool(self.seclusion.problem(spec)),
         )
@@ -290,7 +315,7 @@ class RunnerLauncher:
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),
-            environment=spec.environment,
+            environment=environment,
             host_options=self.host.options(
                 termination_grace_period_seconds=spec.grace,
                 startup_timeout=spec.startup_timeout,
@@ -300,6 +325,8 @@ class RunnerLauncher:
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
-            own_network=self.seclusion.own_network(spec) if serves else None,
+            own_network=self.seclusion.own_network(spec, serves=serves),
+            reached_ports=None if seen is None else seen.reached_ports,
+            folders=None if seen is None else seen.make(spec, sockets),
             owner=self._owner,
         )

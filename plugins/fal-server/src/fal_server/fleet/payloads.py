@@ -1,9 +1,11 @@
 """
-Payloads: the messages that have agents run functions, with secrets and files.
+Payloads: the messages that have agents run functions, with secrets and files, and the folders
+that runners see.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,70 @@ from fal_server.store.vaults import Vault
 #: Where applications expect the data of their account, and their files.
 DATA, FILES = "/data", "/app"
 
+#: The file of certificate authorities, among the sockets of a runner.
+_BUNDLE = "bundle.pem"
+
+
+@attrs.frozen
+class RunnerFolders:
+    """
+    Makes what runners see of this machine where their environment has a file system of its own.
+
+    Attributes:
+        data: The parent of the accounts' directories, which outlive runners.
+
+        bundle: The certificate authorities that runners trust, with that of this server.
+
+        make_sockets: Returns the parent of the runners' directories of sockets.
+
+        ports: The ports of the listeners of this server.
+    """
+
+    data: Path
+    bundle: Path
+    make_sockets: Callable[[], Path]
+    ports: Mapping[str, int]
+
+    @property
+    def reached_ports(self) -> tuple[int, ...]:
+        """
+        The ports of this machine that a runner reaches at its own loopback address: those
+        that clients of this server use.
+        """
+        return tuple(port for name, port in self.ports.items() if name != "metrics")
+
+    def data_of(self, spec: RunnerSpec) -> Path:
+        """
+        Return the directory of the account of *spec* on this machine.
+        """
+        return self.data / quote(spec.owner, safe="")
+
+    def bundle_of(self, spec: RunnerSpec, runner_id: str) -> str:
+        """
+        Return where a runner finds the certificate authorities.
+        """
+        if not spec.environment.isolates_files:
+            return str(self.bundle)
+        return str(self.make_sockets() / runner_id / _BUNDLE)
+
+    def make(self, spec: RunnerSpec, sockets: str) -> Mapping[str, str] | None:
+        """
+        Make the folders that a runner sees, and return them, each with where it sees it. None
+        for one that sees all of this machine.
+
+        Arguments:
+            sockets: The directory of its sockets.
+        """
+        if not spec.environment.isolates_files:
+            return None
+        home = self.data_of(spec)
+        home.mkdir(parents=True, mode=0o700, exist_ok=True)
+        if not sockets:
+            return {str(home): DATA}
+        # It cannot see the server's own, beside which the key of the authority lies.
+        shutil.copyfile(self.bundle, os.path.join(sockets, _BUNDLE))
+        return {sockets: sockets, str(home): DATA}
+
 
 @attrs.define(eq=False)
 class Payloads:
@@ -34,20 +100,17 @@ class Payloads:
     Attributes:
         folder: The parent of the runners' directories for their files.
 
-        data: The parent of the accounts' directories, which outlive runners.
+        seen: What runners see of this machine.
 
         keys: The keys with which runners authenticate to this server.
-
-        bundle: The certificate authorities that runners trust, with that of this server.
     """
 
     vault: Vault
     files: AppFiles
     urls: Urls
     folder: Path
-    data: Path
+    seen: RunnerFolders
     keys: RunnerKeys
-    bundle: Path
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
@@ -68,7 +131,7 @@ class Payloads:
             spec,
             variables={
                 **spec.variables,
-                **self._variables(spec),
+                **self._variables(spec, runner.id),
                 **self._credentials(request, spec, runner),
                 **secrets,
             },
@@ -76,7 +139,11 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
-        home = self._data_of(spec)
+        if spec.environment.isolates_files:
+            # It was started with what it sees; its image has the files that it needs.
+            header |= {"home": "", "mounts": {}, "directories": list(spec.mounts)}
+            return header, parts
+        home = self.seen.data_of(spec)
         header["home"] = str(home)
         mounts = {DATA: home}
         if spec.files:
@@ -114,12 +181,6 @@ class Payloads:
                 if folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _data_of(self, spec: RunnerSpec) -> Path:
-        """
-        Return the directory that is ``/data`` for an account.
-        """
-        return self.data / quote(spec.owner, safe="")
-
     def tidying(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         """
         Return a callback that removes the files and revokes the key of a runner that has
@@ -142,11 +203,12 @@ class Payloads:
         """
         self.keys.issue(runner.id, runner.spec.owner)
 
-    def _variables(self, spec: RunnerSpec) -> Mapping[str, str]:
+    def _variables(self, spec: RunnerSpec, runner_id: str) -> Mapping[str, str]:
         """
         Return the environment variables of a runner, without its credentials.
         """
-        host = self.urls.address("api")
+        host, bundle = self.urls.address("api"), self.seen.bundle_of(spec, runner_id)
+        is_apart = spec.environment.isolates_files
         return {
             "IS_ISOLATE_AGENT": "1",
             "FAL_HOST": host,
@@ -157,10 +219,10 @@ class Payloads:
             "FAL_QUEUE_RUN_HOST": self.urls.address("queue"),
             "FAL_WS_RUN_HOST": self.urls.address("ws"),
             # The toolkit and the clients speak to these hosts over TLS only.
-            "SSL_CERT_FILE": str(self.bundle),
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.bundle),
+            "SSL_CERT_FILE": bundle,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
             "FAL_APP_NAME": spec.application,
-            "FAL_CORE_DATA": str(self._data_of(spec)),
+            "FAL_CORE_DATA": DATA if is_apart else str(self.seen.data_of(spec)),
         }
 
     def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:

@@ -60,7 +60,12 @@ class Seclusion:
         """
         if not isinstance(self.host, IsolatingHost):
             return f"Host {self.host.name!r} gives no application a network of its own."
-        return "" if spec.takes_socket else self.host.network_problem()
+        if spec.takes_socket:
+            return ""
+        environment = spec.environment
+        if environment.isolates_network and not environment.joins_networks():
+            return environment.network_problem()
+        return self.host.network_problem()
 
     def check(self, spec: RunnerSpec, *, is_public: bool) -> None:
         """
@@ -86,12 +91,18 @@ class Seclusion:
         problem = self.problem(spec)
         return problem and f"{_open_port(spec)}. {problem}"
 
-    def own_network(self, spec: RunnerSpec) -> tuple[int, ...] | None:
+    def own_network(self, spec: RunnerSpec, *, serves: bool = True) -> tuple[int, ...] | None:
         """
-        Return the ports that the application *spec* needs in a network of its own. None if
-        it needs no such network, or gets none.
+        Return the ports that *spec* needs in a network of its own. None if it needs no such
+        network, or gets none.
+
+        Arguments:
+            serves: Whether it is an application. Functions need no ports.
         """
-        if spec.takes_socket or self.problem(spec):
+        if spec.environment.isolates_network and isinstance(self.host, IsolatingHost):
+            # It has one in any case, and no port of this machine is to lead there.
+            return (spec.port or USUAL_PORT,) if serves else ()
+        if not serves or spec.takes_socket or self.problem(spec):
             return None
         return (spec.port or USUAL_PORT,)
 

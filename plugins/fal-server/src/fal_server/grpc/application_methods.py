@@ -63,6 +63,7 @@ class ApplicationMethods:
         a runner of it has come up and takes the requests, or at once if they do not attach to
         the deployment.
         """
+        self._launcher.check_kinds(request.environments)
         self._launcher.check_machine_types(request.machine_requirements)
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080

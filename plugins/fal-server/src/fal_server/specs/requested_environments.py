@@ -16,12 +16,13 @@ from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
 from fal_server.errors import Invalid
+from fal_server.specs.kinds import USUAL_KIND
 
 #: Options that clients send under another name.
 _SPELLINGS = {"install_requires": "requirements"}
 
 #: Options that name files of the client's machine, whose contents the client must send.
-_LOCAL = ("constraints_file", "volumes")
+_LOCAL = ("constraints_file", "env_yml", "volumes")
 
 #: Fields of an image that name files of the client's machine.
 _CONTEXT = ("docker_context_dir", "docker_ignore", "context_dir", "dockerignore_path")
@@ -45,19 +46,22 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
     for name in _LOCAL:
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
-    kind = definition.kind or "virtualenv"
+    kind = definition.kind or USUAL_KIND
     if isinstance(written.get("image"), Mapping):
         written["image"] = _without_files(written["image"])
     known = {field.name for field in attrs.fields(_class_of(kind))}
     if definition.force and "force" in known:
         written["force"] = True
+    if "trusted" in known:
+        # Whatever the client says.
+        written["trusted"] = False
     kept = {name: value for name, value in written.items() if value is not None}
     try:
         environment = structure_environment(
             Options(environment={**kept, "kind": kind}), here=False
         )
-        # The key of an image is made of the files that it reads, and it may read none here.
-        _ = environment.key if "image" in kept else None
+        # An image that reads files finds none here, which is an error.
+        _ = environment.stamp() if "image" in kept else None
         return environment
     except FalCoreError as error:
         raise Invalid(str(error)) from error

@@ -1,0 +1,22 @@
+"""
+The laws of kinds of environment, on containers of images that are built.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from fal_core.testing.kinds import *  # noqa: F403  # every law
+from fal_env_container import Container, ContainerImage
+
+
+@pytest.fixture
+def unbuilt(python: str) -> Container:
+    return Container(image=ContainerImage(f"FROM {python}\nRUN echo {uuid.uuid4()} > /law\n"))
+
+
+@pytest.fixture
+def unsolvable(python: str) -> Container:
+    return Container(image=ContainerImage(f"FROM {python}\nRUN echo broken; exit 4\n"))

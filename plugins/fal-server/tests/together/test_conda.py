@@ -1,0 +1,198 @@
+"""
+Functions and applications of clients in conda environments.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """
+    The URL of a channel with a Python and the package ``words``.
+    """
+    testing = pytest.importorskip("fal_env_conda.testing", reason="fal-env-conda is missing")
+    try:
+        python = testing.package_python()
+    except LookupError as error:
+        pytest.skip(str(error))
+    words = testing.CondaPackage(
+        name="words",
+        version="1.0",
+        build="py_0",
+        depends=("python >=3.10",),
+        files={"site-packages/words.py": b"greeting = 'good day'\n"},
+        any_python=True,
+    )
+    made: str = testing.make_channel(tmp_path_factory.mktemp("channel"), [python, words])
+    return made
+
+
+@pytest.fixture(scope="module")
+def solving(
+    channel: str, tmp_path_factory: pytest.TempPathFactory, programs: Any, clients: Any
+) -> Iterator[Any]:
+    """
+    A server for the released clients, whose environments are its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAL_CORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        server = programs.Applied(
+            tmp_path_factory.mktemp("solving") / "data", programs.Program, clients
+        )
+        yield server
+        server.program.end()
+        programs.end_runners(server.data)
+
+
+def test_function_in_a_conda_environment(solving: Any, channel: str):
+    """
+    A function runs in the environment that its packages make, or its ``env_yml_str``, with
+    pip requirements of its own beside them.
+    """
+    text = f"channels: [{channel}]\ndependencies: [words, {{pip: [six==1.16.0]}}]\n"
+    found = solving.python(
+        f"""
+        import json, fal
+
+        def look():
+            import sys, words
+            print("looking")
+            return words.greeting, sys.prefix
+
+        def look_further():
+            import six
+            return look(), six.__version__
+
+        options = dict(kind="conda", machine_type="XS", keep_alive=0)
+        one = fal.function(packages=["words"], channels=[{channel!r}], **options)(look)
+        other = fal.function(env_yml_str={text!r}, **options)(look_further)
+        print("JSON " + json.dumps([one(), other()]))
+        """
+    )
+    (one, prefix), ((other, _), version) = found
+    assert (one, other, version) == ("good day", "good day", "1.16.0")
+    assert Path(prefix).parent.name == "conda"
+
+
+def test_application_in_a_conda_environment(solving: Any, channel: str):
+    """
+    A served function is deployed in a conda environment, where its requirements are pip's, and
+    its client sees what is solved and installed. Released clients refuse a class of that kind.
+    """
+    file = solving.data.parent / "worded.py"
+    file.write_text(
+        textwrap.dedent(
+            f"""
+            import fal
+
+            @fal.function(
+                kind="conda",
+                packages=["words"],
+                channels=[{channel!r}],
+                machine_type="XS",
+                keep_alive=0,
+                serve=True,
+            )
+            def greet() -> dict:
+                import words
+
+                return {{"greeting": words.greeting}}
+            """
+        )
+    )
+    printed = solving.fal("deploy", f"{file}::greet", "--app-name", "worded")
+    assert "Solving for" in printed
+    with solving.client() as client:
+        answer = client.post("/owner/worded/", json={})
+    assert answer.json() == {"greeting": "good day"}
+
+
+def test_environments_that_cannot_be(solving: Any, channel: str):
+    """
+    What cannot be solved is an error with the whole reason, and so are a file that is no YAML
+    and options that contradict each other.
+    """
+    told = solving.python(
+        f"""
+        import json, fal
+
+        def error_of(**options):
+            @fal.function(kind="conda", machine_type="XS", keep_alive=0, **options)
+            def never():
+                pass
+
+            try:
+                never()
+            except Exception as error:
+                return str(error)
+
+        print("JSON " + json.dumps([
+            error_of(packages=["nothing-of-ours"], channels=[{channel!r}]),
+            error_of(packages=["words>=2"], channels=[{channel!r}]),
+            error_of(env_yml_str="dependencies: ["),
+            error_of(env_yml_str="dependencies: 7"),
+            error_of(packages=["words"], env_yml_str="dependencies: [words]"),
+        ]))
+        """
+    )
+    none, newer, broken, wrong, both = told
+    assert "No candidates were found for nothing-of-ours" in none
+    assert "words >=2" in newer
+    assert "Option 'env_yml_str' is not YAML" in broken
+    assert "dependencies" in wrong
+    assert "both say which packages there are" in both
+    assert not [each for each in told if "Traceback" in each]
+
+
+def test_function_of_this_framework(solving: Any, channel: str, tmp_path: Path):
+    """
+    A function of fal-core runs on the server in a conda environment.
+    """
+    pytest.importorskip("fal_host_serverless", reason="fal-host-serverless is not installed")
+    import subprocess
+
+    file = tmp_path / "wording.py"
+    file.write_text(
+        textwrap.dedent(
+            f"""
+            from fal_core import EnvironmentBuildError, function
+
+            options = dict(host="serverless", keep_alive=0, channels=[{channel!r}])
+
+            @function("conda", packages=["words"], **options)
+            def greet():
+                import words
+                return words.greeting
+
+            @function("conda", packages=["nothing-of-ours"], **options)
+            def never(): ...
+
+            print(greet())
+            try:
+                never()
+            except EnvironmentBuildError as error:
+                print(error)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        env={**os.environ, **solving.variables},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "good day" in done.stdout
+    assert "No candidates were found for nothing-of-ours" in done.stdout

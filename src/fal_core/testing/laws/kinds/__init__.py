@@ -1,0 +1,3 @@
+"""
+Laws of kinds of environment: what every host relies on as it builds one.
+"""
