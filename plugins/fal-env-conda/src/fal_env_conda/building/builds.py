@@ -198,12 +198,15 @@ class _Builder:
         )
 
     def _read_lock(self, lock: Lock) -> Solution:
-        told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
+        packages = self.recipe.virtual_packages
+        told = self.rattler.ask(
+            "read_lock", text=lock.text, platform=subdir(), virtual_packages=packages
+        )
         return Solution(
             records=tuple(told["records"]),
             platform=subdir(),
             channels=tuple(told["channels"]),
-            virtual_packages=self.recipe.virtual_packages,
+            virtual_packages=packages,
             pins=tuple(File(**file).pin for file in told["files"]),
         )
 

@@ -60,7 +60,7 @@ class Recipe:
         definition = self.definition
         if definition.lock is not None:
             lock = definition.lock
-            told = (_VERSION, lock.text, subdir())
+            told = (_VERSION, lock.text, subdir(), self.virtual_packages)
             return digest(repr(told).encode(), 20)
         parts = (
             _VERSION,
