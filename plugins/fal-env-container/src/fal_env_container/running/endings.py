@@ -23,7 +23,7 @@ _UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
 #: What they say as they lose a container that runs.
-_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
+_ENDED = re.compile(r"wait(ing)? for container|container state improper", re.I)
 
 #: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
 #: program that was killed.
