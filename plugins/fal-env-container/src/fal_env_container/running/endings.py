@@ -35,7 +35,7 @@ if sys.version_info < {OLDEST_PYTHON}:
 """
 _TOO_OLD = re.compile(r"^Python (\S+) is too old for a worker\.$", re.M)
 #: What they say as they lose a container that runs.
-_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
+_ENDED = re.compile(r"wait(ing)? for container|container state improper", re.I)
 
 #: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
 #: program that was killed.
