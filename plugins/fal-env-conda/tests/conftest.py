@@ -18,7 +18,7 @@ from threading import Thread
 import pytest
 
 from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
-from fal_env_conda.building import recipes
+from fal_env_conda.building import builds, recipes
 from fal_env_conda.building.prefixes import PREFIXES
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
@@ -189,6 +189,7 @@ def cache(
     yield tmp_path / "cache" / "conda"
     PREFIXES.release_all()
     recipes.forget()
+    builds.forget()
 
 
 @pytest.fixture

@@ -120,6 +120,11 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
 @click.option(
+    "--enforce",
+    is_flag=True,
+    help="Hold runners to the limits of their machine types: memory, processors, processes.",
+)
+@click.option(
     "--kind",
     "kinds",
     multiple=True,

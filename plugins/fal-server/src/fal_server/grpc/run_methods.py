@@ -191,6 +191,7 @@ class RunMethods:
                 self._payloads.tidying(changed),
                 serves=True,
                 starting_request=run_id,
+                must_fit=True,
             )
 
             async def load() -> Message:

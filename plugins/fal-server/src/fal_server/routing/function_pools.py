@@ -51,7 +51,8 @@ class FunctionPools:
         Return the pool for a function. Calls that differ only in their arguments share one.
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
-        function = (spec.name, spec.environment, spec.machine_type, setup)
+        machine = (spec.machine_types, spec.num_gpus)
+        function = (spec.name, spec.environment, machine, setup)
         # A runner gets its secrets and files once, and keeps them.
         resources = (spec.stage, spec.secrets, spec.files, spec.mounts)
         identity = (spec.owner, *function, *resources, scaling)
@@ -99,7 +100,10 @@ class FunctionPools:
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self._launcher.launch(
-                bare, self._payloads.tidying(changed), starting_request=_starting.get()
+                bare,
+                self._payloads.tidying(changed),
+                starting_request=_starting.get(),
+                must_fit=True,
             )
             self._tasks.spawn(_mark_ready_once_listening(runner))
             return runner

@@ -101,15 +101,17 @@ class Installer:
         if excludes:
             arguments += ["--excludes", self._write("excludes.txt", excludes)]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
-        # uv looks at few files of a project to tell whether it has changed.
+        # uv looks at few files of a project to tell whether it has changed. Refreshing the
+        # package would do the same, and is refused offline.
         for name in project_names(requirements):
-            arguments += ["--refresh-package", name]
+            arguments += ["--reinstall-package", name]
         # uv resolves relative paths in a file against the directory it runs in. They are
         # meant to be relative to the file.
         files = [entry.path for entry in requirements if entry.form == "file" and entry.path]
         where = os.path.dirname(files[0]) if files else self.workspace
         lines, code = self._run(arguments, where=where, refresh=refresh)
-        if code != 0 and not refresh and self.indexes.config and uv_errors.is_unsolved(lines):
+        may_ask = not refresh and not self.indexes.offline
+        if code != 0 and may_ask and self.indexes.config and uv_errors.is_unsolved(lines):
             self.log.write("Trying once more with what the index has now")
             lines, code = self._run(arguments, where=where, refresh=True)
         if code != 0:
@@ -240,7 +242,8 @@ class Installer:
         Return options for uv, and the changes to the variables that it is started with.
         """
         variables = dict(self.indexes.variables)
-        options = ["--no-progress"]
+        options = ["--no-progress", *self.indexes.options]
+        refresh = refresh and not self.indexes.offline
         if refresh:
             options.append("--refresh")
         # uv does not refresh what a configuration file allows it to cache.
