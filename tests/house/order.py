@@ -59,6 +59,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_uv": (
+        "variables",
         "requirements/",
         "running/",
         "installing/",
