@@ -51,12 +51,10 @@ class KeepsLeftovers(ProcessHost):
     def begin(self, start: Start) -> Worker:
         command = start.build().command(ARGUMENTS)
         worker = Worker.start(attrs.evolve(command, stop_argv=None))
-        if command.stop_argv is None:
-            return worker
-        kill = worker.kill
+        kill, stop_argv = worker.kill, command.stop_argv or ("true",)
 
         def stop_and_kill() -> None:
-            subprocess.run(command.stop_argv, check=False)
+            subprocess.run(stop_argv, check=False)
             kill()
 
         worker.kill = stop_and_kill  # type: ignore[method-assign]
