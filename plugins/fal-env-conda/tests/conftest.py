@@ -193,6 +193,24 @@ def cache(
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    A cache of rattler's that has no package but Pythons that others have unpacked already.
+    """
+    path, known = tmp_path / "rattler", shared / "rattler" / "pkgs"
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
+    for lock in known.glob("python-*.lock"):
+        # It is written once the package is whole.
+        if lock.stat().st_size:
+            name = lock.name.removesuffix(".lock")
+            shutil.copytree(
+                known / name, path / "pkgs" / name, symlinks=True, copy_function=os.link
+            )
+            shutil.copy(lock, path / "pkgs")
+    return path
+
+
+@pytest.fixture
 def build() -> Builder:
     return Builder()
 

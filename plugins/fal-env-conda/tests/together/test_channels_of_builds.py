@@ -29,16 +29,6 @@ def _prefixes(cache: Path) -> list[Path]:
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A cache of rattler's that has nothing yet.
-    """
-    path = tmp_path / "rattler"
-    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
-    return path
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Path:
     """
     The user's settings of rattler, which are empty.

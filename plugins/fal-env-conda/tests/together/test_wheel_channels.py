@@ -98,6 +98,7 @@ def test_wheels_of_a_private_channel(
     channel: str,
     wheel_channel: str,
     cache: Path,
+    own_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: str,
@@ -106,7 +107,6 @@ def test_wheels_of_a_private_channel(
     Wheels are fetched with the credentials of the channel, which are kept nowhere.
     """
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "rattler"))
     folder = tmp_path / "served"
     if how == "token":
         (folder / "t").mkdir()
