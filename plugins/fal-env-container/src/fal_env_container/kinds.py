@@ -244,7 +244,7 @@ class Container(Environment):
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
-        packages = Packages(image=image, python=python, layers=self.layers)
+        packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 

@@ -110,13 +110,6 @@ class ServerSettings:
         return self.port + list(ports).index(listener) if self.port else 0
 
     @property
-    def runs_containers_alone(self) -> bool:
-        """
-        Whether all code of clients runs in containers.
-        """
-        return set(self.kinds) == {"container"}
-
-    @property
     def asks_for_metrics_key(self) -> bool:
         """
         Whether the metrics are shown to those alone who have their key.

@@ -109,6 +109,14 @@ class ContainerInterpreter(Interpreter):
             explain=partial(explain, self.engine, self.image, self.executable, machine),
         )
 
+    @property
+    def _keeps_modules(self) -> bool:
+        """
+        Whether containers share a folder for modules: what a stranger writes there would run
+        in the containers of others.
+        """
+        return self.settings.trusted and self.engine.place != "elsewhere"
+
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
         """
         Return *arguments* with what the Python is to find beside its own packages, and a look
@@ -123,7 +131,7 @@ class ContainerInterpreter(Interpreter):
         told = first_lines(
             first=first,
             packages=[_PACKAGES] if self.packages else [],
-            compiled=None if self.engine.place == "elsewhere" else _COMPILED,
+            compiled=_COMPILED if self._keeps_modules else None,
         )
         code = list(arguments).index("-c") + 1
         source = f"{CHECK}{told}{arguments[code]}"
@@ -209,8 +217,7 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
-        if self.settings.trusted:
-            # What a stranger writes there would run in the containers of others.
+        if self._keeps_modules:
             mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"

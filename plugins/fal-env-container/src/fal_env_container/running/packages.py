@@ -71,6 +71,8 @@ class Packages:
         python: The Python of the image.
 
         layers: Entries in layers, each installed after the one before it.
+
+        builds: Whether what has no wheel is built, which runs code of it on this machine.
     """
 
     __repr__ = show_fields
@@ -78,6 +80,7 @@ class Packages:
     image: BuiltImage
     python: ImagePython
     layers: Layers
+    builds: bool = True
 
     @property
     def key(self) -> str:
@@ -170,7 +173,7 @@ def _install(
     """
     with STORE.open_build(key, cancelled=cancelled) as opened:
         opened.summary = packages.summary
-        installer = _installer(opened, packages.python, log)
+        installer = _installer(opened, packages, log)
         lock = None if force else STORE.read_lock(key)
         if lock is not None:
             _install_pins(installer, lock.pins)
@@ -206,12 +209,12 @@ def _install_pins(installer: Installer, pins: Sequence[str]) -> None:
         ) from error
 
 
-def _installer(opened: Build, python: ImagePython, log: LogSink) -> Installer:
+def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
     from fal_uv.installing.indexes import find_indexes
     from fal_uv.installing.installers import BuildLog, Installer
     from fal_uv.installing.targets import Target, linux_platform
 
-    folder = os.path.join(opened.directory, _LIBRARY)
+    python, folder = packages.python, os.path.join(opened.directory, _LIBRARY)
     os.mkdir(folder)
     return Installer(
         kind=KIND,
@@ -224,6 +227,7 @@ def _installer(opened: Build, python: ImagePython, log: LogSink) -> Installer:
         indexes=find_indexes().with_default(STORE.root),
         log=BuildLog(log),
         cancelled=opened.cancelled,
+        builds=packages.builds,
     )
 
 

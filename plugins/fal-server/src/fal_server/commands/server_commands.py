@@ -187,9 +187,6 @@ def start(
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
     leave_behind(os.environ, variables)
-    if chosen.runs_containers_alone:
-        # Building from source would run code of clients outside of containers.
-        os.environ["UV_NO_BUILD"] = "1"
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
         _run(chosen)

@@ -297,6 +297,7 @@ class RunnerLauncher:
             changed=note,
             echoes=self.echoes,
             largest_result=self._largest_result,
+            is_url=self.seclusion.url_check(spec, id),
         )
 
     # -- in a thread -----------------------------------------------------------------

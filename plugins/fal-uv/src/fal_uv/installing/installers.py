@@ -55,6 +55,8 @@ class Installer:
         cancelled: Ends uv, and the call that runs it with ``Cancelled``.
 
         inherited: Descriptors that uv and its child processes inherit, each at least 10.
+
+        builds: Whether what has no wheel is built, which runs code of it on this machine.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Installer:
     log: BuildLog
     cancelled: Event
     inherited: tuple[int, ...] = ()
+    builds: bool = True
 
     def install(
         self,
@@ -212,6 +215,7 @@ class Installer:
         """
         options, variables = self._settings(refresh)
         options += [*self.target.choice, *self.target.place]
+        options += [] if self.builds else ["--no-build"]
         lines: list[str] = []
         failure: list[str] = []
 
