@@ -51,12 +51,12 @@ class KeepsLeftovers(ProcessHost):
     def begin(self, start: Start) -> Worker:
         command = start.build().command(ARGUMENTS)
         worker = Worker.start(attrs.evolve(command, stop_argv=None))
-        if command.stop_argv is None:
+        kill, stop_argv = worker.kill, command.stop_argv
+        if stop_argv is None:
             return worker
-        kill = worker.kill
 
         def stop_and_kill() -> None:
-            subprocess.run(command.stop_argv, check=False)
+            subprocess.run(stop_argv, check=False)
             kill()
 
         worker.kill = stop_and_kill  # type: ignore[method-assign]
