@@ -7,10 +7,13 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -236,10 +239,12 @@ class LocalEngine:
 @attrs.frozen
 class RootlessEngine:
     """
-    Podman as a user without rights, with a store in *folder*.
+    Podman as a user without rights, with a store in *folder*, which that user can reach.
     """
 
-    folder: Path
+    folder: Path = attrs.field(
+        factory=lambda: Path(tempfile.mkdtemp(prefix="fal-podman-", dir="/tmp"))
+    )
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -281,15 +286,23 @@ class RootlessEngine:
         )
         self.program.chmod(0o755)
         subprocess.run(["chown", "-R", "65534:65534", str(self.folder)], check=True)
-        for above in self.folder.parents:
-            if not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o011)
         asked = "{{.Host.CgroupsVersion}} {{.Host.Security.Rootless}}"
         if self.run("podman", "info", "--format", asked).stdout.strip() != "v1 true":
             return "podman does not run without the rights of root here, or keeps limits"
         if self.run_python("-c", "import fal_core").returncode:
             return "users without rights cannot import fal_core"
         return ""
+
+    def remove(self) -> None:
+        """
+        End what such an engine leaves running, and remove the store.
+        """
+        for record in self.folder.rglob("pause.pid"):
+            pid = int(record.read_text())
+            with suppress(OSError):
+                if b"catatonit" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run_python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """

@@ -4,6 +4,8 @@ Limits that engines ignore, as they say it, and as it is found by trying.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from local_engines import LocalEngine, RootlessEngine
 
@@ -72,16 +74,24 @@ def test_limits_that_hold_are_found(engine: LocalEngine):
     assert (engine.images(), engine.containers()) == (before, set())
 
 
+@pytest.fixture
+def rootless() -> Iterator[RootlessEngine]:
+    engine = RootlessEngine()
+    problem = engine.create()
+    if problem:
+        engine.remove()
+        pytest.skip(problem)
+    yield engine
+    engine.remove()
+
+
 def test_an_engine_that_ignores_limits_is_found_out(
-    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, rootless: RootlessEngine, monkeypatch: pytest.MonkeyPatch
 ):
     """
     Podman without the rights of root ignores limits on cgroups of version 1. It is not told
     them, and ``fal-core doctor`` says so.
     """
-    rootless = RootlessEngine(engine.folder / "rootless")
-    if problem := rootless.create():
-        pytest.skip(problem)
     monkeypatch.setenv(ENGINE_VARIABLE, str(rootless.program))
     finding.forget()
     held = Container(image="models:1").held_limits()

@@ -158,14 +158,24 @@ IGNORED = (
 )
 
 
-def test_limits_that_an_engine_ignores_are_said(engine: LocalEngine, image: str):
+@pytest.fixture
+def rootless(engine: LocalEngine) -> Iterator[RootlessEngine]:
+    rootless = RootlessEngine()
+    problem = rootless.create()
+    if problem:
+        rootless.remove()
+        pytest.skip(problem)
+    yield rootless
+    rootless.remove()
+
+
+def test_limits_that_an_engine_ignores_are_said(
+    engine: LocalEngine, rootless: RootlessEngine, image: str
+):
     """
     The calls run, and a warning says once which limits do not hold and why; so do ``explain``
     and a host that enforces. ``on_unsupported="error"`` refuses the call.
     """
-    rootless = RootlessEngine(engine.folder / "rootless")
-    if problem := rootless.create():
-        pytest.skip(problem)
     archive = rootless.folder / "image.tar"
     engine.run("save", "--quiet", "--output", str(archive), image)
     archive.chmod(0o644)

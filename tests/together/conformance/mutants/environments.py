@@ -51,9 +51,7 @@ class KeepsLeftovers(ProcessHost):
     def begin(self, start: Start) -> Worker:
         command = start.build().command(ARGUMENTS)
         worker = Worker.start(attrs.evolve(command, stop_argv=None))
-        kill, stop_argv = worker.kill, command.stop_argv
-        if stop_argv is None:
-            return worker
+        kill, stop_argv = worker.kill, command.stop_argv or ("true",)
 
         def stop_and_kill() -> None:
             subprocess.run(stop_argv, check=False)
