@@ -1,0 +1,81 @@
+"""
+The kinds of environment of the matrix, and how each is declared.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fal_uv.testing import write_wheel
+
+ROOT = Path(__file__).resolve().parents[3]
+
+Options = Mapping[str, Any]
+
+
+@contextmanager
+def declare_nothing(folder: Path) -> Iterator[Options]:
+    """
+    Yield the options of a kind that needs none.
+    """
+    yield {}
+
+
+@contextmanager
+def declare_conda(folder: Path) -> Iterator[Options]:
+    """
+    Yield the options of a conda environment, of a channel of its own.
+    """
+    from fal_env_conda.testing import make_channel, package_python, package_wheel
+
+    wheel = write_wheel(folder, "alpha-one", "1.0")
+    try:
+        packages = [package_python(), package_wheel(wheel)]
+    except LookupError as error:
+        pytest.skip(str(error))
+    channel = make_channel(folder / "channel", packages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RATTLER_CACHE_DIR", str(folder / "rattler"))
+        yield {"packages": ["alpha-one"], "channels": [channel]}
+
+
+@contextmanager
+def declare_container(folder: Path) -> Iterator[Options]:
+    """
+    Yield the options of a container, of an image of this machine's Python.
+    """
+    for name in ("fal-env-container", "fal-server"):
+        sys.path.append(str(ROOT / "plugins" / name / "tests"))
+    from engines import BASE, import_this_python
+    from local_engines import LocalEngine, missing
+
+    from fal_env_container import finding
+
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    engine = LocalEngine(folder / "store")
+    engine.create()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in engine.variables.items():
+            patch.setenv(name, value)
+        finding.forget()
+        import_this_python(engine, BASE)
+        yield {"image": BASE}
+        engine.remove()
+    finding.forget()
+
+
+#: How each kind is declared, by its name.
+KINDS: dict[str, Callable[[Path], AbstractContextManager[Options]]] = {
+    "current": declare_nothing,
+    "virtualenv": declare_nothing,
+    "conda": declare_conda,
+    "container": declare_container,
+}
