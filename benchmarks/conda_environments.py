@@ -21,14 +21,16 @@ from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
 _ALONE = "rattler alone, as a program"
 _LOADED = "rattler alone, loaded before"
 
+#: rattler crashes in some runs when Python ends.
 _PROGRAM = """
-import asyncio, sys, rattler
+import asyncio, os, sys, rattler
 
 async def make():
     records = await rattler.solve([sys.argv[1]], [sys.argv[2]])
     await rattler.install(records, sys.argv[3], show_progress=False)
 
 asyncio.run(make())
+os._exit(0)
 """
 
 

@@ -405,7 +405,7 @@ def figures(*, quick: bool) -> list[Figure]:
             name="container-first",
             title="a first call in a container of an image that is there",
             unit="s",
-            note="from the declaration to the result, in a new process that has imported fal_core",
+            note="from the declaration to the result, in a new process",
             contestants=(ours("first_call"), reference(_RUN, "bare_run")),
             goals=(Goal(against=_RUN, plus=0.15),),
         ),

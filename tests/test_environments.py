@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -172,7 +173,12 @@ def test_an_installed_python_is_found_by_its_version(
 
 def test_an_environment_says_what_it_does_not_share_with_the_caller() -> None:
     """
-    The Python and the network are those of the caller, unless a kind says otherwise.
+    The Python, the files and the network are those of the caller, unless a kind says otherwise.
     """
-    assert not CurrentEnvironment.brings_python
-    assert not CurrentEnvironment().isolates_network
+    environment = CurrentEnvironment()
+    assert not environment.brings_python
+    assert not environment.isolates_files
+    assert not environment.isolates_network
+    assert not environment.joins_networks()
+    assert environment.network_problem() == ""
+    assert not environment.build(lambda _: None, Event()).joins_networks

@@ -10,15 +10,17 @@ from typing import Any
 import attrs
 import pytest
 
-from fal_core.errors import OptionError
+from fal_core.errors import OptionError, WorkerLost
 from fal_core.hooks import hookimpl
 from fal_core.machines import (
     MACHINE_TYPES,
     Device,
+    HeldLimits,
     Machine,
     UnknownMachineError,
     discover_devices,
     list_machines,
+    out_of_memory,
     refuse_machine,
     resolve_machine,
     smallest_machine,
@@ -178,3 +180,33 @@ def test_the_smallest_machine_with_enough_is_found() -> None:
         assert smallest_machine(peta // 2, gpus=1) == other
         assert smallest_machine(peta // 2, gpus=1, gpu_memory=40) == gpu
         assert smallest_machine(peta // 2, gpus=1, gpu_model="H100") == gpu
+
+
+def test_limits_that_are_ignored_are_named_if_they_are_stated() -> None:
+    """
+    What a machine does not state is not missed; each reason is given once.
+    """
+    held = HeldLimits(by="podman", ignored={"cpus": "No cgroups.", "processes": "No cgroups."})
+    assert held.problem(Machine(name="a", memory=GB)) == ""
+    assert held.problem(Machine(name="a", cpus=1)) == (
+        "podman ignores limits of processors here: No cgroups."
+    )
+    assert str(held) == "podman ignores limits of processors and processes here: No cgroups."
+    assert str(HeldLimits(by="podman")) == "podman keeps the limits of machine types."
+
+
+def test_a_want_of_memory_names_the_machine_that_has_more() -> None:
+    """
+    The error keeps how the worker has ended, and does without what is not known.
+    """
+    peta = 10**15
+    small, large = Machine(name="a", memory=peta), Machine(name="b", memory=2 * peta)
+    with registered(knowing(small, large)):
+        error = out_of_memory(WorkerLost(137, 9, "Its words."), small)
+        beyond = out_of_memory(WorkerLost(), small, 3 * peta)
+    assert (error.code, error.signal, error.peak, error.fits) == (137, 9, None, "b")
+    assert error.detail == (
+        "Machine type 'a' has 1000 TB. The next larger one is 'b', with 2000 TB. Its words."
+    )
+    assert (beyond.peak, beyond.fits) == (3 * peta, None)
+    assert beyond.detail == "It used 3000 TB, and machine type 'a' has 1000 TB."

@@ -265,6 +265,9 @@ class Environment(ABC):
         acts on. None if the fields that differ from their defaults are such options.
 
         Nothing is built, and no builder is asked.
+
+        Raises:
+            OptionError: A service cannot build it, as it needs what this machine alone has.
         """
         return None
 

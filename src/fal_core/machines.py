@@ -215,14 +215,15 @@ def out_of_memory(lost: WorkerLost, machine: Machine, peak: int | None = None) -
         )
     except OptionError:
         larger = None
-    sentences = [lost.detail] if lost.detail else []
-    used = "" if peak is None else f"It used {show_size(peak)}, and machine "
-    sentences.append(f"{used or 'Machine '}type {machine.name!r} has {show_size(has)}.")
+    used = "Machine" if peak is None else f"It used {show_size(peak)}, and machine"
+    detail = f"{used} type {machine.name!r} has {show_size(has)}."
     if larger is not None:
         more = show_size(larger.memory or 0)
-        sentences.append(f"The next larger one is {larger.name!r}, with {more}.")
+        detail += f" The next larger one is {larger.name!r}, with {more}."
+    if lost.detail:
+        detail += f" {lost.detail}"
     fits = None if larger is None else larger.name
-    return OutOfMemory(lost.code, lost.signal, " ".join(sentences), peak, fits)
+    return OutOfMemory(lost.code, lost.signal, detail, peak, fits)
 
 
 def list_machines() -> list[Machine]:

@@ -59,6 +59,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_uv": (
+        "variables",
         "requirements/",
         "running/",
         "installing/",
@@ -148,6 +149,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "logs/",
         "store/",
         "access/",
+        "devices/",
         # A request goes from a gateway to the queue, from either to routing, and from
         # there to a runner of the fleet.
         "fleet/",

@@ -31,6 +31,7 @@ functions = st.builds(
     portable=st.none() | sealed,
     refusal=st.text(),
 )
+ports = st.none() | st.lists(st.integers(1, 65535)).map(tuple)
 calls = st.builds(
     Call,
     id=st.text(),
@@ -54,6 +55,9 @@ calls = st.builds(
     application_auth_mode=st.sampled_from([None, "public", "private", "shared"]),
     lifetime=st.sampled_from(["attached", "detached"]),
     traceparent=st.none() | st.text(),
+    own_network=ports,
+    reached_ports=ports,
+    folders=st.none() | st.dictionaries(st.text(), st.text()),
     node=st.none() | st.builds(Node, st.integers(0, 9), st.lists(st.text()).map(tuple)),
 )
 

@@ -13,8 +13,11 @@ import pytest
 from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
-from fal_core.errors import Cancelled, HostError
+from fal_core.errors import Cancelled, HostError, OutOfMemory, WorkerLost
+from fal_core.machines import Machine
 from fal_core.testing.harness.processes import wait_until
+from fal_core.workers import reason_of_exit
+from fal_core_worker.running.guards import OUT_OF_MEMORY
 
 
 @pytest.fixture
@@ -101,3 +104,21 @@ def test_a_worker_that_its_host_cannot_wait_for_is_killed(
     assert host.process is not None
     assert host.process.wait(PATIENCE) in (0, 128 + signal.SIGTERM)
     assert "LookupError: no such job" in caplog.text
+
+
+def test_what_a_guard_says_of_memory_is_a_reason() -> None:
+    """
+    The words of a guard become an ``OutOfMemory`` with the peak, where that is told, and with
+    what the machine has that the worker was limited to.
+    """
+    said = f"before\n{OUT_OF_MEMORY} 4096\nafter"
+    error = reason_of_exit(137, said)
+    assert isinstance(error, OutOfMemory)
+    assert (error.code, error.signal, error.peak) == (137, 9, 4096)
+    assert error.detail == "before\nafter"
+    unknown = reason_of_exit(137, f"{OUT_OF_MEMORY} 0\n")
+    assert isinstance(unknown, OutOfMemory)
+    assert (unknown.peak, unknown.detail) == (None, "")
+    judged = reason_of_exit(137, said, Machine(name="tiny", memory=4096))
+    assert "machine type 'tiny' has 4.1 kB." in str(judged)
+    assert type(reason_of_exit(137, "before")) is WorkerLost

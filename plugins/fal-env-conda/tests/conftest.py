@@ -18,7 +18,7 @@ from threading import Thread
 import pytest
 
 from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
-from fal_env_conda.building import recipes
+from fal_env_conda.building import builds, recipes
 from fal_env_conda.building.prefixes import PREFIXES
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
@@ -189,6 +189,25 @@ def cache(
     yield tmp_path / "cache" / "conda"
     PREFIXES.release_all()
     recipes.forget()
+    builds.forget()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    A cache of rattler's that has no package but Pythons that others have unpacked already.
+    """
+    path, known = tmp_path / "rattler", shared / "rattler" / "pkgs"
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
+    for lock in known.glob("python-*.lock"):
+        # It is written once the package is whole.
+        if lock.stat().st_size:
+            name = lock.name.removesuffix(".lock")
+            shutil.copytree(
+                known / name, path / "pkgs" / name, symlinks=True, copy_function=os.link
+            )
+            shutil.copy(lock, path / "pkgs")
+    return path
 
 
 @pytest.fixture

@@ -17,13 +17,16 @@ from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
 from fal_core.machines import Machine
 from fal_env_conda.kinds import Conda
+from fal_uv.testing import write_project
 
 
 def test_names_and_defaults_are_those_of_the_documented_api() -> None:
     """
-    Each option has the name and the default that fal's API documents.
+    Each option has the name and the default that fal's API documents, which has ``force`` for
+    other kinds alone.
     """
     options = {field.alias: field.default for field in attrs.fields(Conda) if field.init}
+    assert options.pop("force") is False
     names = (
         "python_version",
         "env_dict",
@@ -150,6 +153,51 @@ def test_files_travel_as_values(tmp_path: Path) -> None:
     assert (environment.env_yml, environment.env_yml_str) == (None, None)
     assert Conda(packages=["python=3.12", "numpy"]).packages == ("numpy",)
     assert Conda(packages=["python=3.12.1"]).packages == ("python=3.12.1",)
+
+
+def test_definition_is_what_a_service_takes(tmp_path: Path) -> None:
+    """
+    It has the options that say something, with the version of Python in one place.
+    """
+    path = tmp_path / "environment.yml"
+    path.write_text(
+        "channels: [conda-forge]\ndependencies: [python=3.12, numpy, {pip: [six]}]\n"
+    )
+    environment = Conda(env_yml=path, channels=["bioconda"], force=True)
+    assert environment.definition() == {
+        "python_version": "3.12",
+        "env_dict": {"channels": ["conda-forge"], "dependencies": ["numpy", {"pip": ["six"]}]},
+        "channels": ["bioconda"],
+    }
+    packages = Conda(packages=["python=3.12", "numpy"], pip=["six"])
+    assert packages.definition() == {
+        "python_version": "3.12",
+        "packages": ["numpy"],
+        "pip": ["six"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"packages": ["numpy"], "channels": ["."]}, "Channel 'file://"),
+        ({"packages": ["numpy"], "pip": ["./project"]}, "Requirement '/.*/project'"),
+        ({"packages": ["numpy"], "pip": ["-e ./project"]}, "Requirement '-e /.*/project'"),
+        ({"packages": ["numpy"], "pip": ["-r pins.txt"]}, "Requirement '-r /.*/pins.txt'"),
+        ({"env_yml_str": "version: 6\nenvironments: {}\npackages: []\n"}, "Locks of conda"),
+    ],
+)
+def test_definition_has_nothing_of_this_machine(
+    options: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What a service cannot see is refused by name.
+    """
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path / "project")
+    (tmp_path / "pins.txt").write_text("six\n")
+    with pytest.raises(OptionError, match=named):
+        Conda(**options).definition()
 
 
 def test_class_is_found_at_the_package() -> None:

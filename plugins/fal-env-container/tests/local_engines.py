@@ -4,6 +4,7 @@ Real engines for tests: Podman with a store of its own, and images made of this 
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -57,6 +58,11 @@ PROGRAMS = ("sh", "cat", "ls", "sleep", "python3")
 
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
+BARE = "localhost/tests/bare:1"
+FOREIGN = "localhost/tests/foreign:1"
+
+#: The beginning of a program for the processor aarch64.
+_AARCH64 = b"\x7fELF\2\1\1" + bytes(9) + bytes([2, 0, 183, 0, 1]) + bytes(43)
 
 
 def missing() -> str | None:
@@ -152,8 +158,55 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            self.import_image(PYTHON, PROGRAMS, folders=[_standard_library()])
+            self.import_image(PYTHON, PROGRAMS, folders=[standard_library()])
         return PYTHON
+
+    def import_bare_python(self) -> str:
+        """
+        Return an image that has the system's Python, and no other program.
+        """
+        if not self.has(BARE):
+            self.import_image(BARE, ["python3"], folders=[standard_library()])
+        return BARE
+
+    def import_foreign(self) -> str:
+        """
+        Return an image for another processor, whose programs this machine cannot run.
+        """
+        if not self.has(FOREIGN):
+            archive = self.folder / "foreign.tar"
+            with tarfile.open(archive, "w") as stream:
+                for name in ("usr", "usr/bin"):
+                    _add_directory(stream, name)
+                for program in ("sh", "python3", "true"):
+                    entry = tarfile.TarInfo(f"usr/bin/{program}")
+                    entry.mode, entry.size = 0o755, len(_AARCH64)
+                    stream.addfile(entry, io.BytesIO(_AARCH64))
+                link = tarfile.TarInfo("bin")
+                link.type, link.linkname = tarfile.SYMTYPE, "usr/bin"
+                stream.addfile(link)
+            change = ("--change", "ENV PATH=/usr/bin")
+            self.run("import", "--quiet", "--arch=arm64", *change, str(archive), FOREIGN)
+            archive.unlink()
+        return FOREIGN
+
+    def derive(
+        self, name: str, base: str, *, folder: Path | None = None, changes: Sequence[str] = ()
+    ) -> str:
+        """
+        Make the image *name* of *base* with the files of *folder* in its root, and return its
+        name.
+
+        Arguments:
+            changes: Instructions, as in ``USER 1000``.
+        """
+        made = self.run("create", "--pull=never", "--network=none", base, "true")
+        if folder is not None:
+            self.run("cp", f"{folder}/.", f"{made}:/")
+        options = [word for change in changes for word in ("--change", change)]
+        self.run("commit", "--quiet", *options, made, name)
+        self.run("rm", made)
+        return name
 
     def images(self, *arguments: str) -> set[str]:
         """
@@ -242,7 +295,7 @@ class RootlessEngine:
         """
         Run the system's Python, which others can run too, with the packages of this one.
         """
-        return self.run(_program("python3"), *arguments)
+        return self.run(find_program("python3"), *arguments)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """
@@ -264,7 +317,7 @@ def write_python_root(archive: Path) -> None:
     """
     Write an archive of the root of an image that has the system's Python.
     """
-    write_root(archive, PROGRAMS, folders=[_standard_library()])
+    write_root(archive, PROGRAMS, folders=[standard_library()])
 
 
 def write_root(
@@ -275,7 +328,7 @@ def write_root(
     """
     files: dict[str, str] = {}
     for name in programs:
-        found = _program(name)
+        found = find_program(name)
         files[f"usr/bin/{name}"] = found
         files |= {path.lstrip("/"): path for path in _libraries(found)}
     with tarfile.open(archive, "w") as stream:
@@ -302,7 +355,10 @@ def _add_directory(stream: tarfile.TarFile, name: str, *, mode: int = 0o755) -> 
     stream.addfile(entry)
 
 
-def _program(name: str) -> str:
+def find_program(name: str) -> str:
+    """
+    Return the path of a program of the system.
+    """
     found = shutil.which(name, path="/usr/bin:/bin")
     assert found is not None, f"this machine has no {name}"
     return found
@@ -314,12 +370,12 @@ def _libraries(program: str) -> list[str]:
     return [word for word in words if word.startswith("/") and os.path.exists(word)]
 
 
-def _standard_library() -> str:
+def standard_library() -> str:
     """
     Return the directory of the standard library of the system's Python.
     """
     ask = "import sysconfig; print(sysconfig.get_path('stdlib'))"
-    command = [_program("python3"), "-I", "-c", ask]
+    command = [find_program("python3"), "-I", "-c", ask]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -129,6 +129,20 @@ def test_descriptions_are_kept(programs: Path):
     assert program.exists()
 
 
+def test_engines_of_other_settings_are_others(programs: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    What is known of the images of one store is not taken for those of another.
+    """
+    write_program(programs, "docker", output=DOCKER)
+    first = find_engine()
+    monkeypatch.setenv("DOCKER_CONTEXT", "other")
+    second = find_engine()
+    assert first.program == second.program
+    assert first != second
+    monkeypatch.delenv("DOCKER_CONTEXT")
+    assert find_engine() == first
+
+
 def test_podman_describes_itself(engine: LocalEngine):
     """
     The engine of these tests passes descriptors.

@@ -89,6 +89,7 @@ def claim_devices(
     cancelled: threading.Event | None = None,
     say: Callable[[str], object] | None = None,
     make_room: Callable[[Collection[str]], bool] | None = None,
+    devices: Sequence[Device] | None = None,
 ) -> Claim:
     """
     Claim all the devices that one of *wants* asks for, the first that is free, and wait
@@ -106,6 +107,9 @@ def claim_devices(
         make_room: Is called with the UUIDs of the devices that would do, while others hold
             them. It gives up what it can, and returns whether some will be free soon.
 
+        devices: Those that may be given. None for all that this process may use, as plugins
+            find them.
+
     Raises:
         DevicesHeld: Others held them all the time.
 
@@ -113,8 +117,10 @@ def claim_devices(
 
         Cancelled: *cancelled* was set.
     """
-    # Most machine types without GPUs are wanted where there are none either.
-    devices = visible_devices(discover_devices()) if any(want.count for want in wants) else []
+    if devices is None:
+        # Most machine types without GPUs are wanted where there are none either.
+        wants_some = any(want.count for want in wants)
+        devices = visible_devices(discover_devices()) if wants_some else []
     possible = [want for want in wants if want.is_possible(devices)]
     if not possible:
         return Claim(machine=wants[0].machine if wants else None)

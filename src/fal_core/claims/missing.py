@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fal_core.claims.visible import VISIBLE, visible_devices
-from fal_core.claims.wants import wants_of
+from fal_core.claims.wants import Want, wants_of
 from fal_core.machines import Device, discover_devices
 from fal_core.options import HostOptions
 
@@ -21,16 +21,26 @@ def missing_devices(options: HostOptions) -> Mapping[str, str]:
     wants = wants_of(options)
     if not any(want.count for want in wants):
         return {}
-    found = discover_devices()
-    devices = visible_devices(found)
-    if any(want.is_possible(devices) for want in wants):
+    reason = why_missing(wants, discover_devices())
+    if not reason:
         return {}
-    asked = " or ".join(map(str, wants))
-    reason = f"It asks for {asked}, and {_said(found, devices)}. The calls run without a GPU."
+    reason = f"{reason} The calls run without a GPU."
     names = [name for name in ("machine_type", "machine_types") if getattr(options, name)]
     if options.num_gpus:
         names.append("num_gpus")
     return dict.fromkeys(names, reason)
+
+
+def why_missing(wants: Sequence[Want], found: Sequence[Device]) -> str:
+    """
+    Return why none of *wants* can ever be had, of the devices *found* on this machine, as a
+    sentence. Empty where one can, once nobody else holds its devices.
+    """
+    devices = visible_devices(found)
+    if any(want.is_possible(devices) for want in wants):
+        return ""
+    asked = " or ".join(map(str, wants))
+    return f"It asks for {asked}, and {_said(found, devices)}."
 
 
 def _said(found: Sequence[Device], visible: Sequence[Device]) -> str:

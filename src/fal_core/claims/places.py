@@ -143,6 +143,13 @@ def release(descriptor: int) -> None:
         os.close(descriptor)
 
 
+def adopt(descriptor: int) -> None:
+    """
+    Take note of a lock that this process has inherited, and gives up with :func:`release`.
+    """
+    _held.add(descriptor)
+
+
 def write_holder(descriptor: int, text: str) -> None:
     """
     Write who holds the lock into its file, for those who wait for it.

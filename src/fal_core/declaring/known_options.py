@@ -26,6 +26,7 @@ DOCUMENTED_KINDS: Mapping[str, tuple[str, ...]] = {
         "packages",
         "pip",
         "channels",
+        "force",
     ),
     "container": ("image", "python_version", "requirements", "resolver", "force"),
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         read_process,
     )
     from fal_core.stores.pruning import Pruned, entries_of, prune
+    from fal_core.stores.sizes import children_usage, entry_usage
     from fal_core.stores.stores import Category, Store
 
 __all__ = [
@@ -33,10 +34,12 @@ __all__ = [
     "Pruned",
     "Store",
     "StoredEntry",
+    "children_usage",
     "command_lines",
     "describe_disk_error",
     "disk_usage",
     "entries_of",
+    "entry_usage",
     "exiting",
     "is_visible",
     "list_directory",
@@ -56,9 +59,11 @@ __getattr__, __dir__ = lazily(
         "Pruned": "fal_core.stores.pruning",
         "Store": "fal_core.stores.stores",
         "StoredEntry": "fal_core.stores.entries",
+        "children_usage": "fal_core.stores.sizes",
         "command_lines": "fal_core.stores.processes",
         "describe_disk_error": "fal_core.stores.disks",
         "disk_usage": "fal_core.stores.disks",
+        "entry_usage": "fal_core.stores.sizes",
         "entries_of": "fal_core.stores.pruning",
         "exiting": "fal_core.stores.builds",
         "is_visible": "fal_core.stores.processes",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 COMPLETE = ".fal-core-complete"
 #: A file on which each process that uses the entry holds a shared lock.
 IN_USE = ".fal-core-in-use"
+#: A file with the bytes that an entry takes on the disk, once somebody has asked.
+SIZE = ".fal-core-size"
 #: A file that an entry has while it is built where it is to stay: the key of the build.
 GUARD = ".fal-core-building"
 

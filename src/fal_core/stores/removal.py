@@ -13,6 +13,7 @@ from fal_core.stores.disks import disk_usage, list_directory
 from fal_core.stores.entries import StoredEntry
 from fal_core.stores.places import COMPLETE, GUARD, IN_USE, Place
 from fal_core.stores.processes import command_lines
+from fal_core.stores.sizes import entry_usage
 
 
 def list_entries(place: Place) -> list[StoredEntry]:
@@ -34,14 +35,15 @@ def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> Stored
         last_used = os.stat(os.path.join(path, IN_USE)).st_mtime
     except OSError:
         return None
+    in_use = place.is_in_use(name, commands)
     return StoredEntry(
         kind=place.kind,
         key=name,
         path=path,
-        size=disk_usage(path),
+        size=entry_usage(path, last_used=last_used, in_use=in_use),
         created=created,
         last_used=last_used,
-        in_use=place.is_in_use(name, commands),
+        in_use=in_use,
         fault=place.find_fault(name),
         summary=place.read_summary(name),
         details=place.read_details(name),

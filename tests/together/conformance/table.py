@@ -436,6 +436,11 @@ MUTANTS: tuple[Mutant, ...] = (
         environments.DropsStopCommand, "test_a_command_ends_what_no_signal_does", of="hold_out"
     ),
     alone(
+        environments.KeepsLeftovers,
+        "test_a_command_ends_what_a_failed_program_has_left",
+        of="fail_through",
+    ),
+    alone(
         environments.DropsExplanation,
         "test_an_interpreter_explains_the_end_of_its_process",
         of="leave_through",

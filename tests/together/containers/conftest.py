@@ -22,6 +22,7 @@ sys.path.append(str(ROOT / "plugins" / "fal-env-container" / "tests"))
 if None in map(importlib.util.find_spec, ("fal_host_local", "fal_env_container")):
     collect_ignore_glob = ["*.py"]
 else:
+    from docker_daemons import DockerDaemon
     from local_engines import LocalEngine, missing
 
     from fal_env_container import finding
@@ -94,3 +95,36 @@ def contained(local: LocalHost, image: str) -> Decorate:
         return function("container", **{"host": local, "image": image, **options})
 
     return decorate
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[DockerDaemon]:
+    """
+    A Docker daemon with an image that has a Python.
+    """
+    daemon = DockerDaemon()
+    if not daemon.start():
+        daemon.remove()
+        pytest.skip("No Docker daemon can be started here.")
+    daemon.import_python()
+    yield daemon
+    daemon.remove()
+
+
+@pytest.fixture
+def docker(
+    daemon: DockerDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalHost]:
+    """
+    A host whose containers are those of the daemon.
+    """
+    for name, value in daemon.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    finding.forget()
+    host = LocalHost()
+    yield host
+    host.close()
+    assert wait_until(lambda: not daemon.left(), PATIENCE)
+    finding.forget()

@@ -145,7 +145,7 @@ def test_a_container_ends_with_a_caller_that_was_killed(
     ``SIGKILL`` on the caller ends its containers, though nothing of it runs any more.
     """
     caller = subprocess.Popen(
-        [sys.executable, str(caller_file), image],
+        [sys.executable, "-u", str(caller_file), image],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -169,7 +169,7 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
     callers = []
     for number in range(4):
         caller = subprocess.Popen(
-            [sys.executable, str(caller_file), image],
+            [sys.executable, "-u", str(caller_file), image],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine, RootlessEngine
 
-from fal_core import OutOfMemory
+from fal_core import OutOfMemory, function
 from fal_core.machines import Machine
 from fal_core.testing.harness.devices import machine_with
 from fal_host_local import LocalHost
@@ -85,6 +85,26 @@ def test_a_container_that_fills_its_memory_is_named(
     assert small(1 << 20) == 1 << 20
     host.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_docker_keeps_limits(docker: LocalHost, capfd: pytest.CaptureFixture[str]):
+    """
+    Another engine holds its containers to the same limits, and is named by what says so.
+    """
+    twin = docker.enforcing()
+    declare = function(
+        "container",
+        host=twin,
+        image="localhost/tests/python:1",
+        network="host",
+        machine_type="small",
+    )
+    assert declare(start_many)() < 40
+    assert "memory 200 MB (by a cgroup of docker)" in capfd.readouterr().err
+    with pytest.raises(OutOfMemory) as caught:
+        declare(fill)(1 << 30)
+    assert caught.value.fits == "large"
+    twin.close()
 
 
 def test_limits_that_an_engine_keeps_are_said(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from local_engines import LocalEngine
 from fal_core import WorkerLost, function
 from fal_core.testing import ProcessHost
 from fal_core.testing.harness.processes import wait_until
-from fal_env_container import finding
 from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults
@@ -105,36 +103,6 @@ def test_an_engine_that_is_killed_is_named(
     assert contained(host=host)(work)() == 1
     host.close()
     assert wait_until(lambda: not left_of(engine) and not groups_of(containers), PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[DockerDaemon]:
-    daemon = DockerDaemon()
-    if not daemon.start():
-        daemon.remove()
-        pytest.skip("No Docker daemon can be started here.")
-    daemon.import_python()
-    yield daemon
-    daemon.remove()
-
-
-@pytest.fixture
-def docker(
-    daemon: DockerDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalHost]:
-    """
-    A host whose containers are those of the daemon.
-    """
-    for name, value in daemon.variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    finding.forget()
-    host = LocalHost()
-    yield host
-    host.close()
-    assert wait_until(lambda: not daemon.left(), PATIENCE)
-    finding.forget()
 
 
 def declare(host: Any, func: Any) -> Any:

@@ -154,13 +154,10 @@ def test_an_entry_point_and_a_user_of_the_image_do_not_matter(contained: Any, en
     """
     The worker runs whatever the image starts, as the caller and not as the image's user.
     """
-    made = engine.run("create", "--pull=never", engine.import_python(), "true")
     changes = ('ENTRYPOINT ["/bin/sh", "-c", "exit 9"]', "USER 1234:1234", "WORKDIR /tmp")
-    options = [word for change in changes for word in ("--change", change)]
-    engine.run("commit", "--quiet", *options, made, "localhost/tests/odd:1")
-    engine.run("rm", made)
+    odd = engine.derive("localhost/tests/odd:1", engine.import_python(), changes=changes)
 
-    @contained(image="localhost/tests/odd:1")
+    @contained(image=odd)
     def find_user() -> int:
         return os.getuid()
 
@@ -231,15 +228,3 @@ def test_a_worker_that_kills_itself_is_lost(contained: Any):
     with pytest.raises(WorkerLost, match="SIGKILL"):
         vanish()
     assert work() == 1
-
-
-def test_an_image_without_a_python_is_an_error(contained: Any, engine: Any):
-    """
-    The error names the image and what it lacks.
-    """
-
-    @contained(image=engine.import_tiny())
-    def never() -> None: ...
-
-    with pytest.raises(HostError, match=r"Image '.*tiny.*' has no Python: .* 'python3'"):
-        never()

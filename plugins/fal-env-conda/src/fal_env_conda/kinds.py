@@ -82,6 +82,9 @@ class Conda(Environment):
 
         channels: Names, URLs or folders, after those of the environment file. By default
             ``conda-forge``.
+
+        force: Choose the packages and build anew, once in each process. A service that
+            builds the environment itself is not told.
     """
 
     __repr__ = show_fields
@@ -99,6 +102,7 @@ class Conda(Environment):
     channels: tuple[str, ...] | None = attrs.field(
         default=None, converter=_to_texts, repr=_masked
     )
+    force: bool = False
     # A definition, and a machine or None. The core reads annotations, and these are of
     # modules that declarations alone import.
     _definition: Any = attrs.field(init=False, repr=False, eq=False)
@@ -184,16 +188,29 @@ class Conda(Environment):
     def is_built(self) -> bool:
         from fal_env_conda.building.builds import is_built
 
-        return is_built(self.recipe)
+        return is_built(self.recipe, force=self.force)
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_conda.building.builds import build, find_built
 
         recipe = self.recipe
-        return find_built(recipe) or build(recipe, log, cancelled)
+        found = find_built(recipe, force=self.force)
+        return found or build(recipe, log, cancelled, force=self.force)
 
     def stamp(self) -> object:
         return self.recipe.stamp()
+
+    def definition(self) -> dict[str, Any]:
+        from fal_env_conda.declaring.service_definitions import service_options
+
+        return service_options(
+            self._definition,
+            python_version=self.python_version,
+            env_dict=self.env_dict,
+            packages=self.packages,
+            pip=self.pip,
+            channels=self.channels,
+        )
 
     def extend(self, requirements: Iterable[str]) -> Conda:
         added = attrs.evolve(self, pip=(*(self.pip or ()), *requirements))

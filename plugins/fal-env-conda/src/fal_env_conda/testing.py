@@ -7,9 +7,11 @@ They need no network, and no conda: a channel is a folder that rattler indexes.
 from __future__ import annotations
 
 import bz2
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -44,7 +46,7 @@ _ASK = (
     "'version': '%d.%d.%d' % sys.version_info[:3],"
     "'program': os.path.realpath(sys.executable),"
     "'library': sysconfig.get_path('stdlib'),"
-    "'scheme': sysconfig.get_path('purelib')}))"
+    "'is_changed': 'deb_system' in sysconfig.get_scheme_names()}))"
 )
 
 
@@ -62,7 +64,7 @@ class CondaPackage:
 
         entry_points: Programs of a package for any Python, as in ``tool = tool:main``.
 
-        scripts: Files of the package that are no part of the prefix, such as link scripts.
+        placeholder: A path that files have in place of that of the prefix they will be in.
     """
 
     name: str
@@ -76,6 +78,7 @@ class CondaPackage:
     programs: Sequence[str] = ()
     entry_points: Sequence[str] = ()
     any_python: bool = False
+    placeholder: str = ""
 
     @property
     def file_name(self) -> str:
@@ -88,8 +91,6 @@ class CondaPackage:
         """
         Write the archive below *channel*, and return its path.
         """
-        import hashlib
-
         index: dict[str, object] = {
             "name": self.name,
             "version": self.version,
@@ -112,6 +113,7 @@ class CondaPackage:
                 "path_type": "hardlink",
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "size_in_bytes": len(content),
+                **self._replaced(content),
             }
             for path, content in self.files.items()
         ]
@@ -149,6 +151,15 @@ class CondaPackage:
                 archive.addfile(member)
         return target
 
+    def _replaced(self, content: bytes) -> dict[str, object]:
+        """
+        Return what is said of a file that has the placeholder.
+        """
+        if not self.placeholder or self.placeholder.encode() not in content:
+            return {}
+        mode = "binary" if b"\0" in content else "text"
+        return {"prefix_placeholder": self.placeholder, "file_mode": mode}
+
 
 def package_python(program: str | None = None) -> CondaPackage:
     """
@@ -177,7 +188,7 @@ def package_python(program: str | None = None) -> CondaPackage:
         [program, "-I", "-S", "-c", _ASK], capture_output=True, text=True, check=True
     )
     told = json.loads(answer.stdout)
-    if "dist-packages" in told["scheme"]:
+    if told["is_changed"]:
         raise LookupError(f"{program} is changed by its system, and no package is made of it.")
     version: str = told["version"]
     minor = ".".join(version.split(".")[:2])
@@ -251,3 +262,59 @@ def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage
     with Rattler() as rattler:
         rattler.ask("index", channel=os.fspath(channel))
     return channel.as_uri()
+
+
+def make_wheel_channel(
+    folder: str | os.PathLike[str], wheels: Iterable[str | os.PathLike[str]]
+) -> str:
+    """
+    Write *wheels*, which are all Python, to a channel that has nothing else in *folder*, and
+    return its URL.
+    """
+    channel = Path(folder).absolute()
+    place = channel / "noarch"
+    place.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for wheel in map(Path, wheels):
+        shutil.copy(wheel, place)
+        record = _wheel_record(wheel)
+        listed[f"{record['name']}-{record['version']}-{record['build']}"] = record
+    index = {
+        "info": {"subdir": "noarch"},
+        "packages": {},
+        "packages.conda": {},
+        "repodata_version": 1,
+        "v3": {"whl": listed},
+    }
+    (place / "repodata.json").write_text(json.dumps(index), "utf-8")
+    return channel.as_uri()
+
+
+def _wheel_record(wheel: Path) -> dict[str, object]:
+    """
+    Return what the index of a channel says of a *wheel*.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    name, version = wheel.name.split("-")[:2]
+    with zipfile.ZipFile(wheel) as archive:
+        described = archive.read(f"{name}-{version}.dist-info/METADATA").decode()
+    lines = (line.partition(":") for line in described.splitlines())
+    needs = [Requirement(rest) for key, _, rest in lines if key == "Requires-Dist"]
+    content = wheel.read_bytes()
+    return {
+        "name": canonicalize_name(name),
+        "version": version,
+        "build": "py3_none_any_0",
+        "build_number": 0,
+        "depends": [
+            "python >=3.10",
+            *(f"{each.name} {each.specifier}".strip() for each in needs),
+        ],
+        "noarch": "python",
+        "subdir": "noarch",
+        "url": wheel.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+    }

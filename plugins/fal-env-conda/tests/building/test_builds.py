@@ -4,6 +4,7 @@ Builds of environments from the packages of a local channel.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
+from fal_env_conda.building import builds
 from fal_env_conda.testing import CondaPackage, make_channel
+from fal_uv.testing import write_wheel
 
 
 def test_packages_are_installed_with_their_python(
@@ -53,6 +56,17 @@ def test_unsolvable_is_an_error_with_the_whole_reason(build: Any, channel: str) 
     assert caught.value.kind == "conda"
     assert "demanding" in caught.value.reason
     assert "alpha-one >=3" in caught.value.reason
+
+
+def test_package_may_be_named_by_its_url(
+    build: Any, evaluate: Any, channel: str, channel_folder: Path
+) -> None:
+    """
+    It is installed though it is of no channel.
+    """
+    url = (channel_folder / "noarch" / "alpha-one-1.0-py_0.tar.bz2").as_uri()
+    interpreter = build(Conda(packages=[url], channels=[channel]))
+    assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
 
 
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
@@ -115,3 +129,38 @@ def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel:
     assert evaluate(interpreter, "os.environ['WORDS_HOME']") == f"{prefix}/share/words"
     assert evaluate(interpreter, "os.environ['CONDA_PREFIX']") == prefix
     assert evaluate(interpreter, "os.environ['PATH'].split(':')[0]") == f"{prefix}/bin"
+
+
+def test_forced_environment_is_chosen_and_built_anew(
+    build: Any, evaluate: Any, channel: str, tmp_path: Path, wheels: Path, monkeypatch: Any
+) -> None:
+    """
+    It gets what channels and indexes have now, in a prefix of its own; the old one stays for
+    those who use it. Once in a process is enough, and later builds share the new one.
+    """
+    found = tmp_path / "found"
+    shutil.copytree(wheels, found)
+    monkeypatch.setenv("UV_FIND_LINKS", str(found))
+    own = make_channel(tmp_path / "own", [CondaPackage(name="tool", version="1.0")])
+    options: dict[str, Any] = {
+        "packages": ["tool"],
+        "pip": ["gamma"],
+        "channels": [own, channel],
+    }
+    first = build(Conda(**options))
+    make_channel(tmp_path / "own", [CondaPackage(name="tool", version="2.0")])
+    write_wheel(found, "gamma", "4.0")
+    assert build(Conda(**options)) == first
+
+    forced = Conda(**options, force=True)
+    assert not forced.is_built()
+    second = build(forced)
+    assert forced.is_built()
+    assert Path(first.executable).exists()
+    prefix = Path(second.executable).parent.parent
+    assert (prefix / "conda-meta" / "tool-2.0-0.json").exists()
+    assert evaluate(second, "gamma.version", "gamma") == "4.0"
+    assert build(forced) == build(Conda(**options)) == second
+    # Where nothing is newer, it is built anew all the same.
+    builds.forget()
+    assert build(forced) != second

@@ -110,3 +110,29 @@ def test_lock_without_what_is_needed(
     written = _lock(Conda(channels=[channel])).lock
     with pytest.raises(EnvironmentBuildError, match=says):
         build(Conda(env_yml_str=written.replace(old, new)))
+
+
+def test_lock_of_another_machine_type(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Packages that need what this machine has not are refused by name, unless it is said to
+    have it; a lock without them is built on either.
+    """
+    monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "12.4")
+    with_gpu = _lock(Conda(packages=["engine"], channels=[channel])).lock
+    assert "engine-1.0" in with_gpu
+    monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "")
+    without = _lock(Conda(packages=["engine"], channels=[channel])).lock
+    assert "engine-0.9" in without
+
+    environment = Conda(env_yml_str=with_gpu)
+    with pytest.raises(EnvironmentBuildError, match="engine of the lock needs __cuda >=12"):
+        build(environment)
+    assert build(Conda(env_yml_str=without))
+    monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "11.8")
+    with pytest.raises(EnvironmentBuildError, match=r"__cuda=11\.8.* CONDA_OVERRIDE_CUDA"):
+        build(environment)
+    monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "13.0")
+    assert build(environment)
+    assert build(Conda(env_yml_str=without))

@@ -11,6 +11,7 @@ import pytest
 from fal_core.errors import OptionError
 from fal_env_conda.declaring.channels import (
     Credentials,
+    add_credentials,
     find_credentials,
     strip,
     strip_all,
@@ -71,14 +72,20 @@ def test_channels_of_anaconda_are_refused(channel: str) -> None:
         ("two words", "is no name, URL or folder"),
         ("./nowhere", "there is no such folder"),
         ("", "is no name"),
+        ("http://[::1", "is no URL: Invalid IPv6 URL"),
+        ("http://me:secret@host:port/c", r"is no URL: Port could not be cast"),
+        ("http://host/c?d=e", "has a '\\?' or '#'"),
+        ("https://pypi.org/simple", "is an index of pip"),
+        ("https://me:secret@host/team/simple/", r"://\*+@host.* is an index of pip"),
     ],
 )
 def test_what_is_no_channel_is_refused(channel: str, says: str) -> None:
     """
     The error says what a channel looks like.
     """
-    with pytest.raises(OptionError, match=says):
+    with pytest.raises(OptionError, match=says) as caught:
         to_urls([channel])
+    assert "secret" not in str(caught.value)
 
 
 def test_two_credentials_of_one_host_are_refused() -> None:
@@ -108,3 +115,14 @@ def test_credentials_are_taken_out_of_urls() -> None:
     )
     assert strip_all("p@ss p%40ss tk-1 tok", found) == "*** *** *** ***"
     assert "p@ss" not in repr(found)
+
+
+def test_credentials_are_added_for_their_host() -> None:
+    """
+    A URL gets those of its host, in the place where they were written.
+    """
+    known = find_credentials(["https://me:a%2Fb@one/c", "https://two/t/tk-1/c"])
+    assert add_credentials("https://one/c/x.whl", known) == "https://me:a%2Fb@one/c/x.whl"
+    assert add_credentials("https://two/c/x.whl", known) == "https://two/t/tk-1/c/x.whl"
+    assert add_credentials("https://three/x.whl", known) == "https://three/x.whl"
+    assert add_credentials("file:///c/x.whl", known) == "file:///c/x.whl"

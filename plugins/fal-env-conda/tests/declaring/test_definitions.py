@@ -76,6 +76,24 @@ def test_two_versions_of_python_contradict_each_other() -> None:
         _define("python=3.11", "python=3.12")
 
 
+@pytest.mark.parametrize(
+    ("package", "says"),
+    [
+        ("python=2.7", "Python 2.7, and a worker needs"),
+        ("python>=3.99", "leaves out Python 3"),
+        ("conda-forge::python <3.10", "leaves out Python 3"),
+        ("num\0py", "characters that no package has"),
+    ],
+)
+def test_packages_that_no_environment_can_have_are_refused(package: str, says: str) -> None:
+    """
+    Where a package is written, and not once it is solved for.
+    """
+    with pytest.raises(OptionError, match=says):
+        _define(package)
+    assert _define("python >=3.10,!=3.10.1,<4").python_version is None
+
+
 def test_secrets_are_no_part_of_what_is_public() -> None:
     """
     Channels lose their credentials where they are shown or compared.

@@ -15,6 +15,7 @@ import pytest
 
 from fal_core.errors import Cancelled
 from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_env_conda.rattling import processes
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 
@@ -65,6 +66,33 @@ def test_process_that_ends_is_an_error() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(RattlerError, match="ended with signal 11"):
             rattler.ask("detect")
+
+
+def test_what_was_printed_comes_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Lines that the process prints are told, though the answer is read first.
+    """
+    child, done = tmp_path / "child.py", tmp_path / "done"
+    child.write_text(
+        "import sys\n"
+        'print(\'{"line": "begun"}\', flush=True)\n'
+        "print('printed', file=sys.stderr, flush=True)\n"
+        "print('{\"answer\": 1}', flush=True)\n"
+        f"open({str(done)!r}, 'w').close()\n"
+        "sys.stdin.read()\n"
+    )
+    monkeypatch.setattr(processes, "_CHILD", str(child))
+    lines: list[str] = []
+
+    def note(line: str) -> None:
+        lines.append(line)
+        assert wait_until(done.exists, 30)
+
+    with Rattler(on_line=note) as rattler:
+        assert rattler.ask("detect") == 1
+    assert lines == ["begun", "printed"]
 
 
 def test_cancelled_request_ends_the_process() -> None:

@@ -16,6 +16,7 @@ import pytest
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
 from fal_env_conda.testing import CondaPackage, make_channel, package_wheel
+from fal_uv.testing import write_project
 
 Serve = Callable[[Path], Any]
 
@@ -25,16 +26,6 @@ def _prefixes(cache: Path) -> list[Path]:
     Return the directories of prefixes, whole or not.
     """
     return [path.parent for path in cache.glob("*/conda-meta")]
-
-
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A cache of rattler's that has nothing yet.
-    """
-    path = tmp_path / "rattler"
-    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
-    return path
 
 
 @pytest.fixture
@@ -159,6 +150,26 @@ def test_offline_builds_from_the_cache(
     with pytest.raises(EnvironmentBuildError, match=r"does not have: words\."):
         build(Conda(packages=["words=2"], channels=channels))
     assert server.asked == []
+
+
+@pytest.mark.parametrize("variable", ["CONDA_OFFLINE", "UV_OFFLINE"])
+def test_offline_local_project_is_built_again(
+    build: Any,
+    evaluate: Any,
+    channel: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    """
+    It takes no network to install a project of this machine that has changed.
+    """
+    monkeypatch.setenv(variable, "1")
+    project = write_project(tmp_path / "project")
+    environment = Conda(packages=["alpha-one"], channels=[channel], pip=[str(project.path)])
+    for value in ("1", "2"):
+        project.write(f"value = {value}\n")
+        assert evaluate(build(environment), "project.value", "project") == value
 
 
 def test_archive_that_breaks_off_is_an_error_and_the_next_build_works(

@@ -36,7 +36,7 @@ def fal_register_stores() -> Iterable[Store]:
     images, and the cache of uv, which brings these.
     """
     from fal_env_container.building.image_stores import ImageStore, LayerStore
-    from fal_env_container.running.packages import STORE
+    from fal_env_container.running.package_stores import STORE
     from fal_uv.running.uv_cache import UvCache
 
     return [ImageStore(), LayerStore(), STORE, UvCache()]

@@ -52,6 +52,9 @@ class Engine:
             ``nvidia.com/gpu=UUID``.
 
         has_init: Whether it can put an init process into a container, by ``--init``.
+
+        settings: A digest of the environment variables that lead to it, as those of another
+            store do. Engines that differ in them have other images.
     """
 
     __repr__ = show_fields
@@ -65,6 +68,7 @@ class Engine:
     passes_descriptors: bool = False
     takes_devices: bool = False
     has_init: bool = True
+    settings: str = ""
 
     @property
     def joins_networks(self) -> bool:
@@ -87,6 +91,16 @@ class Engine:
             EnvironmentBuildError: It cannot be started, or has not answered in time.
         """
         return ask(self.command(*arguments), seconds=seconds)
+
+    def explain_platform(self, platform: str) -> str:
+        """
+        Return why it runs no program of *platform*, as part of a sentence, and what to do.
+        """
+        return (
+            f"{self.name} runs {self.platform} on this machine, and {platform} with an "
+            "emulator alone. Install one, such as qemu-user, or write "
+            f"platform={self.platform!r}"
+        )
 
 
 @attrs.frozen

@@ -103,7 +103,10 @@ def _describe(program: str) -> Engine | str:
     if known is not None:
         return known
     found = describe(program)
-    if isinstance(found, Engine) and path is not None:
+    if not isinstance(found, Engine):
+        return found
+    found = attrs.evolve(found, settings=digest(repr(_leading_variables()).encode()))
+    if path is not None:
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomically(path, json.dumps(attrs.asdict(found)), durable=False)

@@ -70,7 +70,8 @@ class Container(Environment):
 
         resolver: Has no effect, as uv resolves in either case.
 
-        force: Build the image anew, on what the registries have now.
+        force: Build the image anew, on what the registries have now, and resolve the
+            requirements anew, once in each process.
 
         platform: Of the image, as in ``linux/arm64``. None for that of the engine.
 
@@ -195,9 +196,14 @@ class Container(Environment):
             return False  # It is said when the environment is built.
         if image is None or not self.layers:
             return image is not None
-        from fal_env_container.running.packages import are_installed
+        from fal_env_container.running.packages import Packages, is_installed
+        from fal_env_container.running.pythons import known_python
 
-        return are_installed(image, self.layers)
+        python = known_python(image)
+        if python is None:
+            return False
+        packages = Packages(image=image, python=python, layers=self.layers)
+        return is_installed(packages, force=self.force)
 
     def obstacle(self) -> str:
         from fal_core.errors import EnvironmentBuildError
@@ -214,6 +220,7 @@ class Container(Environment):
         from fal_env_container.running.interpreters import ContainerInterpreter
         from fal_env_container.running.mounts import Mount
         from fal_env_container.running.settings import Settings
+        from fal_env_container.running.variables import warn_of_proxies
 
         settings = Settings(
             shm_size=size_in_bytes(self.shm_size),
@@ -222,6 +229,7 @@ class Container(Environment):
             trusted=self.trusted,
         )
         engine, image = find_or_build(self.request, log, cancelled)
+        warn_of_proxies(self.network, log)
         interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 
@@ -231,12 +239,13 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import find_or_install
+        from fal_env_container.running.packages import Packages, find_or_install
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
-        folder = find_or_install(engine, image, python, self.layers, log, cancelled)
+        packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
+        folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
 
     def held_limits(self) -> HeldLimits | None:

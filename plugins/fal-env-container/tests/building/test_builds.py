@@ -101,6 +101,33 @@ def test_image_is_built_again_on_another_base(build: ImageBuilder):
     assert build.read(second, "cat", "/y") == "other"
 
 
+def test_what_a_base_leaves_to_builds_on_it_counts(build: ImageBuilder):
+    """
+    The files that an ONBUILD of the base copies are seen, and are part of the key.
+    """
+    base = build(build.declare("ONBUILD COPY data.txt /data/\nONBUILD RUN cat /data/*\n"))
+    build.engine.run("tag", base.id, "localhost/tests/triggers:1")
+    (build.folder / "data.txt").write_text("one")
+    (build.folder / "other.txt").write_text("one")
+    environment = build.declare("FROM localhost/tests/triggers:1\nRUN true\n")
+    first, key, stamp = build(environment), environment.key, environment.stamp()
+    assert build.read(first, "ls", "/data") == "data.txt"
+    (build.folder / "other.txt").write_text("two")
+    assert (environment.key, environment.stamp()) == (key, stamp)
+    assert environment.is_built()
+    (build.folder / "data.txt").write_text("two")
+    assert environment.key != key
+    assert environment.stamp() != stamp
+    assert not environment.is_built()
+    second = build(environment)
+    assert build.read(second, "cat", "/data/data.txt") == "two"
+    # It has run, and an image that stands on this one does not run it again.
+    build.engine.run("tag", second.id, "localhost/tests/triggered:1")
+    (build.folder / "data.txt").unlink()
+    third = build(build.declare("FROM localhost/tests/triggered:1\nRUN true\n"))
+    assert build.read(third, "cat", "/data/data.txt") == "two"
+
+
 def test_failed_step_is_named_with_its_last_lines(build: ImageBuilder):
     """
     The error of a build has the step, the reason and what the step has printed last.

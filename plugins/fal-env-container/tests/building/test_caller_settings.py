@@ -10,7 +10,11 @@ import pytest
 from image_builders import ImageBuilder
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_container.building.caller_settings import Certificates, proxies
+from fal_env_container.building.caller_settings import (
+    Certificates,
+    loopback_proxies,
+    proxies,
+)
 
 SECRET = "hidden-value-of-a-secret"
 
@@ -35,6 +39,26 @@ def test_certificates_are_in_steps_alone(tmp_path: Path):
     assert lines == [1, 1, 2, 3, 4, 4, 5, 6, 7]
     assert certificates.options() == [f"--secret=id={second},src={path}"]
     assert Certificates.of_caller({}).add_to(text) == text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "is_told"),
+    [
+        ("http://127.0.0.1:3128", True),
+        ("http://user:word@localhost:3128/", True),
+        ("socks5h://[::1]:1080", True),
+        ("127.0.0.2:80", True),
+        ("http://10.0.0.1:3128", False),
+        ("proxy.example:3128", False),
+        ("http://[broken", False),
+    ],
+)
+def test_proxies_on_the_loopback_are_known(proxy: str, is_told: bool):
+    """
+    They are told from those that other machines reach, however they are written.
+    """
+    found = loopback_proxies({"HTTPS_PROXY": proxy, "NO_PROXY": "localhost"})
+    assert found == ({"HTTPS_PROXY": proxy} if is_told else {})
 
 
 def test_build_trusts_what_the_caller_trusts(

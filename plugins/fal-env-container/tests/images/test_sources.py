@@ -92,3 +92,15 @@ def test_a_dockerfile_needs_a_base():
     """
     with pytest.raises(OptionError, match="no FROM"):
         read("RUN true")
+
+
+def test_what_bases_leave_to_builds_on_them_is_read():
+    """
+    An ONBUILD counts behind the FROM that names its image or its stage, and nowhere else.
+    """
+    text = "FROM models AS a\nARG NAME=other\nONBUILD COPY $NAME /x\nFROM a\nCOPY own /x\n"
+    triggers = {"models": ["ARG NAME=given", "COPY $NAME own /x", "RUN true"]}
+    sources = find_sources(text, platform="linux/amd64", triggers=triggers)
+    assert sources.paths == ("given", "own", "other")
+    assert sources.triggered == {"given", "other"}
+    assert read(text).paths == ("other", "own")

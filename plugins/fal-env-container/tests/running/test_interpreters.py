@@ -162,6 +162,7 @@ def test_a_machine_becomes_limits():
         (127, "Error: runc: exec: executable file `python3` not found in $PATH", "no Python"),
         (1, "ERROR (catatonit:6): failed to exec pid1: No such file or directory", "no Python"),
         (126, "Error: runc: cannot run it: exec format error", "podman can run: runc"),
+        (1, "a\nPython 3.9.2 is too old for a worker.", "has Python 3.9.2, and .* needs 3.10"),
         (126, "Error: pasta failed:\nno namespace\n", "made no .*: pasta failed: no namespace"),
         (125, "Error: abc: image not known", "was removed from podman"),
         (125, "warning\nError: short of ids", "podman made no container of image .*: short"),

@@ -46,6 +46,24 @@ def test_local_project_in_a_file(
     assert evaluate(build(environment), "demo.value", "demo") == "2"
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_offline_local_project_is_built_again(
+    build: Builder,
+    evaluate: Evaluate,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    force: bool,
+) -> None:
+    """
+    It takes no network to see that a project has changed.
+    """
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    environment = Virtualenv(requirements=[str(project.path)], force=force)
+    assert evaluate(build(environment), "demo.value", "demo") == "1"
+    project.write("value = 3\n")
+    assert evaluate(build(environment), "demo.value", "demo") == "3"
+
+
 @pytest.mark.usefixtures("cache")
 def test_changed_local_project_changes_the_key(project: Project) -> None:
     """

@@ -132,6 +132,24 @@ def test_index_is_asked_once(
     assert index.requests == asked
 
 
+def test_no_index_is_asked_where_none_may_be(
+    build: Builder,
+    index: Index,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    With ``UV_NO_INDEX`` packages come from directories alone, and what is missing is named.
+    """
+    make_wheel(index.directory, "delta", "1.0")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    with pytest.raises(EnvironmentBuildError, match="delta"):
+        build(Virtualenv(requirements=["delta"]))
+    monkeypatch.setenv("UV_FIND_LINKS", str(index.directory))
+    build(Virtualenv(requirements=["delta"]))
+    assert index.requests == []
+
+
 def test_newly_published_versions_are_found(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:

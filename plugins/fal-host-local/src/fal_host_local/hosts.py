@@ -20,6 +20,7 @@ from fal_core.abilities import (
     IsolatingHost,
     MeasuringHost,
 )
+from fal_core.claims import ClaimedHost
 from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
@@ -31,6 +32,7 @@ from fal_host_local.workers.keepers import Keeper
 if TYPE_CHECKING:
     from fal_core.abilities import Usage
     from fal_core.calls import Call
+    from fal_core.claims import Claim
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
@@ -53,6 +55,7 @@ def _count_processors() -> int:
 @attrs.define(eq=False, slots=False)
 class LocalHost(
     WorkerHost[..., Any],
+    ClaimedHost,
     ConditionalHost,
     DetachingHost,
     EnforcingHost,
@@ -139,6 +142,20 @@ class LocalHost(
         from fal_host_local.services.executions import launch_service
 
         return launch_service(call, sink, self._find_pools(), self._find_keeper, self.terms)
+
+    def launch_on(self, claim: Claim, call: Call, sink: Sink) -> Execution:
+        if call.lifetime == "detached":
+            from fal_host_local.detached.executions import launch_detached
+
+            try:
+                return launch_detached(call, sink, self.terms, claim)
+            finally:
+                # Its supervisor has it from now on.
+                claim.release()
+        from fal_host_local.services.executions import launch_service
+
+        pools, find_keeper = self._find_pools(), self._find_keeper
+        return launch_service(call, sink, pools, find_keeper, self.terms, claim)
 
     def begin(self, start: Start) -> Worker:
         from fal_host_local.workers.devices import start_on_terms

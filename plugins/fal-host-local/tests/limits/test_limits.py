@@ -57,7 +57,7 @@ def needs(*controllers: str) -> None:
 
 def groups() -> list[Path]:
     """
-    Return the cgroups that keepers have made.
+    Return the cgroups that keepers have made, those of other programs too.
     """
     folders = [Path(found.folder) for found in find_hierarchies()]
     return [group for folder in folders for group in folder.glob("fal-core-[0-9]*-*")]
@@ -240,7 +240,7 @@ def program(tmp_path: Path) -> list[str]:
     """
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
-    return [sys.executable, str(path)]
+    return [sys.executable, "-u", str(path)]
 
 
 def test_memory_is_watched_where_there_are_no_cgroups(program: list[str]) -> None:

@@ -223,7 +223,10 @@ def test_idle_workers_of_other_programs_give_way(tmp_path: Path, host: LocalHost
     path = tmp_path / "idle.py"
     path.write_text(IDLE)
     with subprocess.Popen(
-        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "idle\n"
@@ -256,7 +259,7 @@ def test_what_a_killed_program_held_is_free(tmp_path: Path, victim: str) -> None
     path = tmp_path / "caller.py"
     path.write_text(CALLER)
     with subprocess.Popen(
-        [sys.executable, str(path)],
+        [sys.executable, "-u", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

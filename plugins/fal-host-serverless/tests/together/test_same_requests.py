@@ -70,6 +70,15 @@ IMAGES: list[dict[str, Any]] = [
     },
 ]
 
+#: Conda environments, where the plugin of them is installed.
+CONDA: list[dict[str, Any]] = [
+    {"packages": ["numpy>=2"]},
+    {"packages": ["numpy"], "pip": ["cowsay==6.1"], "channels": ["conda-forge", "bioconda"]},
+    {"packages": ["numpy"], "python_version": "3.11"},
+    {"env_yml": "environment.yml", "pip": ["cowsay"], "channels": ["bioconda"]},
+    {"env_dict": {"channels": ["conda-forge"], "dependencies": ["numpy", {"pip": ["cowsay"]}]}},
+]
+
 #: The environments of the service that the first function runs in, too.
 ENVIRONMENTS = ["main", "staging"]
 
@@ -359,11 +368,17 @@ def test_requests_are_those_of_the_sdk(
     file = tmp_path / "app.py"
     file.write_text("")
     containers = find_spec("fal_env_container") is not None
+    conda = find_spec("fal_env_conda") is not None
     images = [{**image, "context_dir": str(tmp_path)} for image in IMAGES if containers]
+    (tmp_path / "environment.yml").write_text(
+        "name: mine\nchannels: [conda-forge]\ndependencies: [numpy, {pip: [cowsay==6.1]}]\n"
+    )
+    monkeypatch.chdir(tmp_path)
     declarations = [
         *DECLARATIONS,
         *({"image": image, "requirements": ["cowsay"]} for image in images),
-        *({"kind": "container", "image": image, "force_env_build": True} for image in images),
+        *({"kind": "conda", **environment} for environment in CONDA if conda),
+        *({"kind": "container", "image": image} for image in images),
     ]
     work = {
         "address": recorder.address,

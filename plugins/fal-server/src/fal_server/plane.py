@@ -142,6 +142,7 @@ class ControlPlane:
             kinds=self.settings.kinds,
             folders=folders,
             largest_result=self.settings.limits.largest_result,
+            enforces=self.settings.enforce,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, keys = self.directory.path / "runners", self.identity.runner_keys
@@ -253,6 +254,7 @@ class ControlPlane:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
             await self._listen()
             await self.launcher.seclusion.look()
+            await self.launcher.scheduler.look()
             await self.deployments.start()
             await self.queue.start()
             self.doors.open()

@@ -48,8 +48,10 @@ class ServerSettings:
         proxies: Addresses and networks of reverse proxies, which have connections of many
             clients, as in ``10.0.0.0/8``.
 
-        memory: The memory limit of a runner of each machine type, as in ``XS=512M``. The
-            limit of a type that is not named is that of the plugin that knows the type.
+        memory: The memory limit of a runner of each machine type, as in ``XS=512M``.
+
+        enforce: Whether runners are held to the limits of their machine types: what plugins
+            state of them, and *memory* in place of the memory that they state.
 
         allow_open_runners: Whether applications that are not public may have runners whose
             ports every local user reaches.
@@ -82,6 +84,7 @@ class ServerSettings:
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    enforce: bool = False
     allow_open_runners: bool = False
     kinds: tuple[str, ...] = ()
     metrics_key: bool | None = None
@@ -105,13 +108,6 @@ class ServerSettings:
         if port is not None:
             return port
         return self.port + list(ports).index(listener) if self.port else 0
-
-    @property
-    def runs_containers_alone(self) -> bool:
-        """
-        Whether all code of clients runs in containers.
-        """
-        return set(self.kinds) == {"container"}
 
     @property
     def asks_for_metrics_key(self) -> bool:

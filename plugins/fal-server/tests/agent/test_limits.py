@@ -134,6 +134,39 @@ def test_function_that_takes_too_much_memory(limited: Any):
     assert limited.run(fill) == 400
 
 
+@pytest.mark.parametrize("enforces", [True, False])
+def test_sizes_that_are_stated(
+    leaving_no_groups: None,
+    make_standing: Callable[..., Any],
+    tmp_path: Path,
+    enforces: bool,
+):
+    """
+    Runners are held to the sizes that are stated of their machine type where the operator
+    has asked for that, and nowhere else; the error names a type that would have fitted.
+    """
+    pytest.importorskip("fal_machines")
+    needs_groups()
+    types = tmp_path / "machines.toml"
+    types.write_text('[machines.TINY]\nmemory = "200 MB"\n')
+    standing = make_standing(
+        tmp_path,
+        *(["--enforce"] if enforces else []),
+        variables={"FAL_CORE_MACHINES": str(types)},
+    )
+    hungry = make_hungry(str(standing.folder))
+    standing.deploy("hungry", function=hungry, machine_type="TINY")
+    with standing.client("run") as client:
+        assert client.post("/owner/hungry/8").status_code == 200
+        answer = client.post("/owner/hungry/400")
+    if not enforces:
+        assert answer.status_code == 200
+        return
+    assert (answer.status_code, answer.json()["error_type"]) == (503, "runner_disconnected")
+    assert "machine type 'TINY' has 200 MB" in answer.json()["detail"]
+    assert "The next larger one is 'XS'" in answer.json()["detail"]
+
+
 REFUSED = """
 import sys
 from fal_server_agent.limits import limit_memory

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from fal_core.abilities import IsolatingHost
-from fal_core.environments import CurrentEnvironment
+from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.testing import InProcessHost
 from fal_server.fleet.seclusion import OpenRunner, Seclusion
 from fal_server.specs.runner_specs import RunnerSpec
@@ -33,10 +33,41 @@ class Isolating(InProcessHost, IsolatingHost):
         return self.problem
 
 
-def make_spec(**fields: Any) -> RunnerSpec:
-    return RunnerSpec(
-        name="one", owner="me", environment=CurrentEnvironment(), application="app", **fields
-    )
+@attrs.frozen(kw_only=True)
+class Apart(CurrentEnvironment):
+    """
+    An environment with a network of its own.
+
+    Attributes:
+        joins: Whether a host can make that network.
+
+        problem: Why others reach it.
+
+        files: Whether it has a file system of its own too.
+    """
+
+    files: bool = False
+    joins: bool = False
+    problem: str = ""
+
+    @property
+    def isolates_network(self) -> bool:
+        return True
+
+    @property
+    def isolates_files(self) -> bool:
+        return self.files
+
+    def joins_networks(self) -> bool:
+        return self.joins
+
+    def network_problem(self) -> str:
+        return self.problem
+
+
+def make_spec(environment: Environment | None = None, **fields: Any) -> RunnerSpec:
+    chosen = environment or CurrentEnvironment()
+    return RunnerSpec(name="one", owner="me", environment=chosen, application="app", **fields)
 
 
 @pytest.fixture
@@ -54,6 +85,42 @@ def test_application_gets_a_network_for_its_port(seclusion):
     assert seclusion.own_network(make_spec(takes_socket=True)) is None
     seclusion.check(make_spec(), is_public=False)
     assert seclusion.warn(make_spec()) == ""
+
+
+def test_environment_with_a_network_of_its_own(seclusion):
+    """
+    No port of the machine leads to a runner whose environment has a network of its own. It is
+    refused where others reach that, and the host makes no network for it instead.
+    """
+    closed, open_ = Apart(), Apart(problem="All reach it.")
+    for each in (closed, open_):
+        assert seclusion.own_network(make_spec(each)) == (8080,)
+        assert seclusion.own_network(make_spec(each), serves=False) == ()
+    assert seclusion.own_network(make_spec(), serves=False) is None
+    seclusion.check(make_spec(closed), is_public=False)
+    seclusion.check(make_spec(open_, takes_socket=True), is_public=False)
+    seclusion.check(make_spec(Apart(problem="All reach it.", joins=True)), is_public=False)
+    with pytest.raises(OpenRunner, match="All reach it"):
+        seclusion.check(make_spec(open_), is_public=False)
+    seclusion.host.problem = "There are none."
+    with pytest.raises(OpenRunner, match="There are none"):
+        seclusion.check(make_spec(Apart(joins=True)), is_public=False)
+
+
+def test_runner_apart_is_reached_at_its_own_sockets(seclusion, tmp_path):
+    """
+    A runner that sees nothing of the machine cannot have the server connect to another
+    place of it; one that sees all of it is believed.
+    """
+    own = f"unix:{tmp_path}/sockets/one/run"
+    others = ("unix:/run/engine.sock", f"unix:{tmp_path}/sockets/two/run", "http://127.0.0.1:1")
+    apart, beside = (
+        seclusion.url_check(make_spec(each), "one")
+        for each in (Apart(files=True), CurrentEnvironment())
+    )
+    assert apart(own)
+    assert not any(map(apart, (*others, 7, f"{own}/../../two/run")))
+    assert all(map(beside, (own, *others)))
 
 
 def test_machine_is_looked_at_in_a_thread(seclusion):

@@ -53,3 +53,20 @@ def test_nobody_listens(tmp_path: Path):
     """
     with making() as made, pytest.raises(OSError, match="No such file"):
         asyncio.run(connect_unix(made, str(tmp_path / "socket")))
+
+
+def test_links_are_not_followed(tmp_path: Path):
+    """
+    What lies in the place of a socket is a socket itself: no link to one, and no file.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        (tmp_path / "link").symlink_to(tmp_path / "socket")
+        (tmp_path / "file").touch()
+        for name, number in (("link", errno.ENOTSOCK), ("file", errno.ENOTSOCK)):
+            with making() as made, pytest.raises(OSError) as caught:
+                asyncio.run(connect_unix(made, str(tmp_path / name)))
+            assert caught.value.errno == number
+        with making() as made:
+            asyncio.run(connect_unix(made, str(tmp_path / "socket")))

@@ -132,16 +132,16 @@ def test_id_of_an_environment_is_kept_while_there_are_runners(plane, pools):
             counted.append(True)
             return f"key-{len(counted)}"
 
-    def main() -> None:
+    async def main() -> None:
         spec = attrs.evolve(SPEC, environment=Counted())
         pool = pools.find(spec, Scaling())
-        assert pools.environment_id(pool, spec) == "key-1"
-        assert pools.environment_id(pool, spec) == "key-2"
+        assert await pools.environment_id(pool, spec) == "key-1"
+        assert await pools.environment_id(pool, spec) == "key-2"
         runner = make_runner(plane, plane.plane.launcher.http, changed=pool.changed)
         pool.adopt(runner)
-        assert pools.environment_id(pool, spec) == "key-2"
+        assert await pools.environment_id(pool, spec) == "key-2"
         runner.drain()
-        assert pools.environment_id(pool, spec) == "key-3"
+        assert await pools.environment_id(pool, spec) == "key-3"
 
     counted: list[bool] = []
-    plane.here(main)
+    plane.run(main())

@@ -36,7 +36,8 @@ def test_invalid_size_is_refused(written: str):
 
 def test_machine_types_of_a_plugin():
     """
-    A plugin's resources of a machine type apply if the server has no setting for it.
+    What a plugin states of a machine type applies if the operator has asked for that, and
+    has named no other limit for the type.
     """
 
     class Plugin:
@@ -46,8 +47,10 @@ def test_machine_types_of_a_plugin():
         def fal_resolve_machine(self, machine_type: str) -> Machine | None:
             return Machine(name="BIG", memory=1 << 40) if machine_type == "BIG" else None
 
-    assert memory_of("BIG", {}) is None
+    assert memory_of("BIG", {}, stated=True) is None
     with registered(Plugin()):
-        assert memory_of("BIG", {}) == 1 << 40
-        assert memory_of("BIG", {"BIG": 1 << 30}) == 1 << 30
-        assert memory_of("SMALL", {}) is None
+        assert memory_of("BIG", {}, stated=True) == 1 << 40
+        assert memory_of("BIG", {"BIG": 1 << 30}, stated=True) == 1 << 30
+        assert memory_of("BIG", {"BIG": 1 << 30}, stated=False) == 1 << 30
+        assert memory_of("BIG", {}, stated=False) is None
+        assert memory_of("SMALL", {}, stated=True) is None

@@ -5,8 +5,12 @@ Functions and applications of the released clients in containers.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +224,45 @@ def ask(boxing: Any) -> Any:
         answer = client.post("/owner/boxed/", json={"n": 3})
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def test_function_of_this_framework(boxing: Any, tmp_path: Path):
+    """
+    A function of fal-core runs on the server in a container, and learns why it cannot.
+    """
+    pytest.importorskip("fal_host_serverless", reason="fal-host-serverless is not installed")
+    file = tmp_path / "boxing.py"
+    file.write_text(
+        textwrap.dedent(
+            f"""
+            from fal_core import EnvironmentBuildError, function
+
+            @function("container", image="{BASE}", host="serverless", keep_alive=0)
+            def look():
+                import os
+
+                print("looking")
+                return os.environ["container"]
+
+            @function("container", image="localhost:1/none:1", host="serverless", keep_alive=0)
+            def never(): ...
+
+            print(look())
+            try:
+                never()
+            except EnvironmentBuildError as error:
+                print(error)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        env={**os.environ, **boxing.variables},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "looking" in done.stdout + done.stderr
+    assert "podman" in done.stdout
+    assert "no image 'localhost:1/none:1'" in done.stdout

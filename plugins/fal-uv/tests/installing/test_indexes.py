@@ -135,3 +135,38 @@ class TestIndexes:
         """
         monkeypatch.setenv("PIP_FIND_LINKS", f"{clean} {clean}/nowhere https://host/links")
         assert find_indexes().variables["UV_FIND_LINKS"] == f"{clean},https://host/links"
+
+    @pytest.mark.parametrize(
+        ("variables", "is_without"),
+        [
+            ({"UV_NO_INDEX": "1", "UV_DEFAULT_INDEX": "https://host/simple"}, True),
+            ({"UV_NO_INDEX": "false", "PIP_INDEX_URL": "https://host/simple"}, False),
+            ({"PIP_NO_INDEX": "yes", "PIP_INDEX_URL": "https://host/simple"}, True),
+            ({"PIP_NO_INDEX": "yes", "UV_INDEX_URL": "https://host/simple"}, False),
+        ],
+    )
+    def test_no_index(
+        self,
+        clean: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        variables: dict[str, str],
+        is_without: bool,
+    ) -> None:
+        """
+        A variable may say that there is no index. uv does not read it, and is told.
+        """
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        indexes = find_indexes().with_default(str(clean))
+        assert indexes.options == (("--no-index",) if is_without else ())
+        assert indexes.default == (None if is_without else "https://host/simple")
+
+    def test_offline_is_no_other_index(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Without a network the same environment is meant.
+        """
+        online = find_indexes()
+        assert find_indexes(offline=True).variables["UV_OFFLINE"] == "1"
+        monkeypatch.setenv("UV_OFFLINE", "1")
+        assert find_indexes().offline
+        assert find_indexes().fingerprint() == online.fingerprint()

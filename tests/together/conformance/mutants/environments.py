@@ -45,6 +45,24 @@ class DropsStopCommand(ProcessHost):
         return Worker.start(attrs.evolve(command, stop_argv=None))
 
 
+class KeepsLeftovers(ProcessHost):
+    """Ends nothing of a program that has failed by itself."""
+
+    def begin(self, start: Start) -> Worker:
+        command = start.build().command(ARGUMENTS)
+        worker = Worker.start(attrs.evolve(command, stop_argv=None))
+        if command.stop_argv is None:
+            return worker
+        kill = worker.kill
+
+        def stop_and_kill() -> None:
+            subprocess.run(command.stop_argv, check=False)
+            kill()
+
+        worker.kill = stop_and_kill  # type: ignore[method-assign]
+        return worker
+
+
 class DropsExplanation(ProcessHost):
     """Does not ask an interpreter why its process has ended."""
 

@@ -4,10 +4,9 @@ Builds: packages are chosen, then installed in the prefix where they stay.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
-from pathlib import Path
+import time
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +14,20 @@ import attrs
 
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
-from fal_core.events import LogSink
+from fal_core.events import Log, LogSink
+from fal_env_conda.building.build_errors import error_of_rattler, without_credentials
 from fal_env_conda.building.prefixes import (
     KIND,
     PREFIXES,
     Built,
     Contents,
+    check_place,
     executable_of,
     library_of,
 )
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
-from fal_env_conda.building.solutions import Solution, keep_solution, read_solution
+from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
+from fal_env_conda.building.wheels import install_wheels
 from fal_env_conda.declaring.channels import find_credentials, strip_all
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
@@ -35,22 +37,38 @@ if TYPE_CHECKING:
     from fal_env_conda.declaring.lock_files import Lock
 
 
-def find_built(recipe: Recipe) -> LocalInterpreter | None:
+#: The questions that this process has answered anew because of the option ``force``.
+_forced: set[str] = set()
+
+
+def forget() -> None:
     """
-    Return the interpreter of *recipe*, and mark its prefix as used. None if it must be built.
+    Have the option ``force`` count once more.
     """
-    solution = read_solution(recipe.question)
+    _forced.clear()
+
+
+def find_built(recipe: Recipe, *, force: bool = False) -> LocalInterpreter | None:
+    """
+    Return the interpreter of *recipe*, and mark its prefix as used.
+
+    None if it must be built: it is not there or has a fault, or *force* is set and this
+    process has not built it yet.
+    """
+    question = recipe.question
+    solution = None if force and question not in _forced else read_solution(question)
     if solution is None:
         return None
     prefix = PREFIXES.find(recipe.prefix_name(solution))
     return None if prefix is None else _interpreter(prefix)
 
 
-def is_built(recipe: Recipe) -> bool:
+def is_built(recipe: Recipe, *, force: bool = False) -> bool:
     """
-    Tell whether *recipe* is solved, and its prefix whole.
+    Tell whether *recipe* is solved, and its prefix whole; with *force*, by this process.
     """
-    solution = read_solution(recipe.question)
+    question = recipe.question
+    solution = None if force and question not in _forced else read_solution(question)
     return solution is not None and PREFIXES.find_fault(recipe.prefix_name(solution)) is None
 
 
@@ -63,9 +81,15 @@ def _interpreter(prefix: str) -> LocalInterpreter | None:
     return LocalInterpreter(executable_of(prefix), contents.minor_version, variables=variables)
 
 
-def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
+def build(
+    recipe: Recipe, sink: LogSink, cancelled: Event, *, force: bool = False
+) -> LocalInterpreter:
     """
     Build *recipe*, unless another thread or process does so meanwhile.
+
+    Arguments:
+        force: Whether to choose the packages anew, and build another prefix of them, if
+            this process has not done so yet. Those who use the old one keep it.
 
     Raises:
         EnvironmentBuildError: It cannot be built.
@@ -74,32 +98,29 @@ def build(recipe: Recipe, sink: LogSink, cancelled: Event) -> LocalInterpreter:
     """
     from fal_uv.installing.installers import BuildLog
 
+    check_place()
     credentials = find_credentials(recipe.definition.channels)
-    log = BuildLog(sink)
     lines: list[str] = []
+
+    def masked(line: Log) -> None:
+        sink(attrs.evolve(line, message=strip_all(line.message, credentials)))
+
+    log = BuildLog(masked)
 
     def on_line(line: str) -> None:
         lines.append(strip_all(line, credentials))
-        log.write(lines[-1])
+        log.write(line)
 
     with Rattler(cancelled, on_line) as rattler:
         worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
         try:
-            # Who chooses the packages installs them too, and the others wait for both.
-            with PREFIXES.building(recipe.name, log=sink, cancelled=cancelled):
-                with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
-                    solution = read_solution(recipe.question) or worker.solve()
-                prefix = PREFIXES.find_or_build(
-                    recipe.prefix_name(solution),
-                    lambda opened: worker.fill(solution, opened),
-                    log=sink,
-                    cancelled=cancelled,
-                    in_place=True,
-                    summary=recipe.summary,
-                )
+            prefix = worker.build(sink, cancelled, force=force)
         except RattlerError as error:
-            reason = _reason(strip_all(error.message, credentials).strip())
-            raise EnvironmentBuildError(KIND, reason, None, tuple(lines[-20:]), ()) from error
+            raise error_of_rattler(error.message, lines, credentials) from error
+        except EnvironmentBuildError as error:
+            if not credentials:
+                raise
+            raise without_credentials(error, credentials) from None
     found = _interpreter(prefix)
     if found is None:
         raise EnvironmentBuildError(
@@ -119,13 +140,44 @@ class _Builder:
     def _linked(self) -> bool:
         return any(line.startswith("Running ") for line in self.lines)
 
-    def solve(self) -> Solution:
+    def build(self, sink: LogSink, cancelled: Event, *, force: bool) -> str:
         """
-        Choose the packages, and keep the choice.
+        Return the prefix of the environment, which is built if it is not there.
         """
+        recipe = self.recipe
+        # Who chooses the packages installs them too, and the others wait for both.
+        with PREFIXES.building(recipe.name, log=sink, cancelled=cancelled):
+            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
+                solution = self._find_solution(force=force)
+            return PREFIXES.find_or_build(
+                recipe.prefix_name(solution),
+                lambda opened: self._fill(solution, opened),
+                log=sink,
+                cancelled=cancelled,
+                in_place=True,
+                summary=recipe.summary,
+            )
+
+    def _find_solution(self, *, force: bool) -> Solution:
+        """
+        Return the packages that were chosen before, or choose them, and keep the choice.
+        """
+        question = self.recipe.question
+        force = force and question not in _forced
+        found = None if force else read_solution(question)
+        if found is not None:
+            return found
+        lock = self.recipe.definition.lock
+        found = self._solve() if lock is None else self._read_lock(lock)
+        if force:
+            found = attrs.evolve(found, made=time.time_ns())
+        keep_solution(question, found)
+        if force:
+            _forced.add(question)
+        return found
+
+    def _solve(self) -> Solution:
         definition = self.recipe.definition
-        if definition.lock is not None:
-            return self._read_lock(definition.lock)
         packages = self.recipe.virtual_packages
         self.log.write(f"Solving for {', '.join(definition.specs)}")
         records = self.rattler.ask(
@@ -138,31 +190,27 @@ class _Builder:
             cache=os.path.join(rattler_cache(), "repodata"),
             credentials=self._credentials,
         )
-        solution = Solution(
+        return Solution(
             records=tuple(records),
             platform=subdir(),
             channels=definition.public_channels,
             virtual_packages=packages,
         )
-        keep_solution(self.recipe.question, solution)
-        return solution
 
     def _read_lock(self, lock: Lock) -> Solution:
-        """
-        Take the packages of *lock*, and keep them.
-        """
-        told = self.rattler.ask("read_lock", text=lock.text, platform=subdir())
-        solution = Solution(
+        packages = self.recipe.virtual_packages
+        told = self.rattler.ask(
+            "read_lock", text=lock.text, platform=subdir(), virtual_packages=packages
+        )
+        return Solution(
             records=tuple(told["records"]),
             platform=subdir(),
             channels=tuple(told["channels"]),
-            virtual_packages=self.recipe.virtual_packages,
-            pins=tuple(_pin(file) for file in told["files"]),
+            virtual_packages=packages,
+            pins=tuple(File(**file).pin for file in told["files"]),
         )
-        keep_solution(self.recipe.question, solution)
-        return solution
 
-    def fill(self, solution: Solution, opened: Build) -> None:
+    def _fill(self, solution: Solution, opened: Build) -> None:
         """
         Install the packages of *solution*, and the pip requirements.
         """
@@ -173,7 +221,7 @@ class _Builder:
         self.log.write(f"Installing {len(solution.records)} packages")
         self.rattler.ask(
             "install",
-            records=solution.records,
+            records=solution.archives,
             prefix=prefix,
             platform=solution.platform,
             offline=is_offline(),
@@ -182,7 +230,7 @@ class _Builder:
         )
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        self._install_requirements(opened, version, solution.pins)
+        self._install_requirements(opened, version, solution)
         names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
@@ -225,16 +273,15 @@ class _Builder:
             "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(
-        self, opened: Build, version: str, locked: tuple[str, ...]
-    ) -> None:
+    def _install_requirements(self, opened: Build, version: str, solution: Solution) -> None:
         """
         Install the pip requirements, and keep what they brought: a prefix that is lost gets
         the same again.
         """
         requirements = self.recipe.requirements()
+        locked = solution.pins
         question = self.recipe.question
-        if not requirements and not locked:
+        if not requirements and not locked and not solution.wheels:
             PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
             return
         from fal_uv.installing.installers import Installer
@@ -249,7 +296,10 @@ class _Builder:
             log=self.log,
             cancelled=opened.cancelled,
         )
-        # What conda installed keeps its versions: it is there before.
+        if solution.wheels:
+            credentials = find_credentials(self.recipe.definition.channels)
+            install_wheels(solution.wheels, installer, credentials)
+        # What the channels have keeps its versions: it is there before.
         of_conda = installer.packages()
         known = PREFIXES.read_build(opened.key)
         if known is not None:
@@ -257,7 +307,9 @@ class _Builder:
             return
         if locked:
             installer.install_pins(locked)
-        installer.install(requirements)
+        kept = [_version_of(name) for name in installer.packages()]
+        refresh = solution.made is not None
+        installer.install(requirements, constraints=kept, refresh=refresh)
         pins = installer.hashed_pins(without=of_conda)
         PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
 
@@ -267,33 +319,17 @@ class _Builder:
         return [attrs.asdict(each) for each in found]
 
 
-def _reason(message: str) -> str:
+def _version_of(dist_info: str) -> str:
     """
-    Return what rattler says, and what to do where the disk is full.
+    Return the requirement of the version whose directory is called *dist_info*.
     """
-    if f"os error {errno.ENOSPC}" not in message:
-        return message
-    return (
-        "The disk is full. Free some space, or name other directories with the variables "
-        f"FAL_CORE_CACHE and RATTLER_CACHE_DIR. {message}"
-    )
+    from fal_uv.installing.pins import DIST_INFO
 
-
-def _pin(file: dict[str, str]) -> str:
-    """
-    Return the line of a requirements file for a *file* of a lock.
-    """
-    location = file["location"]
-    if "://" not in location:
-        location = Path(os.path.abspath(location)).as_uri()
-    digest = f" --hash=sha256:{file['sha256']}" if file["sha256"] else ""
-    return f"{file['name']} @ {location}{digest}"
+    name, _, version = dist_info.removesuffix(DIST_INFO).partition("-")
+    return f"{name}=={version}"
 
 
 def _indexes(extra: tuple[str, ...]) -> Any:
     from fal_uv.installing.indexes import find_indexes
 
-    found = find_indexes(extra).with_default(PREFIXES.root)
-    if not is_offline():
-        return found
-    return attrs.evolve(found, variables={**found.variables, "UV_OFFLINE": "1"})
+    return find_indexes(extra, offline=is_offline()).with_default(PREFIXES.root)

@@ -29,7 +29,7 @@ class RattlerCache(Store):
     is_shared: bool = True
 
     def entries(self) -> list[StoredEntry]:
-        from fal_core.stores import StoredEntry, disk_usage
+        from fal_core.stores import StoredEntry, children_usage
 
         root = rattler_cache()
         found = []
@@ -44,7 +44,7 @@ class RattlerCache(Store):
                     kind=self.kind,
                     key=f"rattler-{name}",
                     path=path,
-                    size=disk_usage(path),
+                    size=children_usage(path),
                     created=status.st_mtime,
                     last_used=status.st_mtime,
                     summary=f"{summary} of rattler, for pixi too",

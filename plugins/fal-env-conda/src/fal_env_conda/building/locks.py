@@ -24,7 +24,7 @@ from fal_env_conda.building.prefixes import (
     executable_of,
     library_of,
 )
-from fal_env_conda.building.recipes import Recipe
+from fal_env_conda.building.recipes import Recipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
 from fal_env_conda.rattling.processes import Rattler
 
@@ -67,11 +67,12 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
         )
     prefix = PREFIXES.path(recipe.prefix_name(solution))
-    files = list(_files(built.pins, prefix, solution, recipe.definition.indexes))
+    files = [attrs.asdict(each) for each in solution.wheels]
+    files += _files(built.pins, prefix, solution, recipe.definition.indexes)
     with Rattler(cancelled) as rattler:
         text: str = rattler.ask(
             "write_lock",
-            records=solution.records,
+            records=solution.archives,
             channels=solution.channels,
             platform=solution.platform,
             virtual_packages=solution.virtual_packages,
@@ -82,7 +83,7 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
 
 def _explicit(solution: Solution) -> str:
     # The form that conda reads in all versions.
-    urls = (f"{each['url']}#{each['record'].get('md5') or ''}" for each in solution.records)
+    urls = (f"{each['url']}#{each['record'].get('md5') or ''}" for each in solution.archives)
     lines = [
         f"# platform: {solution.platform}",
         "@EXPLICIT",
@@ -159,14 +160,16 @@ def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(f"{pin}\n" for pin in pins)
         target = os.path.join(folder, "pylock.toml")
+        where = find_indexes(indexes, offline=is_offline())
         code, output = ask(
             [
                 *uv_command(),
                 *("pip", "compile", "--quiet", "--no-deps", "--format", "pylock.toml"),
+                *where.options,
                 *("--python", executable_of(prefix), "--output-file", target, path),
             ],
             errors=True,
-            variables=find_indexes(indexes).variables,
+            variables=where.variables,
             directory=folder,
         )
         if code != 0:

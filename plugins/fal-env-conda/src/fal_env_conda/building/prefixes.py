@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import attrs
 
 from fal_core.caches import remove_quietly, write_atomically
+from fal_core.errors import EnvironmentBuildError
 from fal_core.reprs import show_fields
 from fal_core.stores import DirectoryStore
 
@@ -153,8 +155,27 @@ class Prefixes(DirectoryStore):
         return os.path.join(self.root, "solutions", f"{question}.json")
 
 
+#: What the scripts that activate packages do not quote, or that no program may be started by.
+_UNQUOTED = re.compile(r"[\"$`\\\x00-\x1f]")
+
 #: All that is kept.
 PREFIXES = Prefixes(folder="conda", kind=KIND)
+
+
+def check_place() -> None:
+    """
+    Check that packages can work where prefixes are.
+
+    Raises:
+        EnvironmentBuildError: They cannot.
+    """
+    found = _UNQUOTED.search(PREFIXES.root)
+    if found is not None:
+        raise EnvironmentBuildError(
+            KIND,
+            f"Conda packages cannot work in {PREFIXES.root!r}, which has the character "
+            f"{found[0]!r}. Name another directory with the variable FAL_CORE_CACHE.",
+        )
 
 
 def executable_of(prefix: str) -> str:

@@ -60,7 +60,7 @@ class Recipe:
         definition = self.definition
         if definition.lock is not None:
             lock = definition.lock
-            told = (_VERSION, lock.text, subdir())
+            told = (_VERSION, lock.text, subdir(), self.virtual_packages)
             return digest(repr(told).encode(), 20)
         parts = (
             _VERSION,
@@ -97,7 +97,7 @@ class Recipe:
         """
         Return the name of the prefix of this environment with the packages of *solution*.
         """
-        parts = (_VERSION, explicit_digest(solution), *self._rest())
+        parts = (_VERSION, explicit_digest(solution), solution.made, *self._rest())
         return digest(repr(parts).encode(), 16)
 
     @property
@@ -172,4 +172,6 @@ def is_offline() -> bool:
     """
     Tell whether the user wants no network to be used.
     """
-    return os.environ.get("CONDA_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    from fal_uv.variables import is_set
+
+    return is_set("CONDA_OFFLINE")

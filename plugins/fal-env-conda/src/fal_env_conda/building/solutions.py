@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,34 @@ _VERSION = 1
 
 
 @attrs.frozen(kw_only=True)
+class File:
+    """
+    A file that uv installs as it is.
+
+    Attributes:
+        location: A URL, or a path of this machine.
+
+        sha256: Empty if it is not known.
+    """
+
+    name: str
+    version: str
+    location: str
+    sha256: str = ""
+
+    @property
+    def pin(self) -> str:
+        """
+        The line of a requirements file that installs it.
+        """
+        location = self.location
+        if "://" not in location:
+            location = Path(os.path.abspath(location)).as_uri()
+        digest = f" --hash=sha256:{self.sha256}" if self.sha256 else ""
+        return f"{self.name} @ {location}{digest}"
+
+
+@attrs.frozen(kw_only=True)
 class Solution:
     """
     The packages of an environment.
@@ -29,6 +58,9 @@ class Solution:
         virtual_packages: What was known of the machine.
 
         pins: The files of pip requirements that a lock has.
+
+        made: When they were chosen, in nanoseconds since the epoch, if that was because of
+            the option ``force``: then they have a prefix of their own.
     """
 
     __repr__ = show_fields
@@ -38,6 +70,21 @@ class Solution:
     channels: tuple[str, ...]
     virtual_packages: tuple[str, ...]
     pins: tuple[str, ...] = ()
+    made: int | None = None
+
+    @property
+    def archives(self) -> tuple[dict[str, Any], ...]:
+        """
+        The conda packages, which rattler installs.
+        """
+        return tuple(each for each in self.records if not _is_wheel(each))
+
+    @property
+    def wheels(self) -> tuple[File, ...]:
+        """
+        The wheels of channels, which uv installs.
+        """
+        return tuple(_to_file(each) for each in self.records if _is_wheel(each))
 
     @property
     def explicit(self) -> tuple[str, ...]:
@@ -63,6 +110,22 @@ class Solution:
         """
         found = (each["record"] for each in self.records)
         return tuple(sorted(f"{each['name']} {each['version']}" for each in found))
+
+
+def _is_wheel(record: dict[str, Any]) -> bool:
+    return str(record["file_name"]).endswith(".whl")
+
+
+def _to_file(record: dict[str, Any]) -> File:
+    told, url = record["record"], str(record["url"])
+    # The distribution may have another name than the package.
+    name = url.rpartition("/")[2].partition("-")[0].replace("_", "-")
+    return File(
+        name=name,
+        version=str(told["version"]),
+        location=url,
+        sha256=str(told.get("sha256") or ""),
+    )
 
 
 def _digest(record: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import attrs
 
@@ -30,6 +30,7 @@ _OF_ANACONDA = re.compile(
     re.IGNORECASE,
 )
 _NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2")
+_OF_PIP = re.compile(r"https?://(?:pypi\.org(?:/.*)?|.*/simple/?)")
 _TOKEN = re.compile(r"^/t/([^/]+)(?=/)")
 
 
@@ -91,11 +92,16 @@ def _to_url(channel: str) -> str:
     text = channel.strip()
     check_channel(text)
     if "://" in text:
-        parts = urlsplit(text)
+        parts = _parse(text)
         if parts.scheme not in ("http", "https", "file", "oci", "s3", "gs"):
             raise OptionError(
                 f"Channel {strip(text)!r} begins with {parts.scheme!r}, which no channel is "
                 "reached by. Use https, http, file, oci, s3 or gs."
+            )
+        if _OF_PIP.fullmatch(strip(text)):
+            raise OptionError(
+                f"Channel {mask(text)!r} is an index of pip. Write '--extra-index-url' and its "
+                "URL to option 'pip', which has the requirements that come from it."
             )
         return text.rstrip("/") + "/"
     if text.startswith((".", "~", os.sep)):
@@ -109,6 +115,26 @@ def _to_url(channel: str) -> str:
             "'https://example.org/channel' or './channel'."
         )
     return f"{_ALIAS}{text}/"
+
+
+def _parse(url: str) -> SplitResult:
+    """
+    Return the parts of the URL of a channel.
+
+    Raises:
+        OptionError: It is no URL, or one with more than a channel has.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # It is parsed by that.
+    except ValueError as error:
+        raise OptionError(f"Channel {mask(url)!r} is no URL: {error}.") from None
+    if parts.query or parts.fragment:
+        raise OptionError(
+            f"Channel {mask(url)!r} has a '?' or '#'. Write the URL of a directory, which has "
+            "neither."
+        )
+    return parts
 
 
 def mask(text: str) -> str:
@@ -133,6 +159,23 @@ def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
         for secret in (each.password, quote(each.password, safe="")):
             text = text.replace(secret, "***")
     return text
+
+
+def add_credentials(url: str, credentials: Iterable[Credentials]) -> str:
+    """
+    Return *url* with those of *credentials* that are for its host.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return url
+    for each in credentials:
+        if each.host != parts.hostname:
+            continue
+        if each.user:
+            secret = f"{quote(each.user, safe='')}:{quote(each.password, safe='')}"
+            return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}"))
+        return urlunsplit(parts._replace(path=f"/t/{each.password}{parts.path}"))
+    return url
 
 
 def find_credentials(urls: Iterable[str]) -> tuple[Credentials, ...]:

@@ -17,7 +17,8 @@ from fal_env_conda.declaring.lock_files import Lock
 from fal_env_conda.rattling.platforms import subdir
 
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
-_ONE_MINOR = re.compile(r"=?=?\s*(3\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
+_ONE_MINOR = re.compile(r"=?=?\s*(\d\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
+_RANGE = re.compile(r"(?:(?:>=?|<=?|!=)\s*\d+(?:\.\d+)*\s*(?:,\s*)?)+")
 _MINOR_ALONE = re.compile(r"(?:=?=?\s*3\.\d+(?:\.?\*)?)?")
 _INDEX = re.compile(r"--extra-index-url(?:\s+|=)(\S+)")
 _OF_PIP = re.compile(r"(?:-[er]\b|--|git\+|\.{0,2}/).*|.*\.whl")
@@ -167,6 +168,8 @@ def _indexes(pip: Iterable[str]) -> tuple[str, ...]:
 def _check_package(package: str) -> None:
     if not package.strip():
         raise OptionError("Option 'packages' has an empty entry. Remove it.")
+    if not package.strip().isprintable():
+        raise OptionError(f"Package {package!r} has characters that no package has.")
     if _OF_PIP.fullmatch(package.strip()):
         raise OptionError(
             f"Package {package!r} is written as pip writes requirements. Give it to option "
@@ -199,6 +202,26 @@ def _find_version(packages: Iterable[str], python_version: str | None) -> str | 
                 f"{where}, and package {package!r} for another. Leave one of them out."
             )
         found = found or minor[1]
+    if found is None:
+        _check_ranges(packages)
     if problem := python_problem(found):
         raise OptionError(f"{problem} Ask for another with option 'python_version'.")
     return found
+
+
+def _check_ranges(packages: Iterable[str]) -> None:
+    """
+    Check that the caller's Python is among the versions that *packages* allow.
+    """
+    for package in packages:
+        asked = _PYTHON.fullmatch(package.strip())
+        if asked is None or not _RANGE.fullmatch(asked[1].strip()):
+            continue
+        from packaging.specifiers import SpecifierSet
+
+        allowed = SpecifierSet(asked[1])
+        if not any(f"{THIS_PYTHON}.{patch}" in allowed for patch in range(100)):
+            raise OptionError(
+                f"Package {package!r} leaves out Python {THIS_PYTHON}, which is the caller's. "
+                "Say with option 'python_version' which one the environment has."
+            )

@@ -89,15 +89,43 @@ def load(text: str, *, where: str) -> Mapping[str, Any]:
     import yaml
 
     try:
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_keys(document, where)
         loaded = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f" in line {mark.line + 1}"
+        raise OptionError(f"{where} is not YAML{place}: {error.problem}.") from None
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise OptionError(f"{where} is not YAML: {said}.") from None
+        raise OptionError(f"{where} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(loaded, dict):
         raise OptionError(
             f"{where} is no environment file: it has no key 'dependencies' with a list."
         )
     return loaded
+
+
+def _check_keys(document: Any, where: str) -> None:
+    """
+    Check that no key comes twice, since the last one would hide what the others say.
+    """
+    import yaml
+
+    if isinstance(document, yaml.SequenceNode):
+        for each in document.value:
+            _check_keys(each, where)
+    if not isinstance(document, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in document.value:
+        _check_keys(value, where)
+        line, name = key.start_mark.line + 1, str(key.value)
+        if name in seen:
+            raise OptionError(
+                f"{where} has the key {name!r} twice, in lines {seen[name]} and {line}. "
+                "Leave one of them out."
+            )
+        seen[name] = line
 
 
 def parse(loaded: Mapping[str, Any], *, where: str) -> EnvironmentFile:
@@ -161,6 +189,15 @@ def _variables(found: Any, where: str) -> tuple[tuple[str, str], ...]:
     for name, value in found.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise OptionError(f"{where} has {name!r} in 'variables', which names no variable.")
+        if name == "PATH":
+            raise OptionError(
+                f"{where} has 'PATH' in 'variables', which the environment sets itself. Set "
+                "it in the function."
+            )
+        if "\0" in str(value):
+            raise OptionError(
+                f"{where} has a variable {name!r} with a NUL, which none may have."
+            )
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise OptionError(
                 f"{where} has {value!r} as variable {name!r}, which must be a str: quote it."

@@ -16,13 +16,13 @@ import asyncio
 import json
 import os
 import queue
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,18 @@ def _tell(answers: int, told: Request) -> None:
     with _writing:
         while data:
             data = data[os.write(answers, data) :]
+
+
+def _beside(name: str) -> Any:
+    """
+    Return the module *name* of this folder, without the package that it is part of.
+    """
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _reporter(answers: int) -> Any:
@@ -114,23 +126,20 @@ async def _solve(
 ) -> list[Request]:
     import rattler
 
-    settings = _config(credentials)
+    asked = [_match_spec(spec) for spec in specs]
+    client = rattler.Client.from_config(_config(credentials))
+    action: Any = "force-cache-only" if offline else "cache-or-fetch"
     gateway = rattler.Gateway(
-        Path(cache),
-        default_config=rattler.SourceConfig(
-            cache_action="force-cache-only" if offline else "cache-or-fetch"
-        ),
-        client=rattler.Client.from_config(settings),
+        Path(cache), default_config=rattler.SourceConfig(cache_action=action), client=client
     )
-    virtual = []
-    for text in virtual_packages:
-        name, version, build = text.split("=")
-        virtual.append(
-            rattler.GenericVirtualPackage(
-                rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
-            )
-        )
-    asked = [rattler.MatchSpec(spec) for spec in specs]
+    sources = await _beside("wheel_sources").with_wheels(
+        channels,
+        gateway=gateway,
+        client=client,
+        platform=platform,
+        cache=cache,
+        cache_action=action,
+    )
     # Of a package that is asked for with a version, rattler loads what fits it alone. With
     # the name beside it, a channel that has other versions of it counts as the first.
     names = {
@@ -139,14 +148,35 @@ async def _solve(
         if spec.channel is None and "://" not in text
     }
     records = await rattler.solve(
-        channels,
+        sources,
         [*asked, *map(rattler.MatchSpec, sorted(names))],
         gateway=gateway,
         platforms=[rattler.Subdir(platform), "noarch"],
-        virtual_packages=virtual,
+        virtual_packages=list(map(_virtual_package, virtual_packages)),
         channel_priority=rattler.ChannelPriority.Strict,
     )
     return [_plain(record) for record in records]
+
+
+def _match_spec(text: str) -> Any:
+    import rattler
+
+    try:
+        return rattler.MatchSpec(text)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"Package {text!r} is not written as conda writes packages: {reason}."
+        ) from None
+
+
+def _virtual_package(text: str) -> Any:
+    import rattler
+
+    name, version, build = text.split("=")
+    return rattler.GenericVirtualPackage(
+        rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
+    )
 
 
 def _plain(record: Any) -> Request:
@@ -213,45 +243,11 @@ async def _write_lock(
     return path.read_text("utf-8")
 
 
-async def _read_lock(answers: int, *, text: str, platform: str) -> Request:
-    import rattler
-
+async def _read_lock(answers: int, *, text: str, **arguments: Any) -> Request:
     path = Path(_folder, "read.lock")
     path.write_text(text, "utf-8")
-    lock = rattler.LockFile.from_path(path)
-    environment = lock.environment("default")
-    if environment is None:
-        names = ", ".join(name for name, _ in lock.environments())
-        raise ValueError(f"The lock has no environment 'default', but {names}.")
-    for each in environment.platforms():
-        if str(each.subdir) == platform:
-            files = environment.pypi_packages_for_platform(each) or []
-            return {
-                "records": [
-                    _plain(record)
-                    for record in environment.conda_repodata_records_for_platform(each) or []
-                ],
-                "channels": [str(channel) for channel in environment.channels()],
-                "files": [
-                    {
-                        "name": file.name,
-                        "version": file.version,
-                        "location": file.location,
-                        "sha256": _digest(file),
-                    }
-                    for file in files
-                ],
-            }
-    names = ", ".join(each.name for each in environment.platforms())
-    raise ValueError(f"The lock has no packages for {platform}, but for {names}.")
-
-
-def _digest(file: Any) -> str:
-    try:
-        found: bytes | None = file.hashes.sha256
-    except AttributeError:
-        return ""  # It has no hashes at all.
-    return found.hex() if found else ""
+    told: Request = _beside("lock_reading").read_lock(path, plain=_plain, **arguments)
+    return told
 
 
 def _records(records: list[Request]) -> list[Any]:
@@ -267,11 +263,9 @@ def _records(records: list[Request]) -> list[Any]:
             if told := each["record"].get(name):
                 setattr(record, name, bytes.fromhex(told))
         record.size = each["record"].get("size")
-        taken.append(
-            rattler.RepoDataRecord(
-                record, each["file_name"], each["url"], each["channel"] or ""
-            )
-        )
+        # A package that was asked for by its URL is of no channel.
+        channel = each["channel"] or each["url"].rsplit("/", 2)[0] + "/"
+        taken.append(rattler.RepoDataRecord(record, each["file_name"], each["url"], channel))
     return taken
 
 
@@ -314,63 +308,9 @@ async def _install(
     )
 
 
-async def _activate(
-    answers: int, *, prefix: str, variables: dict[str, str], platform: str
-) -> Request:
-    """
-    Return what activating *prefix* changes: variables, and directories of ``PATH``.
-    """
-    from rattler import Subdir
-    from rattler.shell import ActivationVariables, Shell, activate
-
-    names = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "PATH")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    place = Path(prefix)
-    state = place / "conda-meta" / "state"
-    if variables:
-        state.write_text(json.dumps({"env_vars": variables}), "utf-8")
-    path = before.get("PATH", os.defpath).split(os.pathsep)
-    script = activate(
-        place,
-        ActivationVariables(None, path),
-        shell=Shell.bash,
-        platform=Subdir(platform),
-    ).script
-    dump = "import json, os; print(json.dumps(dict(os.environ)))"
-    python = shlex.quote(os.path.join(prefix, "bin", "python"))
-    shell = shutil.which("bash")
-    if shell is None:
-        raise OSError(
-            "There is no bash, with which packages are activated that have scripts. Install it."
-        )
-    process = await asyncio.create_subprocess_exec(
-        shell,
-        "--noprofile",
-        "--norc",
-        "-c",
-        f"{{\n{script}\n}} >&2\n{python} -I -S -c {shlex.quote(dump)}",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        env=before,
-        cwd=prefix,
-    )
-    output, _ = await process.communicate()
-    if process.returncode or not output.strip():
-        raise RuntimeError(
-            f"Activating the packages failed: bash ended with code {process.returncode}."
-        )
-    after: dict[str, str] = json.loads(output)
-    rest = len(path)
-    added = after.pop("PATH", "").split(os.pathsep)
-    shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
-    return {
-        "variables": {
-            name: value
-            for name, value in after.items()
-            if name not in shell_own and before.get(name) != value
-        },
-        "path": added[:-rest] if added[-rest:] == path else added,
-    }
+async def _activate(answers: int, **arguments: Any) -> Request:
+    told: Request = await _beside("activation").activate(**arguments)
+    return told
 
 
 async def _index(answers: int, *, channel: str) -> None:

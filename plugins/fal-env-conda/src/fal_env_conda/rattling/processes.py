@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from select import POLLIN, poll
 from threading import Event
 from typing import Any
 
@@ -94,11 +95,13 @@ class Rattler:
         printed: list[str] = []
         try:
             for told in self._lines(process, printed):
-                if "answer" in told:
-                    return told["answer"]
+                if "line" in told:
+                    self.on_line(told["line"])
+                    continue
+                self._read_printed(process)
                 if "error" in told:
                     raise RattlerError(told["error"], told["message"])
-                self.on_line(told["line"])
+                return told["answer"]
         except Cancelled:
             self.close()
             raise
@@ -171,3 +174,18 @@ class Rattler:
             except ValueError:
                 continue  # It was killed while it wrote the line.
             yield message
+
+    def _read_printed(self, process: subprocess.Popen[bytes]) -> None:
+        """
+        Tell what was printed before an answer that came sooner, on a stream of its own.
+        """
+        assert process.stderr is not None
+        printed = process.stderr.fileno()
+        watched = poll()
+        watched.register(printed, POLLIN)
+        while watched.poll(0):
+            block = os.read(printed, 1 << 16)
+            if not block:
+                break
+            for line in filter(None, block.decode(errors="replace").splitlines()):
+                self.on_line(line)

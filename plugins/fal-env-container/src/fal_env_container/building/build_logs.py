@@ -30,6 +30,7 @@ _ENGINE_LOG = re.compile(r'time="[^"]*" level=(\w+) msg="((?:[^"\\]|\\.)*)"')
 #: The image that was built or pulled, at the end.
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 _NO_SPACE = os.strerror(errno.ENOSPC).lower()
+_FOREIGN = os.strerror(errno.ENOEXEC).lower()
 
 
 @attrs.define
@@ -187,4 +188,14 @@ class BuildLog:
         """
         Whether the engine or the step says that there is no room.
         """
-        return _NO_SPACE in " ".join((*self.errors, *self.last_lines)).lower()
+        return self._says(_NO_SPACE)
+
+    @property
+    def says_program_is_foreign(self) -> bool:
+        """
+        Whether the engine or the step says that a program is for another processor.
+        """
+        return self._says(_FOREIGN)
+
+    def _says(self, text: str) -> bool:
+        return text in " ".join((*self.errors, *self.last_lines)).lower()

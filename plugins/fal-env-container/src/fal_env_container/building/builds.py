@@ -11,18 +11,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
 
+import attrs
+
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_container.building import inventory
 from fal_env_container.building.build_logs import BuildLog
-from fal_env_container.building.caller_settings import Certificates, proxies
+from fal_env_container.building.caller_settings import (
+    Certificates,
+    loopback_proxies,
+    proxies,
+)
 from fal_env_container.building.leftovers import Leftovers, remove_later, remove_waiting
 from fal_env_container.building.logins import write_logins
-from fal_env_container.building.processes import run
+from fal_env_container.building.processes import CommandRunner
 from fal_env_container.building.recipes import Recipe
 from fal_env_container.building.records import (
     KEY_LABEL,
-    LAYER_LABEL,
     BuildPlace,
     ImageRecord,
     building,
@@ -31,6 +36,7 @@ from fal_env_container.building.records import (
     read_record,
     write_record,
 )
+from fal_env_container.building.replaced_images import note_replaced, remove_replaced
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 
@@ -98,12 +104,20 @@ def build(
     left: list[Leftovers] = []
     try:
         with disk_errors(), building(recipe.digest, cancelled, on_wait) as place:
+            # Another build may have brought the images that it stands on.
+            recipe = recipe.on(inventory.find_images(engine, recipe.sources.bases))
             found = None if force else find_built(engine, recipe)
             if found is None:
-                logins = write_logins(engine, image.registries, place.folder, trusted=trusted)
-                found = _build(
-                    *(engine, recipe, log, cancelled, place, left), logins=logins, force=force
+                runner = CommandRunner(
+                    engine=engine,
+                    place=place,
+                    log=log,
+                    cancelled=cancelled,
+                    variables=write_logins(
+                        engine, image.registries, place.folder, trusted=trusted
+                    ),
                 )
+                found = _build(runner, recipe, left, force=force)
     finally:
         # Once the files of the build are gone there may be room for it.
         for each in left:
@@ -141,13 +155,14 @@ def pull(
 
     digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
     with disk_errors(), building(digest, cancelled, on_wait) as place:
-        found = inventory.find_image(engine, name)
-        if found is not None and not found.is_for(platform):
-            found = None
-        if found is None or force:
-            logins = write_logins(engine, {}, place.folder, trusted=trusted)
-            found = _pull(engine, name, log, cancelled, place, logins, found, platform)
-    return found
+        runner = CommandRunner(
+            engine=engine,
+            place=place,
+            log=log,
+            cancelled=cancelled,
+            variables=write_logins(engine, {}, place.folder, trusted=trusted),
+        )
+        return _find_or_pull(runner, name, platform, force=force)
 
 
 @contextmanager
@@ -163,87 +178,83 @@ def disk_errors() -> Iterator[None]:
 
 
 def _build(
-    engine: Engine,
-    recipe: Recipe,
-    log: BuildLog,
-    cancelled: Event,
-    place: BuildPlace,
-    left: list[Leftovers],
-    *,
-    logins: Mapping[str, str],
-    force: bool,
+    runner: CommandRunner, recipe: Recipe, left: list[Leftovers], *, force: bool
 ) -> BuiltImage:
+    engine, place, log = runner.engine, runner.place, runner.log
     _check_secrets(recipe.image.secrets)
     recipe.check_sources()
-    image, variables = recipe.image, logins
-    bases = {}
-    foreign = None if recipe.platform == engine.platform else recipe.platform
-    for name in recipe.sources.bases:
-        base = inventory.find_image(engine, name)
-        if base is not None and not base.is_for(foreign):
-            base = None
-        if base is None or force:
-            base = _pull(engine, name, log, cancelled, place, variables, base, foreign)
-        bases[name] = base.id
+    images = _find_bases(runner, recipe, force=force)
+    bases = {name: image.id for name, image in images.items()}
     # What is copied now is what is built, whatever happens to the files.
-    recipe = recipe.copy_to(os.path.join(place.folder, "context"))
+    recipe = recipe.on(images).copy_to(os.path.join(place.folder, "context"))
+    certificates = Certificates.of_caller()
+    _write_dockerfile(place, certificates.add_to(recipe.image.dockerfile_str))
     key = recipe.key(bases)
     name = image_name(key)
-    certificates = Certificates.of_caller()
-    text = certificates.add_to(image.dockerfile_str)
-    for file, content in (("Dockerfile", text), ("Dockerfile.dockerignore", "")):
-        with open(os.path.join(place.folder, file), "w", encoding="utf-8") as stream:
-            stream.write(content)
-    build_name = os.path.basename(place.folder).rpartition(".")[2]
-    label = f"{LAYER_LABEL}={build_name}"
+    before = inventory.find_image(engine, name)
     log.unsaid, log.added = certificates.mounts, bool(certificates.files)
     log.write(f"Building an image from {', '.join(bases) or 'nothing'}")
-    log.begin()
     began = time.time()
-    code = run(
-        engine,
-        *_arguments(engine, recipe, place, certificates, key=key, label=label, force=force),
-        place=place,
-        on_line=log.write,
-        cancelled=cancelled,
-        variables={**variables, **_secret_variables(image.secrets)},
-        afterwards=[engine.command("image", "prune", "--force", "--filter", f"label={label}")],
+    secrets = _secret_variables(recipe.image.secrets)
+    code = attrs.evolve(runner, variables={**runner.variables, **secrets}).run(
+        *_arguments(engine, recipe, place, certificates, key=key, force=force),
+        afterwards=[
+            engine.command("image", "prune", "--force", f"--filter=label={place.label}")
+        ],
     )
     inventory.forget(engine, name)
     found = inventory.find_image(engine, name) if code == 0 else None
     if found is None:
         if log.says_disk_is_full:
-            left.append(Leftovers(engine, began, tuple(bases.values()), label))
-        raise _build_error(engine, log, image.dockerfile_str, certificates)
+            left.append(Leftovers(engine, began, tuple(bases.values()), place.label))
+        raise _build_error(engine, recipe, log, certificates)
     write_record(recipe.digest, ImageRecord(key=key, bases=bases))
+    if before is not None and before.id != found.id:
+        note_replaced(before.id, bases.values())
+        remove_replaced(engine)
     return found
 
 
-def _pull(
-    engine: Engine,
-    name: str,
-    log: BuildLog,
-    cancelled: Event,
-    place: BuildPlace,
-    variables: Mapping[str, str],
-    known: BuiltImage | None,
-    platform: str | None = None,
+def _find_bases(runner: CommandRunner, recipe: Recipe, *, force: bool) -> dict[str, BuiltImage]:
+    """
+    Return the images that *recipe* stands on by their names, pulled if need be.
+    """
+    # One for the platform of the engine may say nothing about it.
+    platform = None if recipe.platform == runner.engine.platform else recipe.platform
+    return {
+        name: _find_or_pull(runner, name, platform, force=force)
+        for name in recipe.sources.bases
+    }
+
+
+def _find_or_pull(
+    runner: CommandRunner, name: str, platform: str | None, *, force: bool
 ) -> BuiltImage:
+    """
+    Return the image *name*, which the engine has or pulls.
+
+    Arguments:
+        force: Whether to pull what the registry has now.
+    """
+    found = inventory.find_image(runner.engine, name)
+    if found is not None and not found.is_for(platform):
+        found = None
+    if found is not None and not force:
+        return found
     try:
-        return inventory.pull(
-            engine,
-            name,
-            log,
-            cancelled,
-            place=place,
-            platform=platform,
-            variables=variables,
-        )
+        return inventory.pull(runner, name, platform)
     except EnvironmentBuildError:
         # An image of this machine alone is the newest there is.
-        if known is None:
+        if found is None:
             raise
-        return known
+        return found
+
+
+def _write_dockerfile(place: BuildPlace, text: str) -> None:
+    # What is left out was left out when the files were copied.
+    for file, content in (("Dockerfile", text), ("Dockerfile.dockerignore", "")):
+        with open(os.path.join(place.folder, file), "w", encoding="utf-8") as stream:
+            stream.write(content)
 
 
 def _arguments(
@@ -253,7 +264,6 @@ def _arguments(
     certificates: Certificates,
     *,
     key: str,
-    label: str,
     force: bool,
 ) -> list[str]:
     """
@@ -269,9 +279,17 @@ def _arguments(
     ]
     arguments += certificates.options()
     arguments += ["--no-cache"] if force else []
+    if engine.place == "here" and loopback_proxies():
+        # Steps have no other way to them.
+        arguments.append("--network=host")
     if engine.name == "podman":
         # As Docker makes images: with SHELL, HEALTHCHECK and ONBUILD.
-        arguments += ["--format=docker", "--layers", "--force-rm", f"--layer-label={label}"]
+        arguments += [
+            "--format=docker",
+            "--layers",
+            "--force-rm",
+            f"--layer-label={place.label}",
+        ]
         arguments += [f"--ignorefile={place.folder}/Dockerfile.dockerignore"]
     else:
         # Podman takes them from the environment by itself.
@@ -303,11 +321,12 @@ def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
 
 
 def _build_error(
-    engine: Engine, log: BuildLog, text: str, certificates: Certificates
+    engine: Engine, recipe: Recipe, log: BuildLog, certificates: Certificates
 ) -> EnvironmentBuildError:
     """
-    Return the error of a build of the Dockerfile *text* that failed: at which step, and why.
+    Return the error of a build of *recipe* that failed: at which step, and why.
     """
+    text = recipe.image.dockerfile_str
 
     def line_of(found: re.Match[str]) -> str:
         return f"{found[1]}{certificates.line_before(text, int(found[2]))}"
@@ -317,5 +336,7 @@ def _build_error(
         problem = _LINE.sub(line_of, problem)
     if log.says_disk_is_full:
         problem = "the disk is full. Free some space, as by 'fal-core env prune'"
+    elif log.says_program_is_foreign and recipe.platform != engine.platform:
+        problem = engine.explain_platform(recipe.platform)
     where = f"{engine.name} says" if log.step is None else f"{log.step} failed"
     return EnvironmentBuildError(KIND, f"{where}: {problem}.", lines=log.last_lines)

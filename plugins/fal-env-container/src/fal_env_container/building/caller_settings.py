@@ -22,6 +22,11 @@ CERTIFICATE_VARIABLES = (
     "CURL_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "HTTPLIB2_CA_CERTS",
+    "NIX_SSL_CERT_FILE",
 )
 
 #: Variables of proxies; engines pass those on that their own documentation names.
@@ -125,3 +130,25 @@ def proxies(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     written = os.environ if variables is None else variables
     return {name: written[name] for name in PROXY_VARIABLES if written.get(name)}
+
+
+def loopback_proxies(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """
+    Return those proxies that only programs in the network of this machine reach.
+    """
+    return {
+        name: value
+        for name, value in proxies(variables).items()
+        if name.upper() != "NO_PROXY" and _is_loopback(value)
+    }
+
+
+def _is_loopback(url: str) -> bool:
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    try:
+        host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False  # A name, or nothing that can be understood.

@@ -6,17 +6,22 @@ Only images and layers that have our label are listed, so nothing else is remove
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import attrs
 
-from fal_core.errors import EnvironmentBuildError
 from fal_core.stores import Category, Store, StoredEntry
 from fal_env_container.building import inventory
+from fal_env_container.building.inspections import (
+    Content,
+    find_labelled,
+    has_containers,
+    inspect,
+    layers_of,
+    own_size,
+)
 from fal_env_container.building.records import (
     KEY_LABEL,
     LAYER_LABEL,
@@ -25,16 +30,15 @@ from fal_env_container.building.records import (
     remove_leftovers,
     remove_records,
 )
+from fal_env_container.building.replaced_images import remove_replaced
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.finding import find_engine, find_engine_if_any
-
-Content = Mapping[str, Any]
 
 
 @attrs.frozen
 class ImageStore(Store):
     """
-    The images that were built.
+    The images that were built, with the bytes that they add to those that they stand on.
     """
 
     kind: str = KIND
@@ -48,16 +52,22 @@ class ImageStore(Store):
         if engine is None:
             return []
         records = read_records()
+        bases = inspect(
+            engine, {each for record in records.values() for each in record.bases.values()}
+        )
         found = []
         for content in inspect(engine, find_labelled(engine, KEY_LABEL)):
             key = _label(content, KEY_LABEL)
+            if image_name(key) not in (content.get("RepoTags") or ()):
+                # What others build on an image has its labels as well.
+                continue
             created = _created(content)
             record = records.get(key)
             found.append(
                 StoredEntry(
                     kind=self.kind,
                     key=key,
-                    size=int(content.get("Size") or 0),
+                    size=own_size(content, bases),
                     created=created,
                     last_used=created if record is None else record.last_used,
                     in_use=has_containers(engine, str(content["Id"])),
@@ -81,9 +91,11 @@ class ImageStore(Store):
 
     def leftovers(self, *, dry_run: bool) -> int:
         """
-        Remove the files of builds that were killed.
+        Remove the files of builds that were killed, and images that newer ones have replaced.
         """
-        return remove_leftovers(dry_run=dry_run)
+        engine = find_engine_if_any()
+        replaced = 0 if engine is None else remove_replaced(engine, dry_run=dry_run)
+        return replaced + remove_leftovers(dry_run=dry_run)
 
 
 @attrs.frozen
@@ -137,41 +149,6 @@ class LayerStore(Store):
         return answer.code == 0
 
 
-def find_labelled(engine: Engine, label: str) -> list[str]:
-    """
-    Return the ids of the images of *engine* that have *label*.
-
-    Raises:
-        EnvironmentBuildError: The engine does not answer.
-    """
-    answer = engine.ask("images", "--all", "--quiet", "--no-trunc", f"--filter=label={label}")
-    if answer.code != 0:
-        raise EnvironmentBuildError(
-            KIND, f"{engine.name} does not list its images: {answer.problem}."
-        )
-    return list(dict.fromkeys(answer.output.split()))
-
-
-def inspect(engine: Engine, identities: Iterable[str]) -> list[Content]:
-    """
-    Return what *engine* says of those images *identities* that are still there.
-    """
-    wanted = list(identities)
-    if not wanted:
-        return []
-    answer = engine.ask("image", "inspect", "--format", "{{json .}}", *wanted)
-    return [json.loads(line) for line in answer.output.splitlines() if line.startswith("{")]
-
-
-def has_containers(engine: Engine, identity: str) -> bool:
-    """
-    Tell whether a container of the image *identity* is there, running or not.
-    """
-    image = identity.removeprefix("sha256:")
-    answer = engine.ask("ps", "--all", "--quiet", f"--filter=ancestor={image}")
-    return answer.code != 0 or bool(answer.output.strip())
-
-
 def _label(content: Content, name: str) -> str:
     labels = (content.get("Config") or {}).get("Labels") or content.get("Labels") or {}
     return str(labels.get(name, ""))
@@ -185,19 +162,15 @@ def _created(content: Content) -> float:
         return time.time()
 
 
-def _layers(content: Content) -> tuple[str, ...]:
-    return tuple((content.get("RootFS") or {}).get("Layers") or ())
-
-
 def _below(layers: Mapping[str, Content], images: Iterable[Content]) -> set[str]:
     """
     Return those of *layers* that one of *images* consists of.
     """
-    whole = [_layers(each) for each in images]
+    whole = [layers_of(each) for each in images]
     return {
         identity
         for identity, content in layers.items()
-        if any(each[: len(own)] == own for own in (_layers(content),) for each in whole)
+        if any(each[: len(own)] == own for own in (layers_of(content),) for each in whole)
     }
 
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
-from threading import Event
+from collections.abc import Iterable
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_container.building.build_logs import BuildLog
-from fal_env_container.building.processes import run
-from fal_env_container.building.records import BuildPlace
+from fal_env_container.building.processes import CommandRunner
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 
@@ -98,46 +95,29 @@ def _look(engine: Engine, names: list[str]) -> None:
         _seen[engine, name] = (now, image)
 
 
-def pull(
-    engine: Engine,
-    name: str,
-    log: BuildLog,
-    cancelled: Event,
-    *,
-    place: BuildPlace,
-    platform: str | None = None,
-    variables: Mapping[str, str] = {},
-) -> BuiltImage:
+def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
     """
-    Let *engine* pull the image *name*, and return it.
+    Pull the image *name*, and return it.
 
     Arguments:
-        place: Where the engine keeps temporary files.
-
-        variables: Further ones of the engine, such as those of logins.
+        platform: As in ``linux/arm64``. None for that of the engine.
 
     Raises:
         EnvironmentBuildError: There is no such image, or it cannot be had.
 
-        Cancelled: *cancelled* was set.
+        Cancelled: Nobody waits for it any more.
     """
+    engine, log = runner.engine, runner.log
     log.write(f"Pulling the image {name}")
     chosen = [] if platform is None else ["--platform", platform]
-    log.begin()
-    code = run(
-        engine,
-        *("pull", *chosen, name),
-        place=place,
-        on_line=log.write,
-        cancelled=cancelled,
-        variables=variables,
-    )
+    code = runner.run("pull", *chosen, name)
     forget(engine, name)
     found = find_image(engine, name) if code == 0 else None
     if found is None:
+        of_platform = "" if platform is None else f" for {platform}"
         raise EnvironmentBuildError(
             KIND,
-            f"There is no image {name!r} here, and {engine.name} cannot pull it: "
+            f"There is no image {name!r}{of_platform} here, and {engine.name} cannot pull it: "
             f"{log.problem}.",
             lines=log.last_lines,
             unsaid=(),

@@ -4,8 +4,10 @@ The image that an environment asks for: its key, whether the engine has it, and 
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 
@@ -15,17 +17,17 @@ from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_container.building import builds, inventory
 from fal_env_container.building.recipes import Recipe
-from fal_env_container.building.records import read_record
+from fal_env_container.building.records import image_name, read_record
 from fal_env_container.engines import Engine
 from fal_env_container.finding import ARCHITECTURES, find_engine, find_engine_if_any
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.images.container_images import ContainerImage
 
-#: Seconds for which the id that a name leads to stays in keys. Asking takes the time of
+#: Seconds for which the image that a name leads to stays in keys. Asking takes the time of
 #: starting the engine, and keys are made often.
 _KEPT = 60.0
 
-_ids: dict[tuple[str, str], tuple[float, str]] = {}
+_known: dict[tuple[Engine, str], tuple[float, BuiltImage | None]] = {}
 
 #: Images that this process was told to build anew, and has.
 _forced: set[str] = set()
@@ -61,19 +63,17 @@ def image_key(request: ImageRequest) -> str:
     recipe = _recipe(request, engine)
     if recipe is None:
         name = str(request.image)
-        return f"{name} {request.platform} {_ids_of(engine, [name])[name]}"
-    names = recipe.sources.bases
-    if engine is not None and read_record(recipe.digest) is not None:
-        # In one question to the engine with what comes next: whether it has the image.
-        builds.find_built(engine, recipe)
-    return recipe.key(_ids_of(engine, names))
+        found = _images_of(engine, [name])[name]
+        return f"{name} {request.platform} {found.id if found else ''}"
+    images = _images_of(engine, recipe.sources.bases)
+    return recipe.key({name: each.id if each else "" for name, each in images.items()})
 
 
 def image_stamp(request: ImageRequest) -> object:
     """
     Return what changes with the files of the image's build, if it reads any.
     """
-    recipe = _recipe(request, None)
+    recipe = _recipe(request, find_engine_if_any(), kept=math.inf)
     return None if recipe is None else recipe.stamp
 
 
@@ -122,14 +122,27 @@ def find_or_build(
     return engine, found
 
 
-def _recipe(request: ImageRequest, engine: Engine | None) -> Recipe | None:
+def _recipe(
+    request: ImageRequest, engine: Engine | None, *, kept: float = _KEPT
+) -> Recipe | None:
     """
     Return what the image of *request* is built of; None for an image by name.
+
+    Arguments:
+        kept: Seconds for which what is known of the images that it stands on is believed.
     """
     image = request.image
     if not isinstance(image, ContainerImage):
         return None
-    return Recipe(image, request.platform or _platform(engine))
+    recipe = Recipe(image, request.platform or _platform(engine))
+
+    def find_name() -> list[str]:
+        record = read_record(recipe.digest)
+        return [] if record is None else [image_name(record.key)]
+
+    # In one question to the engine with what comes next: whether it has the image.
+    images = _images_of(engine, recipe.sources.bases, beside=find_name, kept=kept)
+    return recipe.on(images)
 
 
 def _platform(engine: Engine | None) -> str:
@@ -143,21 +156,31 @@ def _forced_name(request: ImageRequest, recipe: Recipe | None) -> str:
     return f"name {request.image}" if recipe is None else recipe.digest
 
 
-def _ids_of(engine: Engine | None, names: list[str] | tuple[str, ...]) -> dict[str, str]:
+def _images_of(
+    engine: Engine | None,
+    names: Sequence[str],
+    *,
+    beside: Callable[[], Sequence[str]] = tuple,
+    kept: float = _KEPT,
+) -> dict[str, BuiltImage | None]:
     """
-    Return the ids of the images *names*; empty for those that *engine* does not have.
+    Return the images *names*; None for those that *engine* does not have.
+
+    Arguments:
+        beside: Returns further names that it is asked for, if it is asked.
+
+        kept: Seconds for which an answer is believed.
     """
     if engine is None:
-        return dict.fromkeys(names, "")
+        return dict.fromkeys(names)
     now = time.monotonic()
-    unknown = [
-        name for name in names if now - _ids.get((engine.program, name), (-_KEPT,))[0] >= _KEPT
-    ]
+    nothing = (-math.inf, None)
+    unknown = [name for name in names if now - _known.get((engine, name), nothing)[0] >= kept]
     if unknown:
         try:
-            found = inventory.find_images(engine, unknown)
+            found = inventory.find_images(engine, [*unknown, *beside()])
         except EnvironmentBuildError:
-            return dict.fromkeys(names, "")
-        for name, image in found.items():
-            _ids[engine.program, name] = (now, "" if image is None else image.id)
-    return {name: _ids[engine.program, name][1] for name in names}
+            return dict.fromkeys(names)
+        for name in unknown:
+            _known[engine, name] = (now, found[name])
+    return {name: _known[engine, name][1] for name in names}

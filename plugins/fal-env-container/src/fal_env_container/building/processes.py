@@ -11,11 +11,51 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
+import attrs
+
 from fal_core.stores import read_lines
 from fal_core.workers import given_to_children
 from fal_env_container.building import guards
+from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.records import BuildPlace
 from fal_env_container.engines import QUIET, Engine
+
+
+@attrs.frozen(kw_only=True)
+class CommandRunner:
+    """
+    Runs the commands of one build or pull.
+
+    Attributes:
+        place: Where the engine keeps temporary files.
+
+        log: Told each line that the engine prints.
+
+        cancelled: Ends the engine, and what waits for it with ``Cancelled``.
+
+        variables: Environment variables of the engine, such as those of logins.
+    """
+
+    engine: Engine
+    place: BuildPlace
+    log: BuildLog
+    cancelled: Event
+    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    def run(self, *arguments: str, afterwards: Sequence[Sequence[str]] = ()) -> int:
+        """
+        Run the engine with *arguments*, and return its exit code, see :func:`run`.
+        """
+        self.log.begin()
+        return run(
+            self.engine,
+            *arguments,
+            place=self.place,
+            on_line=self.log.write,
+            cancelled=self.cancelled,
+            variables=self.variables,
+            afterwards=afterwards,
+        )
 
 
 def run(

@@ -13,6 +13,7 @@ import attrs
 
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container.engines import KIND
+from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.images.container_images import ContainerImage
 from fal_env_container.images.contexts import Context, Entry, copy_to, digest_of
 from fal_env_container.images.ignore_patterns import DEFAULT_PATTERNS, IgnorePatterns
@@ -34,10 +35,20 @@ class Recipe:
         image: What the user declared.
 
         platform: As in ``linux/amd64``.
+
+        triggers: For names of images that it stands on their ``ONBUILD`` instructions.
     """
 
     image: ContainerImage
     platform: str
+    triggers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    def on(self, bases: Mapping[str, BuiltImage | None]) -> Recipe:
+        """
+        Return this recipe with what *bases*, images by their names, leave to builds on them.
+        """
+        found = {name: each.triggers for name, each in bases.items() if each and each.triggers}
+        return self if found == self.triggers else Recipe(self.image, self.platform, found)
 
     @cached_property
     def sources(self) -> Sources:
@@ -45,7 +56,10 @@ class Recipe:
         What the Dockerfile reads.
         """
         return find_sources(
-            self.image.dockerfile_str, build_args=self.image.build_args, platform=self.platform
+            self.image.dockerfile_str,
+            build_args=self.image.build_args,
+            platform=self.platform,
+            triggers=self.triggers,
         )
 
     @cached_property
@@ -102,7 +116,7 @@ class Recipe:
         """
         Copy the files to the new directory *folder*, and return the recipe of these copies.
         """
-        copied = Recipe(self.image, self.platform)
+        copied = attrs.evolve(self)
         copied.__dict__["entries"] = copy_to(folder, self.entries)
         return copied
 
@@ -114,6 +128,8 @@ class Recipe:
             EnvironmentBuildError: A name of ``COPY`` or ``ADD`` leads to nothing.
         """
         for path in self.sources.paths:
+            if path in self.sources.triggered:
+                continue
             problem = None if path == WHOLE else self.context.explain_missing(path)
             if problem is not None:
                 raise EnvironmentBuildError(KIND, f"the Dockerfile copies {path!r}. {problem}")

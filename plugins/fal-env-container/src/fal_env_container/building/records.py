@@ -132,6 +132,13 @@ class BuildPlace:
     folder: str
     lock: int
 
+    @property
+    def label(self) -> str:
+        """
+        The label of the layers that this build makes, which no other has.
+        """
+        return f"{LAYER_LABEL}={os.path.basename(self.folder).rpartition('.')[2]}"
+
 
 @contextmanager
 def building(

@@ -4,12 +4,16 @@ Images as an engine has them: what a container of one needs to know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from fal_core.reprs import show_fields
+
+#: How the history of an image tells of an instruction that waits.
+_ON_BUILD = re.compile(r"(?:/bin/sh -c #\(nop\) +)?ONBUILD +(.+)", re.DOTALL)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +35,8 @@ class BuiltImage:
         entrypoint: The command that its containers start with.
 
         variables: The environment variables of its containers.
+
+        triggers: Its ``ONBUILD`` instructions, which run where an image is built on it.
     """
 
     __repr__ = show_fields
@@ -42,6 +48,7 @@ class BuiltImage:
     workdir: str = ""
     entrypoint: tuple[str, ...] = ()
     variables: Mapping[str, str] = attrs.field(factory=dict)
+    triggers: tuple[str, ...] = ()
 
     def is_for(self, platform: str | None) -> bool:
         """
@@ -67,4 +74,21 @@ class BuiltImage:
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
             variables={variable: value for variable, _, value in pairs},
+            triggers=tuple(config.get("OnBuild") or _triggers_in(content.get("History") or ())),
         )
+
+
+def _triggers_in(history: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """
+    Yield the ``ONBUILD`` instructions that *history* tells of; Podman shows them nowhere else.
+
+    Those of its base may be among them, which have been run.
+    """
+    found: list[str] = []
+    for step in history:
+        if str(step.get("comment", "")).startswith("FROM "):
+            found.clear()
+        match = _ON_BUILD.fullmatch(str(step.get("created_by", "")))
+        if match is not None:
+            found.append(match[1])
+    yield from found

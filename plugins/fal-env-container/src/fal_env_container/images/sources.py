@@ -5,7 +5,7 @@ What a Dockerfile reads: images that its stages stand on, and paths of the build
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -41,6 +41,9 @@ class Sources:
         bases: The names of the images that its stages stand on or copy from.
 
         urls: What ``ADD`` downloads.
+
+        triggered: Those of *paths* that only an ``ONBUILD`` of a base names. The base may be
+            one whose own base has run it already.
     """
 
     __repr__ = show_fields
@@ -48,18 +51,22 @@ class Sources:
     paths: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+    triggered: frozenset[str] = frozenset()
 
 
 @attrs.define
 class _Stage:
     """
-    The variables of one stage.
+    One stage: its variables, and what it leaves to the stages that stand on it.
 
     Attributes:
         stands_on_image: Whether it may have variables of an image that nobody has read.
+
+        triggers: Its ``ONBUILD`` instructions.
     """
 
     stands_on_image: bool
+    triggers: list[str] = attrs.field(factory=list)
     arguments: dict[str, str | None] = attrs.field(factory=dict)
     variables: dict[str, str | None] = attrs.field(factory=dict)
 
@@ -79,12 +86,14 @@ class _Reader:
     build_args: Mapping[str, str]
     platform: str
     escape: str
+    triggers: Mapping[str, Sequence[str]]
     paths: dict[str, None] = attrs.field(factory=dict)
     bases: dict[str, None] = attrs.field(factory=dict)
     urls: dict[str, None] = attrs.field(factory=dict)
     stages: list[_Stage] = attrs.field(factory=list)
     names: dict[str, _Stage] = attrs.field(factory=dict)
     first_arguments: dict[str, str | None] = attrs.field(factory=dict)
+    triggered: set[str] = attrs.field(factory=set)
 
     def read(self, instruction: Instruction) -> None:
         method = _METHODS.get(instruction.keyword)
@@ -101,7 +110,9 @@ class _Reader:
         parent = self.names.get((name or "").lower())
         if parent is not None:
             stage = _Stage(
-                parent.stands_on_image, dict(parent.arguments), dict(parent.variables)
+                parent.stands_on_image,
+                arguments=dict(parent.arguments),
+                variables=dict(parent.variables),
             )
         else:
             self._add_base(name)
@@ -110,6 +121,23 @@ class _Reader:
         words = instruction.words
         if len(words) >= 3 and words[1].upper() == "AS":
             self.names[words[2].lower()] = stage
+        triggers = self.triggers.get(name or "", ()) if parent is None else parent.triggers
+        for trigger in triggers:
+            self._read_trigger(trigger)
+
+    def read_onbuild(self, instruction: Instruction) -> None:
+        if self.stages:
+            self.stages[-1].triggers.append(instruction.text)
+
+    def _read_trigger(self, text: str) -> None:
+        """
+        Read an instruction that a base has left to those who build on it.
+        """
+        known = set(self.paths)
+        for instruction in parse(text):
+            if instruction.keyword not in ("FROM", "ONBUILD"):
+                self.read(instruction)
+        self.triggered |= self.paths.keys() - known
 
     def read_arg(self, instruction: Instruction) -> None:
         lookup = self._lookup()
@@ -180,6 +208,7 @@ class _Reader:
         # What cannot be known before the build may be any path.
         clean = WHOLE if path is None else posixpath.normpath(f"/{path}").lstrip("/")
         self.paths[clean] = None
+        self.triggered.discard(clean)
 
     # -- values of variables -------------------------------------------------------
 
@@ -218,25 +247,38 @@ _METHODS: dict[str, Callable[[_Reader, Instruction], None]] = {
     "COPY": _Reader.read_copy,
     "ADD": _Reader.read_copy,
     "RUN": _Reader.read_run,
+    "ONBUILD": _Reader.read_onbuild,
 }
 
 
-def find_sources(text: str, *, build_args: Mapping[str, str] = {}, platform: str) -> Sources:
+def find_sources(
+    text: str,
+    *,
+    build_args: Mapping[str, str] = {},
+    platform: str,
+    triggers: Mapping[str, Sequence[str]] = {},
+) -> Sources:
     """
     Return what the Dockerfile *text* reads, given its arguments and the platform of the image.
 
     Where a value cannot be known before the build, as that of a variable of the base image,
     the whole context counts as read.
 
+    Arguments:
+        triggers: For names of bases their ``ONBUILD`` instructions, as far as they are known.
+
     Raises:
         OptionError: It is no Dockerfile.
     """
-    reader = _Reader(build_args, platform, escape_character(text))
+    reader = _Reader(build_args, platform, escape_character(text), triggers)
     instructions = parse(text)
     if not any(each.keyword == "FROM" for each in instructions):
         raise OptionError("The Dockerfile has no FROM, which names the image to start from.")
     for instruction in instructions:
         reader.read(instruction)
     return Sources(
-        paths=tuple(reader.paths), bases=tuple(reader.bases), urls=tuple(reader.urls)
+        paths=tuple(reader.paths),
+        bases=tuple(reader.bases),
+        urls=tuple(reader.urls),
+        triggered=frozenset(reader.triggered),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import signal
 
+from fal_core.environments import OLDEST_PYTHON, python_problem
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine
 from fal_core.workers import reason_of_exit
@@ -20,10 +21,21 @@ _NO_PROGRAM = re.compile(
     r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
+_FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
+_NO_DEVICE = re.compile(r"unresolvable CDI devices? (.+)")
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 
+#: Run before all else by the Python of an image, which may be too old to understand more.
+CHECK = f"""\
+import os, sys
+if sys.version_info < {OLDEST_PYTHON}:
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    os.write(2, ("Python %s is too old for a worker.\\n" % version).encode())
+    os._exit(1)
+"""
+_TOO_OLD = re.compile(r"^Python (\S+) is too old for a worker\.$", re.M)
 #: What they say as they lose a container that runs.
-_ENDED = re.compile(r"error waiting for container|container state improper", re.I)
+_ENDED = re.compile(r"wait(ing)? for container|container state improper", re.I)
 
 #: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
 #: program that was killed.
@@ -59,23 +71,41 @@ def explain(
     if code == _KILLED:
         reason = reason_of_exit(code, said, machine)
         return reason if isinstance(reason, OutOfMemory) else None
-    problem = _last_problem(said)
+    sentence = _explain_image(engine, image, executable, said)
+    if sentence is None and code == _ENGINE and _NO_IMAGE.search(said):
+        forget_image(engine, image)
+        sentence = (
+            f"Image {image.name!r} was removed from {engine.name} since it was found or built. "
+            "Call again, and it is looked for anew."
+        )
+    if sentence is None and code in (_ENGINE, _UNFIT):
+        problem = _last_problem(said)
+        sentence = f"{engine.name} made no container of image {image.name!r}: {problem}."
+    return None if sentence is None else HostError(sentence)
+
+
+def _explain_image(engine: Engine, image: BuiltImage, executable: str, said: str) -> str | None:
+    """
+    Return what *image* lacks, or the engine to run it, as a sentence; None if nothing.
+    """
     name = f"Image {image.name!r}"
+    if image.platform != engine.platform and _FOREIGN_PROGRAM.search(said):
+        return f"{name} is for {image.platform}: {engine.explain_platform(image.platform)}."
     if _NO_PROGRAM.search(said):
-        return HostError(
+        return (
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
             "an image that has Python 3.10 or newer."
         )
-    if _UNFIT_PROGRAM.search(said):
-        return HostError(f"{name} has no Python that {engine.name} can run: {problem}.")
-    if code == _ENGINE and _NO_IMAGE.search(said):
-        forget_image(engine, image)
-        return HostError(
-            f"{name} was removed from {engine.name} since it was found or built. Call again, "
-            "and it is looked for anew."
+    if old := _TOO_OLD.search(said):
+        return python_problem(old[1]).replace("The environment", name)
+    if unknown := _NO_DEVICE.search(said):
+        uuids = ", ".join(re.findall(r"nvidia\.com/gpu=([\w-]+)", unknown[1])) or unknown[1]
+        return (
+            f"{engine.name} knows no GPU {uuids}. Describe the GPUs of this machine to it, as "
+            "by 'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml'."
         )
-    if code in (_ENGINE, _UNFIT):
-        return HostError(f"{engine.name} made no container of image {image.name!r}: {problem}.")
+    if _UNFIT_PROGRAM.search(said):
+        return f"{name} has no Python that {engine.name} can run: {_last_problem(said)}."
     return None
 
 

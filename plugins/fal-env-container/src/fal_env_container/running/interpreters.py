@@ -18,7 +18,7 @@ from fal_core.reprs import show_fields
 from fal_env_container.engines import QUIET, Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.limits import limit_options
-from fal_env_container.running.endings import explain
+from fal_env_container.running.endings import CHECK, explain
 from fal_env_container.running.first_lines import first_lines
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
@@ -109,23 +109,32 @@ class ContainerInterpreter(Interpreter):
             explain=partial(explain, self.engine, self.image, self.executable, machine),
         )
 
+    @property
+    def _keeps_modules(self) -> bool:
+        """
+        Whether containers share a folder for modules: what a stranger writes there would run
+        in the containers of others.
+        """
+        return self.settings.trusted and self.engine.place != "elsewhere"
+
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
         """
-        Return *arguments* with what the Python is to find beside its own packages.
+        Return *arguments* with what the Python is to find beside its own packages, and a look
+        at its version.
 
         It is isolated, and reads no PYTHONPATH: that of the image is meant for it too.
         """
+        if "-c" not in arguments:
+            return arguments
         written = self.image.variables.get("PYTHONPATH", "")
         first = [path for path in written.split(":") if path]
         told = first_lines(
             first=first,
             packages=[_PACKAGES] if self.packages else [],
-            compiled=None if self.engine.place == "elsewhere" else _COMPILED,
+            compiled=_COMPILED if self._keeps_modules else None,
         )
-        if "-c" not in arguments or not told:
-            return arguments
         code = list(arguments).index("-c") + 1
-        source = f"{told}{arguments[code]}"
+        source = f"{CHECK}{told}{arguments[code]}"
         return (*arguments[:code], source, *arguments[code + 1 :])
 
     def _directory(self) -> str | None:
@@ -208,8 +217,7 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
-        if self.settings.trusted:
-            # What a stranger writes there would run in the containers of others.
+        if self._keeps_modules:
             mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
         yield f"--env=FAL_CORE_CACHE={_CACHE}"
@@ -218,8 +226,11 @@ class ContainerInterpreter(Interpreter):
             yield f"--workdir={directory}"
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
-        names = {*inherited(self.image.variables), *certificates()} - variables.keys()
+        names = {*inherited(self.image.variables)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
+        if self.engine.place == "here":
+            paths = certificates().items()
+            yield from (f"--env={name}={path}" for name, path in sorted(paths))
         for name, value in variables.items():
             yield f"--env={name}={value}" if _is_shown(name) else f"--env={name}"
         if self.engine.takes_devices:

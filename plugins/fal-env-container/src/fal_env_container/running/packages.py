@@ -9,26 +9,34 @@ from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import TYPE_CHECKING
 
+import attrs
+
 from fal_core.digests import digest
 from fal_core.environments import canonical_name
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
-from fal_core.stores import DirectoryStore
+from fal_core.facts import with_facts
+from fal_core.reprs import show_fields
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.running.pythons import ImagePython, known_python
+from fal_env_container.running.package_stores import STORE, PackageLock
+from fal_env_container.running.pythons import ImagePython
 
 if TYPE_CHECKING:
     from fal_core.stores import Build
+    from fal_uv.installing.installers import Installer
     from fal_uv.requirements.entries import Requirement
 
-STORE = DirectoryStore(folder="container-packages", kind=KIND)
+Layers = Sequence[Sequence[str]]
 
 #: The directory of an entry that containers see.
 _LIBRARY = "packages"
 
+#: The keys that this process has resolved because of the option ``force``.
+_forced: set[str] = set()
 
-def fingerprint(layers: Sequence[Sequence[str]]) -> tuple[object, ...]:
+
+def fingerprint(layers: Layers) -> tuple[object, ...]:
     """
     Return a value that changes with what *layers* of requirements may install.
     """
@@ -44,7 +52,7 @@ def fingerprint(layers: Sequence[Sequence[str]]) -> tuple[object, ...]:
     )
 
 
-def stamps(layers: Sequence[Sequence[str]]) -> tuple[object, ...]:
+def stamps(layers: Layers) -> tuple[object, ...]:
     """
     Return a value that changes with the local files that *layers* name.
     """
@@ -54,32 +62,71 @@ def stamps(layers: Sequence[Sequence[str]]) -> tuple[object, ...]:
     return tuple(local_sources.stamps(local_sources.local_requirements(parsed)))
 
 
-def key_of(image: BuiltImage, python: ImagePython, layers: Sequence[Sequence[str]]) -> str:
+@attrs.frozen(kw_only=True)
+class Packages:
     """
-    Return the key of the folder of *layers* on top of *image*.
-    """
-    abi = (python.version.rpartition(".")[0], python.abi, python.machine, python.libc)
-    return digest(repr((KIND, image.id, abi, fingerprint(layers))).encode())
+    Requirements on top of an image.
 
+    Attributes:
+        python: The Python of the image.
 
-def are_installed(image: BuiltImage, layers: Sequence[Sequence[str]]) -> bool:
+        layers: Entries in layers, each installed after the one before it.
+
+        builds: Whether what has no wheel is built, which runs code of it on this machine.
     """
-    Tell whether the folder of *layers* on top of *image* is there.
-    """
-    python = known_python(image)
-    return python is not None and STORE.find_fault(key_of(image, python, layers)) is None
+
+    __repr__ = show_fields
+
+    image: BuiltImage
+    python: ImagePython
+    layers: Layers
+    builds: bool = True
+
+    @property
+    def key(self) -> str:
+        """
+        A digest of what is asked for, before anything is resolved.
+        """
+        return digest(repr((*self._place, fingerprint(self.layers))).encode())
+
+    def name_of(self, pins: Sequence[str]) -> str:
+        """
+        Return the name of the folder with *pins*.
+        """
+        # Pins name the local files that they come from, not what these contain, and versions
+        # without hashes are what their index says they are.
+        is_whole = all(" --hash=" in pin for pin in pins)
+        origin = () if is_whole else fingerprint(self.layers)[1:]
+        return digest(repr((*self._place, sorted(pins), origin)).encode())
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        python = self.python
+        minor_version = python.version.rpartition(".")[0]
+        return (KIND, self.image.id, minor_version, python.abi, python.machine, python.libc)
+
+    @property
+    def summary(self) -> str:
+        """
+        What is in the folder, for lists.
+        """
+        entries = ", ".join(entry for layer in self.layers for entry in layer)
+        return f"{entries} for {self.image.name}"
 
 
 def find_or_install(
     engine: Engine,
-    image: BuiltImage,
-    python: ImagePython,
-    layers: Sequence[Sequence[str]],
+    packages: Packages,
     log: LogSink,
     cancelled: Event,
+    *,
+    force: bool = False,
 ) -> str:
     """
-    Return the folder with *layers* of requirements, which uv fills if it is not there.
+    Return the folder with *packages*, which uv fills if it is not there.
+
+    Arguments:
+        force: Whether to resolve anew, if this process has not done so yet.
 
     Raises:
         EnvironmentBuildError: They cannot be installed, or no container could see them.
@@ -92,35 +139,84 @@ def find_or_install(
             f"requirements go into a folder of this machine, which {engine.name} on another "
             "machine does not see. Install them in the image.",
         )
-    key = key_of(image, python, layers)
-
-    def build(opened: Build) -> None:
-        _install(opened, python, layers, log, cancelled)
-
-    summary = ", ".join(entry for layer in layers for entry in layer)
-    entry = STORE.find_or_build(
-        key, build, log=log, cancelled=cancelled, summary=f"{summary} for {image.name}"
-    )
+    key = packages.key
+    entry = _find(key, force=force)
+    if entry is None:
+        with STORE.building(key, log=log, cancelled=cancelled):
+            entry = _find(key, force=force)
+            if entry is None:
+                entry = _install(key, packages, log, cancelled, force=force)
     return os.path.join(entry, _LIBRARY)
 
 
+def is_installed(packages: Packages, *, force: bool = False) -> bool:
+    """
+    Tell whether :func:`find_or_install` would find *packages*.
+    """
+    key = packages.key
+    lock = None if force and key not in _forced else STORE.read_lock(key)
+    return lock is not None and STORE.find_fault(lock.name) is None
+
+
+def _find(key: str, *, force: bool) -> str | None:
+    lock = None if force and key not in _forced else STORE.read_lock(key)
+    return None if lock is None else STORE.find(lock.name)
+
+
 def _install(
-    opened: Build,
-    python: ImagePython,
-    layers: Sequence[Sequence[str]],
-    log: LogSink,
-    cancelled: Event,
-) -> None:
+    key: str, packages: Packages, log: LogSink, cancelled: Event, *, force: bool
+) -> str:
     """
-    Install *layers*, one after the other, without what the image has already.
+    Install *packages*, as they were resolved before if they were, and return their entry.
+
+    The caller holds the lock of *key*.
     """
+    with STORE.open_build(key, cancelled=cancelled) as opened:
+        opened.summary = packages.summary
+        installer = _installer(opened, packages, log)
+        lock = None if force else STORE.read_lock(key)
+        if lock is not None:
+            _install_pins(installer, lock.pins)
+        else:
+            _resolve(installer, packages, refresh=force)
+            pins = installer.hashed_pins()
+            lock = PackageLock(name=packages.name_of(pins), pins=pins)
+        # Others may have asked for it in other words.
+        with STORE.building(lock.name, log=log, cancelled=cancelled):
+            entry = STORE.find(lock.name)
+            if entry is None:
+                opened.finish(name=lock.name)
+                entry = STORE.find(lock.name)
+            STORE.write_lock(key, lock)
+    if force:
+        _forced.add(key)
+    if entry is None:
+        raise EnvironmentBuildError(
+            KIND, "It was removed as soon as it was built. Another program cleans the cache."
+        )
+    return entry
+
+
+def _install_pins(installer: Installer, pins: Sequence[str]) -> None:
+    try:
+        if pins:
+            installer.install_pins(pins)
+    except EnvironmentBuildError as error:
+        raise with_facts(
+            error,
+            reason=f"{error.reason} The versions are those that were resolved first; "
+            "force=True resolves anew.",
+        ) from error
+
+
+def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
     from fal_uv.installing.indexes import find_indexes
     from fal_uv.installing.installers import BuildLog, Installer
     from fal_uv.installing.targets import Target, linux_platform
 
-    folder = os.path.join(opened.directory, _LIBRARY)
+    python, folder = packages.python, os.path.join(opened.directory, _LIBRARY)
     os.mkdir(folder)
-    installer = Installer(
+    return Installer(
         kind=KIND,
         target=Target.of_folder(
             folder,
@@ -130,15 +226,24 @@ def _install(
         workspace=opened.workspace,
         indexes=find_indexes().with_default(STORE.root),
         log=BuildLog(log),
-        cancelled=cancelled,
+        cancelled=opened.cancelled,
+        builds=packages.builds,
     )
-    for layer in _parse(layers):
+
+
+def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None:
+    """
+    Install the layers one after the other, without what the image has already.
+    """
+    for layer in _parse(packages.layers):
         named = {canonical_name(each.name) for each in layer if each.name}
-        there = [name for name in python.installed if canonical_name(name) not in named]
-        installer.install(layer, excludes=there)
+        there = [
+            name for name in packages.python.installed if canonical_name(name) not in named
+        ]
+        installer.install(layer, excludes=there, refresh=refresh)
 
 
-def _parse(layers: Sequence[Sequence[str]]) -> Iterator[list[Requirement]]:
+def _parse(layers: Layers) -> Iterator[list[Requirement]]:
     from fal_uv.requirements.entries import parse_entry
 
     yield from ([parse_entry(entry) for entry in layer] for layer in layers)

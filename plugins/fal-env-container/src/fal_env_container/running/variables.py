@@ -9,9 +9,11 @@ other users.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping
 
-from fal_env_container.building.caller_settings import CERTIFICATE_VARIABLES
+from fal_core.events import Log, LogSink
+from fal_env_container.building.caller_settings import CERTIFICATE_VARIABLES, loopback_proxies
 
 #: Variables that describe this machine, the session of its user, or their Python.
 _OF_THIS_MACHINE = frozenset(
@@ -83,4 +85,21 @@ def certificates() -> Mapping[str, str]:
     Return the variables that name files of certificates, each with the path of its file.
     """
     found = {name: os.environ.get(name, "") for name in CERTIFICATE_VARIABLES}
-    return {name: path for name, path in found.items() if os.path.isfile(path)}
+    return {name: os.path.abspath(path) for name, path in found.items() if os.path.isfile(path)}
+
+
+def warn_of_proxies(network: bool | str, log: LogSink) -> None:
+    """
+    Tell *log* of proxies that containers of *network* are told of and do not reach.
+    """
+    if network is False or network == "host":
+        return
+    found = loopback_proxies()
+    if found:
+        names = " and ".join(sorted(found))
+        line = (
+            f"{names} name a proxy on the loopback of this machine, which a container does not "
+            "reach: it has a loopback of its own. Write network='host', or name the proxy by "
+            "an address that other machines reach."
+        )
+        log(Log(line, "WARNING", "BUILDER", time.time()))

@@ -68,21 +68,22 @@ class VirtualenvStore(DirectoryStore):
         Arguments:
             commands: The command lines of all processes of this machine.
         """
-        from fal_core.stores import StoredEntry, disk_usage
+        from fal_core.stores import StoredEntry, entry_usage
 
         try:
             last_used = os.stat(record_path(record.key)).st_mtime
         except FileNotFoundError:
             last_used = record.created
         layers = " | ".join(" ".join(layer) for layer in record.requirements)
+        in_use = self.is_in_use(record.digest, commands)
         return StoredEntry(
             kind=self.kind,
             key=record.key,
             path=record.path,
-            size=disk_usage(record.path),
+            size=entry_usage(record.path, last_used=last_used, in_use=in_use),
             created=record.created,
             last_used=last_used,
-            in_use=self.is_in_use(record.digest, commands),
+            in_use=in_use,
             fault=find_fault(record),
             summary=f"{layers} (Python {record.python.version})".strip(),
             details={

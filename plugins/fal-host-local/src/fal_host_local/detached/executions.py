@@ -23,6 +23,7 @@ import attrs
 from fal_core.abilities import limit_of
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
+from fal_core.claims import Claim, describe_claim
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Credit, Exited, Message, Sink
 from fal_core.facts import with_facts
@@ -75,7 +76,7 @@ import sys
 sys.path[:] = {path!r}
 from fal_host_local.detached.supervisors import supervise
 from fal_host_local.hosts import LocalHost
-supervise(sys.argv[1], lambda: LocalHost(**{terms!r}))
+supervise(sys.argv[1], lambda: LocalHost(**{terms!r}), {claim!r})
 """
 
 
@@ -96,9 +97,15 @@ class SilentSupervisor(HostError):
         )
 
 
-def launch_detached(call: Call, sink: Sink, terms: Terms) -> DetachedExecution:
+def launch_detached(
+    call: Call, sink: Sink, terms: Terms, claim: Claim | None = None
+) -> DetachedExecution:
     """
     Start *call* under a supervisor of its own, and report it to *sink*.
+
+    Arguments:
+        claim: The devices that it is to have, which the supervisor takes over. None for
+            those that the supervisor claims itself.
 
     Raises:
         HostError: Its record cannot be written.
@@ -106,7 +113,9 @@ def launch_detached(call: Call, sink: Sink, terms: Terms) -> DetachedExecution:
     remove_old_records()
     directory = create_record(call, limit_of(sink))
     source = _SUPERVISE.format(
-        path=[entry or os.getcwd() for entry in sys.path], terms=attrs.asdict(terms)
+        path=[entry or os.getcwd() for entry in sys.path],
+        terms=attrs.asdict(terms),
+        claim=None if claim is None else describe_claim(claim),
     )
     argv = given_to_children(
         [sys.executable, "-I", "-S", "-c", _SOURCE, source, str(directory)]
@@ -116,7 +125,9 @@ def launch_detached(call: Call, sink: Sink, terms: Terms) -> DetachedExecution:
     errors = os.open(directory / "errors", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         targets = ((null, 0), (null, 1), (errors, 2))
-        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for descriptor, number in targets]
+        held = () if claim is None else claim.descriptors
+        pairs = (*targets, *((lock, lock) for lock in held))
+        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for descriptor, number in pairs]
         pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
         os.waitpid(pid, 0)
     finally:

@@ -20,6 +20,7 @@ import attrs
 from fal_core.abilities import LimitedSink
 from fal_core.calling import LateExecution, with_attempts, with_deadline
 from fal_core.calls import Call
+from fal_core.claims import Claim, ClaimedHost, inherit_claim
 from fal_core.errors import HostError
 from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
@@ -62,10 +63,13 @@ class Supervisor(SinkAround):
 
     Arguments:
         directory: The record of the call.
+
+        claim: The devices that the call is to have. None for those that its host claims.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, claim: Claim | None = None) -> None:
         super().__init__(self._record)
+        self._claim = claim
         self._directory = directory
         self._status = json.loads((directory / "status.json").read_text())
         kept = _KEPT_OF_PROGRAMS if self._status.get("owner") else _KEPT
@@ -104,7 +108,12 @@ class Supervisor(SinkAround):
         largest = self._status.get("largest")
 
         def launch_limited(call: Call, sink: Sink) -> Execution:
-            return host.launch(call, sink if largest is None else LimitedSink(sink, largest))
+            limited = sink if largest is None else LimitedSink(sink, largest)
+            # Another attempt claims devices of its own.
+            claim, self._claim = self._claim, None
+            if claim is None or not isinstance(host, ClaimedHost):
+                return host.launch(call, limited)
+            return host.launch_on(claim, call, limited)
 
         launch: Callable[[Call, Sink], Execution] = launch_limited
         seconds = call.host_options.request_timeout
@@ -330,8 +339,15 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def supervise(directory: str, make_host: Callable[[], Host[..., Any]]) -> None:
+def supervise(
+    directory: str, make_host: Callable[[], Host[..., Any]], claim: str | None = None
+) -> None:
     """
     Run the detached call whose record is in *directory*, on a host of its own.
+
+    Arguments:
+        claim: The devices that it is to have, as ``describe_claim`` describes them. None for
+            those that the host claims.
     """
-    Supervisor(Path(directory)).run(make_host)
+    taken = None if claim is None else inherit_claim(claim)
+    Supervisor(Path(directory), taken).run(make_host)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fal_core.abilities import limit_of
 from fal_core.calls import Call
@@ -23,6 +24,9 @@ from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
 from fal_host_local.workers.places import Place
 
+if TYPE_CHECKING:
+    from fal_core.claims import Claim
+
 
 def launch_service(
     call: Call,
@@ -30,6 +34,7 @@ def launch_service(
     pools: WorkerPools,
     find_keeper: Callable[[], Keeper],
     terms: Terms,
+    claim: Claim | None = None,
 ) -> Execution:
     """
     Run a service in a worker of its own, which is stopped when the service ends.
@@ -37,16 +42,35 @@ def launch_service(
     Arguments:
         terms: How the host treats its workers.
 
+        claim: The devices that it is to have, and that are given up here. None for those
+            that its options ask for.
+
     Raises:
         HostClosed: The host was closed.
 
         PortTaken: Another service or process has the port that it wants.
     """
-    place = Place(shares_memory=False, largest=limit_of(sink))
+    place = Place(shares_memory=False, largest=limit_of(sink), given=claim)
 
     def begin(start: Start) -> Worker:
         return start_on_terms(find_keeper, start, place, terms)
 
+    try:
+        execution = _make_execution(call, sink, pools, begin, place)
+    except BaseException:
+        place.give_up()
+        raise
+    execution.start()
+    return execution
+
+
+def _make_execution(
+    call: Call,
+    sink: Sink,
+    pools: WorkerPools,
+    begin: Callable[[Start], Worker],
+    place: Place,
+) -> LocalServiceExecution:
     pool = publication = None
     if call.environment.isolates_network:
         if call.own_network is None:
@@ -57,14 +81,17 @@ def launch_service(
             place.reached = (
                 networks.listening_ports(*call.own_network) if reached is None else reached
             )
-    elif call.own_network is None and place.largest is None:
+    elif call.own_network is None and place.largest is None and place.given is None:
         pool = pools.take_expected(call)
     if pool is None:
         pool = pools.make_service_pool(call, begin)
     reach = None if publication is None else publication.reach
-    execution = LocalServiceExecution(
-        call, sink, pool, lambda: pools.forget_service(call), reach
-    )
+
+    def end() -> None:
+        place.give_up()
+        pools.forget_service(call)
+
+    execution = LocalServiceExecution(call, sink, pool, end, reach)
     execution.publication = publication
     pools.add_service(call, pool)
     try:
@@ -73,7 +100,6 @@ def launch_service(
         pools.forget_service(call)
         pool.close()
         raise
-    execution.start()
     return execution
 
 

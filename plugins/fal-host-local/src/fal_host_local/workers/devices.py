@@ -31,8 +31,10 @@ def start_on_terms(
     """
     from fal_host_local.workers.starting import start_worker
 
-    claim = None
-    if asks_for_devices(start.host_options):
+    place.claim = claim = place.take_given()
+    if claim is not None:
+        start.devices = claim.devices
+    elif asks_for_devices(start.host_options):
         # Devices are not held while an environment is built.
         start.build()
         # A host around this one may have options of another class.

@@ -36,6 +36,9 @@ class Place:
 
         claim: The devices of the worker. None for those of this process.
 
+        given: Devices that the launcher has claimed for the first worker. None where the
+            worker claims what its calls ask for.
+
         limits: What the worker may use. None for what this machine has.
 
         meter: Measures what the worker uses. None if nobody wants to know.
@@ -55,9 +58,25 @@ class Place:
     enter_network: Callable[[Command], Command] | None = None
     ports: Mapping[int, int] = attrs.field(factory=dict)
     claim: Claim | None = None
+    given: Claim | None = None
     limits: Limits | None = None
     meter: Meter | None = None
     reached: Sequence[int] | None = None
+
+    def take_given(self) -> Claim | None:
+        """
+        Return the devices that the launcher has claimed, unless a worker has taken them.
+        """
+        claim, self.given = self.given, None
+        return claim
+
+    def give_up(self) -> None:
+        """
+        Give up the devices that the launcher has claimed, if no worker has taken them.
+        """
+        claim = self.take_given()
+        if claim is not None:
+            claim.release()
 
     @property
     def variables(self) -> dict[str, str]:

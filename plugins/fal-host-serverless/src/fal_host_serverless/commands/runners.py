@@ -72,11 +72,16 @@ def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
     """
     print_values(
         found,
-        ("RUNNER", "APPLICATION", "STATE", "REQUESTS", "UPTIME", "EXPIRES IN", "MACHINE"),
+        (
+            *("RUNNER", "APPLICATION", "STATE", "REQUESTS", "UPTIME", "EXPIRES IN", "MACHINE"),
+            "WAITS FOR",
+        ),
         lambda runner: (
             *(runner.runner_id, runner.alias, runner.state.value.lower()),
             *(runner.in_flight_requests, runner.uptime, runner.expiration_countdown),
             runner.machine_type,
+            # A server of one's own says it.
+            runner.external_metadata.get("waits_for", ""),
         ),
         as_json=as_json,
         none="There is no runner.",

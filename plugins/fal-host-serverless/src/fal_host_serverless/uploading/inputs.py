@@ -22,7 +22,8 @@ from fal_host_serverless.wire.services import Service
 
 def check(local_file_path: str, environment: Environment, options: HostOptions) -> None:
     """
-    Refuse files and requirements that cannot be uploaded; no file is read.
+    Refuse files and requirements that cannot be uploaded, and environments that cannot be
+    described to the service; no file is uploaded.
 
     Arguments:
         local_file_path: As of :class:`Service`.
@@ -30,6 +31,7 @@ def check(local_file_path: str, environment: Environment, options: HostOptions) 
     Raises:
         OptionError: A file or project does not exist, or cannot travel.
     """
+    environment.definition()
     if not _names_no_files(environment, options):
         select_files(local_file_path, environment, options).check()
     written = _requirements_of(environment)

@@ -120,6 +120,11 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
 @click.option(
+    "--enforce",
+    is_flag=True,
+    help="Hold runners to the limits of their machine types: memory, processors, processes.",
+)
+@click.option(
     "--kind",
     "kinds",
     multiple=True,
@@ -182,9 +187,6 @@ def start(
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
     leave_behind(os.environ, variables)
-    if chosen.runs_containers_alone:
-        # Building from source would run code of clients outside of containers.
-        os.environ["UV_NO_BUILD"] = "1"
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
         _run(chosen)

@@ -133,6 +133,13 @@ class EnvironmentBuilds:
         self._built.add(environment.key)
 
 
+async def find_key(environment: Environment) -> str:
+    """
+    Return the key of *environment*, for which an engine may have to be asked.
+    """
+    return await asyncio.to_thread(lambda: environment.key)
+
+
 def _lies_beside(environment: Environment) -> bool:
     """
     Return whether a virtual environment of this machine fits the Python of *environment*.

@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import functools
 import re
-import socket
 import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,7 +28,7 @@ from fal_server.fleet.http_upstreams import (
     Upstream,
 )
 from fal_server.listeners.http_connections import Unreadable
-from fal_server.listeners.unix_sockets import connect_unix
+from fal_server.listeners.unix_sockets import open_unix, plain_socket
 from fal_server_agent.sockets import UNIX
 
 if sys.version_info >= (3, 11):
@@ -195,23 +194,23 @@ class HttpClient:
             aiohttp.ClientError: The runner does not accept it.
         """
         origin = find_origin(url)
-        session = aiohttp.ClientSession(
-            connector=_make_connector(origin),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LONGEST_CONNECT),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
         base = f"http://{origin.name}" if origin.socket else url
-        self._sessions.add(session)
-        try:
-            async with session:
-                yield await session.ws_connect(
+        async with contextlib.AsyncExitStack() as stack:
+            with _connector_of(origin) as connector:
+                session = aiohttp.ClientSession(
+                    connector=connector,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=_LONGEST_CONNECT),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                )
+                self._sessions.add(await stack.enter_async_context(session))
+                stack.callback(self._sessions.discard, session)
+                opened = await session.ws_connect(
                     base + path,
                     headers=headers,
                     protocols=protocols,
                     max_msg_size=LARGEST_MESSAGE,
                 )
-        finally:
-            self._sessions.discard(session)
+            yield opened
 
     async def aclose(self) -> None:
         """
@@ -299,7 +298,7 @@ async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstrea
     """
     loop = asyncio.get_running_loop()
     if origin.socket:
-        connected = await _connect_socket(origin.socket)
+        connected = await open_unix(origin.socket)
         _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), sock=connected)
         return upstream
     context = ssl.create_default_context() if origin.is_encrypted else None
@@ -309,30 +308,20 @@ async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstrea
     return upstream
 
 
-async def _connect_socket(path: str) -> socket.socket:
+@contextlib.contextmanager
+def _connector_of(origin: HttpOrigin) -> Iterator[aiohttp.BaseConnector]:
     """
-    Connect to a Unix socket.
-
-    Raises:
-        OSError: Nobody listens there.
+    Return what opens the connection of a websocket while the context lasts.
     """
-    made = socket.socket(socket.AF_UNIX)
-    made.setblocking(False)
-    try:
-        await connect_unix(made, path)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def _make_connector(origin: HttpOrigin) -> aiohttp.BaseConnector:
-    """
-    Return what opens the connections of a websocket.
-    """
-    if origin.socket:
-        return aiohttp.UnixConnector(origin.socket, limit=0)
-    return aiohttp.TCPConnector(limit=0)
+    if not origin.socket:
+        yield aiohttp.TCPConnector(limit=0)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(plain_socket(origin.socket))
+        except OSError as error:
+            raise aiohttp.ClientConnectionError(str(error)) from error
+        yield aiohttp.UnixConnector(path, limit=0)
 
 
 def _begin_message(

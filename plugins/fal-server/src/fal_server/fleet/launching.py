@@ -9,32 +9,35 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
+from fal_core.claims import Claim
+from fal_core.environments import Environment
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
 from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_core.sinks import check_execution
+from fal_server.devices.device_lines import DeviceLine
+from fal_server.devices.inventories import Inventory
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
-from fal_server.fleet.capacities import describe_crowding
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.payloads import RunnerFolders
 from fal_server.fleet.runners import Runner
+from fal_server.fleet.scheduling import NotWanted, Scheduler, enforcing
 from fal_server.fleet.seclusion import Seclusion
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
 from fal_server.specs.kinds import check_kind, check_kinds
 from fal_server.specs.machine_types import check_machine_types
-from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
@@ -70,7 +73,11 @@ class RunnerLauncher:
 
         largest_result: The largest message that an agent may send, in bytes.
 
+        enforces: Whether runners are held to the limits of their machine types.
+
     Attributes:
+        scheduler: Gives the devices of this machine to runners.
+
         seclusion: How runners are kept out of the reach of other local users.
     """
 
@@ -87,8 +94,11 @@ class RunnerLauncher:
         kinds: Collection[str] = (),
         folders: RunnerFolders | None = None,
         largest_result: int = Limits().largest_result,
+        enforces: bool = False,
     ) -> None:
         self.host: Host[Any, Any] = make_host(machine)
+        if enforces:
+            self.host = enforcing(self.host)
         self.seclusion = Seclusion(self.host, make_sockets, allows_open)
         self.logs = logs
         self._sizes = sizes
@@ -98,6 +108,8 @@ class RunnerLauncher:
         self._folders = folders
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
+        line = DeviceLine(Inventory(), self._threads)
+        self.scheduler = Scheduler(self.host, line, enforces, sizes)
         #: What runs in the background for the runners.
         self.tasks = Tasks()
         #: Builds the environments of runners.
@@ -113,18 +125,10 @@ class RunnerLauncher:
         begun are dropped: the next server finds no such runner.
         """
         await self.tasks.close()
+        await self.scheduler.line.close()
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def crowding(self, present: Sequence[str], another: str) -> str:
-        """
-        Return why runners of the machine types *present* leave no room for one of the type
-        *another*, as a sentence. Empty where they do, or where this process cannot know.
-        """
-        if self.host.name != "local":
-            return ""
-        return await asyncio.to_thread(describe_crowding, present, another, self._sizes)
 
     def check_kinds(self, definitions: Iterable[Any]) -> None:
         """
@@ -153,9 +157,10 @@ class RunnerLauncher:
         serves: bool = False,
         starting_request: str = "",
         before: Callable[[Runner], Awaitable[None]] | None = None,
+        must_fit: bool = False,
     ) -> Runner:
         """
-        Start a runner, and return it at once.
+        Start a runner, once it has the devices that it asks for, and return it at once.
 
         Arguments:
             changed: Called with the runner whenever its state has changed.
@@ -169,14 +174,36 @@ class RunnerLauncher:
 
             before: Awaited before the launch, to record a runner that may outlive this
                 process.
+
+            must_fit: Whether it is given up where this machine has no such devices.
         """
         if lifetime == "detached" and not self.host.capabilities.detach:
             lifetime = "attached"
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
-        self.tasks.spawn(self._launch_after(runner, lifetime, serves, before))
+        launch = functools.partial(self._launch_after, runner, lifetime, serves, before)
+        self.tasks.spawn(self._schedule(runner, launch, must_fit=must_fit))
         return runner
+
+    async def _schedule(
+        self,
+        runner: Runner,
+        launch: Callable[[Claim | None], Awaitable[None]],
+        *,
+        must_fit: bool,
+    ) -> None:
+        # Devices are not held while an environment is built.
+        if self.scheduler.must_wait(runner.spec) and not await runner.loop.run_in_executor(
+            self._threads, self._build, runner
+        ):
+            return
+        try:
+            claim = await self.scheduler.claim(runner, must_fit=must_fit)
+        except NotWanted:
+            runner.take(Exited())
+        else:
+            await launch(claim)
 
     def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         observed = False
@@ -196,17 +223,24 @@ class RunnerLauncher:
         lifetime: Lifetime,
         serves: bool,
         before: Callable[[Runner], Awaitable[None]] | None,
+        claim: Claim | None,
     ) -> None:
-        if before is not None:
-            try:
+        launch = functools.partial(self._launch, runner, lifetime, claim, serves=serves)
+        try:
+            if before is not None:
                 await before(runner)
-            except Refusal as refusal:
-                if isinstance(refusal, STATE_TROUBLE):
-                    runner.give_up(str(refusal), is_blocked=True)
-                self._refuse(runner, str(refusal))
-                return
-        launch = functools.partial(self._launch, runner, lifetime, serves=serves)
-        await runner.loop.run_in_executor(self._threads, launch)
+            # From here on the claim is for the thread to give up.
+            launching = runner.loop.run_in_executor(self._threads, launch)
+        except BaseException as error:
+            if claim is not None:
+                claim.release()
+            if not isinstance(error, Refusal):
+                raise
+            if isinstance(error, STATE_TROUBLE):
+                runner.give_up(str(error), is_blocked=True)
+            self._refuse(runner, str(error))
+        else:
+            await launching
 
     def attach(
         self,
@@ -240,10 +274,11 @@ class RunnerLauncher:
     def _make_runner(
         self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
     ) -> Runner:
-        limited = memory_of(spec.machine_type, self._sizes) is not None
+        limited = spec.machine_type in self._sizes
 
         def note(runner: Runner) -> None:
             if not runner.is_alive:
+                self.scheduler.line.wake()
                 with contextlib.suppress(RuntimeError):
                     self._threads.submit(self.seclusion.drop, runner.id)
                     if limited:
@@ -262,15 +297,53 @@ class RunnerLauncher:
             changed=note,
             echoes=self.echoes,
             largest_result=self._largest_result,
+            is_url=self.seclusion.url_check(spec, id),
         )
 
     # -- in a thread -----------------------------------------------------------------
 
-    def _launch(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> None:
-        try:
-            call = self._make_call(runner, lifetime, serves=serves)
-            execution = self.host.launch(call, LimitedSink(runner.take, _LARGEST_EVENT))
+    def _build(self, runner: Runner) -> bool:
+        """
+        Build the environment of a runner, and return whether that has worked.
+        """
+        with self._refusing(runner):
+            self._make_environment(runner)
+            return True
+        return False
+
+    def _make_environment(self, runner: Runner) -> Environment:
+        """
+        Return the environment of a runner, which is built.
+        """
+        environment = runner.spec.environment
+        # The server may run other kinds than when it was deployed.
+        check_kind(environment.kind, self._kinds)
+        environment = self.builds.with_agent(environment)
+        self.builds.ensure(environment, runner.take, threading.Event())
+        return environment
+
+    def _launch(
+        self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
+    ) -> None:
+        with self._refusing(runner):
+            try:
+                call = self._make_call(runner, lifetime, claim, serves=serves)
+            except BaseException:
+                if claim is not None:
+                    claim.release()
+                raise
+            sink = LimitedSink(runner.take, _LARGEST_EVENT)
+            execution = self.scheduler.launch(claim, call, sink)
             check_execution(self.host.name, execution)
+            runner.loop.call_soon_threadsafe(runner.launched, execution)
+
+    @contextlib.contextmanager
+    def _refusing(self, runner: Runner) -> Iterator[None]:
+        """
+        End a runner that cannot be started.
+        """
+        try:
+            yield
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
@@ -278,31 +351,27 @@ class RunnerLauncher:
             self._refuse(runner, str(refusal))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
-        else:
-            runner.loop.call_soon_threadsafe(runner.launched, execution)
 
     def _refuse(self, runner: Runner, sentence: str) -> None:
         runner.reason = sentence
         runner.take(Exited())
 
-    def _make_call(self, runner: Runner, lifetime: Lifetime, *, serves: bool) -> Call:
+    def _make_call(
+        self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
+    ) -> Call:
         from fal_core.sealing import seal_function
         from fal_server_agent.agents import Agent
 
         spec = runner.spec
-        # The server may run other kinds than when it was deployed.
-        check_kind(spec.environment.kind, self._kinds)
-        environment = self.builds.with_agent(spec.environment)
         # Reports what cannot be built before anything is started.
-        self.builds.ensure(environment, runner.take, threading.Event())
+        environment = self._make_environment(runner)
         reference = f"runner-{runner.id}"
-        memory = memory_of(spec.machine_type, self._sizes)
         paths = self.builds.agent_paths(spec.environment)
         sockets, seen = self.seclusion.make_folder(runner.id), self._folders
         agent = Agent(
             runner.token,
             paths,
-            memory=memory,
+            memory=self.scheduler.memory(spec, claim),
             name=reference,
             folder=sockets,
             network=find_network(),
@@ -319,7 +388,7 @@ class RunnerLauncher:
             host_options=self.host.options(
                 termination_grace_period_seconds=spec.grace,
                 startup_timeout=spec.startup_timeout,
-                machine_type=spec.machine_type or None,
+                **self.scheduler.options(spec, claim),
             ),
             gateway=Gateway(serve=True),
             sources=seal.sources,

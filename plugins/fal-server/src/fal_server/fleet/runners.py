@@ -55,8 +55,7 @@ class Runner:
     Attributes:
         tasks: What runs in the background for it, until the server closes.
 
-        echoes: Callbacks for its log lines, by the id of a request, or by the account and
-            the name of an application.
+        echoes: Callbacks for its log lines, by the id of a request, or by its application.
 
         lines: What it prints.
 
@@ -70,8 +69,7 @@ class Runner:
 
         reason: Why it has ended, as a sentence. Empty where it was told to end.
 
-        cause: The exception behind *reason*, of its host or of whoever gave it up. None
-            where there is none.
+        cause: The exception behind *reason*. None where there is none.
 
         traceback: That of the exception with which it has ended. Empty where there is none.
 
@@ -83,12 +81,13 @@ class Runner:
 
         requests: The leases of its requests, by the ids of the requests.
 
-        is_replaced: Whether it ends because something is wrong with it, and another one
-            takes its place.
+        is_replaced: Whether another one takes its place, as something is wrong with it.
 
         serving: The task that has it serve an application; None for a runner of functions.
 
         largest_result: The largest message that its agent may send, in bytes.
+
+        is_url: Tells whether a URL that it reports may lead to it.
     """
 
     id: str
@@ -114,6 +113,7 @@ class Runner:
     is_replaced: bool = False
     revision: str = ""
     largest_result: int = Limits().largest_result
+    is_url: Callable[[object], bool] = attrs.field(default=is_url, repr=False)
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
     lifecycle: Lifecycle = attrs.field(init=False)
     agent: AgentClient = attrs.field(init=False, repr=False)
@@ -206,7 +206,7 @@ class Runner:
         """
         Note where its agent listens, or where it serves, as far as a function can tell.
         """
-        if not all(map(is_url, urls.values())):
+        if not all(map(self.is_url, urls.values())):
             self.break_off("It was ended because it has reported what is no URL.")
             return
         if "control" in urls:

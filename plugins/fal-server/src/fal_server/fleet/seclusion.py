@@ -19,7 +19,9 @@ import attrs
 from fal_core.abilities import IsolatingHost
 from fal_core.hosts import Host
 from fal_server.errors import NotNow
+from fal_server.fleet.http_client import is_url
 from fal_server.specs.runner_specs import USUAL_PORT, RunnerSpec
+from fal_server_agent.sockets import CONTROL, METRICS, RUN, url_of
 
 
 class OpenRunner(NotNow):
@@ -115,6 +117,17 @@ class Seclusion:
         folder = self.make_root() / runner_id
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         return str(folder)
+
+    def url_check(self, spec: RunnerSpec, runner_id: str) -> Callable[[object], bool]:
+        """
+        Return what tells whether a URL that a runner reports may lead to it. One that sees
+        nothing of this machine is reached at its own sockets alone, whatever it reports.
+        """
+        if not spec.environment.isolates_files or not isinstance(self.host, IsolatingHost):
+            return is_url
+        folder = self.make_root() / runner_id
+        own = [url_of(str(folder / name)) for name in (CONTROL, RUN, METRICS)]
+        return own.__contains__
 
     def drop(self, runner_id: str) -> None:
         """

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from fal_server.devices.device_lines import Turn
+
 
 class RunnerPhase(enum.Enum):
     """
@@ -105,12 +107,16 @@ class Lifecycle:
         came_up: Whether it has been RUNNING.
 
         ended_from: The state before TERMINATED. None while the runner has not ended.
+
+        turn: Its place in the line for devices, also once it has got them. None where it has
+            asked for none yet.
     """
 
     _changed: Callable[[], None] = attrs.field(repr=False)
     state: RunnerPhase = attrs.field(default=RunnerPhase.PENDING, init=False)
     came_up: bool = attrs.field(default=False, init=False)
     ended_from: RunnerPhase | None = attrs.field(default=None, init=False)
+    turn: Turn | None = attrs.field(default=None, init=False)
 
     @property
     def failed_to_start(self) -> bool:
@@ -120,6 +126,20 @@ class Lifecycle:
         killed = (RunnerPhase.KILLED, RunnerPhase.SICK)
         has_ended = self.state is RunnerPhase.TERMINATED
         return has_ended and not self.came_up and self.ended_from not in killed
+
+    @property
+    def may_start(self) -> bool:
+        """
+        Whether nobody has told it to end before it was up.
+        """
+        return self.state in _STARTING
+
+    @property
+    def is_waiting(self) -> bool:
+        """
+        Whether it waits for devices, and is still wanted.
+        """
+        return self.turn is not None and self.turn.is_waiting
 
     @property
     def is_blocked(self) -> bool:
@@ -148,6 +168,8 @@ class Lifecycle:
             self.ended_from = self.state
         self.came_up = self.came_up or state is RunnerPhase.RUNNING
         self.state = state
+        if self.turn is not None and state not in _STARTING:
+            self.turn.leave()
         if state not in ENDING:
             self._changed()
         return True

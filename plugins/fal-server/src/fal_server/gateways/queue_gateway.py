@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,11 +15,12 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
+from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
-from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.log_lines import LogFilter, LogLine
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
@@ -173,7 +175,11 @@ class QueueGateway:
             return await self._answer_result(request, queued, answer)
         if rest == ["status"] and request.method == "GET":
             may_read_lines = may_read_logs(application, caller)
-            return await self._status(request, queued, may_read_lines=may_read_lines)
+            # A request that waits for a runner is told what that waits for.
+            waits_for = application.pool.waits_for if may_read_lines else ""
+            return await self._status(
+                request, queued, may_read_lines=may_read_lines, waits_for=waits_for
+            )
         if rest == ["cancel"] and request.method in ("PUT", "POST"):
             if caller is not None:
                 caller.require("models:requests:submit")
@@ -214,11 +220,19 @@ class QueueGateway:
         return response
 
     async def _status(
-        self, request: BaseRequest, queued: QueuedRequest, *, may_read_lines: bool
+        self,
+        request: BaseRequest,
+        queued: QueuedRequest,
+        *,
+        may_read_lines: bool,
+        waits_for: str,
     ) -> web.Response:
         """
         Return the status of a request, for both released clients: one reads the status
         code, the other the body.
+
+        Arguments:
+            waits_for: What the next runner waits for. Empty where none waits.
         """
         wants_logs = request.query.get("logs", "").lower() in ("1", "true")
         lines = await self._lines(queued) if wants_logs and may_read_lines else []
@@ -231,6 +245,10 @@ class QueueGateway:
         status["status"] = _STATES[queued.state]
         if queued.state == "queued":
             status["queue_position"] = self._queue.position(queued.id)
+            if waits_for:
+                status["reason"] = waits_for
+                if wants_logs:
+                    lines.append(_line_of(Log(waits_for, "INFO", "BRIDGE", time.time())))
         if not queued.is_over:
             return _json(status, queued.id, status=202)
         began, ended = queued.started_at, queued.ended_at
@@ -247,15 +265,7 @@ class QueueGateway:
         lines = await self._logs.read(
             LogFilter(account_id=queued.account_id, request_id=queued.id), size=_MOST_LINES
         )
-        return [
-            {
-                "message": line.message,
-                "level": line.level,
-                "source": line.source,
-                "timestamp": datetime.fromtimestamp(line.time, timezone.utc).isoformat(),
-            }
-            for line in lines
-        ]
+        return [_line_of(line) for line in lines]
 
     def _urls_of(self, request: BaseRequest, queued: QueuedRequest) -> dict[str, str]:
         """
@@ -273,6 +283,15 @@ class QueueGateway:
             "status_url": f"{url}/status",
             "cancel_url": f"{url}/cancel",
         }
+
+
+def _line_of(line: Log | LogLine) -> dict[str, Any]:
+    return {
+        "message": line.message,
+        "level": line.level,
+        "source": line.source,
+        "timestamp": datetime.fromtimestamp(line.time, timezone.utc).isoformat(),
+    }
 
 
 def _check_key(text: str, caller: Caller | None) -> None:

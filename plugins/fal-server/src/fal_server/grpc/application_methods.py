@@ -30,6 +30,7 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
+from fal_server.fleet.builds import find_key
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
@@ -79,7 +80,8 @@ class ApplicationMethods:
             caller, request, spec, rolling=_is_rolling(request)
         )
         # From here on it goes on, whether the client stays or not.
-        yield RegisterApplicationResult(env_id=spec.environment.key)
+        env_id = await find_key(spec.environment)
+        yield RegisterApplicationResult(env_id=env_id)
         for warning in _warnings(takeover, self._launcher.seclusion.warn(spec)):
             yield RegisterApplicationResult(logs=[to_log(line_of(warning))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
@@ -91,7 +93,7 @@ class ApplicationMethods:
             service_urls=self._urls.service_urls(
                 caller.nickname, alias, _page_of(request, caller)
             ),
-            env_id=spec.environment.key,
+            env_id=env_id,
         )
 
     async def UpdateApplication(self, request: Any, caller: Caller) -> UpdateApplicationResult:

@@ -24,6 +24,7 @@ from isolate_proto import controller_pb2 as wire
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
+from fal_server.fleet.builds import find_key
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.calling import call
 from fal_server.fleet.endings import RunnerLost
@@ -88,10 +89,10 @@ class RunMethods:
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             pool = self._functions.find(spec, scaling)
-            env_id = self._functions.environment_id(pool, spec)
+            env_id = await self._functions.environment_id(pool, spec)
             results = self._call(run_id, request, spec, pool)
         else:
-            env_id = spec.environment.key
+            env_id = await find_key(spec.environment)
             results = self._serve(run_id, request, spec, scaling, caller)
         async for result in results:
             result.run_id = run_id
@@ -107,19 +108,18 @@ class RunMethods:
         self._launcher.check_kinds(request.environments)
         self._launcher.check_machine_types(request.machine_requirements)
         environment = read_environment(request.environments)
-        yield BuildEnvironmentResult(env_id=environment.key)
+        env_id = await find_key(environment)
+        yield BuildEnvironmentResult(env_id=env_id)
         state, logs = HostedRunStatus.SUCCESS, []
         try:
             async with aclosing(self._launcher.builds.build(environment, again=True)) as lines:
                 async for line in lines:
-                    yield BuildEnvironmentResult(
-                        env_id=environment.key, logs=[to_log(line_of(line))]
-                    )
+                    yield BuildEnvironmentResult(env_id=env_id, logs=[to_log(line_of(line))])
         except FalCoreError as error:
             state = HostedRunStatus.INTERNAL_FAILURE
             logs = [to_log(line_of(Log(str(error), "ERROR", "BUILDER", time.time())))]
         yield BuildEnvironmentResult(
-            env_id=environment.key, logs=logs, status=HostedRunStatus(state=state)
+            env_id=env_id, logs=logs, status=HostedRunStatus(state=state)
         )
 
     # -- functions -----------------------------------------------------------------
@@ -181,7 +181,9 @@ class RunMethods:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
         auth_mode = request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC
-        self._launcher.seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
+        check = self._launcher.seclusion.check
+        # The engine of containers may have to be found.
+        await asyncio.to_thread(check, spec, is_public=auth_mode == wire.PUBLIC)
         lines = make_results()
         ended: list[Runner] = []
 
@@ -191,6 +193,7 @@ class RunMethods:
                 self._payloads.tidying(changed),
                 serves=True,
                 starting_request=run_id,
+                must_fit=True,
             )
 
             async def load() -> Message:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import attrs
 
+from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.http_upstreams import BrokenUpstream
@@ -140,6 +141,7 @@ class Attempts:
         ) as runner:
             pending.runner = runner
             self.taken(pending)
+            _tell_wait(pending, runner)
             attempts = request.attempts + 1
             content = await self.requests.begin(request.id, attempts=attempts)
             if content is None:
@@ -172,6 +174,16 @@ class Attempts:
     def _wait_again(self, pending: PendingRequest) -> None:
         pending.runner = None
         self.returned(pending)
+
+
+def _tell_wait(pending: PendingRequest, runner: Runner) -> None:
+    """
+    Write into the log of a request for which devices its runner has waited meanwhile.
+    """
+    turn = runner.lifecycle.turn
+    if turn is not None and turn.reason and pending.since < turn.granted_at:
+        line = Log(turn.waited, "INFO", "BRIDGE", time.time(), request_id=pending.id)
+        runner.lines.take(line)
 
 
 def _interrupted() -> RunnerResponse:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from fal_server.fleet.builds import find_key
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -51,7 +52,8 @@ class FunctionPools:
         Return the pool for a function. Calls that differ only in their arguments share one.
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
-        function = (spec.name, spec.environment, spec.machine_type, setup)
+        machine = (spec.machine_types, spec.num_gpus)
+        function = (spec.name, spec.environment, machine, setup)
         # A runner gets its secrets and files once, and keeps them.
         resources = (spec.stage, spec.secrets, spec.files, spec.mounts)
         identity = (spec.owner, *function, *resources, scaling)
@@ -66,16 +68,17 @@ class FunctionPools:
             pool = self._pools[key] = self._make_pool(spec, scaling)
         return pool
 
-    def environment_id(self, pool: RunnerPool, spec: RunnerSpec) -> str:
+    async def environment_id(self, pool: RunnerPool, spec: RunnerSpec) -> str:
         """
         Return the id of the environment of the runners in *pool*.
 
         It is cached as long as the pool has runners, because computing it takes as long as
-        everything else that the server does for a call.
+        everything else that the server does for a call, and longer for an image.
         """
-        if not pool.live or pool not in self._ids:
-            self._ids[pool] = spec.environment.key
-        return self._ids[pool]
+        found = self._ids.get(pool) if pool.live else None
+        if found is None:
+            found = self._ids[pool] = await find_key(spec.environment)
+        return found
 
     async def acquire(self, pool: RunnerPool, run_id: str) -> Runner:
         """
@@ -99,7 +102,10 @@ class FunctionPools:
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self._launcher.launch(
-                bare, self._payloads.tidying(changed), starting_request=_starting.get()
+                bare,
+                self._payloads.tidying(changed),
+                starting_request=_starting.get(),
+                must_fit=True,
             )
             self._tasks.spawn(_mark_ready_once_listening(runner))
             return runner

@@ -95,7 +95,7 @@ class Lease:
         entered = nullcontext() if room is None else room.enter(name, account, self._size)
         with entered:
             return await application.pool.acquire(
-                priority=self._priority, hint=hint, timeout=timeout
+                priority=self._priority, hint=hint, timeout=timeout, is_queued=room is None
             )
 
     async def __aexit__(self, *_: object) -> None:

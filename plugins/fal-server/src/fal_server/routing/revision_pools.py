@@ -4,6 +4,7 @@ Revision pools: the runners of applications, which outlive the server.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
@@ -73,10 +74,9 @@ class RevisionPools:
         Return why the runners that are *present* leave no room for another of a revision, as
         a sentence. Empty where they do, or where nobody knows.
         """
-        machines = [runner.spec.machine_type for runner in present]
-        return await self.launcher.crowding(
-            machines, _with_settings(spec, scaling).machine_type
-        )
+        specs = [runner.spec for runner in present]
+        another, scheduler = _with_settings(spec, scaling), self.launcher.scheduler
+        return await asyncio.to_thread(scheduler.crowding, specs, another)
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
@@ -180,11 +180,8 @@ def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
     """
     Return *spec* with the settings that its application has at present.
     """
-    return attrs.evolve(
-        spec,
-        startup_timeout=scaling.startup_timeout,
-        machine_type=next(iter(scaling.machine_types), spec.machine_type),
-    )
+    limited = attrs.evolve(spec, startup_timeout=scaling.startup_timeout)
+    return limited.on(*scaling.machine_types)
 
 
 async def _drain_once_listening(runner: Runner) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from weakref import WeakSet
 
 import attrs
 
@@ -60,11 +61,18 @@ class RunnerPool:
     _timer: asyncio.TimerHandle | None = None
     _adjusting: bool = False
     _must_repeat: bool = False
+    #: The runners that were started for requests, and may end before they have started.
+    _on_demand: WeakSet[Runner] = attrs.field(factory=WeakSet)
 
     # -- requests ----------------------------------------------------------------------
 
     async def acquire(
-        self, *, priority: int = 0, hint: str = "", timeout: float | None = None
+        self,
+        *,
+        priority: int = 0,
+        hint: str = "",
+        timeout: float | None = None,
+        is_queued: bool = False,
     ) -> Runner:
         """
         Wait for a runner with a free slot, and take the slot. The caller gives it back with
@@ -77,6 +85,8 @@ class RunnerPool:
 
             timeout: Seconds to wait at most.
 
+            is_queued: Whether it waits on where this machine has no devices for a runner.
+
         Raises:
             StartTimeout: No runner had a free slot in time.
 
@@ -86,14 +96,16 @@ class RunnerPool:
         if runner is not None:
             return runner
         loop = asyncio.get_running_loop()
-        request = WaitingRequest(priority, loop.create_future(), time.monotonic(), hint)
+        now = time.monotonic()
+        request = WaitingRequest(priority, loop.create_future(), now, hint, is_queued)
         self._line.add(request)
         self.adjust()
         try:
             # wait_for could raise at the moment a slot is assigned, and lose the slot.
             await asyncio.wait([request.future], timeout=timeout)
             if not request.future.done():
-                raise StartTimeout("No runner could take the request in time.")
+                sentence = f"No runner could take the request in time. {self.waits_for}"
+                raise StartTimeout(sentence.rstrip())
             return request.future.result()
         except asyncio.CancelledError:
             if request.future.done() and request.future.exception() is None:
@@ -103,6 +115,9 @@ class RunnerPool:
             request.future.cancel()
             # It may have moved to the line of another pool.
             request.leave()
+            if any(each.lifecycle.is_waiting for each in self.runners):
+                # Perhaps nobody else waits for what that waits for.
+                self.adjust()
 
     def take_free(self, hint: str = "") -> Runner | None:
         """
@@ -138,13 +153,23 @@ class RunnerPool:
         """
         return [each for each in self.runners if each.state not in _LEAVING]
 
+    @property
+    def waits_for(self) -> str:
+        """
+        What its next runner waits for, as a sentence. Empty where none waits for devices.
+        """
+        turns = (each.lifecycle.turn for each in self.runners if each.lifecycle.is_waiting)
+        return next((turn.reason for turn in turns if turn is not None), "")
+
     # -- runners -----------------------------------------------------------------------
 
     def set_scaling(self, scaling: Scaling) -> None:
         """
         Change the settings, and start or end runners accordingly.
         """
-        self.scaling = scaling
+        before, self.scaling = self.scaling, scaling
+        if before.machine_types != scaling.machine_types:
+            self._end_waiting(len(self.runners))
         self.adjust()
 
     def adopt(self, runner: Runner) -> None:
@@ -209,6 +234,7 @@ class RunnerPool:
             while self._must_repeat:
                 self._must_repeat = False
                 self._assign()
+                self._refuse_impossible()
                 if self.closed:
                     self._wind_down()
                 else:
@@ -309,9 +335,31 @@ class RunnerPool:
             if self._no_start_before > now:
                 wake_times.append(self._no_start_before)
                 break
-            self.start_one()
+            self._on_demand.add(self.start_one())
+        self._end_waiting(sum(each.state not in ENDING for each in self.live) - target)
         self._end_idle(now, target, wake_times)
         self._wake_at(min(wake_times) if wake_times else None)
+
+    def _end_waiting(self, most: int) -> None:
+        """
+        End up to so many runners that wait for devices, and that nobody waits for.
+        """
+        waiting = [each for each in self._on_demand if each.lifecycle.is_waiting]
+        for runner in sorted(waiting, key=lambda each: each.started_at)[::-1][: max(0, most)]:
+            runner.kill()
+
+    def _refuse_impossible(self) -> None:
+        """
+        Refuse the requests whose senders wait for a runner that this machine cannot have.
+        """
+        turns = [each.lifecycle.turn for each in self.runners]
+        if not turns or not all(turn and turn.is_waiting for turn in turns):
+            return
+        reason = next((turn.reason for turn in turns if turn and not turn.is_possible), "")
+        if reason:
+            for request in self._line.take(lambda each: not each.is_queued):
+                if not request.future.done():
+                    request.future.set_exception(NoRunner(f"No runner can start. {reason}"))
 
     def _end_idle(self, now: float, target: int, wake_times: list[float]) -> None:
         live = [each for each in self.live if each.state not in ENDING]

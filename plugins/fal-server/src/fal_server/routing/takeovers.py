@@ -5,6 +5,7 @@ Takeovers: the progress of a new pool that takes over the requests of an applica
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -18,6 +19,9 @@ from fal_server.routing.runner_pools import RunnerPool
 
 #: The most bytes of lines that wait for one follower.
 _WAITING = 16 << 20
+
+#: Seconds between two looks whether a runner still waits for devices.
+_LOOK = 0.25
 
 #: What helps where the previous runners and a new one may not fit on the machine together, and
 #: what a deployment that does that waits for.
@@ -97,7 +101,7 @@ class Takeover:
         self.pool.adjust()
         runner.lines.follow = self._publish
         try:
-            await runner.ready.wait()
+            await self._wait_for(runner)
         finally:
             runner.lines.follow = None
         if runner.lifecycle.came_up:
@@ -107,6 +111,21 @@ class Takeover:
             text, now = runner.traceback, time.time()
             self._publish(runner.lines.line_of(Log(text, "ERROR", "BRIDGE", now)))
         return runner
+
+    async def _wait_for(self, runner: Runner) -> None:
+        """
+        Wait until a runner is up or has ended, and end one that waits for devices which this
+        machine does not have, or that it has not got within its timeout.
+        """
+        longest = self.pool.scaling.startup_timeout
+        while not runner.ready.is_set():
+            turn = runner.lifecycle.turn
+            if turn is not None and turn.is_waiting and turn.reason:
+                is_late = longest is not None and turn.seconds > longest
+                if is_late or not turn.is_possible:
+                    runner.give_up(turn.waited if is_late else turn.reason)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(runner.ready.wait(), _LOOK)
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """

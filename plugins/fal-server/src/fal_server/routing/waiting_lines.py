@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 import attrs
 
@@ -27,6 +28,8 @@ class WaitingRequest:
 
         hint: The id of the runner that it prefers.
 
+        is_queued: Whether it waits on where this machine has no devices for a runner.
+
         number: Its place among requests of its priority, in the order in which they came.
 
         line: The line that it stands in. None where it stands in none.
@@ -36,6 +39,7 @@ class WaitingRequest:
     future: asyncio.Future[Runner]
     since: float
     hint: str = ""
+    is_queued: bool = False
     number: int = attrs.field(factory=_numbers.__next__)
     line: WaitingLine | None = None
 
@@ -97,6 +101,15 @@ class WaitingLine:
         clock. None if none waits.
         """
         return next((request.since for request in self._by_age), None)
+
+    def take(self, is_meant: Callable[[WaitingRequest], bool]) -> list[WaitingRequest]:
+        """
+        Have those requests wait no more that are meant, and return them, in their order.
+        """
+        taken = [each for each in self._sorted if is_meant(each)]
+        for request in taken:
+            self.remove(request)
+        return taken
 
     def take_all(self) -> list[WaitingRequest]:
         """

@@ -47,12 +47,16 @@ def read_size(text: str) -> int | None:
     return None if found is None else int(found[1]) * _UNITS[found[2].upper()]
 
 
-def memory_of(machine_type: str, sizes: Mapping[str, int]) -> int | None:
+def memory_of(machine_type: str, sizes: Mapping[str, int], *, stated: bool) -> int | None:
     """
-    Return the memory limit of *machine_type* in bytes: from *sizes*, or else from the
-    plugin that knows the type. None where no plugin does.
+    Return the memory limit of *machine_type* in bytes. None where it has none.
+
+    Arguments:
+        sizes: The limits that the operator has named.
+
+        stated: Whether the others are what plugins state of the type.
     """
-    if machine_type in sizes:
-        return sizes[machine_type]
+    if machine_type in sizes or not stated:
+        return sizes.get(machine_type)
     machine = load_plugins().hooks.resolve("fal_resolve_machine", machine_type=machine_type)
     return None if machine is None else machine.memory

@@ -65,6 +65,12 @@ class RunnerSpec:
 
         grace: Seconds it may take to end.
 
+        machine_type: The machine type that it is to run on. Empty for any.
+
+        fallbacks: Further machine types, each for where none of those before it can be had.
+
+        num_gpus: How many GPUs it is to have. None for as many as its machine type has.
+
         application: The alias of the application. Empty for a function.
 
         stage: The stage of the account from which it gets its secrets.
@@ -97,6 +103,8 @@ class RunnerSpec:
     startup_timeout: float | None = None
     grace: float = _GRACE
     machine_type: str = ""
+    fallbacks: tuple[str, ...] = ()
+    num_gpus: int | None = None
     application: str = ""
     stage: str = "main"
     secrets: tuple[str, ...] | None = None
@@ -121,6 +129,22 @@ class RunnerSpec:
             "variables": dict(self.variables),
         }
         return header, [self.definition, self.setup_definition]
+
+    @property
+    def machine_types(self) -> tuple[str, ...]:
+        """
+        The machine types that it may run on, the preferred one first. None of them for any.
+        """
+        return tuple(filter(None, (self.machine_type, *self.fallbacks)))
+
+    def on(self, *machine_types: str) -> RunnerSpec:
+        """
+        Return the spec for other machine types, the preferred one first; the same for none.
+        """
+        if not machine_types:
+            return self
+        first, *others = machine_types
+        return attrs.evolve(self, machine_type=first, fallbacks=tuple(others))
 
     def bare(self) -> RunnerSpec:
         """
@@ -167,6 +191,8 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         startup_timeout=machine.startup_timeout or None,
         grace=grace,
         machine_type=types[0],
+        fallbacks=tuple(types[1:]),
+        num_gpus=machine.num_gpus if machine.HasField("num_gpus") else None,
         stage=request.environment_name or "main",
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
         files=read_files((each.hash, each.relative_path) for each in request.files),

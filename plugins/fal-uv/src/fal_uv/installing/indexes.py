@@ -2,7 +2,8 @@
 Package indexes: where uv takes packages from on this machine.
 
 uv's own variables count, and the ``uv.toml`` of the user and of the system. If no
-variable of uv names an index, the variables of pip do.
+variable of uv names an index, the variables of pip do. Both have one that says to look in no
+index; uv has an option for that, and does not read the variables.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import attrs
 
 from fal_core.reprs import show_fields
 from fal_uv.requirements import url_credentials
+from fal_uv.variables import is_set
 
 _DEFAULT = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
 #: Variables, apart from the URLs of indexes, that change which packages are chosen.
 _CHOICES = (
     "UV_FIND_LINKS",
-    "UV_NO_INDEX",
     "UV_INDEX_STRATEGY",
     "UV_RESOLUTION",
     "UV_PRERELEASE",
@@ -60,6 +61,10 @@ class Indexes:
         variables: Variables to set for uv; None removes one.
 
         configuration: The ``uv.toml`` files of the user and the system that exist.
+
+        options: Options of uv beside them.
+
+        offline: Whether uv takes packages from its cache and from this machine alone.
     """
 
     __repr__ = show_fields
@@ -67,6 +72,8 @@ class Indexes:
     default: str | None
     variables: dict[str, str | None] = attrs.field(repr=False)
     configuration: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    offline: bool = False
 
     @property
     def config(self) -> str | None:
@@ -94,6 +101,7 @@ class Indexes:
             self.default and url_credentials.strip(self.default),
             [(name, url_credentials.strip(value)) for name, value in sorted({*named, *chosen})],
             [url_credentials.strip(_read_text(path)) for path in self.configuration],
+            *self.options,
         )
 
     def with_default(self, root: str) -> Indexes:
@@ -102,38 +110,69 @@ class Indexes:
 
         uv's answer is kept below *root*, so that it is asked once.
         """
-        if self.default is not None or self.configuration or os.environ.get("UV_NO_INDEX"):
+        if self.default is not None or self.configuration or self.options:
             return self
         return attrs.evolve(self, default=_default_of_uv(root))
 
 
-def find_indexes(extra: Iterable[str] = ()) -> Indexes:
+def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes:
     """
     Return the indexes that the variables and files of this machine name.
 
     Arguments:
         extra: URLs of further indexes, which come before those that variables add.
+
+        offline: Whether no network may be used, as if ``UV_OFFLINE`` said so.
     """
-    variables = os.environ
-    default = next((variables[name] for name in _DEFAULT if variables.get(name)), None)
-    more = " ".join((*extra, *(variables[name] for name in _EXTRA if variables.get(name))))
     changes: dict[str, str | None] = {}
-    if not any(variables.get(name) for name in (*_DEFAULT, *_EXTRA, "UV_NO_INDEX")):
-        default = variables.get("PIP_INDEX_URL") or None
-        more = " ".join((more, variables.get("PIP_EXTRA_INDEX_URL", ""))).strip()
-    if not variables.get("UV_FIND_LINKS") and (links := _links_of_pip()):
+    if not os.environ.get("UV_FIND_LINKS") and (links := _links_of_pip()):
         changes["UV_FIND_LINKS"] = links
+    if offline:
+        changes["UV_OFFLINE"] = "1"
+    offline = offline or is_set("UV_OFFLINE")
+    default, more = _named(extra)
     if more:
         changes["UV_INDEX"] = more
         changes["UV_EXTRA_INDEX_URL"] = None
     if default is not None:
         changes["UV_DEFAULT_INDEX"] = default
         changes["UV_INDEX_URL"] = None
+    without = _is_without()
     return Indexes(
-        default=default,
+        default=None if without else default,
         variables=changes,
         configuration=tuple(_configuration_files()),
+        options=("--no-index",) if without else (),
+        offline=offline,
     )
+
+
+def _is_without() -> bool:
+    """
+    Tell whether a variable says to look in no index.
+    """
+    return is_set("UV_NO_INDEX") or (not _names_of_uv() and is_set("PIP_NO_INDEX"))
+
+
+def _names_of_uv() -> bool:
+    """
+    Tell whether a variable of uv names an index.
+    """
+    return any(os.environ.get(name) for name in (*_DEFAULT, *_EXTRA))
+
+
+def _named(extra: Iterable[str]) -> tuple[str | None, str]:
+    """
+    Return the default index that variables name, and the others with *extra* before them.
+    """
+    variables = os.environ
+    if _names_of_uv():
+        default = next((variables[name] for name in _DEFAULT if variables.get(name)), None)
+        more = [variables[name] for name in _EXTRA if variables.get(name)]
+    else:
+        default = variables.get("PIP_INDEX_URL") or None
+        more = [variables.get("PIP_EXTRA_INDEX_URL", "")]
+    return default, " ".join((*extra, *more)).strip()
 
 
 def _default_of_uv(root: str) -> str | None:

@@ -55,6 +55,8 @@ class Installer:
         cancelled: Ends uv, and the call that runs it with ``Cancelled``.
 
         inherited: Descriptors that uv and its child processes inherit, each at least 10.
+
+        builds: Whether what has no wheel is built, which runs code of it on this machine.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Installer:
     log: BuildLog
     cancelled: Event
     inherited: tuple[int, ...] = ()
+    builds: bool = True
 
     def install(
         self,
@@ -101,15 +104,17 @@ class Installer:
         if excludes:
             arguments += ["--excludes", self._write("excludes.txt", excludes)]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
-        # uv looks at few files of a project to tell whether it has changed.
+        # uv looks at few files of a project to tell whether it has changed. Refreshing the
+        # package would do the same, and is refused offline.
         for name in project_names(requirements):
-            arguments += ["--refresh-package", name]
+            arguments += ["--reinstall-package", name]
         # uv resolves relative paths in a file against the directory it runs in. They are
         # meant to be relative to the file.
         files = [entry.path for entry in requirements if entry.form == "file" and entry.path]
         where = os.path.dirname(files[0]) if files else self.workspace
         lines, code = self._run(arguments, where=where, refresh=refresh)
-        if code != 0 and not refresh and self.indexes.config and uv_errors.is_unsolved(lines):
+        may_ask = not refresh and not self.indexes.offline
+        if code != 0 and may_ask and self.indexes.config and uv_errors.is_unsolved(lines):
             self.log.write("Trying once more with what the index has now")
             lines, code = self._run(arguments, where=where, refresh=True)
         if code != 0:
@@ -210,6 +215,7 @@ class Installer:
         """
         options, variables = self._settings(refresh)
         options += [*self.target.choice, *self.target.place]
+        options += [] if self.builds else ["--no-build"]
         lines: list[str] = []
         failure: list[str] = []
 
@@ -240,7 +246,8 @@ class Installer:
         Return options for uv, and the changes to the variables that it is started with.
         """
         variables = dict(self.indexes.variables)
-        options = ["--no-progress"]
+        options = ["--no-progress", *self.indexes.options]
+        refresh = refresh and not self.indexes.offline
         if refresh:
             options.append("--refresh")
         # uv does not refresh what a configuration file allows it to cache.

@@ -19,6 +19,7 @@ from fal_core.stores import (
     Category,
     Store,
     StoredEntry,
+    children_usage,
     command_lines,
     disk_usage,
     is_visible,
@@ -63,7 +64,7 @@ class UvCache(Store):
                 kind=self.kind,
                 key="uv",
                 path=path,
-                size=disk_usage(path),
+                size=_usage(path),
                 created=created,
                 last_used=max(changed, default=created),
                 in_use=_is_uv_running(),
@@ -142,6 +143,18 @@ def _builds() -> Iterator[tuple[str, float]]:
             yield path, os.stat(path).st_mtime
         except OSError:
             pass  # uv has removed it.
+
+
+def _usage(path: str) -> int:
+    """
+    Return the bytes of the cache at *path*; unpacked wheels do not change, and are many.
+    """
+    return sum(
+        children_usage(each.path)
+        if each.name.startswith("archive-v")
+        else disk_usage(each.path)
+        for each in os.scandir(path)
+    )
 
 
 def _is_uv_running() -> bool:

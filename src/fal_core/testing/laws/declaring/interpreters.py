@@ -168,6 +168,30 @@ def test_a_command_ends_what_no_signal_does(
 
 
 @requires("kind launched-python")
+def test_a_command_ends_what_a_failed_program_has_left(
+    through: Decorate, launched: Launched, law_timeout: float
+) -> None:
+    """
+    The command that ends a worker is run too where the program around it has failed.
+    """
+
+    @through()
+    def fail_through() -> None:
+        import os
+
+        os._exit(3)
+
+    with pytest.raises(HostError):
+        _try(launched, fail_through)
+    _skip_unless_built_here(launched)
+    assert wait_until(lambda: launched.was_stopped, law_timeout / 2), (
+        "The program that starts a worker has exited with code 3, and the stop_argv of its "
+        "Command was not run: a program that was killed leaves its container, or the job of a "
+        f"cluster. {_WHOLE}"
+    )
+
+
+@requires("kind launched-python")
 def test_each_process_has_a_name_of_its_own(through: Decorate, launched: Launched) -> None:
     """
     A host gives no two processes the same name.

@@ -1,0 +1,139 @@
+"""
+Packages on top of an image: which requirements share a folder, and how a lost one is filled.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import attrs
+import pytest
+
+from fal_core.events import Log
+from fal_core.stores import prune
+from fal_env_container.engines import Engine
+from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.running.package_stores import STORE
+from fal_env_container.running.packages import Packages, find_or_install
+from fal_env_container.running.pythons import ImagePython
+from fal_uv.testing import write_wheel
+
+# No engine runs here: what is installed depends on what it has said of the image.
+ENGINE = Engine(
+    name="podman", program="podman", version="5", place="here", platform="linux/amd64"
+)
+PYTHON = ImagePython(
+    version="3.12.4", abi="", machine="x86_64", libc="glibc 2.36", installed=()
+)
+
+Install = Callable[..., str]
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    The only place where packages come from.
+    """
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    write_wheel(folder, "upper", "1.0", requires=["lower"])
+    write_wheel(folder, "lower", "1.0")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    return folder
+
+
+@pytest.fixture
+def install(wheels: Path) -> Install:
+    """
+    What installs layers on an image with a Python, and returns their folder.
+    """
+
+    def find(
+        *layers: tuple[str, ...],
+        image: str = "abc",
+        python: ImagePython = PYTHON,
+        force: bool = False,
+    ) -> str:
+        named = BuiltImage(id=image, name=f"{image}:1", platform="linux/amd64")
+        packages = Packages(image=named, python=python, layers=layers)
+        logs: list[Log] = []
+        return find_or_install(ENGINE, packages, logs.append, Event(), force=force)
+
+    return find
+
+
+def versions(folder: str) -> set[str]:
+    return {name for name in os.listdir(folder) if name.endswith(".dist-info")}
+
+
+def test_requirements_that_resolve_alike_share_a_folder(install: Install):
+    """
+    A folder belongs to an image, its Python, and what was resolved, however that was written.
+    """
+    folder = install(("upper",))
+    assert versions(folder) == {"upper-1.0.dist-info", "lower-1.0.dist-info"}
+    assert install(("upper>=1", "lower")) == install(("lower",), ("upper",)) == folder
+    assert len(STORE.entries()) == 1
+    assert install(("lower",)) != folder
+    assert install(("upper",), image="def") != folder
+
+
+def test_versions_of_another_index_are_another_folder(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where no hash says what a version is, the index that it comes from counts.
+    """
+    folder = install(("lower",))
+    other = tmp_path / "other"
+    other.mkdir()
+    write_wheel(other, "lower", "1.0", data=b"other")
+    monkeypatch.setenv("UV_FIND_LINKS", str(other))
+    assert install(("lower==1.0",)) != folder
+
+
+def test_a_folder_that_is_lost_is_filled_with_the_same_versions(install: Install, wheels: Path):
+    """
+    What was resolved is kept, until it is resolved anew or pruned.
+    """
+    folder = install(("upper",))
+    write_wheel(wheels, "lower", "2.0")
+    shutil.rmtree(os.path.dirname(folder))
+    assert install(("upper",)) == folder
+    assert "lower-1.0.dist-info" in versions(folder)
+    newer = install(("upper",), force=True)
+    assert "lower-2.0.dist-info" in versions(newer)
+    assert install(("upper",)) == install(("upper",), force=True) == newer
+    STORE.release_all()
+    assert len(prune([STORE], max_size=0).entries) == 2
+    assert os.listdir(os.path.join(STORE.root, "keys")) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "libc", "tag"),
+    [
+        ("x86_64", "glibc 2.36", "manylinux_2_28_x86_64"),
+        ("x86_64", None, "musllinux_1_2_x86_64"),
+        ("aarch64", "glibc 2.31", "manylinux_2_17_aarch64"),
+    ],
+)
+def test_wheels_are_those_of_the_machine_of_the_image(
+    install: Install, wheels: Path, machine: str, libc: str | None, tag: str
+):
+    """
+    The processor, the C library and the version of Python are those of the image.
+    """
+    for each in (
+        *("manylinux_2_28_x86_64", "manylinux_2_39_x86_64", "musllinux_1_2_x86_64"),
+        *("manylinux_2_17_aarch64", "manylinux_2_39_aarch64"),
+    ):
+        for python in ("cp312-cp312", "cp313-cp313"):
+            write_wheel(wheels, "native", "1.0", tag=f"{python}-{each}")
+    python = attrs.evolve(PYTHON, machine=machine, libc=libc)
+    installed = Path(install(("native",), python=python), "native", "__init__.py")
+    assert f"'cp312-cp312-{tag}'" in installed.read_text()
