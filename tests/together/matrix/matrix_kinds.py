@@ -7,7 +7,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -39,10 +42,26 @@ def declare_conda(folder: Path) -> Iterator[Options]:
         packages = [package_python(), package_wheel(wheel)]
     except LookupError as error:
         pytest.skip(str(error))
-    channel = make_channel(folder / "channel", packages)
-    with pytest.MonkeyPatch.context() as patch:
+    make_channel(folder / "channel", packages)
+    with pytest.MonkeyPatch.context() as patch, serve(folder / "channel") as url:
         patch.setenv("RATTLER_CACHE_DIR", str(folder / "rattler"))
-        yield {"packages": ["alpha-one"], "channels": [channel]}
+        yield {"packages": ["alpha-one"], "channels": [url]}
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None: ...
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """
+    Serve a folder on loopback, as a service reaches it too, and yield its URL.
+    """
+    handler = partial(_Silent, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextmanager
