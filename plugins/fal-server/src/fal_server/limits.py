@@ -61,6 +61,12 @@ class Limits:
         1_000_000, "number", "How many files, and parts of files, an account stores."
     )
     largest_storage: int = _limit(512 << 30, "size", "The bytes of the files of an account.")
+    most_image_files: int = _limit(
+        20_000, "number", "How many files the Dockerfile of an image copies."
+    )
+    largest_image_files: int = _limit(
+        16 << 30, "size", "The bytes of the files that the Dockerfile of an image copies."
+    )
     longest_line: int = _limit(64 << 10, "size", "The longest line of a runner that is kept.")
     line_rate: int = _limit(
         4 << 20, "size", "The bytes of lines that a runner prints in a second, on average."

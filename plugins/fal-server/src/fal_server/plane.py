@@ -68,6 +68,7 @@ from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.state.disk_reserves import DiskReserve
 from fal_server.store.blobs import Blobs
+from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.keys import NewKey
@@ -113,6 +114,7 @@ class ControlPlane:
     stored_files: StoredFiles
     first_key: NewKey | None = None
     ports: dict[str, int] = attrs.field(factory=dict)
+    contexts: BuildContexts = attrs.field(init=False)
     launcher: RunnerLauncher = attrs.field(init=False)
     urls: Urls = attrs.field(init=False)
     catalog: ApplicationCatalog = attrs.field(init=False)
@@ -131,6 +133,8 @@ class ControlPlane:
             self.directory.make_sockets,
             self.ports,
         )
+        contexts, limits = self.directory.path / "contexts", self.settings.limits
+        self.contexts = BuildContexts(self.files, contexts, limits)
         self.launcher = RunnerLauncher(
             self.settings.machine,
             self.logs,
@@ -141,12 +145,14 @@ class ControlPlane:
             allows_open=self.settings.allow_open_runners,
             kinds=self.settings.kinds,
             folders=folders,
-            largest_result=self.settings.limits.largest_result,
+            prepare=self.contexts.prepare,
+            largest_result=limits.largest_result,
             enforces=self.settings.enforce,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)
         runners, keys = self.directory.path / "runners", self.identity.runner_keys
-        payloads = Payloads(self.vault, self.files, self.urls, runners, folders, keys)
+        seen = (folders, keys, self.contexts)
+        payloads = Payloads(self.vault, self.files, self.urls, runners, *seen)
         revisions = Revisions(self.database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)
@@ -356,6 +362,7 @@ class ControlPlane:
             certificate=self.doors.certificate,
             blobs=self.blobs,
             stored_files=self.stored_files,
+            contexts=self.contexts,
             requests=self.queue.requests,
             responses=self.queue.responses,
             logs=self.logs,

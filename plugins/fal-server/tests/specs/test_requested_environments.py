@@ -5,6 +5,7 @@ Environments that clients ask for.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -12,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from isolate_proto import EnvironmentDefinition
 
 from fal_core.environments import Environment
+from fal_core.errors import OptionError
 from fal_server.errors import Invalid
 from fal_server.specs.requested_environments import read_environment, with_integers
 
@@ -59,33 +61,38 @@ def test_floats_that_are_not_whole_stay(value):
     assert with_integers(value) is value
 
 
-def ask_for(image: dict[str, object], **options: object) -> Environment:
+def ask_for(
+    image: dict[str, object], context: Path | None = None, **options: object
+) -> Environment:
     """
     Return the environment of a client that asks for *image*.
     """
     definition = EnvironmentDefinition(kind="container")
     definition.configuration.update({"image": image, **options})
-    return read_environment([definition])
+    return read_environment([definition], context)
 
 
-def test_images_read_no_files_of_the_server():
+def test_images_read_no_files_of_the_server(tmp_path: Path):
     """
-    What a client says of its own files names none of the server's.
+    What a client says of its own files names none of the server's: images are built of the
+    files that were sent, of all of them, and of nothing where there are none.
     """
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     image = {
-        "dockerfile_str": "FROM a\nCOPY / /stolen\n",
+        "dockerfile_str": "FROM a\nCOPY / /copied\n",
         "docker_context_dir": "/etc",
-        "docker_files_list": [],
+        "docker_files_list": ["passwd"],
         "docker_ignore": ["x"],
+        "dockerignore_path": "/etc/passwd",
         "build_args": {"A": "1"},
     }
-    with pytest.raises(Invalid, match="/dev/null is no directory"):
-        ask_for(image)
-    environment = ask_for({**image, "dockerfile_str": "FROM a\nRUN true\n"})
+    with pytest.raises(OptionError, match="build context is no directory"):
+        ask_for(image).stamp()
+    environment = ask_for(image, tmp_path)
+    assert environment.image.context_dir == str(tmp_path)
     assert environment.image.build_args == {"A": "1"}
-    with pytest.raises(Invalid, match="copies files"):
-        ask_for({**image, "docker_files_list": ["words.txt"]})
+    (tmp_path / ".dockerignore").write_text("*")
+    assert environment.image.ignore_lines() == []
     with pytest.raises(Invalid, match="by its own command"):
         ask_for({"image": "a", "use_isolate": False})
     with pytest.raises(Invalid, match="'volumes' names a file"):

@@ -24,10 +24,11 @@ from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.store import housekeeping
 from fal_server.store.blobs import Blobs
+from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.housekeeping import Housekeeping
 from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.queued_requests import QueuedRequests
-from fal_server.store.uploads import StoredFiles
+from fal_server.store.uploads import AppFiles, StoredFiles
 
 DAY = 24 * 3600.0
 
@@ -87,6 +88,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         certificate=certificate,
         blobs=blobs,
         stored_files=StoredFiles(database, blobs),
+        contexts=BuildContexts(AppFiles(database, blobs), directory.path / "contexts"),
         requests=requests,
         responses=KeptResponses(database, files, largest=1 << 30),
         logs=logs,

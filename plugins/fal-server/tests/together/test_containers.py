@@ -202,17 +202,19 @@ def test_images_that_cannot_be_had(boxing: Any):
             error_of("FROM {BASE}\\nRUN echo about to fail && exit 7"),
             error_of("RUN true"),
             error_of("FROM {BASE}\\nCOPY words.txt /"),
+            error_of("FROM {BASE}\\nCOPY ../engine.log /"),
             error_of("FROM oci-archive:/etc/image.tar"),
             error_of("FROM {BASE}\\nRUN --network=host true"),
             error_of("FROM {BASE}\\nRUN --mount=type=ssh true"),
         ]))
         """
     )
-    missing, failed, empty, copies, archive, network, mount = told
+    missing, failed, empty, copies, outside, archive, network, mount = told
     assert "no image 'localhost:1/none:1'" in missing
     assert "RUN echo about to fail && exit 7" in failed
     assert "has no FROM" in empty
-    assert "copies files" in copies
+    assert "no words.txt among the files that were sent" in copies
+    assert "not allowed" in outside or "among the files that were sent" in outside
     assert "(oci-archive)" in archive
     assert "--network=host" in network
     assert "'ssh'" in mount

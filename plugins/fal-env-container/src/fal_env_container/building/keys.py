@@ -134,7 +134,8 @@ def _recipe(
     image = request.image
     if not isinstance(image, ContainerImage):
         return None
-    recipe = Recipe(image, request.platform or _platform(engine))
+    platform = request.platform or _platform(engine)
+    recipe = Recipe(image, platform, trusted=request.trusted)
 
     def find_name() -> list[str]:
         record = read_record(recipe.digest)

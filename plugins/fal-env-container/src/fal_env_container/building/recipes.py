@@ -37,18 +37,21 @@ class Recipe:
         platform: As in ``linux/amd64``.
 
         triggers: For names of images that it stands on their ``ONBUILD`` instructions.
+
+        trusted: Whether whoever declared it may know where the files are.
     """
 
     image: ContainerImage
     platform: str
     triggers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    trusted: bool = True
 
     def on(self, bases: Mapping[str, BuiltImage | None]) -> Recipe:
         """
         Return this recipe with what *bases*, images by their names, leave to builds on them.
         """
         found = {name: each.triggers for name, each in bases.items() if each and each.triggers}
-        return self if found == self.triggers else Recipe(self.image, self.platform, found)
+        return self if found == self.triggers else attrs.evolve(self, triggers=found)
 
     @cached_property
     def sources(self) -> Sources:
@@ -72,7 +75,8 @@ class Recipe:
             # Names stand for files in all directories, as they do for the service.
             lines = [f"**/{pattern}" for pattern in DEFAULT_PATTERNS]
         folder = os.path.abspath(os.path.expanduser(self.image.context_dir))
-        return Context(folder, IgnorePatterns.parse(lines))
+        shown = folder if self.trusted else ""
+        return Context(folder, IgnorePatterns.parse(lines), shown=shown)
 
     @cached_property
     def entries(self) -> list[Entry]:

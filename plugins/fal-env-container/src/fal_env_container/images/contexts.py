@@ -67,10 +67,16 @@ class Entry:
 class Context:
     """
     A directory, and what of it is left out.
+
+    Attributes:
+        shown: The directory as errors name it. Empty where nobody may know where it is.
     """
 
     folder: str
     ignored: IgnorePatterns = attrs.field(factory=IgnorePatterns)
+    shown: str = attrs.field(
+        default=attrs.Factory(lambda self: self.folder, takes_self=True), kw_only=True
+    )
 
     def select(self, paths: Iterable[str]) -> list[Entry]:
         """
@@ -85,7 +91,8 @@ class Context:
         if not paths:
             return []
         if not os.path.isdir(self.folder):
-            raise OptionError(f"The build context {self.folder} is no directory.")
+            where = f" {self.shown}" if self.shown else ""
+            raise OptionError(f"The build context{where} is no directory.")
         found: dict[str, Entry] = {}
         try:
             for path in paths:
@@ -108,7 +115,9 @@ class Context:
         pattern = self.ignored.match(path)
         if os.path.lexists(place) and pattern is not None:
             return f"{path} is left out by the line {pattern.text!r} of the .dockerignore."
-        return f"There is no {path} in the build context {self.folder}."
+        if not self.shown:
+            return f"There is no {path} among the files that were sent for the build."
+        return f"There is no {path} in the build context {self.shown}."
 
     def _resolve(self, path: str, found: dict[str, Entry]) -> Iterator[str]:
         """

@@ -71,6 +71,8 @@ class RunnerLauncher:
 
         folders: Makes what runners see of this machine. None where they see all of it.
 
+        prepare: Awaited with a spec before its environment is built, to put files in place.
+
         largest_result: The largest message that an agent may send, in bytes.
 
         enforces: Whether runners are held to the limits of their machine types.
@@ -95,6 +97,7 @@ class RunnerLauncher:
         allows_open: bool = False,
         kinds: Collection[str] = (),
         folders: RunnerFolders | None = None,
+        prepare: Callable[[RunnerSpec], Awaitable[None]] | None = None,
         largest_result: int = Limits().largest_result,
         enforces: bool = False,
     ) -> None:
@@ -107,6 +110,7 @@ class RunnerLauncher:
         self._observe_start = observe_start
         self._owner = owner
         self._folders = folders
+        self._prepare = prepare
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         line = DeviceLine(Inventory(), self._threads)
@@ -176,6 +180,12 @@ class RunnerLauncher:
         *,
         must_fit: bool,
     ) -> None:
+        if self._prepare is not None:
+            try:
+                await self._prepare(runner.spec)
+            except Refusal as error:
+                self._refuse_for(runner, error)
+                return
         # Devices are not held while an environment is built.
         if self.scheduler.must_wait(runner.spec) and not await runner.loop.run_in_executor(
             self._threads, self._build, runner
@@ -219,9 +229,7 @@ class RunnerLauncher:
                 claim.release()
             if not isinstance(error, Refusal):
                 raise
-            if isinstance(error, STATE_TROUBLE):
-                runner.give_up(str(error), is_blocked=True)
-            self._refuse(runner, str(error))
+            self._refuse_for(runner, error)
         else:
             await launching
 
@@ -334,6 +342,11 @@ class RunnerLauncher:
             self._refuse(runner, str(refusal))
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
+
+    def _refuse_for(self, runner: Runner, error: Refusal) -> None:
+        if isinstance(error, STATE_TROUBLE):
+            runner.give_up(str(error), is_blocked=True)
+        self._refuse(runner, str(error))
 
     def _refuse(self, runner: Runner, sentence: str) -> None:
         runner.reason = sentence

@@ -21,6 +21,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.listeners.urls import Urls
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.state.bodies import translated
+from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.uploads import AppFiles
 from fal_server.store.vaults import Vault
 
@@ -103,6 +104,8 @@ class Payloads:
         seen: What runners see of this machine.
 
         keys: The keys with which runners authenticate to this server.
+
+        contexts: The directories that images are built of.
     """
 
     vault: Vault
@@ -111,6 +114,7 @@ class Payloads:
     folder: Path
     seen: RunnerFolders
     keys: RunnerKeys
+    contexts: BuildContexts
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
@@ -140,7 +144,7 @@ class Payloads:
         )
         header, parts = full.message
         if spec.environment.isolates_files:
-            # It was started with what it sees; its image has the files that it needs.
+            # It was started with what it sees; its image was built of the files of its client.
             header |= {"home": "", "mounts": {}, "directories": list(spec.mounts)}
             return header, parts
         home = self.seen.data_of(spec)

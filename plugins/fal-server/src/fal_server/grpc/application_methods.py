@@ -38,7 +38,7 @@ from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
 from fal_server.routing.applications import Application
 from fal_server.routing.deployments import Deployments
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.runner_specs import check_name, read_spec
+from fal_server.specs.runner_specs import check_name
 from fal_server.specs.scaling import Scaling
 from fal_server.store.revisions import Revision, full_alias
 
@@ -68,7 +68,9 @@ class ApplicationMethods:
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
-        spec = attrs.evolve(read_spec(request, caller.user_id), application=alias)
+        contexts = self._catalog.fleet.payloads.contexts
+        spec = attrs.evolve(contexts.read(request, caller.user_id), application=alias)
+        await contexts.prepare(spec)
         try:
             async with aclosing(self._launcher.builds.build(spec.environment)) as lines:
                 async for line in lines:

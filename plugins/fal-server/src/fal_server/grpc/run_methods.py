@@ -50,8 +50,9 @@ from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.refusals import NoRunner
 from fal_server.routing.runner_pools import RunnerPool
+from fal_server.specs.file_paths import read_files
 from fal_server.specs.requested_environments import read_environment
-from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
+from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
 
@@ -84,7 +85,10 @@ class RunMethods:
         """
         run_id = os.urandom(12).hex()
         self._launcher.offers.check(request.machine_requirements, request.environments)
-        spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
+        contexts = self._payloads.contexts
+        spec = contexts.read(request, caller.user_id)
+        await contexts.prepare(spec)
+        spec = attrs.evolve(spec, variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             pool = self._functions.find(spec, scaling)
@@ -105,7 +109,11 @@ class RunMethods:
         Build an environment, and yield what the builder prints.
         """
         self._launcher.offers.check(request.machine_requirements, request.environments)
-        environment = read_environment(request.environments)
+        contexts, owner = self._payloads.contexts, caller.user_id
+        files = read_files((each.hash, each.relative_path) for each in request.files)
+        environment = read_environment(request.environments, contexts.folder_of(owner, files))
+        if environment.isolates_files:
+            await contexts.place(owner, files)
         env_id = await find_key(environment)
         yield BuildEnvironmentResult(env_id=env_id)
         state, logs = HostedRunStatus.SUCCESS, []

@@ -19,7 +19,7 @@ from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.specs.runner_specs import Message, RunnerSpec, read_spec
+from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.revisions import Revisions
@@ -46,7 +46,8 @@ class RevisionPools:
             NotFound: The revision was removed.
         """
         request = await self.revisions.request_of(revision_id)
-        return attrs.evolve(read_spec(request, account_id).bare(), application=alias)
+        spec = self.payloads.contexts.read(request, account_id)
+        return attrs.evolve(spec.bare(), application=alias)
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,13 +25,19 @@ _SPELLINGS = {"install_requires": "requirements"}
 #: Options that name files of the client's machine, whose contents the client must send.
 _LOCAL = ("constraints_file", "env_yml", "volumes")
 
-#: Fields of an image that name files of the client's machine.
-_CONTEXT = ("docker_context_dir", "docker_ignore", "context_dir", "dockerignore_path")
+#: Fields of an image that name files of the client's machine. It has sent those that count.
+_CONTEXT = (
+    *("docker_context_dir", "docker_ignore", "docker_files_list"),
+    *("context_dir", "dockerignore", "dockerignore_path"),
+)
 
 
-def read_environment(definitions: Sequence[Any]) -> Environment:
+def read_environment(definitions: Sequence[Any], context: Path | None = None) -> Environment:
     """
     Return the environment that a client asks for.
+
+    Arguments:
+        context: The directory of the files that the client has sent for its image.
 
     Raises:
         Invalid: There is not exactly one, no installed plugin provides its kind, or its
@@ -48,7 +55,7 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
     kind = definition.kind or USUAL_KIND
     if isinstance(written.get("image"), Mapping):
-        written["image"] = _without_files(written["image"])
+        written["image"] = _with_files(written["image"], context)
     known = {field.name for field in attrs.fields(_class_of(kind))}
     if definition.force and "force" in known:
         written["force"] = True
@@ -57,35 +64,28 @@ def read_environment(definitions: Sequence[Any]) -> Environment:
         written["trusted"] = False
     kept = {name: value for name, value in written.items() if value is not None}
     try:
-        environment = structure_environment(
-            Options(environment={**kept, "kind": kind}), here=False
-        )
-        # An image that reads files finds none here, which is an error.
-        _ = environment.stamp() if "image" in kept else None
-        return environment
+        return structure_environment(Options(environment={**kept, "kind": kind}), here=False)
     except FalCoreError as error:
         raise Invalid(str(error)) from error
 
 
-def _without_files(image: Mapping[str, Any]) -> dict[str, Any]:
+def _with_files(image: Mapping[str, Any], context: Path | None) -> dict[str, Any]:
     """
-    Return *image* without paths of the client's machine: here they would name other files.
+    Return *image* with the files in *context*, and without paths of the client's machine: here
+    they would name other files.
 
     Raises:
-        Invalid: It is no image that functions run in, or copies files.
+        Invalid: It is no image that functions run in.
     """
     if image.get("use_isolate") is False:
         raise Invalid(
             "This server runs functions and classes in images, and no image by its own command."
         )
-    if image.get("docker_files_list"):
-        raise Invalid(
-            "The Dockerfile copies files, and this server builds only those that copy none. "
-            "Build the image, and begin the Dockerfile with its name."
-        )
     kept = {name: value for name, value in image.items() if name not in _CONTEXT}
-    # A Dockerfile that reads files all the same finds none.
-    return kept | ({"context_dir": os.devnull} if "dockerfile_str" in image else {})
+    if "dockerfile_str" not in image:
+        return kept
+    # The client has left out what is to be ignored.
+    return kept | {"context_dir": str(context or os.devnull), "dockerignore": []}
 
 
 def _class_of(kind: str) -> type[Any]:

@@ -4,7 +4,8 @@ Specs: what a runner runs, read from a request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,6 +21,9 @@ from fal_server.specs.requested_environments import read_environment
 
 #: What an agent is sent to run: a header, and binary parts.
 Message = tuple[dict[str, Any], list[bytes]]
+
+#: Returns the directory of the files of an account, which are pairs of a hash and a path.
+FindContext = Callable[[str, tuple[tuple[str, str], ...]], Path]
 
 #: Seconds that a runner may take to end, unless the request says another number.
 _GRACE = 5.0
@@ -77,7 +81,8 @@ class RunnerSpec:
 
         secrets: The names of its secrets. None for all that are exposed by default.
 
-        files: The hashes and the paths of files in its working directory.
+        files: The hashes and the paths of files in its working directory; of those that its
+            image is built of, where it has one.
 
         mounts: Directories of the account's data, as paths below ``/data``.
 
@@ -153,15 +158,22 @@ class RunnerSpec:
         return attrs.evolve(self, definition=b"", setup_definition=b"")
 
 
-def read_spec(request: Any, owner: str) -> RunnerSpec:
+def read_spec(request: Any, owner: str, find_context: FindContext | None = None) -> RunnerSpec:
     """
     Return what a run or a registration of the account *owner* asks to run.
+
+    Arguments:
+        find_context: Returns the directory of the files of an account that an image is built
+            of. It does not have to be there yet.
 
     Raises:
         Invalid: It is not complete, or asks for what this server does not have.
     """
     machine = request.machine_requirements
-    environment = read_environment(request.environments)
+    files = read_files((each.hash, each.relative_path) for each in request.files)
+    environment = read_environment(
+        request.environments, None if find_context is None else find_context(owner, files)
+    )
     kind = request.WhichOneof("callable")
     if kind is None:
         raise Invalid("A function or an entry point is required.")
@@ -195,7 +207,7 @@ def read_spec(request: Any, owner: str) -> RunnerSpec:
         num_gpus=machine.num_gpus if machine.HasField("num_gpus") else None,
         stage=request.environment_name or "main",
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
-        files=read_files((each.hash, each.relative_path) for each in request.files),
+        files=files,
         mounts=tuple(check_mount(each) for each in request.data_mounts),
         retries=read_retries(request) if is_registration else RequestRetries(),
         private_logs=is_registration and request.private_logs,

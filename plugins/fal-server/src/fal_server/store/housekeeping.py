@@ -16,6 +16,7 @@ from fal_server.errors import ServerError
 from fal_server.listeners.certificates import Certificate
 from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
+from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.queued_requests import KEPT as RESPONSES_KEPT
 from fal_server.store.queued_requests import QueuedRequests
@@ -39,6 +40,7 @@ class Housekeeping:
     certificate: Certificate
     blobs: Blobs
     stored_files: StoredFiles
+    contexts: BuildContexts
     requests: QueuedRequests
     responses: KeptResponses
     logs: Logs
@@ -71,6 +73,7 @@ class Housekeeping:
             "Abandoned uploads": lambda: asyncio.to_thread(self.blobs.drop_abandoned),
             "Expired files": self.stored_files.drop_expired,
             "Contents of no file": self.stored_files.drop_unused,
+            "Directories of builds": lambda: asyncio.to_thread(self.contexts.drop_old),
             "Old requests": lambda: self.requests.delete_old(self.responses_kept),
             "Files of no request": self.responses.remove_leftovers,
             "Old log lines": lambda: self.logs.delete(before=time.time() - KEPT),

@@ -5,19 +5,20 @@ Uploads: the files of applications, and files that others may read.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
-from fal_server.errors import NotFound
+from fal_server.errors import NotFound, TooLarge
 from fal_server.specs.file_paths import safe_path
 from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
@@ -84,17 +85,28 @@ class AppFiles:
         Return those of *hashes* that the account has not sent yet, in their order.
         """
         wanted = list(dict.fromkeys(hashes))
+        found = await self._find(account_id, wanted)
+        return [hash for hash in wanted if hash not in found]
 
-        def read(connection: sa.Connection) -> set[str]:
-            found: set[str] = set()
+    async def _find(
+        self, account_id: str, hashes: Collection[str]
+    ) -> Mapping[str, tuple[int, int]]:
+        """
+        Return the mode and the size of each of *hashes* that the account has sent.
+        """
+        wanted = list(hashes)
+
+        def read(connection: sa.Connection) -> dict[str, tuple[int, int]]:
+            found: dict[str, tuple[int, int]] = {}
+            columns = (app_files.c.hash, app_files.c.mode, app_files.c.size)
             for start in range(0, len(wanted), 500):
                 some = wanted[start : start + 500]
                 chosen = (app_files.c.account_id == account_id) & app_files.c.hash.in_(some)
-                found.update(connection.scalars(sa.select(app_files.c.hash).where(chosen)))
+                for row in connection.execute(sa.select(*columns).where(chosen)):
+                    found[row.hash] = (row.mode, row.size)
             return found
 
-        found = await self._database.read(read)
-        return [hash for hash in wanted if hash not in found]
+        return await self._database.read(read)
 
     async def complete(
         self, account_id: str, hash: str, upload: str, parts: Sequence[int], *, mode: int
@@ -130,46 +142,77 @@ class AppFiles:
             return blob
 
     async def place(
-        self, account_id: str, files: Iterable[tuple[str, str]], folder: Path
+        self,
+        account_id: str,
+        files: Iterable[tuple[str, str]],
+        folder: Path,
+        *,
+        largest: int | None = None,
+        shares: bool = False,
     ) -> None:
         """
-        Copy *files*, which are pairs of a hash and a relative path, into *folder*.
+        Put *files*, which are pairs of a hash and a relative path, into *folder*.
+
+        Arguments:
+            largest: How many bytes they may have together.
+
+            shares: Whether they are the stored contents themselves, which nobody may change,
+                and no copies.
 
         Raises:
             Invalid: A path leads out of *folder*.
 
             NotFound: The account has not sent a file.
 
+            TooLarge: They are larger than *largest*.
+
             StorageFull: The disk is full.
         """
         wanted = [(hash, safe_path(path)) for hash, path in files]
-        missing = await self.missing(account_id, [hash for hash, _ in wanted])
-        if missing:
-            raise NotFound(f"File {missing[0][:80]!r} was not uploaded.")
+        found = await self._find(account_id, {hash for hash, _ in wanted})
+        missing = next((hash for hash, _ in wanted if hash not in found), None)
+        if missing is not None:
+            raise NotFound(f"File {missing[:80]!r} was not uploaded.")
+        size = sum(found[hash][1] for hash, _ in wanted)
+        if largest is not None and size > largest:
+            raise TooLarge(f"The files have {size} bytes together, and may have {largest}.")
 
-        def read(connection: sa.Connection) -> dict[str, int]:
-            chosen = app_files.c.account_id == account_id
-            rows = connection.execute(
-                sa.select(app_files.c.hash, app_files.c.mode).where(chosen)
-            )
-            return {row.hash: row.mode for row in rows}
+        def put() -> None:
+            for hash, path in wanted:
+                self._put(hash, folder / path, found[hash][0], shares=shares)
 
-        modes = await self._database.read(read)
-        for hash, path in wanted:
-            await asyncio.to_thread(self._copy, hash, folder / path, modes[hash])
+        await asyncio.to_thread(put)
 
-    def _copy(self, hash: str, target: Path, mode: int) -> None:
+    def _put(self, hash: str, target: Path, mode: int, *, shares: bool) -> None:
         """
-        Copy a file, and not link it: an application may change it.
+        Copy a file, unless it is shared: an application may change its own.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         source = self._blobs.path_of(hash)
+        permissions = stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR
         with translated():
             target.parent.mkdir(parents=True, exist_ok=True)
+            if shares and _linked(source, target):
+                # The hash stands for the mode too: whoever has this content has this mode.
+                target.chmod(permissions)
+                return
             file = os.open(target, flags, 0o600)
             with os.fdopen(file, "wb") as stream, source.open("rb") as content:
                 shutil.copyfileobj(content, stream, 1 << 20)
-                os.fchmod(stream.fileno(), stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR)
+                os.fchmod(stream.fileno(), permissions)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """
+    Make *target* another name of *source*, and return whether the file system does that.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
 
 
 class StoredFiles:

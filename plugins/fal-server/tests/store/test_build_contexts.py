@@ -1,0 +1,146 @@
+"""
+The directories that images of clients are built of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from fal_server.errors import NotFound, TooLarge
+from fal_server.limits import Limits
+from fal_server.state.databases import Database
+from fal_server.store.accounts import make_account
+from fal_server.store.blobs import Blobs
+from fal_server.store.build_contexts import BuildContexts
+from fal_server.store.uploads import AppFiles
+
+PLAIN, PROGRAM = 0o100644, 0o100755
+
+
+@attrs.define
+class Made:
+    """
+    The contexts of a server with the accounts ``me`` and ``other``.
+    """
+
+    contexts: BuildContexts
+    blobs: Blobs
+    me: str
+    other: str
+
+    async def send(self, content: bytes, mode: int = PLAIN) -> str:
+        """
+        Have the account ``me`` send a file, and return its hash.
+        """
+        hash = hashlib.sha256(content + str(mode).encode()).hexdigest()
+        id = self.blobs.begin(self.me)
+        await self.blobs.add_part(self.me, id, 1, chunks_of(content))
+        await self.contexts.files.complete(self.me, hash, id, [1], mode=mode)
+        return hash
+
+
+async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+@pytest.fixture
+def made(database: Database, tmp_path: Path) -> Made:
+    blobs = Blobs(tmp_path / "blobs")
+    limits = Limits(most_image_files=3, largest_image_files=100)
+    contexts = BuildContexts(AppFiles(database, blobs), tmp_path / "contexts", limits)
+    me, other = (
+        database.write_here(lambda it, name=name: make_account(it, "user", name)).id
+        for name in ("one", "other")
+    )
+    return Made(contexts, blobs, me, other)
+
+
+def test_context_has_the_files_that_were_sent(made: Made):
+    """
+    A context has the files that were sent, with their modes, under their paths, and nothing
+    else. It is the same for the same files, and another one for other paths or accounts.
+    """
+
+    async def place() -> None:
+        files = (
+            (await made.send(b"words"), "a/words.txt"),
+            (await made.send(b"words", PROGRAM), "run"),
+        )
+        # Two requests at once make one.
+        await asyncio.gather(*(made.contexts.place(made.me, files) for _ in range(3)))
+        folder = made.contexts.folder_of(made.me, files)
+        await made.contexts.place(made.me, tuple(reversed(files)))
+        assert [*folder.parent.iterdir()] == [folder]
+        found = {str(each.relative_to(folder)): each for each in folder.rglob("*")}
+        assert found.keys() == {"a", "a/words.txt", "run"}
+        assert {stat.S_IMODE(each.stat().st_mode) for each in found.values()} == {0o755, 0o644}
+        assert found["run"].read_bytes() == found["a/words.txt"].read_bytes() == b"words"
+        assert os.access(found["run"], os.X_OK)
+        # No content is stored twice.
+        assert found["run"].stat().st_nlink == 2
+        moved = (files[0], (files[1][0], "walk"))
+        assert made.contexts.folder_of(made.me, moved) != folder
+        assert made.contexts.folder_of(made.other, files) != folder
+
+    asyncio.run(place())
+
+
+def test_context_has_files_of_its_account_alone(made: Made):
+    """
+    Knowing a hash gives no file that another account has sent, and leaves no directory.
+    """
+
+    async def place() -> None:
+        files = ((await made.send(b"mine"), "mine"),)
+        with pytest.raises(NotFound, match="was not uploaded"):
+            await made.contexts.place(made.other, files)
+        folder = made.contexts.folder_of(made.other, files)
+        assert [*folder.parent.iterdir()] == []
+
+    asyncio.run(place())
+
+
+def test_contexts_are_limited(made: Made):
+    """
+    More files than allowed, or larger ones, are refused with a sentence that says what to do.
+    """
+
+    async def place() -> None:
+        large = await made.send(b"." * 60)
+        with pytest.raises(TooLarge, match=r"more than 100 together.*dockerignore"):
+            await made.contexts.place(made.me, ((large, "a"), (large, "b")))
+        with pytest.raises(TooLarge, match=r"copies 4 files.*--most-image-files"):
+            await made.contexts.place(made.me, tuple((large, name) for name in "abcd"))
+        assert [*made.contexts.folder.glob("*/*")] == []
+
+    asyncio.run(place())
+
+
+def test_old_contexts_are_dropped(made: Made):
+    """
+    A context of which nothing was built for a day is deleted, and made again where it is
+    needed; the content stays.
+    """
+
+    async def place() -> None:
+        files = ((await made.send(b"words"), "words"),)
+        folder = made.contexts.folder_of(made.me, files)
+        for _ in range(2):
+            await made.contexts.place(made.me, files)
+            made.contexts.drop_old()
+            assert (folder / "words").read_bytes() == b"words"
+            before = time.time() - 2 * 24 * 3600
+            os.utime(folder, (before, before))
+            made.contexts.drop_old()
+            assert [*made.contexts.folder.glob("*/*")] == []
+
+    asyncio.run(place())
