@@ -5,37 +5,17 @@ Images of registries that ask for a password.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from image_builders import ImageBuilder
+from private_registries import PASSWORD, USER, open_registry
 
 from fal_core.errors import EnvironmentBuildError
-from fal_core.testing.harness.processes import wait_until
 from fal_env_container import Container
 from fal_env_container.building.logins import write_logins
 from fal_env_container.engines import Engine
-
-USER, PASSWORD = "reader", "hidden-password"
-
-CONFIG = """\
-version: 0.1
-log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
-http: {{addr: "{address}", secret: x}}
-auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
-"""
-
-
-def answers(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
 
 
 @pytest.fixture
@@ -45,42 +25,10 @@ def registry(
     """
     The name of an image that only a registry has, which asks for a password.
     """
-    for program in ("docker-registry", "htpasswd"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    (folder / "config.yml").write_text(CONFIG.format(folder=folder, address=address))
-    made = subprocess.run(
-        ["htpasswd", "-Bbn", "-C", "4", USER, PASSWORD],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (folder / "htpasswd").write_text(made.stdout)
-    settings = f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
-    (folder / "registries.conf").write_text(settings)
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
-    command = ["docker-registry", "serve", str(folder / "config.yml")]
-    # It takes variables of that prefix for its own settings.
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")
-    }
-    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as process:
-        try:
-            assert wait_until(lambda: answers(address), 60)
-            name = f"{address}/tests/private:1"
-            build.engine.run("tag", build.base, name)
-            build.engine.run("push", "--quiet", "--creds", f"{USER}:{PASSWORD}", name)
-            build.engine.run("untag", name, name)
-            yield name
-            build.engine.run("untag", name, name, check=False)
-        finally:
-            process.terminate()
+    with open_registry(tmp_path / "registry", monkeypatch) as opened:
+        name = opened.take(build.engine, build.base)
+        yield name
+        build.engine.run("untag", name, name, check=False)
 
 
 def test_login_of_the_engine_is_used(build: ImageBuilder, registry: str):

@@ -62,6 +62,7 @@ def test_calls_that_differ_in_their_arguments_share_runners(plane, pools):
     [
         {"owner": "user|2"},
         {"name": "other"},
+        {"asked": "with another password"},
         {"machine_type": "M"},
         {"setup_definition": b"other"},
         {"stage": "dev"},

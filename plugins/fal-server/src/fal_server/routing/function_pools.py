@@ -53,7 +53,7 @@ class FunctionPools:
         """
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
         machine = (spec.machine_types, spec.num_gpus)
-        function = (spec.name, spec.environment, machine, setup)
+        function = (spec.name, spec.environment, spec.asked, machine, setup)
         # A runner gets its secrets and files once, and keeps them.
         resources = (spec.stage, spec.secrets, spec.files, spec.mounts)
         identity = (spec.owner, *function, *resources, scaling)

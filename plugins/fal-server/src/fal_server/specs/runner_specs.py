@@ -4,7 +4,8 @@ Specs: what a runner runs, read from a request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class RunnerSpec:
         owner: The account that it belongs to.
 
         environment: Where its imports come from.
+
+        asked: A digest of the environment as the client has asked for it: with the secrets
+            and the passwords of its image, which *environment* shows nobody.
 
         method: The module that deserializes *definition*.
 
@@ -96,6 +100,7 @@ class RunnerSpec:
     name: str
     owner: str
     environment: Environment
+    asked: str = ""
     method: str = ""
     definition: bytes = attrs.field(default=b"", repr=False)
     setup_method: str = ""
@@ -189,6 +194,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
         name=check_name(request.application_name or "function"),
         owner=owner,
         environment=environment,
+        asked=_digest_of(request.environments),
         method=request.function.method if kind == "function" else "",
         definition=request.function.definition if kind == "function" else b"",
         setup_method=request.setup_func.method if has_setup else "",
@@ -213,6 +219,13 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
         private_logs=is_registration and request.private_logs,
         takes_socket=_SOCKET_MARK in request.function.definition,
     )
+
+
+def _digest_of(definitions: Iterable[Any]) -> str:
+    whole = hashlib.sha256()
+    for each in definitions:
+        whole.update(each.SerializeToString(deterministic=True))
+    return whole.hexdigest()
 
 
 def check_name(name: str) -> str:
