@@ -12,12 +12,14 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
+from fal_env_container.images.substitutions import split_words
 
 #: Instructions whose arguments may contain heredocs.
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
-_HEREDOC = re.compile(r"""(?:^|\s)\d*<<(-?)(["']?)([^\s<>"'|&;]+)\2(?=$|[\s>|&;])""")
+#: A word that begins a heredoc; between quotes it is a part of another word.
+_HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^\s<>"'|&;]+)\2(?=$|[>|&;])""")
 _FLAG = re.compile(r"""--([A-Za-z][\w-]*)(?:=((?:"[^"]*"|'[^']*'|\S)*))?(?:\s+|$)""")
 
 
@@ -87,14 +89,17 @@ class _Line:
     text: str
 
 
-def parse(text: str) -> tuple[Instruction, ...]:
+def parse(text: str, *, heredocs: bool = True) -> tuple[Instruction, ...]:
     """
     Return the instructions of the Dockerfile *text*.
+
+    Arguments:
+        heredocs: Whether the lines of heredocs are no instructions.
 
     Raises:
         OptionError: A heredoc does not end.
     """
-    return tuple(_instructions(text))
+    return tuple(_instructions(text, with_heredocs=heredocs))
 
 
 def escape_character(text: str) -> str:
@@ -113,13 +118,14 @@ def escape_character(text: str) -> str:
 
 def _lines(text: str) -> Iterator[_Line]:
     position = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    # Builders know no other ends of lines.
+    for number, line in enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), 1):
         end = position + len(line)
         yield _Line(number, position, end, line.rstrip("\r\n"))
         position = end
 
 
-def _instructions(text: str) -> Iterator[Instruction]:
+def _instructions(text: str, *, with_heredocs: bool) -> Iterator[Instruction]:
     escape = escape_character(text)
     continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
     lines = list(_lines(text))
@@ -147,8 +153,9 @@ def _instructions(text: str) -> Iterator[Instruction]:
         written, rest = [*whole.split(None, 1), ""][:2]
         keyword = written.upper()
         heredocs = []
-        if keyword in _WITH_HEREDOCS:
-            for found in _HEREDOC.finditer(rest):
+        if with_heredocs and keyword in _WITH_HEREDOCS:
+            words = split_words(rest, escape=escape)
+            for found in filter(None, map(_HEREDOC.match, words)):
                 index, end = _skip_heredoc(lines, index, found[3], tabs=bool(found[1]))
                 heredocs.append(found[3])
         flags, rest = _split_flags(rest)
