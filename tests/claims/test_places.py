@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.claims import ClaimsUnavailable, DevicesHeld, Want, claim_devices, claims_directory
+from fal_core.claims import (
+    ClaimsUnavailable,
+    DevicesHeld,
+    Want,
+    claim_devices,
+    claims_directory,
+)
 from fal_core.claims.places import name_of
 from fal_core.testing.harness.devices import gpu, machine_with
 

@@ -88,9 +88,7 @@ class Engine:
         """
         return (self.program, *arguments)
 
-    def ask(
-        self, *arguments: str, seconds: float = 60.0, most: int = MOST_PRINTED
-    ) -> Answer:
+    def ask(self, *arguments: str, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
         """
         Run the engine with *arguments*, and return its answer.
 
@@ -143,9 +141,7 @@ def clean_problem(line: str) -> str:
     return text.rstrip(".")
 
 
-def ask(
-    command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINTED
-) -> Answer:
+def ask(command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
     """
     Run *command* to its end, and return what it printed.
 

@@ -100,7 +100,9 @@ def _text(path: str) -> str:
 
 def _read(stamp: str) -> tuple[str, ...] | None:
     try:
-        with open(os.path.join(cache_directory("conda"), "machine.json"), encoding="utf-8") as stream:
+        with open(
+            os.path.join(cache_directory("conda"), "machine.json"), encoding="utf-8"
+        ) as stream:
             loaded = json.load(stream)
         return tuple(loaded["packages"]) if loaded["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -222,9 +222,7 @@ def _build(
     began = time.time()
     secrets = _secret_variables(recipe.image.secrets)
     code = attrs.evolve(runner, variables={**runner.variables, **secrets}).run(
-        *_arguments(
-            engine, recipe, place, certificates, key=key, force=force, trusted=trusted
-        ),
+        *_arguments(engine, recipe, place, certificates, key=key, force=force, trusted=trusted),
         afterwards=[
             engine.command("image", "prune", "--force", f"--filter=label={place.label}")
         ],

@@ -132,24 +132,12 @@ def _instructions(text: str, *, with_heredocs: bool) -> Iterator[Instruction]:
     index = 0
     while index < len(lines):
         first = lines[index]
-        index += 1
         stripped = first.text.removeprefix("\ufeff").strip()
         if not stripped or stripped.startswith("#"):
-            continue
-        joined, end = [], first.end
-        line = first
-        while True:
-            # Comments and empty lines do not end an instruction that goes on.
-            more = continued.search(line.text) is not None
-            joined.append(continued.sub("", line.text) if more else line.text)
-            end = line.end
-            while more and index < len(lines) and _is_skipped(lines[index].text):
-                index += 1
-            if not more or index == len(lines):
-                break
-            line = lines[index]
             index += 1
-        whole = "".join(joined).strip()
+            continue
+        joined, end, index = _join(lines, index, continued)
+        whole = joined.strip()
         written, rest = [*whole.split(None, 1), ""][:2]
         keyword = written.upper()
         heredocs = []
@@ -170,6 +158,24 @@ def _instructions(text: str, *, with_heredocs: bool) -> Iterator[Instruction]:
             end=end,
             line=first.number,
         )
+
+
+def _join(lines: list[_Line], index: int, continued: re.Pattern[str]) -> tuple[str, int, int]:
+    """
+    Return the instruction that begins at *index* as one line, where it ends in the Dockerfile,
+    and the index of the line after it.
+    """
+    joined = []
+    while True:
+        line = lines[index]
+        index += 1
+        # Comments and empty lines do not end an instruction that goes on.
+        more = continued.search(line.text) is not None
+        joined.append(continued.sub("", line.text) if more else line.text)
+        while more and index < len(lines) and _is_skipped(lines[index].text):
+            index += 1
+        if not more or index == len(lines):
+            return "".join(joined), line.end, index
 
 
 def _is_skipped(line: str) -> bool:
