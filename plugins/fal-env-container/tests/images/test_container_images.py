@@ -190,5 +190,5 @@ def test_fields_are_checked_where_they_are_declared(fields: dict[str, object]):
     A field of another type, or a name that an engine would take for more than a name, is an
     error of the declaration.
     """
-    with pytest.raises(OptionError, match="Option '|The registry"):
+    with pytest.raises(OptionError, match=r"Option '|The registry"):
         ContainerImage.of_mapping({"dockerfile_str": "FROM a", **fields})

@@ -4,6 +4,8 @@ What images and options of strangers may not ask for.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
 
@@ -151,3 +153,21 @@ def test_another_reader_of_dockerfiles_is_refused():
         untrusted(ContainerImage("FROM a", build_args={"BUILDKIT_SYNTAX": "other/frontend"}))
     text = "# syntax=docker/dockerfile:1\nFROM a\nRUN <<EOF\nfrom os import path\nEOF\n"
     assert not untrusted(ContainerImage(text)).trusted
+
+
+@pytest.mark.parametrize(
+    "form", ["-r {}", "{}", "file://{}", "git+file://{}", "git+ssh://a/{}"]
+)
+def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
+    """
+    uv, which runs outside of the container, reads nothing of the machine for a stranger, and
+    fetches nothing with the keys of its user.
+    """
+    file = tmp_path / "tool-1.0-py3-none-any.whl"
+    file.write_text("private")
+    entry = form.format(file)
+    with pytest.raises(OptionError, match="is a file of the machine, or has to be built"):
+        untrusted("python:3", requirements=[entry])
+    assert Container(image="python:3", requirements=[entry]).requirements
+    wheel = "tool @ https://example.org/tool-1.0-py3-none-any.whl"
+    assert untrusted("python:3", requirements=["httpx>=0.28", wheel]).requirements

@@ -13,6 +13,7 @@ from threading import Event
 
 import attrs
 
+from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_env_container.building import inventory
@@ -158,8 +159,8 @@ def pull(
     def on_wait() -> None:
         log.write("Waiting for another pull of this image")
 
-    digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
-    with disk_errors(), building(digest, cancelled, on_wait) as place:
+    asked = digest(f"{name} {platform or ''}".encode())
+    with disk_errors(), building(asked, cancelled, on_wait) as place:
         runner = CommandRunner(
             engine=engine,
             place=place,

@@ -9,7 +9,7 @@ where builders differ, or know more ways to write a thing, one of them is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fal_core.errors import OptionError
 from fal_env_container.images.container_images import ContainerImage
@@ -43,6 +43,9 @@ _KEYWORDS = frozenset(
 #: A comment that changes how the rest is read, and those that change nothing.
 _DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
 _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?")
+
+#: Requirements that anybody could fetch.
+_FETCHED = re.compile(r"(?:^|@)\s*https?://")
 
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
@@ -120,6 +123,27 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
             f"Option 'network' is {network!r}: functions that the machine does not trust have "
             "a network of their own, or none. Write True or False."
         )
+
+
+def check_requirements(entries: Iterable[str]) -> None:
+    """
+    Refuse requirements that are files of this machine, or that are fetched with its rights:
+    uv runs outside of the container.
+
+    Raises:
+        OptionError: One is.
+    """
+    from fal_uv.requirements.entries import parse_entry
+    from fal_uv.requirements.url_credentials import mask
+
+    for entry in entries:
+        parsed = parse_entry(entry)
+        is_fetched = parsed.form == "index" or _FETCHED.search(entry) is not None
+        if parsed.path is not None or not is_fetched or not entry.isprintable():
+            raise OptionError(
+                f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
+                "Name a version of an index, or a wheel by its https URL."
+            )
 
 
 def _check_name(name: str) -> None:
