@@ -14,14 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.environments import (
-    THIS_PYTHON,
-    CurrentEnvironment,
-    LocalInterpreter,
-    canonical_name,
-    requirement_name,
-)
+from fal_core.environments import THIS_PYTHON, CurrentEnvironment, LocalInterpreter
 from fal_core.errors import OptionError
+from fal_core.options import canonical_name, requirement_name
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from fal_core.digests import digest
+from fal_core.errors import HostError, OptionError
+from fal_core.options import requirement_name
 from fal_core.reprs import show_fields
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fal_core.errors import HostError
     from fal_core.events import LogSink
     from fal_core.machines import HeldLimits, Machine
 
@@ -355,8 +356,6 @@ class CurrentEnvironment(Environment):
         return LocalInterpreter(sys.executable, THIS_PYTHON)
 
     def extend(self, requirements: Iterable[str]) -> CurrentEnvironment:
-        from fal_core.errors import OptionError
-
         missing = [each for each in requirements if not _is_installed(each)]
         if not missing:
             return self
@@ -368,13 +367,6 @@ class CurrentEnvironment(Environment):
 
     def is_built(self) -> bool:
         return True
-
-
-def canonical_name(name: str) -> str:
-    """
-    Return *name* of a distribution normalised, so that all its spellings are equal.
-    """
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def python_problem(version: str | None) -> str:
@@ -393,15 +385,6 @@ def is_within(version: str, other: str) -> bool:
     Tell whether *version* is *other* or one of its own, as ``3.11.4`` is one of ``3.11``.
     """
     return version == other or version.startswith(f"{other}.")
-
-
-def requirement_name(requirement: str) -> str:
-    """
-    Return the canonical name that *requirement* asks for; empty if it has none.
-    """
-    egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
-    named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
-    return canonical_name(named[1]) if named else ""
 
 
 def _is_installed(requirement: str) -> bool:

@@ -5,6 +5,7 @@ Options: the lossless record of what the user wrote, and the typed values made o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -276,3 +277,19 @@ def merge_basic_config(target: dict[str, Any], incoming: dict[str, Any]) -> None
     """
     for name, value in incoming.items():
         target.setdefault(name, value)
+
+
+def canonical_name(name: str) -> str:
+    """
+    Return *name* of a distribution normalised, so that all its spellings are equal.
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_name(requirement: str) -> str:
+    """
+    Return the canonical name that *requirement* asks for; empty if it has none.
+    """
+    egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
+    named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
+    return canonical_name(named[1]) if named else ""

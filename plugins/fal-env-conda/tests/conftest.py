@@ -21,6 +21,7 @@ from fal_core.environments import THIS_PYTHON, LocalInterpreter, python_problem
 from fal_env_conda.building import builds, recipes
 from fal_env_conda.building.prefixes import PREFIXES
 from fal_env_conda.rattling.platforms import subdir
+from fal_env_conda.rattling.processes import Rattler
 from fal_env_conda.testing import CondaPackage, make_channel, package_python, package_wheel
 from fal_uv.installing.interpreters import managed_pythons
 from fal_uv.testing import Builder, write_wheel
@@ -192,22 +193,49 @@ def cache(
     builds.forget()
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="session")
+def unpacked(shared: Path, channel: str) -> Path:
     """
-    A cache of rattler's that has no package but Pythons that others have unpacked already.
+    The directory of a cache of rattler's that has the running Python and nothing else.
     """
-    path, known = tmp_path / "rattler", shared / "rattler" / "pkgs"
-    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
-    for lock in known.glob("python-*.lock"):
-        # It is written once the package is whole.
-        if lock.stat().st_size:
-            name = lock.name.removesuffix(".lock")
-            shutil.copytree(
-                known / name, path / "pkgs" / name, symlinks=True, copy_function=os.link
+
+    def make(directory: Path) -> None:
+        common = {"platform": subdir(), "offline": False, "credentials": []}
+        with Rattler() as rattler:
+            records = rattler.ask(
+                "solve",
+                channels=[f"{channel}/"],
+                specs=[f"python {THIS_PYTHON}.*"],
+                virtual_packages=[],
+                cache=str(directory / "repodata"),
+                **common,
             )
-            shutil.copy(lock, path / "pkgs")
+            rattler.ask(
+                "install",
+                records=records,
+                prefix=str(directory / "prefix"),
+                cache=str(directory / "pkgs"),
+                **common,
+            )
+
+    return _once(shared / "unpacked", make) / "pkgs"
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    A cache of rattler's that has no package but the running Python.
+    """
+    path = tmp_path / "rattler"
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
+    shutil.copytree(unpacked, path / "pkgs", symlinks=True, copy_function=_link)
     return path
+
+
+def _link(source: str, target: str) -> None:
+    # Those that rattler writes to are copied.
+    copy = shutil.copy2 if source.endswith(".lock") else os.link
+    copy(source, target, follow_symlinks=False)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from fal_core.declaring.declaration import Declaration
 from fal_core.declaring.vocabulary import structure_gateway, structure_host_options
-from fal_core.environments import Environment, requirement_name
+from fal_core.environments import Environment
 from fal_core.errors import OptionError, UnsupportedError
+from fal_core.options import requirement_name
 from fal_core.plugins.installed import load_plugins
 from fal_core.routes import RouteSignature
 from fal_core_worker.serving.services import Server

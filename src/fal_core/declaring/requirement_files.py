@@ -180,7 +180,7 @@ def _text_of(path: str) -> str:
 
 
 def _is_package(name: str) -> bool:
-    from fal_core.environments import canonical_name
+    from fal_core.options import canonical_name
 
     return canonical_name(name) in _PACKAGES or _is_installed(name)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from fal_core.environments import canonical_name, requirement_name
+from fal_core.options import canonical_name, requirement_name
 
 
 def brought_packages(requirements: Iterable[str]) -> tuple[set[str], bool]:

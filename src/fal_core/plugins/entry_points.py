@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from fal_core.environments import canonical_name
+from fal_core.options import canonical_name
 from fal_core.reprs import show_fields
 
 GROUP = "fal_core"

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fal_core.environments import canonical_name, requirement_name
+from fal_core.options import canonical_name, requirement_name
 from fal_core.sealing.imports import (
     MAIN,
     find_module,

@@ -91,6 +91,30 @@ class CondaPackage:
         """
         Write the archive below *channel*, and return its path.
         """
+        described = self._described()
+        folder = channel / self.subdir
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / self.file_name
+        with (
+            bz2.open(target, "wb", compresslevel=1) as compressed,
+            tarfile.open(fileobj=compressed, mode="w|") as archive,
+        ):
+            for path, content in {**described, **self.files}.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(content)
+                member.mode = 0o755 if path in self.programs else 0o644
+                archive.addfile(member, io.BytesIO(content))
+            for path, leads in self.links.items():
+                member = tarfile.TarInfo(path)
+                member.type = tarfile.SYMTYPE
+                member.linkname = leads
+                archive.addfile(member)
+        return target
+
+    def _described(self) -> dict[str, bytes]:
+        """
+        Return the files that describe the package, by their paths in the archive.
+        """
         index: dict[str, object] = {
             "name": self.name,
             "version": self.version,
@@ -132,24 +156,7 @@ class CondaPackage:
             link = {"noarch": {"type": "python", "entry_points": list(self.entry_points)}}
             link_json = {**link, "package_metadata_version": 1}
             described["info/link.json"] = json.dumps(link_json).encode()
-        folder = channel / self.subdir
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / self.file_name
-        with (
-            bz2.open(target, "wb", compresslevel=1) as compressed,
-            tarfile.open(fileobj=compressed, mode="w|") as archive,
-        ):
-            for path, content in {**described, **self.files}.items():
-                member = tarfile.TarInfo(path)
-                member.size = len(content)
-                member.mode = 0o755 if path in self.programs else 0o644
-                archive.addfile(member, io.BytesIO(content))
-            for path, leads in self.links.items():
-                member = tarfile.TarInfo(path)
-                member.type = tarfile.SYMTYPE
-                member.linkname = leads
-                archive.addfile(member)
-        return target
+        return described
 
     def _replaced(self, content: bytes) -> dict[str, object]:
         """
@@ -192,17 +199,10 @@ def package_python(program: str | None = None) -> CondaPackage:
         raise LookupError(f"{program} is changed by its system, and no package is made of it.")
     version: str = told["version"]
     minor = ".".join(version.split(".")[:2])
-    library = Path(told["library"])
-    files = {f"bin/python{minor}": Path(told["program"]).read_bytes()}
-    for folder, names, found in os.walk(library):
-        names[:] = [
-            name for name in names if name not in _LEFT_OUT and not name.startswith("config-")
-        ]
-        for name in found:
-            path = Path(folder, name)
-            if path.suffix not in (".a", ".pyc") and not path.is_symlink():
-                place = path.relative_to(library).as_posix()
-                files[f"lib/python{minor}/{place}"] = path.read_bytes()
+    files = {
+        f"bin/python{minor}": Path(told["program"]).read_bytes(),
+        **_library(Path(told["library"]), f"lib/python{minor}"),
+    }
     files[f"lib/python{minor}/site-packages/README.txt"] = b"Packages are installed here.\n"
     return CondaPackage(
         name="python",
@@ -213,6 +213,22 @@ def package_python(program: str | None = None) -> CondaPackage:
         links={"bin/python": f"python{minor}", "bin/python3": f"python{minor}"},
         programs=(f"bin/python{minor}",),
     )
+
+
+def _library(library: Path, place: str) -> dict[str, bytes]:
+    """
+    Return the files of a standard library by their paths below *place*.
+    """
+    files = {}
+    for folder, names, found in os.walk(library):
+        names[:] = [
+            name for name in names if name not in _LEFT_OUT and not name.startswith("config-")
+        ]
+        for name in found:
+            path = Path(folder, name)
+            if path.suffix not in (".a", ".pyc") and not path.is_symlink():
+                files[f"{place}/{path.relative_to(library).as_posix()}"] = path.read_bytes()
+    return files
 
 
 def package_wheel(

@@ -64,9 +64,8 @@ def test_links_are_not_followed(tmp_path: Path):
         listener.listen()
         (tmp_path / "link").symlink_to(tmp_path / "socket")
         (tmp_path / "file").touch()
-        for name, number in (("link", errno.ENOTSOCK), ("file", errno.ENOTSOCK)):
-            with making() as made, pytest.raises(OSError) as caught:
+        for name in ("link", "file"):
+            with making() as made, pytest.raises(OSError, match=f"Errno {errno.ENOTSOCK}"):
                 asyncio.run(connect_unix(made, str(tmp_path / name)))
-            assert caught.value.errno == number
         with making() as made:
             asyncio.run(connect_unix(made, str(tmp_path / "socket")))

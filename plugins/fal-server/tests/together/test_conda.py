@@ -8,7 +8,10 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,9 +20,10 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
-    The URL of a channel with a Python and the package ``words``.
+    The URL of a channel with a Python and the package ``words``, which clients and server
+    reach.
     """
     testing = pytest.importorskip("fal_env_conda.testing", reason="fal-env-conda is missing")
     try:
@@ -34,8 +38,13 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
         files={"site-packages/words.py": b"greeting = 'good day'\n"},
         any_python=True,
     )
-    made: str = testing.make_channel(tmp_path_factory.mktemp("channel"), [python, words])
-    return made
+    folder = tmp_path_factory.mktemp("channel")
+    testing.make_channel(folder, [python, words])
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +121,7 @@ def test_application_in_a_conda_environment(solving: Any, channel: str):
         )
     )
     printed = solving.fal("deploy", f"{file}::greet", "--app-name", "worded")
-    assert "Solving for" in printed
+    assert "+ fastapi==" in printed
     with solving.client() as client:
         answer = client.post("/owner/worded/", json={})
     assert answer.json() == {"greeting": "good day"}

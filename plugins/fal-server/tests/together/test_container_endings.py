@@ -98,6 +98,20 @@ def test_application_whose_supervisor_was_killed(boxes: Any, engine: Any, served
     boxes.settle(lambda: ask(boxes, "orphan", check=False) not in (None, before))
 
 
+def test_idle_application_of_a_server_that_was_killed(boxes: Any, engine: Any, served: Any):
+    """
+    The container of an application that a server has found again is gone once it was idle.
+    """
+    others = engine.containers()
+    boxes.deploy(
+        "idle", function=served.make_application("/tmp"), change=in_a_container, keep_alive=5
+    )
+    boxes.plane.kill()
+    boxes.plane.start()
+    assert ask(boxes, "idle")
+    boxes.settle(lambda: engine.containers() <= others)
+
+
 def test_other_kinds_are_refused(boxes: Any, served: Any):
     """
     A server that was told to run containers alone refuses other kinds with a sentence, to
@@ -136,12 +150,9 @@ def test_requirements_of_clients_are_not_built_on_the_machine(
     building.environments.add(kind="virtualenv")
     in_a_container(building)
     building.environments[0].configuration["requirements"] = [f"project @ {project.as_uri()}"]
-    printed = [
-        line.message
-        for told in boxes.plane.stream("BuildEnvironment", building)
-        for line in told.logs
-    ]
-    assert "is disabled" in printed[-1], printed
+    with pytest.raises(grpc.RpcError) as caught:
+        list(boxes.plane.stream("BuildEnvironment", building))
+    assert "is a file of the machine, or has to be built" in caught.value.details()
     assert not (tmp_path / "ran").exists()
 
 

@@ -51,10 +51,13 @@ class KeepsLeftovers(ProcessHost):
     def begin(self, start: Start) -> Worker:
         command = start.build().command(ARGUMENTS)
         worker = Worker.start(attrs.evolve(command, stop_argv=None))
-        kill, stop_argv = worker.kill, command.stop_argv or ("true",)
+        stop = command.stop_argv
+        if stop is None:
+            return worker
+        kill = worker.kill
 
         def stop_and_kill() -> None:
-            subprocess.run(stop_argv, check=False)
+            subprocess.run(stop, check=False)
             kill()
 
         worker.kill = stop_and_kill  # type: ignore[method-assign]

@@ -35,13 +35,31 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
         shell=Shell.bash,
         platform=Subdir(platform),
     ).script
-    dump = "import json, os; print(json.dumps(dict(os.environ)))"
-    python = shlex.quote(os.path.join(prefix, "bin", "python"))
+    after = await _run(script, prefix, before)
+    rest = len(path)
+    added = after.pop("PATH", "").split(os.pathsep)
+    shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
+    return {
+        "variables": {
+            name: value
+            for name, value in after.items()
+            if name not in shell_own and before.get(name) != value
+        },
+        "path": added[:-rest] if added[-rest:] == path else added,
+    }
+
+
+async def _run(script: str, prefix: str, before: dict[str, str]) -> dict[str, str]:
+    """
+    Return the variables that there are after *script* has been run with those of *before*.
+    """
     shell = shutil.which("bash")
     if shell is None:
         raise OSError(
             "There is no bash, with which packages are activated that have scripts. Install it."
         )
+    dump = "import json, os; print(json.dumps(dict(os.environ)))"
+    python = shlex.quote(os.path.join(prefix, "bin", "python"))
     process = await asyncio.create_subprocess_exec(
         shell,
         "--noprofile",
@@ -59,14 +77,4 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
             f"Activating the packages failed: bash ended with code {process.returncode}."
         )
     after: dict[str, str] = json.loads(output)
-    rest = len(path)
-    added = after.pop("PATH", "").split(os.pathsep)
-    shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
-    return {
-        "variables": {
-            name: value
-            for name, value in after.items()
-            if name not in shell_own and before.get(name) != value
-        },
-        "path": added[:-rest] if added[-rest:] == path else added,
-    }
+    return after

@@ -47,20 +47,21 @@ def read_lock(
         return {
             "records": records,
             "channels": [str(channel) for channel in environment.channels()],
-            "files": [
-                {
-                    "name": file.name,
-                    "version": file.version,
-                    "location": file.location,
-                    "sha256": _digest(file),
-                }
-                for file in files
-            ],
+            "files": [_plain_file(file) for file in files],
         }
     if unmet:
         raise ValueError(unmet)
     names = ", ".join(each.name for each in there)
     raise ValueError(f"The lock has no packages for {platform}, but for {names}.")
+
+
+def _plain_file(file: Any) -> dict[str, str]:
+    return {
+        "name": file.name,
+        "version": file.version,
+        "location": file.location,
+        "sha256": _digest(file),
+    }
 
 
 def _unmet(records: list[dict[str, Any]], virtual_packages: list[str]) -> str:

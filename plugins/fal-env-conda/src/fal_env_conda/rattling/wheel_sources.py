@@ -61,29 +61,41 @@ async def with_wheels(
         OSError: A channel cannot be read; the message names it.
     """
     import rattler
-    from rattler.exceptions import FetchRepoDataError, GatewayError
-    from rattler.networking import FetchRepoDataOptions
+    from rattler.exceptions import GatewayError
 
     sources: list[Any] = []
     subdirs = [rattler.Subdir(platform), rattler.Subdir(_SUBDIR)]
     for channel in channels:
-        sources.append(channel)
         try:
             has_packages = bool(await gateway.names([channel], subdirs))
         except GatewayError as error:
             raise OSError(f"Channel {channel} cannot be read: {error}") from None
-        if has_packages:
-            continue
-        try:
-            [index] = await rattler.fetch_repo_data(
-                channels=[rattler.Channel(channel)],
-                platforms=[rattler.Subdir(_SUBDIR)],
-                cache_path=cache,
-                callback=None,
-                client=client,
-                fetch_options=FetchRepoDataOptions(cache_action=cache_action),
-            )
-        except FetchRepoDataError:
-            continue  # It has no packages at all.
-        sources[-1] = WheelSource(index)
+        wheels = None
+        if not has_packages:
+            wheels = await _read_wheels(channel, client, cache, cache_action)
+        sources.append(wheels or channel)
     return sources
+
+
+async def _read_wheels(
+    channel: str, client: Any, cache: str, cache_action: Any
+) -> WheelSource | None:
+    """
+    Return the wheels of *channel*. None if it has no list of packages at all.
+    """
+    import rattler
+    from rattler.exceptions import FetchRepoDataError
+    from rattler.networking import FetchRepoDataOptions
+
+    try:
+        [index] = await rattler.fetch_repo_data(
+            channels=[rattler.Channel(channel)],
+            platforms=[rattler.Subdir(_SUBDIR)],
+            cache_path=cache,
+            callback=None,
+            client=client,
+            fetch_options=FetchRepoDataOptions(cache_action=cache_action),
+        )
+    except FetchRepoDataError:
+        return None
+    return WheelSource(index)

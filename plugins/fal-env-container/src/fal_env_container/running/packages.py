@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fal_core.digests import digest
-from fal_core.environments import canonical_name
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_core.facts import with_facts
+from fal_core.options import canonical_name
 from fal_core.reprs import show_fields
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ from fal_server.fleet.seclusion import Seclusion
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
-from fal_server.specs.kinds import check_kind, check_kinds
-from fal_server.specs.machine_types import check_machine_types
+from fal_server.specs.kinds import check_kind
+from fal_server.specs.offers import Offers
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
@@ -76,6 +76,8 @@ class RunnerLauncher:
         enforces: Whether runners are held to the limits of their machine types.
 
     Attributes:
+        offers: What is run of what requests ask for.
+
         scheduler: Gives the devices of this machine to runners.
 
         seclusion: How runners are kept out of the reach of other local users.
@@ -101,10 +103,9 @@ class RunnerLauncher:
             self.host = enforcing(self.host)
         self.seclusion = Seclusion(self.host, make_sockets, allows_open)
         self.logs = logs
-        self._sizes = sizes
+        self.offers = Offers(kinds=kinds, machine_types=sizes)
         self._observe_start = observe_start
         self._owner = owner
-        self._kinds = kinds
         self._folders = folders
         self._largest_result = largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
@@ -129,24 +130,6 @@ class RunnerLauncher:
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def check_kinds(self, definitions: Iterable[Any]) -> None:
-        """
-        Refuse a request for environments of a kind that this server does not run.
-
-        Raises:
-            Invalid: One of *definitions* is.
-        """
-        check_kinds(definitions, self._kinds)
-
-    def check_machine_types(self, message: Any) -> None:
-        """
-        Refuse a request whose *message* names a machine type that this server does not know.
-
-        Raises:
-            Invalid: It does.
-        """
-        check_machine_types(message, self._sizes)
 
     def launch(
         self,
@@ -274,7 +257,7 @@ class RunnerLauncher:
     def _make_runner(
         self, id: str, spec: RunnerSpec, token: str, changed: Callable[[Runner], None]
     ) -> Runner:
-        limited = spec.machine_type in self._sizes
+        limited = spec.machine_type in self.offers.machine_types
 
         def note(runner: Runner) -> None:
             if not runner.is_alive:
@@ -317,7 +300,7 @@ class RunnerLauncher:
         """
         environment = runner.spec.environment
         # The server may run other kinds than when it was deployed.
-        check_kind(environment.kind, self._kinds)
+        check_kind(environment.kind, self.offers.kinds)
         environment = self.builds.with_agent(environment)
         self.builds.ensure(environment, runner.take, threading.Event())
         return environment

@@ -64,8 +64,7 @@ class ApplicationMethods:
         a runner of it has come up and takes the requests, or at once if they do not attach to
         the deployment.
         """
-        self._launcher.check_kinds(request.environments)
-        self._launcher.check_machine_types(request.machine_requirements)
+        self._launcher.offers.check(request.machine_requirements, request.environments)
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
@@ -103,7 +102,7 @@ class ApplicationMethods:
         application = self._catalog.find_own(
             caller, request.application_name, request.environment_name
         )
-        self._launcher.check_machine_types(request)
+        self._launcher.offers.check(request)
         await self._catalog.set_scaling(application, application.scaling.changed(request))
         return UpdateApplicationResult(alias_info=_describe(application))
 

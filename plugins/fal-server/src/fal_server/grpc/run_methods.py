@@ -83,8 +83,7 @@ class RunMethods:
         A function with a port is reached through the gateways meanwhile.
         """
         run_id = os.urandom(12).hex()
-        self._launcher.check_kinds(request.environments)
-        self._launcher.check_machine_types(request.machine_requirements)
+        self._launcher.offers.check(request.machine_requirements, request.environments)
         spec = attrs.evolve(read_spec(request, caller.user_id), variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
@@ -105,8 +104,7 @@ class RunMethods:
         """
         Build an environment, and yield what the builder prints.
         """
-        self._launcher.check_kinds(request.environments)
-        self._launcher.check_machine_types(request.machine_requirements)
+        self._launcher.offers.check(request.machine_requirements, request.environments)
         environment = read_environment(request.environments)
         env_id = await find_key(environment)
         yield BuildEnvironmentResult(env_id=env_id)

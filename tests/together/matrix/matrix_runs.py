@@ -1,0 +1,138 @@
+"""
+Runs of laws on one host and one kind of environment, and what they say of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from matrix_kinds import KINDS
+from matrix_places import PLACES, Place
+
+from fal_core.testing.harness.promises import Promise, PromiseRecorder
+from fal_core.testing.suite import GROUPS
+
+LAWS = Path(__file__).with_name("matrix_laws.py")
+
+#: What a host may offer for functions of a kind: a column of the table, and the law that is
+#: run where not all are.
+CAPABILITIES: Mapping[str, str] = {
+    "calls": "test_a_result_comes_back",
+    "buffers": "test_large_buffers_travel_both_ways",
+    "errors": "test_an_error_arrives_as_itself",
+    "lines": "test_lines_arrive_before_the_result",
+    "setup": "test_the_result_of_the_setup_is_the_first_argument",
+    "`submit`": "test_a_callback_may_make_calls",
+    "`map`": "test_a_map_gives_errors_where_they_are_wanted",
+    "async": "test_an_async_function_is_awaited",
+    "cancel": "test_a_cancelled_call_ends",
+    "crashes": "test_a_worker_that_exits_is_lost",
+    "streams": "test_every_item_of_a_stream_arrives_in_order",
+    "home calls": "test_a_function_of_another_place_is_called_at_home",
+    "warm workers": "test_a_worker_takes_more_than_one_call",
+    "multiplexing": "test_calls_of_one_worker_run_at_once",
+    "secrets": "test_a_function_has_the_secrets_it_names",
+    "services": "test_a_served_function_answers_at_its_url",
+    "detached": "test_detached_work_gives_its_result",
+}
+
+#: The options of the runs: what a law prints is shown where it is broken.
+_OPTIONS = (
+    *("-q", "--tb=short", "--no-header", "--no-summary", "-p", "no:cacheprovider"),
+    *("-p", "no:threadexception", "-p", "no:unraisableexception"),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Cell:
+    """
+    A host, and a kind of environment with the options that it needs.
+    """
+
+    place: Place
+    kind: str
+    options: Mapping[str, Any]
+
+    def is_offered(self) -> bool:
+        """
+        Whether the host says that it runs the kind.
+        """
+        kinds = self.place.host.capabilities.kinds
+        return kinds is None or self.kind in kinds
+
+    def run(self, laws: Iterable[str] | None = None) -> list[Promise]:
+        """
+        Run *laws*, or all of them, and return which of their promises are kept.
+        """
+        recorder = PromiseRecorder(GROUPS)
+        nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]
+        pytest.main([*_OPTIONS, *nodes], plugins=[_Registers(self), recorder])
+        return recorder.promises
+
+
+class _Registers:
+    """
+    A plugin of pytest that hands a cell to the laws.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.pluginmanager.register(self._cell, "matrix cell")
+
+
+class Matrix:
+    """
+    The hosts and the kinds, each made as it is first asked for.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._places: dict[str, Place] = {}
+        self._options: dict[str, Mapping[str, Any]] = {}
+
+    def options(self, kind: str) -> Mapping[str, Any]:
+        """
+        Return the options of a *kind*.
+        """
+        if kind not in self._options:
+            self._options[kind] = self._stack.enter_context(KINDS[kind](self._make(kind)))
+        return self._options[kind]
+
+    def place(self, host: str) -> Place:
+        """
+        Return a host by its name.
+        """
+        if host not in self._places:
+            # The processes of a host see what leads to the parts of all kinds.
+            for kind in KINDS:
+                self.options(kind)
+            self._places[host] = self._stack.enter_context(PLACES[host](self._make(host)))
+        return self._places[host]
+
+    def cell(self, host: str, kind: str) -> Cell:
+        """
+        Return a host with a kind.
+        """
+        place = self.place(host)
+        return Cell(place=place, kind=kind, options=self.options(kind))
+
+    def _make(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
+
+
+def offers(promises: Sequence[Promise]) -> dict[str, bool]:
+    """
+    Return whether each capability is offered, whose law is among *promises*.
+    """
+    kept = {promise.law: promise.kept == "kept" for promise in promises}
+    return {name: kept[law] for name, law in CAPABILITIES.items() if law in kept}
