@@ -267,3 +267,15 @@ def test_containers_join_a_network_that_was_made():
     assert not made(DOCKER).joins_networks
     assert not made(attrs.evolve(PODMAN, is_rootless=True)).joins_networks
     assert not made(network=False).joins_networks
+
+
+def test_strangers_inherit_no_logins(monkeypatch: pytest.MonkeyPatch):
+    """
+    The URLs of indexes that this machine builds with are the user's, with their passwords.
+    """
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:hidden@example.org/simple")
+    monkeypatch.setenv("TZ", "UTC")
+    assert "--env=PIP_INDEX_URL" in made().command(()).argv
+    argv = made(trusted=False).command(()).argv
+    assert "--env=PIP_INDEX_URL" not in argv
+    assert "--env=TZ" in argv

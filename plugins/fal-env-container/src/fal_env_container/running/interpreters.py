@@ -226,7 +226,8 @@ class ContainerInterpreter(Interpreter):
             yield f"--workdir={directory}"
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
-        names = {*inherited(self.image.variables)} - variables.keys()
+        trusted = self.settings.trusted
+        names = {*inherited(self.image.variables, trusted=trusted)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
         if self.engine.place == "here":
             paths = certificates().items()

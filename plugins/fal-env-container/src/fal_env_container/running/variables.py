@@ -56,6 +56,9 @@ _PREFIXES = (
     "__",
 )
 
+#: Variables of builders, which may hold logins of the user.
+_OF_BUILDS = ("NETRC", "PIP_", "RATTLER_", "REGISTRY_AUTH_FILE")
+
 #: Variables that engines read, and that lead them or the programs that they start elsewhere.
 #: None holds a secret, and each is named whole: others that begin alike may.
 _OF_ENGINES = frozenset(
@@ -90,12 +93,15 @@ def is_of_this_machine(name: str) -> bool:
     return name in _OF_THIS_MACHINE or name.startswith(_PREFIXES)
 
 
-def inherited(image: Collection[str]) -> Iterable[str]:
+def inherited(image: Collection[str], *, trusted: bool = True) -> Iterable[str]:
     """
     Return the names of variables of this process that a container has as well.
 
     Arguments:
         image: The names of those that the image sets.
+
+        trusted: Whether it may have those of builds on this machine, such as the URLs of
+            indexes with their passwords.
     """
     return [
         name
@@ -103,6 +109,7 @@ def inherited(image: Collection[str]) -> Iterable[str]:
         if name not in image
         and name not in CERTIFICATE_VARIABLES
         and not is_of_this_machine(name)
+        and (trusted or not name.startswith(_OF_BUILDS))
     ]
 
 
