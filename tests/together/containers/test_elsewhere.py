@@ -61,14 +61,19 @@ class Service:
         Path(self.folder, "s").unlink(missing_ok=True)
 
 
-@pytest.fixture
-def service(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def running_service(engine: LocalEngine) -> Iterator[Service]:
     service = Service()
-    monkeypatch.setenv("CONTAINER_HOST", service.address)
-    finding.forget()
     yield service
     service.end()
     os.rmdir(service.folder)
+
+
+@pytest.fixture
+def service(running_service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setenv("CONTAINER_HOST", running_service.address)
+    finding.forget()
+    yield running_service
     finding.forget()
 
 
@@ -142,6 +147,17 @@ def test_a_function_runs_with_docker(
     assert capfd.readouterr().out == "doubling\n"
 
 
+def hangs(engine: LocalEngine) -> bool:
+    """
+    Tell whether the function in the only container has begun to hang.
+    """
+    looked = [
+        engine.run("--remote=false", "exec", each, "ls", "/tmp/hangs", check=False)
+        for each in containers(engine)
+    ]
+    return any(looked)
+
+
 def test_a_cancelled_call_leaves_no_container_elsewhere(
     host: LocalHost, contained: Any, engine: LocalEngine
 ):
@@ -153,12 +169,13 @@ def test_a_cancelled_call_leaves_no_container_elsewhere(
     def hang() -> None:
         import ctypes
 
+        open("/tmp/hangs", "w").close()
         # Nothing of ours runs meanwhile.
         ctypes.PyDLL(None).sleep(600)
 
     info = hang.spawn()
     assert info.future is not None
-    assert wait_until(lambda: bool(containers(engine)), PATIENCE)
+    assert wait_until(lambda: hangs(engine), PATIENCE)
     info.cancel()
     with pytest.raises(Cancelled):
         info.future.result(PATIENCE)
