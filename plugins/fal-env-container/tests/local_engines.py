@@ -232,6 +232,14 @@ class LocalEngine:
         """
         return set(self.run("ps", "--all", "--external", "--quiet", "--no-trunc").split())
 
+    def have_file(self, path: str) -> bool:
+        """
+        Tell whether one of the containers that run has the file *path*.
+        """
+        here = "--remote=false"
+        running = self.run(here, "ps", "--quiet").split()
+        return any(self.run(here, "exec", each, "ls", path, check=False) for each in running)
+
     def remove(self) -> None:
         """
         Remove all containers, all images and the store.

@@ -147,17 +147,6 @@ def test_a_function_runs_with_docker(
     assert capfd.readouterr().out == "doubling\n"
 
 
-def hangs(engine: LocalEngine) -> bool:
-    """
-    Tell whether the function in the only container has begun to hang.
-    """
-    looked = [
-        engine.run("--remote=false", "exec", each, "ls", "/tmp/hangs", check=False)
-        for each in containers(engine)
-    ]
-    return any(looked)
-
-
 def test_a_cancelled_call_leaves_no_container_elsewhere(
     host: LocalHost, contained: Any, engine: LocalEngine
 ):
@@ -175,7 +164,7 @@ def test_a_cancelled_call_leaves_no_container_elsewhere(
 
     info = hang.spawn()
     assert info.future is not None
-    assert wait_until(lambda: hangs(engine), PATIENCE)
+    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
     info.cancel()
     with pytest.raises(Cancelled):
         info.future.result(PATIENCE)
