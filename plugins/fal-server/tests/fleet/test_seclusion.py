@@ -146,6 +146,17 @@ def test_machine_without_networks(seclusion):
     assert seclusion.warn(make_spec()).endswith("the port of 'app'. There are none.")
 
 
+def test_runner_apart_that_does_not_reach_the_server(seclusion):
+    """
+    Whoever deploys an application is told that it does not reach the server, and that others
+    reach it.
+    """
+    assert seclusion.warn(make_spec(Apart(files=True, joins=True))) == ""
+    assert "do not reach the server" in seclusion.warn(make_spec(Apart(files=True)))
+    told = seclusion.warn(make_spec(Apart(files=True, problem="All reach it.")))
+    assert told.startswith("Every local user reaches the port of 'app'. All reach it. ")
+
+
 def test_host_that_isolates_nothing(tmp_path):
     """
     Runners of another host are reached at ports, whatever the application could do.

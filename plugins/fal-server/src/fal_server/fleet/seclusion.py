@@ -88,10 +88,17 @@ class Seclusion:
 
     def warn(self, spec: RunnerSpec) -> str:
         """
-        Return what whoever deploys *spec* is told about its port. Empty if nobody reaches it.
+        Return what whoever deploys *spec* is told about its port, if anybody reaches it, and
+        about a network that leads to nothing of this machine. Empty if there is neither.
         """
-        problem = self.problem(spec)
-        return problem and f"{_open_port(spec)}. {problem}"
+        problem, environment = self.problem(spec), spec.environment
+        told = [f"{_open_port(spec)}. {problem}"] if problem else []
+        if environment.isolates_files and not environment.joins_networks():
+            told.append(
+                f"{(spec.application or spec.name)!r} cannot call other applications of this "
+                "server, or upload files to it: its containers do not reach the server."
+            )
+        return " ".join(told)
 
     def own_network(self, spec: RunnerSpec, *, serves: bool = True) -> tuple[int, ...] | None:
         """
