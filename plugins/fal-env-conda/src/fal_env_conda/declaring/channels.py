@@ -157,7 +157,7 @@ def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
     """
     for each in credentials:
         for secret in (each.password, quote(each.password, safe="")):
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "***") if secret else text
     return text
 
 
