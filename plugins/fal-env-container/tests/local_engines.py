@@ -153,9 +153,9 @@ class LocalEngine:
         Make the image *name* of programs of this machine, what they load, and *folders*.
         """
         write = partial(write_root, programs=programs, folders=folders)
-        # Podman takes no path with a colon.
-        file = f"{name.replace('/', '_').partition(':')[0]}.tar"
-        self.import_archive(name, once(self.archives / file, write))
+        # An engine takes no path with a colon.
+        file = name.replace("/", "_").replace(":", "_")
+        self.import_archive(name, once(self.archives / f"{file}.tar", write))
 
     def import_archive(self, name: str, archive: Path, *options: str) -> None:
         """

@@ -70,8 +70,11 @@ def test_usual_images_are_taken():
     """
     text = (
         "ARG registry=docker.io/library\n"
+        "ARG BUILD_TAG=1\n"
+        "ARG TARGET_TAG=${BUILD_TAG}\n"
         "FROM ${registry:-docker.io/library}/python:3.12-slim AS builder\n"
         "RUN --mount=type=cache,target=/root/.cache --mount=type=secret,id=token true\n"
+        "FROM localhost:5000/base-$TARGETARCH:${TARGET_TAG:-2}\n"
         "FROM localhost:5000/oci:1\n"
         "COPY --from=builder /made /made\n"
         "RUN --network=none true\n"

@@ -25,8 +25,9 @@ _TRANSPORT = re.compile(
 #: A variable; one with what cuts a pattern from its value, or that depends on another; and one
 #: whose value depends on the machine.
 _VARIABLE = re.compile(r"\$")
-_UNKNOWN = re.compile(r"\$\{\w+[#%/]|\$\{[^}]*\$|\$\{(?:BUILD|TARGET)\w*[^\w}]")
-_OF_MACHINE = re.compile(r"\$\{?(?:BUILD|TARGET)")
+_PLATFORM = r"(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)"
+_UNKNOWN = re.compile(rf"\$\{{\w+[#%/]|\$\{{[^}}]*\$|\$\{{{_PLATFORM}[^\w}}]")
+_OF_MACHINE = re.compile(rf"\$\{{?{_PLATFORM}\b")
 
 #: The kinds of mounts of a step that show it nothing of the machine.
 _MOUNTS = ("bind", "cache", "secret", "tmpfs")
