@@ -72,23 +72,26 @@ def declare_container(folder: Path) -> Iterator[Options]:
     for name in ("fal-env-container", "fal-server"):
         sys.path.append(str(ROOT / "plugins" / name / "tests"))
     from engines import BASE, import_this_python
-    from local_engines import LocalEngine, missing
+    from local_engines import LocalEngine, make_folder, missing
 
     from fal_env_container import finding
 
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    engine = LocalEngine(folder / "store")
+    folder.mkdir(parents=True, exist_ok=True)
+    engine = LocalEngine(make_folder("fal-podman-"), folder)
     engine.create()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in engine.variables.items():
-            patch.setenv(name, value)
-        finding.forget()
-        import_this_python(engine, BASE)
-        yield {"image": BASE}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in engine.variables.items():
+                patch.setenv(name, value)
+            finding.forget()
+            import_this_python(engine)
+            yield {"image": BASE}
+    finally:
         engine.remove()
-    finding.forget()
+        finding.forget()
 
 
 #: How each kind is declared, by its name.
