@@ -18,7 +18,7 @@ from image_builders import ImageBuilder
 from fal_core.errors import EnvironmentBuildError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import Container
-from fal_env_container.building.logins import write_logins
+from fal_env_container.building.logins import login_terms, write_logins
 from fal_env_container.engines import Engine
 
 USER, PASSWORD = "reader", "hidden-password"
@@ -154,3 +154,23 @@ def test_a_stranger_has_no_logins_of_the_engine(
         told = write_logins(engine, registries, str(tmp_path), trusted=trusted)
         content = json.loads(Path(told["REGISTRY_AUTH_FILE"]).read_text())
         assert set(content.get("auths", {})) == expected
+
+
+def test_logins_are_terms_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Other logins, of a declaration or of the engine, are other terms.
+    """
+    file = tmp_path / "auth.json"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
+    engine = Engine(
+        name="podman", program="podman", version="5.4.2", place="here", platform="linux/amd64"
+    )
+    declared = {"host": {"username": USER, "password": PASSWORD}}
+    terms = [login_terms(engine, declared)]
+    assert login_terms(engine, declared) == terms[0]
+    terms.append(login_terms(engine, {"host": {"username": USER, "password": "other"}}))
+    terms.append(login_terms(engine, {}))
+    file.write_text("{}")
+    terms.append(login_terms(engine, {}))
+    terms.append(login_terms(engine, {}, trusted=False))
+    assert len({repr(each) for each in terms}) == len(terms)
