@@ -59,7 +59,7 @@ class Engine:
         reason = engines.missing()
         if reason is not None:
             raise RuntimeError(reason)
-        self._engine = engines.LocalEngine(folder / "store")
+        self._engine = engines.LocalEngine(folder / "store", folder)
         self._engine.create()
         os.environ.update(self._engine.variables)
         self.image: str = self._engine.import_python()

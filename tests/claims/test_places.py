@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.claims import ClaimsUnavailable, Want, claim_devices, claims_directory
+from fal_core.claims import (
+    ClaimsUnavailable,
+    DevicesHeld,
+    Want,
+    claim_devices,
+    claims_directory,
+)
 from fal_core.claims.places import name_of
 from fal_core.testing.harness.devices import gpu, machine_with
 
@@ -154,3 +160,31 @@ def test_names_of_devices_stay_in_the_directory() -> None:
     names = [name_of(uuid) for uuid in ("MIG-GPU-1/2/3", "..", "a" * 400, "GPU-0")]
     assert all("/" not in name and len(name) < 256 for name in names)
     assert len(set(names)) == 4
+
+
+def test_a_directory_with_other_files_is_not_opened_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The variable may name a directory of the user's by mistake, such as the home directory.
+    """
+    home = tmp_path / "home"
+    home.mkdir(0o750)
+    (home / "diary.txt").write_text("private")
+    monkeypatch.setenv("FAL_CORE_CLAIMS", str(home))
+    with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match="has other files"):
+        claim_devices(ONE)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o750
+
+
+def test_what_another_user_has_written_is_not_relied_on(directory: Path) -> None:
+    """
+    A file that says nothing sensible about its holder is that of another process.
+    """
+    with machine_with(gpu(0)):
+        claim = claim_devices(ONE)
+        for text in ("[" * 1000, '{"process": 1, "user": "a", "since": 1e300}', "x"):
+            (directory / FILE).write_text(text)
+            with pytest.raises(DevicesHeld, match="is held by another process"):
+                claim_devices(ONE, wait=0)
+        claim.release()

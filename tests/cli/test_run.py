@@ -373,11 +373,6 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
         ("missing.py::add", "There is no file missing.py."),
         ("functions.py::nope", "There is no 'nope' in functions.py. functions.py has "),
         ("functions.py::plain", "'plain' in functions.py is not an isolated function. "),
-        ("functions.py", "functions.py has these isolated functions: add, count, crash, "),
-        (
-            "two.py",
-            "two.py has these isolated functions: a, b. Name one of them, as in 'two.py::a'.",
-        ),
         ("folder", "folder is a directory. Name a file in it, as in 'folder/file.py::name'."),
         ("./folder/", "./folder/ is a directory. Name a file in it, as in './folder/file.py"),
         ("folder::add", "folder is a directory. "),
@@ -393,6 +388,17 @@ def test_targets_that_do_not_exist_are_usage_errors(
     A target that there is not is one sentence, with exit code 2.
     """
     program.write("folder/notes.txt", "no module")
+    for command in ("run", "explain"):
+        done = program(command, target)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"Error: {sentence}")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_with_several_functions_needs_a_name(program: Any) -> None:
+    """
+    One function is run: where a file has several, their names are the error, sorted.
+    """
     program.write(
         "two.py",
         """
@@ -405,11 +411,12 @@ def test_targets_that_do_not_exist_are_usage_errors(
         def a(): ...
         """,
     )
-    for command in ("run", "explain"):
-        done = program(command, target)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"Error: {sentence}")
-        assert len(done.stderr.splitlines()) == 1
+    done = program("run", "two.py")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        "Error: two.py has these isolated functions: a, b. "
+        "Name one of them, as in 'two.py::a'.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -742,7 +742,7 @@ def test_a_worker_that_is_up_is_preferred(make: Callable[..., Any], tmp_path: Pa
             self.starts.append(start)
             argv = start.build().command(ARGUMENTS).argv
             script = 'while [ ! -e "$0" ]; do sleep 0.01; done; exec "$@"'
-            held = ("sh", "-c", script, str(go), *argv) if len(self.starts) > 1 else argv
+            held = argv if start is self.starts[0] else ("sh", "-c", script, str(go), *argv)
             return Worker.start(held)
 
     host = make(Slow)

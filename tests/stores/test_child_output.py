@@ -94,3 +94,22 @@ def test_nobody_waits_for_lines_any_more(event: str) -> None:
                 next(lines)
         finally:
             exiting.clear()
+
+
+def test_a_line_without_an_end_is_cut() -> None:
+    """
+    It does not fill the memory, and nothing of it is lost.
+    """
+    with printing("import sys; sys.stdout.write('a' * 200_000 + '\\nb')") as process:
+        out, _ = outputs_of(process)
+        found = list(
+            read_lines(
+                out,
+                cancelled=Event(),
+                has_ended=lambda: process.poll() is not None,
+                longest=1000,
+            )
+        )
+    lines = [line for _, line in found]
+    assert "".join(lines) == "a" * 200_000 + "b"
+    assert len(lines) > 2

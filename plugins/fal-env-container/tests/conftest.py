@@ -4,9 +4,7 @@ Real parts: an engine with a store of its own, and base images made of this mach
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from image_builders import ImageBuilder
-from local_engines import LocalEngine, missing
+from image_roots import shared_folder
+from local_engines import LocalEngine, make_folder, missing
 
 from fal_env_container import finding
 
@@ -28,14 +27,10 @@ def engine_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngi
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    # Engines write much, and wait for the disk.
-    memory = Path("/dev/shm")
-    base = memory if os.access(memory, os.W_OK) else tmp_path_factory.mktemp("engine")
-    engine = LocalEngine(Path(tempfile.mkdtemp(dir=base)) / "store")
+    engine = LocalEngine(make_folder("fal-podman-"), shared_folder(tmp_path_factory))
     engine.create()
     yield engine
     engine.remove()
-    engine.folder.parent.rmdir()
 
 
 @pytest.fixture

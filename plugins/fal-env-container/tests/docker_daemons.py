@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_engines import PYTHON, write_python_root
+from image_roots import python_archive
+from local_engines import PYTHON
 
-from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
 
 #: Seconds that a daemon has to answer.
 _PATIENCE = 60.0
@@ -50,6 +51,11 @@ class DockerDaemon:
             return False
         places = {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}
         (self.folder / "pid").unlink(missing_ok=True)
+        # What a killed one has started ends with it, and is waited for while it is a zombie.
+        record = self.folder / "exec" / "containerd" / "containerd.pid"
+        if record.exists():
+            assert wait_until(lambda: not is_alive(int(record.read_text())), _PATIENCE)
+            record.unlink()
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -90,14 +96,15 @@ class DockerDaemon:
         assert not check or done.returncode == 0, done.stderr
         return done
 
-    def import_python(self) -> str:
+    def import_python(self, archives: Path) -> str:
         """
         Return an image that has the system's Python, and a shell.
+
+        Arguments:
+            archives: Where the archives of images are kept for this run of the tests.
         """
-        archive = self.folder / "image.tar"
-        write_python_root(archive)
-        self.run("import", "--change", "ENV PATH=/usr/bin:/bin", str(archive), PYTHON)
-        archive.unlink()
+        archive = str(python_archive(archives))
+        self.run("import", "--change", "ENV PATH=/usr/bin:/bin", archive, PYTHON)
         return PYTHON
 
     def left(self) -> list[str]:

@@ -4,22 +4,26 @@ Real engines for tests: Podman with a store of its own, and images made of this 
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import attrs
-
-#: What a Debian image has, which has links in place of these directories.
-_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+from image_roots import (
+    find_program,
+    once,
+    python_archive,
+    standard_library,
+    write_foreign_root,
+    write_root,
+)
 
 #: What is of the engine and not of the store is apart too: a store that is removed takes it
 #: along, and the containers of all others would be forgotten while they run.
@@ -56,16 +60,23 @@ ignore_chown_errors = "true"
 
 _AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
-#: What an image with a Python has.
-PROGRAMS = ("sh", "cat", "ls", "sleep", "python3")
-
 TINY = "localhost/tests/tiny:1"
 PYTHON = "localhost/tests/python:1"
 BARE = "localhost/tests/bare:1"
 FOREIGN = "localhost/tests/foreign:1"
 
-#: The beginning of a program for the processor aarch64.
-_AARCH64 = b"\x7fELF\2\1\1" + bytes(9) + bytes([2, 0, 183, 0, 1]) + bytes(43)
+#: Bytes that have to be free where stores are.
+_ROOM = 4 << 30
+
+
+def make_folder(prefix: str) -> Path:
+    """
+    Make a folder for a store: in memory where there is room, since engines write much and wait
+    for the disk.
+    """
+    memory = Path("/dev/shm")
+    has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if has_room else "/tmp"))
 
 
 def missing() -> str | None:
@@ -90,9 +101,14 @@ def _runtime() -> str | None:
 class LocalEngine:
     """
     Podman with a store in *folder*, for this process and those that it starts.
+
+    Attributes:
+        archives: Where the archives are that its images are made of; other engines of the same
+            run of the tests have theirs of them too.
     """
 
     folder: Path
+    archives: Path
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -136,10 +152,17 @@ class LocalEngine:
         """
         Make the image *name* of programs of this machine, what they load, and *folders*.
         """
-        archive = self.folder / "image.tar"
-        write_root(archive, programs, folders=folders)
-        self.run("import", "--quiet", "--change", "ENV PATH=/usr/bin:/bin", str(archive), name)
-        archive.unlink()
+        write = partial(write_root, programs=programs, folders=folders)
+        # An engine takes no path with a colon.
+        file = name.replace("/", "_").replace(":", "_")
+        self.import_archive(name, once(self.archives / f"{file}.tar", write))
+
+    def import_archive(self, name: str, archive: Path, *options: str) -> None:
+        """
+        Make the image *name* of the archive of its root.
+        """
+        change = ("--change", "ENV PATH=/usr/bin:/bin")
+        self.run("import", "--quiet", *change, *options, str(archive), name)
 
     def has(self, name: str) -> bool:
         """
@@ -161,7 +184,7 @@ class LocalEngine:
         Return an image that has the system's Python, and a shell.
         """
         if not self.has(PYTHON):
-            self.import_image(PYTHON, PROGRAMS, folders=[standard_library()])
+            self.import_archive(PYTHON, python_archive(self.archives))
         return PYTHON
 
     def import_bare_python(self) -> str:
@@ -177,20 +200,8 @@ class LocalEngine:
         Return an image for another processor, whose programs this machine cannot run.
         """
         if not self.has(FOREIGN):
-            archive = self.folder / "foreign.tar"
-            with tarfile.open(archive, "w") as stream:
-                for name in ("usr", "usr/bin"):
-                    _add_directory(stream, name)
-                for program in ("sh", "python3", "true"):
-                    entry = tarfile.TarInfo(f"usr/bin/{program}")
-                    entry.mode, entry.size = 0o755, len(_AARCH64)
-                    stream.addfile(entry, io.BytesIO(_AARCH64))
-                link = tarfile.TarInfo("bin")
-                link.type, link.linkname = tarfile.SYMTYPE, "usr/bin"
-                stream.addfile(link)
-            change = ("--change", "ENV PATH=/usr/bin")
-            self.run("import", "--quiet", "--arch=arm64", *change, str(archive), FOREIGN)
-            archive.unlink()
+            archive = once(self.archives / "foreign.tar", write_foreign_root)
+            self.import_archive(FOREIGN, archive, "--arch=arm64")
         return FOREIGN
 
     def derive(
@@ -223,6 +234,14 @@ class LocalEngine:
         """
         return set(self.run("ps", "--all", "--external", "--quiet", "--no-trunc").split())
 
+    def have_file(self, path: str) -> bool:
+        """
+        Tell whether one of the containers that run has the file *path*.
+        """
+        here = "--remote=false"
+        running = self.run(here, "ps", "--quiet").split()
+        return any(self.run(here, "exec", each, "ls", path, check=False) for each in running)
+
     def remove(self) -> None:
         """
         Remove all containers, all images and the store.
@@ -242,9 +261,7 @@ class RootlessEngine:
     Podman as a user without rights, with a store in *folder*, which that user can reach.
     """
 
-    folder: Path = attrs.field(
-        factory=lambda: Path(tempfile.mkdtemp(prefix="fal-podman-", dir="/tmp"))
-    )
+    folder: Path = attrs.field(factory=partial(make_folder, "fal-podman-"))
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -324,77 +341,3 @@ class RootlessEngine:
             text=True,
             timeout=120,
         )
-
-
-def write_python_root(archive: Path) -> None:
-    """
-    Write an archive of the root of an image that has the system's Python.
-    """
-    write_root(archive, PROGRAMS, folders=[standard_library()])
-
-
-def write_root(
-    archive: Path, programs: Sequence[str], *, folders: Iterable[str] = (), prefix: str = ""
-) -> None:
-    """
-    Write an archive of the root of an image with *programs*, and what they load.
-    """
-    files: dict[str, str] = {}
-    for name in programs:
-        found = find_program(name)
-        files[f"usr/bin/{name}"] = found
-        files |= {path.lstrip("/"): path for path in _libraries(found)}
-    with tarfile.open(archive, "w") as stream:
-        for link, target in _MERGED.items():
-            _add_directory(stream, target)
-            entry = tarfile.TarInfo(prefix + link)
-            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
-            stream.addfile(entry)
-        for name in ("tmp", "etc", "root", "proc", "sys", "dev", "run", "var/tmp"):
-            _add_directory(stream, name, mode=0o1777 if name.endswith("tmp") else 0o755)
-        for folder in folders:
-            for module in Path(folder).rglob("lib-dynload/*.so"):
-                files |= {path.lstrip("/"): path for path in _libraries(str(module))}
-        for path, source in files.items():
-            first, _, rest = path.partition("/")
-            stream.add(os.path.realpath(source), prefix + f"{_MERGED.get(first, first)}/{rest}")
-        for folder in folders:
-            stream.add(folder, prefix + folder.lstrip("/"), filter=_without_tests)
-
-
-def _add_directory(stream: tarfile.TarFile, name: str, *, mode: int = 0o755) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.mode = tarfile.DIRTYPE, mode
-    stream.addfile(entry)
-
-
-def find_program(name: str) -> str:
-    """
-    Return the path of a program of the system.
-    """
-    found = shutil.which(name, path="/usr/bin:/bin")
-    assert found is not None, f"this machine has no {name}"
-    return found
-
-
-def _libraries(program: str) -> list[str]:
-    done = subprocess.run(["ldd", program], capture_output=True, text=True)
-    words = (word for line in done.stdout.splitlines() for word in line.split())
-    return [word for word in words if word.startswith("/") and os.path.exists(word)]
-
-
-def standard_library() -> str:
-    """
-    Return the directory of the standard library of the system's Python.
-    """
-    ask = "import sysconfig; print(sysconfig.get_path('stdlib'))"
-    command = [find_program("python3"), "-I", "-c", ask]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _without_tests(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    parts = entry.name.split("/")
-    left_out = ("test", "tests", "__pycache__", "idlelib", "EXTERNALLY-MANAGED", "lib2to3")
-    return (
-        None if any(part in left_out or part.startswith("config-") for part in parts) else entry
-    )

@@ -26,3 +26,15 @@ def test_program_that_does_not_start():
         ask(["/absent"])
     with pytest.raises(EnvironmentBuildError, match=r"sleep 60 has not answered within 0\.1 s"):
         ask(["sleep", "60"], seconds=0.1)
+
+
+def test_answers_are_bounded_in_time_and_length():
+    """
+    A command that does not end, or does not stop to print, is ended.
+    """
+    with pytest.raises(EnvironmentBuildError, match=r"has not answered within 0\.2 s"):
+        ask(["sleep", "600"], seconds=0.2)
+    with pytest.raises(EnvironmentBuildError, match="prints more than 100000 bytes"):
+        ask(["yes"], most=100_000)
+    answer = ask(["sh", "-c", "echo out; echo Error: wrong. >&2; exit 3"])
+    assert (answer.code, answer.output, answer.problem) == (3, "out\n", "wrong")

@@ -118,3 +118,11 @@ def test_requirements_are_added_as_a_layer():
     """
     environment = Container(image="a", requirements=["x"]).extend(["y", "z"])
     assert environment.layers == (("x",), ("y", "z"))
+
+
+def test_a_name_of_an_image_is_no_option_of_the_engine():
+    """
+    An engine would take it for one.
+    """
+    with pytest.raises(OptionError, match="no name of an image"):
+        Container(image="--tls-verify=false")

@@ -38,16 +38,18 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     if str(_TESTS) not in sys.path:
         sys.path.append(str(_TESTS))
-    from local_engines import LocalEngine, missing
+    from image_roots import once, shared_folder
+    from local_engines import LocalEngine, make_folder, missing
 
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    engine = LocalEngine(tmp_path_factory.mktemp("engine") / "store")
+    engine = LocalEngine(make_folder("fal-podman-"), shared_folder(tmp_path_factory))
     engine.create()
     cache = str(tmp_path_factory.mktemp("cache"))
     try:
-        import_this_python(engine, BASE)
+        archive = once(engine.archives / "this-python.tar", write_this_python)
+        engine.import_archive(BASE, archive)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**engine.variables, "FAL_CORE_CACHE": cache}.items():
                 patch.setenv(name, value)
@@ -57,35 +59,31 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         engine.remove()
 
 
-def import_this_python(engine: Any, name: str) -> None:
+def write_this_python(archive: Path) -> None:
     """
-    Make the image *name*, with a shell and the Python that runs the tests.
+    Write an archive of the root of an image with a shell and the Python that runs the tests.
     """
-    from local_engines import write_root
+    from image_roots import write_root
 
-    archive = engine.folder / "python.tar"
     write_root(archive, ["sh", "cat", "ls", "sleep", "mkdir", "env"])
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     program = os.path.realpath(os.path.join(sys.base_prefix, "bin", version))
     library = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     files = {*_loaded(program), *_common()}
-    for module in Path(library).rglob("lib-dynload/*.so"):
-        files.update(_loaded(str(module)))
+    files.update(_loaded(*map(str, Path(library).rglob("lib-dynload/*.so"))))
     with tarfile.open(archive, "a") as stream:
         present = set(stream.getnames())
         for path in [program, *sorted(files)]:
             place = os.path.realpath(path) if path == program else path
-            for each in (_below_usr(place),):
-                if each.lstrip("/") not in present:
-                    stream.add(os.path.realpath(path), each.lstrip("/"))
-                    present.add(each.lstrip("/"))
+            name = _below_usr(place).lstrip("/")
+            if name not in present:
+                stream.add(os.path.realpath(path), name)
+                present.add(name)
         stream.add(library, library.lstrip("/"), filter=_without_tests)
         link = tarfile.TarInfo("usr/bin/python3")
         link.type, link.linkname = tarfile.SYMTYPE, program
         if program != "/usr/bin/python3":
             stream.addfile(link)
-    engine.run("import", "--quiet", "--change", "ENV PATH=/usr/bin:/bin", str(archive), name)
-    archive.unlink()
 
 
 def _below_usr(path: str) -> str:
@@ -94,8 +92,8 @@ def _below_usr(path: str) -> str:
     return f"/usr{path}" if first in ("bin", "sbin", "lib", "lib64") else path
 
 
-def _loaded(program: str) -> list[str]:
-    done = subprocess.run(["ldd", program], capture_output=True, text=True)
+def _loaded(*programs: str) -> list[str]:
+    done = subprocess.run(["ldd", *programs], capture_output=True, text=True)
     words = (word for line in done.stdout.splitlines() for word in line.split())
     return [word for word in words if word.startswith("/") and os.path.exists(word)]
 

@@ -90,5 +90,5 @@ def _written(directory: int, uuid: str) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["since"]))
         user = str(facts["user"])[:40]
         return f"process {int(facts['process'])} of user {user!r} since {since}"
-    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
         return "another process"

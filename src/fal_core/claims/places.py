@@ -95,6 +95,12 @@ def _share(descriptor: int, path: Path) -> None:
             return
         if os.geteuid() in (0, found.st_uid):
             # Whoever made it may have been ended before this.
+            if any(not name.endswith(".lock") for name in os.listdir(descriptor)):
+                raise ClaimsUnavailable(
+                    str(path),
+                    "has other files, which all users could then add to",
+                    CLAIMS_VARIABLE,
+                )
             os.fchmod(descriptor, _SHARED)
             return
         # Another user has made it just now.

@@ -17,7 +17,7 @@ _PATIENCE = 50
 
 
 def read_lines(
-    *outputs: int, cancelled: Event, has_ended: Callable[[], bool]
+    *outputs: int, cancelled: Event, has_ended: Callable[[], bool], longest: int = 1 << 20
 ) -> Iterator[tuple[int, str]]:
     """
     Yield the lines that come from *outputs*, each with the descriptor that it came from, until
@@ -29,10 +29,13 @@ def read_lines(
         has_ended: Whether the child process has ended. One that it has left behind may still
             hold its output.
 
+        longest: Bytes after which a line that has not ended is cut. One without an end would
+            fill the memory.
+
     Raises:
         Cancelled: *cancelled* was set, or this process ends.
     """
-    rests = dict.fromkeys(outputs, b"")
+    rests = {descriptor: bytearray() for descriptor in outputs}
     watched = poll()
     for descriptor in outputs:
         watched.register(descriptor, POLLIN)
@@ -44,16 +47,19 @@ def read_lines(
             break
         for descriptor, _ in ready:
             block = os.read(descriptor, 1 << 16)
-            text = (rests[descriptor] + block).replace(b"\r", b"\n")
-            *whole, rests[descriptor] = text.split(b"\n")
-            yield from ((descriptor, _text(line)) for line in whole)
+            rest = rests[descriptor]
+            for line in block.replace(b"\r", b"\n").splitlines(keepends=True):
+                rest += line
+                if rest.endswith(b"\n") or len(rest) > longest:
+                    yield descriptor, _text(rest)
+                    rest.clear()
             if not block:
                 watched.unregister(descriptor)
-                rest = rests.pop(descriptor)
+                del rests[descriptor]
                 if rest:
                     yield descriptor, _text(rest)
     yield from ((descriptor, _text(rest)) for descriptor, rest in rests.items() if rest)
 
 
-def _text(line: bytes) -> str:
+def _text(line: bytearray) -> str:
     return line.decode(errors="replace").rstrip()

@@ -23,7 +23,8 @@ if None in map(importlib.util.find_spec, ("fal_host_local", "fal_env_container")
     collect_ignore_glob = ["*.py"]
 else:
     from docker_daemons import DockerDaemon
-    from local_engines import LocalEngine, missing
+    from image_roots import shared_folder
+    from local_engines import LocalEngine, make_folder, missing
 
     from fal_env_container import finding
     from fal_host_local import LocalHost
@@ -42,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    engine = LocalEngine(tmp_path_factory.mktemp("containers") / "store")
+    engine = LocalEngine(make_folder("fal-podman-"), shared_folder(tmp_path_factory))
     engine.create()
     yield engine
     engine.remove()
@@ -98,7 +99,7 @@ def contained(local: LocalHost, image: str) -> Decorate:
 
 
 @pytest.fixture(scope="session")
-def daemon() -> Iterator[DockerDaemon]:
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerDaemon]:
     """
     A Docker daemon with an image that has a Python.
     """
@@ -106,7 +107,7 @@ def daemon() -> Iterator[DockerDaemon]:
     if not daemon.start():
         daemon.remove()
         pytest.skip("No Docker daemon can be started here.")
-    daemon.import_python()
+    daemon.import_python(shared_folder(tmp_path_factory))
     yield daemon
     daemon.remove()
 

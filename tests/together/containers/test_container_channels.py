@@ -70,12 +70,13 @@ def test_a_cancelled_call_leaves_no_container(host: LocalHost, contained: Any, e
     def hang() -> None:
         import ctypes
 
+        open("/tmp/hangs", "w").close()
         # Nothing of ours runs meanwhile.
         ctypes.PyDLL(None).sleep(600)
 
     info = hang.spawn()
     assert info.future is not None
-    assert wait_until(lambda: bool(engine.containers()), PATIENCE)
+    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
     info.cancel()
     with pytest.raises(Cancelled):
         info.future.result(PATIENCE)

@@ -61,14 +61,19 @@ class Service:
         Path(self.folder, "s").unlink(missing_ok=True)
 
 
-@pytest.fixture
-def service(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def running_service(engine: LocalEngine) -> Iterator[Service]:
     service = Service()
-    monkeypatch.setenv("CONTAINER_HOST", service.address)
-    finding.forget()
     yield service
     service.end()
     os.rmdir(service.folder)
+
+
+@pytest.fixture
+def service(running_service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setenv("CONTAINER_HOST", running_service.address)
+    finding.forget()
+    yield running_service
     finding.forget()
 
 
@@ -153,12 +158,13 @@ def test_a_cancelled_call_leaves_no_container_elsewhere(
     def hang() -> None:
         import ctypes
 
+        open("/tmp/hangs", "w").close()
         # Nothing of ours runs meanwhile.
         ctypes.PyDLL(None).sleep(600)
 
     info = hang.spawn()
     assert info.future is not None
-    assert wait_until(lambda: bool(containers(engine)), PATIENCE)
+    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
     info.cancel()
     with pytest.raises(Cancelled):
         info.future.result(PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_engines import find_program, standard_library
+from image_roots import find_program, standard_library
 
 from fal_core.errors import EnvironmentBuildError, HostError
 from fal_env_container import ContainerImage

@@ -92,12 +92,14 @@ class Conda(Environment):
     kind: ClassVar[str] = "conda"
 
     python_version: str | None = None
-    env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False, repr=_masked)
     env_yml: str | os.PathLike[str] | None = attrs.field(
         default=None, converter=_to_absolute_path
     )
-    env_yml_str: str | None = None
-    packages: tuple[str, ...] | None = attrs.field(default=None, converter=_to_texts)
+    env_yml_str: str | None = attrs.field(default=None, repr=_masked)
+    packages: tuple[str, ...] | None = attrs.field(
+        default=None, converter=_to_texts, repr=_masked
+    )
     pip: tuple[str, ...] | None = attrs.field(default=None, converter=_to_entries, repr=_masked)
     channels: tuple[str, ...] | None = attrs.field(
         default=None, converter=_to_texts, repr=_masked

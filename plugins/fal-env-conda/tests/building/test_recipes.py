@@ -94,3 +94,15 @@ def test_local_project_stands_in_the_key_and_the_stamp(tmp_path: Path) -> None:
     assert environment.key != key
     assert environment.stamp() != stamp
     assert Conda(pip=["six"]).stamp() is None
+
+
+@pytest.mark.parametrize("place", ["user:hidden-1@a.org/c", "a.org/t/hidden-1/c"])
+def test_credentials_of_a_package_are_shown_nowhere(place: str) -> None:
+    """
+    A package may name its channel by a URL, or be named by one.
+    """
+    package = f"https://{place}::tool"
+    for made in (Conda(packages=[package]), Conda(env_dict={"dependencies": [package]})):
+        assert "hidden-1" not in repr(made)
+        assert "hidden-1" not in made.recipe.summary
+        assert "tool" in made.recipe.summary

@@ -114,6 +114,7 @@ def test_credentials_are_taken_out_of_urls() -> None:
         Credentials("host3", "", "tok"),
     )
     assert strip_all("p@ss p%40ss tk-1 tok", found) == "*** *** *** ***"
+    assert strip_all("told", find_credentials(["https://@host/a"])) == "told"
     assert "p@ss" not in repr(found)
 
 

@@ -102,3 +102,22 @@ def test_secrets_are_no_part_of_what_is_public() -> None:
     assert definition.public_channels == ("https://host/c/",)
     assert definition.secrets == ("hunter2",)
     assert "hunter2" not in repr(definition)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        *("main::a", "main/linux-64::a", "pkgs/r::a", "a[channel=defaults]"),
+        *("a[version='>=1', channel='pkgs/main']", "https://repo.anaconda.com/pkgs/main::a"),
+        "https://repo.anaconda.com/pkgs/main/linux-64/a-1.0-0.conda",
+        "https://conda.anaconda.org/main/linux-64/a-1.0-0.conda",
+        "a[url=https://repo.anaconda.com/pkgs/main/linux-64/a-1.0-0.conda]",
+    ],
+)
+def test_packages_are_of_no_channel_of_anaconda(package: str) -> None:
+    """
+    However a package says where it comes from.
+    """
+    with pytest.raises(OptionError, match="is Anaconda's"):
+        _define(package)
+    assert _define("conda-forge::a", "a[channel=bioconda]").packages

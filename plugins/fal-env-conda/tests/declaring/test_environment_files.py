@@ -69,3 +69,17 @@ def test_what_is_no_environment_file_is_refused(text: str, says: str) -> None:
     """
     with pytest.raises(OptionError, match=says):
         parse(load(text, where="It"), where="It")
+
+
+def test_files_that_grow_as_they_are_read_are_refused() -> None:
+    """
+    Aliases of aliases, aliases of themselves and lists without end take neither long nor a
+    traceback: the file may be a client's.
+    """
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    for text in ("\n".join(lines), "a: &a [*a]"):
+        with pytest.raises(OptionError, match="It has more than 100000 entries"):
+            load(text, where="It")
+    with pytest.raises(OptionError, match="It has lists in lists without end"):
+        load("[" * 20_000, where="It")

@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 import pytest
 
+from fal_core.errors import EnvironmentBuildError
 from fal_core.machines import Machine
+from fal_env_conda import Conda
 from fal_env_conda.rattling import machines, processes
 from fal_env_conda.rattling.machines import virtual_packages
 
@@ -87,3 +89,13 @@ def test_machine_type_says_the_capability(monkeypatch: pytest.MonkeyPatch) -> No
     assert virtual_packages(machine) == ("__cuda=12.4=0", "__cuda_arch=9.0=0")
     monkeypatch.setattr(machines, "_found", {stamp: ("__glibc=2.36=0",)})
     assert virtual_packages(machine) == ("__glibc=2.36=0",)
+
+
+@pytest.mark.usefixtures("other_process", "cache")
+def test_a_wrong_override_is_an_error_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The key of an environment depends on it, so that declarations meet it.
+    """
+    monkeypatch.setenv("CONDA_OVERRIDE_GLIBC", "not a version")
+    with pytest.raises(EnvironmentBuildError, match="Look at the variables CONDA_OVERRIDE_"):
+        _ = Conda(packages=["a"]).key

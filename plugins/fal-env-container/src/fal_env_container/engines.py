@@ -5,7 +5,9 @@ Engines: programs that build images and run containers, and what each of them ca
 from __future__ import annotations
 
 import os
+import select
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -20,6 +22,9 @@ KIND = "container"
 
 #: Names the engine to use: one of the known ones, or the path of its program.
 ENGINE_VARIABLE = "FAL_CORE_CONTAINER_ENGINE"
+
+#: Bytes that a command may print whose answer is read as a whole.
+MOST_PRINTED = 256 << 20
 
 #: What the engines add to each command's environment, so that nothing but errors is
 #: printed on their standard error.
@@ -83,14 +88,18 @@ class Engine:
         """
         return (self.program, *arguments)
 
-    def ask(self, *arguments: str, seconds: float = 60.0) -> Answer:
+    def ask(self, *arguments: str, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
         """
         Run the engine with *arguments*, and return its answer.
 
+        Arguments:
+            most: Bytes that it may print.
+
         Raises:
-            EnvironmentBuildError: It cannot be started, or has not answered in time.
+            EnvironmentBuildError: It cannot be started, has not answered in time, or prints
+                more than that.
         """
-        return ask(self.command(*arguments), seconds=seconds)
+        return ask(self.command(*arguments), seconds=seconds, most=most)
 
     def explain_platform(self, platform: str) -> str:
         """
@@ -132,29 +141,77 @@ def clean_problem(line: str) -> str:
     return text.rstrip(".")
 
 
-def ask(command: Sequence[str], *, seconds: float = 60.0) -> Answer:
+def ask(command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
     """
     Run *command* to its end, and return what it printed.
 
+    Arguments:
+        most: Bytes that it may print.
+
     Raises:
-        EnvironmentBuildError: It cannot be started, or did not end within *seconds*.
+        EnvironmentBuildError: It cannot be started, did not end within *seconds*, or prints
+            more than that.
     """
+    what = " ".join(command[:3])
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, **QUIET},
-            timeout=seconds,
         )
     except OSError as error:
         raise EnvironmentBuildError(
             KIND, f"{command[0]} cannot be started: {error.strerror}."
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentBuildError(
-            KIND, f"{' '.join(command[:3])} has not answered within {seconds:g} s."
-        ) from error
-    return Answer(done.returncode, done.stdout, done.stderr)
+    with process:
+        try:
+            until = time.monotonic() + seconds
+            output, errors = _read_printed(process, until, most)
+            code = process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            raise EnvironmentBuildError(
+                KIND, f"{what} has not answered within {seconds:g} s."
+            ) from error
+        except OverflowError as error:
+            raise EnvironmentBuildError(
+                KIND, f"{what} prints more than {most} bytes, and was ended."
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+    return Answer(code, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+def _read_printed(
+    process: subprocess.Popen[bytes], until: float, most: int
+) -> tuple[bytearray, bytearray]:
+    """
+    Return what *process* prints on its two streams until both are closed.
+
+    Raises:
+        TimeoutExpired: They are not, *until* then.
+
+        OverflowError: It is more than *most* bytes.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    printed = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    both = tuple(printed.values())
+    watched = select.poll()
+    for descriptor in printed:
+        watched.register(descriptor, select.POLLIN)
+    while printed:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise subprocess.TimeoutExpired(process.args, left)
+        for descriptor, _ in watched.poll(1000 * left):
+            block = os.read(descriptor, 1 << 16)
+            printed[descriptor] += block
+            if not block:
+                watched.unregister(descriptor)
+                del printed[descriptor]
+        if sum(map(len, both)) > most:
+            raise OverflowError(most)
+    return both[0], both[1]

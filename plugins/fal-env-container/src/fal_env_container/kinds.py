@@ -120,15 +120,24 @@ class Container(Environment):
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
             )
+        if isinstance(self.image, str) and self.image.startswith("-"):
+            raise OptionError(
+                f"Option 'image' is {self.image!r}, which is no name of an image."
+            )
         if isinstance(self.image, ContainerImage):
             from fal_env_container.images.sources import find_sources
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
         if not self.trusted:
-            from fal_env_container.images.strangers import check_image, check_options
+            from fal_env_container.images.strangers import (
+                check_image,
+                check_options,
+                check_requirements,
+            )
 
             check_options(self.volumes, self.network)
+            check_requirements(entry for layer in self.layers for entry in layer)
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
 

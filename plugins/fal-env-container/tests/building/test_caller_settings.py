@@ -117,3 +117,14 @@ def test_secrets_are_in_no_layer_and_no_key(build: ImageBuilder):
     with pytest.raises(EnvironmentBuildError) as caught:
         build(build.declare(f"{text}RUN false\n", secrets={"TOKEN": SECRET}))
     assert SECRET not in str(caught.value)
+
+
+def test_no_line_of_a_secret_is_logged(build: ImageBuilder):
+    """
+    A secret that was read from a file ends with a line, and a key has many.
+    """
+    text = "RUN --mount=type=secret,id=KEY cat /run/secrets/KEY\n"
+    build(build.declare(text, secrets={"KEY": f"-----BEGIN\n{SECRET}\n{{\n"}))
+    assert "***" in build.messages
+    assert "{" in build.messages
+    assert SECRET not in "".join(build.messages)

@@ -18,6 +18,7 @@ from image_builders import ImageBuilder
 from fal_core.errors import EnvironmentBuildError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import Container
+from fal_env_container.building.guards import remove
 from fal_env_container.building.logins import login_terms, write_logins
 from fal_env_container.engines import Engine
 
@@ -174,3 +175,32 @@ def test_logins_are_terms_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
     terms.append(login_terms(engine, {}))
     terms.append(login_terms(engine, {}, trusted=False))
     assert len({repr(each) for each in terms}) == len(terms)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_docker_speaks_to_the_same_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+):
+    """
+    The context that the user chose leads to the engine, and its builder is a plugin; both are
+    beside the logins.
+    """
+    own, folder = tmp_path / "own", tmp_path / "build"
+    (own / "contexts/meta").mkdir(parents=True)
+    (own / "cli-plugins").mkdir()
+    folder.mkdir()
+    settings = {"auths": {"a.io": {"auth": "hidden"}}, "currentContext": "rootless"}
+    (own / "config.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    engine = Engine(
+        name="docker", program="docker", version="28", place="here", platform="linux/amd64"
+    )
+    brought = {"b.io": {"username": USER, "password": PASSWORD}}
+    told = write_logins(engine, brought, str(folder), trusted=trusted)
+    assert told == {"DOCKER_CONFIG": str(folder)}
+    content = json.loads((folder / "config.json").read_text())
+    assert content["currentContext"] == "rootless"
+    assert set(content["auths"]) == ({"a.io", "b.io"} if trusted else {"b.io"})
+    assert (folder / "contexts/meta").is_dir()
+    remove(str(folder))
+    assert (own / "contexts/meta").is_dir()

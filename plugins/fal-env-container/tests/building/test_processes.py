@@ -62,7 +62,7 @@ def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("no file system can be mounted here")
-    engine = LocalEngine(disk / "store")
+    engine = LocalEngine(disk / "store", tmp_path)
     try:
         engine.create()
         for name, value in engine.variables.items():

@@ -174,3 +174,21 @@ def test_images_are_made_of_what_travels():
         ContainerImage.of_mapping({"dockerfile_str": "FROM a", "colour": 1})
     with pytest.raises(OptionError, match="dockerfile_str"):
         ContainerImage.of_mapping({})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"build_args": 5}, {"build_args": {"x": 5}}, {"build_args": {"x=y": "z"}}),
+        *({"registries": ["x"]}, {"registries": {"x": 5}}, {"secrets": ["x"]}),
+        *({"secrets": {"x": 5}}, {"secrets": {"x,src=/etc/passwd": "v"}}),
+        {"dockerignore": 5},
+    ],
+)
+def test_fields_are_checked_where_they_are_declared(fields: dict[str, object]):
+    """
+    A field of another type, or a name that an engine would take for more than a name, is an
+    error of the declaration.
+    """
+    with pytest.raises(OptionError, match=r"Option '|The registry"):
+        ContainerImage.of_mapping({"dockerfile_str": "FROM a", **fields})

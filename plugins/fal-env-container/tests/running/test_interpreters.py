@@ -99,6 +99,17 @@ def test_no_value_of_a_variable_is_in_the_command_line(monkeypatch: pytest.Monke
     assert {"--env=INHERITED", "--env=GIVEN"} <= set(command.argv)
     assert command.variables["GIVEN"] == "by the host"
     assert not any("by the host" in word or "from the caller" in word for word in command.argv)
+    secrets = dict.fromkeys(
+        ("SSH_PRIVATE_KEY", "UV_PUBLISH_TOKEN", "CONDA_TOKEN", "CONTAINER_PASSWORD"), "secret"
+    )
+    secrets |= dict.fromkeys(("DOCKER_AUTH_CONFIG", "PYTHON_KEY", "GOOGLE_API_KEY"), "secret")
+    command = made().command((), variables={**secrets, "LD_PRELOAD": "/in/the/image.so"})
+    assert not any("secret" in word for word in command.argv)
+    assert {f"--env={name}" for name in secrets} <= set(command.argv)
+    assert secrets.items() <= command.variables.items()
+    # What the engine would take for its own is not in its environment.
+    assert "--env=LD_PRELOAD=/in/the/image.so" in command.argv
+    assert "LD_PRELOAD" not in command.variables
 
 
 def test_binds_are_mounted_unless_they_hide_the_system(tmp_path: Path):
@@ -256,3 +267,15 @@ def test_containers_join_a_network_that_was_made():
     assert not made(DOCKER).joins_networks
     assert not made(attrs.evolve(PODMAN, is_rootless=True)).joins_networks
     assert not made(network=False).joins_networks
+
+
+def test_strangers_inherit_no_logins(monkeypatch: pytest.MonkeyPatch):
+    """
+    The URLs of indexes that this machine builds with are the user's, with their passwords.
+    """
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:hidden@example.org/simple")
+    monkeypatch.setenv("TZ", "UTC")
+    assert "--env=PIP_INDEX_URL" in made().command(()).argv
+    argv = made(trusted=False).command(()).argv
+    assert "--env=PIP_INDEX_URL" not in argv
+    assert "--env=TZ" in argv

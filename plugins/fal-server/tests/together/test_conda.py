@@ -94,6 +94,7 @@ def test_function_in_a_conda_environment(solving: Any, channel: str):
     assert Path(prefix).parent.name == "conda"
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_application_in_a_conda_environment(solving: Any, channel: str):
     """
     A served function is deployed in a conda environment, where its requirements are pip's, and
@@ -127,6 +128,7 @@ def test_application_in_a_conda_environment(solving: Any, channel: str):
     assert answer.json() == {"greeting": "good day"}
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_environments_that_cannot_be(solving: Any, channel: str):
     """
     What cannot be solved is an error with the whole reason, and so are a file that is no YAML
@@ -164,6 +166,7 @@ def test_environments_that_cannot_be(solving: Any, channel: str):
     assert not [each for each in told if "Traceback" in each]
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_function_of_this_framework(solving: Any, channel: str, tmp_path: Path):
     """
     A function of fal-core runs on the server in a conda environment.

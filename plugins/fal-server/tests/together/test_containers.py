@@ -31,7 +31,7 @@ class Boxed(fal.App, keep_alive=300, max_concurrency=1):
     machine_type = "XS"
     image = ContainerImage.from_dockerfile_str(
         "FROM {BASE}\\nARG WORD=none\\nRUN echo $WORD > /made\\n",
-        build_args={{"WORD": "boxed"}},
+        build_args={{"WORD": "a word"}},
     )
     requirements = ["six==1.16.0"]
 
@@ -114,18 +114,18 @@ def test_function_in_an_image(boxing: Any, engine: Any):
     assert [each.read_text() for each in kept] == ["kept"]
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_application_in_an_image(boxing: Any, engine: Any, settle: Any):
     """
     An application is served from a container, with its requirements beside the image: run,
     queue and realtime. Its lines are kept. It goes on where its server is killed, and its
     container is gone once the runner is killed.
     """
-    file = boxing.data.parent / "boxed.py"
-    file.write_text(textwrap.dedent(APP))
+    file, word = write_application(boxing, "boxed")
     built = boxing.fal("deploy", f"{file}::Boxed", "--app-name", "boxed")
     assert "RUN echo $WORD" in built
     answer = ask(boxing)
-    assert (answer["made"], answer["six"]) == ("boxed", "1.16.0")
+    assert (answer["made"], answer["six"]) == (word, "1.16.0")
     queued, doubled = boxing.python(
         """
         import json
@@ -155,11 +155,12 @@ def test_application_in_an_image(boxing: Any, engine: Any, settle: Any):
     settle(lambda: not engine.containers())
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_application_of_a_run_in_an_image(boxing: Any, engine: Any, settle: Any):
     """
     An application that lives as long as a run is served from a container, which ends with it.
     """
-    (boxing.data.parent / "ephemeral.py").write_text(textwrap.dedent(APP))
+    _, word = write_application(boxing, "ephemeral")
     answer = boxing.python(
         f"""
         import json, sys
@@ -171,10 +172,11 @@ def test_application_of_a_run_in_an_image(boxing: Any, engine: Any, settle: Any)
             print("JSON " + json.dumps(client.tell({{"n": 4}})))
         """
     )
-    assert (answer["n"], answer["made"]) == (4, "boxed")
+    assert (answer["n"], answer["made"]) == (4, word)
     settle(lambda: not engine.containers())
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_images_that_cannot_be_had(boxing: Any):
     """
     The client is told in a sentence which image there is not, which step has failed, and what
@@ -219,6 +221,17 @@ def test_images_that_cannot_be_had(boxing: Any):
     assert not [each for each in told if "Traceback" in each]
 
 
+def write_application(boxing: Any, name: str) -> tuple[Path, str]:
+    """
+    Write the module *name*, and return its file, and the word that is in its image: each of
+    the clients has the image built.
+    """
+    word = f"boxed-by-{boxing.clients.version}"
+    file: Path = boxing.data.parent / f"{name}.py"
+    file.write_text(textwrap.dedent(APP).replace("a word", word))
+    return file, word
+
+
 def ask(boxing: Any) -> Any:
     with boxing.client() as client:
         answer = client.post("/owner/boxed/", json={"n": 3})
@@ -226,6 +239,7 @@ def ask(boxing: Any) -> Any:
     return answer.json()
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_function_of_this_framework(boxing: Any, tmp_path: Path):
     """
     A function of fal-core runs on the server in a container, and learns why it cannot.

@@ -79,6 +79,7 @@ def is_free() -> bool:
     return True
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_a_gpu_that_comes(
     clients: Any,
     gpus: Any,

@@ -32,7 +32,12 @@ from fal_env_conda.building.prefixes import (
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
 from fal_env_conda.building.wheels import install_wheels
-from fal_env_conda.declaring.channels import Credentials, find_credentials, strip_all
+from fal_env_conda.declaring.channels import (
+    Credentials,
+    find_credentials,
+    mask,
+    strip_all,
+)
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
@@ -219,7 +224,7 @@ class _Builder:
     def _solve(self) -> Solution:
         definition = self.recipe.definition
         packages = self.recipe.virtual_packages
-        self.log.write(f"Solving for {', '.join(definition.specs)}")
+        self.log.write(f"Solving for {', '.join(map(mask, definition.specs))}")
         records = self.rattler.ask(
             "solve",
             channels=definition.public_channels,

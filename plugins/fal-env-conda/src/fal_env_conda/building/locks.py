@@ -17,6 +17,7 @@ import attrs
 
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
+from fal_env_conda.building.build_errors import error_of_rattler
 from fal_env_conda.building.builds import build
 from fal_env_conda.building.prefixes import (
     KIND,
@@ -26,7 +27,7 @@ from fal_env_conda.building.prefixes import (
 )
 from fal_env_conda.building.recipes import Recipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -70,14 +71,17 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
     files = [attrs.asdict(each) for each in solution.wheels]
     files += _files(built.pins, prefix, solution, recipe.definition.indexes)
     with Rattler(cancelled) as rattler:
-        text: str = rattler.ask(
-            "write_lock",
-            records=solution.archives,
-            channels=solution.channels,
-            platform=solution.platform,
-            virtual_packages=solution.virtual_packages,
-            files=files,
-        )
+        try:
+            text: str = rattler.ask(
+                "write_lock",
+                records=solution.archives,
+                channels=solution.channels,
+                platform=solution.platform,
+                virtual_packages=solution.virtual_packages,
+                files=files,
+            )
+        except RattlerError as error:
+            raise error_of_rattler(error.message, (), ()) from error
     return Locked(lock=_with_hashes(text, files), explicit=_explicit(solution))
 
 

@@ -105,12 +105,13 @@ class Recipe:
         """
         What is in it, in a few words.
         """
+        from fal_env_conda.declaring.channels import mask
         from fal_uv.requirements.url_credentials import strip
 
         definition = self.definition
         pip = (f"pip:{strip(entry)}" for entry in definition.pip)
         python = f"python={definition.python_version or THIS_PYTHON}"
-        return " ".join((python, *definition.packages, *pip))
+        return " ".join((python, *map(mask, definition.packages), *pip))
 
     def requirements(self) -> list[Requirement]:
         """

@@ -25,11 +25,12 @@ DEFAULT = "conda-forge"
 _ALIAS = "https://conda.anaconda.org/"
 _OF_ANACONDA = re.compile(
     r"(?:https?://(?:[^/@]*@)?(?:repo\.anaconda\.com|repo\.continuum\.io)(?:/.*)?"
-    r"|https?://(?:[^/@]*@)?conda\.anaconda\.org/(?:t/[^/]+/)?(?:anaconda|main|r|msys2|pkgs/.*))"
+    r"|https?://(?:[^/@]*@)?conda\.anaconda\.org/(?:t/[^/]+/)?"
+    r"(?:anaconda|main|r|msys2|pkgs)(?:/.*)?)"
     r"/?",
     re.IGNORECASE,
 )
-_NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2")
+_NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2", "pkgs")
 _OF_PIP = re.compile(r"https?://(?:pypi\.org(?:/.*)?|.*/simple/?)")
 _TOKEN = re.compile(r"^/t/([^/]+)(?=/)")
 
@@ -75,7 +76,8 @@ def check_channel(channel: str) -> None:
     Raises:
         OptionError: It is.
     """
-    if channel in _NAMES_OF_ANACONDA or channel.startswith("pkgs/"):
+    # A platform or a label may follow.
+    if channel.partition("/")[0] in _NAMES_OF_ANACONDA:
         _refuse(channel)
     if _OF_ANACONDA.fullmatch(channel):
         _refuse(strip(channel))
@@ -157,7 +159,7 @@ def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
     """
     for each in credentials:
         for secret in (each.password, quote(each.password, safe="")):
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "***") if secret else text
     return text
 
 

@@ -20,6 +20,8 @@ _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
 _ONE_MINOR = re.compile(r"=?=?\s*(\d\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
 _RANGE = re.compile(r"(?:(?:>=?|<=?|!=)\s*\d+(?:\.\d+)*\s*(?:,\s*)?)+")
 _MINOR_ALONE = re.compile(r"(?:=?=?\s*3\.\d+(?:\.?\*)?)?")
+#: What a package may say in brackets of where it comes from.
+_IN_BRACKETS = re.compile(r"""[\[,\s](?:channel|url)\s*=\s*["']?([^"',\]\s]+)""")
 _INDEX = re.compile(r"--extra-index-url(?:\s+|=)(\S+)")
 _OF_PIP = re.compile(r"(?:-[er]\b|--|git\+|\.{0,2}/).*|.*\.whl")
 
@@ -178,6 +180,10 @@ def _check_package(package: str) -> None:
     channel, colons, _ = package.partition("::")
     if colons:
         check_channel(channel)
+    elif "://" in package:
+        check_channel(package.strip())
+    for found in _IN_BRACKETS.finditer(package):
+        check_channel(found[1])
 
 
 def _find_version(packages: Iterable[str], python_version: str | None) -> str | None:

@@ -16,6 +16,9 @@ from fal_env_conda.declaring.lock_files import Lock, read_lock
 
 _KEYS = ("name", "channels", "dependencies", "variables", "prefix", "platforms")
 
+#: The most entries that a file may have.
+_MOST_NODES = 100_000
+
 
 @attrs.frozen(kw_only=True)
 class EnvironmentFile:
@@ -96,6 +99,8 @@ def load(text: str, *, where: str) -> Mapping[str, Any]:
         mark = error.problem_mark
         place = "" if mark is None else f" in line {mark.line + 1}"
         raise OptionError(f"{where} is not YAML{place}: {error.problem}.") from None
+    except RecursionError:
+        raise OptionError(f"{where} has lists in lists without end.") from None
     except yaml.YAMLError as error:
         raise OptionError(f"{where} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(loaded, dict):
@@ -107,25 +112,31 @@ def load(text: str, *, where: str) -> Mapping[str, Any]:
 
 def _check_keys(document: Any, where: str) -> None:
     """
-    Check that no key comes twice, since the last one would hide what the others say.
+    Check that no key comes twice, since the last one would hide what the others say, and that
+    what aliases stand for stays small.
     """
     import yaml
 
-    if isinstance(document, yaml.SequenceNode):
-        for each in document.value:
-            _check_keys(each, where)
-    if not isinstance(document, yaml.MappingNode):
-        return
-    seen: dict[str, int] = {}
-    for key, value in document.value:
-        _check_keys(value, where)
-        line, name = key.start_mark.line + 1, str(key.value)
-        if name in seen:
-            raise OptionError(
-                f"{where} has the key {name!r} twice, in lines {seen[name]} and {line}. "
-                "Leave one of them out."
-            )
-        seen[name] = line
+    waiting, looked_at = [document], 0
+    while waiting:
+        node = waiting.pop()
+        looked_at += 1
+        if looked_at > _MOST_NODES:
+            raise OptionError(f"{where} has more than {_MOST_NODES} entries, aliases counted.")
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            waiting.append(value)
+            line, name = key.start_mark.line + 1, str(key.value)
+            if name in seen:
+                raise OptionError(
+                    f"{where} has the key {name!r} twice, in lines {seen[name]} and {line}. "
+                    "Leave one of them out."
+                )
+            seen[name] = line
 
 
 def parse(loaded: Mapping[str, Any], *, where: str) -> EnvironmentFile:

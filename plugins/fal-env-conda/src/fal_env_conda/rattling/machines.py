@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator
 
 from fal_core.caches import cache_directory, write_atomically
+from fal_core.errors import EnvironmentBuildError
 from fal_core.machines import Machine
-from fal_env_conda.rattling.processes import Rattler
+from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 _OVERRIDES = "CONDA_OVERRIDE_"
 _found: dict[str, tuple[str, ...]] = {}
@@ -25,6 +26,9 @@ def virtual_packages(machine: Machine | None) -> tuple[str, ...]:
 
     What a machine type does not state is that of the machine this runs on; None stands for
     that machine. The variables ``CONDA_OVERRIDE_…`` have the last word.
+
+    Raises:
+        EnvironmentBuildError: It cannot be found out.
     """
     found = dict(_split(_detected()))
     if machine is None:
@@ -55,11 +59,22 @@ def _detected() -> tuple[str, ...]:
     if found is None:
         found = _read(stamp)
         if found is None:
-            with Rattler() as rattler:
-                found = tuple(rattler.ask("detect"))
+            found = _detect()
             _keep(stamp, found)
         _found[stamp] = found
     return found
+
+
+def _detect() -> tuple[str, ...]:
+    with Rattler() as rattler:
+        try:
+            return tuple(rattler.ask("detect"))
+        except RattlerError as error:
+            raise EnvironmentBuildError(
+                "conda",
+                f"rattler does not tell what this machine has: {error.message}. Look at the "
+                f"variables {_OVERRIDES}…, or run 'fal-core doctor'.",
+            ) from error
 
 
 def _stamp() -> str:
@@ -85,7 +100,9 @@ def _text(path: str) -> str:
 
 def _read(stamp: str) -> tuple[str, ...] | None:
     try:
-        with open(os.path.join(cache_directory("conda"), "machine.json")) as stream:
+        with open(
+            os.path.join(cache_directory("conda"), "machine.json"), encoding="utf-8"
+        ) as stream:
             loaded = json.load(stream)
         return tuple(loaded["packages"]) if loaded["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -25,6 +25,9 @@ from fal_core.workers import given_to_children
 
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
 
+#: Bytes of the longest answer: a line with all packages of an environment.
+_LONGEST = 256 << 20
+
 
 class RattlerError(Exception):
     """
@@ -163,6 +166,7 @@ class Rattler:
             process.stderr.fileno(),
             cancelled=self.cancelled,
             has_ended=lambda: process.poll() is not None,
+            longest=_LONGEST,
         ):
             if descriptor != told:
                 if line:

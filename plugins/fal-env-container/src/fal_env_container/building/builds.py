@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
 
 import attrs
 
-from fal_core.errors import EnvironmentBuildError
+from fal_core.digests import digest
+from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
 from fal_env_container.building import inventory, pulls
 from fal_env_container.building.build_logs import BuildLog
@@ -39,6 +40,11 @@ from fal_env_container.building.records import (
 from fal_env_container.building.replaced_images import note_replaced, remove_replaced
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.images.strangers import check_triggers
+
+#: How long a line of a secret of several lines is at least that no log shows: others, such as
+#: a brace, say nothing.
+_SHORTEST = 8
 
 #: What Podman writes before the reason of a failed step.
 _AT_STEP = re.compile(r'^building at STEP ".*?": (?:while running runtime: )?', re.DOTALL)
@@ -95,7 +101,7 @@ def build(
         *image.secrets.values(),
         *(login["password"] for login in image.registries.values()),
     ]
-    log = BuildLog(sink, tuple(text for text in hidden if text))
+    log = BuildLog(sink, tuple(_lines_of(hidden)))
 
     def on_wait() -> None:
         log.write("Waiting for another build of this image")
@@ -122,7 +128,7 @@ def build(
                         engine, image.registries, place.folder, trusted=trusted
                     ),
                 )
-                found = _build(runner, recipe, left, force=force)
+                found = _build(runner, recipe, left, force=force, trusted=trusted)
     finally:
         # Once the files of the build are gone there may be room for it.
         for each in left:
@@ -158,9 +164,9 @@ def pull(
     def on_wait() -> None:
         log.write("Waiting for another pull of this image")
 
-    digest = re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform or ''}")[:200]
-    terms = (engine.settings, name, login_terms(engine, {}, trusted=trusted), force)
-    with disk_errors(), building(digest, cancelled, on_wait, terms=terms) as place:
+    asked = digest(f"{name} {platform or ''}".encode())
+    terms = (engine.settings, login_terms(engine, {}, trusted=trusted), force)
+    with disk_errors(), building(asked, cancelled, on_wait, terms=terms) as place:
         runner = CommandRunner(
             engine=engine,
             place=place,
@@ -183,14 +189,34 @@ def disk_errors() -> Iterator[None]:
         raise EnvironmentBuildError(KIND, f"{error.strerror or error}{what}.") from error
 
 
+def _lines_of(secrets: Iterable[str]) -> list[str]:
+    """
+    Return the lines of *secrets*, the longest first: a log is masked line by line.
+    """
+    lines = {line.strip() for text in secrets for line in text.splitlines()}
+    short = {text.strip() for text in secrets}
+    return sorted(
+        (line for line in lines if len(line) >= _SHORTEST or (line and line in short)),
+        key=len,
+        reverse=True,
+    )
+
+
 def _build(
-    runner: CommandRunner, recipe: Recipe, left: list[Leftovers], *, force: bool
+    runner: CommandRunner,
+    recipe: Recipe,
+    left: list[Leftovers],
+    *,
+    force: bool,
+    trusted: bool,
 ) -> BuiltImage:
     engine, place, log = runner.engine, runner.place, runner.log
     _check_secrets(recipe.image.secrets)
     recipe.check_sources()
     images = _find_bases(runner, recipe, force=force)
     bases = {name: image.id for name, image in images.items()}
+    if not trusted:
+        _check_triggers(images)
     # What is copied now is what is built, whatever happens to the files.
     recipe = recipe.on(images).copy_to(os.path.join(place.folder, "context"))
     certificates = Certificates.of_caller()
@@ -203,7 +229,7 @@ def _build(
     began = time.time()
     secrets = _secret_variables(recipe.image.secrets)
     code = attrs.evolve(runner, variables={**runner.variables, **secrets}).run(
-        *_arguments(engine, recipe, place, certificates, key=key, force=force),
+        *_arguments(engine, recipe, place, certificates, key=key, force=force, trusted=trusted),
         afterwards=[
             engine.command("image", "prune", "--force", f"--filter=label={place.label}")
         ],
@@ -219,6 +245,14 @@ def _build(
         note_replaced(before.id, bases.values())
         remove_replaced(engine)
     return found
+
+
+def _check_triggers(images: Mapping[str, BuiltImage]) -> None:
+    for name, image in images.items():
+        try:
+            check_triggers(name, image.triggers)
+        except OptionError as error:
+            raise EnvironmentBuildError(KIND, str(error)) from None
 
 
 def _find_bases(runner: CommandRunner, recipe: Recipe, *, force: bool) -> dict[str, BuiltImage]:
@@ -271,6 +305,7 @@ def _arguments(
     *,
     key: str,
     force: bool,
+    trusted: bool,
 ) -> list[str]:
     """
     Return the arguments with which *engine* builds the image of *key*.
@@ -285,8 +320,8 @@ def _arguments(
     ]
     arguments += certificates.options()
     arguments += ["--no-cache"] if force else []
-    if engine.place == "here" and loopback_proxies():
-        # Steps have no other way to them.
+    if trusted and engine.place == "here" and loopback_proxies():
+        # Steps have no other way to them. Those of a stranger would have all else there, too.
         arguments.append("--network=host")
     if engine.name == "podman":
         # As Docker makes images: with SHELL, HEALTHCHECK and ONBUILD.

@@ -17,6 +17,10 @@ from fal_env_container.engines import Engine
 #: Keys of the engine's own file of logins that say where they are.
 _KEPT = ("auths", "credHelpers", "credsStore")
 
+#: The key of Docker's file that says which engine it speaks to, and the directories beside it
+#: that describe engines and have the programs that build.
+_CONTEXT, _BESIDE = "currentContext", ("contexts", "cli-plugins", "buildx")
+
 
 def write_logins(
     engine: Engine,
@@ -41,6 +45,8 @@ def write_logins(
     for registry, login in registries.items():
         pair = f"{login['username']}:{login['password']}".encode()
         auths[registry] = {"auth": base64.b64encode(pair).decode()}
+    if engine.name != "podman":
+        content |= _settings_of_docker(folder)
     path = os.path.join(folder, "config.json")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as stream:
@@ -64,6 +70,26 @@ def login_terms(
     return (engine.program, declared, trusted, file_stamps(files))
 
 
+def _settings_of_docker(folder: str) -> dict[str, Any]:
+    """
+    Have Docker find the same engine with its settings in *folder*, and return those that are
+    in its file. None is a login.
+    """
+    usual = _docker_folder()
+    for name in _BESIDE:
+        if (usual / name).is_dir() and not os.path.lexists(os.path.join(folder, name)):
+            os.symlink(usual.absolute() / name, os.path.join(folder, name))
+    try:
+        content = json.loads((usual / "config.json").read_text("utf-8"))
+        return {_CONTEXT: content[_CONTEXT]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _docker_folder() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+
+
 def _own_logins(engine: Engine) -> dict[str, Any]:
     for path in _login_files(engine):
         try:
@@ -80,7 +106,7 @@ def _login_files(engine: Engine) -> list[Path]:
     Return where *engine* looks for logins, in its order.
     """
     home = Path(os.path.expanduser("~"))
-    docker = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    docker = _docker_folder() / "config.json"
     if engine.name != "podman":
         return [docker]
     if named := os.environ.get("REGISTRY_AUTH_FILE"):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,11 +108,16 @@ class ContainerImage:
                 "The Dockerfile is empty. Write ContainerImage.from_dockerfile_str(TEXT) or "
                 "ContainerImage.from_dockerfile(PATH)."
             )
+        _check_texts("build_args", self.build_args)
+        _check_texts("secrets", self.secrets)
+        if not isinstance(self.registries, Mapping):
+            raise OptionError("Option 'registries' must be a dict.")
         for registry, login in self.registries.items():
-            if not {"username", "password"} <= set(login):
+            if not isinstance(login, Mapping) or not {"username", "password"} <= set(login):
                 raise OptionError(
                     f"The registry {registry!r} needs a 'username' and a 'password'."
                 )
+            _check_texts("registries", login)
         if self.builder is not None and self.builder not in _BUILDERS:
             raise OptionError(
                 f"Option 'builder' must be one of {', '.join(map(repr, _BUILDERS))}, "
@@ -121,6 +127,11 @@ class ContainerImage:
             _check_command(name, getattr(self, name))
         if not isinstance(self.use_isolate, bool | None):
             raise OptionError(f"Option 'use_isolate' must be a bool, not {self.use_isolate!r}.")
+        lines = self.dockerignore
+        if lines is not None and not (
+            isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines)
+        ):
+            raise OptionError("Option 'dockerignore' must be a list of str.")
         path = self.dockerignore_path
         if self.dockerignore is None and path is not None and not os.path.isfile(path):
             raise FileNotFoundError(f"There is no file {os.fspath(path)} to ignore by.")
@@ -256,6 +267,23 @@ def _read_lines(path: str | os.PathLike[str]) -> list[str]:
             return stream.read().splitlines()
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {os.fspath(path)} to ignore by.") from None
+
+
+def _check_texts(option: str, values: object) -> None:
+    """
+    Check that *values* have names as builds have them, and texts. No value is shown.
+    """
+    if not isinstance(values, Mapping):
+        raise OptionError(f"Option {option!r} must be a dict.")
+    for name, value in values.items():
+        # A builder would take what follows other letters for options.
+        if not isinstance(name, str) or not re.fullmatch(r"[\w./:@-]+", name):
+            raise OptionError(
+                f"Option {option!r} has the name {name!r}. Write it with letters, digits, "
+                "and '_', '-' or '.'."
+            )
+        if not isinstance(value, str):
+            raise OptionError(f"Option {option!r} has {name!r}, which must be a str.")
 
 
 def _check_command(name: str, value: object) -> None:

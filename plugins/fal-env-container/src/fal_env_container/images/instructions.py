@@ -12,12 +12,14 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
+from fal_env_container.images.substitutions import split_words
 
 #: Instructions whose arguments may contain heredocs.
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
-_HEREDOC = re.compile(r"""(?:^|\s)\d*<<(-?)(["']?)([^\s<>"'|&;]+)\2(?=$|[\s>|&;])""")
+#: A word that begins a heredoc; between quotes it is a part of another word.
+_HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^\s<>"'|&;]+)\2(?=$|[>|&;])""")
 _FLAG = re.compile(r"""--([A-Za-z][\w-]*)(?:=((?:"[^"]*"|'[^']*'|\S)*))?(?:\s+|$)""")
 
 
@@ -87,14 +89,17 @@ class _Line:
     text: str
 
 
-def parse(text: str) -> tuple[Instruction, ...]:
+def parse(text: str, *, heredocs: bool = True) -> tuple[Instruction, ...]:
     """
     Return the instructions of the Dockerfile *text*.
+
+    Arguments:
+        heredocs: Whether the lines of heredocs are no instructions.
 
     Raises:
         OptionError: A heredoc does not end.
     """
-    return tuple(_instructions(text))
+    return tuple(_instructions(text, with_heredocs=heredocs))
 
 
 def escape_character(text: str) -> str:
@@ -113,42 +118,32 @@ def escape_character(text: str) -> str:
 
 def _lines(text: str) -> Iterator[_Line]:
     position = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    # Builders know no other ends of lines.
+    for number, line in enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), 1):
         end = position + len(line)
         yield _Line(number, position, end, line.rstrip("\r\n"))
         position = end
 
 
-def _instructions(text: str) -> Iterator[Instruction]:
+def _instructions(text: str, *, with_heredocs: bool) -> Iterator[Instruction]:
     escape = escape_character(text)
     continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
     lines = list(_lines(text))
     index = 0
     while index < len(lines):
         first = lines[index]
-        index += 1
         stripped = first.text.removeprefix("\ufeff").strip()
         if not stripped or stripped.startswith("#"):
-            continue
-        joined, end = [], first.end
-        line = first
-        while True:
-            # Comments and empty lines do not end an instruction that goes on.
-            more = continued.search(line.text) is not None
-            joined.append(continued.sub("", line.text) if more else line.text)
-            end = line.end
-            while more and index < len(lines) and _is_skipped(lines[index].text):
-                index += 1
-            if not more or index == len(lines):
-                break
-            line = lines[index]
             index += 1
-        whole = "".join(joined).strip()
+            continue
+        joined, end, index = _join(lines, index, continued)
+        whole = joined.strip()
         written, rest = [*whole.split(None, 1), ""][:2]
         keyword = written.upper()
         heredocs = []
-        if keyword in _WITH_HEREDOCS:
-            for found in _HEREDOC.finditer(rest):
+        if with_heredocs and keyword in _WITH_HEREDOCS:
+            words = split_words(rest, escape=escape)
+            for found in filter(None, map(_HEREDOC.match, words)):
                 index, end = _skip_heredoc(lines, index, found[3], tabs=bool(found[1]))
                 heredocs.append(found[3])
         flags, rest = _split_flags(rest)
@@ -163,6 +158,24 @@ def _instructions(text: str) -> Iterator[Instruction]:
             end=end,
             line=first.number,
         )
+
+
+def _join(lines: list[_Line], index: int, continued: re.Pattern[str]) -> tuple[str, int, int]:
+    """
+    Return the instruction that begins at *index* as one line, where it ends in the Dockerfile,
+    and the index of the line after it.
+    """
+    joined = []
+    while True:
+        line = lines[index]
+        index += 1
+        # Comments and empty lines do not end an instruction that goes on.
+        more = continued.search(line.text) is not None
+        joined.append(continued.sub("", line.text) if more else line.text)
+        while more and index < len(lines) and _is_skipped(lines[index].text):
+            index += 1
+        if not more or index == len(lines):
+            return "".join(joined), line.end, index
 
 
 def _is_skipped(line: str) -> bool:

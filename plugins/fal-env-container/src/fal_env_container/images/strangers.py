@@ -1,12 +1,15 @@
 """
 Images and options of strangers: what a declaration may not ask for that its machine does not
 trust.
+
+What is read here in another way than the builder reads it would be built all the same. So
+where builders differ, or know more ways to write a thing, one of them is taken.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fal_core.errors import OptionError
 from fal_env_container.images.container_images import ContainerImage
@@ -19,11 +22,34 @@ _TRANSPORT = re.compile(
     re.I,
 )
 
-#: A variable, and one with what cuts a pattern from its value.
-_VARIABLE, _CUT = re.compile(r"\$"), re.compile(r"\$\{\w+[#%/]")
+#: A variable; one with what cuts a pattern from its value, or that depends on another; and one
+#: whose value depends on the machine.
+_VARIABLE = re.compile(r"\$")
+_PLATFORM = r"(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)"
+_UNKNOWN = re.compile(rf"\$\{{\w+[#%/]|\$\{{[^}}]*\$|\$\{{{_PLATFORM}[^\w}}]")
+_OF_MACHINE = re.compile(rf"\$\{{?{_PLATFORM}\b")
 
 #: The kinds of mounts of a step that show it nothing of the machine.
 _MOUNTS = ("bind", "cache", "secret", "tmpfs")
+
+#: What a Dockerfile may have. A builder that knows more would run what nobody has looked at.
+_KEYWORDS = frozenset(
+    [
+        *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
+        *("LABEL", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
+        "WORKDIR",
+    ]
+)
+
+#: A comment that changes how the rest is read, and those that change nothing.
+_DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
+_PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?")
+
+#: Requirements that anybody could fetch.
+_FETCHED = re.compile(r"(?:^|@)\s*https?://")
+
+#: The argument of a build that has another program read the Dockerfile.
+_SYNTAX = "BUILDKIT_SYNTAX"
 
 
 def check_image(image: str | ContainerImage) -> None:
@@ -37,16 +63,48 @@ def check_image(image: str | ContainerImage) -> None:
         _check_name(image)
         return
     text = image.dockerfile_str
+    if _SYNTAX in image.build_args:
+        raise OptionError(f"Leave the build argument {_SYNTAX!r} out.")
+    for found in _DIRECTIVE.finditer(text):
+        if not _PLAIN_DIRECTIVE.fullmatch(found[2]):
+            raise OptionError(
+                f"The Dockerfile has '# {found[1]}={found[2]}', after which it would be read "
+                "in another way. Leave it out."
+            )
     for name in find_sources(text, build_args=image.build_args, platform="linux/amd64").bases:
         _check_name(name)
+    has_stages = False
     for instruction in parse(text):
+        has_stages |= instruction.keyword == "FROM"
+        if instruction.keyword == "ARG" and not has_stages:
+            _check_known(instruction.text, _UNKNOWN)
+            _check_known(instruction.text, _OF_MACHINE)
+        _check_instruction(instruction)
+    # A builder may see the end of a heredoc where there is none here, or no heredoc at all.
+    for instruction in parse(text, heredocs=False):
         if instruction.keyword == "FROM":
-            for word in instruction.words[:1]:
-                _check_known(word, _CUT)
-        for origin in (value for name, value in instruction.flags if name == "from"):
-            _check_known(origin, _VARIABLE)
-        if instruction.keyword == "RUN":
+            _check_name("".join(instruction.words[:1]))
+        elif instruction.keyword == "RUN":
+            _check_flags(instruction)
             _check_step(instruction)
+        _check_names(instruction)
+
+
+def check_triggers(name: str, triggers: Sequence[str]) -> None:
+    """
+    Refuse the image *name* to stand on if an ``ONBUILD`` of it would get what a Dockerfile
+    may not ask for.
+
+    Raises:
+        OptionError: One would.
+    """
+    for trigger in triggers:
+        try:
+            for instruction in parse(trigger):
+                _check_instruction(instruction)
+                _check_names(instruction)
+        except OptionError as error:
+            raise OptionError(f"Image {name!r} has 'ONBUILD {trigger}'. {error}") from None
 
 
 def check_options(volumes: Sequence[str], network: bool | str) -> None:
@@ -68,6 +126,27 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
         )
 
 
+def check_requirements(entries: Iterable[str]) -> None:
+    """
+    Refuse requirements that are files of this machine, or that are fetched with its rights:
+    uv runs outside of the container.
+
+    Raises:
+        OptionError: One is.
+    """
+    from fal_uv.requirements.entries import parse_entry
+    from fal_uv.requirements.url_credentials import mask
+
+    for entry in entries:
+        parsed = parse_entry(entry)
+        is_fetched = parsed.form == "index" or _FETCHED.search(entry) is not None
+        if parsed.path is not None or not is_fetched or not entry.isprintable():
+            raise OptionError(
+                f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
+                "Name a version of an index, or a wheel by its https URL."
+            )
+
+
 def _check_name(name: str) -> None:
     found = _TRANSPORT.match(name.strip().strip("\"'"))
     if found is not None:
@@ -86,6 +165,55 @@ def _check_known(name: str, unknown: re.Pattern[str]) -> None:
             f"The Dockerfile takes {name!r} for an image: write its name out, since what the "
             "variable stands for is known in the build alone."
         )
+
+
+def _check_instruction(instruction: Instruction) -> None:
+    keyword = instruction.keyword
+    if keyword not in _KEYWORDS:
+        raise OptionError(
+            f"Line {instruction.line} of the Dockerfile begins with {keyword[:40]!r}, which is "
+            "no instruction."
+        )
+    _check_flags(instruction)
+    if keyword == "ONBUILD":
+        for each in parse(instruction.text):
+            _check_instruction(each)
+            _check_names(each)
+    if keyword == "FROM":
+        for word in instruction.words[:1]:
+            _check_known(word, _UNKNOWN)
+    for origin in (value for name, value in instruction.flags if name == "from"):
+        _check_known(origin, _VARIABLE)
+    if keyword == "RUN":
+        _check_step(instruction)
+
+
+def _check_flags(instruction: Instruction) -> None:
+    """
+    Refuse options that a builder may take for others than they seem to be.
+    """
+    odd = next((value for _, value in instruction.flags if re.search(r"[\"'\\]", value)), None)
+    if odd is None and instruction.text.startswith("--"):
+        odd = instruction.text.split(None, 1)[0]
+    if odd is not None:
+        raise OptionError(
+            f"Line {instruction.line} of the Dockerfile has an option with {odd[:80]!r}. Write "
+            "options as in --mount=type=cache,target=/root/.cache, without quotes and "
+            "backslashes."
+        )
+
+
+def _check_names(instruction: Instruction) -> None:
+    """
+    Refuse images of *instruction*, which is run where another one stands on its image.
+    """
+    for name, value in instruction.flags:
+        if name == "from":
+            _check_name(value)
+        for part in value.split(",") if name == "mount" else ():
+            key, _, origin = part.partition("=")
+            if key.strip().lower() == "from":
+                _check_name(origin)
 
 
 def _check_step(instruction: Instruction) -> None:

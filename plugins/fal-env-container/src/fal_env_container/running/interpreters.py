@@ -22,7 +22,7 @@ from fal_env_container.running.endings import CHECK, explain
 from fal_env_container.running.first_lines import first_lines
 from fal_env_container.running.mounts import Mount, hides_the_system
 from fal_env_container.running.settings import Settings, find_channel
-from fal_env_container.running.variables import certificates, inherited, is_of_this_machine
+from fal_env_container.running.variables import certificates, inherited, is_of_engine
 
 if TYPE_CHECKING:
     from fal_core.machines import Machine
@@ -226,7 +226,8 @@ class ContainerInterpreter(Interpreter):
             yield f"--workdir={directory}"
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
-        names = {*inherited(self.image.variables)} - variables.keys()
+        trusted = self.settings.trusted
+        names = {*inherited(self.image.variables, trusted=trusted)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
         if self.engine.place == "here":
             paths = certificates().items()
@@ -241,8 +242,10 @@ class ContainerInterpreter(Interpreter):
 def _is_shown(name: str) -> bool:
     """
     Tell whether the value of a variable is in the command line: the engine has another one.
+
+    All others, which may be secrets, are not: any user of the machine may read that line.
     """
-    return is_of_this_machine(name)
+    return is_of_engine(name)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+import re
 
 import attrs
 
@@ -38,6 +38,11 @@ print(json.dumps({
     "installed": found,
 }))
 """
+
+#: The most bytes of an answer.
+_LONGEST = 4 << 20
+
+_VERSION, _WORD = re.compile(r"\d+(\.\d+)+"), re.compile(r"\w+")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,18 +115,36 @@ def _record_path(image: BuiltImage) -> str:
 
 
 def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
-    options = ["--rm", "--pull=never", "--network=none", f"--entrypoint={executable}"]
+    name = f"fal-core-python-{os.getpid()}-{os.urandom(6).hex()}"
+    # It may be a stranger's, or be no Python at all.
+    options = ["--rm", "--pull=never", "--network=none", f"--name={name}"]
+    options += [f"--entrypoint={executable}", "--security-opt=no-new-privileges"]
     if image.platform != engine.platform:
         options.append(f"--platform={image.platform}")
-    answer = engine.ask("run", *options, image.id, "-I", "-c", _QUESTION)
-    content: Any = None
-    if answer.code == 0:
-        try:
-            content = json.loads(answer.output.strip().rpartition("\n")[2])
-        except ValueError:
-            content = None
-    if not isinstance(content, dict):
+    try:
+        answer = engine.ask("run", *options, image.id, "-I", "-c", _QUESTION, most=_LONGEST)
+    except EnvironmentBuildError:
+        # It goes on without who has asked.
+        engine.ask("rm", "--force", name)
+        raise
+    found = _read(answer.output) if answer.code == 0 else None
+    if found is None:
         reason = explain(engine, image, executable, None, answer.code, answer.errors)
         said = str(reason) if reason is not None else f"Its Python answers: {answer.problem}."
         raise EnvironmentBuildError(KIND, said)
-    return ImagePython(**content)
+    return found
+
+
+def _read(output: str) -> ImagePython | None:
+    """
+    Return the Python that has printed *output*; None if that is no answer.
+    """
+    try:
+        found = ImagePython(**json.loads(output.strip().rpartition("\n")[2]))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (found.version, found.abi, found.machine, found.libc or "", *found.installed)
+    is_whole = all(isinstance(each, str) and each.isprintable() for each in texts)
+    if is_whole and _VERSION.fullmatch(found.version) and _WORD.fullmatch(found.machine):
+        return found if found.glibc is None or _VERSION.fullmatch(found.glibc) else None
+    return None

@@ -56,6 +56,35 @@ _PREFIXES = (
     "__",
 )
 
+#: Variables of builders, which may hold logins of the user.
+_OF_BUILDS = ("NETRC", "PIP_", "RATTLER_", "REGISTRY_AUTH_FILE")
+
+#: Variables that engines read, and that lead them or the programs that they start elsewhere.
+#: None holds a secret, and each is named whole: others that begin alike may.
+_OF_ENGINES = frozenset(
+    [
+        *("CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE", "CONTAINERD_SNAPSHOTTER"),
+        *("CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE", "CONTAINERS_REGISTRIES_CONF"),
+        *("CONTAINERS_REGISTRIES_CONF_DIR", "CONTAINERS_STORAGE_CONF"),
+        *("CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_PROXY", "CONTAINER_SSHKEY"),
+        *("CONTAINER_TLS_CA", "CONTAINER_TLS_CERT", "CONTAINER_TLS_KEY"),
+        *("DBUS_SESSION_BUS_ADDRESS", "DOCKER_API_VERSION", "DOCKER_CERT_PATH"),
+        *("DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_DEFAULT_PLATFORM", "DOCKER_HOST"),
+        *("DOCKER_TLS", "DOCKER_TLS_VERIFY", "FAL_CORE_CACHE", "GODEBUG", "GOGC"),
+        *("GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "HOME", "LANG", "NERDCTL_TOML"),
+        *("NOTIFY_SOCKET", "PATH", "PODMAN_USERNS", "SSH_AUTH_SOCK", "SSL_CERT_DIR"),
+        *("SSL_CERT_FILE", "STORAGE_DRIVER", "STORAGE_OPTS", "TMPDIR", "USER"),
+    ]
+)
+_ENGINE_PREFIXES = ("BUILDAH_", "LC_", "LD_", "XDG_", "_CONTAINERS_")
+
+
+def is_of_engine(name: str) -> bool:
+    """
+    Tell whether an engine, which has the variable *name* too, would take its value for its own.
+    """
+    return name in _OF_ENGINES or name.startswith(_ENGINE_PREFIXES)
+
 
 def is_of_this_machine(name: str) -> bool:
     """
@@ -64,12 +93,15 @@ def is_of_this_machine(name: str) -> bool:
     return name in _OF_THIS_MACHINE or name.startswith(_PREFIXES)
 
 
-def inherited(image: Collection[str]) -> Iterable[str]:
+def inherited(image: Collection[str], *, trusted: bool = True) -> Iterable[str]:
     """
     Return the names of variables of this process that a container has as well.
 
     Arguments:
         image: The names of those that the image sets.
+
+        trusted: Whether it may have those of builds on this machine, such as the URLs of
+            indexes with their passwords.
     """
     return [
         name
@@ -77,6 +109,7 @@ def inherited(image: Collection[str]) -> Iterable[str]:
         if name not in image
         and name not in CERTIFICATE_VARIABLES
         and not is_of_this_machine(name)
+        and (trusted or not name.startswith(_OF_BUILDS))
     ]
 
 

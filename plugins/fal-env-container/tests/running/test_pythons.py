@@ -1,0 +1,82 @@
+"""
+What an image says of its Python, which may be nobody's friend.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from fal_core.errors import EnvironmentBuildError
+from fal_env_container.engines import Engine
+from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.running.pythons import find_python
+
+IMAGE = BuiltImage(id="abc", name="models:1", platform="linux/amd64")
+ANSWER = {
+    "version": "3.12.4",
+    "abi": "",
+    "machine": "x86_64",
+    "libc": "glibc 2.36",
+    "installed": ["pip"],
+}
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """
+    A program that keeps its arguments, and answers ``run`` with the content of a file.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    program = tmp_path / "engine"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'
+        f'if [ "$1" = run ]; then . {tmp_path}/answer; fi\n'
+    )
+    program.chmod(0o755)
+    return Engine(
+        name="podman",
+        program=str(program),
+        version="5",
+        place="here",
+        platform="linux/amd64",
+    )
+
+
+def answer(engine: Engine, text: str) -> None:
+    Path(engine.program).with_name("answer").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"version": 3}, {"version": "new"}, {"machine": "a b"}, {"libc": "glibc new"}),
+        *({"installed": ["a\n--index-url"]}, {"installed": [1]}, {"installed": 1}, {"x": ""}),
+    ],
+)
+def test_what_is_no_answer_is_an_error(engine: Engine, wrong: dict[str, object]):
+    """
+    A program that answers otherwise than a Python does is told, and nothing of it is used.
+    """
+    answer(engine, f"echo '{json.dumps({**ANSWER, **wrong})}'")
+    with pytest.raises(EnvironmentBuildError, match="Its Python answers"):
+        find_python(engine, IMAGE, "python3")
+    answer(engine, f"echo '{json.dumps(ANSWER)}'")
+    assert find_python(engine, IMAGE, "python3").glibc == "2.36"
+
+
+def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
+    """
+    The container of a program that prints without end does not outlive the question.
+    """
+    answer(engine, "exec yes")
+    with pytest.raises(EnvironmentBuildError, match="prints more than"):
+        find_python(engine, attrs.evolve(IMAGE, id="other"), "python3")
+    asked = Path(engine.program).with_name("asked").read_text()
+    named = re.findall(r"--name=(\S+)", asked)
+    assert len(named) == 1
+    assert asked.endswith(f"\nrm --force {named[0]}\n")
