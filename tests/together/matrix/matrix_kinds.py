@@ -71,21 +71,24 @@ def declare_container(folder: Path) -> Iterator[Options]:
     """
     for name in ("fal-env-container", "fal-server"):
         sys.path.append(str(ROOT / "plugins" / name / "tests"))
-    from engines import BASE, import_this_python
-    from local_engines import LocalEngine, missing
+    from engines import BASE, write_this_python
+    from local_engines import LocalEngine, make_folder, missing
 
     from fal_env_container import finding
 
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    engine = LocalEngine(folder / "store")
+    engine = LocalEngine(make_folder("fal-podman-"), folder)
     engine.create()
+    archive = folder / "this-python.tar"
+    write_this_python(archive)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in engine.variables.items():
             patch.setenv(name, value)
         finding.forget()
-        import_this_python(engine, BASE)
+        engine.import_archive(BASE, archive)
+        archive.unlink()
         yield {"image": BASE}
         engine.remove()
     finding.forget()
