@@ -38,7 +38,7 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     if str(_TESTS) not in sys.path:
         sys.path.append(str(_TESTS))
-    from image_roots import once, shared_folder
+    from image_roots import shared_folder
     from local_engines import LocalEngine, make_folder, missing
 
     reason = missing()
@@ -48,8 +48,7 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     engine.create()
     cache = str(tmp_path_factory.mktemp("cache"))
     try:
-        archive = once(engine.archives / "this-python.tar", write_this_python)
-        engine.import_archive(BASE, archive)
+        import_this_python(engine)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**engine.variables, "FAL_CORE_CACHE": cache}.items():
                 patch.setenv(name, value)
@@ -57,6 +56,16 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         settle(lambda: not engine.containers())
     finally:
         engine.remove()
+
+
+def import_this_python(engine: Any) -> None:
+    """
+    Make the image `BASE`, with a shell and the Python that runs the tests.
+    """
+    from image_roots import once
+
+    archive = once(engine.archives / "this-python.tar", write_this_python)
+    engine.import_archive(BASE, archive)
 
 
 def write_this_python(archive: Path) -> None:

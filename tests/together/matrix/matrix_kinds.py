@@ -71,7 +71,7 @@ def declare_container(folder: Path) -> Iterator[Options]:
     """
     for name in ("fal-env-container", "fal-server"):
         sys.path.append(str(ROOT / "plugins" / name / "tests"))
-    from engines import BASE, write_this_python
+    from engines import BASE, import_this_python
     from local_engines import LocalEngine, make_folder, missing
 
     from fal_env_container import finding
@@ -79,19 +79,19 @@ def declare_container(folder: Path) -> Iterator[Options]:
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
+    folder.mkdir(parents=True, exist_ok=True)
     engine = LocalEngine(make_folder("fal-podman-"), folder)
     engine.create()
-    archive = folder / "this-python.tar"
-    write_this_python(archive)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in engine.variables.items():
-            patch.setenv(name, value)
-        finding.forget()
-        engine.import_archive(BASE, archive)
-        archive.unlink()
-        yield {"image": BASE}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in engine.variables.items():
+                patch.setenv(name, value)
+            finding.forget()
+            import_this_python(engine)
+            yield {"image": BASE}
+    finally:
         engine.remove()
-    finding.forget()
+        finding.forget()
 
 
 #: How each kind is declared, by its name.
