@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from fal_core.stores.builds import Build, exiting, locked
     from fal_core.stores.child_output import read_lines
     from fal_core.stores.directories import DirectoryStore
-    from fal_core.stores.disks import describe_disk_error, disk_usage, list_directory
+    from fal_core.stores.disks import (
+        describe_disk_error,
+        disk_usage,
+        file_stamps,
+        list_directory,
+    )
     from fal_core.stores.entries import StoredEntry
     from fal_core.stores.processes import (
         command_lines,
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
         read_process,
     )
     from fal_core.stores.pruning import Pruned, entries_of, prune
+    from fal_core.stores.removal import remove_failures
     from fal_core.stores.sizes import children_usage, entry_usage
     from fal_core.stores.stores import Category, Store
 
@@ -41,6 +47,7 @@ __all__ = [
     "entries_of",
     "entry_usage",
     "exiting",
+    "file_stamps",
     "is_visible",
     "list_directory",
     "locked",
@@ -48,6 +55,7 @@ __all__ = [
     "prune",
     "read_lines",
     "read_process",
+    "remove_failures",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -66,6 +74,7 @@ __getattr__, __dir__ = lazily(
         "entry_usage": "fal_core.stores.sizes",
         "entries_of": "fal_core.stores.pruning",
         "exiting": "fal_core.stores.builds",
+        "file_stamps": "fal_core.stores.disks",
         "is_visible": "fal_core.stores.processes",
         "list_directory": "fal_core.stores.disks",
         "locked": "fal_core.stores.builds",
@@ -73,5 +82,6 @@ __getattr__, __dir__ = lazily(
         "prune": "fal_core.stores.pruning",
         "read_lines": "fal_core.stores.child_output",
         "read_process": "fal_core.stores.processes",
+        "remove_failures": "fal_core.stores.removal",
     },
 )

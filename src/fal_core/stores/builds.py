@@ -22,6 +22,7 @@ from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log, LogSink
 from fal_core.reprs import show_fields
 from fal_core.stores.disks import describe_disk_error
+from fal_core.stores.failures import Failures
 from fal_core.stores.places import COMPLETE, GUARD, IN_USE, Place
 from fal_core.stores.removal import discard, sweep
 
@@ -66,20 +67,34 @@ os.register_at_fork(after_in_child=_forget_builds)
 
 @contextmanager
 def locked(
-    path: str, cancelled: Event, on_wait: Callable[[], None], *, least: int = 0
+    path: str,
+    cancelled: Event,
+    on_wait: Callable[[], None],
+    *,
+    least: int = 0,
+    terms: object = None,
 ) -> Iterator[int]:
     """
     Hold an exclusive lock on the file *path*, which is created if it does not exist, and
     return its descriptor, which a child process may inherit.
+
+    If a build that held it raises ``EnvironmentBuildError``, those who waited meanwhile raise
+    the same, each unless its *terms* or its environment variables are others.
 
     Arguments:
         on_wait: Called once if another process holds the lock.
 
         least: The smallest number that the descriptor may have.
 
+        terms: What a build depends on beside what *path* is named after, such as credentials:
+            a value whose ``repr`` is whole. It is not written down.
+
     Raises:
+        EnvironmentBuildError: The build that was waited for failed.
+
         Cancelled: *cancelled* was set while another process held the lock.
     """
+    failures = Failures(path, terms)
     waited = False
     while (descriptor := try_lock(path, shared=False, create=True, least=least)) is None:
         if not waited:
@@ -87,14 +102,33 @@ def locked(
             on_wait()
         if cancelled.wait(_PATIENCE):
             raise Cancelled("The call was cancelled while it waited for another build.")
+        failures.raise_new()
     try:
-        yield descriptor
+        if waited:
+            failures.raise_new()
+        with failures_kept(failures):
+            yield descriptor
     finally:
         unlock(descriptor)
 
 
 @contextmanager
-def building(place: Place, key: str, *, log: LogSink, cancelled: Event) -> Iterator[None]:
+def failures_kept(failures: Failures) -> Iterator[None]:
+    """
+    Keep the error of the build that runs in this context, or forget that of an earlier one.
+    """
+    try:
+        yield
+    except EnvironmentBuildError as error:
+        failures.keep(error)
+        raise
+    failures.forget()
+
+
+@contextmanager
+def building(
+    place: Place, key: str, *, log: LogSink, cancelled: Event, terms: object = None
+) -> Iterator[None]:
     """
     Hold the lock of *key* in *place*, see :meth:`DirectoryStore.building`.
     """
@@ -105,7 +139,7 @@ def building(place: Place, key: str, *, log: LogSink, cancelled: Event) -> Itera
 
     try:
         place.make_directories()
-        with locked(place.lock_path(key), cancelled, on_wait):
+        with locked(place.lock_path(key), cancelled, on_wait, terms=terms):
             sweep(place, key)
             yield
     except OSError as error:
@@ -121,11 +155,12 @@ def build_entry(
     cancelled: Event,
     in_place: bool,
     summary: str,
+    terms: object,
 ) -> str:
     """
     Build the entry of *key*, see :meth:`DirectoryStore.find_or_build`.
     """
-    with building(place, key, log=log, cancelled=cancelled):
+    with building(place, key, log=log, cancelled=cancelled, terms=terms):
         found = place.find(key)
         if found is None:
             with Build(place=place, key=key, cancelled=cancelled, in_place=in_place) as opened:

@@ -46,12 +46,15 @@ class DirectoryStore(Place, Store):
         cancelled: Event,
         in_place: bool = False,
         summary: str = "",
+        terms: object = None,
     ) -> str:
         """
         Return the path of the entry of *key*, which *build* fills if it is not there.
 
-        One thread of one process builds, and the others wait. Nothing remains of a build
-        that fails, is cancelled or is killed. This process uses the entry from now on.
+        One thread of one process builds, and the others wait. If it raises an
+        ``EnvironmentBuildError``, those who waited raise the same, and later calls build
+        anew. Nothing else remains of a build that fails, is cancelled or is killed. This
+        process uses the entry from now on.
 
         Arguments:
             build: Called with a :class:`Build`, whose ``directory`` it fills.
@@ -64,8 +67,13 @@ class DirectoryStore(Place, Store):
             summary: What is in it, in a few words, for lists; *build* may write another to
                 the ``summary`` of what it is called with, and more to its ``details``.
 
+            terms: What the build depends on beside *key*, such as credentials, which are in
+                no key: a value whose ``repr`` is whole. Who waits for a build that fails
+                builds for itself if its terms are others. It is not written down.
+
         Raises:
-            EnvironmentBuildError: A file system failed, or *build* raised this.
+            EnvironmentBuildError: A file system failed, or *build* raised this, in this
+                process or in one that this has waited for.
 
             Cancelled: *cancelled* was set.
         """
@@ -75,26 +83,35 @@ class DirectoryStore(Place, Store):
         from fal_core.stores.builds import build_entry
 
         return build_entry(
-            self, key, build, log=log, cancelled=cancelled, in_place=in_place, summary=summary
+            self,
+            key,
+            build,
+            log=log,
+            cancelled=cancelled,
+            in_place=in_place,
+            summary=summary,
+            terms=terms,
         )
 
     def building(
-        self, key: str, *, log: LogSink, cancelled: Event
+        self, key: str, *, log: LogSink, cancelled: Event, terms: object = None
     ) -> AbstractContextManager[None]:
         """
         Return a context that holds the lock of *key*, once no other builder does.
 
         In it, errors of file systems become errors of the build, and what killed builds
-        of *key* left behind is gone.
+        of *key* left behind is gone. An ``EnvironmentBuildError`` that leaves it goes to
+        those who wait, too, if their *terms* are the same, see :meth:`find_or_build`.
 
         Raises:
-            EnvironmentBuildError: A file system failed.
+            EnvironmentBuildError: A file system failed, or the builder that this has waited
+                for.
 
             Cancelled: *cancelled* was set while another builder held the lock.
         """
         from fal_core.stores.builds import building
 
-        return building(self, key, log=log, cancelled=cancelled)
+        return building(self, key, log=log, cancelled=cancelled, terms=terms)
 
     def open_build(self, key: str, *, cancelled: Event, in_place: bool = False) -> Build:
         """

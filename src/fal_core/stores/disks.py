@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from fal_core.caches import cache_root
 
@@ -32,6 +33,20 @@ def disk_usage(path: str) -> int:
             except OSError:
                 pass  # It is being removed.
     return total
+
+
+def file_stamps(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
+    """
+    Return a value that changes with the files of *paths* that exist, without reading them.
+    """
+    found = []
+    for path in paths:
+        try:
+            file = os.stat(path)
+        except OSError:
+            continue
+        found.append((path, file.st_ino, file.st_size, file.st_mtime_ns))
+    return found
 
 
 def describe_disk_error(error: OSError) -> str:

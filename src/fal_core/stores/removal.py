@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
 from fal_core.stores.disks import disk_usage, list_directory
 from fal_core.stores.entries import StoredEntry
+from fal_core.stores.failures import FAILURE
 from fal_core.stores.places import COMPLETE, GUARD, IN_USE, Place
 from fal_core.stores.processes import command_lines
 from fal_core.stores.sizes import entry_usage
@@ -110,7 +111,20 @@ def remove_leftovers(place: Place, strays: Iterable[str], *, dry_run: bool) -> i
         if is_guarded(place.path(name)):
             size = disk_usage(place.path(name))
             freed += size if remove_unfinished(place, name, dry_run=dry_run) else 0
+    if not dry_run:
+        remove_failures(os.path.join(place.root, "locks"))
     return freed
+
+
+def remove_failures(folder: str) -> None:
+    """
+    Remove the errors of builds that lie beside the locks in *folder*, where nobody builds.
+    """
+    for name in list_directory(folder):
+        path = os.path.join(folder, name)
+        lock, found, _ = path.partition(FAILURE)
+        if found and not is_locked(lock):
+            remove_quietly(path)
 
 
 def find_leftovers(place: Place, strays: Iterable[str]) -> Iterator[str]:

@@ -153,6 +153,31 @@ class TriesForEver(Whole):
 
 
 @attrs.frozen(kw_only=True)
+class BuildsAfterOthers(Whole):
+    """Tries once more where the build has failed that it has waited for."""
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        waited = Event()
+
+        def hear(line: Log) -> None:
+            if line.message.startswith("Waiting for "):
+                waited.set()
+            log(line)
+
+        try:
+            return super().build(hear, cancelled)
+        except EnvironmentBuildError:
+            if not waited.is_set():
+                raise
+            return super().build(log, cancelled)
+
+    def fill(self, directory: str, log: LogSink) -> None:
+        # Long enough for the other processes to come.
+        time.sleep(0.5 if self.wants else 0)
+        super().fill(directory, log)
+
+
+@attrs.frozen(kw_only=True)
 class RaisesItsOwn(Whole):
     """Raises an error of its builder as it is."""
 

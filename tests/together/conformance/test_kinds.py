@@ -21,6 +21,9 @@ _UNSOLVABLE = "test_an_environment_that_cannot_be_solved_is_an_error"
 
 BROKEN = (
     RegisteredKind(kinds.BuildsUnlocked, "test_many_processes_cause_one_build"),
+    RegisteredKind(
+        kinds.BuildsAfterOthers, "test_who_waits_for_a_build_that_fails_takes_its_error"
+    ),
     RegisteredKind(kinds.BuildsAnew, "test_what_is_built_is_found"),
     RegisteredKind(kinds.LosesAField, "test_an_environment_travels_whole"),
     RegisteredKind(kinds.DropsArguments, "test_a_function_runs_in_what_is_built"),

@@ -98,6 +98,9 @@ def test_credentials_reach_the_channel_and_nothing_else(
     with pytest.raises(EnvironmentBuildError, match=r"401|404") as caught:
         build(Conda(packages=["words"], channels=[wrong, channel]))
     assert "other-secret" not in str(caught.value) + "\n".join(build.messages)
+    kept = [path.read_text() for path in cache.rglob("*.failure")]
+    assert kept
+    assert "other-secret" not in "".join(kept)
 
 
 def test_mirror_of_the_users_settings_is_used(

@@ -15,7 +15,7 @@ from private_registries import PASSWORD, USER, open_registry
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container import Container
 from fal_env_container.building.guards import remove
-from fal_env_container.building.logins import write_logins
+from fal_env_container.building.logins import login_terms, write_logins
 from fal_env_container.engines import Engine
 
 
@@ -103,6 +103,26 @@ def test_a_stranger_has_no_logins_of_the_engine(
         told = write_logins(engine, registries, str(tmp_path), trusted=trusted)
         content = json.loads(Path(told["REGISTRY_AUTH_FILE"]).read_text())
         assert set(content.get("auths", {})) == expected
+
+
+def test_logins_are_terms_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    Other logins, of a declaration or of the engine, are other terms.
+    """
+    file = tmp_path / "auth.json"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
+    engine = Engine(
+        name="podman", program="podman", version="5.4.2", place="here", platform="linux/amd64"
+    )
+    declared = {"host": {"username": USER, "password": PASSWORD}}
+    terms = [login_terms(engine, declared)]
+    assert login_terms(engine, declared) == terms[0]
+    terms.append(login_terms(engine, {"host": {"username": USER, "password": "other"}}))
+    terms.append(login_terms(engine, {}))
+    file.write_text("{}")
+    terms.append(login_terms(engine, {}))
+    terms.append(login_terms(engine, {}, trusted=False))
+    assert len({repr(each) for each in terms}) == len(terms)
 
 
 @pytest.mark.parametrize("trusted", [True, False])

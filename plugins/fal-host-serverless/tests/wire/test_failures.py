@@ -9,8 +9,14 @@ from typing import Any
 import grpc
 import pytest
 
-from fal_core.errors import Cancelled, FalServerlessError, InternalFalServerlessError
+from fal_core.errors import (
+    Cancelled,
+    EnvironmentBuildError,
+    FalServerlessError,
+    InternalFalServerlessError,
+)
 from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.wire.failures import translate_run
 
 
 @pytest.mark.parametrize(
@@ -68,3 +74,31 @@ def test_unreachable_service_is_named():
     """
     with pytest.raises(FalServerlessError, match=r"127\.0\.0\.1:1 cannot be reached"):
         SyncServerlessClient(host="127.0.0.1:1").runners.kill("r")
+
+
+class Refused(grpc.RpcError):
+    """
+    What a server answers where it cannot build.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self._said = said
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.INVALID_ARGUMENT
+
+    def details(self) -> str:
+        return self._said
+
+
+@pytest.mark.parametrize("requirement", [None, "six>9"])
+def test_the_error_of_a_build_has_its_facts(requirement: str | None):
+    """
+    What a server says of a build is not said twice.
+    """
+    built = EnvironmentBuildError("container", "There is none.", requirement)
+    found = translate_run(Refused(str(built)), "127.0.0.1:1", "building")
+    assert found.args == EnvironmentBuildError("remote", "There is none.", requirement).args
+    other = translate_run(Refused("There is none."), "127.0.0.1:1", "building")
+    assert other.args == EnvironmentBuildError("remote", "There is none.").args

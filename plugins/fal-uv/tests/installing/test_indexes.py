@@ -170,3 +170,35 @@ class TestIndexes:
         monkeypatch.setenv("UV_OFFLINE", "1")
         assert find_indexes().offline
         assert find_indexes().fingerprint() == online.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "where", ["a variable", "a netrc", "the store of uv", "an extra index"]
+)
+def test_credentials_are_terms_and_no_fingerprint(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """
+    Who has other credentials asks the same indexes on other terms.
+    """
+    monkeypatch.setenv("HOME", str(clean))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.setenv("UV_INDEX_URL", "https://me:first@host/simple")
+    extra = "https://me:first@other/simple"
+    before = find_indexes([extra])
+    assert find_indexes([extra]).terms() == before.terms()
+    told = before.terms()
+    if where == "a variable":
+        monkeypatch.setenv("UV_INDEX_URL", "https://me:second@host/simple")
+    elif where == "a netrc":
+        (clean / ".netrc").write_text("machine host login me password second")
+    elif where == "the store of uv":
+        store = clean / ".local" / "share" / "uv" / "credentials"
+        store.mkdir(parents=True)
+        (store / "credentials.toml").write_text("second")
+    else:
+        extra = extra.replace("first", "second")
+    after = find_indexes([extra])
+    assert after.terms() != told
+    assert after.fingerprint() == before.fingerprint()

@@ -81,6 +81,13 @@ class Built:
     error: str = ""
 
     @property
+    def has_waited(self) -> bool:
+        """
+        Whether it has waited for another one to build.
+        """
+        return any(line.startswith(WAITING) for line in self.lines)
+
+    @property
     def has_built(self) -> bool:
         """
         Whether it has built itself, and not found what another one had built.

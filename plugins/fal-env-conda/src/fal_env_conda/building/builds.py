@@ -7,6 +7,9 @@ from __future__ import annotations
 import glob
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ import attrs
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log, LogSink
+from fal_core.stores import file_stamps
 from fal_env_conda.building.build_errors import error_of_rattler, without_credentials
 from fal_env_conda.building.prefixes import (
     KIND,
@@ -28,7 +32,12 @@ from fal_env_conda.building.prefixes import (
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
 from fal_env_conda.building.wheels import install_wheels
-from fal_env_conda.declaring.channels import find_credentials, mask, strip_all
+from fal_env_conda.declaring.channels import (
+    Credentials,
+    find_credentials,
+    mask,
+    strip_all,
+)
 from fal_env_conda.rattling.platforms import subdir
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 
@@ -112,15 +121,10 @@ def build(
         log.write(line)
 
     with Rattler(cancelled, on_line) as rattler:
-        worker = _Builder(recipe=recipe, rattler=rattler, log=log, lines=lines)
-        try:
-            prefix = worker.build(sink, cancelled, force=force)
-        except RattlerError as error:
-            raise error_of_rattler(error.message, lines, credentials) from error
-        except EnvironmentBuildError as error:
-            if not credentials:
-                raise
-            raise without_credentials(error, credentials) from None
+        worker = _Builder(
+            recipe=recipe, rattler=rattler, log=log, lines=lines, credentials=credentials
+        )
+        prefix = worker.build(sink, cancelled, force=force)
     found = _interpreter(prefix)
     if found is None:
         raise EnvironmentBuildError(
@@ -135,6 +139,7 @@ class _Builder:
     rattler: Rattler
     log: Any
     lines: list[str]
+    credentials: tuple[Credentials, ...] = attrs.field(repr=False)
 
     @property
     def _linked(self) -> bool:
@@ -145,9 +150,12 @@ class _Builder:
         Return the prefix of the environment, which is built if it is not there.
         """
         recipe = self.recipe
+        locked = partial(
+            PREFIXES.building, log=sink, cancelled=cancelled, terms=self._terms(force=force)
+        )
         # Who chooses the packages installs them too, and the others wait for both.
-        with PREFIXES.building(recipe.name, log=sink, cancelled=cancelled):
-            with PREFIXES.building(recipe.question, log=sink, cancelled=cancelled):
+        with locked(recipe.name), self._explained():
+            with locked(recipe.question), self._explained():
                 solution = self._find_solution(force=force)
             return PREFIXES.find_or_build(
                 recipe.prefix_name(solution),
@@ -156,7 +164,44 @@ class _Builder:
                 cancelled=cancelled,
                 in_place=True,
                 summary=recipe.summary,
+                terms=self._terms(force=force),
             )
+
+    def _terms(self, *, force: bool) -> tuple[object, ...]:
+        """
+        Return what the build depends on that no key has.
+        """
+        from fal_uv.installing.indexes import find_indexes
+
+        definition = self.recipe.definition
+        settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        files = (
+            os.environ.get("RATTLER_AUTH_FILE", ""),
+            os.path.expanduser("~/.rattler/credentials.json"),
+            *(os.path.join(settings, name, "config.toml") for name in ("rattler", "pixi")),
+        )
+        return (
+            definition.channels,
+            definition.pip,
+            find_indexes(definition.indexes).terms(),
+            [attrs.astuple(each) for each in self.credentials],
+            file_stamps(files),
+            force,
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """
+        Turn what rattler says into errors of the build, and take credentials out of these.
+        """
+        try:
+            yield
+        except RattlerError as error:
+            raise error_of_rattler(error.message, self.lines, self.credentials) from error
+        except EnvironmentBuildError as error:
+            if not self.credentials:
+                raise
+            raise without_credentials(error, self.credentials) from None
 
     def _find_solution(self, *, force: bool) -> Solution:
         """
@@ -214,6 +259,10 @@ class _Builder:
         """
         Install the packages of *solution*, and the pip requirements.
         """
+        with self._explained():
+            self._install(solution, opened)
+
+    def _install(self, solution: Solution, opened: Build) -> None:
         version = solution.python_version
         if version is None:
             raise EnvironmentBuildError(KIND, "The packages that were chosen have no Python.")
@@ -297,8 +346,7 @@ class _Builder:
             cancelled=opened.cancelled,
         )
         if solution.wheels:
-            credentials = find_credentials(self.recipe.definition.channels)
-            install_wheels(solution.wheels, installer, credentials)
+            install_wheels(solution.wheels, installer, self.credentials)
         # What the channels have keeps its versions: it is there before.
         of_conda = installer.packages()
         known = PREFIXES.read_build(opened.key)
@@ -315,8 +363,7 @@ class _Builder:
 
     @property
     def _credentials(self) -> list[dict[str, Any]]:
-        found = find_credentials(self.recipe.definition.channels)
-        return [attrs.asdict(each) for each in found]
+        return [attrs.asdict(each) for each in self.credentials]
 
 
 def _version_of(dist_info: str) -> str:

@@ -16,7 +16,7 @@ import attrs
 from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
-from fal_env_container.building import inventory
+from fal_env_container.building import inventory, pulls
 from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.caller_settings import (
     Certificates,
@@ -24,7 +24,7 @@ from fal_env_container.building.caller_settings import (
     proxies,
 )
 from fal_env_container.building.leftovers import Leftovers, remove_later, remove_waiting
-from fal_env_container.building.logins import write_logins
+from fal_env_container.building.logins import login_terms, write_logins
 from fal_env_container.building.processes import CommandRunner
 from fal_env_container.building.recipes import Recipe
 from fal_env_container.building.records import (
@@ -108,8 +108,13 @@ def build(
 
     remove_waiting()
     left: list[Leftovers] = []
+    logins = login_terms(engine, image.registries, trusted=trusted)
+    terms = (engine.settings, sorted(image.secrets.items()), logins, force)
     try:
-        with disk_errors(), building(recipe.digest, cancelled, on_wait) as place:
+        with (
+            disk_errors(),
+            building(recipe.digest, cancelled, on_wait, terms=terms) as place,
+        ):
             # Another build may have brought the images that it stands on.
             recipe = recipe.on(inventory.find_images(engine, recipe.sources.bases))
             found = None if force else find_built(engine, recipe)
@@ -160,7 +165,8 @@ def pull(
         log.write("Waiting for another pull of this image")
 
     asked = digest(f"{name} {platform or ''}".encode())
-    with disk_errors(), building(asked, cancelled, on_wait) as place:
+    terms = (engine.settings, login_terms(engine, {}, trusted=trusted), force)
+    with disk_errors(), building(asked, cancelled, on_wait, terms=terms) as place:
         runner = CommandRunner(
             engine=engine,
             place=place,
@@ -276,7 +282,7 @@ def _find_or_pull(
     if found is not None and not force:
         return found
     try:
-        return inventory.pull(runner, name, platform)
+        return pulls.pull(runner, name, platform)
     except EnvironmentBuildError:
         # An image of this machine alone is the newest there is.
         if found is None:

@@ -1,5 +1,5 @@
 """
-Images by name: what the engine has, and what it can pull.
+Images by name: what the engine has.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 
 from fal_core.errors import EnvironmentBuildError
-from fal_env_container.building.processes import CommandRunner
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 
@@ -93,33 +92,3 @@ def _look(engine: Engine, names: list[str]) -> None:
     now = time.monotonic()
     for name, image in zip(names, found, strict=True):
         _seen[engine, name] = (now, image)
-
-
-def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
-    """
-    Pull the image *name*, and return it.
-
-    Arguments:
-        platform: As in ``linux/arm64``. None for that of the engine.
-
-    Raises:
-        EnvironmentBuildError: There is no such image, or it cannot be had.
-
-        Cancelled: Nobody waits for it any more.
-    """
-    engine, log = runner.engine, runner.log
-    log.write(f"Pulling the image {name}")
-    chosen = [] if platform is None else ["--platform", platform]
-    code = runner.run("pull", *chosen, name)
-    forget(engine, name)
-    found = find_image(engine, name) if code == 0 else None
-    if found is None:
-        of_platform = "" if platform is None else f" for {platform}"
-        raise EnvironmentBuildError(
-            KIND,
-            f"There is no image {name!r}{of_platform} here, and {engine.name} cannot pull it: "
-            f"{log.problem}.",
-            lines=log.last_lines,
-            unsaid=(),
-        )
-    return found

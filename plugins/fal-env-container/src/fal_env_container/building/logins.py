@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fal_core.stores import file_stamps
 from fal_env_container.engines import Engine
 
 #: Keys of the engine's own file of logins that say where they are.
@@ -53,6 +54,20 @@ def write_logins(
     if engine.name == "podman":
         return {"REGISTRY_AUTH_FILE": path}
     return {"DOCKER_CONFIG": folder}
+
+
+def login_terms(
+    engine: Engine, registries: Mapping[str, Mapping[str, str]], *, trusted: bool = True
+) -> tuple[object, ...]:
+    """
+    Return a value that tells who logs in to *registries*, and with the logins of *engine*.
+
+    Arguments:
+        trusted: Whether the engine's own logins are used too.
+    """
+    declared = [(name, sorted(login.items())) for name, login in sorted(registries.items())]
+    files = map(str, _login_files(engine)) if trusted else ()
+    return (engine.program, declared, trusted, file_stamps(files))
 
 
 def _settings_of_docker(folder: str) -> dict[str, Any]:

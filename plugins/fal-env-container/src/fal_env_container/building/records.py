@@ -20,7 +20,7 @@ from fal_core.caches import (
     write_atomically,
 )
 from fal_core.errors import HostError
-from fal_core.stores import disk_usage, list_directory, locked
+from fal_core.stores import disk_usage, list_directory, locked, remove_failures
 from fal_env_container.building.guards import remove
 
 #: The name of all images that are built here; their tags are their keys.
@@ -103,15 +103,18 @@ def remove_records(key: str) -> None:
 def remove_leftovers(*, dry_run: bool) -> int:
     """
     Remove the directories of builds that nobody continues, and return their bytes.
+
+    The errors of builds that nobody waits for go with them.
     """
     places = os.path.join(_root(), "building")
+    if not dry_run:
+        remove_failures(places)
     freed = 0
     for name in list_directory(places):
-        digest, _, end = name.rpartition(".")
-        lock = os.path.join(places, f"{digest}.lock")
-        if end == "lock" or (os.path.exists(lock) and is_locked(lock)):
-            continue
+        lock = os.path.join(places, f"{name.rpartition('.')[0]}.lock")
         path = os.path.join(places, name)
+        if not os.path.isdir(path) or (os.path.exists(lock) and is_locked(lock)):
+            continue
         freed += disk_usage(path)
         if not dry_run:
             remove(path)
@@ -142,24 +145,31 @@ class BuildPlace:
 
 @contextmanager
 def building(
-    digest: str, cancelled: Event, on_wait: Callable[[], None]
+    digest: str, cancelled: Event, on_wait: Callable[[], None], *, terms: object = None
 ) -> Iterator[BuildPlace]:
     """
     Hold the lock of the recipe *digest*, and return a new place for its build.
 
     What builds of it have left behind that were killed is removed.
 
+    Arguments:
+        terms: What the build depends on beside the recipe, such as logins, see
+            :func:`fal_core.stores.locked`.
+
     Raises:
+        EnvironmentBuildError: The build that was waited for failed.
+
         Cancelled: *cancelled* was set while another process held the lock.
     """
     places = os.path.join(_root(make=True), "building")
     os.makedirs(places, mode=0o700, exist_ok=True)
     lock = os.path.join(places, f"{digest}.lock")
     # Shells, which may stand between this process and the engine, use smaller descriptors.
-    with locked(lock, cancelled, on_wait, least=10) as descriptor:
+    with locked(lock, cancelled, on_wait, least=10, terms=terms) as descriptor:
         for name in os.listdir(places):
-            if name.startswith(f"{digest}.") and name != os.path.basename(lock):
-                remove(os.path.join(places, name))
+            path = os.path.join(places, name)
+            if name.startswith(f"{digest}.") and os.path.isdir(path):
+                remove(path)
         folder = os.path.join(places, f"{digest}.{os.urandom(4).hex()}")
         os.mkdir(folder, 0o700)
         try:

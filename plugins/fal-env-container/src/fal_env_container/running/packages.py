@@ -142,7 +142,11 @@ def find_or_install(
     key = packages.key
     entry = _find(key, force=force)
     if entry is None:
-        with STORE.building(key, log=log, cancelled=cancelled):
+        from fal_uv.installing.indexes import find_indexes
+
+        # What the key leaves out.
+        terms = (packages.layers, packages.builds, find_indexes().terms(), force)
+        with STORE.building(key, log=log, cancelled=cancelled, terms=terms):
             entry = _find(key, force=force)
             if entry is None:
                 entry = _install(key, packages, log, cancelled, force=force)

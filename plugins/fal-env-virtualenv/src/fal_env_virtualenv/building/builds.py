@@ -50,7 +50,9 @@ def build(
         Cancelled: *cancelled* was set.
     """
     log = BuildLog(sink)
-    with STORE.building(key, log=log.sink, cancelled=cancelled):
+    # What the key leaves out.
+    terms = (recipe.layers, find_indexes(recipe.extra_index_urls).terms(), force)
+    with STORE.building(key, log=log.sink, cancelled=cancelled, terms=terms):
         found = find_built(key, force=force)
         if found is None:
             record = None if force else read_record(key)
@@ -89,8 +91,10 @@ def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
             f"The environment {record.key[:12]} is in use. End the processes that use it first."
         )
     log = BuildLog(sink)
-    with STORE.building(record.key, log=log.sink, cancelled=cancelled):
-        _build_from_pins(record, _indexes(record.extra_index_urls), log, cancelled)
+    indexes = _indexes(record.extra_index_urls)
+    terms = ("again", indexes.terms())
+    with STORE.building(record.key, log=log.sink, cancelled=cancelled, terms=terms):
+        _build_from_pins(record, indexes, log, cancelled)
     return record
 
 

@@ -4,6 +4,7 @@ gRPC errors of the service, translated by their status to errors of fal-core.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ _SENTENCES = {
 }
 #: Details with these words need no sentence before them.
 _SAID = {"NOT_FOUND": "not found", "ALREADY_EXISTS": "already"}
+#: How the sentence of an error of a build begins.
+_BUILDING = re.compile(
+    r"The [\w-]+ environment could not be built(?: at requirement '(?P<requirement>[^']*)')?: "
+)
 _INTERNAL = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 
@@ -75,7 +80,7 @@ def translate_run(error: grpc.RpcError, address: str, phase: str) -> HostError:
     """
     status, details = _status(error), _details(error)
     if phase == "building" and status in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):
-        return EnvironmentBuildError("remote", details)
+        return _build_error(details)
     if status == "ABORTED" or (phase == "running" and status == "UNAVAILABLE"):
         return WorkerLost(detail=details)
     known = translate(error, address)
@@ -87,6 +92,16 @@ def translate_run(error: grpc.RpcError, address: str, phase: str) -> HostError:
         else ServerlessRunFailed
     )
     return failed(str(known))
+
+
+def _build_error(details: str) -> EnvironmentBuildError:
+    """
+    Return the error of a build, whose sentence a server that runs fal-core has in *details*.
+    """
+    said = _BUILDING.match(details)
+    if said is None:
+        return EnvironmentBuildError("remote", details)
+    return EnvironmentBuildError("remote", details[said.end() :], said["requirement"])
 
 
 @contextmanager

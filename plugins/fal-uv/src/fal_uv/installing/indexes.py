@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import attrs
 
 from fal_core.reprs import show_fields
+from fal_core.stores import file_stamps
 from fal_uv.requirements import url_credentials
 from fal_uv.variables import is_set
 
@@ -102,6 +103,26 @@ class Indexes:
             [(name, url_credentials.strip(value)) for name, value in sorted({*named, *chosen})],
             [url_credentials.strip(_read_text(path)) for path in self.configuration],
             *self.options,
+        )
+
+    def terms(self) -> tuple[object, ...]:
+        """
+        Return a value that tells who asks these indexes from others who ask the same: their
+        credentials, and the files that may have some.
+        """
+        home = os.path.expanduser("~")
+        data = os.environ.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+        files = (
+            *self.configuration,
+            os.environ.get("NETRC") or os.path.join(home, ".netrc"),
+            os.path.join(data, "uv", "credentials", "credentials.toml"),
+        )
+        return (
+            self.default,
+            sorted(self.variables.items()),
+            self.options,
+            self.offline,
+            file_stamps(files),
         )
 
     def with_default(self, root: str) -> Indexes:

@@ -21,6 +21,8 @@ from fal_core.testing.hosts.process_per_call import ProcessHost
 
 #: How many processes need an environment at once.
 MANY = 32
+#: How many need what cannot be built.
+SOME = 8
 
 _STORE = "A DirectoryStore sees to that: build in what find_or_build calls."
 
@@ -50,6 +52,27 @@ def test_many_processes_cause_one_build(unbuilt: Environment, law_timeout: float
     assert unbuilt.is_built(), (
         "Processes have built an environment, and is_built() says that it is not built. "
         "Have it look for what build leaves."
+    )
+
+
+def test_who_waits_for_a_build_that_fails_takes_its_error(
+    unsolvable: Environment, law_timeout: float
+) -> None:
+    """
+    Of many processes that need at once what cannot be built, those that wait for the build of
+    another raise its error, and do not build in their turn, one after the other.
+    """
+    found = build_at_once(unsolvable, SOME, law_timeout)
+    wanted = EnvironmentBuildError.__name__
+    others = [each.error or "nothing" for each in found if not each.error.startswith(wanted)]
+    assert not others, (
+        f"{SOME} processes needed what cannot be built: expected that each raises {wanted}, "
+        f"and of {len(others)} the first raised {others[0]}. {_STORE}"
+    )
+    again = [each for each in found if each.has_waited and each.has_built]
+    assert not again, (
+        f"{SOME} processes needed what cannot be built: expected that those which waited for a "
+        f"build that failed raise its error, and {len(again)} of them built once more. {_STORE}"
     )
 
 
