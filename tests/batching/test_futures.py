@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -32,6 +33,21 @@ def wait(seconds: float) -> float:
 
 def use(_: object) -> None:
     pass
+
+
+def test_a_call_counts_until_its_callbacks_have_begun(local_host: LocalHost):
+    """
+    A program that ends while an answer is being taken waits for what is done with it.
+    """
+    counted: list[int] = []
+    isolated = function("current", host=local_host)(wait)
+    future = isolated.submit(0.1)
+    submitter = future._submitter
+    # On the thread that takes answers.
+    Future.add_done_callback(future, lambda _: counted.append(submitter.count()))
+    assert future.result(60) == 0.1
+
+    assert wait_until(lambda: counted == [1] and not submitter.count(), 60)
 
 
 def test_submitted_calls_wait_on_their_own_time(local_host: LocalHost):

@@ -62,6 +62,8 @@ class Submitter:
         """
         self._lock = threading.RLock()
         self._settled: list[tuple[SubmittedFuture, ItemOutcome]] = []
+        # How many futures are being settled, whose callbacks may not have begun.
+        self._settling = 0
         self._withdrawn = 0
         self._batcher = Batcher(
             self._launcher, self._take, self._deliver, is_wanted=attrgetter("wanted")
@@ -70,10 +72,10 @@ class Submitter:
 
     def count(self) -> int:
         """
-        Return how many calls are under way and were not cancelled.
+        Return how many calls are under way and were not cancelled, or are being settled.
         """
         with self._lock:
-            return len(self._under_way())
+            return len(self._under_way()) + len(self._settled) + self._settling
 
     def cancel(self) -> None:
         """
@@ -192,16 +194,23 @@ class Submitter:
         """
         with self._lock:
             settled, self._settled = self._settled, []
-        for future, (kind, value) in settled:
-            self._stop_deadline(future)
-            if kind == RAISED:
-                future.settle(None, value)
-            else:
-                future.settle(value)
+            self._settling += len(settled)
+        try:
+            for future, (kind, value) in settled:
+                self._stop_deadline(future)
+                if kind == RAISED:
+                    future.settle(None, value)
+                else:
+                    future.settle(value)
+        finally:
+            with self._lock:
+                self._settling -= len(settled)
         # A callback may have submitted another call.
         if self._is_waited_for and not (self._batcher.running or self._batcher.waiting):
             with self._lock:
-                if not (self._batcher.running or self._batcher.waiting or self._settled):
+                batcher = self._batcher
+                rest = batcher.running or batcher.waiting or self._settled or self._settling
+                if not rest:
                     self._is_waited_for = False
                     program_end.release(self)
 
