@@ -75,7 +75,7 @@ def test_channels_of_anaconda_are_refused(channel: str) -> None:
         ("http://[::1", "is no URL: Invalid IPv6 URL"),
         ("http://me:secret@host:port/c", r"is no URL: Port could not be cast"),
         ("http://host/c?d=e", "has a '\\?' or '#'"),
-        ("https://pypi.org/simple", "is an index of pip"),
+        ("https://packages.example/simple", "is an index of pip"),
         ("https://me:secret@host/team/simple/", r"://\*+@host.* is an index of pip"),
     ],
 )

@@ -31,7 +31,7 @@ _OF_ANACONDA = re.compile(
     re.IGNORECASE,
 )
 _NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2", "pkgs")
-_OF_PIP = re.compile(r"https?://(?:pypi\.org(?:/.*)?|.*/simple/?)")
+_OF_PIP = re.compile(r"https?://.*/simple/?")
 _TOKEN = re.compile(r"^/t/([^/]+)(?=/)")
 
 
