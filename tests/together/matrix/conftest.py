@@ -25,10 +25,11 @@ else:
     from matrix_runs import Matrix
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """
-    The hosts and the kinds, each made as it is first asked for.
+    The hosts and the kinds, each made as it is first asked for. Their variables are those of
+    this process meanwhile.
     """
     folder = tmp_path_factory.mktemp("matrix")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:

@@ -147,15 +147,18 @@ def test_first_input_of_a_batch_says_which_may_follow(dial) -> None:
     Nothing is lost without a buffer, and ``can_batch`` of the first input is asked.
     """
     numbers = [0, 2, 1, 3, 5, 7, 4] * 20
-    taken, timings = [], 0
-    with dial("/leading-all") as socket:
-        send(socket, *({"number": each} for each in numbers))
-        while len(taken) < len(numbers):
-            message, timing = take(socket, 2)
-            batch = message["taken"]
-            assert len({each % 2 for each in batch}) == 1
-            assert 1 <= len(batch) <= 3
-            taken += batch
-            timings += timing["action"] == "timings"
-    assert taken == numbers
-    assert len(numbers) / 3 <= timings < len(numbers)
+    timings = len(numbers)
+    while timings == len(numbers):
+        # Where this test is slower than the service, each batch has one input.
+        taken, timings = [], 0
+        with dial("/leading-all") as socket:
+            send(socket, *({"number": each} for each in numbers))
+            while len(taken) < len(numbers):
+                message, timing = take(socket, 2)
+                batch = message["taken"]
+                assert len({each % 2 for each in batch}) == 1
+                assert 1 <= len(batch) <= 3
+                taken += batch
+                timings += timing["action"] == "timings"
+        assert taken == numbers
+    assert len(numbers) / 3 <= timings

@@ -168,7 +168,8 @@ def test_command_that_runs_a_function_in_an_image(boxing: Any, project: Path):
     The command ``fal run`` builds an image of the files of a project, and prints what the
     builder and the function print.
     """
-    (project / "data" / "words.txt").write_text("hello from run")
+    words = f"hello from {project}"  # Not what the other clients have built.
+    (project / "data" / "words.txt").write_text(words)
     (project / "running.py").write_text(
         f"import fal\n{IMAGE}"
         + textwrap.dedent(
@@ -181,7 +182,7 @@ def test_command_that_runs_a_function_in_an_image(boxing: Any, project: Path):
     )
     printed = boxing.fal("run", "running.py::look", directory=project)
     assert "COPY . /srv" in printed
-    assert "found hello from run" in printed
+    assert f"found {words}" in printed
 
 
 def test_files_that_are_refused(boxing: Any, project: Path):

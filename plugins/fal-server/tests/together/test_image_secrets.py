@@ -17,10 +17,11 @@ SECRET = "hidden-in-a-build"
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry(tmp_path_factory: pytest.TempPathFactory, clients: Any) -> Iterator[str]:
     """
     The name of an image that only a registry has, which asks for a password, and which the
-    engine of the server of this module reaches.
+    engine of the server of this module reaches. For each of the clients it is another
+    engine, that has no image yet.
     """
     with engine_for_servers(tmp_path_factory) as engine, pytest.MonkeyPatch.context() as patch:
         from private_registries import open_registry
