@@ -176,6 +176,12 @@ def test_a_machine_becomes_limits():
         (1, "a\nPython 3.9.2 is too old for a worker.", "has Python 3.9.2, and .* needs 3.10"),
         (126, "Error: pasta failed:\nno namespace\n", "made no .*: pasta failed: no namespace"),
         (125, "Error: abc: image not known", "was removed from podman"),
+        (
+            125,
+            "Error: unable to find network with name or ID nope: network not found",
+            "made no container of image .*: unable to find network with name or ID nope",
+        ),
+        (125, "Error response from daemon: network nope not found.", "network nope not found"),
         (125, "warning\nError: short of ids", "podman made no container of image .*: short"),
     ],
 )

@@ -24,6 +24,7 @@ _UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I
 _FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
 _NO_DEVICE = re.compile(r"unresolvable CDI devices? (.+)")
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
+_NO_NETWORK = re.compile(r"network .*not found|unable to find network", re.I)
 
 #: Run before all else by the Python of an image, which may be too old to understand more.
 CHECK = f"""\
@@ -72,7 +73,8 @@ def explain(
         reason = reason_of_exit(code, said, machine)
         return reason if isinstance(reason, OutOfMemory) else None
     sentence = _explain_image(engine, image, executable, said)
-    if sentence is None and code == _ENGINE and _NO_IMAGE.search(said):
+    is_engine = sentence is None and code == _ENGINE
+    if is_engine and _NO_IMAGE.search(said) and not _NO_NETWORK.search(said):
         forget_image(engine, image)
         sentence = (
             f"Image {image.name!r} was removed from {engine.name} since it was found or built. "
