@@ -49,7 +49,9 @@ def measured(
         assert isinstance(host, MeasuringHost)
         usage = host.read_usage()
         host.close()
-        _print(describe(function, usage))
+        if usage.memory:
+            # Else nothing has run.
+            _print(describe(function, usage))
 
 
 def describe(function: IsolatedFunction[..., Any], usage: Usage) -> str:

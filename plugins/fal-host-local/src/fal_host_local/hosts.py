@@ -186,6 +186,10 @@ class LocalHost(
             from fal_host_local.variables import resolve_secrets
 
             resolve_secrets(options.secrets, origin)
+        if self.measure and environment.isolates_files:
+            from fal_host_local.workers.places import refuse_measuring
+
+            raise refuse_measuring(environment.kind)
         is_service = gateway.serve or gateway.exposed_port is not None
         if is_service and not self.network:
             raise UnsupportedError(self.name, "serve a function without a network")

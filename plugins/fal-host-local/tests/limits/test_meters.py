@@ -16,10 +16,12 @@ import attrs
 import pytest
 
 from fal_core import UnsupportedError, function
+from fal_core.abilities import Usage
 from fal_core.environments import Command, CurrentEnvironment, Interpreter, LocalInterpreter
 from fal_core.events import LogSink
 from fal_core.hooks import hookimpl
 from fal_core.machines import Device
+from fal_core.options import Gateway
 from fal_core.plugins import registered
 from fal_core.testing.harness.devices import GIB, gpu
 from fal_core.testing.harness.processes import wait_until
@@ -160,6 +162,25 @@ def test_what_an_engine_runs_is_left_to_it(terms: dict[str, bool]) -> None:
     call = attrs.evolve(launcher.call(((1,), {})), environment=Image())
     waiter = launcher.make_waiter()
     waiter.wait(launcher.launch(call, waiter))
-    with pytest.raises(UnsupportedError, match="a container"):
+    with pytest.raises(UnsupportedError, match=r"a container|of kind 'container'"):
         waiter.result()
+    host.close()
+
+
+def test_measuring_is_refused_before_anything_is_built() -> None:
+    """
+    A call whose processes an engine starts is refused at once, and has used nothing.
+    """
+
+    class Image(CurrentEnvironment):
+        kind = "image"
+        isolates_files = True
+
+        def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+            raise AssertionError("It is built.")
+
+    host = LocalHost(measure=True)
+    with pytest.raises(UnsupportedError, match="measure calls of kind 'image'"):
+        host.check(Image(), host.options(), Gateway())
+    assert host.read_usage() == Usage()
     host.close()
