@@ -126,3 +126,20 @@ def test_a_name_of_an_image_is_no_option_of_the_engine():
     """
     with pytest.raises(OptionError, match="no name of an image"):
         Container(image="--tls-verify=false")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"volumes": ["/data:/data"], "network": "host"}, "'volumes' and 'network'"),
+        ({"network": False}, "'network'"),
+        ({"shm_size": "1g"}, "'shm_size'"),
+    ],
+)
+def test_what_a_service_would_not_do_is_refused(options: dict[str, Any], named: str) -> None:
+    """
+    A service that runs a container elsewhere is not asked for what it would leave out.
+    """
+    container = Container(image="python:3.11", **options)
+    with pytest.raises(OptionError, match=f"Option {named} is for a container engine"):
+        container.definition()

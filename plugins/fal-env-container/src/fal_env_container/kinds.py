@@ -54,6 +54,10 @@ def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | Contai
     return name if isinstance(name, str) else ContainerImage.of_mapping(written)
 
 
+#: Options that a service has no place for.
+_OF_ENGINES = ("shm_size", "volumes", "network")
+
+
 @attrs.frozen(kw_only=True)
 class Container(Environment):
     """
@@ -278,6 +282,13 @@ class Container(Environment):
         return (image_stamp(self.request), stamps(self.layers))
 
     def definition(self) -> dict[str, Any]:
+        fields = attrs.fields_dict(type(self))
+        named = [name for name in _OF_ENGINES if getattr(self, name) != fields[name].default]
+        if named:
+            raise OptionError(
+                f"Option {' and '.join(map(repr, named))} is for a container engine of this "
+                "machine, and a service does not take it. Leave it out there."
+            )
         image = self.image
         assert not isinstance(image, Mapping)  # The converter makes an image of it.
         if isinstance(image, str):
