@@ -94,6 +94,26 @@ def test_file_with_another_digest_is_refused(
         build(Conda(env_yml=path))
 
 
+def test_package_of_a_folder_with_another_digest_is_refused(
+    build: Any, channel: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A package of a channel in a folder that is not what the lock says is not installed.
+    """
+    written = _lock(Conda(packages=["alpha-one=1"], channels=[channel])).lock
+    [digest] = [
+        each["sha256"]
+        for each in yaml.safe_load(written)["packages"]
+        if "alpha-one" in each["conda"]
+    ]
+    path = tmp_path / "conda.lock"
+    path.write_text(written.replace(digest, "0" * 64))
+    shutil.rmtree(cache)
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "rattler"))
+    with pytest.raises(EnvironmentBuildError, match=rf"alpha-one.* {digest}, and 0{{64}} was"):
+        build(Conda(env_yml=path))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

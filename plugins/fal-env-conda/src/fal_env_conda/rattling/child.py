@@ -13,6 +13,7 @@ still run while Python ends can crash it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 Request = dict[str, Any]
 
@@ -284,8 +286,11 @@ async def _install(
     settings = _config(credentials)
     packages = rattler.PackageCache(cache)
     taken = _records(records)
+    index = await packages.index()
+    for record in taken:
+        if record.url.startswith("file:") and not index.contains_record(record):
+            _check_digest(record)
     if offline:
-        index = await packages.index()
         missing = [
             record.name.normalized
             for record in taken
@@ -306,6 +311,26 @@ async def _install(
         show_progress=False,
         reporter=_reporter(answers),
     )
+
+
+def _check_digest(record: Any) -> None:
+    """
+    Refuse the archive of *record*, of a folder, if it is not the one that was chosen: rattler
+    compares only what it downloads.
+    """
+    if record.sha256 is None:
+        return
+    path = unquote(urlsplit(record.url).path)
+    with open(path, "rb") as stream:
+        found = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            found.update(block)
+    if found.digest() != record.sha256:
+        raise OSError(
+            f"Package {record.file_name} at {path} is not the one that was chosen: its SHA-256 "
+            f"is {found.hexdigest()}, and {record.sha256.hex()} was expected. Make the index of "
+            "the channel anew, or the lock."
+        )
 
 
 async def _activate(answers: int, **arguments: Any) -> Request:
