@@ -85,6 +85,29 @@ def test_a_python_that_is_too_old_is_an_error(contained: Any, old: str, lower: s
         nor_this()
 
 
+def test_a_python_of_another_version_is_an_error(contained: Any, engine: Any):
+    """
+    An image whose Python is not the one that the function asks for does not run it.
+    """
+    image = engine.import_python()
+
+    @contained(image=image, python_version="3.10.0")
+    def never() -> None: ...
+
+    sentence = r"has Python 3\.\d+\.\d+, and python_version asks for 3\.10\.0\. Leave"
+    with pytest.raises(EnvironmentBuildError, match=sentence):
+        never()
+
+    @contained(image=image)
+    def version() -> str:
+        import sys
+
+        return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+    found = version()
+    assert version.on(python_version=found)() == found
+
+
 def test_an_image_without_a_python_is_an_error(contained: Any, engine: Any, lower: str):
     """
     The error names the image and what it lacks, with and without requirements.

@@ -244,6 +244,12 @@ class Container(Environment):
         engine, image = find_or_build(self.request, log, cancelled)
         warn_of_proxies(self.network, log)
         interpreter = ContainerInterpreter(engine=engine, image=image, settings=settings)
+        if self.python_version is not None:
+            from fal_env_container.running.pythons import find_python, mismatch
+
+            python = find_python(engine, image, interpreter.executable)
+            if error := mismatch(image, python, self.python_version):
+                raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 
     def _with_packages(

@@ -11,7 +11,7 @@ import re
 import attrs
 
 from fal_core.caches import cache_directory, write_atomically
-from fal_core.environments import python_problem
+from fal_core.environments import is_within, python_problem
 from fal_core.errors import EnvironmentBuildError
 from fal_core.reprs import show_fields
 from fal_env_container.engines import KIND, Engine
@@ -148,3 +148,18 @@ def _read(output: str) -> ImagePython | None:
     if is_whole and _VERSION.fullmatch(found.version) and _WORD.fullmatch(found.machine):
         return found if found.glibc is None or _VERSION.fullmatch(found.glibc) else None
     return None
+
+
+def mismatch(
+    image: BuiltImage, python: ImagePython, wanted: str
+) -> EnvironmentBuildError | None:
+    """
+    Return the error of *image* whose *python* is not of the version *wanted*.
+    """
+    if is_within(python.version, wanted):
+        return None
+    return EnvironmentBuildError(
+        KIND,
+        f"Image {image.name!r} has Python {python.version}, and python_version asks for "
+        f"{wanted}. Leave python_version out, or take an image that has it.",
+    )
