@@ -328,8 +328,8 @@ def _check_digest(record: Any) -> None:
     if found.digest() != record.sha256:
         raise OSError(
             f"Package {record.file_name} at {path} is not the one that was chosen: its SHA-256 "
-            f"is {found.hexdigest()}, and {record.sha256.hex()} was expected. Make the channel's "
-            "index anew, or the lock."
+            f"is {found.hexdigest()}, and {record.sha256.hex()} was expected. Make the index "
+            "of the channel anew, or the lock."
         )
 
 
