@@ -45,3 +45,14 @@ def test_function_of_another_kind_has_no_lock(
     answer = CliRunner().invoke(lock, ["plain.py::plain"])
     assert answer.exit_code == 1
     assert "has an environment of kind 'current'" in answer.output
+
+
+def test_function_that_is_not_there_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The exit code is that of the other commands that take a function.
+    """
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(lock, ["missing.py::words"])
+    assert (answer.exit_code, answer.output) == (2, "Error: There is no file missing.py.\n")

@@ -11,7 +11,7 @@ import click
 
 from fal_core.errors import FalCoreError, OptionError
 from fal_core.events import Log
-from fal_core.loading import load_target
+from fal_core.loading import TargetError, load_target
 from fal_env_conda.kinds import Conda
 
 
@@ -48,7 +48,10 @@ def lock(target: str, output: Path) -> None:
         output.write_text(found.lock, "utf-8")
         explicit.write_text(found.explicit, "utf-8")
     except FalCoreError as error:
-        raise click.ClickException(str(error)) from error
+        failed = click.ClickException(str(error))
+        # As of the other commands that take a function.
+        failed.exit_code = 2 if isinstance(error, TargetError) else 1
+        raise failed from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
     click.echo(f"Wrote {output} and {explicit}.")
