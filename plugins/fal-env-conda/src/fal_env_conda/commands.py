@@ -47,11 +47,10 @@ def lock(target: str, output: Path) -> None:
         explicit = output.with_name(f"{output.stem}.explicit.txt")
         output.write_text(found.lock, "utf-8")
         explicit.write_text(found.explicit, "utf-8")
+    except TargetError as error:
+        raise click.UsageError(str(error)) from error
     except FalCoreError as error:
-        failed = click.ClickException(str(error))
-        # As of the other commands that take a function.
-        failed.exit_code = 2 if isinstance(error, TargetError) else 1
-        raise failed from error
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
     click.echo(f"Wrote {output} and {explicit}.")
