@@ -65,7 +65,7 @@ class Mount:
         if not (colon and source and posixpath.isabs(target)):
             raise OptionError(
                 f"Volume {written!r} cannot be understood. Write a path of this machine and "
-                "where the container sees it, as in 'data:/data' or '/srv/models:/models:ro'."
+                "where the container sees it, as in './data:/data' or '/srv/models:/models:ro'."
             )
         unknown = [mode for mode in modes.split(",") if mode and mode not in _MODES]
         if unknown:
@@ -87,9 +87,17 @@ class Mount:
         Return this mount with the absolute path of its source.
 
         Raises:
-            EnvironmentBuildError: There is no such path.
+            EnvironmentBuildError: There is no such path, or the name of a volume is that of
+                a folder, which was probably meant.
         """
         if not self.is_path:
+            if os.path.isdir(self.source):
+                raise EnvironmentBuildError(
+                    KIND,
+                    f"volume '{self.source}:{self.target}': {self.source!r} is the name of a "
+                    "volume of the engine, and of a folder here. Write "
+                    f"'./{self.source}:{self.target}' for the folder, or name another volume.",
+                )
             return self
         path = os.path.abspath(os.path.expanduser(self.source))
         if not os.path.exists(path):
