@@ -110,14 +110,21 @@ def test_without_a_machine_type_nothing_is_enforced(
     assert "No limits hold: no machine type is declared" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("machine_type", ["tiny", ["large", "tiny"]], ids=str)
 def test_without_enforce_there_are_none(
-    host: LocalHost, capfd: pytest.CaptureFixture[str]
+    host: LocalHost, capfd: pytest.CaptureFixture[str], machine_type: str | list[str]
 ) -> None:
     """
-    A host that does not enforce says that the machine type has no effect, and how it has.
+    A host that does not enforce says that the machine type has no effect, and how it has. So
+    it does for one to fall back to, where there are no devices for the others.
     """
-    with machine_with(machines=(TINY,)):
-        take = function("current", host=host, machine_type="tiny")(fill)
+    large = Machine(name="large", gpus=1, gpu_model="H100")
+    with machine_with(machines=(TINY, large)):
+        # It is said once for each function.
+        @function("current", host=host, machine_type=machine_type)
+        def take(size: int) -> int:
+            return len(bytearray(size))
+
         assert take(300 * MB) == 300 * MB
     told = "Its limits hold with LocalHost(enforce=True), by 'fal-core run --enforce', and in"
     assert told in capfd.readouterr().err

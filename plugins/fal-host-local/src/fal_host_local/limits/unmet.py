@@ -4,10 +4,11 @@ Unmet options: machine types whose sizes or devices calls do not get here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from fal_core.claims import missing_devices, wants_of
+from fal_core.claims import Want, missing_devices, visible_devices, wants_of
 from fal_core.environments import Environment
+from fal_core.machines import discover_devices
 from fal_core.options import HostOptions
 
 
@@ -31,10 +32,20 @@ def find_unmet(
     if held is not None:
         problems = dict.fromkeys(filter(None, map(held.problem, machines)))
         return dict.fromkeys(names, " ".join(problems)) if problems else {}
-    if enforces or any(want.count for want in wants):
+    if enforces or _takes_devices(wants):
         return {}
     sentence = (
         "Its limits hold with LocalHost(enforce=True), by 'fal-core run --enforce', and in "
         "containers."
     )
     return dict.fromkeys(names, sentence)
+
+
+def _takes_devices(wants: Sequence[Want]) -> bool:
+    """
+    Tell whether this machine has the devices that one of *wants* asks for.
+    """
+    if not any(want.count for want in wants):
+        return False
+    devices = visible_devices(discover_devices())
+    return any(want.count and want.is_possible(devices) for want in wants)
