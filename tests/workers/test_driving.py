@@ -270,7 +270,7 @@ def test_a_worker_whose_events_cannot_be_delivered_is_ended(
     """
     Whatever a host raises as it takes an event, the call ends, and does not wait for ever.
     """
-    reported = []
+    reported: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
 
     class Failing(Owner):
@@ -280,6 +280,8 @@ def test_a_worker_whose_events_cannot_be_delivered_is_ended(
     pipe_host.owner = Failing()
     with pytest.raises(WorkerLost, match="could not be delivered"):
         function("current", host=pipe_host)(len).submit("four").result(PATIENCE)
+    # The call has ended before its error comes up on the thread that reads.
+    assert wait_until(lambda: bool(reported), PATIENCE)
     assert [each.exc_type for each in reported] == [error]
 
 
