@@ -171,6 +171,11 @@ def test_a_machine_becomes_limits():
     ("code", "said", "sentence"),
     [
         (127, "Error: runc: exec: executable file `python3` not found in $PATH", "no Python"),
+        (
+            127,
+            "Error: netavark: unable to execute nft: No such file or directory (os error 2)",
+            "made no container of image .*: netavark: unable to execute nft",
+        ),
         (1, "ERROR (catatonit:6): failed to exec pid1: No such file or directory", "no Python"),
         (126, "Error: runc: cannot run it: exec format error", "podman can run: runc"),
         (1, "a\nPython 3.9.2 is too old for a worker.", "has Python 3.9.2, and .* needs 3.10"),

@@ -18,13 +18,16 @@ from fal_env_container.images.built_images import BuiltImage
 #: What engines, and the first processes that they put into containers, say where the image has
 #: no such program, or one that cannot be run.
 _NO_PROGRAM = re.compile(
-    r"executable file .*not found|exec.*: no such file or directory|command was not found", re.I
+    r"executable file .*not found|\bexec\b.*: no such file or directory|command was not found",
+    re.I,
 )
 _UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
 _FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
 _NO_DEVICE = re.compile(r"unresolvable CDI devices? (.+)")
 _NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
 _NO_NETWORK = re.compile(r"network .*not found|unable to find network", re.I)
+#: What Podman says where a program that makes its networks fails, with any exit code.
+_NETWORK_FAILED = re.compile(r"^Error: .*\b(netavark|aardvark-dns|pasta|slirp4netns)\b", re.M)
 
 #: Run before all else by the Python of an image, which may be too old to understand more.
 CHECK = f"""\
@@ -80,7 +83,7 @@ def explain(
             f"Image {image.name!r} was removed from {engine.name} since it was found or built. "
             "Call again, and it is looked for anew."
         )
-    if sentence is None and code in (_ENGINE, _UNFIT):
+    if sentence is None and (code in (_ENGINE, _UNFIT) or _NETWORK_FAILED.search(said)):
         problem = _last_problem(said)
         sentence = f"{engine.name} made no container of image {image.name!r}: {problem}."
     return None if sentence is None else HostError(sentence)
