@@ -5,6 +5,7 @@ What images and options of strangers may not ask for.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,8 +14,8 @@ from fal_core.errors import OptionError
 from fal_env_container import Container, ContainerImage
 
 
-def untrusted(image: str | ContainerImage, **options: object) -> Container:
-    return Container(image=image, trusted=False, **options)  # type: ignore[arg-type]
+def untrusted(image: str | ContainerImage, **options: Any) -> Container:
+    return Container(image=image, trusted=False, **options)
 
 
 @pytest.mark.parametrize(
