@@ -32,6 +32,10 @@ _OF_MACHINE = re.compile(rf"\$\{{?{_PLATFORM}\b")
 #: The kinds of mounts of a step that show it nothing of the machine.
 _MOUNTS = ("bind", "cache", "secret", "tmpfs")
 
+#: A source of ``ADD`` that is no plain name of a file: a URL or a repository, or what is known
+#: in the build alone.
+_FETCHED_SOURCE = re.compile(r"://|[$\\\"']|@.*:|^github\.com/", re.I)
+
 #: What a Dockerfile may have. A builder that knows more would run what nobody has looked at.
 _KEYWORDS = frozenset(
     [
@@ -87,6 +91,8 @@ def check_image(image: str | ContainerImage) -> None:
         elif instruction.keyword == "RUN":
             _check_flags(instruction)
             _check_step(instruction)
+        elif instruction.keyword == "ADD":
+            _check_added(instruction)
         _check_names(instruction)
 
 
@@ -186,6 +192,8 @@ def _check_instruction(instruction: Instruction) -> None:
         _check_known(origin, _VARIABLE)
     if keyword == "RUN":
         _check_step(instruction)
+    elif keyword == "ADD":
+        _check_added(instruction)
 
 
 def _check_flags(instruction: Instruction) -> None:
@@ -214,6 +222,22 @@ def _check_names(instruction: Instruction) -> None:
             key, _, origin = part.partition("=")
             if key.strip().lower() == "from":
                 _check_name(origin)
+
+
+def _check_added(instruction: Instruction) -> None:
+    """
+    Refuse sources of ``ADD`` that the engine would fetch: it does so in the network of the
+    machine, whose loopback address is reached from there too.
+    """
+    from fal_uv.requirements.url_credentials import mask
+
+    for word in instruction.words[:-1]:
+        if _FETCHED_SOURCE.search(word) and not word.startswith("<<"):
+            raise OptionError(
+                f"The Dockerfile adds {mask(word)!r}, which the engine may fetch in the "
+                "network of the machine. Fetch it in a RUN step, or name a file, without "
+                "variables."
+            )
 
 
 def _check_step(instruction: Instruction) -> None:
