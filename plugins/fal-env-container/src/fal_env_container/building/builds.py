@@ -234,8 +234,7 @@ def _build(
             engine.command("image", "prune", "--force", f"--filter=label={place.label}")
         ],
     )
-    inventory.forget(engine, name)
-    found = inventory.find_image(engine, name) if code == 0 else None
+    found = inventory.find_new_image(engine, name) if code == 0 else None
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), place.label))
