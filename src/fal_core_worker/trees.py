@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-#: Names of programs that watch a container each: Podman and CRI-O start them.
-_MONITORS = (b"(conmon)",)
+#: The program that watches a container: Podman and CRI-O start one for each.
+_MONITOR = "conmon"
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -95,9 +95,17 @@ def is_monitor(pid: int) -> bool:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read(64).partition(b" ")[2].startswith(_MONITORS)
+            if not file.read(64).partition(b" ")[2].startswith(f"({_MONITOR})".encode()):
+                return False
     except OSError:
         return False
+    try:
+        # Any process can take its name.
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        # That of a process of another user is not told, nor of one that has ended.
+        return True
+    return os.path.basename(program).partition(" ")[0] == _MONITOR
 
 
 def are_apart(one: int, other: int) -> bool:

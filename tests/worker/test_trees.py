@@ -5,6 +5,7 @@ Process trees: everything that a process has started is found, and killed.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,7 +188,7 @@ MONITOR = """
 import ctypes, os, subprocess, sys
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-sleep = [os.path.realpath(sys.executable), "-c", SLEEP]
+sleep = [sys.argv[1], "-c", SLEEP]
 beside = subprocess.Popen(sleep, stdout=subprocess.PIPE)
 user, pid = 0x10000000, 0x20000000
 if not ctypes.CDLL(None).unshare(pid if os.getuid() == 0 else user | pid):
@@ -205,14 +206,15 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
     """
     What runs in a container is killed, and its monitor, with the monitor's helpers, is not.
     """
-    program = tmp_path / "conmon"
-    program.symlink_to(sys.executable)
-    starter = "import subprocess, sys; subprocess.run([sys.argv[1], '-c', sys.argv[2]])"
+    program, python = tmp_path / "conmon", os.path.realpath(sys.executable)
+    shutil.copy(python, program)
+    starter = "import subprocess, sys; subprocess.run([sys.argv[1], '-c', *sys.argv[2:]])"
     process = subprocess.Popen(
-        [sys.executable, "-c", starter, str(program), MONITOR],
+        [sys.executable, "-c", starter, str(program), MONITOR, python],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # A program that was copied does not find its library.
+        env={**os.environ, "PYTHONHOME": sys.base_prefix},
         text=True,
     )
     assert process.stdin is not None
@@ -241,3 +243,30 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
         process.stdin.close()
         process.wait(PATIENCE)
         process.stdout.close()
+
+
+NAMESAKE = """
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b"conmon")
+print("named", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_calls_itself_a_monitor_is_killed() -> None:
+    """
+    Any process can take the name; its program is still another one.
+    """
+    starter = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen(
+        [sys.executable, "-c", starter, NAMESAKE], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "named\n"
+        [namesake] = trees.children(process.pid)
+        try:
+            trees.kill_descendants(process.pid)
+            assert not is_alive(namesake)
+        finally:
+            if is_alive(namesake):
+                os.kill(namesake, signal.SIGKILL)
