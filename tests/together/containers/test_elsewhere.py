@@ -17,6 +17,7 @@ import pytest
 from local_engines import LocalEngine
 
 from fal_core import Cancelled, WorkerLost, function
+from fal_core.errors import HostError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import finding
 from fal_env_container.finding import find_engine
@@ -120,6 +121,20 @@ def test_a_function_runs_on_an_engine_elsewhere(
     assert capfd.readouterr().out == "doubling\n"
     with pytest.raises(LookupError, match="False"):
         fail(str(tmp_path))
+
+
+def test_a_path_for_an_engine_elsewhere_is_an_error(
+    host: LocalHost, contained: Any, tmp_path: Path
+):
+    """
+    The function would miss what is there, and the error says which path.
+    """
+
+    @contained(host=host, volumes=[f"{tmp_path}:/models"])
+    def never() -> None: ...
+
+    with pytest.raises(HostError, match=f"'{tmp_path}:/models' is a path of this machine"):
+        never()
 
 
 @pytest.mark.parametrize("channel", ["socket", "streams"])

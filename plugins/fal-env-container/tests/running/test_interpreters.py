@@ -130,7 +130,7 @@ def test_an_engine_elsewhere_sees_nothing_of_this_machine(tmp_path: Path):
     Paths of this machine mean nothing to it.
     """
     elsewhere = attrs.evolve(PODMAN, place="elsewhere", passes_descriptors=False)
-    volumes = (Mount.parse("cache:/cache"), Mount.parse("./here:/there"))
+    volumes = (Mount.parse("cache:/cache"),)
     command = made(elsewhere, volumes=volumes).command((), binds={"/a": "/a"})
     mounts = [word for word in command.argv if word.startswith(("--volume", "--mount"))]
     assert mounts == ["--volume=cache:/cache"]

@@ -202,8 +202,8 @@ class ContainerInterpreter(Interpreter):
 
     def _file_options(self, binds: Mapping[str, str]) -> Iterable[str]:
         if self.engine.place == "elsewhere":
-            # Paths of this machine mean nothing there.
-            yield from (mount.option for mount in self.settings.volumes if not mount.is_path)
+            # Paths of this machine mean nothing there: its volumes are those of the engine.
+            yield from (mount.option for mount in self.settings.volumes)
             return
         mounts = {
             target: Mount(source, target)
