@@ -165,6 +165,10 @@ def test_a_machine_becomes_limits():
     assert "--pids-limit=62" in argv
     devices = [word for word in argv if word.startswith("--device")]
     assert devices == ["--device=nvidia.com/gpu=GPU-1a", "--device=nvidia.com/gpu=MIG-2b"]
+    without = attrs.evolve(DOCKER, takes_devices=False)
+    with pytest.raises(HostError, match="would leave GPU GPU-1a, MIG-2b out of the container"):
+        made(without).command((), variables=gpus)
+    assert made(without).command((), variables={"CUDA_VISIBLE_DEVICES": ""})
 
 
 @pytest.mark.parametrize(

@@ -234,9 +234,14 @@ class ContainerInterpreter(Interpreter):
             yield from (f"--env={name}={path}" for name, path in sorted(paths))
         for name, value in variables.items():
             yield f"--env={name}={value}" if _is_shown(name) else f"--env={name}"
-        if self.engine.takes_devices:
-            gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
-            yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
+        gpus = [each for each in variables.get(_GPUS, "").split(",") if "-" in each]
+        if gpus and not self.engine.takes_devices:
+            raise HostError(
+                f"{self.engine.name} takes no names of devices, and would leave GPU "
+                f"{', '.join(gpus)} out of the container. Have it read CDI specifications, as "
+                "Docker does with the feature 'cdi' in its daemon.json, or use Podman."
+            )
+        yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
 
 
 def _is_shown(name: str) -> bool:
