@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
-    from fal_core.pools import Start, WorkerPools
+    from fal_core.pools import Shared, Start, WorkerPools
     from fal_core.workers import Worker
     from fal_host_local.limits.meters import Meter
 
@@ -170,8 +170,9 @@ class LocalHost(
             self._find_keeper()
         except (OSError, HostError):
             return
-        if gateway.serve and environment.isolates_network:
-            # No port leads to a worker that was started before they are known.
+        if environment.isolates_files or (gateway.serve and environment.isolates_network):
+            # No folder is seen by a worker that was started before it is known, and no port
+            # leads there.
             return
         super().expect(environment, options, gateway)
 
@@ -236,10 +237,24 @@ class LocalHost(
             self.name,
             self.begin,
             count=count,
-            shared_by=self.shared_by,
+            shared_by=self._shared_by_place,
             # Devices may be waited for.
             quick=lambda options: not asks_for_devices(options),
         )
+
+    def _shared_by_place(self, call: Shared) -> Hashable:
+        """
+        Return what calls must have in common to share workers. A worker with a file system of
+        its own sees no more folders than it was started with.
+        """
+        shared = self.shared_by(call)
+        if not call.environment.isolates_files:
+            return shared
+        from fal_core.calls import Call
+        from fal_host_local.workers.surroundings import find_folders
+
+        folders = find_folders(os.getcwd(), call if isinstance(call, Call) else None)
+        return (shared, frozenset(folders.items()))
 
     def _find_keeper(self) -> Keeper:
         with self._keeping:
