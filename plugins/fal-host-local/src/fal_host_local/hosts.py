@@ -164,17 +164,22 @@ class LocalHost(
         place = Place(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         try:
             # It starts while everything else is imported.
             self._find_keeper()
         except (OSError, HostError):
             return
-        if environment.isolates_files or (gateway.serve and environment.isolates_network):
-            # No folder is seen by a worker that was started before it is known, and no port
-            # leads there.
+        if gateway.serve and environment.isolates_network:
+            # No port leads to a worker that was started before they are known.
             return
-        super().expect(environment, options, gateway)
+        super().expect(environment, options, gateway, origin)
 
     def check(
         self,
@@ -253,7 +258,8 @@ class LocalHost(
         from fal_core.calls import Call
         from fal_host_local.workers.surroundings import find_folders
 
-        folders = find_folders(os.getcwd(), call if isinstance(call, Call) else None)
+        known = call if isinstance(call, Call) else None
+        folders = find_folders(os.getcwd(), known, origin=call.origin)
         return (shared, frozenset(folders.items()))
 
     def _find_keeper(self) -> Keeper:
