@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine
 
-from fal_core import Cancelled, WorkerLost, function
+from fal_core import WorkerLost, function
 from fal_core.errors import HostError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import finding
@@ -163,26 +163,12 @@ def test_a_function_runs_with_docker(
 
 
 def test_a_cancelled_call_leaves_no_container_elsewhere(
-    host: LocalHost, contained: Any, engine: LocalEngine
+    host: LocalHost, cancel_hanging_call: Any, engine: LocalEngine
 ):
     """
     The container is ended by the engine, since no signal reaches it.
     """
-
-    @contained(host=host)
-    def hang() -> None:
-        import ctypes
-
-        open("/tmp/hangs", "w").close()
-        # Nothing of ours runs meanwhile.
-        ctypes.PyDLL(None).sleep(600)
-
-    info = hang.spawn()
-    assert info.future is not None
-    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
-    info.cancel()
-    with pytest.raises(Cancelled):
-        info.future.result(PATIENCE)
+    cancel_hanging_call(host)
     assert wait_until(lambda: not containers(engine), PATIENCE)
 
 
