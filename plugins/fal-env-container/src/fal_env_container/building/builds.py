@@ -286,6 +286,8 @@ def _find_or_pull(
         # An image of this machine alone is the newest there is.
         if found is None:
             raise
+        log = runner.log
+        log.write(f"Using the image {name} that is here, which cannot be pulled: {log.problem}")
         return found
 
 
