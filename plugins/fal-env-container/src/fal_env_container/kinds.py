@@ -120,6 +120,11 @@ class Container(Environment):
 
             for each in self.volumes:
                 Mount.parse(each)
+        if isinstance(self.network, str) and not self.network.strip():
+            raise OptionError(
+                f"Option 'network' is {self.network!r}: name a network of the engine, or write "
+                "True or False."
+            )
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."

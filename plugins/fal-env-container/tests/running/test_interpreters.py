@@ -179,6 +179,7 @@ def test_a_machine_becomes_limits():
         {"volumes": ["/data:/data:wo"]},
         {"shm_size": "much"},
         {"shm_size": 0},
+        {"network": ""},
     ],
 )
 def test_options_that_cannot_be_understood_are_refused(options: dict[str, Any]):
