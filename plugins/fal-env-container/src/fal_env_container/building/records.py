@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import blake2b
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
@@ -54,6 +55,21 @@ class ImageRecord:
     key: str
     bases: Mapping[str, str]
     last_used: float = 0.0
+
+
+def mark_of(tenant: str) -> str:
+    """
+    Return what stands for *tenant* in its builds. No other tenant can make it up.
+    """
+    path = os.path.join(_root(make=True), "tenants.key")
+    for _ in range(2):
+        try:
+            with open(path, "rb") as stream:
+                return blake2b(tenant.encode(), key=stream.read(32), digest_size=16).hexdigest()
+        except FileNotFoundError:
+            # Of two that are written at once, one is read.
+            write_atomically(path, os.urandom(32).hex(), durable=False)
+    raise FileNotFoundError(path)
 
 
 def read_record(digest: str) -> ImageRecord | None:

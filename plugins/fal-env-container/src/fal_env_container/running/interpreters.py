@@ -36,6 +36,10 @@ _PACKAGES = "/.fal-core-packages"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
 
+#: Rights that some engines give to each container and others to none. With them a stranger
+#: sends packets in the name of other containers, or makes files of devices.
+_RIGHTS = ("AUDIT_WRITE", "MKNOD", "NET_RAW")
+
 #: How many processes a container may have whose function is a stranger's.
 _MOST_PROCESSES = 4096
 
@@ -183,6 +187,7 @@ class ContainerInterpreter(Interpreter):
         if self.settings.trusted:
             return
         yield "--security-opt=no-new-privileges"
+        yield from (f"--cap-drop={right}" for right in _RIGHTS)
         if machine is None or machine.processes is None:
             yield f"--pids-limit={_MOST_PROCESSES}"
 
