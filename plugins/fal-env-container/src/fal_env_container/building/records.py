@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-from hashlib import blake2b
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from threading import Event
 
 import attrs
@@ -68,7 +68,7 @@ def mark_of(tenant: str) -> str:
                 return blake2b(tenant.encode(), key=stream.read(32), digest_size=16).hexdigest()
         except FileNotFoundError:
             # Of two that are written at once, one is read.
-            write_atomically(path, os.urandom(32).hex(), durable=False)
+            write_atomically(path, os.urandom(32), mode=0o600, durable=False)
     raise FileNotFoundError(path)
 
 
