@@ -266,14 +266,21 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import find_or_install
+        from fal_env_container.running.packages import compiled_folder, find_or_install
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
         packages = self._packages_on(image, python)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
-        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+        # What a stranger writes there would run in the containers of others who share it.
+        is_owned = self.trusted or bool(self.tenant)
+        return attrs.evolve(
+            interpreter,
+            packages=folder,
+            compiled=compiled_folder(folder) if is_owned else None,
+            python_version=python.version,
+        )
 
     def _packages_on(self, image: BuiltImage, python: ImagePython) -> Packages:
         """

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 Layers = Sequence[Sequence[str]]
 
-#: The directory of an entry that containers see.
+#: The directories of an entry that containers see.
 _LIBRARY = "packages"
+_COMPILED = "compiled"
 
 #: The keys that this process has resolved because of the option ``force``.
 _forced: set[str] = set()
@@ -166,6 +167,17 @@ def find_or_install(
             if entry is None:
                 entry = _install(key, packages, log, cancelled, force=force)
     return os.path.join(entry, _LIBRARY)
+
+
+def compiled_folder(folder: str) -> str:
+    """
+    Return the folder for compiled modules of the packages in *folder*, which goes with them.
+
+    Each container would otherwise compile what it imports of them: they are only read.
+    """
+    compiled = os.path.join(os.path.dirname(folder), _COMPILED)
+    os.makedirs(compiled, exist_ok=True)
+    return compiled
 
 
 def is_installed(packages: Packages, *, force: bool = False) -> bool:
