@@ -255,12 +255,14 @@ def test_a_path_with_a_colon_can_be_mounted():
 
 def test_strangers_are_confined():
     """
-    A container of a stranger gets no new privileges and so many processes, and shares no
+    A container of a stranger gets no new privileges, none of the rights that only some engines
+    give, and so many processes, and shares no
     folder in which code of other containers lies.
     """
     stranger = made(trusted=False).command(()).argv
     assert "--security-opt=no-new-privileges" in stranger
     assert "--pids-limit=4096" in stranger
+    assert {"--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE"} < {*stranger}
     assert not [each for each in stranger if "container-workers" in each]
     assert [each for each in made().command(()).argv if "container-workers" in each]
 

@@ -33,6 +33,7 @@ from fal_env_container.building.records import (
     ImageRecord,
     building,
     image_name,
+    mark_of,
     mark_used,
     read_record,
     write_record,
@@ -219,12 +220,13 @@ def _build(
         _check_triggers(images)
     # What is copied now is what is built, whatever happens to the files.
     recipe = recipe.on(images).copy_to(os.path.join(place.folder, "context"))
-    certificates = Certificates.of_caller()
+    mark = mark_of(recipe.tenant) if recipe.tenant else ""
+    certificates = Certificates.of_caller(mark=mark)
     _write_dockerfile(place, certificates.add_to(recipe.image.dockerfile_str))
     key = recipe.key(bases)
     name = image_name(key)
     before = inventory.find_image(engine, name)
-    log.unsaid, log.added = certificates.mounts, bool(certificates.files)
+    log.unsaid, log.added = certificates.mounts, certificates.declares
     log.write(f"Building an image from {', '.join(bases) or 'nothing'}")
     began = time.time()
     secrets = _secret_variables(recipe.image.secrets)

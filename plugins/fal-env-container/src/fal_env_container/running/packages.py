@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 Layers = Sequence[Sequence[str]]
 
-#: The directory of an entry that containers see.
+#: The directories of an entry that containers see.
 _LIBRARY = "packages"
+_COMPILED = "compiled"
 
 #: The keys that this process has resolved because of the option ``force``.
 _forced: set[str] = set()
@@ -73,6 +74,9 @@ class Packages:
         layers: Entries in layers, each installed after the one before it.
 
         builds: Whether what has no wheel is built, which runs code of it on this machine.
+
+        tenant: Whose they are, where they are not the user's: URLs may have credentials, which
+            are in no key.
     """
 
     __repr__ = show_fields
@@ -81,6 +85,7 @@ class Packages:
     python: ImagePython
     layers: Layers
     builds: bool = True
+    tenant: str = ""
 
     @property
     def key(self) -> str:
@@ -103,7 +108,18 @@ class Packages:
     def _place(self) -> tuple[object, ...]:
         python = self.python
         minor_version = python.version.rpartition(".")[0]
-        return (KIND, self.image.id, minor_version, python.abi, python.machine, python.libc)
+        whose = (self.tenant,) if self.tenant else ()
+        system = (python.abi, python.machine, python.libc)
+        return (KIND, self.image.id, minor_version, *system, *whose)
+
+    def may_pin(self, pins: Sequence[str]) -> bool:
+        """
+        Tell whether *pins* may be installed as they are: what is not built comes from
+        strangers, and a package of theirs may claim to come from any file of this machine.
+        """
+        from fal_uv.installing.pins import is_version
+
+        return self.builds or all(is_version(pin.partition(" --hash=")[0]) for pin in pins)
 
     @property
     def summary(self) -> str:
@@ -153,6 +169,17 @@ def find_or_install(
     return os.path.join(entry, _LIBRARY)
 
 
+def compiled_folder(folder: str) -> str:
+    """
+    Return the folder for compiled modules of the packages in *folder*, which goes with them.
+
+    Each container would otherwise compile what it imports of them: they are only read.
+    """
+    compiled = os.path.join(os.path.dirname(folder), _COMPILED)
+    os.makedirs(compiled, exist_ok=True)
+    return compiled
+
+
 def is_installed(packages: Packages, *, force: bool = False) -> bool:
     """
     Tell whether :func:`find_or_install` would find *packages*.
@@ -179,7 +206,7 @@ def _install(
         opened.summary = packages.summary
         installer = _installer(opened, packages, log)
         lock = None if force else STORE.read_lock(key)
-        if lock is not None:
+        if lock is not None and packages.may_pin(lock.pins):
             _install_pins(installer, lock.pins)
         else:
             _resolve(installer, packages, refresh=force)
@@ -220,6 +247,10 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
 
     python, folder = packages.python, os.path.join(opened.directory, _LIBRARY)
     os.mkdir(folder)
+    indexes = find_indexes().with_default(STORE.root)
+    if not packages.builds:
+        variables = _without_logins(packages, opened.workspace)
+        indexes = attrs.evolve(indexes, variables={**indexes.variables, **variables})
     return Installer(
         kind=KIND,
         target=Target.of_folder(
@@ -228,11 +259,27 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
             platform=linux_platform(python.machine, glibc=python.glibc),
         ),
         workspace=opened.workspace,
-        indexes=find_indexes().with_default(STORE.root),
+        indexes=indexes,
         log=BuildLog(log),
         cancelled=opened.cancelled,
         builds=packages.builds,
     )
+
+
+def _without_logins(packages: Packages, workspace: str) -> dict[str, str]:
+    """
+    Return the variables with which uv fetches for strangers: without the logins of its user,
+    and without what it keeps of a URL, which it gives to all who name it.
+    """
+    variables = {
+        "NETRC": os.devnull,
+        "UV_CREDENTIALS_DIR": os.path.join(workspace, "credentials"),
+        "UV_KEYRING_PROVIDER": "disabled",
+    }
+    entries = (entry for layer in _parse(packages.layers) for entry in layer)
+    if any(entry.form != "index" for entry in entries):
+        variables["UV_CACHE_DIR"] = os.path.join(workspace, "cache")
+    return variables
 
 
 def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None:
