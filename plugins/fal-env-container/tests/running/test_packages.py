@@ -229,3 +229,16 @@ def test_a_package_does_not_say_where_it_comes_from(
     again = install(("lower",), ("lower>=2",), builds=False)
     assert Path(again, "lower").is_dir()
     assert not Path(again, "upper").exists()
+
+
+def test_names_of_an_image_are_names(install: Install, tmp_path: Path):
+    """
+    What an image has is told to uv line by line, and no line names a file of this machine,
+    which uv would read and show.
+    """
+    file = tmp_path / "shadow"
+    file.write_text("root:hidden:0\n")
+    named = (f"-r {file}", "lower", "", "x @ file:///x", "${HOME}")
+    python = attrs.evolve(PYTHON, installed=named)
+    assert python.installed == ("lower",)
+    assert versions(install(("upper",), python=python)) == {"upper-1.0.dist-info"}
