@@ -32,4 +32,5 @@ def test_a_name_is_a_name():
     for name in ("x\n-r", "--index-url", "x y", ""):
         with pytest.raises(EnvironmentBuildError, match="is no name of a package"):
             assert File(name=name, version="1", location="https://example.org/x.whl").pin
-    assert File(name="x.y[z]", version="1", location="https://h/x").pin == "x.y[z] @ https://h/x"
+    pin = File(name="x.y[z]", version="1", location="https://h/x").pin
+    assert pin == "x.y[z] @ https://h/x"
