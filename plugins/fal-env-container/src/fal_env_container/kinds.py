@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from fal_core.machines import HeldLimits
     from fal_env_container.building.keys import ImageRequest
     from fal_env_container.engines import Engine
-    from fal_env_container.images.built_images import BuiltImage
     from fal_env_container.running.interpreters import ContainerInterpreter
-    from fal_env_container.running.packages import Packages
-    from fal_env_container.running.pythons import ImagePython
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
@@ -93,8 +90,8 @@ class Container(Environment):
         trusted: Whether the image and the function may use what the user of this machine may:
             folders, networks and logins of the engine. A server does not trust its clients.
 
-        tenant: Whose the image and the packages are, where they are not the user's. What one
-            has built, with secrets or logins of its own, no other is given.
+        tenant: Whose the image is, where it is not the user's. What one has built, with secrets
+            or logins of its own, no other is given.
     """
 
     __repr__ = show_fields
@@ -217,13 +214,13 @@ class Container(Environment):
             return False  # It is said when the environment is built.
         if image is None or not self.layers:
             return image is not None
-        from fal_env_container.running.packages import is_installed
+        from fal_env_container.running.packages import Packages, is_installed
         from fal_env_container.running.pythons import known_python
 
         python = known_python(image)
         if python is None:
             return False
-        packages = self._packages_on(image, python)
+        packages = Packages(image=image, python=python, layers=self.layers)
         return is_installed(packages, force=self.force)
 
     def obstacle(self) -> str:
@@ -266,34 +263,25 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import compiled_folder, find_or_install
+        from fal_env_container.running.packages import (
+            Packages,
+            compiled_folder,
+            find_or_install,
+        )
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
-        packages = self._packages_on(image, python)
+        packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         # What a stranger writes there would run in the containers of others who share it.
         is_owned = self.trusted or bool(self.tenant)
+        compiled = compiled_folder(folder, self.tenant) if is_owned else None
         return attrs.evolve(
             interpreter,
             packages=folder,
-            compiled=compiled_folder(folder) if is_owned else None,
+            compiled=compiled,
             python_version=python.version,
-        )
-
-    def _packages_on(self, image: BuiltImage, python: ImagePython) -> Packages:
-        """
-        Return the requirements on top of *image*.
-        """
-        from fal_env_container.running.packages import Packages
-
-        return Packages(
-            image=image,
-            python=python,
-            layers=self.layers,
-            builds=self.trusted,
-            tenant=self.tenant,
         )
 
     def held_limits(self) -> HeldLimits | None:

@@ -89,3 +89,14 @@ def test_caches_of_steps_are_those_of_one_build(build: ImageBuilder):
     declared = build.declare(f"{mount} ls -a /kept > /seen\n")
     seen = build.read(build(attrs.evolve(declared, trusted=False)), "cat", "/seen")
     assert seen.split() == [".", ".."]
+
+
+def test_steps_leave_memory_to_others(build: ImageBuilder):
+    """
+    A step of a stranger does not get all the memory of the machine.
+    """
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
+    declared = build.declare(f"RUN cat {files} > /limit 2> /dev/null || true\n")
+    image = build(attrs.evolve(declared, trusted=False))
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert int(build.read(image, "cat", "/limit")) <= total * 3 // 4

@@ -4,23 +4,17 @@ Packages on top of an image: which requirements share a folder, and how a lost o
 
 from __future__ import annotations
 
-import base64
-import http.server
 import json
 import os
 import shutil
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
 import attrs
 import pytest
 
-from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.stores import prune
 from fal_env_container.engines import Engine
@@ -74,36 +68,6 @@ def install(wheels: Path) -> Install:
         return find_or_install(ENGINE, packages, logs.append, Event(), force=force)
 
     return find
-
-
-@contextmanager
-def serve_privately(folder: Path, user: str, password: str) -> Iterator[str]:
-    """
-    Serve *folder* to those who have the password, and give the address.
-    """
-    known = base64.b64encode(f"{user}:{password}".encode()).decode()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.headers.get("Authorization") == f"Basic {known}":
-                super().do_GET()
-                return
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", "Basic")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass  # Nobody reads it.
-
-    handler = partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def versions(folder: str) -> set[str]:
@@ -178,37 +142,6 @@ def test_wheels_are_those_of_the_machine_of_the_image(
     assert f"'cp312-cp312-{tag}'" in installed.read_text()
 
 
-def test_private_packages_of_one_tenant_are_given_to_no_other(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """
-    A wheel that a tenant has fetched with a password, which is in no key, is refused to others
-    who name it without, and so is what the user of the machine may fetch.
-    """
-    folder = tmp_path / "private"
-    folder.mkdir()
-    wheel = write_wheel(folder, "hidden", "1.0")
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1\nlogin user\npassword right\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    image = BuiltImage(id="abc", name="abc:1", platform="linux/amd64")
-
-    def install(url: str, tenant: str) -> str:
-        packages = Packages(
-            image=image, python=PYTHON, layers=((url,),), builds=False, tenant=tenant
-        )
-        return find_or_install(ENGINE, packages, [].append, Event())
-
-    with serve_privately(folder, "user", "right") as address:
-        url = f"hidden @ http://{{}}{address}/{Path(wheel).name}"
-        mine = install(url.format("user:right@"), "one")
-        assert versions(mine) == {"hidden-1.0.dist-info"}
-        with pytest.raises(EnvironmentBuildError, match="401"):
-            install(url.format(""), "two")
-        # It was asked for with its password.
-        assert install(url.format(""), "one") == mine
-
-
 def test_a_package_does_not_say_where_it_comes_from(
     cache: Path, wheels: Path, install: Install
 ):
@@ -229,3 +162,16 @@ def test_a_package_does_not_say_where_it_comes_from(
     again = install(("lower",), ("lower>=2",), builds=False)
     assert Path(again, "lower").is_dir()
     assert not Path(again, "upper").exists()
+
+
+def test_names_of_an_image_are_names(install: Install, tmp_path: Path):
+    """
+    What an image has is told to uv line by line, and no line names a file of this machine,
+    which uv would read and show.
+    """
+    file = tmp_path / "shadow"
+    file.write_text("root:hidden:0\n")
+    named = (f"-r {file}", "lower", "", "x @ file:///x", "${HOME}")
+    python = attrs.evolve(PYTHON, installed=named)
+    assert python.installed == ("lower",)
+    assert versions(install(("upper",), python=python)) == {"upper-1.0.dist-info"}

@@ -42,6 +42,7 @@ from fal_env_container.building.replaced_images import note_replaced, remove_rep
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.images.strangers import check_triggers
+from fal_env_container.limits import build_options
 
 #: How long a line of a secret of several lines is at least that no log shows: others, such as
 #: a brace, say nothing.
@@ -322,6 +323,7 @@ def _arguments(
     ]
     arguments += certificates.options()
     arguments += ["--no-cache"] if force else []
+    arguments += [] if trusted else build_options(engine)
     if trusted and engine.place == "here" and loopback_proxies():
         # Steps have no other way to them. Those of a stranger would have all else there, too.
         arguments.append("--network=host")

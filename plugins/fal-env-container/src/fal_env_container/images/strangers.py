@@ -52,9 +52,6 @@ _OF_OTHERS = re.compile(r"(?:sha256:)?[0-9a-f]+|(?:localhost/)?fal-core(?:[:@].*
 #: What an engine fetches itself for ``ADD``, and what may be that once it is read.
 _REMOTE = re.compile(r"://|^[\w.-]+@|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
 
-#: Wheels that anybody could fetch. In a URL uv puts variables of its own in.
-_FETCHED = re.compile(r"(?:[\w.-]+\s*(?:\[[^\]@]*\])?\s*@\s*)?https://[^\s$]+\s*(?:;[^$]*)?")
-
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
 
@@ -138,8 +135,9 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
 
 def check_requirements(entries: Iterable[str]) -> None:
     """
-    Refuse requirements that are files of this machine, or that are fetched with its rights:
-    uv runs outside of the container.
+    Refuse requirements that are no versions of an index: uv runs outside of the container.
+
+    What is at a URL may require files of this machine, and URLs with variables of it.
 
     Raises:
         OptionError: One is.
@@ -148,12 +146,12 @@ def check_requirements(entries: Iterable[str]) -> None:
     from fal_uv.requirements.url_credentials import mask
 
     for entry in entries:
-        parsed = parse_entry(entry)
-        is_fetched = parsed.form == "index" or _FETCHED.fullmatch(entry.strip()) is not None
-        if parsed.path is not None or not is_fetched or not entry.isprintable():
+        is_version = parse_entry(entry).form == "index" and "@" not in entry.partition(";")[0]
+        if not is_version or not entry.isprintable():
             raise OptionError(
-                f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
-                "Name a version of an index, or a wheel by its https URL."
+                f"Requirement {mask(entry)!r} is a file or a URL, which would be fetched with "
+                "the rights of the machine. Name a version of an index, and install all else "
+                "in the Dockerfile."
             )
 
 

@@ -46,6 +46,8 @@ _MOST_PROCESSES = 4096
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
+#: GPUs that a runtime of NVIDIA's adds to a container, whoever holds them.
+_ALL_GPUS = "NVIDIA_VISIBLE_DEVICES"
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +203,9 @@ class ContainerInterpreter(Interpreter):
             return
         yield "--security-opt=no-new-privileges"
         yield from (f"--cap-drop={right}" for right in _RIGHTS)
+        # Images ask for all GPUs by this, where the engine has a runtime of NVIDIA's. Those
+        # that it is given are named one by one.
+        yield f"--env={_ALL_GPUS}=void"
         if machine is None or machine.processes is None:
             yield f"--pids-limit={_MOST_PROCESSES}"
 
@@ -247,6 +252,8 @@ class ContainerInterpreter(Interpreter):
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
         trusted = self.settings.trusted
+        if not trusted:
+            variables = {each: variables[each] for each in variables if each != _ALL_GPUS}
         names = {*inherited(self.image.variables, trusted=trusted)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
         if self.engine.place == "here":

@@ -74,9 +74,6 @@ class Packages:
         layers: Entries in layers, each installed after the one before it.
 
         builds: Whether what has no wheel is built, which runs code of it on this machine.
-
-        tenant: Whose they are, where they are not the user's: URLs may have credentials, which
-            are in no key.
     """
 
     __repr__ = show_fields
@@ -85,7 +82,6 @@ class Packages:
     python: ImagePython
     layers: Layers
     builds: bool = True
-    tenant: str = ""
 
     @property
     def key(self) -> str:
@@ -108,9 +104,7 @@ class Packages:
     def _place(self) -> tuple[object, ...]:
         python = self.python
         minor_version = python.version.rpartition(".")[0]
-        whose = (self.tenant,) if self.tenant else ()
-        system = (python.abi, python.machine, python.libc)
-        return (KIND, self.image.id, minor_version, *system, *whose)
+        return (KIND, self.image.id, minor_version, python.abi, python.machine, python.libc)
 
     def may_pin(self, pins: Sequence[str]) -> bool:
         """
@@ -169,13 +163,15 @@ def find_or_install(
     return os.path.join(entry, _LIBRARY)
 
 
-def compiled_folder(folder: str) -> str:
+def compiled_folder(folder: str, tenant: str) -> str:
     """
-    Return the folder for compiled modules of the packages in *folder*, which goes with them.
+    Return the folder of *tenant* for compiled modules of the packages in *folder*, which goes
+    with them.
 
     Each container would otherwise compile what it imports of them: they are only read.
     """
-    compiled = os.path.join(os.path.dirname(folder), _COMPILED)
+    whose = digest(tenant.encode()) if tenant else "own"
+    compiled = os.path.join(os.path.dirname(folder), _COMPILED, whose)
     os.makedirs(compiled, exist_ok=True)
     return compiled
 
@@ -247,10 +243,6 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
 
     python, folder = packages.python, os.path.join(opened.directory, _LIBRARY)
     os.mkdir(folder)
-    indexes = find_indexes().with_default(STORE.root)
-    if not packages.builds:
-        variables = _without_logins(packages, opened.workspace)
-        indexes = attrs.evolve(indexes, variables={**indexes.variables, **variables})
     return Installer(
         kind=KIND,
         target=Target.of_folder(
@@ -259,27 +251,11 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
             platform=linux_platform(python.machine, glibc=python.glibc),
         ),
         workspace=opened.workspace,
-        indexes=indexes,
+        indexes=find_indexes().with_default(STORE.root),
         log=BuildLog(log),
         cancelled=opened.cancelled,
         builds=packages.builds,
     )
-
-
-def _without_logins(packages: Packages, workspace: str) -> dict[str, str]:
-    """
-    Return the variables with which uv fetches for strangers: without the logins of its user,
-    and without what it keeps of a URL, which it gives to all who name it.
-    """
-    variables = {
-        "NETRC": os.devnull,
-        "UV_CREDENTIALS_DIR": os.path.join(workspace, "credentials"),
-        "UV_KEYRING_PROVIDER": "disabled",
-    }
-    entries = (entry for layer in _parse(packages.layers) for entry in layer)
-    if any(entry.form != "index" for entry in entries):
-        variables["UV_CACHE_DIR"] = os.path.join(workspace, "cache")
-    return variables
 
 
 def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None:
