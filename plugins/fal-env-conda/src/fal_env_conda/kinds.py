@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -140,7 +141,8 @@ class Conda(Environment):
         if file.lock is not None:
             return {**values, "env_yml_str": file.lock.text}
         if file.loaded is not None:
-            loaded = dict(file.loaded)
+            # Who wrote the dict may go on to use it.
+            loaded = deepcopy(dict(file.loaded))
             if listed := loaded.get("dependencies"):
                 texts = [each for each in listed if isinstance(each, str)]
                 kept = without_python(texts)
@@ -166,7 +168,7 @@ class Conda(Environment):
             where = "Option 'env_yml_str'"
             lock = read_lock(self.env_yml_str, where=where)
             if lock is not None:
-                return EnvironmentFile(lock=lock)
+                return EnvironmentFile(lock=lock.below(os.getcwd()))
             return parse(load(self.env_yml_str, where=where), where=where)
         if self.env_dict is not None:
             if not isinstance(self.env_dict, Mapping):

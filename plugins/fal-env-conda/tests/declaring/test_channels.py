@@ -50,6 +50,7 @@ def test_default_channel_is_conda_forge() -> None:
         "defaults",
         "anaconda",
         "main",
+        "Main",
         "pkgs/main",
         "https://repo.anaconda.com/pkgs/main",
         "http://repo.continuum.io/pkgs/free/",
