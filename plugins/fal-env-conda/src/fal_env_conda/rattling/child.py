@@ -206,8 +206,7 @@ def _config(credentials: list[Request]) -> Any:
         os.path.expanduser("~/.rattler/credentials.json"),
     ):
         if path and os.path.isfile(path):
-            with open(path, encoding="utf-8") as stream:
-                known = json.load(stream)
+            known = _read_credentials(path)
             break
     for each in credentials:
         if each["user"]:
@@ -219,6 +218,17 @@ def _config(credentials: list[Request]) -> Any:
     with open(descriptor, "w", encoding="utf-8") as stream:
         json.dump(known, stream)
     return config.merge(Config.from_toml(f"authentication-override-file = {json.dumps(path)}"))
+
+
+def _read_credentials(path: str) -> Request:
+    """
+    Return the credentials that the user has written to the file *path*.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return dict(json.load(stream))
+    except ValueError as error:
+        raise ValueError(f"The file {path} of credentials is no JSON: {error}.") from None
 
 
 async def _write_lock(
@@ -318,18 +328,22 @@ def _check_digest(record: Any) -> None:
     Refuse the archive of *record*, of a folder, if it is not the one that was chosen: rattler
     compares only what it downloads.
     """
-    if record.sha256 is None:
-        return
     path = unquote(urlsplit(record.url).path)
+    if not os.path.isfile(path):
+        raise OSError(f"Package {record.file_name} is gone: there is no file {path}.")
+    expected, found, name = record.sha256, hashlib.sha256(), "SHA-256"
+    if expected is None:
+        expected, found, name = record.md5, hashlib.md5(usedforsecurity=False), "MD5"
+    if expected is None:
+        return
     with open(path, "rb") as stream:
-        found = hashlib.sha256()
         while block := stream.read(1 << 20):
             found.update(block)
-    if found.digest() != record.sha256:
+    if found.digest() != expected:
         raise OSError(
-            f"Package {record.file_name} at {path} is not the one that was chosen: its SHA-256 "
-            f"is {found.hexdigest()}, and {record.sha256.hex()} was expected. Make the index "
-            "of the channel anew, or the lock."
+            f"Package {record.file_name} at {path} is not the one that was chosen: its {name} "
+            f"is {found.hexdigest()}, and {expected.hex()} was expected. Make the index of the "
+            "channel anew, or the lock."
         )
 
 
