@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -43,7 +44,10 @@ class File:
         location = self.location
         if "://" not in location:
             location = Path(os.path.abspath(location)).as_uri()
-        digest = f" --hash=sha256:{self.sha256}" if self.sha256 else ""
+        path = unquote(urlsplit(location).path) if location.startswith("file:") else ""
+        # pixi has a digest of a project too, and uv compares those of files alone.
+        has_digest = self.sha256 and not os.path.isdir(path)
+        digest = f" --hash=sha256:{self.sha256}" if has_digest else ""
         return f"{self.name} @ {location}{digest}"
 
 
