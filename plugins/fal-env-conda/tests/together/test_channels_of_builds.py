@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,82 @@ def test_archive_that_breaks_off_is_an_error_and_the_next_build_works(
     assert evaluate(build(environment), _READ) == "whole"
 
 
+def test_channel_that_was_mended_is_asked_again(
+    build: Any, evaluate: Any, serve: Serve, channel: str, own_cache: Path, tmp_path: Path
+) -> None:
+    """
+    Packages that could never be installed are chosen anew.
+    """
+    folder = tmp_path / "served"
+    make_channel(folder, [_words("1.0", "broken")])
+    server = serve(tmp_path)
+    server.broken = "words-1.0-0.tar.bz2"
+    environment = Conda(packages=["words"], channels=[f"http://{server.host}/served", channel])
+    with pytest.raises(EnvironmentBuildError, match="words"):
+        build(environment)
+    shutil.rmtree(folder)
+    make_channel(folder, [_words("1.0", "mended")])
+    index = folder / "noarch" / "repodata.json"
+    later = index.stat().st_mtime + 60
+    os.utime(index, (later, later))
+    server.broken = "\0"
+    assert evaluate(build(environment), _READ) == "mended"
+
+
+def test_lost_prefix_whose_package_is_gone(
+    build: Any, evaluate: Any, channel: str, own_cache: Path, tmp_path: Path
+) -> None:
+    """
+    The error says how others are chosen.
+    """
+    folder = tmp_path / "own"
+    own = make_channel(folder, [_words("1.0", "one")])
+    options: dict[str, Any] = {"packages": ["words"], "channels": [own, channel]}
+    prefix = Path(build(Conda(**options)).executable).parent.parent
+    shutil.rmtree(prefix)
+    [unpacked] = (own_cache / "pkgs").glob("words-1.0-0*/")
+    shutil.rmtree(unpacked)
+    for path in (own_cache / "pkgs").glob("words-1.0-0*"):
+        path.unlink()
+    (folder / "noarch" / "words-1.0-0.tar.bz2").unlink()
+    with pytest.raises(
+        EnvironmentBuildError, match=r"words-1\.0-0\.tar\.bz2 is gone.*force=True"
+    ):
+        build(Conda(**options))
+    make_channel(folder, [_words("2.0", "two")])
+    assert evaluate(build(Conda(**options, force=True)), _READ) == "two"
+
+
+@pytest.mark.parametrize("form", ["archive", "channel"])
+def test_credentials_of_a_package_reach_its_host_and_nothing_else(
+    build: Any,
+    evaluate: Any,
+    serve: Serve,
+    channel: str,
+    cache: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    form: str,
+) -> None:
+    """
+    A package may have a password in the URL of its archive or of its channel.
+    """
+    make_channel(tmp_path / "private", [_words("1.0", "private")])
+    server = serve(tmp_path)
+    secret = base64.b64encode(b"me:hunter2").decode()
+    server.authorization = f"Basic {secret}"
+    place = f"http://me:hunter2@{server.host}/private"
+    package = f"{place}/noarch/words-1.0-0.tar.bz2"
+    channels = [channel]
+    if form == "channel":
+        package, channels = f"{place}::words", [f"http://{server.host}/private", channel]
+    interpreter = build(Conda(packages=[package], channels=channels))
+    assert evaluate(interpreter, _READ) == "private"
+    assert "hunter2" not in "\n".join(build.messages)
+    for path in (*cache.rglob("*.json"), *cache.rglob(".fal-core-*")):
+        assert b"hunter2" not in path.read_bytes(), path
+
+
 def test_archive_with_another_digest_is_refused(
     build: Any, serve: Serve, channel: str, own_cache: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -234,7 +311,6 @@ def test_cache_on_another_file_system(
     """
     Where files cannot be linked to the cache, they are copied.
     """
-    import os
     import tempfile
 
     if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:

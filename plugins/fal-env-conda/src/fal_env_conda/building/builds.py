@@ -18,6 +18,7 @@ import attrs
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log, LogSink
+from fal_core.facts import with_facts
 from fal_core.stores import file_stamps
 from fal_env_conda.building.build_errors import error_of_rattler, without_credentials
 from fal_env_conda.building.prefixes import (
@@ -34,7 +35,6 @@ from fal_env_conda.building.solutions import File, Solution, keep_solution, read
 from fal_env_conda.building.wheels import install_wheels
 from fal_env_conda.declaring.channels import (
     Credentials,
-    find_credentials,
     mask,
     strip_all,
 )
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from fal_core.stores import Build
     from fal_env_conda.declaring.lock_files import Lock
 
+
+#: What to do where a prefix that was lost cannot be built again.
+_CHOSEN = "The packages are those that were chosen first; force=True chooses them anew."
 
 #: The questions that this process has answered anew because of the option ``force``.
 _forced: set[str] = set()
@@ -108,7 +111,7 @@ def build(
     from fal_uv.installing.installers import BuildLog
 
     check_place()
-    credentials = find_credentials(recipe.definition.channels)
+    credentials = recipe.definition.credentials
     lines: list[str] = []
 
     def masked(line: Log) -> None:
@@ -268,15 +271,22 @@ class _Builder:
             raise EnvironmentBuildError(KIND, "The packages that were chosen have no Python.")
         prefix = opened.directory
         self.log.write(f"Installing {len(solution.records)} packages")
-        self.rattler.ask(
-            "install",
-            records=solution.archives,
-            prefix=prefix,
-            platform=solution.platform,
-            offline=is_offline(),
-            cache=os.path.join(rattler_cache(), "pkgs"),
-            credentials=self._credentials,
-        )
+        try:
+            self.rattler.ask(
+                "install",
+                records=solution.archives,
+                prefix=prefix,
+                platform=solution.platform,
+                offline=is_offline(),
+                cache=os.path.join(rattler_cache(), "pkgs"),
+                credentials=self._credentials,
+            )
+        except RattlerError as error:
+            if PREFIXES.read_build(opened.key) is None:
+                # The channel may have others by now.
+                PREFIXES.forget_solution(self.recipe.question)
+                raise
+            raise RattlerError(error.name, f"{error.message.rstrip('.')}. {_CHOSEN}") from error
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
         self._install_requirements(opened, version, solution)
@@ -334,6 +344,7 @@ class _Builder:
             PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
             return
         from fal_uv.installing.installers import Installer
+        from fal_uv.installing.pins import with_known_hashes
         from fal_uv.installing.targets import Target
 
         prefix = opened.directory
@@ -344,6 +355,7 @@ class _Builder:
             indexes=_indexes(self.recipe.definition.indexes),
             log=self.log,
             cancelled=opened.cancelled,
+            temporary=opened.workspace,
         )
         if solution.wheels:
             install_wheels(solution.wheels, installer, self.credentials)
@@ -351,14 +363,17 @@ class _Builder:
         of_conda = installer.packages()
         known = PREFIXES.read_build(opened.key)
         if known is not None:
-            installer.install_pins(known.pins)
+            try:
+                installer.install_pins(known.pins)
+            except EnvironmentBuildError as error:
+                raise with_facts(error, reason=f"{error.reason} {_CHOSEN}") from error
             return
         if locked:
             installer.install_pins(locked)
         kept = [_version_of(name) for name in installer.packages()]
         refresh = solution.made is not None
         installer.install(requirements, constraints=kept, refresh=refresh)
-        pins = installer.hashed_pins(without=of_conda)
+        pins = with_known_hashes(installer.hashed_pins(without=of_conda), locked)
         PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
 
     @property
