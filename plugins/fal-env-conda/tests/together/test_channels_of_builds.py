@@ -104,6 +104,56 @@ def test_credentials_reach_the_channel_and_nothing_else(
     assert "other-secret" not in "".join(kept)
 
 
+@pytest.mark.parametrize("way", ["netrc", "file"])
+def test_credentials_of_the_user_count_beside_those_of_a_url(
+    build: Any,
+    serve: Serve,
+    channel: str,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """
+    One channel may have a password in its URL, and another in the user's files.
+    """
+    places = {}
+    for name, host in (("one", "127.0.0.1"), ("two", "localhost")):
+        make_channel(tmp_path / name, [CondaPackage(name=name, version="1.0")])
+        server = serve(tmp_path / name)
+        secret = base64.b64encode(f"me:{name}-secret".encode()).decode()
+        server.authorization = f"Basic {secret}"
+        places[name] = f"{host}:{server.server_port}"
+    path = tmp_path / "credentials"
+    if way == "netrc":
+        path.write_text("machine localhost\nlogin me\npassword two-secret\n")
+        monkeypatch.setenv("NETRC", str(path))
+    else:
+        known = {"localhost": {"BasicHTTP": {"username": "me", "password": "two-secret"}}}
+        path.write_text(json.dumps(known))
+        monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
+    first = f"http://me:one-secret@{places['one']}/"
+    second = f"http://{places['two']}/"
+    environment = Conda(packages=["one", "two"], channels=[first, second, channel])
+    build(environment)
+    assert environment.is_built()
+
+
+def test_file_of_credentials_that_is_no_json(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error names the file.
+    """
+    path = tmp_path / "credentials"
+    path.write_text("no JSON")
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
+    with pytest.raises(
+        EnvironmentBuildError, match=f"The file {path} of credentials is no JSON"
+    ):
+        build(Conda(packages=["one"], channels=["http://me:hunter2@127.0.0.1:9/", channel]))
+
+
 def test_mirror_of_the_users_settings_is_used(
     build: Any,
     evaluate: Any,

@@ -199,14 +199,15 @@ def _config(credentials: list[Request]) -> Any:
     config = Config.load_from_default_locations("pixi")
     if not credentials:
         return config
-    known: Request = {}
+    # With a file of credentials, rattler looks nowhere else.
+    known = _read_netrc()
     for path in (
         config.authentication_override_file,
         os.environ.get("RATTLER_AUTH_FILE"),
         os.path.expanduser("~/.rattler/credentials.json"),
     ):
         if path and os.path.isfile(path):
-            known = _read_credentials(path)
+            known |= _read_credentials(path)
             break
     for each in credentials:
         if each["user"]:
@@ -229,6 +230,24 @@ def _read_credentials(path: str) -> Request:
             return dict(json.load(stream))
     except ValueError as error:
         raise ValueError(f"The file {path} of credentials is no JSON: {error}.") from None
+
+
+def _read_netrc() -> Request:
+    """
+    Return the credentials that the user has for programs of all kinds.
+    """
+    from netrc import NetrcParseError, netrc
+
+    path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    try:
+        hosts = netrc(path).hosts
+    except (OSError, NetrcParseError):
+        return {}
+    return {
+        host: {"BasicHTTP": {"username": user or "", "password": password or ""}}
+        for host, (user, _, password) in hosts.items()
+        if host != "default"
+    }
 
 
 async def _write_lock(
@@ -296,21 +315,19 @@ async def _install(
     settings = _config(credentials)
     packages = rattler.PackageCache(cache)
     taken = _records(records)
-    index = await packages.index()
-    for record in taken:
-        if record.url.startswith("file:") and not index.contains_record(record):
+    # To look through a large cache takes longer than to install a few packages.
+    checked = [each for each in taken if offline or each.url.startswith("file:")]
+    index = await packages.index() if checked else None
+    missing = [each for each in checked if index and not index.contains_record(each)]
+    for record in missing:
+        if record.url.startswith("file:"):
             _check_digest(record)
-    if offline:
-        missing = [
-            record.name.normalized
-            for record in taken
-            if not record.url.startswith("file:") and not index.contains_record(record)
-        ]
-        if missing:
-            raise OSError(
-                "No network may be used, since CONDA_OFFLINE is set, and the cache "
-                f"{cache} does not have: {', '.join(missing)}."
-            )
+    names = [each.name.normalized for each in missing if not each.url.startswith("file:")]
+    if names:
+        raise OSError(
+            f"No network may be used, since CONDA_OFFLINE is set, and the cache {cache} does "
+            f"not have: {', '.join(names)}."
+        )
     await rattler.install(
         taken,
         prefix,
