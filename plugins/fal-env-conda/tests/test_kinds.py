@@ -222,6 +222,7 @@ def test_definition_is_what_a_service_takes(tmp_path: Path) -> None:
     ("options", "named"),
     [
         ({"packages": ["numpy"], "channels": ["."]}, "Channel 'file://"),
+        ({"packages": ["file:///channel/noarch/a-1-0.conda"]}, "Package 'file://"),
         ({"packages": ["numpy"], "pip": ["./project"]}, "Requirement '/.*/project'"),
         ({"packages": ["numpy"], "pip": ["-e ./project"]}, "Requirement '-e /.*/project'"),
         ({"packages": ["numpy"], "pip": ["-r pins.txt"]}, "Requirement '-r /.*/pins.txt'"),

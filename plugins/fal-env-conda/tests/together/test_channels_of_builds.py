@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.environments import THIS_PYTHON
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
 from fal_env_conda.testing import CondaPackage, make_channel, package_wheel
@@ -382,6 +383,30 @@ def test_pip_keeps_what_conda_installed(build: Any, evaluate: Any, channel: str)
     with pytest.raises(EnvironmentBuildError, match="alpha-one") as caught:
         build(Conda(packages=["alpha-one=2"], channels=[channel], pip=["beta"]))
     assert caught.value.kind == "conda"
+
+
+@pytest.mark.parametrize("form", ["directory", "file"])
+def test_pip_keeps_what_setuptools_described(
+    build: Any, channel: str, tmp_path: Path, form: str
+) -> None:
+    """
+    Older packages have an ``egg-info`` in place of a ``dist-info``.
+    """
+    described = f"site-packages/alpha_one-1.0-py{THIS_PYTHON}.egg-info"
+    described += "/PKG-INFO" if form == "directory" else ""
+    text = b"Metadata-Version: 1.1\nName: alpha-one\nVersion: 1.0\n"
+    package = CondaPackage(
+        name="alpha-one",
+        version="1.0",
+        depends=["python"],
+        any_python=True,
+        files={described: text, "site-packages/alpha_one/__init__.py": b"version = '1.0'\n"},
+    )
+    own = make_channel(tmp_path / "own", [package])
+    environment = Conda(packages=["alpha-one"], channels=[own, channel], pip=["alpha-one>=2"])
+    with pytest.raises(EnvironmentBuildError, match="alpha-one") as caught:
+        build(environment)
+    assert "1.0" in caught.value.reason
 
 
 def test_wheel_becomes_a_package_with_its_programs(

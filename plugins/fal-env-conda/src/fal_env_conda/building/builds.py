@@ -18,21 +18,18 @@ import attrs
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log, LogSink
-from fal_core.facts import with_facts
 from fal_core.stores import file_stamps
 from fal_env_conda.building.build_errors import error_of_rattler, without_credentials
 from fal_env_conda.building.prefixes import (
     KIND,
     PREFIXES,
-    Built,
     Contents,
     check_place,
     executable_of,
-    library_of,
 )
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
+from fal_env_conda.building.requirements import CHOSEN, install_requirements
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
-from fal_env_conda.building.wheels import install_wheels
 from fal_env_conda.declaring.channels import (
     Credentials,
     mask,
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
     from fal_core.stores import Build
     from fal_env_conda.declaring.lock_files import Lock
 
-
-#: What to do where a prefix that was lost cannot be built again.
-_CHOSEN = "The packages are those that were chosen first; force=True chooses them anew."
 
 #: The questions that this process has answered anew because of the option ``force``.
 _forced: set[str] = set()
@@ -286,10 +280,12 @@ class _Builder:
                 # The channel may have others by now.
                 PREFIXES.forget_solution(self.recipe.question)
                 raise
-            raise RattlerError(error.name, f"{error.message.rstrip('.')}. {_CHOSEN}") from error
+            raise RattlerError(error.name, f"{error.message.rstrip('.')}. {CHOSEN}") from error
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        self._install_requirements(opened, version, solution)
+        install_requirements(
+            self.recipe, solution, opened, log=self.log, credentials=self.credentials
+        )
         names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
@@ -332,66 +328,6 @@ class _Builder:
             "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(self, opened: Build, version: str, solution: Solution) -> None:
-        """
-        Install the pip requirements, and keep what they brought: a prefix that is lost gets
-        the same again.
-        """
-        requirements = self.recipe.requirements()
-        locked = solution.pins
-        question = self.recipe.question
-        if not requirements and not locked and not solution.wheels:
-            PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
-            return
-        from fal_uv.installing.installers import Installer
-        from fal_uv.installing.pins import with_known_hashes
-        from fal_uv.installing.targets import Target
-
-        prefix = opened.directory
-        installer = Installer(
-            kind=KIND,
-            target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
-            workspace=opened.workspace,
-            indexes=_indexes(self.recipe.definition.indexes),
-            log=self.log,
-            cancelled=opened.cancelled,
-            temporary=opened.workspace,
-        )
-        if solution.wheels:
-            install_wheels(solution.wheels, installer, self.credentials)
-        # What the channels have keeps its versions: it is there before.
-        of_conda = installer.packages()
-        known = PREFIXES.read_build(opened.key)
-        if known is not None:
-            try:
-                installer.install_pins(known.pins)
-            except EnvironmentBuildError as error:
-                raise with_facts(error, reason=f"{error.reason} {_CHOSEN}") from error
-            return
-        if locked:
-            installer.install_pins(locked)
-        kept = [_version_of(name) for name in installer.packages()]
-        refresh = solution.made is not None
-        installer.install(requirements, constraints=kept, refresh=refresh)
-        pins = with_known_hashes(installer.hashed_pins(without=of_conda), locked)
-        PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
-
     @property
     def _credentials(self) -> list[dict[str, Any]]:
         return [attrs.asdict(each) for each in self.credentials]
-
-
-def _version_of(dist_info: str) -> str:
-    """
-    Return the requirement of the version whose directory is called *dist_info*.
-    """
-    from fal_uv.installing.pins import DIST_INFO
-
-    name, _, version = dist_info.removesuffix(DIST_INFO).partition("-")
-    return f"{name}=={version}"
-
-
-def _indexes(extra: tuple[str, ...]) -> Any:
-    from fal_uv.installing.indexes import find_indexes
-
-    return find_indexes(extra, offline=is_offline()).with_default(PREFIXES.root)
