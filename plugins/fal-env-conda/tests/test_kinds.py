@@ -52,6 +52,7 @@ def test_names_and_defaults_are_those_of_the_documented_api() -> None:
         ),
         ({"packages": "numpy"}, "A list of str is needed"),
         ({"channels": "https://me:hunter2@host/c"}, r"'https://\*\*\*@host/c'"),
+        ({"channels": "https://host/t/hunter2/c"}, r"'https://host/t/\*\*\*/c'"),
         ({"pip": ["not a requirement"]}, "'not a requirement' cannot be parsed"),
         ({"env_dict": {"dependencies": "numpy"}}, "must be a list"),
         ({"env_yml": "/nowhere/environment.yml"}, "there is no such file"),

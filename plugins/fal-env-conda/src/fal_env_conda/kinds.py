@@ -15,6 +15,7 @@ import attrs
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
+from fal_uv.fields import to_absolute_path, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -29,15 +30,7 @@ _FILES = ("env_dict", "env_yml", "env_yml_str")
 
 
 def _to_texts(texts: Iterable[str] | None) -> tuple[str, ...] | None:
-    if texts is None:
-        return None
-    if isinstance(texts, str):
-        raise OptionError(f"A list of str is needed, not the str {_masked(texts)}.")
-    found = tuple(texts)
-    for text in found:
-        if not isinstance(text, str):
-            raise OptionError(f"A list of str is needed, and it has {text!r}.")
-    return found
+    return None if texts is None else to_texts(texts, show=_masked)
 
 
 def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -47,10 +40,6 @@ def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
     from fal_env_conda.declaring.definitions import to_entry
 
     return tuple(map(to_entry, texts))
-
-
-def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 def _masked(value: object) -> str:
@@ -95,7 +84,7 @@ class Conda(Environment):
     python_version: str | None = None
     env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False, repr=_masked)
     env_yml: str | os.PathLike[str] | None = attrs.field(
-        default=None, converter=_to_absolute_path
+        default=None, converter=to_absolute_path
     )
     env_yml_str: str | None = attrs.field(default=None, repr=_masked)
     packages: tuple[str, ...] | None = attrs.field(
