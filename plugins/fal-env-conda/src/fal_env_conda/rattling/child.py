@@ -207,7 +207,7 @@ def _config(credentials: list[Request]) -> Any:
         os.path.expanduser("~/.rattler/credentials.json"),
     ):
         if path and os.path.isfile(path):
-            known |= _read_credentials(path)
+            known |= _read_credentials(os.fspath(path))
             break
     for each in credentials:
         if each["user"]:
