@@ -12,6 +12,7 @@ from fal_core.errors import OptionError
 from fal_env_conda.declaring.channels import (
     Credentials,
     add_credentials,
+    check_credentials,
     find_credentials,
     strip,
     strip_all,
@@ -94,7 +95,7 @@ def test_two_credentials_of_one_host_are_refused() -> None:
     Rattler knows one for each host, and would use it for both channels.
     """
     with pytest.raises(OptionError, match="different credentials") as caught:
-        to_urls(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
+        check_credentials(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
     assert "secret" not in str(caught.value)
 
 

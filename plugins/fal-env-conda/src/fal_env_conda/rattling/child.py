@@ -317,8 +317,7 @@ async def _install(
     taken = _records(records)
     # To look through a large cache takes longer than to install a few packages.
     checked = [each for each in taken if offline or each.url.startswith("file:")]
-    index = await packages.index() if checked else None
-    missing = [each for each in checked if index and not index.contains_record(each)]
+    missing = checked and await _missing(packages, checked)
     for record in missing:
         if record.url.startswith("file:"):
             _check_digest(record)
@@ -338,6 +337,14 @@ async def _install(
         show_progress=False,
         reporter=_reporter(answers),
     )
+
+
+async def _missing(cache: Any, records: list[Any]) -> list[Any]:
+    """
+    Return those of *records* whose packages *cache* does not have.
+    """
+    index = await cache.index()
+    return [each for each in records if not index.contains_record(each)]
 
 
 def _check_digest(record: Any) -> None:
