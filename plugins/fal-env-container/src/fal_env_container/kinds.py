@@ -17,6 +17,7 @@ from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_container.images.container_images import ContainerImage
+from fal_uv.fields import Layers, masked_repr, to_layers
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -27,24 +28,6 @@ if TYPE_CHECKING:
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
-
-Layers = tuple[tuple[str, ...], ...]
-
-
-def _to_entries(
-    requirements: Iterable[str] | Iterable[Iterable[str]],
-) -> tuple[str, ...] | Layers:
-    if requirements == ():
-        return ()
-    from fal_uv.requirements.entries import parse_layers
-
-    return parse_layers(requirements)
-
-
-def _masked_repr(value: object) -> str:
-    from fal_uv.requirements.url_credentials import mask
-
-    return mask(repr(value))
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -101,7 +84,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=_to_entries, repr=_masked_repr
+        default=(), converter=to_layers, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
@@ -55,9 +55,12 @@ class File:
         location = self.location
         if "://" not in location:
             location = Path(os.path.abspath(location)).as_uri()
+        path = unquote(urlsplit(location).path) if location.startswith("file:") else ""
+        # pixi has a digest of a project too, and uv compares those of files alone.
+        has_digest = self.sha256 and not os.path.isdir(path)
+        digest = f" --hash=sha256:{self.sha256}" if has_digest else ""
         # A channel or a lock says it. uv would put variables in, and take it for two lines.
         location = quote(location, safe=_OF_URLS)
-        digest = f" --hash=sha256:{self.sha256}" if self.sha256 else ""
         return f"{self.name} @ {location}{digest}"
 
 
