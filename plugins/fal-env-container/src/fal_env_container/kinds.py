@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 Layers = tuple[tuple[str, ...], ...]
 
 
-def _to_entries(
+def _to_tuples(
     requirements: Iterable[str] | Iterable[Iterable[str]],
 ) -> tuple[str, ...] | Layers:
+    if isinstance(requirements, str):
+        return requirements  # type: ignore[return-value]  # It is refused where it is parsed.
+    written = (each if isinstance(each, str) else tuple(each) for each in requirements)
+    return tuple(written)  # type: ignore[return-value]  # Both mixed are refused there too.
+
+
+def _to_entries(requirements: tuple[str, ...] | Layers) -> tuple[str, ...] | Layers:
     if requirements == ():
         return ()
     from fal_uv.requirements.entries import parse_layers
@@ -98,7 +105,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=_to_entries, repr=_masked_repr
+        default=(), converter=_to_tuples, repr=_masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -133,17 +140,27 @@ class Container(Environment):
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        # Before their paths are looked for.
+        self._check_requirements()
+        entries = _to_entries(self.requirements)
+        object.__setattr__(self, "requirements", entries)
+        # One may be a file of this directory.
+        self._check_requirements()
         if not self.trusted:
-            from fal_env_container.images.strangers import (
-                check_image,
-                check_options,
-                check_requirements,
-            )
+            from fal_env_container.images.strangers import check_image, check_options
 
             check_options(self.volumes, self.network)
-            check_requirements(entry for layer in self.layers for entry in layer)
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
+
+    def _check_requirements(self) -> None:
+        if self.trusted or isinstance(self.requirements, str):
+            return
+        from fal_env_container.images.strangers import check_requirements
+
+        written = self.requirements
+        layers = ((each,) if isinstance(each, str) else each for each in written)
+        check_requirements(entry for layer in layers for entry in layer)
 
     @property
     def request(self) -> ImageRequest:

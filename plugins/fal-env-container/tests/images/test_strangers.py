@@ -4,6 +4,8 @@ What images and options of strangers may not ask for.
 
 from __future__ import annotations
 
+import ast
+import os
 from pathlib import Path
 
 import attrs
@@ -174,3 +176,45 @@ def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
     assert Container(image="python:3", requirements=[entry]).requirements
     wheel = "tool @ https://example.org/tool-1.0-py3-none-any.whl"
     assert untrusted("python:3", requirements=["httpx>=0.28", wheel]).requirements
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("{}", "-r {}", "-e {}", "--requirements={}", "{}[extra]", "file:{}", "tool @ {}"),
+        *("tool @ file:{}", "git+file://{}@https://example.org/", "./{}", "~/{}"),
+        *("[['{}'], 'tool']", "[['httpx'], ['-r {}']]"),
+    ],
+)
+def test_strangers_do_not_learn_which_files_there_are(form: str, tmp_path: Path):
+    """
+    What a stranger is told of a requirement is the same whether there is such a file, and no
+    file is opened, which could be a pipe that nobody writes to.
+    """
+    for name in ("project.py", "list.txt", "tool.whl", "folder", "none.py"):
+        place = tmp_path / name
+        if name == "project.py":
+            os.mkfifo(place)
+        elif name == "folder":
+            place.mkdir()
+        elif name != "none.py":
+            place.touch()
+        written = form.format(place)
+        requirements = ast.literal_eval(written) if form.startswith("[") else [written]
+        with pytest.raises(OptionError, match="is a file of the machine, or has to be built"):
+            untrusted("python:3", requirements=requirements)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("httpx", "httpx >= 0.28, <1", "web.py", "httpx[http2]==0.28.*", "pytz==1!2024.1"),
+        *("numpy; python_version < '3.13'", "https://example.org/tool-1.0-py3-none-any.whl"),
+        "tool[all] @ https://user:word@example.org/tool-1.0-py3-none-any.whl ; os_name != 'nt'",
+    ],
+)
+def test_strangers_name_what_anybody_could_fetch(entry: str):
+    """
+    Versions of an index, and what is at https URLs, are taken as they are written.
+    """
+    assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)

@@ -45,8 +45,11 @@ _KEYWORDS = frozenset(
 _DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
 _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?")
 
-#: Requirements that anybody could fetch.
-_FETCHED = re.compile(r"(?:^|@)\s*https?://")
+#: A requirement at a URL that anybody could fetch.
+_FETCHED = re.compile(r"(?:\w[\w.-]*\s*(?:\[[^\]]*\]\s*)?@\s*)?https?://\S.*")
+
+#: How the names of files end that could be taken for names of packages.
+_FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
 
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
@@ -126,25 +129,39 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
         )
 
 
-def check_requirements(entries: Iterable[str]) -> None:
+def check_requirements(entries: Iterable[object]) -> None:
     """
     Refuse requirements that are files of this machine, or that are fetched with its rights:
     uv runs outside of the container.
 
+    Their texts alone are looked at: what a stranger is told does not depend on which files
+    there are.
+
     Raises:
         OptionError: One is.
     """
-    from fal_uv.requirements.entries import parse_entry
     from fal_uv.requirements.url_credentials import mask
 
     for entry in entries:
-        parsed = parse_entry(entry)
-        is_fetched = parsed.form == "index" or _FETCHED.search(entry) is not None
-        if parsed.path is not None or not is_fetched or not entry.isprintable():
+        if isinstance(entry, str) and not _is_fetched(entry):
             raise OptionError(
                 f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
                 "Name a version of an index, or a wheel by its https URL."
             )
+
+
+def _is_fetched(entry: str) -> bool:
+    """
+    Return whether *entry* names a version of an index, or what is at an https URL.
+    """
+    text = entry.strip()
+    if not text.isprintable():
+        return False
+    if _FETCHED.fullmatch(text):
+        return True
+    name = re.sub(r"\[[^\]]*\]\s*$", "", text.partition(";")[0].rstrip()).rstrip()
+    is_path = name.startswith(("-", ".", "~")) or name.endswith(_FILES)
+    return not is_path and not re.search(r"[/\\:]", name)
 
 
 def _check_name(name: str) -> None:
