@@ -67,6 +67,9 @@ class Limits:
     largest_image_files: int = _limit(
         16 << 30, "size", "The bytes of the files that the Dockerfile of an image copies."
     )
+    most_build_contexts: int = _limit(
+        200, "number", "Of how many sets of files the images of an account are built in an hour."
+    )
     longest_line: int = _limit(64 << 10, "size", "The longest line of a runner that is kept.")
     line_rate: int = _limit(
         4 << 20, "size", "The bytes of lines that a runner prints in a second, on average."
