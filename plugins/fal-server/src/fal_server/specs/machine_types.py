@@ -1,5 +1,5 @@
 """
-Machine types that requests name: whether this server knows them.
+Machine types that requests name, and whether this server knows them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,19 @@ from typing import Any
 from fal_core.errors import FalCoreError
 from fal_core.machines import refuse_machine
 from fal_server.errors import Invalid
+
+
+#: How many machine types one request may name. Each is asked for in turn.
+_MOST = 100
+
+
+def named_types(message: Any) -> tuple[str, ...]:
+    """
+    Return the machine types that *message* names, the preferred one first and each once.
+    Clients that can name several name the first of them in the older field as well.
+    """
+    written = message.machine_types or [getattr(message, "machine_type", "")]
+    return tuple(dict.fromkeys(filter(None, written)))
 
 
 def check_machine_types(message: Any, also: Container[str]) -> None:
@@ -23,11 +36,14 @@ def check_machine_types(message: Any, also: Container[str]) -> None:
             server.
 
     Raises:
-        Invalid: One is unknown, or what declares machine types on this server is wrong.
+        Invalid: One is unknown, or there are too many, or what declares machine types on
+            this server is wrong.
     """
-    first = getattr(message, "machine_type", "")
-    for name in dict.fromkeys((*message.machine_types, first)):
-        if not name or name in also:
+    names = dict.fromkeys((*named_types(message), getattr(message, "machine_type", "")))
+    if len(names) > _MOST:
+        raise Invalid(f"A request may name {_MOST} machine types, and this names more.")
+    for name in filter(None, names):
+        if name in also:
             continue
         try:
             unknown = refuse_machine(name)
