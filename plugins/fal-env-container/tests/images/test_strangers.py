@@ -218,3 +218,13 @@ def test_strangers_name_what_anybody_could_fetch(entry: str):
     Versions of an index, and what is at https URLs, are taken as they are written.
     """
     assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)
+
+
+def test_dockerfile_of_many_images():
+    """
+    A Dockerfile stands on so many images that each can be asked for.
+    """
+    text = "".join(f"FROM image{number}\n" for number in range(101))
+    with pytest.raises(OptionError, match="stands on 101 images, and may stand on 100"):
+        untrusted(ContainerImage(text))
+    assert untrusted(ContainerImage("FROM image\n" * 101))

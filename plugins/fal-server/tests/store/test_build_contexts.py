@@ -15,6 +15,7 @@ from threading import Event
 
 import attrs
 import pytest
+from isolate_proto import BuildEnvironmentRequest
 
 from fal_server.errors import NotFound, TooLarge, TooMany
 from fal_server.limits import Limits
@@ -211,3 +212,27 @@ def test_contexts_are_few(made: Made):
         assert {*folders[0].parent.iterdir()} == present
 
     asyncio.run(place())
+
+
+def test_descriptions_are_limited(made: Made):
+    """
+    The description of an environment is refused where it is larger than allowed, and a large
+    one is read while others are served.
+    """
+    contexts = attrs.evolve(made.contexts, limits=Limits(largest_environment=200_000))
+
+    def asking(size: int) -> BuildEnvironmentRequest:
+        request = BuildEnvironmentRequest()
+        environment = request.environments.add(kind="virtualenv")
+        environment.configuration["requirements"] = ["six==1.16.0"] * (size // 16)
+        return request
+
+    async def read() -> None:
+        with pytest.raises(TooLarge, match=r"may have 200000.*--largest-environment"):
+            await contexts.prepare_build(asking(400_000), made.me)
+        served = asyncio.ensure_future(asyncio.sleep(0))
+        environment = await contexts.prepare_build(asking(150_000), made.me)
+        assert environment.kind == "virtualenv"
+        assert served.done()
+
+    asyncio.run(read())

@@ -51,6 +51,9 @@ _FETCHED = re.compile(r"(?:\w[\w.-]*\s*(?:\[[^\]]*\]\s*)?@\s*)?https?://\S.*")
 #: How the names of files end that could be taken for names of packages.
 _FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
 
+#: The most images of a Dockerfile: an engine may have to be asked for each of them.
+_MOST_BASES = 100
+
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
 
@@ -74,7 +77,12 @@ def check_image(image: str | ContainerImage) -> None:
                 f"The Dockerfile has '# {found[1]}={found[2]}', after which it would be read "
                 "in another way. Leave it out."
             )
-    for name in find_sources(text, build_args=image.build_args, platform="linux/amd64").bases:
+    bases = find_sources(text, build_args=image.build_args, platform="linux/amd64").bases
+    if len(bases) > _MOST_BASES:
+        raise OptionError(
+            f"The Dockerfile stands on {len(bases)} images, and may stand on {_MOST_BASES}."
+        )
+    for name in bases:
         _check_name(name)
     has_stages = False
     for instruction in parse(text):

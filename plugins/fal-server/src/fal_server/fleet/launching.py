@@ -133,6 +133,7 @@ class RunnerLauncher:
         await self.scheduler.line.close()
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
+        self.builds.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def launch(
@@ -185,9 +186,7 @@ class RunnerLauncher:
                 await self._prepare(runner.spec)
             if self.scheduler.must_wait(runner.spec):
                 # Devices are not held while an environment is built.
-                await runner.loop.run_in_executor(
-                    self._threads, self._make_environment, runner
-                )
+                await runner.loop.run_in_executor(self._threads, self._make_environment, runner)
             try:
                 claim = await self.scheduler.claim(runner, must_fit=must_fit)
             except NotWanted:

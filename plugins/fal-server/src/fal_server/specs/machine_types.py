@@ -11,7 +11,6 @@ from fal_core.errors import FalCoreError
 from fal_core.machines import refuse_machine
 from fal_server.errors import Invalid
 
-
 #: How many machine types one request may name. Each is asked for in turn.
 _MOST = 100
 

@@ -12,19 +12,25 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 import attrs
 
+from fal_core.environments import Environment
 from fal_server.errors import TooLarge, TooMany
 from fal_server.limits import Limits, option_of, write_size
+from fal_server.specs.file_paths import read_files
+from fal_server.specs.requested_environments import read_environment
 from fal_server.specs.runner_specs import RunnerSpec, read_spec
 from fal_server.state.bodies import translated
 from fal_server.state.tasks import uninterrupted
 from fal_server.store.uploads import AppFiles, new_id
+
+T = TypeVar("T")
 
 #: The hashes of files and their paths, as a request names them.
 Files = tuple[tuple[str, str], ...]
@@ -32,6 +38,9 @@ Files = tuple[tuple[str, str], ...]
 #: Seconds after which a directory that nothing was built of is deleted, and after which it is
 #: where it makes room for another.
 _KEPT, _NEEDED = 24 * 3600.0, 3600.0
+
+#: Bytes of the description of an environment that are parsed in no time.
+_QUICK = 1 << 15
 
 
 @attrs.frozen(eq=False)
@@ -60,15 +69,52 @@ class BuildContexts:
         name = hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()
         return self.folder / quote(account_id, safe="") / name
 
-    def read(self, request: Any, account_id: str) -> RunnerSpec:
+    async def read(self, request: Any, account_id: str) -> RunnerSpec:
         """
         Return what a run or a registration of an account asks to run, in an environment that
         is built of the files that its client has sent.
 
         Raises:
             Invalid: It is not complete, or asks for what this server does not have.
+
+            TooLarge: The description of its environment is too large.
         """
-        return read_spec(request, account_id, self.folder_of)
+        return await self._parse(
+            request, lambda: read_spec(request, account_id, self.folder_of)
+        )
+
+    async def prepare_build(self, request: Any, account_id: str) -> Environment:
+        """
+        Return the environment that an account asks to build, with the files there that it is
+        built of.
+
+        Raises:
+            Invalid: It asks for what this server does not have.
+
+            TooLarge: Its description is too large, or so are the files.
+
+            NotFound, TooMany, StorageFull: As :meth:`prepare` does.
+        """
+        files = read_files((each.hash, each.relative_path) for each in request.files)
+        folder = self.folder_of(account_id, files)
+        environment = await self._parse(
+            request, lambda: read_environment(request.environments, folder)
+        )
+        if environment.isolates_files:
+            await self.place(account_id, files)
+        return environment
+
+    async def _parse(self, request: Any, parse: Callable[[], T]) -> T:
+        size = sum(each.ByteSize() for each in request.environments)
+        largest = self.limits.largest_environment
+        if size > largest:
+            raise TooLarge(
+                f"The description of the environment has {size} bytes, and may have "
+                f"{write_size(largest)}. Leave out what it does not need; the operator of the "
+                f"server can allow more with {option_of('largest_environment')}."
+            )
+        # What is large takes long to parse, and nobody else is to wait for that.
+        return parse() if size <= _QUICK else await asyncio.to_thread(parse)
 
     async def prepare(self, spec: RunnerSpec) -> None:
         """
