@@ -265,7 +265,8 @@ class Container(Environment):
             from fal_env_container.running.pythons import find_python, mismatch
 
             python = find_python(engine, image, interpreter.executable)
-            if error := mismatch(image, python, self.python_version):
+            error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
+            if error is not None:
                 raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 
