@@ -98,7 +98,10 @@ class BuildContexts:
         files = read_files((each.hash, each.relative_path) for each in request.files)
         folder = self.folder_of(account_id, files)
         environment = await self._parse(
-            request, lambda: read_environment(request.environments, folder)
+            request,
+            lambda: read_environment(
+                request.environments, folder, request.machine_requirements
+            ),
         )
         if environment.isolates_files:
             await self.place(account_id, files)
