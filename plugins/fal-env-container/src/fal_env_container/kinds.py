@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 # this module.
 
 
+def _to_tuples(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    if isinstance(requirements, str):
+        return requirements  # type: ignore[return-value]  # It is refused where it is parsed.
+    written = (each if isinstance(each, str) else tuple(each) for each in requirements)
+    return tuple(written)  # type: ignore[return-value]  # Both mixed are refused there too.
+
+
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
     if not isinstance(written, Mapping):
         return written
@@ -84,7 +93,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=to_layers, repr=masked_repr
+        default=(), converter=_to_tuples, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -120,17 +129,27 @@ class Container(Environment):
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        # Before their paths are looked for.
+        self._check_requirements()
+        entries = to_layers(self.requirements)
+        object.__setattr__(self, "requirements", entries)
+        # One may be a file of this directory.
+        self._check_requirements()
         if not self.trusted:
-            from fal_env_container.images.strangers import (
-                check_image,
-                check_options,
-                check_requirements,
-            )
+            from fal_env_container.images.strangers import check_image, check_options
 
             check_options(self.volumes, self.network)
-            check_requirements(entry for layer in self.layers for entry in layer)
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
+
+    def _check_requirements(self) -> None:
+        if self.trusted or isinstance(self.requirements, str):
+            return
+        from fal_env_container.images.strangers import check_requirements
+
+        written = self.requirements
+        layers = ((each,) if isinstance(each, str) else each for each in written)
+        check_requirements(entry for layer in layers for entry in layer)
 
     @property
     def request(self) -> ImageRequest:
@@ -236,7 +255,8 @@ class Container(Environment):
             from fal_env_container.running.pythons import find_python, mismatch
 
             python = find_python(engine, image, interpreter.executable)
-            if error := mismatch(image, python, self.python_version):
+            error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
+            if error is not None:
                 raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 

@@ -4,6 +4,8 @@ What images and options of strangers may not ask for.
 
 from __future__ import annotations
 
+import ast
+import os
 from pathlib import Path
 
 import attrs
@@ -251,6 +253,33 @@ def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        *("{}", "-r {}", "-e {}", "--requirements={}", "{}[extra]", "file:{}", "tool @ {}"),
+        *("tool @ file:{}", "git+file://{}@https://example.org/", "./{}", "~/{}"),
+        *("[['{}'], 'tool']", "[['httpx'], ['-r {}']]"),
+    ],
+)
+def test_strangers_do_not_learn_which_files_there_are(form: str, tmp_path: Path):
+    """
+    What a stranger is told of a requirement is the same whether there is such a file, and no
+    file is opened, which could be a pipe that nobody writes to.
+    """
+    for name in ("project.py", "list.txt", "tool.whl", "folder", "none.py"):
+        place = tmp_path / name
+        if name == "project.py":
+            os.mkfifo(place)
+        elif name == "folder":
+            place.mkdir()
+        elif name != "none.py":
+            place.touch()
+        written = form.format(place)
+        requirements = ast.literal_eval(written) if form.startswith("[") else [written]
+        with pytest.raises(OptionError, match="is a file or a URL"):
+            untrusted("python:3", requirements=requirements)
+
+
+@pytest.mark.parametrize(
     "entry",
     [
         "tool @ https://example.org/${UV_INDEX_URL}/tool-1.0-py3-none-any.whl",
@@ -270,3 +299,27 @@ def test_requirements_take_nothing_along(entry: str):
     """
     with pytest.raises(OptionError, match="Name a version of an index"):
         untrusted("python:3", requirements=[entry])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("httpx", "httpx >= 0.28, <1", "web.py", "httpx[http2]==0.28.*", "pytz==1!2024.1"),
+        *("numpy; python_version < '3.13'", "httpx[http2] ; os_name != 'nt'"),
+    ],
+)
+def test_strangers_name_versions_of_an_index(entry: str):
+    """
+    Versions of an index are taken as they are written.
+    """
+    assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)
+
+
+def test_dockerfile_of_many_images():
+    """
+    A Dockerfile stands on so many images that each can be asked for.
+    """
+    text = "".join(f"FROM image{number}\n" for number in range(101))
+    with pytest.raises(OptionError, match="stands on 101 images, and may stand on 100"):
+        untrusted(ContainerImage(text))
+    assert untrusted(ContainerImage("FROM image\n" * 101))

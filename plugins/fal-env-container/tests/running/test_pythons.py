@@ -14,7 +14,7 @@ import pytest
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container.engines import Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.running.pythons import find_python
+from fal_env_container.running.pythons import ImagePython, find_python, mismatch
 
 IMAGE = BuiltImage(id="abc", name="models:1", platform="linux/amd64")
 ANSWER = {
@@ -80,3 +80,17 @@ def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
     named = re.findall(r"--name=(\S+)", asked)
     assert len(named) == 1
     assert asked.endswith(f"\nrm --force {named[0]}\n")
+
+
+def test_what_to_do_about_another_python():
+    """
+    Whoever names a version can leave it out; whoever sends what runs on no other version can
+    send it from that of the image.
+    """
+    image = BuiltImage(id="1", name="base:1", platform="linux/amd64")
+    python = ImagePython(version="3.13.5", abi="", machine="x86_64", libc=None, installed=())
+    named = mismatch(image, python, "3.11", is_of_caller=False)
+    sent = mismatch(image, python, "3.11", is_of_caller=True)
+    assert "and python_version asks for 3.11. Leave python_version out, or take" in str(named)
+    assert "and what was sent needs Python 3.11. Send it from Python 3.13, or take" in str(sent)
+    assert mismatch(image, python, "3.13", is_of_caller=True) is None

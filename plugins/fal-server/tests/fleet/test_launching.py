@@ -167,6 +167,24 @@ def test_runner_that_cannot_be_recorded_is_not_started(database, refusal, is_blo
     assert built == []
 
 
+def test_runner_that_cannot_be_scheduled_ends(database: Database):
+    """
+    A runner ends with the reason where what it asks for cannot be read, or its record not be
+    made: nobody waits for it for ever.
+    """
+
+    async def record(runner: Runner) -> None:
+        raise OSError("no such disk")
+
+    asks = attrs.evolve(spec(), num_gpus=-1)
+    runner, _ = launched(database, lambda it, changed: it.launch(asks, changed))
+    assert "'num_gpus' must be at least 0" in runner.why_it_ended
+    runner, _ = launched(
+        database, lambda it, changed: it.launch(spec(), changed, before=record)
+    )
+    assert runner.why_it_ended == "OSError: no such disk"
+
+
 def test_runner_that_is_gone_is_not_found_again(database: Database):
     """
     Attaching to a runner that its host does not know is an error.

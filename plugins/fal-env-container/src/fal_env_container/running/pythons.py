@@ -158,15 +158,23 @@ def _read(output: str) -> ImagePython | None:
 
 
 def mismatch(
-    image: BuiltImage, python: ImagePython, wanted: str
+    image: BuiltImage, python: ImagePython, wanted: str, *, is_of_caller: bool
 ) -> EnvironmentBuildError | None:
     """
     Return the error of *image* whose *python* is not of the version *wanted*.
+
+    Arguments:
+        is_of_caller: Whether clients that name no version ask for that of their own Python,
+            since what they send runs on no other.
     """
     if is_within(python.version, wanted):
         return None
+    has = ".".join(python.version.split(".")[:2])
+    told, remedy = "python_version asks for", "Leave python_version out, or"
+    if is_of_caller:
+        told, remedy = "what was sent needs Python", f"Send it from Python {has}, or"
     return EnvironmentBuildError(
         KIND,
-        f"Image {image.name!r} has Python {python.version}, and python_version asks for "
-        f"{wanted}. Leave python_version out, or take an image that has it.",
+        f"Image {image.name!r} has Python {python.version}, and {told} {wanted}. {remedy} take "
+        f"an image that has Python {wanted}.",
     )

@@ -18,6 +18,7 @@ from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
 from fal_server.errors import Invalid
 from fal_server.specs.kinds import USUAL_KIND
+from fal_server.specs.machine_types import for_machine
 
 #: Options that clients send under another name.
 _SPELLINGS = {"install_requires": "requirements"}
@@ -33,13 +34,19 @@ _CONTEXT = (
 
 
 def read_environment(
-    definitions: Sequence[Any], context: Path | None = None, *, owner: str = ""
+    definitions: Sequence[Any],
+    context: Path | None = None,
+    machine: Any = None,
+    *,
+    owner: str = "",
 ) -> Environment:
     """
     Return the environment that a client asks for.
 
     Arguments:
         context: The directory of the files that the client has sent for its image.
+
+        machine: The message that names the machine types that it is built for.
 
         owner: The account of the client.
 
@@ -70,9 +77,11 @@ def read_environment(
         written["tenant"] = owner
     kept = {name: value for name, value in written.items() if value is not None}
     try:
-        return structure_environment(Options(environment={**kept, "kind": kind}), here=False)
+        options = Options(environment={**kept, "kind": kind})
+        environment = structure_environment(options, here=False)
     except FalCoreError as error:
         raise Invalid(str(error)) from error
+    return environment if machine is None else for_machine(environment, machine)
 
 
 def _with_files(image: Mapping[str, Any], context: Path | None) -> dict[str, Any]:
