@@ -57,9 +57,7 @@ def started(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(
-    command: Command, timeout: float, *, given: int | None = None, number: int = 3
-) -> str:
+def run(command: Command, timeout: float, *, given: int | None = None, number: int = 3) -> str:
     """
     Return what the process of *command* prints, without white space around it.
 

@@ -48,7 +48,7 @@ def test_an_extended_environment_is_another(unbuilt: Environment) -> None:
         extended = unbuilt.extend([_NOWHERE])
     except OptionError:
         return
-    assert type(extended) is type(unbuilt) and extended.key != unbuilt.key, (
+    assert extended.key != unbuilt.key, (
         f"An environment was extended by {_NOWHERE!r}, and its key is the same: what serves "
         "functions would be missing there. Return an environment with the requirement added, "
         "or raise OptionError where the kind takes none."
