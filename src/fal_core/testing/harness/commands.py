@@ -35,7 +35,8 @@ def started(
 
         number: The number that the descriptor has there.
     """
-    argv, passed = command.argv, ()
+    argv = command.argv
+    passed: tuple[int, ...] = ()
     if given is not None:
         argv = (sys.executable, "-I", "-S", "-c", _GIVE, str(given), str(number), *argv)
         passed = (given,)
