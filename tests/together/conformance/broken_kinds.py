@@ -331,7 +331,7 @@ class Around(LocalInterpreter):
         command = super().command(arguments, **told)
         program = (
             "import subprocess, sys; "
-            "exit(subprocess.run(sys.argv[1:], close_fds=False).returncode)"
+            "sys.exit(subprocess.run(sys.argv[1:], close_fds=False).returncode)"
         )
         start = (sys.executable, "-I", "-S", "-c", program)
         return attrs.evolve(command, argv=(*start, *command.argv))
