@@ -12,6 +12,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -245,6 +246,22 @@ def test_a_machine_without_such_devices_claims_none() -> None:
         )
     assert made.devices == ()
     assert made.variables["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_machine_without_gpus_claims_nothing(directory: Path) -> None:
+    """
+    Where no GPU is wanted, and where the first choice has none, nothing is locked: it works
+    where no claim does.
+    """
+    directory.write_text("This is no directory.")
+    small = Machine(name="small", cpus=1)
+    large = Machine(name="large", gpus=1, gpu_model="H100")
+    wants = [Want(count=0, machine=small), Want(count=1, machine=large)]
+    with machine_with(gpu(0)):
+        for wanted in (wants[:1], wants):
+            made = claim_devices(wanted)
+            assert (made.machine, made.devices) == (small, ())
+            assert made.variables["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_what_others_use_without_a_claim_is_told() -> None:

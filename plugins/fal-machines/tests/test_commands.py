@@ -19,7 +19,6 @@ from fal_core.machines import Device
 from fal_core.plugins import registered
 from fal_machines import detection, fal_register_commands
 from fal_machines.catalogues import known_machines
-from fal_machines.here import count_cpus
 
 Run = Callable[..., Result]
 

@@ -241,6 +241,10 @@ class KeeperProcess:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            # The devices of other workers are free once these have ended.
+            for held in self._held.values():
+                for descriptor in held:
+                    os.close(descriptor)
             # It stands beside this module, which runs by itself.
             import stops  # type: ignore[import-not-found]
 
