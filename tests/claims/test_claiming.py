@@ -18,7 +18,7 @@ import pytest
 
 from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
 from fal_core.errors import Cancelled
-from fal_core.machines import Machine
+from fal_core.machines import Device, Machine
 from fal_core.testing.harness.devices import gpu, gpu_slice, machine_with
 from fal_core.testing.harness.processes import wait_until
 
@@ -154,6 +154,36 @@ def test_the_error_names_the_holder(hold: Hold) -> None:
     )
     assert len(caught.value.holders) == 2
     assert f"process {process.pid} of user" in caught.value.holders[1]
+
+
+class Looked(list[Device]):
+    """
+    Devices that call *then* once they are looked at for the *left*-th time.
+    """
+
+    left = 0
+    then: Callable[[], object]
+
+    def __iter__(self) -> Iterator[Device]:
+        self.left -= 1
+        if not self.left:
+            self.then()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("look", range(1, 6))
+def test_the_error_names_somebody(look: int) -> None:
+    """
+    Whenever the holder ends, the device is had, or the error says who holds it.
+    """
+    devices = Looked([gpu(0)])
+    held = claim_devices(ONE, devices=devices)
+    devices.left, devices.then = look, held.release
+    try:
+        claim_devices(ONE, devices=devices, wait=0).release()
+    except DevicesHeld as error:
+        assert error.holders
+    held.release()
 
 
 def test_who_waits_is_told_and_given_what_becomes_free() -> None:

@@ -15,7 +15,7 @@ from vendor_libraries import LOST, VARIABLE, Gpu, Gpus, Slice
 
 from fal_core.errors import OptionError
 from fal_core.hooks import hookimpl
-from fal_core.machines import Device
+from fal_core.machines import Device, count_cpus
 from fal_core.plugins import registered
 from fal_machines import detection, fal_register_commands
 from fal_machines.catalogues import known_machines

@@ -188,7 +188,8 @@ class _Waiting:
             waited = now - began
             if self.make_room is not None and self.make_room(self.wishes.uuids):
                 room_at = now
-            if waited >= wait and now - room_at >= _ROOM:
+            # Where nobody holds them any more, they have just become free.
+            if holders and waited >= wait and now - room_at >= _ROOM:
                 raise DevicesHeld(self.wanted, holders, wait)
             if self.say is not None and not said and waited >= _SILENCE:
                 said = True
