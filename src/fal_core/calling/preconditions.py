@@ -31,11 +31,11 @@ def for_machine(environment: Environment, options: HostOptions) -> Environment:
     Return *environment* as it is built for the machine type of *options*: of several the
     first. It stays as it is without a machine type, and for one that no plugin knows.
     """
-    wanted = options.machine_type or options.machine_types
+    wanted = options.machine_names
     if not wanted or type(environment).for_machine is Environment.for_machine:
         return environment
     try:
-        machine = resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+        machine = resolve_machine(wanted[0])
     except (OptionError, PluginError):
         return environment
     if options.num_gpus is not None:

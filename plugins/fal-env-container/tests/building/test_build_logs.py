@@ -44,7 +44,7 @@ b3230fd680cfdc17a382f21963855eea1e6547269c47958d9a43a705b247169b
 
 def read(text: str, **settings: object) -> tuple[BuildLog, list[str]]:
     lines: list[Log] = []
-    log = BuildLog(lines.append, **settings)  # type: ignore[arg-type]
+    log = BuildLog(lines.append, **settings)  # type: ignore[arg-type]  # of several types
     for line in text.splitlines():
         log.write(line)
     return log, [f"{line.level} {line.message}" for line in lines]

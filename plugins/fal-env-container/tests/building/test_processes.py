@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,9 @@ def test_killed_process_leaves_nothing(build: ImageBuilder):
 
 
 @pytest.fixture
-def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def small(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ImageBuilder]:
     """
     An engine whose disk has 24 MB.
     """

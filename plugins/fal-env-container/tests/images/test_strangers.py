@@ -16,7 +16,7 @@ from fal_env_container import Container, ContainerImage
 
 
 def untrusted(image: str | ContainerImage, **options: object) -> Container:
-    return Container(image=image, trusted=False, **options)  # type: ignore[arg-type]
+    return Container(image=image, trusted=False, **options)  # type: ignore[arg-type]  # of several types
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(engine: Engine = PODMAN, **settings: object) -> ContainerInterpreter:
-    return ContainerInterpreter(engine=engine, image=IMAGE, settings=Settings(**settings))  # type: ignore[arg-type]
+    told = Settings(**settings)  # type: ignore[arg-type]  # of several types
+    return ContainerInterpreter(engine=engine, image=IMAGE, settings=told)
 
 
 def test_arguments_follow_the_image():
@@ -226,8 +227,9 @@ def test_options_that_cannot_be_understood_are_refused(options: dict[str, object
     """
     written = next(iter(options.values()))
     [shown] = written if isinstance(written, list) else [written]
+    more = {"volumes": (), **options}
     with pytest.raises(OptionError) as caught:
-        Container(image="models:1", **{"volumes": (), **options})  # type: ignore[arg-type]
+        Container(image="models:1", **more)  # type: ignore[arg-type]  # of several types
     assert repr(shown) in str(caught.value)
 
 

@@ -64,7 +64,7 @@ class KeepsLeftovers(ProcessHost):
             subprocess.run(stop, check=False)
             kill()
 
-        worker.kill = stop_and_kill  # type: ignore[method-assign]
+        worker.kill = stop_and_kill  # type: ignore[method-assign]  # the fault
         return worker
 
 
