@@ -171,7 +171,13 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
                 "Host",
             )
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         if options.setup_function is not None or options.secrets:
             # Both decide which workers are used: the setup function is not known until
             # it is sealed, and the secrets may be in a file beside the function.
@@ -184,7 +190,9 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
             return
         if gateway.exposed_port is None or gateway.serve:
             try:
-                self._find_pools().expect(environment, options, serve=gateway.serve)
+                self._find_pools().expect(
+                    environment, options, serve=gateway.serve, origin=origin
+                )
             except (OSError, FalCoreError):
                 # The call fails in the same way, and reports it.
                 pass

@@ -116,6 +116,11 @@ class Container(Environment):
 
             for each in self.volumes:
                 Mount.parse(each)
+        if isinstance(self.network, str) and not self.network.strip():
+            raise OptionError(
+                f"Option 'network' is {self.network!r}: name a network of the engine, or write "
+                "True or False."
+            )
         if isinstance(self.image, str) and not self.image.strip():
             raise OptionError(
                 "Option 'image' is empty: name an image, or give a ContainerImage."
@@ -237,14 +242,15 @@ class Container(Environment):
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
+        from fal_env_container.finding import find_engine
         from fal_env_container.running.interpreters import ContainerInterpreter
-        from fal_env_container.running.mounts import Mount
+        from fal_env_container.running.mounts import find_volumes
         from fal_env_container.running.settings import Settings
         from fal_env_container.running.variables import warn_of_proxies
 
         settings = Settings(
             shm_size=size_in_bytes(self.shm_size),
-            volumes=tuple(Mount.parse(each).found() for each in self.volumes),
+            volumes=find_volumes(find_engine(), self.volumes),
             network=self.network,
             trusted=self.trusted,
         )

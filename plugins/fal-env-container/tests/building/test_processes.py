@@ -5,18 +5,24 @@ Builds whose process is killed, or whose disk is full.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from image_builders import ImageBuilder
 from local_engines import LocalEngine, missing
 
-from fal_core.errors import EnvironmentBuildError
-from fal_core.testing.harness.processes import wait_until
+from fal_core.errors import Cancelled, EnvironmentBuildError
+from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_core_worker import trees
 from fal_env_container import finding
+from fal_env_container.building import processes
 
 PROGRAM = """
 import json, sys
@@ -48,6 +54,57 @@ def test_killed_process_leaves_nothing(build: ImageBuilder):
     assert wait_until(lambda: build.state == before, 60), build.state
     image = build(build.declare("RUN echo one > /one\n"))
     assert build.read(image, "cat", "/one") == "one"
+
+
+@pytest.mark.faults
+def test_an_engine_that_is_slow_to_end_is_left_to_clean_up(
+    build: ImageBuilder, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A build that is cancelled while its engine is busy, as with a large layer, is over soon for
+    its caller. The engine is not killed for that, and leaves nothing; a build waits for it.
+    """
+    monkeypatch.setattr(processes, "_PATIENCE", 0.5)
+    before, cancelled, text = build.state, Event(), "RUN echo one > /one && sleep 600\n"
+    with ThreadPoolExecutor() as threads:
+        building = threads.submit(build, build.declare(text), cancelled)
+        assert wait_until(lambda: bool(steps_of(build)), 60)
+        busy = engines_of(build)
+        for pid in busy:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            cancelled.set()
+            with pytest.raises(Cancelled):
+                building.result(60)
+            assert all(map(is_alive, busy))
+            assert build.state[1] != before[1]
+        finally:
+            for pid in busy:
+                os.kill(pid, signal.SIGCONT)
+    assert wait_until(lambda: build.state == before, 60), build.state
+
+
+def engines_of(build: ImageBuilder) -> list[int]:
+    """
+    Return the processes of Podman that build in the cache of *build*.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        is_ours = any(str(build.folder.parent) in word for word in words)
+        if os.path.basename(words[0]) == "podman" and "build" in words and is_ours:
+            found.append(int(folder.name))
+    return found
+
+
+def steps_of(build: ImageBuilder) -> list[int]:
+    """
+    Return the processes of steps of *build* that run in containers.
+    """
+    return [pid for engine in engines_of(build) for pid in trees.contained(engine)]
 
 
 @pytest.fixture

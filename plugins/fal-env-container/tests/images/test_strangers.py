@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -15,8 +16,8 @@ from fal_core.errors import OptionError
 from fal_env_container import Container, ContainerImage
 
 
-def untrusted(image: str | ContainerImage, **options: object) -> Container:
-    return Container(image=image, trusted=False, **options)  # type: ignore[arg-type]  # of several types
+def untrusted(image: str | ContainerImage, **options: Any) -> Container:
+    return Container(image=image, trusted=False, **options)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,15 @@ def test_images_come_from_registries(name: str):
         ("COPY --from=$other / /", "write its name out"),
         ("RUN --mount=from=$other true", "write its name out"),
         ("FROM ${base%x}", "write its name out"),
+        ("ADD https://127.0.0.1/x /x", "in the network of the machine"),
+        ("ADD https://u:word@127.0.0.1/x /x", "adds 'https://.*@127.0.0.1/x'"),
+        ("ADD --checksum=sha256:a HTTP://a/x /x", "in the network of the machine"),
+        ('ADD ["a", "git://a/x", "/x"]', "in the network of the machine"),
+        ("ADD git@a:x.git /x", "in the network of the machine"),
+        ("ADD github.com/a/x /x", "in the network of the machine"),
+        ("ADD $base /x", "in the network of the machine"),
+        ("ONBUILD ADD \\\n  http://a/x /x", "in the network of the machine"),
+        ("RUN true <<#A&B\n#A&B\nADD http://a/x /x\n#A", "in the network of the machine"),
     ],
 )
 def test_steps_get_nothing_of_the_machine(step: str, why: str):
@@ -80,6 +90,9 @@ def test_usual_images_are_taken():
         "FROM localhost:5000/oci:1\n"
         "COPY --from=builder /made /made\n"
         "RUN --network=none true\n"
+        "ADD --chown=1:1 model.tar.gz other.tar.gz $HOME/\n"
+        "ADD <<'EOF' /etc/made\nurl: https://a\nEOF\n"
+        "RUN python3 <<EOF\nadd = lambda a: a\nEOF\n"
     )
     assert not untrusted(ContainerImage(text)).trusted
     assert untrusted("localhost:5000/team/image:1").image == "localhost:5000/team/image:1"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
-    from fal_core.pools import Start, WorkerPools
+    from fal_core.pools import Shared, Start, WorkerPools
     from fal_core.workers import Worker
     from fal_host_local.limits.meters import Meter
 
@@ -157,7 +157,13 @@ class LocalHost(
         place = Place(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         try:
             # It starts while everything else is imported.
             self._find_keeper()
@@ -166,7 +172,7 @@ class LocalHost(
         if gateway.serve and environment.isolates_network:
             # No port leads to a worker that was started before they are known.
             return
-        super().expect(environment, options, gateway)
+        super().expect(environment, options, gateway, origin)
 
     def check(
         self,
@@ -231,10 +237,25 @@ class LocalHost(
             self.name,
             self.begin,
             count=count,
-            shared_by=self.shared_by,
+            shared_by=self._shared_by_place,
             # Devices may be waited for.
             quick=lambda options: not asks_for_devices(options),
         )
+
+    def _shared_by_place(self, call: Shared) -> Hashable:
+        """
+        Return what calls must have in common to share workers. A worker with a file system of
+        its own sees no more folders than it was started with.
+        """
+        shared = self.shared_by(call)
+        if not call.environment.isolates_files:
+            return shared
+        from fal_core.calls import Call
+        from fal_host_local.workers.surroundings import find_folders
+
+        known = call if isinstance(call, Call) else None
+        folders = find_folders(os.getcwd(), known, origin=call.origin)
+        return (shared, frozenset(folders.items()))
 
     def _find_keeper(self) -> Keeper:
         with self._keeping:

@@ -237,8 +237,7 @@ def _build(
             engine.command("image", "prune", "--force", f"--filter=label={place.label}")
         ],
     )
-    inventory.forget(engine, name)
-    found = inventory.find_image(engine, name) if code == 0 else None
+    found = inventory.find_new_image(engine, name) if code == 0 else None
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), place.label))
@@ -290,6 +289,8 @@ def _find_or_pull(
         # An image of this machine alone is the newest there is.
         if found is None:
             raise
+        log = runner.log
+        log.write(f"Using the image {name} that is here, which cannot be pulled: {log.problem}")
         return found
 
 

@@ -47,8 +47,7 @@ def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
             raise
         code = 1
         problem = f"the registry has not answered within {ANSWERS_WITHIN:g} s"
-    inventory.forget(engine, name)
-    found = inventory.find_image(engine, name) if code == 0 else None
+    found = inventory.find_new_image(engine, name) if code == 0 else None
     if found is None:
         of_platform = "" if platform is None else f" for {platform}"
         raise EnvironmentBuildError(

@@ -50,7 +50,7 @@ _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)
 _OF_OTHERS = re.compile(r"(?:sha256:)?[0-9a-f]+|(?:localhost/)?fal-core(?:[:@].*)?", re.I)
 
 #: What an engine fetches itself for ``ADD``, and what may be that once it is read.
-_REMOTE = re.compile(r"://|^[\w.-]+@|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
+_REMOTE = re.compile(r"://|^[\w.-]+@|@.*:|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
 
 #: How the names of files end that could be taken for names of packages.
 _FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
@@ -246,7 +246,7 @@ def _check_instruction(instruction: Instruction) -> None:
         _check_known(origin, _VARIABLE)
     if keyword == "RUN":
         _check_step(instruction)
-    if keyword == "ADD":
+    elif keyword == "ADD":
         _check_added(instruction)
 
 

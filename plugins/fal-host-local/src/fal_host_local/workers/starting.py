@@ -75,7 +75,7 @@ def _make_command(
         interpreter.command,
         wiring.arguments,
         variables=place.variables,
-        binds={**find_folders(os.getcwd(), start.call), **wiring.binds},
+        binds={**find_folders(os.getcwd(), start.call, origin=start.origin), **wiring.binds},
         ports=place.ports,
         machine=place.machine,
         name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 _TOPS = ("pyproject.toml", ".git", "setup.py")
 
 
-def find_folders(directory: str, call: Call | None) -> dict[str, str]:
+def find_folders(
+    directory: str, call: Call | None, *, origin: str | None = None
+) -> dict[str, str]:
     """
     Return the folders that a worker has to see, each with where it sees it: those that
     *call* names, or the working directory and the project that the function is written in.
+
+    Arguments:
+        origin: The file of the function, where no call waits.
     """
     if call is not None and call.folders is not None:
         return dict(call.folders)
     folders = {directory}
-    origin = None if call is None else call.origin
+    if call is not None:
+        origin = call.origin
     if origin is not None and os.path.isfile(origin):
         folders.add(find_project(os.path.dirname(os.path.abspath(origin))))
     return {each: each for each in folders if each != os.sep}
