@@ -108,7 +108,7 @@ def run(
             print(start(function, given), file=stream)
             return
         if serving.is_service(function):
-            serving.serve_once(function)
+            serving.serve_once(function, given)
             return
         progress = make_progress()
         try:
@@ -129,9 +129,13 @@ def parse(
     function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
 ) -> arguments.Arguments:
     """
-    Return the arguments on the command line.
+    Return the arguments on the command line; what serves requests takes its arguments of them.
     """
     context = click.get_current_context()
+    if function.options.gateway.get("serve"):
+        if words or json_text is not None:
+            raise click.UsageError("A service takes its arguments of requests.", context)
+        return (), {}
     if words and json_text is not None:
         raise click.UsageError("Give arguments as words or by --json, not both.", context)
     try:

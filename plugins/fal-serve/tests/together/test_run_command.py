@@ -25,6 +25,7 @@ from fal_core_worker.serving.ports import free_port
 PATIENCE = 60
 
 SOURCE = """\
+from fal_core import function
 from fal_serve import App, endpoint
 from beside import FACTOR
 
@@ -34,6 +35,11 @@ class Times(App, kind="current"):
     def times(self, number: int) -> int:
         print("asked for", number)
         return number * FACTOR
+
+
+@function("current", serve=True)
+def double(number: int) -> int:
+    return number * FACTOR
 """
 
 
@@ -125,6 +131,21 @@ def wait_for_answer(port: int, number: int, expected: int) -> None:
     Wait until the service at *port* returns *expected*.
     """
     assert wait_until(lambda: ask(port, number) == expected, PATIENCE)
+
+
+def test_a_served_function_takes_its_arguments_of_requests(start, port):
+    """
+    It is run without arguments, whatever its parameters are; with some, it is an error.
+    """
+    program = start("service.py::double", "--port", str(port))
+    program.wait_for(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}/"
+    assert httpx.post(url, params={"number": 4}, timeout=PATIENCE).json() == 8
+
+    for words in (["4"], ["--json", "[4]"]):
+        refused = start("service.py::double", *words)
+        assert refused.process.wait(PATIENCE) == 2
+        refused.wait_for("Error: A service takes its arguments of requests.")
 
 
 def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
