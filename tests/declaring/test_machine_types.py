@@ -75,7 +75,7 @@ def test_no_type_at_all_is_an_error_where_it_is_declared(named: Any) -> None:
     """
     A machine type that is empty, as of a variable that is not set, asks for no machine.
     """
-    with pytest.raises(OptionError, match="'machine_type' is .*: name a machine type, or"):
+    with pytest.raises(OptionError, match=r"'machine_type' is .*: name a machine type, or"):
         function("current", host=InProcessHost(), machine_type=named)
 
 

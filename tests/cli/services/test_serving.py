@@ -148,6 +148,7 @@ def test_a_service_gets_its_arguments(start: Any) -> None:
     A function that serves by itself takes what the command line gives.
     """
     program = start("app.py::named", "one", "two")
+    program.wait_for(f"run  http://127.0.0.1:{program.port}")
     program.wait_for("named one two")
     assert program.end() == 0
 

@@ -25,7 +25,6 @@ from fal_core_worker.serving.ports import free_port
 PATIENCE = 60
 
 SOURCE = """\
-from fal_core import function
 from fal_serve import App, endpoint
 from beside import FACTOR
 
@@ -35,11 +34,15 @@ class Times(App, kind="current"):
     def times(self, number: int) -> int:
         print("asked for", number)
         return number * FACTOR
+"""
+
+SERVED = """\
+from fal_core import function
 
 
 @function("current", serve=True)
 def double(number: int) -> int:
-    return number * FACTOR
+    return 2 * number
 """
 
 
@@ -133,17 +136,18 @@ def wait_for_answer(port: int, number: int, expected: int) -> None:
     assert wait_until(lambda: ask(port, number) == expected, PATIENCE)
 
 
-def test_a_served_function_takes_its_arguments_of_requests(start, port):
+def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port):
     """
     It is run without arguments, whatever its parameters are; with some, it is an error.
     """
-    program = start("service.py::double", "--port", str(port))
+    (tmp_path / "served.py").write_text(SERVED)
+    program = start("served.py::double", "--port", str(port))
     program.wait_for(f"http://127.0.0.1:{port}")
     url = f"http://127.0.0.1:{port}/"
     assert httpx.post(url, params={"number": 4}, timeout=PATIENCE).json() == 8
 
     for words in (["4"], ["--json", "[4]"]):
-        refused = start("service.py::double", *words)
+        refused = start("served.py::double", *words)
         assert refused.process.wait(PATIENCE) == 2
         refused.wait_for("Error: A service takes its arguments of requests.")
 
