@@ -142,8 +142,22 @@ def parse(
         if json_text is not None:
             return arguments.parse_json_arguments(function, json_text)
         return arguments.parse_words(function, words)
+    except arguments.UnknownArgument as error:
+        hint = _hint_at_option(error.name, context) if words else ""
+        raise click.UsageError(f"{error}{hint}", context) from None
     except arguments.ArgumentError as error:
         raise click.UsageError(str(error), context) from None
+
+
+def _hint_at_option(name: str, context: click.Context) -> str:
+    """
+    Return which option of the command was meant by *name*, which no argument has.
+    """
+    from difflib import get_close_matches
+
+    options = [each for option in context.command.params for each in option.opts]
+    near = get_close_matches(f"--{name}", options, 1, 0.8)
+    return f" Did you mean the option {near[0]!r}?" if near else ""
 
 
 def call(
