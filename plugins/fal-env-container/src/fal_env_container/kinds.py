@@ -89,6 +89,9 @@ class Container(Environment):
 
         trusted: Whether the image and the function may use what the user of this machine may:
             folders, networks and logins of the engine. A server does not trust its clients.
+
+        tenant: Whose the image is, where it is not the user's. What one has built, with secrets
+            or logins of its own, no other is given.
     """
 
     __repr__ = show_fields
@@ -108,6 +111,7 @@ class Container(Environment):
     volumes: tuple[str, ...] = ()
     network: bool | str = True
     trusted: bool = True
+    tenant: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
@@ -147,7 +151,7 @@ class Container(Environment):
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
-        return ImageRequest(self.image, self.platform, self.force, self.trusted)
+        return ImageRequest(self.image, self.platform, self.force, self.trusted, self.tenant)
 
     @property
     def isolates_network(self) -> bool:
@@ -190,6 +194,7 @@ class Container(Environment):
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
             *(() if self.trusted else ("untrusted",)),
+            *((self.tenant,) if self.tenant else ()),
         )
         return digest(repr(parts).encode())
 
@@ -252,14 +257,26 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import Packages, find_or_install
+        from fal_env_container.running.packages import (
+            Packages,
+            compiled_folder,
+            find_or_install,
+        )
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
-        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+        # What a stranger writes there would run in the containers of others who share it.
+        is_owned = self.trusted or bool(self.tenant)
+        compiled = compiled_folder(folder, self.tenant) if is_owned else None
+        return attrs.evolve(
+            interpreter,
+            packages=folder,
+            compiled=compiled,
+            python_version=python.version,
+        )
 
     def held_limits(self) -> HeldLimits | None:
         from fal_core import machines
