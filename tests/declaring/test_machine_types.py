@@ -70,6 +70,28 @@ def test_an_unknown_type_is_an_error_where_it_is_declared(options: dict[str, Any
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("named", ["", " ", [], ["GPU-H100", ""]], ids=repr)
+def test_no_type_at_all_is_an_error_where_it_is_declared(named: Any) -> None:
+    """
+    A machine type that is empty, as of a variable that is not set, asks for no machine.
+    """
+    with pytest.raises(OptionError, match=r"'machine_type' is .*: name a machine type, or"):
+        function("current", host=InProcessHost(), machine_type=named)
+
+
+def test_machine_types_are_named_by_one_option() -> None:
+    """
+    Two options that name machine types are an error, and one of a change replaces the other.
+    """
+    with pytest.raises(OptionError, match="'machine_type' and 'machine_types' both say"):
+        function("current", host=InProcessHost(), machine_type="XS", machine_types=["S"])
+    declared = function("current", host=InProcessHost(), machine_type="XS")(len)
+    listed = declared.on(machine_types=["S", "M"])
+    assert listed.options.host == {"machine_types": ["S", "M"]}
+    assert listed.on(machine_type="L").options.host == {"machine_type": "L"}
+    assert listed.on(machine_type=None).options.host == {"machine_type": None}
+
+
 def test_a_change_is_checked_as_the_declaration_is() -> None:
     """
     ``on`` refuses an unknown machine type too.

@@ -41,6 +41,12 @@ def serve():
 
 
 @function("current", exposed_port={port})
+def named(*names: str):
+    print("named", *names, flush=True)
+    http.server.HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+
+
+@function("current", exposed_port={port})
 def fail():
     raise LookupError("no model")
 
@@ -135,6 +141,16 @@ def test_a_service_is_served_until_it_is_interrupted(start: Any) -> None:
     assert "Ending; requests that run may finish." in program.printed.read_text()
     assert "Traceback" not in program.printed.read_text()
     assert program.ask() == ""
+
+
+def test_a_service_gets_its_arguments(start: Any) -> None:
+    """
+    A function that serves by itself takes what the command line gives.
+    """
+    program = start("app.py::named", "one", "two")
+    program.wait_for(f"run  http://127.0.0.1:{program.port}")
+    program.wait_for("named one two")
+    assert program.end() == 0
 
 
 def test_a_saved_file_starts_a_service_again(start: Any, command_line: Any, port: int) -> None:

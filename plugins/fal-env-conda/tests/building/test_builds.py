@@ -74,10 +74,13 @@ def test_package_may_be_named_by_its_url(
 
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
     """
-    The error names what was not found.
+    The error names what was not found, and where it was looked for.
     """
-    with pytest.raises(EnvironmentBuildError, match="No candidates were found for nowhere"):
+    with pytest.raises(EnvironmentBuildError) as caught:
         build(Conda(packages=["nowhere"], channels=[channel]))
+    reason = caught.value.reason
+    assert "No candidates were found for nowhere" in reason
+    assert reason.endswith(f"\nPackages were looked for in these channels: {channel}/")
 
 
 def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> None:

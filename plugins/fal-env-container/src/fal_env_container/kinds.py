@@ -16,7 +16,7 @@ from fal_core.digests import digest
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_container.images.container_images import ContainerImage
+from fal_env_container.images.container_images import ContainerImage, check_name
 from fal_uv.fields import Layers, masked_repr, to_layers
 
 if TYPE_CHECKING:
@@ -121,14 +121,8 @@ class Container(Environment):
                 f"Option 'network' is {self.network!r}: name a network of the engine, or write "
                 "True or False."
             )
-        if isinstance(self.image, str) and not self.image.strip():
-            raise OptionError(
-                "Option 'image' is empty: name an image, or give a ContainerImage."
-            )
-        if isinstance(self.image, str) and self.image.startswith("-"):
-            raise OptionError(
-                f"Option 'image' is {self.image!r}, which is no name of an image."
-            )
+        if isinstance(self.image, str):
+            check_name(self.image)
         if isinstance(self.image, ContainerImage):
             from fal_env_container.images.sources import find_sources
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from fal_core.cli.arguments import Arguments
 from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
 from fal_core.cli.progress import Progress, shown
 from fal_core.cli.services.service_log import ServiceLog
@@ -56,12 +57,15 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
     return function.on(exposed_port=port or None)
 
 
-def serve_once(function: IsolatedFunction[..., Any]) -> None:
+def serve_once(function: IsolatedFunction[..., Any], given: Arguments) -> None:
     """
     Serve *function* until it ends or Ctrl-C, and print what it raised.
+
+    Arguments:
+        given: What the function takes, if it serves by itself.
     """
     try:
-        serve(function)
+        serve(function, given)
     except FalCoreError:
         raise
     except Exception as error:
@@ -71,6 +75,7 @@ def serve_once(function: IsolatedFunction[..., Any]) -> None:
 
 def serve(
     function: IsolatedFunction[..., Any],
+    given: Arguments = ((), {}),
     watched: Watched | None = None,
     version: Version | None = None,
 ) -> bool:
@@ -80,6 +85,8 @@ def serve(
     Return whether it was ended because a file of *watched* has changed.
 
     Arguments:
+        given: The arguments of a function that serves by itself.
+
         version: The process of a service that is reloaded; it is told once the service
             is ready.
 
@@ -94,7 +101,7 @@ def serve(
     log = ServiceLog()
     progress = Progress(sys.stderr, log)
     with shown(function, progress) as there:
-        info = there.spawn()
+        info = there.spawn(*given[0], **given[1])
         try:
             return _follow(info, watched, log, version)
         except KeyboardInterrupt:
@@ -192,7 +199,7 @@ def _serve_version(version: Version, target: str, host: str | None, port: int) -
         function = at_port(function if host is None else function.on(host), port)
         watched = Watched.of(function)
         try:
-            changed = serve(function, watched, version)
+            changed = serve(function, watched=watched, version=version)
         except Exception as error:
             _show(error)
             _await_change(watched)
