@@ -29,7 +29,8 @@ _ADVICE = {
     "403 Forbidden": "The channel lets others in. Write another user and password, or another "
     "token, into its URL.",
     "__cuda": "The machine has no such driver for CUDA, '__cuda', as packages need. Name a "
-    "machine type with GPUs, or say with the variable CONDA_OVERRIDE_CUDA what the machine has.",
+    "machine type with GPUs, or say what the machine has with the variable "
+    "CONDA_OVERRIDE_CUDA.",
     "no usable repodata cache": "No network may be used, since CONDA_OFFLINE is set.",
 }
 
