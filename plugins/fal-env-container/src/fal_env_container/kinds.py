@@ -247,7 +247,7 @@ class Container(Environment):
         if self.python_version is not None:
             from fal_env_container.running.pythons import find_python, mismatch
 
-            python = find_python(engine, image, interpreter.executable)
+            python = find_python(engine, image, interpreter.executable, log)
             if error := mismatch(image, python, self.python_version):
                 raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
@@ -262,7 +262,7 @@ class Container(Environment):
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
-        python = find_python(engine, image, interpreter.executable)
+        python = find_python(engine, image, interpreter.executable, log)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         return attrs.evolve(interpreter, packages=folder, python_version=python.version)
