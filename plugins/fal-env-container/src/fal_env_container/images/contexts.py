@@ -118,14 +118,14 @@ class Context:
         if os.path.lexists(place) and pattern is not None:
             return f"{path} is left out by the line {pattern.text!r} of the .dockerignore."
         if not self.shown:
-            # fal's SDK takes such a name for that of a file, and sends nothing.
-            advice = (
-                " fal's SDK sends no files for a name with wildcards: name their folder, or "
-                "each of them."
-                if _WILDCARDS.search(path)
-                else ""
-            )
-            return f"There is no {path} among the files that were sent for the build.{advice}"
+            told = f"There is no {path} among the files that were sent for the build."
+            if _WILDCARDS.search(path):
+                # fal's SDK takes such a name for that of a file, and sends nothing.
+                return (
+                    f"{told} fal's SDK sends no files for a name with wildcards: name their "
+                    "folder, or each of them."
+                )
+            return f"{told} A client looks for it in the 'context_dir' of the image."
         return f"There is no {path} in the build context {self.shown}."
 
     def _resolve(self, path: str, found: dict[str, Entry]) -> Iterator[str]:
