@@ -5,11 +5,13 @@ Process trees: everything that a process has started is found, and killed.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -187,7 +189,7 @@ MONITOR = """
 import ctypes, os, subprocess, sys
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-sleep = [os.path.realpath(sys.executable), "-c", SLEEP]
+sleep = [sys.argv[1], "-c", SLEEP]
 beside = subprocess.Popen(sleep, stdout=subprocess.PIPE)
 user, pid = 0x10000000, 0x20000000
 if not ctypes.CDLL(None).unshare(pid if os.getuid() == 0 else user | pid):
@@ -206,13 +208,18 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
     What runs in a container is killed, and its monitor, with the monitor's helpers, is not.
     """
     program = tmp_path / "conmon"
-    program.symlink_to(sys.executable)
-    starter = "import subprocess, sys; subprocess.run([sys.argv[1], '-c', sys.argv[2]])"
+    shutil.copy(os.path.realpath(sys.executable), program)
+    paths = {
+        "PYTHONHOME": os.pathsep.join((sys.base_prefix, sys.base_exec_prefix)),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LD_LIBRARY_PATH": os.path.join(sys.base_prefix, "lib"),
+    }
+    starter = "import subprocess, sys; subprocess.run([*sys.argv[1:], sys.executable])"
     process = subprocess.Popen(
-        [sys.executable, "-c", starter, str(program), MONITOR],
+        [sys.executable, "-c", starter, str(program), "-c", MONITOR],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, **paths},
         text=True,
     )
     assert process.stdin is not None
@@ -241,3 +248,34 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
         process.stdin.close()
         process.wait(PATIENCE)
         process.stdout.close()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_name_makes_no_monitor(hidden: bool) -> None:
+    """
+    A process that gives itself the name of a monitor, and keeps its program secret, is killed
+    with all others.
+    """
+    program = f"""\
+import ctypes, sys
+prctl = ctypes.CDLL(None).prctl
+assert prctl(15, b"conmon", 0, 0, 0) == 0
+if {hidden}:
+    assert prctl(4, 0, 0, 0, 0) == 0
+print(flush=True)
+sys.stdin.read()
+"""
+    starter = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", starter, program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process, process.stdin, process.stdout:
+        assert process.stdout.readline()
+        [child] = trees.children(process.pid)
+        assert Path(f"/proc/{child}/comm").read_text() == "conmon\n"
+        trees.kill_descendants(process.pid)
+        assert process.wait(PATIENCE) == 0

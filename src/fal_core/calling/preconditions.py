@@ -43,6 +43,17 @@ def for_machine(environment: Environment, options: HostOptions) -> Environment:
     return environment.for_machine(machine)
 
 
+def environment_for(options: Options, host: Host[..., Any]) -> Environment:
+    """
+    Return the environment of *options* as it is built for a call on *host*.
+
+    Raises:
+        OptionError: One of the options has a wrong type or value.
+    """
+    environment = vocabulary.structure_environment(options)
+    return for_machine(environment, vocabulary.structure_host_options(options, host))
+
+
 def refusals(
     declaration: Declaration,
     environment: Environment,

@@ -193,16 +193,14 @@ class RegisteredKind:
     A plugin with one kind.
 
     Attributes:
-        breaks: The law that it breaks; empty for none.
+        breaks: The laws that it breaks, that for which it is there first; empty for none.
 
         law_timeout: Seconds that its laws wait.
     """
 
     fal_core_api = 1
 
-    def __init__(
-        self, cls: type[Whole], breaks: str = "", *, law_timeout: float = 30.0
-    ) -> None:
+    def __init__(self, cls: type[Whole], *breaks: str, law_timeout: float = 30.0) -> None:
         self.cls = cls
         self.breaks = breaks
         self.law_timeout = law_timeout

@@ -232,7 +232,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # Cancelling.
     around(cancels.TakesCancelForCrash, "test_a_cancelled_call_ends", of="linger"),
     around(cancels.ForgesCancel, "test_a_cancelled_function_runs_no_more", of="pulse"),
-    around(cancels.NeverKills, "test_a_function_that_will_not_end_is_ended"),
+    around(cancels.NeverKills, "test_a_function_that_will_not_end_is_ended", of="resist"),
     alone(crashes.LeavesChildren, "test_children_of_a_cancelled_call_end", of="start_children"),
     alone(crashes.LeavesChildren, "test_children_of_a_lost_worker_end", of="leave_children"),
     gives_up_on("test_a_call_after_a_cancelled_one_works", conditions.is_cancelled, of="nap"),

@@ -4,7 +4,10 @@ Builds of environments from the packages of a local channel.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +150,48 @@ def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel:
     assert evaluate(interpreter, "os.environ['WORDS_HOME']") == f"{prefix}/share/words"
     assert evaluate(interpreter, "os.environ['CONDA_PREFIX']") == prefix
     assert evaluate(interpreter, "os.environ['PATH'].split(':')[0]") == f"{prefix}/bin"
+
+
+def test_variables_are_as_they_were_written(
+    build: Any, evaluate: Any, channel: str, tmp_path: Path
+) -> None:
+    """
+    No shell reads them, also where packages have scripts; these see them. They come before what
+    packages set.
+    """
+    text = "say \"hi\" 'you' $HOME `date` \\n and\nmore"
+    package = CondaPackage(
+        name="told",
+        version="1.0",
+        files={
+            "etc/conda/activate.d/told.sh": b'export HEARD="$TOLD"\n',
+            "etc/conda/env_vars.d/told.json": b'{"OWN": "of the package"}\n',
+        },
+    )
+    own = make_channel(tmp_path / "own", [package])
+    variables = {"TOLD": text, "OWN": "mine", "LANG": os.environ.get("LANG", "C")}
+    for packages in (["alpha-one"], ["told"]):
+        values = {"channels": [own, channel], "dependencies": packages, "variables": variables}
+        interpreter = build(Conda(env_dict=values))
+        assert dict(interpreter.variables) | variables == dict(interpreter.variables)
+    assert interpreter.variables["HEARD"] == text
+    prefix = Path(interpreter.executable).parent.parent
+    state = json.loads((prefix / "conda-meta" / "state").read_text())
+    assert state == {"env_vars": variables}
+
+
+def test_build_leaves_no_temporary_files(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Neither rattler's nor uv's.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    build(Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"]))
+    assert list(temporary.iterdir()) == []
 
 
 def test_forced_environment_is_chosen_and_built_anew(

@@ -17,6 +17,7 @@ from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_container.images.container_images import ContainerImage
+from fal_uv.fields import Layers, masked_repr, to_layers
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -27,24 +28,6 @@ if TYPE_CHECKING:
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
-
-Layers = tuple[tuple[str, ...], ...]
-
-
-def _to_entries(
-    requirements: Iterable[str] | Iterable[Iterable[str]],
-) -> tuple[str, ...] | Layers:
-    if requirements == ():
-        return ()
-    from fal_uv.requirements.entries import parse_layers
-
-    return parse_layers(requirements)
-
-
-def _masked_repr(value: object) -> str:
-    from fal_uv.requirements.url_credentials import mask
-
-    return mask(repr(value))
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -89,6 +72,9 @@ class Container(Environment):
 
         trusted: Whether the image and the function may use what the user of this machine may:
             folders, networks and logins of the engine. A server does not trust its clients.
+
+        tenant: Whose the image is, where it is not the user's. What one has built, with secrets
+            or logins of its own, no other is given.
     """
 
     __repr__ = show_fields
@@ -98,7 +84,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=_to_entries, repr=_masked_repr
+        default=(), converter=to_layers, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -108,6 +94,7 @@ class Container(Environment):
     volumes: tuple[str, ...] = ()
     network: bool | str = True
     trusted: bool = True
+    tenant: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
@@ -153,7 +140,7 @@ class Container(Environment):
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
-        return ImageRequest(self.image, self.platform, self.force, self.trusted)
+        return ImageRequest(self.image, self.platform, self.force, self.trusted, self.tenant)
 
     @property
     def isolates_network(self) -> bool:
@@ -196,6 +183,7 @@ class Container(Environment):
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
             *(() if self.trusted else ("untrusted",)),
+            *((self.tenant,) if self.tenant else ()),
         )
         return digest(repr(parts).encode())
 
@@ -258,14 +246,26 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import Packages, find_or_install
+        from fal_env_container.running.packages import (
+            Packages,
+            compiled_folder,
+            find_or_install,
+        )
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable, log)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
-        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+        # What a stranger writes there would run in the containers of others who share it.
+        is_owned = self.trusted or bool(self.tenant)
+        compiled = compiled_folder(folder, self.tenant) if is_owned else None
+        return attrs.evolve(
+            interpreter,
+            packages=folder,
+            compiled=compiled,
+            python_version=python.version,
+        )
 
     def held_limits(self) -> HeldLimits | None:
         from fal_core import machines

@@ -187,7 +187,7 @@ class LocalHost(
 
             resolve_secrets(options.secrets, origin)
         if self.measure and environment.isolates_files:
-            from fal_host_local.workers.places import refuse_measuring
+            from fal_host_local.limits.meters import refuse_measuring
 
             raise refuse_measuring(environment.kind)
         is_service = gateway.serve or gateway.exposed_port is not None

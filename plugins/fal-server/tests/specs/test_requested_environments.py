@@ -62,14 +62,18 @@ def test_floats_that_are_not_whole_stay(value):
 
 
 def ask_for(
-    image: dict[str, object], context: Path | None = None, **options: object
+    image: dict[str, object],
+    context: Path | None = None,
+    *,
+    owner: str = "one",
+    **options: object,
 ) -> Environment:
     """
     Return the environment of a client that asks for *image*.
     """
     definition = EnvironmentDefinition(kind="container")
     definition.configuration.update({"image": image, **options})
-    return read_environment([definition], context)
+    return read_environment([definition], context, owner=owner)
 
 
 def test_images_read_no_files_of_the_server(tmp_path: Path):
@@ -79,7 +83,7 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     """
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     image = {
-        "dockerfile_str": "FROM a\nCOPY / /copied\n",
+        "dockerfile_str": "FROM base\nCOPY / /copied\n",
         "docker_context_dir": "/etc",
         "docker_files_list": ["passwd"],
         "docker_ignore": ["x"],
@@ -94,9 +98,9 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     (tmp_path / ".dockerignore").write_text("*")
     assert environment.image.ignore_lines() == []
     with pytest.raises(Invalid, match="by its own command"):
-        ask_for({"image": "a", "use_isolate": False})
+        ask_for({"image": "base", "use_isolate": False})
     with pytest.raises(Invalid, match="'volumes' names a file"):
-        ask_for({"image": "a"}, volumes=["/etc:/stolen"])
+        ask_for({"image": "base"}, volumes=["/etc:/stolen"])
     assert ask_for({"image": "a:1"}).image == "a:1"
 
 
@@ -124,3 +128,17 @@ def test_channels_are_no_folders_of_the_client(option: str, place: str):
         Invalid, match=f"^Channel '{place}' is a folder of the client's machine"
     ):
         ask("conda-forge", place)
+
+
+def test_environments_are_those_of_their_account():
+    """
+    Whatever a client says, what it builds is its account's, and no name leads it to what the
+    server has built for another one.
+    """
+    pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
+    mine = ask_for({"image": "base:1"}, tenant="two", trusted=True)
+    assert (mine.tenant, mine.trusted) == ("one", False)
+    assert mine.key != ask_for({"image": "base:1"}, owner="two").key
+    for name in ("3f", "localhost/fal-core:3f9c"):
+        with pytest.raises(Invalid, match="among those that the machine has built"):
+            ask_for({"image": name})

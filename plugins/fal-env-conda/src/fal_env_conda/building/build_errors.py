@@ -24,8 +24,8 @@ _ADVICE = {
     "no eligible writable layers": _UNWRITABLE,
     "cannot be longer than the placeholder": "The path of the environment is longer than the "
     "package has room for. Name a shorter directory with the variable FAL_CORE_CACHE.",
-    "401 Unauthorized": "The channel asks who you are. Write a user and a password, or a "
-    "token, into its URL.",
+    "401 Unauthorized": "The channel asks who you are. Write a user and a password into its "
+    "URL or ~/.netrc, or a token into its URL.",
     "403 Forbidden": "The channel lets others in. Write another user and password, or another "
     "token, into its URL.",
     "__cuda": "The machine has no such driver for CUDA, '__cuda', as packages need. Name a "

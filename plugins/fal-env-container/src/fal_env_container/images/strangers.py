@@ -9,7 +9,7 @@ where builders differ, or know more ways to write a thing, one of them is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fal_core.errors import OptionError
 from fal_env_container.images.container_images import ContainerImage
@@ -45,8 +45,12 @@ _KEYWORDS = frozenset(
 _DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
 _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?")
 
-#: Requirements that anybody could fetch.
-_FETCHED = re.compile(r"(?:^|@)\s*https?://")
+#: Names by which engines find images that only their machine has: the beginning of a digest,
+#: and what is built here, for others too.
+_OF_OTHERS = re.compile(r"(?:sha256:)?[0-9a-f]+|(?:localhost/)?fal-core(?:[:@].*)?", re.I)
+
+#: What an engine fetches itself for ``ADD``, and what may be that once it is read.
+_REMOTE = re.compile(r"://|^[\w.-]+@|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
 
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
@@ -80,14 +84,17 @@ def check_image(image: str | ContainerImage) -> None:
             _check_known(instruction.text, _UNKNOWN)
             _check_known(instruction.text, _OF_MACHINE)
         _check_instruction(instruction)
+    _check_origins(parse(text))
     # A builder may see the end of a heredoc where there is none here, or no heredoc at all.
+    _check_origins(parse(text, heredocs=False))
     for instruction in parse(text, heredocs=False):
         if instruction.keyword == "FROM":
-            _check_name("".join(instruction.words[:1]))
+            _check_place("".join(instruction.words[:1]))
         elif instruction.keyword == "RUN":
             _check_flags(instruction)
             _check_step(instruction)
-        _check_names(instruction)
+        elif instruction.keyword == "ADD":
+            _check_added(instruction)
 
 
 def check_triggers(name: str, triggers: Sequence[str]) -> None:
@@ -128,8 +135,9 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
 
 def check_requirements(entries: Iterable[str]) -> None:
     """
-    Refuse requirements that are files of this machine, or that are fetched with its rights:
-    uv runs outside of the container.
+    Refuse requirements that are no versions of an index: uv runs outside of the container.
+
+    What is at a URL may require files of this machine, and URLs with variables of it.
 
     Raises:
         OptionError: One is.
@@ -138,22 +146,50 @@ def check_requirements(entries: Iterable[str]) -> None:
     from fal_uv.requirements.url_credentials import mask
 
     for entry in entries:
-        parsed = parse_entry(entry)
-        is_fetched = parsed.form == "index" or _FETCHED.search(entry) is not None
-        if parsed.path is not None or not is_fetched or not entry.isprintable():
+        is_version = parse_entry(entry).form == "index" and "@" not in entry.partition(";")[0]
+        if not is_version or not entry.isprintable():
             raise OptionError(
-                f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
-                "Name a version of an index, or a wheel by its https URL."
+                f"Requirement {mask(entry)!r} is a file or a URL, which would be fetched with "
+                "the rights of the machine. Name a version of an index, and install all else "
+                "in the Dockerfile."
             )
 
 
 def _check_name(name: str) -> None:
+    _check_place(name)
+    if name.startswith("-") or _OF_OTHERS.fullmatch(name.strip("\"'")):
+        raise OptionError(
+            f"Image {name!r} would be found among those that the machine has built, by a name "
+            "or a digest of its own. Name one of a registry."
+        )
+
+
+def _check_place(name: str) -> None:
     found = _TRANSPORT.match(name.strip().strip("\"'"))
     if found is not None:
         raise OptionError(
             f"Image {name!r} would come from a file or a store of the machine ({found[1]}), "
             "and not from a registry. Name one of a registry."
         )
+
+
+def _check_origins(instructions: Iterable[Instruction]) -> None:
+    """
+    Refuse images of *instructions* that are no stages before them.
+    """
+    stages: list[str] = []
+    for instruction in instructions:
+        if instruction.keyword != "FROM":
+            _check_names(instruction, stages)
+            continue
+        words = instruction.words
+        is_named = len(words) == 3 and words[1].upper() == "AS"
+        if is_named or len(words) == 1:
+            for name in words[:1]:
+                _check_name("" if name.lower() in stages else name)
+        # A stage is known by its number, too.
+        number = sum(each.isdigit() for each in stages)
+        stages += [str(number), *(words[2].lower() for _ in range(is_named))]
 
 
 def _check_known(name: str, unknown: re.Pattern[str]) -> None:
@@ -186,6 +222,8 @@ def _check_instruction(instruction: Instruction) -> None:
         _check_known(origin, _VARIABLE)
     if keyword == "RUN":
         _check_step(instruction)
+    if keyword == "ADD":
+        _check_added(instruction)
 
 
 def _check_flags(instruction: Instruction) -> None:
@@ -203,17 +241,28 @@ def _check_flags(instruction: Instruction) -> None:
         )
 
 
-def _check_names(instruction: Instruction) -> None:
+def _check_names(instruction: Instruction, stages: Collection[str] = ()) -> None:
     """
-    Refuse images of *instruction*, which is run where another one stands on its image.
+    Refuse images of *instruction* that are none of *stages*.
     """
     for name, value in instruction.flags:
-        if name == "from":
-            _check_name(value)
-        for part in value.split(",") if name == "mount" else ():
-            key, _, origin = part.partition("=")
-            if key.strip().lower() == "from":
-                _check_name(origin)
+        pairs = [part.partition("=") for part in value.split(",")] if name == "mount" else []
+        origins = [origin for key, _, origin in pairs if key.strip().lower() == "from"]
+        for origin in (*origins, *([value] if name == "from" else [])):
+            _check_name("" if origin.strip().lower() in stages else origin)
+
+
+def _check_added(instruction: Instruction) -> None:
+    """
+    Refuse what the engine itself would fetch, in the network of the machine.
+    """
+    for word in instruction.words[:-1]:
+        if not word.startswith("<<") and _REMOTE.search(word):
+            raise OptionError(
+                f"The Dockerfile adds {word[:80]!r}, which is fetched with the rights of the "
+                "machine, or may be. Name files with COPY, and fetch what is elsewhere in a "
+                "step, with RUN."
+            )
 
 
 def _check_step(instruction: Instruction) -> None:

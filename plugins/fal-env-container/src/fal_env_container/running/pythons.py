@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
 
 import attrs
 
@@ -45,6 +46,12 @@ print(json.dumps({
 _LONGEST = 4 << 20
 
 _VERSION, _WORD = re.compile(r"\d+(\.\d+)+"), re.compile(r"\w+")
+#: A name of a distribution. uv would take other lines for options, and for names of files.
+_NAME = re.compile(r"[a-z0-9]([\w.-]*[a-z0-9])?", re.I | re.A)
+
+
+def _to_names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if _NAME.fullmatch(name))
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +77,7 @@ class ImagePython:
     abi: str
     machine: str
     libc: str | None
-    installed: tuple[str, ...] = attrs.field(converter=tuple)
+    installed: tuple[str, ...] = attrs.field(converter=_to_names)
 
     @property
     def glibc(self) -> str | None:

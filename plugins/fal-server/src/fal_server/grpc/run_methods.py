@@ -111,7 +111,9 @@ class RunMethods:
         self._launcher.offers.check(request.machine_requirements, request.environments)
         contexts, owner = self._payloads.contexts, caller.user_id
         files = read_files((each.hash, each.relative_path) for each in request.files)
-        environment = read_environment(request.environments, contexts.folder_of(owner, files))
+        environment = read_environment(
+            request.environments, contexts.folder_of(owner, files), owner=owner
+        )
         if environment.isolates_files:
             await contexts.place(owner, files)
         env_id = await find_key(environment)

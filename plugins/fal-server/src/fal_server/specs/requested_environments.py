@@ -32,12 +32,16 @@ _CONTEXT = (
 )
 
 
-def read_environment(definitions: Sequence[Any], context: Path | None = None) -> Environment:
+def read_environment(
+    definitions: Sequence[Any], context: Path | None = None, *, owner: str = ""
+) -> Environment:
     """
     Return the environment that a client asks for.
 
     Arguments:
         context: The directory of the files that the client has sent for its image.
+
+        owner: The account of the client.
 
     Raises:
         Invalid: There is not exactly one, no installed plugin provides its kind, or its
@@ -63,6 +67,8 @@ def read_environment(definitions: Sequence[Any], context: Path | None = None) ->
     if "trusted" in known:
         # Whatever the client says.
         written["trusted"] = False
+    if "tenant" in known:
+        written["tenant"] = owner
     kept = {name: value for name, value in written.items() if value is not None}
     try:
         return structure_environment(Options(environment={**kept, "kind": kind}), here=False)

@@ -176,9 +176,8 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
     """
     machine = request.machine_requirements
     files = read_files((each.hash, each.relative_path) for each in request.files)
-    environment = read_environment(
-        request.environments, None if find_context is None else find_context(owner, files)
-    )
+    context = None if find_context is None else find_context(owner, files)
+    environment = read_environment(request.environments, context, owner=owner)
     kind = request.WhichOneof("callable")
     if kind is None:
         raise Invalid("A function or an entry point is required.")
