@@ -254,7 +254,7 @@ class Container(Environment):
         if self.python_version is not None:
             from fal_env_container.running.pythons import find_python, mismatch
 
-            python = find_python(engine, image, interpreter.executable)
+            python = find_python(engine, image, interpreter.executable, log)
             error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
             if error is not None:
                 raise error
@@ -274,7 +274,7 @@ class Container(Environment):
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
-        python = find_python(engine, image, interpreter.executable)
+        python = find_python(engine, image, interpreter.executable, log)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         # What a stranger writes there would run in the containers of others who share it.

@@ -109,6 +109,32 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     assert ask_for({"image": "a:1"}).image == "a:1"
 
 
+@pytest.mark.parametrize("place", ["./channel", "../channel", "~/channel"])
+@pytest.mark.parametrize("option", ["channels", "env_dict"])
+def test_channels_are_no_folders_of_the_client(option: str, place: str):
+    """
+    A channel that is relative to a directory of the client is refused, and is not looked for
+    on the server. A name and a URL are taken.
+    """
+    pytest.importorskip("fal_env_conda", reason="fal-env-conda is not installed")
+
+    def ask(*channels: str) -> Environment:
+        given = {"channels": list(channels)}
+        if option == "env_dict":
+            given = {"env_dict": {**given, "dependencies": ["words"]}}
+        else:
+            given = {**given, "packages": ["words"]}
+        definition = EnvironmentDefinition(kind="conda")
+        definition.configuration.update(given)
+        return read_environment([definition])
+
+    assert ask("conda-forge", "https://example.org/channel").kind == "conda"
+    with pytest.raises(
+        Invalid, match=f"^Channel '{place}' is a folder of the client's machine"
+    ):
+        ask("conda-forge", place)
+
+
 def test_environments_are_those_of_their_account():
     """
     Whatever a client says, what it builds is its account's, and no name leads it to what the

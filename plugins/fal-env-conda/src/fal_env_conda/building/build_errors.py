@@ -31,6 +31,9 @@ _ADVICE = {
     "URL or ~/.netrc, or a token into its URL.",
     "403 Forbidden": "The channel lets others in. Write another user and password, or another "
     "token, into its URL.",
+    "__cuda": "The machine has no such driver for CUDA, '__cuda', as packages need. Name a "
+    "machine type with GPUs, or say what the machine has with the variable "
+    "CONDA_OVERRIDE_CUDA.",
     "no usable repodata cache": "No network may be used, since CONDA_OFFLINE is set.",
 }
 

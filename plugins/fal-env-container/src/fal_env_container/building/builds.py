@@ -16,6 +16,7 @@ import attrs
 from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
+from fal_core.stores import describe_disk_error
 from fal_env_container.building import inventory, pulls
 from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.caller_settings import (
@@ -187,8 +188,7 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f" ({error.filename})" if error.filename else ""
-        raise EnvironmentBuildError(KIND, f"{error.strerror or error}{what}.") from error
+        raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
 
 
 def _lines_of(secrets: Iterable[str]) -> list[str]:

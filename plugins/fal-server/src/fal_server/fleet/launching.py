@@ -39,6 +39,7 @@ from fal_server.logs.logs import Logs
 from fal_server.specs.kinds import check_kind
 from fal_server.specs.offers import Offers
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.state.bodies import translated
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network
@@ -318,16 +319,20 @@ class RunnerLauncher:
         End a runner that cannot be started.
         """
         try:
-            yield
+            with translated():
+                yield
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
         except Refusal as refusal:
-            if isinstance(refusal, STATE_TROUBLE):
-                runner.give_up(str(refusal), is_blocked=True)
-            self._refuse(runner, str(refusal))
+            runner.loop.call_soon_threadsafe(self._refuse_for, runner, refusal)
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
+
+    def _refuse_for(self, runner: Runner, error: Refusal) -> None:
+        if isinstance(error, STATE_TROUBLE):
+            runner.give_up(str(error), is_blocked=True)
+        self._refuse(runner, str(error))
 
     def _refuse(self, runner: Runner, sentence: str) -> None:
         runner.reason = sentence

@@ -64,6 +64,7 @@ def read_environment(
     for name in _LOCAL:
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
+    _refuse_relative_channels(written)
     kind = definition.kind or USUAL_KIND
     if isinstance(written.get("image"), Mapping):
         written["image"] = _with_files(written["image"], context)
@@ -82,6 +83,24 @@ def read_environment(
     except FalCoreError as error:
         raise Invalid(str(error)) from error
     return environment if machine is None else for_machine(environment, machine)
+
+
+def _refuse_relative_channels(written: Mapping[str, Any]) -> None:
+    """
+    Refuse channels of conda that are relative to a directory of the client's machine.
+
+    Raises:
+        Invalid: There is one.
+    """
+    described = written.get("env_dict")
+    for options in (written, described if isinstance(described, Mapping) else {}):
+        channels = options.get("channels")
+        for channel in channels if isinstance(channels, list) else ():
+            if isinstance(channel, str) and channel.strip().startswith((".", "~")):
+                raise Invalid(
+                    f"Channel {channel[:80]!r} is a folder of the client's machine, which this "
+                    "server does not have. Name the channel by a URL that it reaches."
+                )
 
 
 def _with_files(image: Mapping[str, Any], context: Path | None) -> dict[str, Any]:
