@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-#: The program that watches a container: Podman and CRI-O start one for each.
-_MONITOR = "conmon"
+#: Names of programs that watch a container each: Podman and CRI-O start them.
+_MONITORS = (b"(conmon)",)
+_PROGRAMS = ("conmon", "conmon (deleted)")
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -95,17 +96,17 @@ def is_monitor(pid: int) -> bool:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            if not file.read(64).partition(b" ")[2].startswith(f"({_MONITOR})".encode()):
+            if not file.read(64).partition(b" ")[2].startswith(_MONITORS):
                 return False
     except OSError:
         return False
     try:
-        # Any process can take its name.
-        program = os.readlink(f"/proc/{pid}/exe")
+        # A process names itself as it likes.
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe")) in _PROGRAMS
+    except FileNotFoundError:
+        return True  # It is ending.
     except OSError:
-        # That of a process of another user is not told, nor of one that has ended.
-        return True
-    return os.path.basename(program).partition(" ")[0] == _MONITOR
+        return False  # It keeps that secret, as no monitor does from who has started it.
 
 
 def are_apart(one: int, other: int) -> bool:

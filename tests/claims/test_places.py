@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from fal_core.claims import (
     claim_devices,
     claims_directory,
 )
-from fal_core.claims.places import name_of
+from fal_core.claims.places import lock_file, name_of, open_directory, release
 from fal_core.testing.harness.devices import gpu, machine_with
 
 pytestmark = pytest.mark.faults
@@ -47,6 +48,33 @@ def test_the_directory_is_the_same_for_all_users(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("FAL_CORE_CLAIMS")
     parent = claims_directory().parent
     assert parent.stat().st_mode & 0o1777 == 0o1777
+
+
+def test_root_takes_over_what_others_could_remove(directory: Path, tmp_path: Path) -> None:
+    """
+    Whoever made the directory, or a file in it, cannot remove what root has locked: whoever
+    came next would be given the same device.
+    """
+    if os.geteuid():
+        pytest.skip("Only root can take files over.")
+    with machine_with(gpu(0)):
+        claim_devices(ONE).release()
+        other = tmp_path / "other"
+        other.touch()
+        os.link(other, directory / "linked.lock")
+        for path in (directory, directory / FILE, other):
+            os.chown(path, 65534, 65534)
+        claim = claim_devices(ONE)
+        with open_directory() as opened:
+            linked = lock_file(opened, "linked.lock", shared=False)
+        assert linked is not None
+        try:
+            assert directory.stat().st_uid == (directory / FILE).stat().st_uid == 0
+            # It may be any file of that user.
+            assert other.stat().st_uid == 65534
+        finally:
+            release(linked)
+            claim.release()
 
 
 def test_another_user_meets_the_claim(directory: Path) -> None:
@@ -103,12 +131,12 @@ def test_a_file_with_two_names_is_not_written(directory: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_refused(directory: Path, make: object) -> None:
+def test_what_is_no_file_is_refused(directory: Path, make: Callable[[Path], None]) -> None:
     """
     Something else in place of a file is an error that names it, and nothing waits for it.
     """
     directory.mkdir()
-    make(directory / FILE)  # type: ignore[operation]
+    make(directory / FILE)
     with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match=FILE):
         claim_devices(ONE)
 

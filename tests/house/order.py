@@ -61,6 +61,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_uv": (
         "variables",
         "requirements/",
+        "fields",
         "running/",
         "installing/",
         "testing",

@@ -5,6 +5,7 @@ Builds: one at a time, and nothing remains of one that does not finish.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from threading import Event
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_core.caches import is_locked
-from fal_core.errors import Cancelled
+from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.stores import Build, DirectoryStore, locked
+from fal_core.stores import Build, DirectoryStore, builds, locked
 from fal_core.testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
@@ -129,6 +130,22 @@ def test_waiting_builder_says_so_once(store: DirectoryStore) -> None:
     assert Path(path, "file").read_text() == "one"
     assert [line.message for line in lines] == ["Waiting for another build of this environment"]
     assert lines[0].source == "BUILDER"
+
+
+def test_cache_that_is_emptied_during_a_build(store: DirectoryStore) -> None:
+    """
+    The error is that of the build, and nothing is waited for as the program ends.
+    """
+
+    def fail(build: Build) -> None:
+        shutil.rmtree(store.root)
+        raise EnvironmentBuildError("kind", "its files are gone")
+
+    with pytest.raises(EnvironmentBuildError, match="its files are gone"):
+        store.find_or_build("one", fail, log=print, cancelled=Event(), in_place=True)
+    assert not any(store.root in path for path in builds._open)
+    path = store.find_or_build("one", fill, log=print, cancelled=Event(), in_place=True)
+    assert Path(path, "file").read_text() == "one"
 
 
 @pytest.mark.parametrize("in_place", [False, True])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,15 +207,19 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
     """
     What runs in a container is killed, and its monitor, with the monitor's helpers, is not.
     """
-    program, python = tmp_path / "conmon", os.path.realpath(sys.executable)
-    shutil.copy(python, program)
-    starter = "import subprocess, sys; subprocess.run([sys.argv[1], '-c', *sys.argv[2:]])"
+    program = tmp_path / "conmon"
+    shutil.copy(os.path.realpath(sys.executable), program)
+    paths = {
+        "PYTHONHOME": os.pathsep.join((sys.base_prefix, sys.base_exec_prefix)),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LD_LIBRARY_PATH": os.path.join(sys.base_prefix, "lib"),
+    }
+    starter = "import subprocess, sys; subprocess.run([*sys.argv[1:], sys.executable])"
     process = subprocess.Popen(
-        [sys.executable, "-c", starter, str(program), MONITOR, python],
+        [sys.executable, "-c", starter, str(program), "-c", MONITOR],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # A program that was copied does not find its library.
-        env={**os.environ, "PYTHONHOME": sys.base_prefix},
+        env={**os.environ, **paths},
         text=True,
     )
     assert process.stdin is not None
@@ -245,28 +250,32 @@ def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
         process.stdout.close()
 
 
-NAMESAKE = """
-import ctypes, time
-ctypes.CDLL(None).prctl(15, b"conmon")
-print("named", flush=True)
-time.sleep(600)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_name_makes_no_monitor(hidden: bool) -> None:
+    """
+    A process that gives itself the name of a monitor, and keeps its program secret, is killed
+    with all others.
+    """
+    program = f"""\
+import ctypes, sys
+prctl = ctypes.CDLL(None).prctl
+assert prctl(15, b"conmon", 0, 0, 0) == 0
+if {hidden}:
+    assert prctl(4, 0, 0, 0, 0) == 0
+print(flush=True)
+sys.stdin.read()
 """
-
-
-def test_a_process_that_calls_itself_a_monitor_is_killed() -> None:
-    """
-    Any process can take the name; its program is still another one.
-    """
     starter = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
-    with subprocess.Popen(
-        [sys.executable, "-c", starter, NAMESAKE], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "named\n"
-        [namesake] = trees.children(process.pid)
-        try:
-            trees.kill_descendants(process.pid)
-            assert not is_alive(namesake)
-        finally:
-            if is_alive(namesake):
-                os.kill(namesake, signal.SIGKILL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", starter, program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process, process.stdin, process.stdout:
+        assert process.stdout.readline()
+        [child] = trees.children(process.pid)
+        assert Path(f"/proc/{child}/comm").read_text() == "conmon\n"
+        trees.kill_descendants(process.pid)
+        assert process.wait(PATIENCE) == 0

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fal_env_conda.commands import lock
+from fal_env_conda.rattling import machines
 
 
 def test_lock_and_explicit_list_are_written(
@@ -29,6 +30,27 @@ def test_lock_and_explicit_list_are_written(
     assert "Wrote words.lock and words.explicit.txt." in answer.output
     assert Path("words.lock").read_text().startswith("version: 7\n")
     assert "@EXPLICIT" in Path("words.explicit.txt").read_text()
+
+
+def test_lock_is_of_the_machine_type_of_the_function(
+    channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A function for a machine without GPUs has no packages for CUDA, though this one has a GPU.
+    """
+    detected = ("__cuda=12.4=0", *machines.virtual_packages(None))
+    monkeypatch.setattr(machines, "_found", {machines._stamp(): detected})
+    monkeypatch.chdir(tmp_path)
+    declared = f"host=ProcessHost(), packages=['engine'], channels=['{channel}']"
+    Path("engines.py").write_text(
+        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        f"@function('conda', {declared}, machine_type='S')\ndef small() -> None: ...\n\n\n"
+        f"@function('conda', {declared})\ndef here() -> None: ...\n"
+    )
+    for name, package in (("small", "engine-0.9"), ("here", "engine-1.0")):
+        answer = CliRunner().invoke(lock, [f"engines.py::{name}", "-o", f"{name}.lock"])
+        assert answer.exit_code == 0, answer.output
+        assert package in Path(f"{name}.lock").read_text()
 
 
 def test_function_of_another_kind_has_no_lock(

@@ -52,6 +52,7 @@ def test_names_and_defaults_are_those_of_the_documented_api() -> None:
         ),
         ({"packages": "numpy"}, "A list of str is needed"),
         ({"channels": "https://me:hunter2@host/c"}, r"'https://\*\*\*@host/c'"),
+        ({"channels": "https://host/t/hunter2/c"}, r"'https://host/t/\*\*\*/c'"),
         ({"pip": ["not a requirement"]}, "'not a requirement' cannot be parsed"),
         ({"env_dict": {"dependencies": "numpy"}}, "must be a list"),
         ({"env_yml": "/nowhere/environment.yml"}, "there is no such file"),
@@ -60,6 +61,26 @@ def test_names_and_defaults_are_those_of_the_documented_api() -> None:
         (
             {"python_version": "3.12", "packages": ["python=3.11"]},
             "'python_version' asks for Python 3.12, and package 'python=3.11' for another",
+        ),
+        (
+            {"python_version": "3.12.4", "packages": ["python=3.12.1"]},
+            "'python_version' asks for Python 3.12.4, and package 'python=3.12.1' for another",
+        ),
+        (
+            {"packages": ["python=3.12.1", "python ==3.12.4"]},
+            "Another package asks for Python 3.12.1, and package 'python ==3.12.4'",
+        ),
+        (
+            {"python_version": "3.12", "packages": ["python[version='3.11.*']"]},
+            "asks for Python 3.12, and package",
+        ),
+        (
+            {"python_version": "3.12", "packages": ["python>=3.13"]},
+            "Package 'python>=3.13' leaves out Python 3.12, which option 'python_version'",
+        ),
+        (
+            {"packages": ["python>=3.13", "python=3.12"]},
+            "Package 'python>=3.13' leaves out Python 3.12, which",
         ),
         ({"packages": ["-e ./project"]}, "Give it to option 'pip'"),
         ({"packages": ["defaults::numpy"]}, "licence"),
@@ -85,6 +106,10 @@ def test_python_version_is_what_the_packages_ask_for() -> None:
     assert Conda(packages=["python 3.13.*"]).python_version == "3.13"
     assert Conda(packages=["python-dateutil=3.12"]).python_version is None
     assert Conda(packages=["python >=3.10"]).python_version is None
+    assert Conda(packages=["python=3.12", "python=3.12.1"]).python_version == "3.12"
+    assert Conda(python_version="3.12", packages=["python >=3.12.3"]).python_version == "3.12"
+    exact = Conda(python_version="3.12.4", packages=["python=3.12", "python>3.12"])
+    assert exact.python_version == "3.12.4"
     assert f"python {THIS_PYTHON}.*" in Conda(packages=["numpy"]).recipe.definition.specs
 
 
@@ -140,6 +165,23 @@ def test_environment_file_is_read_at_the_declaration(tmp_path: Path) -> None:
     assert environment.python_version == "3.12"
 
 
+def test_dict_that_is_changed_afterwards_does_not_count() -> None:
+    """
+    A declaration keeps what the dict said.
+    """
+    values: dict[str, Any] = {
+        "channels": ["conda-forge"],
+        "dependencies": ["numpy", {"pip": ["six"]}],
+        "variables": {"A": "1"},
+    }
+    environment = Conda(env_dict=values)
+    values["channels"].append("bioconda")
+    values["dependencies"][1]["pip"].append("attrs")
+    values["variables"]["A"] = "2"
+    again = environment.for_machine(Machine(name="S")).recipe.definition
+    assert again == environment.recipe.definition
+
+
 def test_files_travel_as_values(tmp_path: Path) -> None:
     """
     A declaration that is sent elsewhere names no file, and has its Python as an option.
@@ -181,6 +223,7 @@ def test_definition_is_what_a_service_takes(tmp_path: Path) -> None:
     ("options", "named"),
     [
         ({"packages": ["numpy"], "channels": ["."]}, "Channel 'file://"),
+        ({"packages": ["file:///channel/noarch/a-1-0.conda"]}, "Package 'file://"),
         ({"packages": ["numpy"], "pip": ["./project"]}, "Requirement '/.*/project'"),
         ({"packages": ["numpy"], "pip": ["-e ./project"]}, "Requirement '-e /.*/project'"),
         ({"packages": ["numpy"], "pip": ["-r pins.txt"]}, "Requirement '-r /.*/pins.txt'"),

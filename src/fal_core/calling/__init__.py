@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from fal_core.calling.attempts import with_attempts
     from fal_core.calling.deadlines import with_deadline
     from fal_core.calling.late_executions import LateExecution
+    from fal_core.calling.preconditions import environment_for
 
 __all__ = [
     "LateExecution",
+    "environment_for",
     "with_attempts",
     "with_deadline",
 ]
@@ -23,6 +25,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "LateExecution": "fal_core.calling.late_executions",
+        "environment_for": "fal_core.calling.preconditions",
         "with_attempts": "fal_core.calling.attempts",
         "with_deadline": "fal_core.calling.deadlines",
     },

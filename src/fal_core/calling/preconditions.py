@@ -31,16 +31,27 @@ def for_machine(environment: Environment, options: HostOptions) -> Environment:
     Return *environment* as it is built for the machine type of *options*: of several the
     first. It stays as it is without a machine type, and for one that no plugin knows.
     """
-    wanted = options.machine_type or options.machine_types
+    wanted = options.machine_names
     if not wanted or type(environment).for_machine is Environment.for_machine:
         return environment
     try:
-        machine = resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+        machine = resolve_machine(wanted[0])
     except (OptionError, PluginError):
         return environment
     if options.num_gpus is not None:
         machine = attrs.evolve(machine, gpus=options.num_gpus)
     return environment.for_machine(machine)
+
+
+def environment_for(options: Options, host: Host[..., Any]) -> Environment:
+    """
+    Return the environment of *options* as it is built for a call on *host*.
+
+    Raises:
+        OptionError: One of the options has a wrong type or value.
+    """
+    environment = vocabulary.structure_environment(options)
+    return for_machine(environment, vocabulary.structure_host_options(options, host))
 
 
 def refusals(

@@ -92,6 +92,7 @@ def _share(descriptor: int, path: Path) -> None:
     for _ in range(_TRIES):
         found = os.fstat(descriptor)
         if found.st_mode & _SHARED == _SHARED:
+            _own(descriptor)
             return
         if os.geteuid() in (0, found.st_uid):
             # Whoever made it may have been ended before this.
@@ -102,12 +103,22 @@ def _share(descriptor: int, path: Path) -> None:
                     CLAIMS_VARIABLE,
                 )
             os.fchmod(descriptor, _SHARED)
+            _own(descriptor)
             return
         # Another user has made it just now.
         time.sleep(_PAUSE)
     raise ClaimsUnavailable(
         str(path), f"belongs to user {found.st_uid}, who keeps it from others", CLAIMS_VARIABLE
     )
+
+
+def _own(descriptor: int) -> None:
+    """
+    Take a directory or file over from another user, who could remove what is locked in it, if
+    this process is root's.
+    """
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid != 0:
+        os.fchown(descriptor, 0, 0)
 
 
 def lock_file(directory: int, name: str, *, shared: bool) -> int | None:
@@ -126,6 +137,8 @@ def lock_file(directory: int, name: str, *, shared: bool) -> int | None:
             _held.add(descriptor)
             try:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink == 1:
+                    _own(descriptor)
                 if _is_named(descriptor, directory, name):
                     return descriptor
             except BlockingIOError:

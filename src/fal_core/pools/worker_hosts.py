@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.abilities import AnticipatingHost
-from fal_core.errors import FalCoreError, HostError, PluginError
+from fal_core.errors import FalCoreError, HostError, PluginError, UnsupportedError
 from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
@@ -123,7 +123,19 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         Launch a call that has a worker of its own: a service, or detached work.
 
         A host that detaches work overrides it.
+
+        Raises:
+            UnsupportedError: It is a service in a network of its own, and nothing here leads
+                there.
         """
+        if call.environment.isolates_network:
+            raise UnsupportedError(
+                self.name,
+                f"serve a function in an environment of kind {call.environment.kind!r}, which "
+                "has a network of its own",
+                "Declare one in the network of its machine, or use a host that leads ports "
+                "there, such as 'local'.",
+            )
         is_elsewhere = type(self).reach is not WorkerHost.reach
         reach = self.reach if is_elsewhere else None
         return self._find_pools().launch_service(call, sink, reach)

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any
 
@@ -228,7 +228,8 @@ class Build:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self.in_place and not self._finished:
             # While the lock is held: the next builder makes it anew in the same place.
-            os.rename(self.directory, os.path.join(self.workspace, "environment"))
+            with suppress(FileNotFoundError):  # Somebody has emptied the cache.
+                os.rename(self.directory, os.path.join(self.workspace, "environment"))
         if isinstance(error, Cancelled):
             # The caller who cancelled does not wait until many files are removed.
             threading.Thread(target=_remove, args=(self.workspace,), daemon=True).start()

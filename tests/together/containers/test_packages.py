@@ -4,13 +4,16 @@ Requirements on top of an image, in a folder that its containers see.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fal_core import function
 from fal_core.errors import EnvironmentBuildError
 from fal_env_container import Container
+from fal_host_local import LocalHost
 from fal_uv.testing import write_wheel
 
 pytestmark = pytest.mark.faults
@@ -103,6 +106,49 @@ def test_processes_of_the_function_have_its_requirements(contained: Any, wheels:
         return done.stdout.strip(), os.access("/.fal-core-packages", os.W_OK)
 
     assert ask() == ("2.0", False)
+
+
+@pytest.mark.parametrize(
+    ("whose", "is_kept"),
+    [({}, True), ({"trusted": False, "tenant": "one"}, True), ({"trusted": False}, False)],
+)
+def test_compiled_modules_of_requirements_are_kept(
+    image: str,
+    wheels: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whose: dict[str, Any],
+    is_kept: bool,
+):
+    """
+    The first container that imports a requirement compiles it, and the next ones do not; but
+    strangers whose it may be together do so each time.
+    """
+
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+
+    def load() -> tuple[str, str]:
+        import socket
+
+        import upper
+
+        return upper.version, socket.gethostname()
+
+    def find() -> dict[str, int]:
+        found = tmp_path.glob("cache/container-packages/*/compiled/**/*.pyc")
+        return {path.name: path.stat().st_mtime_ns for path in found}
+
+    options = {"image": image, "requirements": ["upper"], **whose}
+    seen = []
+    for _ in range(2):
+        with closing(LocalHost()) as host:
+            there = function("container", host=host, **options)(load)
+            seen.append((there(), find()))
+    (one, kept), (other, kept_later) = seen
+    assert (one[0], other[0]) == ("1.0", "1.0")
+    assert one[1] != other[1]
+    assert kept == kept_later
+    assert any(name.startswith("__init__.") for name in kept) is is_kept
 
 
 def test_a_requirement_that_cannot_be_installed_is_an_error(contained: Any, wheels: Path):

@@ -33,16 +33,18 @@ def lock(target: str, output: Path) -> None:
     of a function may name it. The explicit list is for conda, and has no pip requirements.
     """
     try:
-        options = dict(load_target(target).options.environment)
-        kind = options.pop("kind", "virtualenv")
+        function = load_target(target)
+        kind = function.options.environment.get("kind", "virtualenv")
         if kind != Conda.kind:
             raise OptionError(
                 f"{target} has an environment of kind {kind!r}. "
                 "Locks are written for kind 'conda'."
             )
-        environment = Conda(**options)
+        from fal_core.calling import environment_for
         from fal_env_conda.building import locks
 
+        environment = environment_for(function.options, function.host)
+        assert isinstance(environment, Conda)
         found = locks.lock(environment.recipe, _log, Event())
         explicit = output.with_name(f"{output.stem}.explicit.txt")
         output.write_text(found.lock, "utf-8")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ import attrs
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
+from fal_uv.fields import to_absolute_path, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -28,15 +30,7 @@ _FILES = ("env_dict", "env_yml", "env_yml_str")
 
 
 def _to_texts(texts: Iterable[str] | None) -> tuple[str, ...] | None:
-    if texts is None:
-        return None
-    if isinstance(texts, str):
-        raise OptionError(f"A list of str is needed, not the str {_masked(texts)}.")
-    found = tuple(texts)
-    for text in found:
-        if not isinstance(text, str):
-            raise OptionError(f"A list of str is needed, and it has {text!r}.")
-    return found
+    return None if texts is None else to_texts(texts, show=_masked)
 
 
 def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -46,10 +40,6 @@ def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
     from fal_env_conda.declaring.definitions import to_entry
 
     return tuple(map(to_entry, texts))
-
-
-def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 def _masked(value: object) -> str:
@@ -94,7 +84,7 @@ class Conda(Environment):
     python_version: str | None = None
     env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False, repr=_masked)
     env_yml: str | os.PathLike[str] | None = attrs.field(
-        default=None, converter=_to_absolute_path
+        default=None, converter=to_absolute_path
     )
     env_yml_str: str | None = attrs.field(default=None, repr=_masked)
     packages: tuple[str, ...] | None = attrs.field(
@@ -140,7 +130,8 @@ class Conda(Environment):
         if file.lock is not None:
             return {**values, "env_yml_str": file.lock.text}
         if file.loaded is not None:
-            loaded = dict(file.loaded)
+            # Who wrote the dict may go on to use it.
+            loaded = deepcopy(dict(file.loaded))
             if listed := loaded.get("dependencies"):
                 texts = [each for each in listed if isinstance(each, str)]
                 kept = without_python(texts)
@@ -166,7 +157,7 @@ class Conda(Environment):
             where = "Option 'env_yml_str'"
             lock = read_lock(self.env_yml_str, where=where)
             if lock is not None:
-                return EnvironmentFile(lock=lock)
+                return EnvironmentFile(lock=lock.below(os.getcwd()))
             return parse(load(self.env_yml_str, where=where), where=where)
         if self.env_dict is not None:
             if not isinstance(self.env_dict, Mapping):

@@ -4,7 +4,10 @@ Builds of environments from the packages of a local channel.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +74,31 @@ def test_package_may_be_named_by_its_url(
 
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
     """
-    The error names what was not found.
+    The error names what was not found, and where it was looked for.
     """
-    with pytest.raises(EnvironmentBuildError, match="No candidates were found for nowhere"):
+    with pytest.raises(EnvironmentBuildError) as caught:
         build(Conda(packages=["nowhere"], channels=[channel]))
+    reason = caught.value.reason
+    assert "No candidates were found for nowhere" in reason
+    assert reason.endswith(f"\nPackages were looked for in these channels: {channel}/")
+
+
+def test_driver_that_the_machine_lacks_is_told(
+    build: Any, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Packages that need a driver for CUDA where there is none, or an older one, are an error
+    that says what to do, before rattler's own words.
+    """
+    wanted = Conda(packages=["engine=1.0"], channels=[channel])
+    for version in ("", "11.8"):
+        monkeypatch.setenv("CONDA_OVERRIDE_CUDA", version)
+        with pytest.raises(EnvironmentBuildError) as caught:
+            build(wanted)
+        reason = caught.value.reason
+        assert reason.startswith("The machine has no such driver for CUDA, '__cuda'")
+        assert "CONDA_OVERRIDE_CUDA" in reason
+        assert "engine 1.0 would require" in reason
 
 
 def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> None:
@@ -129,6 +153,48 @@ def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel:
     assert evaluate(interpreter, "os.environ['WORDS_HOME']") == f"{prefix}/share/words"
     assert evaluate(interpreter, "os.environ['CONDA_PREFIX']") == prefix
     assert evaluate(interpreter, "os.environ['PATH'].split(':')[0]") == f"{prefix}/bin"
+
+
+def test_variables_are_as_they_were_written(
+    build: Any, evaluate: Any, channel: str, tmp_path: Path
+) -> None:
+    """
+    No shell reads them, also where packages have scripts; these see them. They come before what
+    packages set.
+    """
+    text = "say \"hi\" 'you' $HOME `date` \\n and\nmore"
+    package = CondaPackage(
+        name="told",
+        version="1.0",
+        files={
+            "etc/conda/activate.d/told.sh": b'export HEARD="$TOLD"\n',
+            "etc/conda/env_vars.d/told.json": b'{"OWN": "of the package"}\n',
+        },
+    )
+    own = make_channel(tmp_path / "own", [package])
+    variables = {"TOLD": text, "OWN": "mine", "LANG": os.environ.get("LANG", "C")}
+    for packages in (["alpha-one"], ["told"]):
+        values = {"channels": [own, channel], "dependencies": packages, "variables": variables}
+        interpreter = build(Conda(env_dict=values))
+        assert dict(interpreter.variables) | variables == dict(interpreter.variables)
+    assert interpreter.variables["HEARD"] == text
+    prefix = Path(interpreter.executable).parent.parent
+    state = json.loads((prefix / "conda-meta" / "state").read_text())
+    assert state == {"env_vars": variables}
+
+
+def test_build_leaves_no_temporary_files(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Neither rattler's nor uv's.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    build(Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"]))
+    assert list(temporary.iterdir()) == []
 
 
 def test_forced_environment_is_chosen_and_built_anew(

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
 from fal_env_conda.building.locks import Locked, lock
 from fal_env_conda.rattling.platforms import subdir
+from fal_uv.testing import write_project, write_wheel
 
 
 def _lock(environment: Conda) -> Locked:
@@ -112,6 +114,73 @@ def test_package_of_a_folder_with_another_digest_is_refused(
     monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "rattler"))
     with pytest.raises(EnvironmentBuildError, match=rf"alpha-one.* {digest}, and 0{{64}} was"):
         build(Conda(env_yml=path))
+
+
+def test_package_of_a_folder_without_its_digest(
+    build: Any, channel: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where a lock has no SHA-256, the MD5 counts.
+    """
+    written = _lock(Conda(packages=["alpha-one=1"], channels=[channel])).lock
+    [package] = [
+        each for each in yaml.safe_load(written)["packages"] if "alpha-one" in each["conda"]
+    ]
+    text = written.replace(f"  sha256: {package['sha256']}\n", "")
+    text = text.replace(package["md5"], "0" * 32)
+    shutil.rmtree(cache)
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "rattler"))
+    with pytest.raises(
+        EnvironmentBuildError, match=rf"MD5 is {package['md5']}, and 0{{32}} was"
+    ):
+        build(Conda(env_yml_str=text))
+
+
+def test_projects_and_files_are_locked_with_their_versions(
+    build: Any, evaluate: Any, channel: str, wheels: Path, cache: Path, tmp_path: Path
+) -> None:
+    """
+    Those that may be edited too; a file has its digest, also where a lock is locked again.
+    """
+    edited, copied = (write_project(tmp_path / name) for name in ("edited", "copied"))
+    wheel = wheels / "gamma-3.1-py3-none-any.whl"
+    pip = [f"-e {edited.path}", str(copied.path), str(wheel)]
+    written = _lock(Conda(channels=[channel], pip=pip)).lock
+    packages = {
+        each["name"]: each for each in yaml.safe_load(written)["packages"] if "pypi" in each
+    }
+    versions = {name: each["version"] for name, each in packages.items()}
+    assert versions == {"edited": "1.5", "copied": "1.5", "gamma": "3.1"}
+    assert packages["edited"]["pypi"] == edited.path.as_uri()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert packages["gamma"]["sha256"] == digest
+
+    shutil.rmtree(cache)
+    environment = Conda(env_yml_str=written)
+    assert evaluate(build(environment), "edited.value", "edited") == "1"
+    [again] = [
+        each
+        for each in yaml.safe_load(_lock(environment).lock)["packages"]
+        if each.get("name") == "gamma"
+    ]
+    assert again["sha256"] == digest
+
+
+def test_wheel_of_a_local_version_is_locked(
+    channel: str, serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Its URL has the plus quoted, as those of builds for CUDA have.
+    """
+    found = tmp_path / "found"
+    found.mkdir()
+    wheel = write_wheel(found, "fast", "1.0+cu124")
+    (found / "index.html").write_text(f'<a href="{quote(wheel.name)}">{wheel.name}</a>')
+    monkeypatch.setenv("UV_FIND_LINKS", f"http://{serve(found).host}/index.html")
+    written = _lock(Conda(channels=[channel], pip=["fast"])).lock
+    [fast] = [each for each in yaml.safe_load(written)["packages"] if "pypi" in each]
+    assert fast["version"] == "1.0+cu124"
+    assert fast["pypi"].endswith("/fast-1.0%2Bcu124-py3-none-any.whl")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Keys, and the machine that packages are chosen for.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from fal_core.machines import Machine
 from fal_env_conda import Conda
 from fal_env_conda.building import recipes
+from fal_env_conda.building.locks import lock
+from fal_env_conda.rattling.platforms import subdir
+from fal_uv.testing import write_project
 
 
 def test_key_is_that_of_the_packages_that_were_chosen(build: Any, channel: str) -> None:
@@ -70,6 +74,9 @@ def test_credentials_stand_in_no_key() -> None:
     one = Conda(packages=["words"], channels=["https://me:one@host/channel"])
     other = Conda(packages=["words"], channels=["https://host/t/tk-2/channel"])
     assert one.key == other.key
+    one = Conda(packages=["https://me:one@host/channel::words"])
+    other = Conda(packages=["https://host/t/tk-2/channel::words"])
+    assert one.key == other.key
 
 
 def test_order_of_channels_stands_in_the_key() -> None:
@@ -94,6 +101,29 @@ def test_local_project_stands_in_the_key_and_the_stamp(tmp_path: Path) -> None:
     assert environment.key != key
     assert environment.stamp() != stamp
     assert Conda(pip=["six"]).stamp() is None
+
+
+def test_project_of_a_lock_stands_in_the_key_and_is_built_again(
+    build: Any, evaluate: Any, channel: str, tmp_path: Path
+) -> None:
+    """
+    As pixi writes local projects into locks: relative to it, with a digest of their own.
+    """
+    project = write_project(tmp_path / "project")
+    written = lock(Conda(channels=[channel]).recipe, lambda line: None, Event()).lock
+    where = f"      {subdir()}:\n"
+    text = written.replace(where, f"{where}      - pypi: ./project\n")
+    digest = "0" * 64
+    text += f"- pypi: ./project\n  name: project\n  version: '1.5'\n  sha256: {digest}\n"
+    path = tmp_path / "pixi.lock"
+    path.write_text(text)
+    environment = Conda(env_yml=path)
+    key, stamp = environment.key, environment.stamp()
+    assert evaluate(build(environment), "project.value", "project") == "1"
+    project.write("value = 20\n")
+    assert environment.key != key
+    assert environment.stamp() != stamp
+    assert evaluate(build(environment), "project.value", "project") == "20"
 
 
 @pytest.mark.parametrize("place", ["user:hidden-1@a.org/c", "a.org/t/hidden-1/c"])

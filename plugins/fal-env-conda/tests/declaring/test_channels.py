@@ -12,6 +12,7 @@ from fal_core.errors import OptionError
 from fal_env_conda.declaring.channels import (
     Credentials,
     add_credentials,
+    check_credentials,
     find_credentials,
     strip,
     strip_all,
@@ -50,6 +51,7 @@ def test_default_channel_is_conda_forge() -> None:
         "defaults",
         "anaconda",
         "main",
+        "Main",
         "pkgs/main",
         "https://repo.anaconda.com/pkgs/main",
         "http://repo.continuum.io/pkgs/free/",
@@ -93,7 +95,7 @@ def test_two_credentials_of_one_host_are_refused() -> None:
     Rattler knows one for each host, and would use it for both channels.
     """
     with pytest.raises(OptionError, match="different credentials") as caught:
-        to_urls(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
+        check_credentials(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
     assert "secret" not in str(caught.value)
 
 

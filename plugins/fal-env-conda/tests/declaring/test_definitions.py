@@ -10,6 +10,7 @@ import pytest
 
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import OptionError
+from fal_env_conda.declaring.channels import Credentials
 from fal_env_conda.declaring.definitions import Definition, define
 from fal_env_conda.declaring.environment_files import EnvironmentFile
 
@@ -100,8 +101,27 @@ def test_secrets_are_no_part_of_what_is_public() -> None:
     """
     definition = _define(channels=("https://me:hunter2@host/c",))
     assert definition.public_channels == ("https://host/c/",)
-    assert definition.secrets == ("hunter2",)
+    assert definition.credentials == (Credentials("host", "me", "hunter2"),)
     assert "hunter2" not in repr(definition)
+
+
+def test_credentials_of_packages_count_as_those_of_channels() -> None:
+    """
+    They are no part of what is solved for, and contradict those of the same host.
+    """
+    package = "https://me:hunter2@host/c::tool[version='>=2']"
+    definition = _define(package, "https://other/t/tk-1/d/noarch/a-1-0.conda#sha")
+    assert definition.specs[:2] == (
+        "https://host/c::tool[version='>=2']",
+        "https://other/d/noarch/a-1-0.conda#sha",
+    )
+    assert definition.credentials == (
+        Credentials("host", "me", "hunter2"),
+        Credentials("other", "", "tk-1"),
+    )
+    with pytest.raises(OptionError, match="different credentials") as caught:
+        _define(package, channels=("https://me:one-secret@host/c",))
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,25 @@ def test_versions_that_are_read(version: int, tmp_path: Path) -> None:
     assert Conda(env_yml_str=_text(version, "3.12")).python_version == "3.12"
 
 
+def test_python_is_that_of_the_default_environment() -> None:
+    """
+    pixi writes several environments into a lock.
+    """
+    before, environment = _text(python="3.12").split("  default:\n")
+    text = f"{before}  base:\n{environment.replace('3.12', '3.10')}"
+    text = text.replace("packages: []\n", f"  default:\n{environment}")
+    assert Conda(env_yml_str=text).python_version == "3.12"
+
+
+def test_packages_of_anaconda_in_a_lock_are_refused() -> None:
+    """
+    The licence is the same.
+    """
+    text = _text().replace("conda.anaconda.org/conda-forge", "repo.anaconda.com/pkgs/main")
+    with pytest.raises(OptionError, match=r"'https://repo\.anaconda\.com/pkgs/main/.*licence"):
+        Conda(env_yml_str=text)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

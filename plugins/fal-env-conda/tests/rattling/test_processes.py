@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Event
 
@@ -93,6 +94,21 @@ def test_what_was_printed_comes_before_the_answer(
     with Rattler(on_line=note) as rattler:
         assert rattler.ask("detect") == 1
     assert lines == ["begun", "printed"]
+
+
+def test_process_that_cannot_be_started_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Not even its directory.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with Rattler() as rattler, pytest.raises(FileNotFoundError):
+        rattler.ask("detect")
+    assert list(temporary.iterdir()) == []
 
 
 def test_cancelled_request_ends_the_process() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fal_core.environments import THIS_PYTHON
 from fal_core.errors import EnvironmentBuildError
 from fal_env_conda import Conda
 from fal_env_conda.testing import CondaPackage, make_channel, package_wheel
@@ -103,6 +105,56 @@ def test_credentials_reach_the_channel_and_nothing_else(
     assert "other-secret" not in "".join(kept)
 
 
+@pytest.mark.parametrize("way", ["netrc", "file"])
+def test_credentials_of_the_user_count_beside_those_of_a_url(
+    build: Any,
+    serve: Serve,
+    channel: str,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """
+    One channel may have a password in its URL, and another in the user's files.
+    """
+    places = {}
+    for name, host in (("one", "127.0.0.1"), ("two", "localhost")):
+        make_channel(tmp_path / name, [CondaPackage(name=name, version="1.0")])
+        server = serve(tmp_path / name)
+        secret = base64.b64encode(f"me:{name}-secret".encode()).decode()
+        server.authorization = f"Basic {secret}"
+        places[name] = f"{host}:{server.server_port}"
+    path = tmp_path / "credentials"
+    if way == "netrc":
+        path.write_text("machine localhost\nlogin me\npassword two-secret\n")
+        monkeypatch.setenv("NETRC", str(path))
+    else:
+        known = {"localhost": {"BasicHTTP": {"username": "me", "password": "two-secret"}}}
+        path.write_text(json.dumps(known))
+        monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
+    first = f"http://me:one-secret@{places['one']}/"
+    second = f"http://{places['two']}/"
+    environment = Conda(packages=["one", "two"], channels=[first, second, channel])
+    build(environment)
+    assert environment.is_built()
+
+
+def test_file_of_credentials_that_is_no_json(
+    build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error names the file.
+    """
+    path = tmp_path / "credentials"
+    path.write_text("no JSON")
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
+    with pytest.raises(
+        EnvironmentBuildError, match=f"The file {path} of credentials is no JSON"
+    ):
+        build(Conda(packages=["one"], channels=["http://me:hunter2@127.0.0.1:9/", channel]))
+
+
 def test_mirror_of_the_users_settings_is_used(
     build: Any,
     evaluate: Any,
@@ -191,6 +243,82 @@ def test_archive_that_breaks_off_is_an_error_and_the_next_build_works(
     assert evaluate(build(environment), _READ) == "whole"
 
 
+def test_channel_that_was_mended_is_asked_again(
+    build: Any, evaluate: Any, serve: Serve, channel: str, own_cache: Path, tmp_path: Path
+) -> None:
+    """
+    Packages that could never be installed are chosen anew.
+    """
+    folder = tmp_path / "served"
+    make_channel(folder, [_words("1.0", "broken")])
+    server = serve(tmp_path)
+    server.broken = "words-1.0-0.tar.bz2"
+    environment = Conda(packages=["words"], channels=[f"http://{server.host}/served", channel])
+    with pytest.raises(EnvironmentBuildError, match="words"):
+        build(environment)
+    shutil.rmtree(folder)
+    make_channel(folder, [_words("1.0", "mended")])
+    index = folder / "noarch" / "repodata.json"
+    later = index.stat().st_mtime + 60
+    os.utime(index, (later, later))
+    server.broken = "\0"
+    assert evaluate(build(environment), _READ) == "mended"
+
+
+def test_lost_prefix_whose_package_is_gone(
+    build: Any, evaluate: Any, channel: str, own_cache: Path, tmp_path: Path
+) -> None:
+    """
+    The error says how others are chosen.
+    """
+    folder = tmp_path / "own"
+    own = make_channel(folder, [_words("1.0", "one")])
+    options: dict[str, Any] = {"packages": ["words"], "channels": [own, channel]}
+    prefix = Path(build(Conda(**options)).executable).parent.parent
+    shutil.rmtree(prefix)
+    [unpacked] = (own_cache / "pkgs").glob("words-1.0-0*/")
+    shutil.rmtree(unpacked)
+    for path in (own_cache / "pkgs").glob("words-1.0-0*"):
+        path.unlink()
+    (folder / "noarch" / "words-1.0-0.tar.bz2").unlink()
+    with pytest.raises(
+        EnvironmentBuildError, match=r"words-1\.0-0\.tar\.bz2 is gone.*force=True"
+    ):
+        build(Conda(**options))
+    make_channel(folder, [_words("2.0", "two")])
+    assert evaluate(build(Conda(**options, force=True)), _READ) == "two"
+
+
+@pytest.mark.parametrize("form", ["archive", "channel"])
+def test_credentials_of_a_package_reach_its_host_and_nothing_else(
+    build: Any,
+    evaluate: Any,
+    serve: Serve,
+    channel: str,
+    cache: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    form: str,
+) -> None:
+    """
+    A package may have a password in the URL of its archive or of its channel.
+    """
+    make_channel(tmp_path / "private", [_words("1.0", "private")])
+    server = serve(tmp_path)
+    secret = base64.b64encode(b"me:hunter2").decode()
+    server.authorization = f"Basic {secret}"
+    place = f"http://me:hunter2@{server.host}/private"
+    package = f"{place}/noarch/words-1.0-0.tar.bz2"
+    channels = [channel]
+    if form == "channel":
+        package, channels = f"{place}::words", [f"http://{server.host}/private", channel]
+    interpreter = build(Conda(packages=[package], channels=channels))
+    assert evaluate(interpreter, _READ) == "private"
+    assert "hunter2" not in "\n".join(build.messages)
+    for path in (*cache.rglob("*.json"), *cache.rglob(".fal-core-*")):
+        assert b"hunter2" not in path.read_bytes(), path
+
+
 def test_archive_with_another_digest_is_refused(
     build: Any, serve: Serve, channel: str, own_cache: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -234,7 +362,6 @@ def test_cache_on_another_file_system(
     """
     Where files cannot be linked to the cache, they are copied.
     """
-    import os
     import tempfile
 
     if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
@@ -256,6 +383,30 @@ def test_pip_keeps_what_conda_installed(build: Any, evaluate: Any, channel: str)
     with pytest.raises(EnvironmentBuildError, match="alpha-one") as caught:
         build(Conda(packages=["alpha-one=2"], channels=[channel], pip=["beta"]))
     assert caught.value.kind == "conda"
+
+
+@pytest.mark.parametrize("form", ["directory", "file"])
+def test_pip_keeps_what_setuptools_described(
+    build: Any, channel: str, tmp_path: Path, form: str
+) -> None:
+    """
+    Older packages have an ``egg-info`` in place of a ``dist-info``.
+    """
+    described = f"site-packages/alpha_one-1.0-py{THIS_PYTHON}.egg-info"
+    described += "/PKG-INFO" if form == "directory" else ""
+    text = b"Metadata-Version: 1.1\nName: alpha-one\nVersion: 1.0\n"
+    package = CondaPackage(
+        name="alpha-one",
+        version="1.0",
+        depends=["python"],
+        any_python=True,
+        files={described: text, "site-packages/alpha_one/__init__.py": b"version = '1.0'\n"},
+    )
+    own = make_channel(tmp_path / "own", [package])
+    environment = Conda(packages=["alpha-one"], channels=[own, channel], pip=["alpha-one>=2"])
+    with pytest.raises(EnvironmentBuildError, match="alpha-one") as caught:
+        build(environment)
+    assert "1.0" in caught.value.reason
 
 
 def test_wheel_becomes_a_package_with_its_programs(

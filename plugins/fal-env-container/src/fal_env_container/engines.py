@@ -202,7 +202,9 @@ def ask(command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINT
             code = process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise EnvironmentBuildError(
-                KIND, f"{what} has not answered within {seconds:g} s."
+                KIND,
+                f"{what} has not answered within {seconds:g} s. Call again if this machine was "
+                "busy.",
             ) from error
         except OverflowError as error:
             raise EnvironmentBuildError(

@@ -16,7 +16,8 @@ from fal_core.digests import digest
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_container.images.container_images import ContainerImage
+from fal_env_container.images.container_images import ContainerImage, check_name
+from fal_uv.fields import Layers, masked_repr, to_layers
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -28,23 +29,14 @@ if TYPE_CHECKING:
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
 
-Layers = tuple[tuple[str, ...], ...]
 
-
-def _to_entries(
+def _to_tuples(
     requirements: Iterable[str] | Iterable[Iterable[str]],
 ) -> tuple[str, ...] | Layers:
-    if requirements == ():
-        return ()
-    from fal_uv.requirements.entries import parse_layers
-
-    return parse_layers(requirements)
-
-
-def _masked_repr(value: object) -> str:
-    from fal_uv.requirements.url_credentials import mask
-
-    return mask(repr(value))
+    if isinstance(requirements, str):
+        return requirements  # type: ignore[return-value]  # It is refused where it is parsed.
+    written = (each if isinstance(each, str) else tuple(each) for each in requirements)
+    return tuple(written)  # type: ignore[return-value]  # Both mixed are refused there too.
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -89,6 +81,9 @@ class Container(Environment):
 
         trusted: Whether the image and the function may use what the user of this machine may:
             folders, networks and logins of the engine. A server does not trust its clients.
+
+        tenant: Whose the image is, where it is not the user's. What one has built, with secrets
+            or logins of its own, no other is given.
     """
 
     __repr__ = show_fields
@@ -98,7 +93,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=_to_entries, repr=_masked_repr
+        default=(), converter=_to_tuples, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -108,6 +103,7 @@ class Container(Environment):
     volumes: tuple[str, ...] = ()
     network: bool | str = True
     trusted: bool = True
+    tenant: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.resolver not in (None, "uv", "pip"):
@@ -125,30 +121,34 @@ class Container(Environment):
                 f"Option 'network' is {self.network!r}: name a network of the engine, or write "
                 "True or False."
             )
-        if isinstance(self.image, str) and not self.image.strip():
-            raise OptionError(
-                "Option 'image' is empty: name an image, or give a ContainerImage."
-            )
-        if isinstance(self.image, str) and self.image.startswith("-"):
-            raise OptionError(
-                f"Option 'image' is {self.image!r}, which is no name of an image."
-            )
+        if isinstance(self.image, str):
+            check_name(self.image)
         if isinstance(self.image, ContainerImage):
             from fal_env_container.images.sources import find_sources
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        # Before their paths are looked for.
+        self._check_requirements()
+        entries = to_layers(self.requirements)
+        object.__setattr__(self, "requirements", entries)
+        # One may be a file of this directory.
+        self._check_requirements()
         if not self.trusted:
-            from fal_env_container.images.strangers import (
-                check_image,
-                check_options,
-                check_requirements,
-            )
+            from fal_env_container.images.strangers import check_image, check_options
 
             check_options(self.volumes, self.network)
-            check_requirements(entry for layer in self.layers for entry in layer)
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
+
+    def _check_requirements(self) -> None:
+        if self.trusted or isinstance(self.requirements, str):
+            return
+        from fal_env_container.images.strangers import check_requirements
+
+        written = self.requirements
+        layers = ((each,) if isinstance(each, str) else each for each in written)
+        check_requirements(entry for layer in layers for entry in layer)
 
     @property
     def request(self) -> ImageRequest:
@@ -158,7 +158,7 @@ class Container(Environment):
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
-        return ImageRequest(self.image, self.platform, self.force, self.trusted)
+        return ImageRequest(self.image, self.platform, self.force, self.trusted, self.tenant)
 
     @property
     def isolates_network(self) -> bool:
@@ -201,6 +201,7 @@ class Container(Environment):
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
             *(() if self.trusted else ("untrusted",)),
+            *((self.tenant,) if self.tenant else ()),
         )
         return digest(repr(parts).encode())
 
@@ -253,8 +254,9 @@ class Container(Environment):
         if self.python_version is not None:
             from fal_env_container.running.pythons import find_python, mismatch
 
-            python = find_python(engine, image, interpreter.executable)
-            if error := mismatch(image, python, self.python_version):
+            python = find_python(engine, image, interpreter.executable, log)
+            error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
+            if error is not None:
                 raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 
@@ -264,14 +266,26 @@ class Container(Environment):
         """
         Return *interpreter* with the requirements on its path.
         """
-        from fal_env_container.running.packages import Packages, find_or_install
+        from fal_env_container.running.packages import (
+            Packages,
+            compiled_folder,
+            find_or_install,
+        )
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
-        python = find_python(engine, image, interpreter.executable)
+        python = find_python(engine, image, interpreter.executable, log)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
-        return attrs.evolve(interpreter, packages=folder, python_version=python.version)
+        # What a stranger writes there would run in the containers of others who share it.
+        is_owned = self.trusted or bool(self.tenant)
+        compiled = compiled_folder(folder, self.tenant) if is_owned else None
+        return attrs.evolve(
+            interpreter,
+            packages=folder,
+            compiled=compiled,
+            python_version=python.version,
+        )
 
     def held_limits(self) -> HeldLimits | None:
         from fal_core import machines

@@ -131,6 +131,18 @@ def _names(line: str, word: str) -> bool:
     return re.search(rf"\b{word}s?\b", line, re.I) is not None
 
 
+def build_options(engine: Engine) -> Iterable[str]:
+    """
+    Yield what *engine* is told to leave a quarter of the memory to what else runs beside a
+    step of a stranger's build, where it can be told so.
+    """
+    if engine.name != "podman" or "memory" in find_held_limits(engine).ignored:
+        return
+    if engine.place == "here":
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+        yield from (f"--memory={memory}", f"--memory-swap={memory}")
+
+
 def limit_options(engine: Engine, machine: Machine | None) -> Iterable[str]:
     """
     Yield what *engine* is told to hold a container to the sizes of *machine*. It is not told

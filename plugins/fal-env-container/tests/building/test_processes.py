@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -150,3 +151,21 @@ def test_full_disk_is_told(small: ImageBuilder):
     assert small.engine.containers() == set()
     image = small(small.declare("RUN echo small > /small\n"))
     assert small.read(image, "cat", "/small") == "small"
+
+
+@pytest.mark.faults
+def test_disk_that_was_full_before_is_told(small: ImageBuilder):
+    """
+    Where not even the files of a build can be written, it says that the disk is full.
+    """
+    small.engine.run("info")
+    filling = small.engine.folder.parent / "filling"
+    with suppress(OSError), open(filling, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    (small.folder / "file").write_text("small")
+    wanted = small.declare("COPY file /file\n")
+    with pytest.raises(EnvironmentBuildError, match=r"The disk is full: .* Free some space"):
+        small(wanted)
+    filling.unlink()
+    assert small.read(small(wanted), "cat", "/file") == "small"

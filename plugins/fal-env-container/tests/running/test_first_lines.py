@@ -77,4 +77,4 @@ def test_there_is_nothing_to_do_without_a_cache_and_paths():
     """
     Then no line is added.
     """
-    assert first_lines(first=[], packages=[], compiled=None) == ""
+    assert first_lines(first=[], packages={}, compiled=None) == ""

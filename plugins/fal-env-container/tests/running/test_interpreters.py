@@ -188,8 +188,9 @@ def test_options_that_cannot_be_understood_are_refused(options: dict[str, Any]):
     """
     written = next(iter(options.values()))
     [shown] = written if isinstance(written, list) else [written]
+    more: dict[str, Any] = {"volumes": (), **options}
     with pytest.raises(OptionError) as caught:
-        Container(image="models:1", **{"volumes": (), **options})
+        Container(image="models:1", **more)
     assert repr(shown) in str(caught.value)
 
 
@@ -217,14 +218,29 @@ def test_a_path_with_a_colon_can_be_mounted():
 
 def test_strangers_are_confined():
     """
-    A container of a stranger gets no new privileges and so many processes, and shares no
-    folder in which code of other containers lies.
+    A container of a stranger gets no new privileges, none of the rights that only some engines
+    give, and so many processes, and shares no folder in which code of other containers lies.
     """
     stranger = made(trusted=False).command(()).argv
     assert "--security-opt=no-new-privileges" in stranger
     assert "--pids-limit=4096" in stranger
+    assert {"--cap-drop=NET_RAW", "--cap-drop=MKNOD", "--cap-drop=AUDIT_WRITE"} < {*stranger}
     assert not [each for each in stranger if "container-workers" in each]
     assert [each for each in made().command(()).argv if "container-workers" in each]
+
+
+def test_strangers_have_the_gpus_that_they_are_given():
+    """
+    No image of a stranger, and no variable, has a runtime of the engine add GPUs of others.
+    """
+    variables = {"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "GPU-1"}
+    argv = made(trusted=False).command((), variables=variables).argv
+    told = [each for each in argv if "VISIBLE_DEVICES" in each or "--device" in each]
+    assert told == [
+        "--env=NVIDIA_VISIBLE_DEVICES=void",
+        "--env=CUDA_VISIBLE_DEVICES",
+        "--device=nvidia.com/gpu=GPU-1",
+    ]
 
 
 def test_containers_join_a_network_that_was_made():

@@ -4,8 +4,10 @@ Packages on top of an image: which requirements share a folder, and how a lost o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -58,9 +60,10 @@ def install(wheels: Path) -> Install:
         image: str = "abc",
         python: ImagePython = PYTHON,
         force: bool = False,
+        builds: bool = True,
     ) -> str:
         named = BuiltImage(id=image, name=f"{image}:1", platform="linux/amd64")
-        packages = Packages(image=named, python=python, layers=layers)
+        packages = Packages(image=named, python=python, layers=layers, builds=builds)
         logs: list[Log] = []
         return find_or_install(ENGINE, packages, logs.append, Event(), force=force)
 
@@ -137,3 +140,38 @@ def test_wheels_are_those_of_the_machine_of_the_image(
     python = attrs.evolve(PYTHON, machine=machine, libc=libc)
     installed = Path(install(("native",), python=python), "native", "__init__.py")
     assert f"'cp312-cp312-{tag}'" in installed.read_text()
+
+
+def test_a_package_does_not_say_where_it_comes_from(
+    cache: Path, wheels: Path, install: Install
+):
+    """
+    A package of a stranger that claims to come from a file of the machine does not bring that
+    file when its folder is filled again.
+    """
+    private = wheels.parent / "secret"
+    private.mkdir()
+    claimed = write_wheel(private, "upper", "9.0")
+    claim = json.dumps({"url": Path(claimed).as_uri(), "archive_info": {}})
+    hostile = write_wheel(wheels, "lower", "2.0")
+    with zipfile.ZipFile(hostile, "a") as archive:
+        archive.writestr("lower-2.0.data/purelib/upper-9.0.dist-info/direct_url.json", claim)
+    folder = install(("lower",), ("lower>=2",), builds=False)
+    assert not Path(folder, "upper").exists()
+    shutil.rmtree(Path(folder).parent)
+    again = install(("lower",), ("lower>=2",), builds=False)
+    assert Path(again, "lower").is_dir()
+    assert not Path(again, "upper").exists()
+
+
+def test_names_of_an_image_are_names(install: Install, tmp_path: Path):
+    """
+    What an image has is told to uv line by line, and no line names a file of this machine,
+    which uv would read and show.
+    """
+    file = tmp_path / "shadow"
+    file.write_text("root:hidden:0\n")
+    named = (f"-r {file}", "lower", "", "x @ file:///x", "${HOME}")
+    python = attrs.evolve(PYTHON, installed=named)
+    assert python.installed == ("lower",)
+    assert versions(install(("upper",), python=python)) == {"upper-1.0.dist-info"}

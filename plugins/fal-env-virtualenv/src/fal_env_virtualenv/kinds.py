@@ -14,43 +14,14 @@ import attrs
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
+from fal_uv.fields import Layers, masked_repr, to_absolute_path, to_layers, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_env_virtualenv.building.recipes import Recipe
 
-Layers = tuple[tuple[str, ...], ...]
-
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module, and few of them write requirements.
-
-
-def _to_entries(
-    requirements: Iterable[str] | Iterable[Iterable[str]],
-) -> tuple[str, ...] | Layers:
-    if requirements == ():
-        return ()
-    from fal_uv.requirements.entries import parse_layers
-
-    return parse_layers(requirements)
-
-
-def _to_words(words: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(words, str):
-        from fal_uv.requirements.url_credentials import mask
-
-        raise OptionError(f"A list of str is needed, not the str {mask(words)!r}.")
-    return tuple(words)
-
-
-def _to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.path.abspath(os.path.expanduser(path))
-
-
-def _masked_repr(value: object) -> str:
-    from fal_uv.requirements.url_credentials import mask
-
-    return mask(repr(value))
 
 
 @attrs.frozen(kw_only=True)
@@ -86,19 +57,19 @@ class Virtualenv(Environment):
     kind: ClassVar[str] = "virtualenv"
 
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=_to_entries, repr=_masked_repr
+        default=(), converter=to_layers, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
     force: bool = False
     compile_bytecode: bool = False
     constraints_file: str | os.PathLike[str] | None = attrs.field(
-        default=None, converter=_to_absolute_path
+        default=None, converter=to_absolute_path
     )
     extra_index_urls: tuple[str, ...] = attrs.field(
-        default=(), converter=_to_words, repr=_masked_repr
+        default=(), converter=to_texts, repr=masked_repr
     )
-    tags: tuple[str, ...] = attrs.field(default=(), converter=_to_words)
+    tags: tuple[str, ...] = attrs.field(default=(), converter=to_texts)
 
     def __attrs_post_init__(self) -> None:
         if self.python_version is not None:

@@ -23,8 +23,10 @@ from fal_core.abilities import (
 from fal_core.claims import ClaimedHost
 from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
+from fal_core.machines import count_cpus
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_core.validators import at_least, seconds
 from fal_host_local.options import LocalOptions, Terms, asks_for_devices
 from fal_host_local.workers.keepers import Keeper
 
@@ -41,15 +43,6 @@ if TYPE_CHECKING:
     from fal_host_local.limits.meters import Meter
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
-
-
-def _count_processors() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @attrs.define(eq=False, slots=False)
@@ -86,7 +79,7 @@ class LocalHost(
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None,
         same_python=True,
-        concurrency=_count_processors(),
+        concurrency=count_cpus(),
         keep_alive=True,
         multiplex=True,
         serve=True,
@@ -96,7 +89,7 @@ class LocalHost(
         options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
 
-    wait: float | None = attrs.field(default=None, kw_only=True)
+    wait: float | None = attrs.field(default=None, kw_only=True, validator=seconds(at_least(0)))
     enforce: bool = attrs.field(default=False, kw_only=True)
     network: bool = attrs.field(default=True, kw_only=True)
     measure: bool = attrs.field(default=False, kw_only=True)
@@ -192,10 +185,12 @@ class LocalHost(
             from fal_host_local.variables import resolve_secrets
 
             resolve_secrets(options.secrets, origin)
-        if self.measure and environment.isolates_files:
-            from fal_host_local.workers.places import refuse_measuring
+        if environment.isolates_files and (self.measure or not self.network):
+            from fal_host_local.limits.meters import refuse_measuring
+            from fal_host_local.workers.places import refuse_network
 
-            raise refuse_measuring(environment.kind)
+            refuse = refuse_measuring if self.measure else refuse_network
+            raise refuse(environment.kind)
         is_service = gateway.serve or gateway.exposed_port is not None
         if is_service and not self.network:
             raise UnsupportedError(self.name, "serve a function without a network")

@@ -23,18 +23,15 @@ from fal_env_conda.building.build_errors import error_of_rattler, without_creden
 from fal_env_conda.building.prefixes import (
     KIND,
     PREFIXES,
-    Built,
     Contents,
     check_place,
     executable_of,
-    library_of,
 )
 from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
+from fal_env_conda.building.requirements import CHOSEN, install_requirements
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
-from fal_env_conda.building.wheels import install_wheels
 from fal_env_conda.declaring.channels import (
     Credentials,
-    find_credentials,
     mask,
     strip_all,
 )
@@ -108,7 +105,7 @@ def build(
     from fal_uv.installing.installers import BuildLog
 
     check_place()
-    credentials = find_credentials(recipe.definition.channels)
+    credentials = recipe.definition.credentials
     lines: list[str] = []
 
     def masked(line: Log) -> None:
@@ -197,7 +194,10 @@ class _Builder:
         try:
             yield
         except RattlerError as error:
-            raise error_of_rattler(error.message, self.lines, self.credentials) from error
+            channels = self.recipe.definition.public_channels
+            raise error_of_rattler(
+                error.message, self.lines, self.credentials, channels
+            ) from error
         except EnvironmentBuildError as error:
             if not self.credentials:
                 raise
@@ -268,18 +268,27 @@ class _Builder:
             raise EnvironmentBuildError(KIND, "The packages that were chosen have no Python.")
         prefix = opened.directory
         self.log.write(f"Installing {len(solution.records)} packages")
-        self.rattler.ask(
-            "install",
-            records=solution.archives,
-            prefix=prefix,
-            platform=solution.platform,
-            offline=is_offline(),
-            cache=os.path.join(rattler_cache(), "pkgs"),
-            credentials=self._credentials,
-        )
+        try:
+            self.rattler.ask(
+                "install",
+                records=solution.archives,
+                prefix=prefix,
+                platform=solution.platform,
+                offline=is_offline(),
+                cache=os.path.join(rattler_cache(), "pkgs"),
+                credentials=self._credentials,
+            )
+        except RattlerError as error:
+            if PREFIXES.read_build(opened.key) is None:
+                # The channel may have others by now.
+                PREFIXES.forget_solution(self.recipe.question)
+                raise
+            raise RattlerError(error.name, f"{error.message.rstrip('.')}. {CHOSEN}") from error
         self._tell_scripts(prefix)
         activated = self._activate(prefix, solution)
-        self._install_requirements(opened, version, solution)
+        install_requirements(
+            self.recipe, solution, opened, log=self.log, credentials=self.credentials
+        )
         names = os.listdir(os.path.join(prefix, "conda-meta"))
         contents = Contents(
             python_version=version,
@@ -322,61 +331,6 @@ class _Builder:
             "path": [os.path.join(prefix, "bin")],
         }
 
-    def _install_requirements(self, opened: Build, version: str, solution: Solution) -> None:
-        """
-        Install the pip requirements, and keep what they brought: a prefix that is lost gets
-        the same again.
-        """
-        requirements = self.recipe.requirements()
-        locked = solution.pins
-        question = self.recipe.question
-        if not requirements and not locked and not solution.wheels:
-            PREFIXES.keep_build(opened.key, Built(question=question, pins=()))
-            return
-        from fal_uv.installing.installers import Installer
-        from fal_uv.installing.targets import Target
-
-        prefix = opened.directory
-        installer = Installer(
-            kind=KIND,
-            target=Target.of_python(executable_of(prefix), library_of(prefix, version)),
-            workspace=opened.workspace,
-            indexes=_indexes(self.recipe.definition.indexes),
-            log=self.log,
-            cancelled=opened.cancelled,
-        )
-        if solution.wheels:
-            install_wheels(solution.wheels, installer, self.credentials)
-        # What the channels have keeps its versions: it is there before.
-        of_conda = installer.packages()
-        known = PREFIXES.read_build(opened.key)
-        if known is not None:
-            installer.install_pins(known.pins)
-            return
-        if locked:
-            installer.install_pins(locked)
-        kept = [_version_of(name) for name in installer.packages()]
-        refresh = solution.made is not None
-        installer.install(requirements, constraints=kept, refresh=refresh)
-        pins = installer.hashed_pins(without=of_conda)
-        PREFIXES.keep_build(opened.key, Built(question=question, pins=pins))
-
     @property
     def _credentials(self) -> list[dict[str, Any]]:
         return [attrs.asdict(each) for each in self.credentials]
-
-
-def _version_of(dist_info: str) -> str:
-    """
-    Return the requirement of the version whose directory is called *dist_info*.
-    """
-    from fal_uv.installing.pins import DIST_INFO
-
-    name, _, version = dist_info.removesuffix(DIST_INFO).partition("-")
-    return f"{name}=={version}"
-
-
-def _indexes(extra: tuple[str, ...]) -> Any:
-    from fal_uv.installing.indexes import find_indexes
-
-    return find_indexes(extra, offline=is_offline()).with_default(PREFIXES.root)

@@ -4,6 +4,8 @@ Locks: what an environment has in it, written so that it can be built the same e
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
@@ -11,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from urllib.request import pathname2url
 
 import attrs
@@ -28,6 +31,8 @@ from fal_env_conda.building.prefixes import (
 from fal_env_conda.building.recipes import Recipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
 from fal_env_conda.rattling.processes import Rattler, RattlerError
+from fal_uv.installing.pins import DIST_INFO, is_version
+from fal_uv.requirements import url_credentials
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,8 +73,12 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
             KIND, "It was removed as soon as it was built. Another program cleans the cache."
         )
     prefix = PREFIXES.path(recipe.prefix_name(solution))
+    installed = _Installed(
+        executable=executable_of(prefix),
+        library=library_of(prefix, solution.python_version or ""),
+    )
     files = [attrs.asdict(each) for each in solution.wheels]
-    files += _files(built.pins, prefix, solution, recipe.definition.indexes)
+    files += _files(built.pins, installed, recipe.definition.indexes)
     with Rattler(cancelled) as rattler:
         try:
             text: str = rattler.ask(
@@ -109,32 +118,105 @@ def _with_hashes(text: str, files: Sequence[dict[str, str]]) -> str:
     return text
 
 
+@attrs.frozen(kw_only=True)
+class _Installed:
+    """
+    The packages that the Python *executable* finds in *library*.
+    """
+
+    executable: str
+    library: str
+
+    def find(self, name: str) -> str:
+        """
+        Return the directory that describes the package *name*.
+
+        Raises:
+            EnvironmentBuildError: There is none.
+        """
+        for each in self._described():
+            if _canonical(each.removesuffix(DIST_INFO).partition("-")[0]) == _canonical(name):
+                return os.path.join(self.library, each)
+        raise EnvironmentBuildError(KIND, f"Package {name} is gone from {self.library}.", name)
+
+    def name_at(self, url: str) -> str:
+        """
+        Return the name of the package that was installed from *url* to be edited.
+        """
+        for each in self._described():
+            try:
+                with open(
+                    os.path.join(self.library, each, "direct_url.json"), encoding="utf-8"
+                ) as stream:
+                    origin = json.load(stream)
+            except (OSError, ValueError):
+                continue
+            if origin.get("url") == url:
+                return each.partition("-")[0].replace("_", "-")
+        raise EnvironmentBuildError(KIND, f"What was installed from {url} is gone.", url)
+
+    def version(self, name: str) -> str:
+        """
+        Return the version of the package *name*.
+        """
+        described = os.path.basename(self.find(name)).removesuffix(DIST_INFO)
+        return described.partition("-")[2]
+
+    def tags(self, name: str) -> set[str]:
+        """
+        Return the tags of the wheel that the package *name* was installed from.
+        """
+        with open(os.path.join(self.find(name), "WHEEL"), encoding="utf-8") as stream:
+            return set(re.findall(r"^Tag: (\S+)", stream.read(), re.MULTILINE))
+
+    def _described(self) -> Iterator[str]:
+        return (each for each in os.listdir(self.library) if each.endswith(DIST_INFO))
+
+
 def _files(
-    pins: Sequence[str], prefix: str, solution: Solution, indexes: Sequence[str]
+    pins: Sequence[str], installed: _Installed, indexes: Sequence[str]
 ) -> Iterator[dict[str, str]]:
     """
     Yield where the file of each pip requirement is, and its digest.
     """
-    from fal_uv.installing.pins import is_version
-
     plain = [pin.partition(" --hash=")[0].strip() for pin in pins]
     of_index = [pin for pin in plain if is_version(pin)]
-    found = _ask_index(of_index, prefix, indexes) if of_index else {}
-    for pin in plain:
-        if is_version(pin):
-            name, _, version = pin.partition("==")
+    found = _ask_index(of_index, installed, indexes) if of_index else {}
+    for pin, text in zip(pins, plain, strict=True):
+        if is_version(text):
+            name, _, version = text.partition("==")
             package = found.get(_canonical(name))
-            chosen = None if package is None else _choose(package, prefix, solution)
+            chosen = None if package is None else _choose(package, installed)
             if chosen is None:
                 raise EnvironmentBuildError(
-                    KIND, f"No index says where the file of {pin} is.", pin
+                    KIND, f"No index says where the file of {text} is.", text
                 )
             yield {"name": name, "version": version, **chosen}
             continue
-        name, _, location = pin.removeprefix("-e ").partition(" @ ")
+        if text.startswith("-e "):
+            location = text.removeprefix("-e ")
+            name = installed.name_at(location)
+        else:
+            name, _, location = text.partition(" @ ")
         location, _, digest = location.partition("#sha256=")
-        installed = _version_of(name, prefix, solution)
-        yield {"name": name, "version": installed, "location": location, "sha256": digest}
+        known = re.search(r"--hash=sha256:(\w+)", pin)
+        yield {
+            "name": name,
+            "version": installed.version(name),
+            "location": location,
+            "sha256": digest or (known[1] if known else _digest_of(location)),
+        }
+
+
+def _digest_of(location: str) -> str:
+    """
+    Return the SHA-256 of a file of this machine; empty for anything else.
+    """
+    path = unquote(urlsplit(location).path)
+    if not location.startswith("file://") or not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def _canonical(name: str) -> str:
@@ -143,16 +225,9 @@ def _canonical(name: str) -> str:
     return canonicalize_name(name.partition("[")[0])
 
 
-def _version_of(name: str, prefix: str, solution: Solution) -> str:
-    wanted = f"{_canonical(name).replace('-', '_')}-"
-    for each in os.listdir(library_of(prefix, solution.python_version or "")):
-        told = each.lower().replace("-", "_", each.count("-") - 1)
-        if each.endswith(".dist-info") and told.startswith(wanted):
-            return each.removesuffix(".dist-info").rpartition("-")[2]
-    return "0"
-
-
-def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict[str, Any]:
+def _ask_index(
+    pins: Sequence[str], installed: _Installed, indexes: Sequence[str]
+) -> dict[str, Any]:
     """
     Return what the indexes say of *pins*, by their names.
     """
@@ -170,7 +245,7 @@ def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict
                 *uv_command(),
                 *("pip", "compile", "--quiet", "--no-deps", "--format", "pylock.toml"),
                 *where.options,
-                *("--python", executable_of(prefix), "--output-file", target, path),
+                *("--python", installed.executable, "--output-file", target, path),
             ],
             errors=True,
             variables=where.variables,
@@ -178,23 +253,23 @@ def _ask_index(pins: Sequence[str], prefix: str, indexes: Sequence[str]) -> dict
         )
         if code != 0:
             raise EnvironmentBuildError(
-                KIND, f"uv could not lock the pip requirements: {output}"
+                KIND, f"uv could not lock the pip requirements: {url_credentials.mask(output)}"
             )
         with open(target, "rb") as stream:
             loaded = tomllib.load(stream)
     return {_canonical(each["name"]): each for each in loaded["packages"]}
 
 
-def _choose(package: dict[str, Any], prefix: str, solution: Solution) -> dict[str, str] | None:
+def _choose(package: dict[str, Any], installed: _Installed) -> dict[str, str] | None:
     """
-    Return the file of *package* that is installed in *prefix*.
+    Return the file of *package* that is *installed*.
     """
     from packaging.utils import parse_wheel_filename
 
-    tags = _installed_tags(package, prefix, solution)
+    tags = installed.tags(package["name"])
     for wheel in package.get("wheels", ()):
         location = _location(wheel)
-        name = location.partition("#")[0].rpartition("/")[2]
+        name = unquote(location.partition("#")[0].rpartition("/")[2])
         if tags & {str(tag) for tag in parse_wheel_filename(name)[3]}:
             return {"location": location, "sha256": wheel.get("hashes", {}).get("sha256", "")}
     source = package.get("sdist")
@@ -206,16 +281,5 @@ def _choose(package: dict[str, Any], prefix: str, solution: Solution) -> dict[st
 
 def _location(file: dict[str, Any]) -> str:
     if "url" in file:
-        return str(file["url"])
+        return url_credentials.strip(file["url"])
     return f"file://{pathname2url(os.path.abspath(file['path']))}"
-
-
-def _installed_tags(package: dict[str, Any], prefix: str, solution: Solution) -> set[str]:
-    library = library_of(prefix, solution.python_version or "")
-    name = _canonical(package["name"]).replace("-", "_")
-    for each in os.listdir(library):
-        found = each.removesuffix(".dist-info").rpartition("-")[0]
-        if each.endswith(".dist-info") and _canonical(found).replace("-", "_") == name:
-            with open(os.path.join(library, each, "WHEEL"), encoding="utf-8") as stream:
-                return set(re.findall(r"^Tag: (\S+)", stream.read(), re.MULTILINE))
-    return set()

@@ -8,6 +8,7 @@ Beside prefixes, the store has the packages that were chosen::
     builds/<digest>.json      what was built in the prefix, should it be lost
     solutions/<digest>.json   the packages that were chosen for a question
     machine.json              the virtual packages of this machine
+    uv.json                   the index that uv uses if nothing names one
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ class Contents:
         variables: What activating it sets.
 
         packages: The names of the files in ``conda-meta``.
-
     """
 
     __repr__ = show_fields
@@ -122,9 +122,21 @@ class Prefixes(DirectoryStore):
 
     def forget(self, key: str, name: str) -> None:
         built = self.read_build(name)
-        if built is not None:
-            remove_quietly(self.solution_path(built.question))
         remove_quietly(self._build_path(name))
+        if built is not None:
+            self.forget_solution(built.question)
+
+    def forget_solution(self, question: str) -> None:
+        """
+        Remove the packages that were chosen for *question*, unless a prefix was built of them.
+        """
+        from fal_core.stores import list_directory
+
+        for name in list_directory(os.path.join(self.root, "builds")):
+            built = self.read_build(name.removesuffix(".json"))
+            if built is not None and built.question == question:
+                return
+        remove_quietly(self.solution_path(question))
 
     def read_build(self, name: str) -> Built | None:
         """

@@ -125,23 +125,38 @@ class Recipe:
 
     def _rest(self) -> Iterator[object]:
         yield self.definition.variables
-        if not self.definition.pip:
-            return
-        from fal_uv.installing.indexes import find_indexes
-        from fal_uv.requirements import url_credentials
-        from fal_uv.requirements.local_sources import digest as contents
-        from fal_uv.requirements.local_sources import local_requirements
+        if self.definition.pip:
+            from fal_uv.installing.indexes import find_indexes
+            from fal_uv.requirements import url_credentials
 
-        yield [url_credentials.strip(entry) for entry in self.definition.pip]
-        yield find_indexes(self.definition.indexes).fingerprint()
+            yield [url_credentials.strip(entry) for entry in self.definition.pip]
+            yield find_indexes(self.definition.indexes).fingerprint()
+        named = self._local_requirements()
+        if named:
+            from fal_uv.requirements.local_sources import digest as contents
+            from fal_uv.requirements.local_sources import local_requirements
+
+            yield [contents(entry) for entry in local_requirements(named)]
+
+    def _local_requirements(self) -> list[Requirement]:
+        """
+        Return the requirements that name a file or project of this machine, those of a lock
+        too.
+        """
         named = [entry for entry in self.requirements() if entry.path is not None]
-        yield [contents(entry) for entry in local_requirements(named)]
+        lock = self.definition.lock
+        projects = () if lock is None else lock.projects
+        if projects:
+            from fal_uv.requirements.entries import Requirement
+
+            named += [Requirement(text=path, form="path", path=path) for path in projects]
+        return named
 
     def stamp(self) -> int | None:
         """
         Return a value that changes with the local projects that it names; None without any.
         """
-        named = [entry for entry in self.requirements() if entry.path is not None]
+        named = self._local_requirements()
         if not named:
             return None
         from fal_uv.requirements.local_sources import local_requirements, stamps

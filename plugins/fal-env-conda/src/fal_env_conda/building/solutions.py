@@ -6,17 +6,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
 from fal_core.caches import write_atomically
 from fal_core.digests import digest
+from fal_core.errors import EnvironmentBuildError
 from fal_core.reprs import show_fields
-from fal_env_conda.building.prefixes import PREFIXES
+from fal_env_conda.building.prefixes import KIND, PREFIXES
 
 _VERSION = 1
+
+_NAME = re.compile(r"\w[\w.-]*(?:\[[\w.,-]*\])?")
+#: What stands for itself in a URL.
+_OF_URLS = "%:/?#[]@!&'()*+,;=~"
 
 
 @attrs.frozen(kw_only=True)
@@ -39,11 +46,21 @@ class File:
     def pin(self) -> str:
         """
         The line of a requirements file that installs it.
+
+        Raises:
+            EnvironmentBuildError: Its name is none.
         """
+        if not _NAME.fullmatch(self.name):
+            raise EnvironmentBuildError(KIND, f"{self.name!r} is no name of a package.")
         location = self.location
         if "://" not in location:
             location = Path(os.path.abspath(location)).as_uri()
-        digest = f" --hash=sha256:{self.sha256}" if self.sha256 else ""
+        path = unquote(urlsplit(location).path) if location.startswith("file:") else ""
+        # pixi has a digest of a project too, and uv compares those of files alone.
+        has_digest = self.sha256 and not os.path.isdir(path)
+        digest = f" --hash=sha256:{self.sha256}" if has_digest else ""
+        # A channel or a lock says it. uv would put variables in, and take it for two lines.
+        location = quote(location, safe=_OF_URLS)
         return f"{self.name} @ {location}{digest}"
 
 

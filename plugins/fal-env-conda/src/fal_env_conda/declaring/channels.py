@@ -33,6 +33,8 @@ _OF_ANACONDA = re.compile(
 _NAMES_OF_ANACONDA = ("defaults", "anaconda", "main", "r", "msys2", "pkgs")
 _OF_PIP = re.compile(r"https?://.*/simple/?")
 _TOKEN = re.compile(r"^/t/([^/]+)(?=/)")
+#: A URL in what asks for a package.
+_URL = re.compile(r"https?://[^\s\[\]\"',]+")
 
 
 @attrs.frozen
@@ -59,14 +61,22 @@ def to_urls(channels: Iterable[str]) -> tuple[str, ...]:
         OptionError: One is no channel, or of Anaconda.
     """
     urls = (_to_url(channel) for channel in channels if channel != "nodefaults")
-    found = tuple(dict.fromkeys(urls)) or (_to_url(DEFAULT),)
+    return tuple(dict.fromkeys(urls)) or (_to_url(DEFAULT),)
+
+
+def check_credentials(urls: Iterable[str]) -> None:
+    """
+    Check that *urls* have the same credentials for each host.
+
+    Raises:
+        OptionError: Two have different ones.
+    """
     hosts: dict[str, Credentials] = {}
-    for each in find_credentials(found):
+    for each in find_credentials(urls):
         if hosts.setdefault(each.host, each) != each:
             raise OptionError(
                 f"Two channels of {each.host} have different credentials. Give both the same."
             )
-    return found
 
 
 def check_channel(channel: str) -> None:
@@ -77,7 +87,7 @@ def check_channel(channel: str) -> None:
         OptionError: It is.
     """
     # A platform or a label may follow.
-    if channel.partition("/")[0] in _NAMES_OF_ANACONDA:
+    if channel.partition("/")[0].lower() in _NAMES_OF_ANACONDA:
         _refuse(channel)
     if _OF_ANACONDA.fullmatch(channel):
         _refuse(strip(channel))
@@ -151,6 +161,20 @@ def strip(url: str) -> str:
     Return *url* without its credentials.
     """
     return _split(url)[0]
+
+
+def urls_in(package: str) -> tuple[str, ...]:
+    """
+    Return the URLs in what asks for a *package*, which may name its channel or its archive.
+    """
+    return tuple(_URL.findall(package))
+
+
+def strip_package(package: str) -> str:
+    """
+    Return what asks for a *package*, without credentials.
+    """
+    return _URL.sub(lambda found: strip(found[0]), package)
 
 
 def strip_all(text: str, credentials: Iterable[Credentials]) -> str:

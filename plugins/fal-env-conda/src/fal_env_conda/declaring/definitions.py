@@ -5,19 +5,29 @@ Definitions: the options of a declaration, brought together and checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import attrs
 
 from fal_core.environments import THIS_PYTHON, is_within, python_problem
 from fal_core.errors import OptionError
-from fal_env_conda.declaring.channels import check_channel, find_credentials, strip, to_urls
+from fal_env_conda.declaring.channels import (
+    Credentials,
+    check_channel,
+    check_credentials,
+    find_credentials,
+    strip,
+    strip_package,
+    to_urls,
+    urls_in,
+)
 from fal_env_conda.declaring.environment_files import EnvironmentFile
 from fal_env_conda.declaring.lock_files import Lock
 from fal_env_conda.rattling.platforms import subdir
 
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
-_ONE_MINOR = re.compile(r"=?=?\s*(\d\.\d+)(?:\.\d+)*(?:\.?\*)?(?:\s.*)?")
+_VERSION_IN_BRACKETS = re.compile(r"""\[\s*version\s*=\s*["']?([^"'\]]+)["']?\s*\]""")
+_ONE_VERSION = re.compile(r"=?=?\s*(\d\.\d+(?:\.\d+)*)(?:\.?\*)?(?:\s.*)?")
 _RANGE = re.compile(r"(?:(?:>=?|<=?|!=)\s*\d+(?:\.\d+)*\s*(?:,\s*)?)+")
 _MINOR_ALONE = re.compile(r"(?:=?=?\s*3\.\d+(?:\.?\*)?)?")
 #: What a package may say in brackets of where it comes from.
@@ -59,9 +69,10 @@ class Definition:
     @property
     def specs(self) -> tuple[str, ...]:
         """
-        The packages to solve for, Python among them.
+        The packages to solve for, Python among them, without credentials.
         """
-        return (*self.packages, f"python {self.python_version or THIS_PYTHON}.*")
+        packages = map(strip_package, self.packages)
+        return (*packages, f"python {self.python_version or THIS_PYTHON}.*")
 
     @property
     def public_channels(self) -> tuple[str, ...]:
@@ -71,11 +82,11 @@ class Definition:
         return tuple(map(strip, self.channels))
 
     @property
-    def secrets(self) -> tuple[str, ...]:
+    def credentials(self) -> tuple[Credentials, ...]:
         """
-        What is shown nowhere.
+        Those of the channels, and of packages that name a channel or an archive.
         """
-        return tuple(each.password for each in find_credentials(self.channels))
+        return find_credentials((*self.channels, *_urls_of(self.packages)))
 
 
 def define(
@@ -97,14 +108,20 @@ def define(
     listed = (*file.packages, *packages)
     for package in listed:
         _check_package(package)
+    urls = to_urls((*file.channels, *channels))
+    check_credentials((*urls, *_urls_of(listed)))
     return Definition(
-        channels=to_urls((*file.channels, *channels)),
+        channels=urls,
         packages=without_python(listed),
         python_version=_find_version(listed, python_version),
         pip=_entries((*file.pip, *pip)),
         indexes=_indexes((*file.pip, *pip)),
         variables=file.variables,
     )
+
+
+def _urls_of(packages: Iterable[str]) -> Iterator[str]:
+    return (url for package in packages for url in urls_in(package))
 
 
 def without_python(packages: Iterable[str]) -> tuple[str, ...]:
@@ -123,6 +140,8 @@ def _is_minor_alone(package: str) -> bool:
 def _define_locked(
     lock: Lock, python_version: str | None, pip: tuple[str, ...], channels: tuple[str, ...]
 ) -> Definition:
+    for folder in lock.folders:
+        check_channel(folder)
     found = lock.python_version(subdir())
     if channels:
         raise OptionError(
@@ -196,38 +215,59 @@ def _find_version(packages: Iterable[str], python_version: str | None) -> str | 
         )
     found = python_version
     for package in packages:
-        asked = _PYTHON.fullmatch(package.strip())
-        minor = _ONE_MINOR.fullmatch(asked[1].strip()) if asked else None
-        if minor is None:
+        asked = _ONE_VERSION.fullmatch(_asked_of_python(package) or "")
+        if asked is None:
             continue
-        if found is not None and not is_within(found, minor[1]):
+        version = asked[1]
+        if found is not None and not (is_within(version, found) or is_within(found, version)):
             where = f"Option 'python_version' asks for Python {found}"
             if python_version is None:
                 where = f"Another package asks for Python {found}"
             raise OptionError(
                 f"{where}, and package {package!r} for another. Leave one of them out."
             )
-        found = found or minor[1]
-    if found is None:
-        _check_ranges(packages)
+        if found is None or is_within(version, found):
+            found = version
+    _check_ranges(packages, found)
+    found = python_version or (found and ".".join(found.split(".")[:2]))
     if problem := python_problem(found):
         raise OptionError(f"{problem} Ask for another with option 'python_version'.")
     return found
 
 
-def _check_ranges(packages: Iterable[str]) -> None:
+def _asked_of_python(package: str) -> str | None:
     """
-    Check that the caller's Python is among the versions that *packages* allow.
+    Return which versions of Python *package* asks for; None if it is not Python.
     """
+    asked = _PYTHON.fullmatch(package.strip())
+    if asked is None:
+        return None
+    in_brackets = _VERSION_IN_BRACKETS.fullmatch(asked[1])
+    return (asked[1] if in_brackets is None else in_brackets[1]).strip()
+
+
+def _check_ranges(packages: Iterable[str], version: str | None) -> None:
+    """
+    Check that *version* of Python, or else the caller's, is among those that *packages* allow.
+    """
+    python = version or THIS_PYTHON
+    numbers = python.split(".")
+    patches = [python] if len(numbers) > 2 else [f"{python}.{patch}" for patch in range(100)]
     for package in packages:
-        asked = _PYTHON.fullmatch(package.strip())
-        if asked is None or not _RANGE.fullmatch(asked[1].strip()):
+        asked = _asked_of_python(package)
+        if not asked or not _RANGE.fullmatch(asked):
             continue
         from packaging.specifiers import SpecifierSet
 
-        allowed = SpecifierSet(asked[1])
-        if not any(f"{THIS_PYTHON}.{patch}" in allowed for patch in range(100)):
+        allowed = SpecifierSet(asked)
+        if any(patch in allowed for patch in patches):
+            continue
+        if version is None:
             raise OptionError(
-                f"Package {package!r} leaves out Python {THIS_PYTHON}, which is the caller's. "
+                f"Package {package!r} leaves out Python {python}, which is the caller's. "
                 "Say with option 'python_version' which one the environment has."
             )
+        raise OptionError(
+            f"Package {package!r} leaves out Python {python}, which option 'python_version' or "
+            "another package asks for. Leave one of them out."
+        )

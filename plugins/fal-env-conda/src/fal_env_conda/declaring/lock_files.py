@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from urllib.parse import unquote
 
 import attrs
 
@@ -27,6 +29,23 @@ class Lock:
 
     text: str = attrs.field(repr=False)
 
+    @property
+    def folders(self) -> frozenset[str]:
+        """
+        The URLs of the directories that its conda packages are in.
+        """
+        found: Iterable[str] = re.findall(r"^\s*- conda: (\S+)/", self.text, re.MULTILINE)
+        return frozenset(found)
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """
+        The paths of local projects.
+        """
+        found = re.findall(r"^\s*- pypi: (?:file://)?(/\S*)$", self.text, re.MULTILINE)
+        paths = dict.fromkeys(map(unquote, found))
+        return tuple(path for path in paths if os.path.isdir(path))
+
     def below(self, folder: str) -> Lock:
         """
         Return this lock with the paths of local projects below *folder*.
@@ -42,7 +61,10 @@ class Lock:
         """
         Return the minor version of its Python for *platform*. None if it has none.
         """
-        found = re.search(rf"/{re.escape(platform)}/python-(3\.\d+)\.", self.text)
+        # pixi.lock may have several environments.
+        default = re.search(r"^  default:\s*\n((?:    .*\n|\s*\n)*)", self.text, re.MULTILINE)
+        text = self.text if default is None else default[1]
+        found = re.search(rf"/{re.escape(platform)}/python-(3\.\d+)\.", text)
         return found[1] if found else None
 
 

@@ -27,6 +27,7 @@ def service_options(definition: Definition, **options: Any) -> dict[str, Any]:
             "environment.yml that the lock was made of."
         )
     _refuse_local("Channel", (each for each in definition.channels if each.startswith("file:")))
+    _refuse_local("Package", (each for each in definition.packages if "file:" in each))
     _refuse_local("Requirement", (each for each in definition.pip if _is_local(each)))
     return {
         name: list(value) if isinstance(value, tuple) else value

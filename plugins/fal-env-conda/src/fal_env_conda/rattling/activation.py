@@ -25,9 +25,6 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
     names = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "PATH")
     before = {name: os.environ[name] for name in names if name in os.environ}
     place = Path(prefix)
-    state = place / "conda-meta" / "state"
-    if variables:
-        state.write_text(json.dumps({"env_vars": variables}), "utf-8")
     path = before.get("PATH", os.defpath).split(os.pathsep)
     script = activate(
         place,
@@ -35,7 +32,16 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
         shell=Shell.bash,
         platform=Subdir(platform),
     ).script
-    after = await _run(script, prefix, before)
+    # In the state of the prefix, rattler would have the shell expand what they have in them.
+    exports = "".join(
+        f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()
+    )
+    after = await _run(exports + script, prefix, before)
+    for name in variables.keys() & _settings(place):
+        after[name] = variables[name]
+    if variables:
+        state = json.dumps({"env_vars": variables})
+        (place / "conda-meta" / "state").write_text(state, "utf-8")
     rest = len(path)
     added = after.pop("PATH", "").split(os.pathsep)
     shell_own = {"_", "SHLVL", "PWD", "OLDPWD"}
@@ -43,10 +49,20 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
         "variables": {
             name: value
             for name, value in after.items()
-            if name not in shell_own and before.get(name) != value
+            if name in variables or (name not in shell_own and before.get(name) != value)
         },
         "path": added[:-rest] if added[-rest:] == path else added,
     }
+
+
+def _settings(prefix: Path) -> set[str]:
+    """
+    Return the names of the variables that packages in *prefix* set without a script.
+    """
+    found: set[str] = set()
+    for path in (prefix / "etc" / "conda" / "env_vars.d").glob("*.json"):
+        found.update(json.loads(path.read_text("utf-8")))
+    return found
 
 
 async def _run(script: str, prefix: str, before: dict[str, str]) -> dict[str, str]:

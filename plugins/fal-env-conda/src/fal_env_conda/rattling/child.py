@@ -199,15 +199,15 @@ def _config(credentials: list[Request]) -> Any:
     config = Config.load_from_default_locations("pixi")
     if not credentials:
         return config
-    known: Request = {}
+    # With a file of credentials, rattler looks nowhere else.
+    known = _read_netrc()
     for path in (
         config.authentication_override_file,
         os.environ.get("RATTLER_AUTH_FILE"),
         os.path.expanduser("~/.rattler/credentials.json"),
     ):
         if path and os.path.isfile(path):
-            with open(path, encoding="utf-8") as stream:
-                known = json.load(stream)
+            known |= _read_credentials(os.fspath(path))
             break
     for each in credentials:
         if each["user"]:
@@ -219,6 +219,35 @@ def _config(credentials: list[Request]) -> Any:
     with open(descriptor, "w", encoding="utf-8") as stream:
         json.dump(known, stream)
     return config.merge(Config.from_toml(f"authentication-override-file = {json.dumps(path)}"))
+
+
+def _read_credentials(path: str) -> Request:
+    """
+    Return the credentials that the user has written to the file *path*.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return dict(json.load(stream))
+    except ValueError as error:
+        raise ValueError(f"The file {path} of credentials is no JSON: {error}.") from None
+
+
+def _read_netrc() -> Request:
+    """
+    Return the credentials that the user has for programs of all kinds.
+    """
+    from netrc import NetrcParseError, netrc
+
+    path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    try:
+        hosts = netrc(path).hosts
+    except (OSError, NetrcParseError):
+        return {}
+    return {
+        host: {"BasicHTTP": {"username": user or "", "password": password or ""}}
+        for host, (user, _, password) in hosts.items()
+        if host != "default"
+    }
 
 
 async def _write_lock(
@@ -286,21 +315,18 @@ async def _install(
     settings = _config(credentials)
     packages = rattler.PackageCache(cache)
     taken = _records(records)
-    index = await packages.index()
-    for record in taken:
-        if record.url.startswith("file:") and not index.contains_record(record):
+    # To look through a large cache takes longer than to install a few packages.
+    checked = [each for each in taken if offline or each.url.startswith("file:")]
+    missing = checked and await _missing(packages, checked)
+    for record in missing:
+        if record.url.startswith("file:"):
             _check_digest(record)
-    if offline:
-        missing = [
-            record.name.normalized
-            for record in taken
-            if not record.url.startswith("file:") and not index.contains_record(record)
-        ]
-        if missing:
-            raise OSError(
-                "No network may be used, since CONDA_OFFLINE is set, and the cache "
-                f"{cache} does not have: {', '.join(missing)}."
-            )
+    names = [each.name.normalized for each in missing if not each.url.startswith("file:")]
+    if names:
+        raise OSError(
+            f"No network may be used, since CONDA_OFFLINE is set, and the cache {cache} does "
+            f"not have: {', '.join(names)}."
+        )
     await rattler.install(
         taken,
         prefix,
@@ -313,23 +339,35 @@ async def _install(
     )
 
 
+async def _missing(cache: Any, records: list[Any]) -> list[Any]:
+    """
+    Return those of *records* whose packages *cache* does not have.
+    """
+    index = await cache.index()
+    return [each for each in records if not index.contains_record(each)]
+
+
 def _check_digest(record: Any) -> None:
     """
     Refuse the archive of *record*, of a folder, if it is not the one that was chosen: rattler
     compares only what it downloads.
     """
-    if record.sha256 is None:
-        return
     path = unquote(urlsplit(record.url).path)
+    if not os.path.isfile(path):
+        raise OSError(f"Package {record.file_name} is gone: there is no file {path}.")
+    expected, found, name = record.sha256, hashlib.sha256(), "SHA-256"
+    if expected is None:
+        expected, found, name = record.md5, hashlib.md5(usedforsecurity=False), "MD5"
+    if expected is None:
+        return
     with open(path, "rb") as stream:
-        found = hashlib.sha256()
         while block := stream.read(1 << 20):
             found.update(block)
-    if found.digest() != record.sha256:
+    if found.digest() != expected:
         raise OSError(
-            f"Package {record.file_name} at {path} is not the one that was chosen: its SHA-256 "
-            f"is {found.hexdigest()}, and {record.sha256.hex()} was expected. Make the index "
-            "of the channel anew, or the lock."
+            f"Package {record.file_name} at {path} is not the one that was chosen: its {name} "
+            f"is {found.hexdigest()}, and {expected.hex()} was expected. Make the index of the "
+            "channel anew, or the lock."
         )
 
 

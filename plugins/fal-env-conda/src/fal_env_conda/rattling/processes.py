@@ -119,8 +119,13 @@ class Rattler:
         Kill the process and what it has started.
         """
         process, self._process = self._process, None
-        if process is None:
-            return
+        workspace, self._workspace = self._workspace, ""
+        if process is not None:
+            self._kill(process)
+        if workspace:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode is None:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -132,7 +137,6 @@ class Rattler:
                 # It may hold a request that the process did not take any more.
                 with suppress(BrokenPipeError):
                     stream.close()
-        shutil.rmtree(self._workspace, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         from importlib.util import find_spec

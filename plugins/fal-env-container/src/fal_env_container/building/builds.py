@@ -16,6 +16,7 @@ import attrs
 from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
+from fal_core.stores import describe_disk_error
 from fal_env_container.building import inventory, pulls
 from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.caller_settings import (
@@ -33,6 +34,7 @@ from fal_env_container.building.records import (
     ImageRecord,
     building,
     image_name,
+    mark_of,
     mark_used,
     read_record,
     write_record,
@@ -41,6 +43,7 @@ from fal_env_container.building.replaced_images import note_replaced, remove_rep
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.images.strangers import check_triggers
+from fal_env_container.limits import build_options
 
 #: How long a line of a secret of several lines is at least that no log shows: others, such as
 #: a brace, say nothing.
@@ -185,8 +188,7 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f" ({error.filename})" if error.filename else ""
-        raise EnvironmentBuildError(KIND, f"{error.strerror or error}{what}.") from error
+        raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
 
 
 def _lines_of(secrets: Iterable[str]) -> list[str]:
@@ -219,12 +221,13 @@ def _build(
         _check_triggers(images)
     # What is copied now is what is built, whatever happens to the files.
     recipe = recipe.on(images).copy_to(os.path.join(place.folder, "context"))
-    certificates = Certificates.of_caller()
+    mark = mark_of(recipe.tenant) if recipe.tenant else ""
+    certificates = Certificates.of_caller(mark=mark)
     _write_dockerfile(place, certificates.add_to(recipe.image.dockerfile_str))
     key = recipe.key(bases)
     name = image_name(key)
     before = inventory.find_image(engine, name)
-    log.unsaid, log.added = certificates.mounts, bool(certificates.files)
+    log.unsaid, log.added = certificates.mounts, certificates.declares
     log.write(f"Building an image from {', '.join(bases) or 'nothing'}")
     began = time.time()
     secrets = _secret_variables(recipe.image.secrets)
@@ -321,6 +324,7 @@ def _arguments(
     ]
     arguments += certificates.options()
     arguments += ["--no-cache"] if force else []
+    arguments += [] if trusted else build_options(engine)
     if trusted and engine.place == "here" and loopback_proxies():
         # Steps have no other way to them. Those of a stranger would have all else there, too.
         arguments.append("--network=host")

@@ -1,5 +1,5 @@
 """
-What a build takes over from the caller: certificates and proxies.
+What a build takes over from the caller: certificates and proxies, and whose it is.
 
 Programs that a build runs must trust what the caller trusts, as a proxy that signs anew, and
 must go the caller's way out. Neither becomes part of the image or of its key.
@@ -36,6 +36,9 @@ PROXY_VARIABLES = tuple(
     for spelled in (name, name.lower())
 )
 
+#: The argument that keeps the steps of one build from being those of another.
+_MARK = "FAL_CORE_TENANT"
+
 #: Where the files are while a step runs.
 _FOLDER = "/run/fal-core"
 
@@ -49,13 +52,19 @@ class Certificates:
         files: For each path of this machine the name of the secret that brings it.
 
         variables: For each variable the path at which a step sees its file.
+
+        mark: A text that each step knows, so that it shares nothing with a step of a build
+            whose mark is another. Empty where it may share.
     """
 
     files: Mapping[str, str]
     variables: Mapping[str, str]
+    mark: str = ""
 
     @classmethod
-    def of_caller(cls, variables: Mapping[str, str] | None = None) -> Certificates:
+    def of_caller(
+        cls, variables: Mapping[str, str] | None = None, *, mark: str = ""
+    ) -> Certificates:
         """
         Return those that the environment variables name.
         """
@@ -67,7 +76,14 @@ class Certificates:
             if os.path.isfile(path):
                 secret = files.setdefault(path, f"fal-core-certificates-{len(files) + 1}")
                 named[variable] = f"{_FOLDER}/{secret}.pem"
-        return cls(files, named)
+        return cls(files, named, mark)
+
+    @property
+    def declares(self) -> bool:
+        """
+        Whether an instruction is added to each stage.
+        """
+        return bool(self.files or self.mark)
 
     @property
     def mounts(self) -> str:
@@ -83,10 +99,11 @@ class Certificates:
         """
         Return the Dockerfile *text* with the certificates in each step that runs a program.
         """
-        if not self.files:
+        if not self.declares:
             return text
         mounts = self.mounts
-        pairs = " ".join(f"{name}={path}" for name, path in self.variables.items())
+        values = {**self.variables, **({_MARK: self.mark} if self.mark else {})}
+        pairs = " ".join(f"{name}={value}" for name, value in values.items())
         declared = f"ARG {pairs}\n"
         parts, position = [], 0
         for instruction in parse(text):
@@ -104,7 +121,7 @@ class Certificates:
         Return the number of the line of the Dockerfile *text* that is line *number* of what
         :meth:`add_to` made of it.
         """
-        if self.files:
+        if self.declares:
             for instruction in parse(text):
                 if instruction.keyword == "FROM":
                     number -= number > text.count("\n", 0, instruction.end)

@@ -46,12 +46,15 @@ class ImageRequest:
         force: Whether it is had anew, once in each process.
 
         trusted: Whether the engine's own logins are used for it.
+
+        tenant: Whose it is, where it is not the user's.
     """
 
     image: str | ContainerImage
     platform: str | None = None
     force: bool = False
     trusted: bool = True
+    tenant: str = ""
 
 
 def image_key(request: ImageRequest) -> str:
@@ -135,7 +138,7 @@ def _recipe(
     if not isinstance(image, ContainerImage):
         return None
     platform = request.platform or _platform(engine)
-    recipe = Recipe(image, platform, trusted=request.trusted)
+    recipe = Recipe(image, platform, trusted=request.trusted, tenant=request.tenant)
 
     def find_name() -> list[str]:
         record = read_record(recipe.digest)

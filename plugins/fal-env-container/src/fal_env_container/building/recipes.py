@@ -39,12 +39,16 @@ class Recipe:
         triggers: For names of images that it stands on their ``ONBUILD`` instructions.
 
         trusted: Whether whoever declared it may know where the files are.
+
+        tenant: Whose it is, where it is not the user's: what it has been built with, such as
+            secrets, is in no digest.
     """
 
     image: ContainerImage
     platform: str
     triggers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     trusted: bool = True
+    tenant: str = ""
 
     def on(self, bases: Mapping[str, BuiltImage | None]) -> Recipe:
         """
@@ -97,6 +101,7 @@ class Recipe:
             *(f"{name}={value}" for name, value in sorted(image.build_args.items())),
             self.platform,
             digest_of(self.entries) if self.sources.paths else "",
+            *((self.tenant,) if self.tenant else ()),
         )
 
     def key(self, bases: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ where builders differ, or know more ways to write a thing, one of them is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fal_core.errors import OptionError
 from fal_env_container.images.container_images import ContainerImage
@@ -32,10 +32,6 @@ _OF_MACHINE = re.compile(rf"\$\{{?{_PLATFORM}\b")
 #: The kinds of mounts of a step that show it nothing of the machine.
 _MOUNTS = ("bind", "cache", "secret", "tmpfs")
 
-#: A source of ``ADD`` that is no plain name of a file: a URL or a repository, or what is known
-#: in the build alone.
-_FETCHED_SOURCE = re.compile(r"://|[$\\\"']|@.*:|^github\.com/", re.I)
-
 #: What a Dockerfile may have. A builder that knows more would run what nobody has looked at.
 _KEYWORDS = frozenset(
     [
@@ -49,8 +45,18 @@ _KEYWORDS = frozenset(
 _DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
 _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)?")
 
-#: Requirements that anybody could fetch.
-_FETCHED = re.compile(r"(?:^|@)\s*https?://")
+#: Names by which engines find images that only their machine has: the beginning of a digest,
+#: and what is built here, for others too.
+_OF_OTHERS = re.compile(r"(?:sha256:)?[0-9a-f]+|(?:localhost/)?fal-core(?:[:@].*)?", re.I)
+
+#: What an engine fetches itself for ``ADD``, and what may be that once it is read.
+_REMOTE = re.compile(r"://|^[\w.-]+@|@.*:|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
+
+#: How the names of files end that could be taken for names of packages.
+_FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
+
+#: The most images of a Dockerfile: an engine may have to be asked for each of them.
+_MOST_BASES = 100
 
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
@@ -75,7 +81,12 @@ def check_image(image: str | ContainerImage) -> None:
                 f"The Dockerfile has '# {found[1]}={found[2]}', after which it would be read "
                 "in another way. Leave it out."
             )
-    for name in find_sources(text, build_args=image.build_args, platform="linux/amd64").bases:
+    bases = find_sources(text, build_args=image.build_args, platform="linux/amd64").bases
+    if len(bases) > _MOST_BASES:
+        raise OptionError(
+            f"The Dockerfile stands on {len(bases)} images, and may stand on {_MOST_BASES}."
+        )
+    for name in bases:
         _check_name(name)
     has_stages = False
     for instruction in parse(text):
@@ -84,16 +95,17 @@ def check_image(image: str | ContainerImage) -> None:
             _check_known(instruction.text, _UNKNOWN)
             _check_known(instruction.text, _OF_MACHINE)
         _check_instruction(instruction)
+    _check_origins(parse(text))
     # A builder may see the end of a heredoc where there is none here, or no heredoc at all.
+    _check_origins(parse(text, heredocs=False))
     for instruction in parse(text, heredocs=False):
         if instruction.keyword == "FROM":
-            _check_name("".join(instruction.words[:1]))
+            _check_place("".join(instruction.words[:1]))
         elif instruction.keyword == "RUN":
             _check_flags(instruction)
             _check_step(instruction)
         elif instruction.keyword == "ADD":
             _check_added(instruction)
-        _check_names(instruction)
 
 
 def check_triggers(name: str, triggers: Sequence[str]) -> None:
@@ -132,34 +144,76 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
         )
 
 
-def check_requirements(entries: Iterable[str]) -> None:
+def check_requirements(entries: Iterable[object]) -> None:
     """
-    Refuse requirements that are files of this machine, or that are fetched with its rights:
-    uv runs outside of the container.
+    Refuse requirements that are no versions of an index: uv runs outside of the container.
+
+    What is at a URL may require files of this machine, and URLs with variables of it.
+
+    Their texts alone are looked at: what a stranger is told does not depend on which files
+    there are.
 
     Raises:
         OptionError: One is.
     """
-    from fal_uv.requirements.entries import parse_entry
     from fal_uv.requirements.url_credentials import mask
 
     for entry in entries:
-        parsed = parse_entry(entry)
-        is_fetched = parsed.form == "index" or _FETCHED.search(entry) is not None
-        if parsed.path is not None or not is_fetched or not entry.isprintable():
+        if isinstance(entry, str) and not _is_version(entry):
             raise OptionError(
-                f"Requirement {mask(entry)!r} is a file of the machine, or has to be built. "
-                "Name a version of an index, or a wheel by its https URL."
+                f"Requirement {mask(entry)!r} is a file or a URL, which would be fetched with "
+                "the rights of the machine. Name a version of an index, and install all else "
+                "in the Dockerfile."
             )
 
 
+def _is_version(entry: str) -> bool:
+    """
+    Return whether *entry* names a version of an index.
+    """
+    text = entry.strip()
+    if not text.isprintable() or "$" in text:
+        return False
+    name = re.sub(r"\[[^\]]*\]\s*$", "", text.partition(";")[0].rstrip()).rstrip()
+    is_path = name.startswith(("-", ".", "~")) or name.endswith(_FILES)
+    return not is_path and not re.search(r"[/\\:@]", name)
+
+
 def _check_name(name: str) -> None:
+    _check_place(name)
+    if name.startswith("-") or _OF_OTHERS.fullmatch(name.strip("\"'")):
+        raise OptionError(
+            f"Image {name!r} would be found among those that the machine has built, by a name "
+            "or a digest of its own. Name one of a registry."
+        )
+
+
+def _check_place(name: str) -> None:
     found = _TRANSPORT.match(name.strip().strip("\"'"))
     if found is not None:
         raise OptionError(
             f"Image {name!r} would come from a file or a store of the machine ({found[1]}), "
             "and not from a registry. Name one of a registry."
         )
+
+
+def _check_origins(instructions: Iterable[Instruction]) -> None:
+    """
+    Refuse images of *instructions* that are no stages before them.
+    """
+    stages: list[str] = []
+    for instruction in instructions:
+        if instruction.keyword != "FROM":
+            _check_names(instruction, stages)
+            continue
+        words = instruction.words
+        is_named = len(words) == 3 and words[1].upper() == "AS"
+        if is_named or len(words) == 1:
+            for name in words[:1]:
+                _check_name("" if name.lower() in stages else name)
+        # A stage is known by its number, too.
+        number = sum(each.isdigit() for each in stages)
+        stages += [str(number), *(words[2].lower() for _ in range(is_named))]
 
 
 def _check_known(name: str, unknown: re.Pattern[str]) -> None:
@@ -211,32 +265,27 @@ def _check_flags(instruction: Instruction) -> None:
         )
 
 
-def _check_names(instruction: Instruction) -> None:
+def _check_names(instruction: Instruction, stages: Collection[str] = ()) -> None:
     """
-    Refuse images of *instruction*, which is run where another one stands on its image.
+    Refuse images of *instruction* that are none of *stages*.
     """
     for name, value in instruction.flags:
-        if name == "from":
-            _check_name(value)
-        for part in value.split(",") if name == "mount" else ():
-            key, _, origin = part.partition("=")
-            if key.strip().lower() == "from":
-                _check_name(origin)
+        pairs = [part.partition("=") for part in value.split(",")] if name == "mount" else []
+        origins = [origin for key, _, origin in pairs if key.strip().lower() == "from"]
+        for origin in (*origins, *([value] if name == "from" else [])):
+            _check_name("" if origin.strip().lower() in stages else origin)
 
 
 def _check_added(instruction: Instruction) -> None:
     """
-    Refuse sources of ``ADD`` that the engine would fetch: it does so in the network of the
-    machine, whose loopback address is reached from there too.
+    Refuse what the engine itself would fetch, in the network of the machine.
     """
-    from fal_uv.requirements.url_credentials import mask
-
     for word in instruction.words[:-1]:
-        if _FETCHED_SOURCE.search(word) and not word.startswith("<<"):
+        if not word.startswith("<<") and _REMOTE.search(word):
             raise OptionError(
-                f"The Dockerfile adds {mask(word)!r}, which the engine may fetch in the "
-                "network of the machine. Fetch it in a RUN step, or name a file, without "
-                "variables."
+                f"The Dockerfile adds {word[:80]!r}, which is fetched with the rights of the "
+                "machine, or may be. Name files with COPY, and fetch what is elsewhere in a "
+                "step, with RUN."
             )
 
 

@@ -31,16 +31,23 @@ if TYPE_CHECKING:
 _CACHE = "/.fal-core"
 #: Where compiled modules of its standard library are kept, if the image has none.
 _COMPILED = f"{_CACHE}/compiled"
-#: Where packages are that were installed on top of the image.
+#: Where packages are that were installed on top of the image, and their compiled modules.
 _PACKAGES = "/.fal-core-packages"
+_COMPILED_PACKAGES = "/.fal-core-compiled"
 #: The label of containers that run functions, with the process that has started them.
 CALLER_LABEL = "fal-core.caller"
+
+#: Rights that some engines give to each container and others to none. With them a stranger
+#: sends packets in the name of other containers, or makes files of devices.
+_RIGHTS = ("AUDIT_WRITE", "MKNOD", "NET_RAW")
 
 #: How many processes a container may have whose function is a stranger's.
 _MOST_PROCESSES = 4096
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
+#: GPUs that a runtime of NVIDIA's adds to a container, whoever holds them.
+_ALL_GPUS = "NVIDIA_VISIBLE_DEVICES"
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +58,8 @@ class ContainerInterpreter(Interpreter):
     Attributes:
         packages: A folder of packages that the Python finds before those of the image.
 
+        compiled: A folder that keeps their compiled modules. None if none does.
+
         executable: The program of the Python, as its image finds it.
     """
 
@@ -60,6 +69,7 @@ class ContainerInterpreter(Interpreter):
     image: BuiltImage
     settings: Settings = attrs.field(factory=Settings)
     packages: str | None = None
+    compiled: str | None = None
     executable: str = "python3"
     python_version: str | None = None
     channel: Channel = attrs.field(
@@ -117,6 +127,15 @@ class ContainerInterpreter(Interpreter):
         """
         return self.settings.trusted and self.engine.place != "elsewhere"
 
+    @property
+    def _packages(self) -> Mapping[str, str | None]:
+        """
+        Where the container sees packages, with the folder of their compiled modules.
+        """
+        if not self.packages:
+            return {}
+        return {_PACKAGES: _COMPILED_PACKAGES if self.compiled else None}
+
     def _with_path(self, arguments: Sequence[str]) -> Sequence[str]:
         """
         Return *arguments* with what the Python is to find beside its own packages, and a look
@@ -130,7 +149,7 @@ class ContainerInterpreter(Interpreter):
         first = [path for path in written.split(":") if path]
         told = first_lines(
             first=first,
-            packages=[_PACKAGES] if self.packages else [],
+            packages=self._packages,
             compiled=_COMPILED if self._keeps_modules else None,
         )
         code = list(arguments).index("-c") + 1
@@ -183,6 +202,10 @@ class ContainerInterpreter(Interpreter):
         if self.settings.trusted:
             return
         yield "--security-opt=no-new-privileges"
+        yield from (f"--cap-drop={right}" for right in _RIGHTS)
+        # Images ask for all GPUs by this, where the engine has a runtime of NVIDIA's. Those
+        # that it is given are named one by one.
+        yield f"--env={_ALL_GPUS}=void"
         if machine is None or machine.processes is None:
             yield f"--pids-limit={_MOST_PROCESSES}"
 
@@ -217,6 +240,8 @@ class ContainerInterpreter(Interpreter):
             # For what the function starts; the worker reads none.
             path = self.image.variables.get("PYTHONPATH")
             yield "--env=PYTHONPATH=" + ":".join(filter(None, (path, _PACKAGES)))
+        if self.compiled:
+            mounts[_COMPILED_PACKAGES] = Mount(self.compiled, _COMPILED_PACKAGES)
         if self._keeps_modules:
             mounts[_CACHE] = Mount(cache_directory("container-workers", make=True), _CACHE)
         yield from (mount.option for mount in mounts.values())
@@ -227,6 +252,8 @@ class ContainerInterpreter(Interpreter):
 
     def _variable_options(self, variables: Mapping[str, str]) -> Iterable[str]:
         trusted = self.settings.trusted
+        if not trusted:
+            variables = {each: variables[each] for each in variables if each != _ALL_GPUS}
         names = {*inherited(self.image.variables, trusted=trusted)} - variables.keys()
         yield from (f"--env={name}" for name in sorted(names))
         if self.engine.place == "here":

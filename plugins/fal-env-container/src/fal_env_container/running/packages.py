@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 Layers = Sequence[Sequence[str]]
 
-#: The directory of an entry that containers see.
+#: The directories of an entry that containers see.
 _LIBRARY = "packages"
+_COMPILED = "compiled"
 
 #: The keys that this process has resolved because of the option ``force``.
 _forced: set[str] = set()
@@ -105,6 +106,15 @@ class Packages:
         minor_version = python.version.rpartition(".")[0]
         return (KIND, self.image.id, minor_version, python.abi, python.machine, python.libc)
 
+    def may_pin(self, pins: Sequence[str]) -> bool:
+        """
+        Tell whether *pins* may be installed as they are: what is not built comes from
+        strangers, and a package of theirs may claim to come from any file of this machine.
+        """
+        from fal_uv.installing.pins import is_version
+
+        return self.builds or all(is_version(pin.partition(" --hash=")[0]) for pin in pins)
+
     @property
     def summary(self) -> str:
         """
@@ -153,6 +163,19 @@ def find_or_install(
     return os.path.join(entry, _LIBRARY)
 
 
+def compiled_folder(folder: str, tenant: str) -> str:
+    """
+    Return the folder of *tenant* for compiled modules of the packages in *folder*, which goes
+    with them.
+
+    Each container would otherwise compile what it imports of them: they are only read.
+    """
+    whose = digest(tenant.encode()) if tenant else "own"
+    compiled = os.path.join(os.path.dirname(folder), _COMPILED, whose)
+    os.makedirs(compiled, exist_ok=True)
+    return compiled
+
+
 def is_installed(packages: Packages, *, force: bool = False) -> bool:
     """
     Tell whether :func:`find_or_install` would find *packages*.
@@ -179,7 +202,7 @@ def _install(
         opened.summary = packages.summary
         installer = _installer(opened, packages, log)
         lock = None if force else STORE.read_lock(key)
-        if lock is not None:
+        if lock is not None and packages.may_pin(lock.pins):
             _install_pins(installer, lock.pins)
         else:
             _resolve(installer, packages, refresh=force)

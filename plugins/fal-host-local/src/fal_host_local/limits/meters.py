@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fal_core.abilities import Usage
+from fal_core.errors import UnsupportedError
 from fal_core.machines import Device, discover_devices
 
 if TYPE_CHECKING:
@@ -92,3 +93,11 @@ class GpuMeter:
         used = [device.used for device in discover_devices() if device.uuid in self._uuids]
         known = [each for each in used if each is not None]
         return sum(known) if known else None
+
+
+def refuse_measuring(kind: str) -> UnsupportedError:
+    """
+    Return the error of a call in an environment of *kind*, whose processes others start.
+    """
+    remedy = "Ask the engine of its containers, as with 'podman stats'."
+    return UnsupportedError("local", f"measure calls of kind {kind!r}", remedy)

@@ -107,6 +107,8 @@ class Place:
             UnsupportedError: What it uses cannot be measured.
         """
         if self.meter is not None and command.stop_argv is not None:
+            from fal_host_local.limits.meters import refuse_measuring
+
             raise refuse_measuring("container")
         told: dict[str, Any] | None = None if self.meter is None else {"groups": []}
         # What needs another command to end keeps to limits in its own way.
@@ -159,15 +161,16 @@ class Place:
         raise UnsupportedError(
             "local",
             "put a container into another network",
-            "Give its function the option network, as in network=False.",
+            "Leave the option network of its function out.",
         )
 
 
-def refuse_measuring(kind: str) -> HostError:
+def refuse_network(kind: str) -> HostError:
     """
-    Return the error of a call in an environment of *kind*, whose processes others start.
+    Return the error of a call without a network in an environment of *kind*, whose processes
+    others start.
     """
     from fal_core.errors import UnsupportedError
 
-    remedy = "Ask the engine of its containers, as with 'podman stats'."
-    return UnsupportedError("local", f"measure calls of kind {kind!r}", remedy)
+    remedy = "Write network=False in the options of the function, and not of the host."
+    return UnsupportedError("local", f"run kind {kind!r} without a network", remedy)

@@ -1,5 +1,5 @@
 """
-Surroundings: what of this machine a worker has to see, and what it may use.
+Surroundings: what of this machine a worker has to see.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
-    from fal_core.machines import Machine
-    from fal_core.options import HostOptions
 
 #: One of them stands at the top of a project.
 _TOPS = ("pyproject.toml", ".git", "setup.py")
@@ -48,20 +46,3 @@ def find_project(folder: str) -> str:
         if above == at:
             return folder
         at = above
-
-
-def find_machine(options: HostOptions) -> Machine | None:
-    """
-    Return the machine that the options ask for; None for any, and for one that no plugin
-    knows.
-    """
-    wanted = options.machine_names
-    if not wanted:
-        return None
-    from fal_core.errors import OptionError, PluginError
-    from fal_core.machines import resolve_machine
-
-    try:
-        return resolve_machine(wanted[0])
-    except (OptionError, PluginError):
-        return None

@@ -15,7 +15,13 @@ import attrs
 from fal_core.events import Level, Log, LogSink
 from fal_uv.installing import uv_errors
 from fal_uv.installing.indexes import Indexes
-from fal_uv.installing.pins import DIST_INFO, add_hashes, is_version, pin_installed
+from fal_uv.installing.pins import (
+    DIST_INFO,
+    add_hashes,
+    is_version,
+    pin_installed,
+    pinned_projects,
+)
 from fal_uv.installing.targets import Target
 from fal_uv.requirements import url_credentials
 from fal_uv.requirements.entries import Requirement
@@ -57,6 +63,9 @@ class Installer:
         inherited: Descriptors that uv and its child processes inherit, each at least 10.
 
         builds: Whether what has no wheel is built, which runs code of it on this machine.
+
+        temporary: The directory of uv's temporary files, among which is a lock that it leaves
+            there for a Python that is no virtual environment's. None for that of the system.
     """
 
     kind: str
@@ -67,6 +76,7 @@ class Installer:
     cancelled: Event
     inherited: tuple[int, ...] = ()
     builds: bool = True
+    temporary: str | None = None
 
     def install(
         self,
@@ -131,6 +141,8 @@ class Installer:
         """
         path = self._write("pins.txt", pins)
         arguments = ["--no-deps", "-r", path]
+        for name in pinned_projects(pins):
+            arguments += ["--reinstall-package", name]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
         lines, code = self._run([*arguments, "--offline"], quiet=True)
         if code != 0:
@@ -246,6 +258,8 @@ class Installer:
         Return options for uv, and the changes to the variables that it is started with.
         """
         variables = dict(self.indexes.variables)
+        if self.temporary is not None:
+            variables["TMPDIR"] = self.temporary
         options = ["--no-progress", *self.indexes.options]
         refresh = refresh and not self.indexes.offline
         if refresh:

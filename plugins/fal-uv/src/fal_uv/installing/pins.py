@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
 
 from fal_uv.requirements import url_credentials
 
@@ -59,6 +60,30 @@ def add_hashes(pins: Sequence[str], compiled: str) -> tuple[str, ...]:
         return tuple(pins)
     return tuple(
         " ".join((pin, *_find(_split(pin), hashes))) if is_version(pin) else pin for pin in pins
+    )
+
+
+def pinned_projects(pins: Sequence[str]) -> Iterator[str]:
+    """
+    Yield the names of those *pins* that are directories of this machine.
+    """
+    for pin in pins:
+        name, _, url = pin.partition(" @ ")
+        if url.startswith("file://") and os.path.isdir(unquote(urlsplit(url).path)):
+            yield name
+
+
+def with_known_hashes(pins: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return *pins*, those of files at a URL with the hashes that *known* pins have for it.
+    """
+    hashes = {}
+    for pin in known:
+        plain, *options = pin.split(" --hash=")
+        hashes[plain.partition(" @ ")[2]] = "".join(f" --hash={each}" for each in options)
+    return tuple(
+        f"{pin}{hashes.get(pin.partition(' @ ')[2], '')}" if " @ " in pin else pin
+        for pin in pins
     )
 
 
