@@ -18,9 +18,9 @@ import time
 
 #: Seconds between two looks at whether the engine has ended.
 _PAUSE = 0.02
-#: Seconds after which all its child processes are killed, and after which itself: killed while
-#: it writes a layer, which may take minutes, it would leave its containers.
-_HARDER, _HARDEST = 2.0, 600.0
+#: Seconds after which all its child processes are killed, and after which itself, or itself
+#: where it has made containers: killed as it writes a layer, it would leave them.
+_HARDER, _HARDEST, _LAST_RESORT = 2.0, 15.0, 600.0
 #: Seconds that what is run afterwards may take.
 _AFTERWARDS = 60.0
 #: Seconds that the last lines of the engine have to come.
@@ -48,7 +48,8 @@ def main(text: str) -> int:
     while process.poll() is None and not closed.wait(_PAUSE):
         pass
     if process.poll() is None:
-        end(process, by_signal=work["by_signal"])
+        hardest = _LAST_RESORT if work["afterwards"] else _HARDEST
+        end(process, by_signal=work["by_signal"], hardest=hardest)
         quiet = subprocess.DEVNULL
         for command in work["afterwards"]:
             try:
@@ -88,7 +89,9 @@ def pass_on(process: subprocess.Popen[bytes]) -> None:
             is_taken = False
 
 
-def end(process: subprocess.Popen[bytes], *, by_signal: bool) -> None:
+def end(
+    process: subprocess.Popen[bytes], *, by_signal: bool, hardest: float = _HARDEST
+) -> None:
     """
     End the engine so that it removes its containers itself.
 
@@ -100,7 +103,7 @@ def end(process: subprocess.Popen[bytes], *, by_signal: bool) -> None:
         process.terminate()
     while process.poll() is None:
         passed = time.monotonic() - began
-        if passed > _HARDEST:
+        if passed > hardest:
             process.kill()
         elif not by_signal:
             for child in descendants(process.pid):
