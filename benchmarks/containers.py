@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -128,21 +128,22 @@ def _called(
     from fal_core import function
     from fal_host_local import LocalHost
 
-    host = LocalHost()
-    common = {"host": host, "max_concurrency": 1, "keep_alive": 600, **options}
+    common = {"max_concurrency": 1, "keep_alive": 600, **options}
     if channel is None:
-        isolated = function("virtualenv", python_version=_python_version(), **common)(raw)
-        isolated(*arguments)
-        yield isolated
-        host.close()
+        with closing(LocalHost()) as host:
+            declare = function(
+                "virtualenv", host=host, python_version=_python_version(), **common
+            )
+            isolated = declare(raw)
+            isolated(*arguments)
+            yield isolated
         return
-    with started_engine() as engine:
+    with started_engine() as engine, closing(LocalHost()) as host:
         os.environ["FAL_CORE_CONTAINER_CHANNEL"] = channel
-        isolated = function("container", image=engine.image, **common)(raw)
+        isolated = function("container", host=host, image=engine.image, **common)(raw)
         isolated(*arguments)
         engine.pin()
         yield isolated
-        host.close()
 
 
 @contextmanager

@@ -235,11 +235,21 @@ class AnticipatingHost(ABC):
     """
 
     @abstractmethod
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         """
         Prepare for a first call, whose function is being sealed meanwhile.
 
         It returns at once and raises nothing: the call reports what is wrong.
+
+        Arguments:
+            origin: The file that the function was written in, where the environment has a
+                file system of its own.
         """
 
 

@@ -119,6 +119,13 @@ def _unknown_machine(name: str) -> UnknownMachineError:
     return UnknownMachineError(name, near, tuple(known), hint)
 
 
+def can_discover_devices() -> bool:
+    """
+    Tell whether a plugin finds accelerators.
+    """
+    return bool(load_plugins().hooks.each("fal_discover_devices"))
+
+
 def discover_devices() -> list[Device]:
     """
     Ask the plugins for the accelerators of this machine.

@@ -4,6 +4,7 @@ Machines and the devices they have.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -285,6 +286,25 @@ class Device:
         *name*, as those of ``RTX 4090`` are in ``NVIDIA GeForce RTX 4090``.
         """
         return _words_of(model) <= _words_of(self.name)
+
+
+def count_cpus() -> int:
+    """
+    Return how many processors this process may use.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def can_discover_devices() -> bool:
+    """
+    Tell whether an installed plugin finds accelerators. Where none does, nobody knows which
+    ones this machine has.
+    """
+    from fal_core.front import can_discover_devices
+
+    return can_discover_devices()
 
 
 def discover_devices() -> list[Device]:

@@ -29,7 +29,8 @@ def show_size(count: float) -> str:
     Show a number of bytes as people read it, as in ``1.5 GB``; a GB is 10 ** 9 of them.
     """
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
-        if count >= 1000**power:
+        # What is shown as 1000 of a unit is 1 of the next.
+        if round(count / 1000 ** (power - 1), 1) >= 1000:
             return f"{count / 1000**power:.1f}".removesuffix(".0") + f" {unit}"
     return f"{count:.0f} B"
 

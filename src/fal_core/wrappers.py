@@ -48,9 +48,15 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, Detac
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         return self.inner.capabilities
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         if isinstance(self.inner, AnticipatingHost):
-            self.inner.expect(environment, options, gateway)
+            self.inner.expect(environment, options, gateway, origin)
 
     def check(
         self,

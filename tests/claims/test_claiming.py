@@ -12,12 +12,13 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
 from fal_core.errors import Cancelled
-from fal_core.machines import Machine
+from fal_core.machines import Device, Machine
 from fal_core.testing.harness.devices import gpu, gpu_slice, machine_with
 from fal_core.testing.harness.processes import wait_until
 
@@ -155,6 +156,38 @@ def test_the_error_names_the_holder(hold: Hold) -> None:
     assert f"process {process.pid} of user" in caught.value.holders[1]
 
 
+class Looked(list[Device]):
+    """
+    Devices that call *then* once they are looked at for the *left*-th time.
+    """
+
+    left = 0
+    then: Callable[[], object]
+
+    def __iter__(self) -> Iterator[Device]:
+        self.left -= 1
+        if not self.left:
+            self.then()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("look", range(1, 6))
+def test_the_error_names_somebody(look: int) -> None:
+    """
+    Whenever the holder ends, the device is had, or the error says who holds it.
+    """
+    devices = Looked([gpu(0)])
+    held = claim_devices(ONE, devices=devices)
+    devices.left, devices.then = look, held.release
+    holders: tuple[str, ...] | None = None
+    try:
+        claim_devices(ONE, devices=devices, wait=0).release()
+    except DevicesHeld as error:
+        holders = error.holders
+    assert holders != ()
+    held.release()
+
+
 def test_who_waits_is_told_and_given_what_becomes_free() -> None:
     """
     A thread that waits says what it waits for, and has it once it is released.
@@ -245,6 +278,22 @@ def test_a_machine_without_such_devices_claims_none() -> None:
         )
     assert made.devices == ()
     assert made.variables["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_machine_without_gpus_claims_nothing(directory: Path) -> None:
+    """
+    Where no GPU is wanted, and where the first choice has none, nothing is locked: it works
+    where no claim does.
+    """
+    directory.write_text("This is no directory.")
+    small = Machine(name="small", cpus=1)
+    large = Machine(name="large", gpus=1, gpu_model="H100")
+    wants = [Want(count=0, machine=small), Want(count=1, machine=large)]
+    with machine_with(gpu(0)):
+        for wanted in (wants[:1], wants):
+            made = claim_devices(wanted)
+            assert (made.machine, made.devices) == (small, ())
+            assert made.variables["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_what_others_use_without_a_claim_is_told() -> None:

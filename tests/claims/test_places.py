@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,12 +131,12 @@ def test_a_file_with_two_names_is_not_written(directory: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_refused(directory: Path, make: object) -> None:
+def test_what_is_no_file_is_refused(directory: Path, make: Callable[[Path], None]) -> None:
     """
     Something else in place of a file is an error that names it, and nothing waits for it.
     """
     directory.mkdir()
-    make(directory / FILE)  # type: ignore[operation]
+    make(directory / FILE)
     with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match=FILE):
         claim_devices(ONE)
 

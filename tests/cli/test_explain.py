@@ -60,6 +60,34 @@ def test_all_functions_of_a_file_are_explained(explaining: Any) -> None:
     assert ("patient", "wordy") in told
 
 
+def test_package_that_travels_as_source_has_one_row(explaining: Any) -> None:
+    """
+    The modules of a package that travel as source are counted, and not listed each.
+    """
+    explaining.write("stall/__init__.py", "from . import goods, prices\n")
+    explaining.write("stall/goods.py", "")
+    explaining.write("stall/prices.py", "")
+    explaining.write("alone.py", "")
+    explaining.write(
+        "selling.py",
+        """
+        import alone
+        import stall
+        from fal_core import function
+
+
+        @function("current")
+        def sell() -> None: ...
+        """,
+    )
+    shown = explaining("explain", "selling.py::sell", "--on", "local").stdout.splitlines()
+    why = "It is local, or installed in editable mode."
+    assert [line.split()[1:] for line in shown if line.startswith("    source ")] == [
+        ["alone", *why.split()],
+        ["stall", "(3", "modules)", *why.split()],
+    ]
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_unknown_host_is_an_error(explaining: Any, form: tuple[str, ...]) -> None:
     """

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Results of the tests of an environment's project, and of those where there is no other
 #: Python than this one.
-ALL_OF_ENVIRONMENT = {"passed": 11, "skipped": 2}
-WITHOUT_OTHER = {"passed": 10, "skipped": 3}
+ALL_OF_ENVIRONMENT = {"passed": 18, "skipped": 2}
+WITHOUT_OTHER = {"passed": 17, "skipped": 3}
 
 
 def create(program: Any, name: str, role: str) -> Path:
@@ -174,7 +174,7 @@ def test_projects_are_installed_as_they_say(command_line: Any) -> None:
     assert "deep-blue" in run([python, "-m", "fal_core.cli", "hosts", "list"], folder)
     found = results(run([*pytest_there, "tests/test_plugin.py"], folder / "host"))
     assert sum(found.values()) == 3
-    assert sum(results(run(pytest_there, folder / "environment")).values()) == 13
+    assert sum(results(run(pytest_there, folder / "environment")).values()) == 20
 
 
 def test_distribution_names_its_plugin(command_line: Any) -> None:

@@ -520,6 +520,18 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
         assert "adding" not in done.stdout
 
 
+def test_option_that_is_mistyped_is_no_argument_alone(program: Any) -> None:
+    """
+    What is no argument of the function may have been meant for the command.
+    """
+    done = program("run", "functions.py::add", "1", "--enforc")
+    assert "no argument 'enforc'. Its named arguments: a, b. Did you mean the option" in (
+        done.stderr
+    )
+    done = program("run", "functions.py::add", "--json", '{"enforc": 1}')
+    assert "Its named arguments: a, b.\n" in done.stderr
+
+
 def test_builder_is_heard_off_terminals(program: Any) -> None:
     """
     Without a terminal, lines of the builder go to the standard error unchanged.

@@ -13,7 +13,7 @@ import pytest
 
 from fal_core import function
 from fal_core.declaring import machine_types
-from fal_core.errors import OptionTypeError
+from fal_core.errors import OptionError, OptionTypeError
 from fal_core.hooks import hookimpl
 from fal_core.machines import Machine, UnknownMachineError
 from fal_core.plugins import registered
@@ -70,6 +70,28 @@ def test_an_unknown_type_is_an_error_where_it_is_declared(options: dict[str, Any
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("named", ["", " ", [], ["GPU-H100", ""]], ids=repr)
+def test_no_type_at_all_is_an_error_where_it_is_declared(named: Any) -> None:
+    """
+    A machine type that is empty, as of a variable that is not set, asks for no machine.
+    """
+    with pytest.raises(OptionError, match=r"'machine_type' is .*: name a machine type, or"):
+        function("current", host=InProcessHost(), machine_type=named)
+
+
+def test_machine_types_are_named_by_one_option() -> None:
+    """
+    Two options that name machine types are an error, and one of a change replaces the other.
+    """
+    with pytest.raises(OptionError, match="'machine_type' and 'machine_types' both say"):
+        function("current", host=InProcessHost(), machine_type="XS", machine_types=["S"])
+    declared = function("current", host=InProcessHost(), machine_type="XS")(len)
+    listed = declared.on(machine_types=["S", "M"])
+    assert listed.options.host == {"machine_types": ["S", "M"]}
+    assert listed.on(machine_type="L").options.host == {"machine_type": "L"}
+    assert listed.on(machine_type=None).options.host == {"machine_type": None}
+
+
 def test_a_change_is_checked_as_the_declaration_is() -> None:
     """
     ``on`` refuses an unknown machine type too.
@@ -104,6 +126,20 @@ def test_a_service_may_know_more_types(caplog: pytest.LogCaptureFixture) -> None
     # The same type is still an error elsewhere.
     with pytest.raises(UnknownMachineError):
         declared.on(InProcessHost())
+
+
+@pytest.mark.parametrize("empty", [[], "", None], ids=repr)
+def test_the_two_options_are_one(empty: Any) -> None:
+    """
+    ``machine_types`` is another way to write ``machine_type``: with both, none would be right.
+    One that is empty names nothing.
+    """
+    declared = function("current", host=InProcessHost(), machine_type="XS")(len)
+    with pytest.raises(OptionError, match="'machine_type' and 'machine_types' say the same"):
+        declared.on(machine_types=["GPU-H100"])
+    changed = declared.on(machine_type=empty, machine_types=["GPU-H100"])
+    assert changed.make_launcher().host_options.machine_names == ("GPU-H100",)
+    assert function("current", host=InProcessHost(), machine_type=empty)(len)("abc") == 3
 
 
 def test_a_type_of_a_wrong_type_is_told_as_that() -> None:

@@ -89,6 +89,10 @@ def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
         ("two_told.py::", "'two_told.py::' does not name a function"),
         ("nowhere.py::answer", "There is no file nowhere.py"),
         ("no_such_module::answer", "There is no module no_such_module"),
+        (
+            "two_told.py:answer",
+            "There is no module two_told.py:answer. Did you mean 'two_told.py::answer'?",
+        ),
         ("two_told.py", "two_told.py has these isolated functions: answer, other. Name one"),
         ("two_told.py::plain", "'plain' in two_told.py is not an isolated function"),
         ("two_told.py::nope", "There is no 'nope' in two_told.py"),

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from fal_core import function
+from fal_core.claims import DevicesHeld
 from fal_core.errors import Cancelled, HostClosed, HostError
 from fal_core.hosts import Capabilities
 from fal_core.pools import Start, WorkerHost, pool
@@ -96,6 +97,41 @@ def test_each_waiting_call_has_a_start(make_host: Any):
     isolated = function("current", host=host)(answer)
     futures = [isolated.submit() for _ in range(3)]
     assert [future.result(PATIENCE) for future in futures] == [42, 42, 42]
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+def test_calls_wait_for_the_start_that_has_the_devices(make_host: Any, comes_up: bool):
+    """
+    A start that gets no device ends no call while another one of the same function is under
+    way, which may have it; the last one does.
+    """
+    refused = threading.Semaphore(0)
+    held = DevicesHeld("a GPU", (), 0)
+
+    def begin(start: Start) -> Worker:
+        if start is not host.starts[0]:
+            refused.release()
+            raise held
+        command = start.build().command(ARGUMENTS)
+        for _ in range(2):
+            assert refused.acquire(timeout=PATIENCE)
+        # Both threads that were refused end.
+        assert wait_until(lambda: count_starting_threads() == 1, PATIENCE)
+        if not comes_up:
+            raise held
+        return Worker.start(command)
+
+    host = make_host(begin)
+    isolated = function("current", host=host)(answer)
+    futures = [isolated.submit() for _ in range(3)]
+    if comes_up:
+        assert [future.result(PATIENCE) for future in futures] == [42, 42, 42]
+    else:
+        assert [future.exception(PATIENCE) for future in futures] == [held, held, held]
+
+
+def count_starting_threads() -> int:
+    return sum(thread.name == "fal-core start" for thread in threading.enumerate())
 
 
 def test_start_is_cancelled_with_its_call(make_host: Any, monkeypatch: pytest.MonkeyPatch):

@@ -23,7 +23,14 @@ import pytest
 from fal_core import Cancelled, function
 from fal_core.calls import Call
 from fal_core.environments import Command, CurrentEnvironment, LocalInterpreter
-from fal_core.errors import EnvironmentBuildError, HostClosed, HostError, PluginError, Timeout
+from fal_core.errors import (
+    EnvironmentBuildError,
+    HostClosed,
+    HostError,
+    PluginError,
+    Timeout,
+    UnsupportedError,
+)
 from fal_core.events import Log, Sink, State
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities, Execution
@@ -33,6 +40,7 @@ from fal_core.pools import ServiceExecution, Start, WorkerHost, WorkerPools, wor
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.harness.recorders import Recorder
+from fal_core.testing.launchers import launched_python
 from fal_core.workers import ARGUMENTS, Worker
 
 PATIENCE = 60.0
@@ -488,6 +496,21 @@ def test_a_service_is_reached_where_its_host_says(make: Callable[..., Any]) -> N
     finally:
         service.stream.drain()
     assert service.return_value is None
+
+
+def test_a_service_in_a_network_of_its_own_is_refused(make: Callable[..., Any]) -> None:
+    """
+    A host that leads no ports to its workers does not serve in an environment with a network of
+    its own, where nobody would reach the service; other calls run there.
+    """
+    host = make()
+    with launched_python() as launched:
+        options = {"law_folder": launched.folder, "law_network": True, "host": host}
+        isolated = function("launched-python", **options)(sys.getrecursionlimit)
+        with pytest.raises(UnsupportedError, match="kind 'launched-python', which has a net"):
+            isolated.on(exposed_port=8000)()
+        assert not host.starts
+        assert isolated() == sys.getrecursionlimit()
 
 
 def test_a_service_that_cannot_be_reached_ends(make: Callable[..., Any]) -> None:

@@ -47,4 +47,4 @@ def test_the_kind_of_the_page_keeps_the_laws(command_line: Any) -> None:
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "14 passed" in done.stdout

@@ -323,7 +323,7 @@ def serve() -> Iterator[Callable[[Path], ChannelServer]]:
 
     def start(directory: Path) -> ChannelServer:
         handler = partial(_Handler, directory=str(directory))
-        server = ChannelServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
+        server = ChannelServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]  # a partial
         server.asked = []
         servers.append(server)
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -89,6 +89,8 @@ def missing() -> str | None:
         return "podman needs root here, since the tests import images of the machine"
     if _runtime() is None:
         return "neither runc nor crun is installed"
+    if shutil.which("nft") is None:
+        return "nft is not installed, with which podman makes the networks of its containers"
     return None
 
 

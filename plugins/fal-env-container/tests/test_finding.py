@@ -150,3 +150,21 @@ def test_podman_describes_itself(engine: LocalEngine):
     found = find_engine()
     assert (found.name, found.place, found.passes_descriptors) == ("podman", "here", True)
     assert found.platform.startswith("linux/")
+
+
+def test_podman_may_be_called_docker(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Some systems have a program ``docker`` that runs Podman; it is known by what it says.
+    """
+    program = tmp_path / "docker"
+    program.write_text('#!/bin/sh\nexec podman "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv(ENGINE_VARIABLE, str(program))
+    found = find_engine()
+    assert (found.name, found.program, found.passes_descriptors) == (
+        "podman",
+        str(program),
+        True,
+    )

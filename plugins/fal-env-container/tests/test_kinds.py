@@ -55,6 +55,13 @@ def test_image_is_what_was_written(tmp_path: Path):
         ({"dockerfile": "x"}, "'dockerfile'"),
         ({"dockerfile_str": ""}, "Dockerfile is empty"),
         ({"dockerfile_str": "RUN true"}, "has no FROM"),
+        ({"dockerfile_str": "FORM a"}, "Line 1 .* 'FORM', which .* Did you mean 'FROM'"),
+        ({"dockerfile_str": "FROM a\n\nRNU true"}, "Line 3 .* 'RNU', which .* mean 'RUN'"),
+        ({"dockerfile_str": "FROM a\nCOPY x \\\n  y\npip list"}, "Line 4 .* 'PIP', which"),
+        ("FROM a:1\n", r"no name of an image.*from_dockerfile_str\("),
+        ("Python 3.12", "no name of an image: .*lower case"),
+        ("./Dockerfile", r"no name of an image.*from_dockerfile\("),
+        ("Dockerfile", r"no name of an image.*from_dockerfile\("),
         ({"dockerfile_str": "FROM a\nRUN <<END\necho"}, "heredoc 'END'"),
     ],
 )
@@ -64,6 +71,28 @@ def test_wrong_images_are_refused(image: Any, message: str):
     """
     with pytest.raises(OptionError, match=message):
         declare(image=image)
+
+
+def test_a_builder_of_its_own_may_know_more_instructions():
+    """
+    What the directive ``syntax`` of a Dockerfile names decides which instructions there are.
+    """
+    text = "# syntax=example.org/builder\nFROM a\nINCLUDE b"
+    assert declare(image={"dockerfile_str": text}).image == ContainerImage(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a", "a:B-1", "Example.org:5000/a/b_c.d--e", "a@sha256:0123", "sha256:0123"),
+        *("docker://a/b:1", "oci-archive:/Some/where.tar", "0123456789ab"),
+    ],
+)
+def test_names_of_images_are_accepted(name: str):
+    """
+    What may be the name of an image is left to the engine.
+    """
+    assert declare(image=name).image == name
 
 
 def test_images_travel(tmp_path: Path):

@@ -15,11 +15,10 @@ from vendor_libraries import LOST, VARIABLE, Gpu, Gpus, Slice
 
 from fal_core.errors import OptionError
 from fal_core.hooks import hookimpl
-from fal_core.machines import Device
+from fal_core.machines import Device, count_cpus
 from fal_core.plugins import registered
 from fal_machines import detection, fal_register_commands
 from fal_machines.catalogues import known_machines
-from fal_machines.here import count_cpus
 
 Run = Callable[..., Result]
 

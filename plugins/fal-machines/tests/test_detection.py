@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from threading import Barrier, Thread
@@ -24,7 +25,7 @@ from vendor_libraries import (
 )
 
 from fal_core.machines import Device, discover_devices
-from fal_machines import detection
+from fal_machines import detection, nvidia
 from fal_machines.detection import detect, find_devices
 
 
@@ -123,6 +124,21 @@ def test_other_processes_find_the_same(gpus: Gpus) -> None:
         "from fal_core.machines import discover_devices; print(discover_devices()[0].uuid)"
     )
     assert subprocess.check_output([sys.executable, "-c", program]) == b"GPU-a\n"
+
+
+@pytest.mark.faults
+def test_a_fork_while_the_driver_is_asked(gpus: Gpus) -> None:
+    """
+    A forked child does not wait for a thread of its parent.
+    """
+    gpus.have(Gpu(uuid="GPU-a"))
+    # A thread that asks has it.
+    with nvidia._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            os._exit(0 if len(find_devices()) == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.faults

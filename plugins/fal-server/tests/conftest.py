@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +47,7 @@ _load("queued")
 kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
-_load("engines")
+engines = _load("engines")
 
 Plane = planes.Plane
 
@@ -303,18 +303,63 @@ def newest_clients(clients: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def applied(
+def make_applied(
     tmp_path_factory: pytest.TempPathFactory, launch_program: Any, clients: Any
-) -> Iterator[Any]:
+) -> Iterator[Callable[..., Any]]:
     """
-    A server for the released clients; its runners end with the module.
+    Start servers for the released clients; they and their runners end with the module.
     """
-    server = programs.Applied(
-        tmp_path_factory.mktemp("applied") / "data", launch_program, clients
-    )
-    yield server
-    server.program.end()
-    programs.end_runners(server.data)
+    started: list[Any] = []
+
+    def start(*options: str) -> Any:
+        def launch(data: Path, *arguments: str) -> Any:
+            return launch_program(data, *arguments, *options)
+
+        data = tmp_path_factory.mktemp("applied") / "data"
+        started.append(programs.Applied(data, launch, clients))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.program.end()
+        programs.end_runners(server.data)
+
+
+@pytest.fixture(scope="module")
+def applied(make_applied: Callable[..., Any]) -> Any:
+    """
+    A server for the released clients.
+    """
+    return make_applied()
+
+
+@pytest.fixture(scope="session")
+def run_program() -> Callable[..., str]:
+    """
+    The function that runs a program of this framework, and returns all that it prints.
+    """
+
+    def run(file: Path, variables: Mapping[str, str]) -> str:
+        done = subprocess.run(
+            [sys.executable, str(file)],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=2 * polling.PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """
+    The engine of the servers of a module, with an image that stands in for Python's.
+    """
+    with engines.engine_for_servers(tmp_path_factory) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -108,7 +108,13 @@ class Launcher:
                 takes_socket = func.takes_socket
         attached = self.policy.lifetime == "attached" and not rehearsed
         if attached:
-            announce(self.host, self.environment, self.host_options, self.gateway)
+            announce(
+                self.host,
+                self.environment,
+                self.host_options,
+                self.gateway,
+                declaration.raw_func,
+            )
         # These import cloudpickle, which takes as long as a process takes to start.
         from fal_core.calls import Call
         from fal_core.events import Sealed

@@ -7,7 +7,7 @@ A call raises the first of these errors; ``fal-core explain`` shows all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,11 +31,11 @@ def for_machine(environment: Environment, options: HostOptions) -> Environment:
     Return *environment* as it is built for the machine type of *options*: of several the
     first. It stays as it is without a machine type, and for one that no plugin knows.
     """
-    wanted = options.machine_type or options.machine_types
+    wanted = options.machine_names
     if not wanted or type(environment).for_machine is Environment.for_machine:
         return environment
     try:
-        machine = resolve_machine(wanted if isinstance(wanted, str) else wanted[0])
+        machine = resolve_machine(wanted[0])
     except (OptionError, PluginError):
         return environment
     if options.num_gpus is not None:
@@ -155,16 +155,26 @@ def warn_of_unsupported(
 
 
 def announce(
-    host: Host[..., Any], environment: Environment, options: HostOptions, gateway: Gateway
+    host: Host[..., Any],
+    environment: Environment,
+    options: HostOptions,
+    gateway: Gateway,
+    func: Callable[..., Any],
 ) -> None:
     """
-    Tell *host* that a first call is about to come. What it raises is logged: the call itself
-    says what is wrong.
+    Tell *host* that a first call of *func* is about to come. What it raises is logged: the call
+    itself says what is wrong.
     """
     if not isinstance(host, AnticipatingHost):
         return
+    origin = None
+    if environment.isolates_files:
+        # Slow to import.
+        from fal_core.sealing.sources import file_of
+
+        origin = file_of(func)
     try:
-        host.expect(environment, options, gateway)
+        host.expect(environment, options, gateway, origin)
     except Exception as error:
         from fal_core.sinks.breaches import log_breach, raised_in_expect
 

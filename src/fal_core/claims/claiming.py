@@ -25,7 +25,7 @@ from fal_core.claims.visible import ORDER, VISIBLE, visible_devices
 from fal_core.claims.wants import Want, is_used
 from fal_core.claims.wishes import Wishes
 from fal_core.errors import Cancelled
-from fal_core.machines import Device, Machine, discover_devices
+from fal_core.machines import Device, Machine, can_discover_devices, discover_devices
 
 #: The file that is locked while somebody takes several devices one after the other.
 _GATE = "claiming.lock"
@@ -58,17 +58,23 @@ class Claim:
         machine: The machine that was asked for. None for any.
 
         descriptors: The locks.
+
+        is_known: Whether anybody knows which devices this machine has. Where nobody does, a
+            process sees those that its parent sees.
     """
 
     devices: tuple[Device, ...] = ()
     machine: Machine | None = None
     descriptors: tuple[int, ...] = ()
+    is_known: bool = True
 
     @property
     def variables(self) -> dict[str, str]:
         """
         The environment variables by which a process uses these devices and no others.
         """
+        if not self.is_known:
+            return {}
         return {
             VISIBLE: ",".join(device.uuid for device in self.devices),
             ORDER: "PCI_BUS_ID",
@@ -95,7 +101,7 @@ def claim_devices(
     Claim all the devices that one of *wants* asks for, the first that is free, and wait
     while others hold them.
 
-    Where this machine has no such devices, the claim has none.
+    Where this machine has no such devices, or no plugin finds any, the claim has none.
 
     Arguments:
         wait: Seconds to wait. None for as long as it takes.
@@ -117,19 +123,29 @@ def claim_devices(
 
         Cancelled: *cancelled* was set.
     """
+    first = wants[0].machine if wants else None
+    looks = devices is None
     if devices is None:
         # Most machine types without GPUs are wanted where there are none either.
-        wants_some = any(want.count for want in wants)
-        devices = visible_devices(discover_devices()) if wants_some else []
+        if not any(want.count for want in wants):
+            return Claim(machine=first)
+        if not can_discover_devices():
+            return Claim(machine=first, is_known=False)
+        devices = visible_devices(discover_devices())
     possible = [want for want in wants if want.is_possible(devices)]
     if not possible:
-        return Claim(machine=wants[0].machine if wants else None)
+        return Claim(machine=first)
+    if not possible[0].count:
+        return Claim(machine=possible[0].machine)
     with Wishes(
         {device.uuid for want in possible for device in want.fitting(devices)}
     ) as wishes:
         waiting = _Waiting(possible, devices, wishes, wait, cancelled, say, make_room)
         claim = waiting.run()
-    _say_uses(claim, say)
+    if say is not None:
+        # Others may have begun to use them while they were waited for.
+        is_fresh = looks and not waiting.has_waited
+        _say_uses(claim, devices if is_fresh else discover_devices(), say)
     return claim
 
 
@@ -137,6 +153,9 @@ def claim_devices(
 class _Waiting:
     """
     A wait for devices; the arguments are those of :func:`claim_devices`.
+
+    Attributes:
+        has_waited: Whether they were held by others at first.
     """
 
     wants: Sequence[Want]
@@ -146,6 +165,7 @@ class _Waiting:
     cancelled: threading.Event | None
     say: Callable[[str], object] | None
     make_room: Callable[[Collection[str]], bool] | None
+    has_waited: bool = False
 
     def run(self) -> Claim:
         """
@@ -162,12 +182,14 @@ class _Waiting:
             claim, holders = _try(self.wants, self.devices)
             if claim is not None:
                 return claim
+            self.has_waited = True
             self.wishes.tell()
             now = time.monotonic()
             waited = now - began
             if self.make_room is not None and self.make_room(self.wishes.uuids):
                 room_at = now
-            if waited >= wait and now - room_at >= _ROOM:
+            # Where nobody holds them any more, they have just become free.
+            if holders and waited >= wait and now - room_at >= _ROOM:
                 raise DevicesHeld(self.wanted, holders, wait)
             if self.say is not None and not said and waited >= _SILENCE:
                 said = True
@@ -204,18 +226,15 @@ def _try(
         return None, holders_of(directory, wants, devices)
 
 
-def _say_uses(claim: Claim, say: Callable[[str], object] | None) -> None:
+def _say_uses(claim: Claim, found: Sequence[Device], say: Callable[[str], object]) -> None:
     """
-    Tell which of the devices are used by processes that have not claimed them.
+    Tell which of the devices are used by processes that have not claimed them, as *found*
+    just now.
     """
-    if say is None:
-        return
-    # It may have changed while they were waited for.
-    now = {device.uuid: device for device in discover_devices()}
-    for device in claim.devices:
-        found = now.get(device.uuid)
-        if found is not None and is_used(found):
-            say(use_of(found))
+    claimed = {device.uuid for device in claim.devices}
+    for device in found:
+        if device.uuid in claimed and is_used(device):
+            say(use_of(device))
 
 
 def _claim_all(directory: int, want: Want, devices: Sequence[Device]) -> Claim | None:

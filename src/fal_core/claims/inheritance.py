@@ -42,6 +42,7 @@ def inherit_claim(described: str) -> Claim:
         ),
         machine=None if machine is None else Machine(**machine),
         descriptors=tuple(told["descriptors"]),
+        is_known=told["is_known"],
     )
     for descriptor in claim.descriptors:
         os.set_inheritable(descriptor, False)

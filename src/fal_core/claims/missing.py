@@ -9,22 +9,33 @@ from collections.abc import Mapping, Sequence
 
 from fal_core.claims.visible import VISIBLE, visible_devices
 from fal_core.claims.wants import Want, wants_of
-from fal_core.machines import Device, discover_devices
+from fal_core.machines import Device, can_discover_devices, discover_devices
 from fal_core.options import HostOptions
 
 
-def missing_devices(options: HostOptions) -> Mapping[str, str]:
+def missing_devices(
+    options: HostOptions, found: Sequence[Device] | None = None
+) -> Mapping[str, str]:
     """
     Return those of *options* that ask for devices which are not on this machine, or not
-    visible to this process, each with the reason as a sentence.
+    visible to this process, or that nobody can claim, each with the reason as a sentence.
+
+    Arguments:
+        found: The devices of this machine. None to ask the plugins for them.
     """
     wants = wants_of(options)
     if not any(want.count for want in wants):
         return {}
-    reason = why_missing(wants, discover_devices())
-    if not reason:
-        return {}
-    reason = f"{reason} The calls run without a GPU."
+    if can_discover_devices():
+        reason = why_missing(wants, discover_devices() if found is None else found)
+        if not reason:
+            return {}
+        reason = f"{reason} The calls run without a GPU."
+    else:
+        reason = (
+            f"It asks for {_asked(wants)}, and no installed plugin finds GPUs, as fal-machines "
+            "finds those of NVIDIA. The calls see what their caller does, as others may."
+        )
     names = [name for name in ("machine_type", "machine_types") if getattr(options, name)]
     if options.num_gpus:
         names.append("num_gpus")
@@ -39,8 +50,11 @@ def why_missing(wants: Sequence[Want], found: Sequence[Device]) -> str:
     devices = visible_devices(found)
     if any(want.is_possible(devices) for want in wants):
         return ""
-    asked = " or ".join(map(str, wants))
-    return f"It asks for {asked}, and {_said(found, devices)}."
+    return f"It asks for {_asked(wants)}, and {_said(found, devices)}."
+
+
+def _asked(wants: Sequence[Want]) -> str:
+    return " or ".join(map(str, wants))
 
 
 def _said(found: Sequence[Device], visible: Sequence[Device]) -> str:

@@ -33,6 +33,16 @@ class ArgumentError(ValueError):
     """
 
 
+class UnknownArgument(ArgumentError):
+    """
+    The function has no argument *name*.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 def parse_words(function: IsolatedFunction[..., Any], words: Sequence[str]) -> Arguments:
     """
     Return the arguments in *words*, each converted by its annotation.
@@ -198,12 +208,15 @@ class Parameters:
     def find(self, name: str) -> inspect.Parameter:
         """
         Return the parameter for an argument given as *name*.
+
+        Raises:
+            UnknownArgument: There is none.
         """
         found = self.named.get(name) or self.others
         if found is None:
             known = ", ".join(self.named) or "none"
-            raise ArgumentError(
-                f"{self.name} has no argument {name!r}. Its named arguments: {known}."
+            raise UnknownArgument(
+                name, f"{self.name} has no argument {name!r}. Its named arguments: {known}."
             )
         return found
 

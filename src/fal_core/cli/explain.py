@@ -17,6 +17,7 @@ from fal_core.loading.targets import load_targets
 if TYPE_CHECKING:
     from fal_core.explanations.explaining import Explanation
     from fal_core.explanations.option_uses import OptionUse
+    from fal_core.explanations.travels import Travel
 
 
 @click.command()
@@ -86,10 +87,22 @@ def render(explanation: Explanation) -> Iterable[str]:
         "machine",
         [(machine.name, machine.states, machine.takes) for machine in explanation.machines],
     )
-    yield from _section(
-        "travels", [(travel.how, travel.module, travel.why) for travel in explanation.travels]
-    )
+    yield from _section("travels", _by_package(explanation.travels))
     yield from (f"  note: {note}" for note in explanation.notes)
+
+
+def _by_package(travels: Iterable[Travel]) -> list[tuple[str, str, str]]:
+    """
+    Return a row for each package whose modules travel as source, and for each other module.
+    """
+    rows: dict[tuple[str, ...], list[Travel]] = {}
+    for travel in travels:
+        package = travel.module.partition(".")[0] if travel.how == "source" else travel.module
+        rows.setdefault((travel.how, package, travel.why), []).append(travel)
+    return [
+        (how, alike[0].module if len(alike) == 1 else f"{name} ({len(alike)} modules)", why)
+        for (how, name, why), alike in rows.items()
+    ]
 
 
 def _say(option: OptionUse) -> str:

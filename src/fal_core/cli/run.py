@@ -108,7 +108,7 @@ def run(
             print(start(function, given), file=stream)
             return
         if serving.is_service(function):
-            serving.serve_once(function)
+            serving.serve_once(function, given)
             return
         progress = make_progress()
         try:
@@ -129,17 +129,35 @@ def parse(
     function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
 ) -> arguments.Arguments:
     """
-    Return the arguments on the command line.
+    Return the arguments on the command line; what serves requests takes its arguments of them.
     """
     context = click.get_current_context()
+    if function.options.gateway.get("serve"):
+        if words or json_text is not None:
+            raise click.UsageError("A service takes its arguments of requests.", context)
+        return (), {}
     if words and json_text is not None:
         raise click.UsageError("Give arguments as words or by --json, not both.", context)
     try:
         if json_text is not None:
             return arguments.parse_json_arguments(function, json_text)
         return arguments.parse_words(function, words)
+    except arguments.UnknownArgument as error:
+        hint = _hint_at_option(error.name, context) if words else ""
+        raise click.UsageError(f"{error}{hint}", context) from None
     except arguments.ArgumentError as error:
         raise click.UsageError(str(error), context) from None
+
+
+def _hint_at_option(name: str, context: click.Context) -> str:
+    """
+    Return which option of the command was meant by *name*, which no argument has.
+    """
+    from difflib import get_close_matches
+
+    options = [each for option in context.command.params for each in option.opts]
+    near = get_close_matches(f"--{name}", options, 1, 0.8)
+    return f" Did you mean the option {near[0]!r}?" if near else ""
 
 
 def call(

@@ -36,7 +36,12 @@ SPELLINGS: Mapping[str, str] = {"force_env_build": "force"}
 
 
 #: Names that mean another option than the one of nearest spelling.
-_MEANT: Mapping[str, str] = {"retry": "retries"}
+_MEANT: Mapping[str, str] = {
+    "retry": "retries",
+    **dict.fromkeys(("gpu", "cpu", "cpus", "memory", "machine"), "machine_type"),
+    "gpus": "num_gpus",
+    "dockerfile": "image",
+}
 
 
 @attrs.frozen(kw_only=True, eq=False)

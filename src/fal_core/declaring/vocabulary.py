@@ -10,6 +10,7 @@ from typing import Any
 
 from fal_core.conversion.annotations import option_names
 from fal_core.declaring.known_options import SPELLINGS, KnownOptions, nearest_name
+from fal_core.declaring.machine_types import MACHINE_OPTIONS
 from fal_core.declaring.requirement_files import with_paths
 from fal_core.declaring.typed_options import TypedOptionsCache, build, restore, unstructure
 from fal_core.environments import Environment
@@ -125,7 +126,12 @@ def with_changes(
     environment = {**options.kept, **options.environment}
     kept = {name: environment[name] for name in environment if name not in usable}
     declared = {name: environment[name] for name in environment if name in usable}
-    return {**options.host, **declared, **options.gateway, **changes}, kept
+    host = dict(options.host)
+    if any(name in changes for name in MACHINE_OPTIONS):
+        # Either way of naming machine types replaces the other.
+        for name in MACHINE_OPTIONS:
+            host.pop(name, None)
+    return {**host, **declared, **options.gateway, **changes}, kept
 
 
 def structure_environment(options: Options, *, here: bool = True) -> Environment:

@@ -9,10 +9,16 @@ from collections.abc import Iterator
 
 import attrs
 
-from fal_core.claims import visible_devices
+from fal_core.claims import Want, visible_devices
 from fal_core.errors import OptionError, PluginError
 from fal_core.hosts import Host
-from fal_core.machines import Device, Machine, discover_devices, resolve_machine
+from fal_core.machines import (
+    Device,
+    Machine,
+    can_discover_devices,
+    discover_devices,
+    resolve_machine,
+)
 from fal_core.options import HostOptions
 from fal_core.reprs import show_size
 
@@ -47,7 +53,7 @@ def machine_uses(options: HostOptions, host: Host[..., object]) -> Iterator[Mach
     if is_here and any(machine.gpus for machine in machines):
         devices = list(visible_devices(discover_devices()))
     for machine in machines:
-        takes = _describe_devices(machine, devices) if is_here and machine.gpus else ""
+        takes = _describe_taken(machine, devices) if is_here and machine.gpus else ""
         yield MachineUse(name=machine.name, states=_describe(machine), takes=takes)
 
 
@@ -76,8 +82,10 @@ def _describe(machine: Machine) -> str:
     return ", ".join(stated) or "nothing is stated"
 
 
-def _describe_devices(machine: Machine, devices: list[Device]) -> str:
-    fitting = [device for device in devices if machine.accepts(device)]
+def _describe_taken(machine: Machine, devices: list[Device]) -> str:
+    if not can_discover_devices():
+        return "No installed plugin finds GPUs."
+    fitting = Want(count=machine.gpus, machine=machine).fitting(devices)
     if len(fitting) < machine.gpus:
         return f"This machine has {len(fitting) or 'none'} of these GPUs."
     named = ", ".join(f"{device.name} {device.uuid}" for device in fitting)

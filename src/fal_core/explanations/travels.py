@@ -45,7 +45,7 @@ def travel_report(
     named = set(local_python_modules)
     report = [Travel(module=module, how="value", why="The function is defined in it.")]
     for name in sorted(local):
-        why = "It is local: no installed distribution brings it."
+        why = "It is local, or installed in editable mode."
         if name in named:
             why = "local_python_modules names it."
         report.append(Travel(module=name, how="source", why=why))

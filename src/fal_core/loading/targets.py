@@ -164,7 +164,9 @@ def load_module(place: str) -> ModuleType:
         ) from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_missing(place, error.name):
-            raise TargetError(f"There is no module {place}.") from error
+            # Servers of other frameworks take one colon.
+            hint = f" Did you mean {place.replace(':', '::')!r}?" if ":" in place else ""
+            raise TargetError(f"There is no module {place}.{hint}") from error
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         raise TargetImportError(
             f"{place} could not be imported: {said}", _traceback_of(error)

@@ -246,7 +246,7 @@ class GrowingPool(ABC):
             self._starting -= 1
             # A call that came after all others were cancelled was not meant.
             is_unwanted = start.cancelled.is_set()
-            stays = is_unwanted or any(worker.hello for worker in self._roster.workers)
+            stays = is_unwanted or self._has_others(reason)
             waiting = [] if stays else self.waiting.take_all()
         if not (waiting or stays):
             self.waiting.keep_failure(reason)
@@ -258,6 +258,19 @@ class GrowingPool(ABC):
             self.waiting.report(Log(said, "STDERR", "BRIDGE", time.time()))
         if stays:
             self._grow()
+
+    def _has_others(self, reason: BaseException) -> bool:
+        """
+        Tell whether calls can wait for other workers than one that could not be started;
+        under the lock.
+        """
+        if any(worker.hello for worker in self._roster.workers):
+            return True
+        # Only a start that fails needs it.
+        from fal_core.claims import DevicesHeld
+
+        # What keeps others from coming up is the same for all, unless these have the devices.
+        return isinstance(reason, DevicesHeld) and self.worker_count + self._starting > 0
 
     def _pause(self) -> None:
         """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_core.abilities import AnticipatingHost
-from fal_core.errors import FalCoreError, HostError, PluginError
+from fal_core.errors import FalCoreError, HostError, PluginError, UnsupportedError
 from fal_core.hosts import ArgsT, Execution, Host, ReturnT
 
 # A first call starts a worker while the rest of this package is imported.
@@ -123,7 +123,19 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         Launch a call that has a worker of its own: a service, or detached work.
 
         A host that detaches work overrides it.
+
+        Raises:
+            UnsupportedError: It is a service in a network of its own, and nothing here leads
+                there.
         """
+        if call.environment.isolates_network:
+            raise UnsupportedError(
+                self.name,
+                f"serve a function in an environment of kind {call.environment.kind!r}, which "
+                "has a network of its own",
+                "Declare one in the network of its machine, or use a host that leads ports "
+                "there, such as 'local'.",
+            )
         is_elsewhere = type(self).reach is not WorkerHost.reach
         reach = self.reach if is_elsewhere else None
         return self._find_pools().launch_service(call, sink, reach)
@@ -159,7 +171,13 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
                 "Host",
             )
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         if options.setup_function is not None or options.secrets:
             # Both decide which workers are used: the setup function is not known until
             # it is sealed, and the secrets may be in a file beside the function.
@@ -172,7 +190,9 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
             return
         if gateway.exposed_port is None or gateway.serve:
             try:
-                self._find_pools().expect(environment, options, serve=gateway.serve)
+                self._find_pools().expect(
+                    environment, options, serve=gateway.serve, origin=origin
+                )
             except (OSError, FalCoreError):
                 # The call fails in the same way, and reports it.
                 pass

@@ -204,9 +204,16 @@ class WorkerPools:
         execution.start()
         return execution
 
-    def expect(self, environment: Environment, options: HostOptions, *, serve: bool) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        *,
+        serve: bool,
+        origin: str | None = None,
+    ) -> None:
         """
-        Start the worker of a call that is expected soon.
+        Start the worker of a call that is expected soon, of a function in the file *origin*.
 
         One service is expected at a time; the worker of a service that never came stops
         by itself.
@@ -214,7 +221,7 @@ class WorkerPools:
         Raises:
             HostClosed: The host was closed.
         """
-        expected = _Expected(environment, options)
+        expected = _Expected(environment, options, origin=origin)
         if not serve:
             self._find_pool(expected).expect()
             return

@@ -16,10 +16,14 @@ import pytest
 pytest.register_assert_rewrite("fal_core.testing.laws")
 
 from fal_core.testing.harness.deadlines import deadline  # noqa: E402  # asserts are rewritten
-from fal_core.testing.laws.kinds import builds  # noqa: E402  # their asserts are rewritten
+from fal_core.testing.laws.kinds import (  # noqa: E402  # their asserts are rewritten
+    builds,
+    declarations,
+    processes,
+)
 
 #: The laws, by group.
-KIND_GROUPS = {"builds": builds}
+KIND_GROUPS = {"declarations": declarations, "builds": builds, "processes": processes}
 
 #: The fixtures that make a test a law of kinds.
 _ASKED = {"unbuilt", "unsolvable"}
@@ -59,6 +63,7 @@ def _law_ends_by_itself(request: pytest.FixtureRequest) -> Iterator[None]:
 _exported = {
     "_cache_of_a_law": _cache_of_a_law,
     "_law_ends_by_itself": _law_ends_by_itself,
+    "law_folder": processes.law_folder,
     "law_timeout": law_timeout,
 }
 for _group in KIND_GROUPS.values():

@@ -87,12 +87,15 @@ class Launched:
 
         names: The names that hosts have given them, None where they gave none.
 
+        ports: The ports that hosts have told each of them.
+
         was_built_here: Whether the environment was built in this process.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.names: list[str | None] = []
+        self.ports: list[Mapping[int, int]] = []
         self.was_built_here = False
 
     @property
@@ -115,16 +118,24 @@ class LaunchedPython(Environment):
         law_folder: Where the processes leave their files.
 
         law_channel: What of a worker's descriptors the program passes on.
+
+        law_network: Whether it says that the processes have a network of their own.
     """
 
     kind: ClassVar[str] = "launched-python"
 
     law_folder: str
     law_channel: str = "streams"
+    law_network: bool = False
+
+    @property
+    def isolates_network(self) -> bool:
+        return self.law_network
 
     @property
     def key(self) -> str:
-        return digest(f"{self.kind}\0{self.law_folder}\0{self.law_channel}".encode())
+        told = (self.kind, self.law_folder, self.law_channel, self.law_network)
+        return digest(repr(told).encode())
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         _launched[self.law_folder].was_built_here = True
@@ -150,11 +161,14 @@ class LauncherInterpreter(Interpreter):
         arguments: Sequence[str],
         *,
         variables: Mapping[str, str] = {},
+        ports: Mapping[int, int] = {},
         name: str | None = None,
         descriptors: int = 0,
         **_: Any,
     ) -> Command:
-        _launched[self._folder].names.append(name)
+        launched = _launched[self._folder]
+        launched.ports.append(ports)
+        launched.names.append(name)
         path = os.path.join(self._folder, f"{name}-{os.urandom(4).hex()}")
         python = (sys.executable, "-I", "-S", "-c")
         told = (str(descriptors), path, str(descriptors > 0))

@@ -297,15 +297,15 @@ class SerialExecutor(Executor):
         """
         Hand back the items that wait behind a long one, and send the outcomes so far.
         """
+        # Held until all is sent: what the end of the batch sends comes after it.
         with self._items:
             first, count = self.index + 1, self._end
             self._end = min(self._end, first)
             done, start, self._done = self._done, self._first, []
             self._first += len(done)
-        raw = self.function_of(channel)
-        send_items(self.stream, channel, done, start, raw)
-        if first < count:
-            self.stream.send(frames.RETURNED, channel, first)
+            send_items(self.stream, channel, done, start, self.function_of(channel))
+            if first < count:
+                self.stream.send(frames.RETURNED, channel, first)
 
     # -- coroutines and generators -------------------------------------------------
 

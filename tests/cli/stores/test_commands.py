@@ -185,6 +185,7 @@ def test_prune_removes_the_longest_unused_of_any_kind(env: Run) -> None:
     ("arguments", "says"),
     [
         (("prune", "--max-size", "much"), "500MB"),
+        (("prune", "--max-size", "2"), "'2' has no unit. Write it as in 500MB or 2GB."),
         (("prune", "--unused-for", "3"), "30d"),
         (
             ("list", "--kind", "bote"),

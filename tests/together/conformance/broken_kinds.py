@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -35,17 +35,24 @@ class Whole(Environment):
     wants: str = ""
 
     @property
-    def key(self) -> str:
+    def entry(self) -> str:
+        """
+        The name of what it builds in the store.
+        """
         return digest(f"{self.kind}\0{self.name}\0{self.wants}".encode())
 
+    @property
+    def key(self) -> str:
+        return self.entry
+
     def is_built(self) -> bool:
-        return STORE.find_fault(self.key) is None
+        return STORE.find_fault(self.entry) is None
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         def fill(build: Build) -> None:
             self.fill(build.directory, log)
 
-        STORE.find_or_build(self.key, fill, log=log, cancelled=cancelled)
+        STORE.find_or_build(self.entry, fill, log=log, cancelled=cancelled)
         return LocalInterpreter(sys.executable)
 
     def fill(self, directory: str, log: LogSink) -> None:
@@ -116,19 +123,29 @@ class LosesAField(Whole):
 
 
 @attrs.frozen(kw_only=True)
-class DropsArguments(Whole):
-    """Returns the command of a Python that is told nothing."""
+class HashesItsName(Whole):
+    """Has a key that is another one in each process."""
 
-    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
-        super().build(log, cancelled)
-        return Deaf(sys.executable)
+    @property
+    def key(self) -> str:
+        return digest(f"{hash(self.name)}\0{self.wants}".encode())
 
 
-class Deaf(LocalInterpreter):
-    """A Python that runs what it is not told."""
+@attrs.frozen(kw_only=True)
+class SharesOneKey(Whole):
+    """Has one key for all declarations that take no requirements."""
 
-    def command(self, arguments: Iterable[str], **_: Any) -> Command:
-        return super().command(("-c", "pass"))
+    @property
+    def key(self) -> str:
+        return digest(b"extended" if self.wants.startswith("fal-core-law") else b"one")
+
+
+@attrs.frozen(kw_only=True)
+class ForgetsRequirements(Whole):
+    """Takes requirements, and has none of them."""
+
+    def extend(self, requirements: Iterable[str]) -> ForgetsRequirements:
+        return self
 
 
 @attrs.frozen(kw_only=True)
@@ -139,15 +156,21 @@ class BuildsOn(Whole):
         return super().build(log, Event())
 
 
+_failed_here: set[str] = set()
+
+
 @attrs.frozen(kw_only=True)
 class TriesForEver(Whole):
-    """Tries once more where a build has failed, as long as somebody waits for it."""
+    """Tries, as long as somebody waits for it, what has failed in its process before."""
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         while True:
             try:
                 return super().build(log, cancelled)
             except EnvironmentBuildError:
+                if self.entry not in _failed_here:
+                    _failed_here.add(self.entry)
+                    raise
                 if cancelled.wait(0.02):
                     raise Cancelled from None
 
@@ -179,13 +202,146 @@ class BuildsAfterOthers(Whole):
 
 @attrs.frozen(kw_only=True)
 class RaisesItsOwn(Whole):
-    """Raises an error of its builder as it is."""
+    """Raises an error of its own where it cannot build."""
 
-    def fill(self, directory: str, log: LogSink) -> None:
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         try:
-            super().fill(directory, log)
+            return super().build(log, cancelled)
         except EnvironmentBuildError as error:
             raise LookupError(str(error)) from None
+
+
+class Started(Whole):
+    """
+    A kind whose interpreter is of the class *starts*.
+    """
+
+    starts: ClassVar[type[LocalInterpreter]]
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        super().build(log, cancelled)
+        return self.starts(sys.executable)
+
+
+class Deaf(LocalInterpreter):
+    """Reads nothing from its standard input."""
+
+    def command(self, arguments: Sequence[str], **told: Any) -> Command:
+        command = super().command(arguments, **told)
+        start = ("/bin/sh", "-c", 'exec "$@" </dev/null', "sh")
+        return attrs.evolve(command, argv=(*start, *command.argv))
+
+
+@attrs.frozen(kw_only=True)
+class TakesNoInput(Started):
+    """Has processes with another standard input than that of what is started."""
+
+    starts = Deaf
+
+
+class Open(LocalInterpreter):
+    """Has the values of variables in its command line."""
+
+    def command(
+        self, arguments: Sequence[str], *, variables: Mapping[str, str] = {}, **told: Any
+    ) -> Command:
+        command = super().command(arguments, **told)
+        shown = (f"{name}={value}" for name, value in variables.items())
+        return attrs.evolve(command, argv=("/usr/bin/env", *shown, *command.argv))
+
+
+@attrs.frozen(kw_only=True)
+class ShowsVariables(Started):
+    """Tells a process its variables where other users read them."""
+
+    starts = Open
+
+
+class Blind(LocalInterpreter):
+    """Passes on no variables."""
+
+    def command(self, arguments: Sequence[str], **told: Any) -> Command:
+        return super().command(arguments)
+
+
+@attrs.frozen(kw_only=True)
+class HidesVariables(Started):
+    """Tells a process none of its variables."""
+
+    starts = Blind
+
+
+class HalfMounting(LocalInterpreter):
+    """Has folders where a process is told that they are if it has a name."""
+
+    def command(
+        self,
+        arguments: Sequence[str],
+        *,
+        binds: Mapping[str, str] = {},
+        name: str | None = None,
+        **told: Any,
+    ) -> Command:
+        for source, target in binds.items() if name else ():
+            arguments = [word.replace(target, source) for word in arguments]
+        return super().command(arguments, **told)
+
+
+@attrs.frozen(kw_only=True)
+class MountsForNames(Started):
+    """Says that its processes see what *binds* says, and only some of them do."""
+
+    starts = HalfMounting
+
+    @property
+    def isolates_files(self) -> bool:
+        return True
+
+
+@attrs.frozen(kw_only=True)
+class PublishesNothing(Whole):
+    """Says that *ports* lead to its processes, and has none of them lead there."""
+
+    @property
+    def isolates_network(self) -> bool:
+        return True
+
+
+class Closing(LocalInterpreter):
+    """Is started by a program that passes no descriptor on, whatever its channel says."""
+
+    def command(self, arguments: Sequence[str], **told: Any) -> Command:
+        command = super().command(arguments, **told)
+        program = "import os, sys; os.closerange(3, 1024); os.execv(sys.argv[1], sys.argv[1:])"
+        start = (sys.executable, "-I", "-S", "-c", program)
+        return attrs.evolve(command, argv=(*start, *command.argv))
+
+
+@attrs.frozen(kw_only=True)
+class PromisesDescriptors(Started):
+    """Has a channel that does not lead to its processes."""
+
+    starts = Closing
+
+
+class Around(LocalInterpreter):
+    """Is started by a program whose end it outlives."""
+
+    def command(self, arguments: Sequence[str], **told: Any) -> Command:
+        command = super().command(arguments, **told)
+        program = (
+            "import subprocess, sys; "
+            "sys.exit(subprocess.run(sys.argv[1:], close_fds=False).returncode)"
+        )
+        start = (sys.executable, "-I", "-S", "-c", program)
+        return attrs.evolve(command, argv=(*start, *command.argv))
+
+
+@attrs.frozen(kw_only=True)
+class LeavesProcesses(Started):
+    """Names no command that ends what a signal does not reach."""
+
+    starts = Around
 
 
 class RegisteredKind:

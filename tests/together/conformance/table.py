@@ -450,6 +450,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "test_each_process_has_a_name_of_its_own",
         of="name_through",
     ),
+    alone(
+        environments.TellsNoPorts,
+        "test_a_service_in_a_network_of_its_own_is_told_its_ports",
+        of="serve_through",
+    ),
     # Builds.
     around(
         builds.BuildsInLaunch, "test_launching_does_not_wait_for_a_build", of="run_when_built"

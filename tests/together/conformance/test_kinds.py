@@ -19,18 +19,35 @@ EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 
 _UNSOLVABLE = "test_an_environment_that_cannot_be_solved_is_an_error"
 _WAITERS = "test_who_waits_for_a_build_that_fails_takes_its_error"
+_VARIABLES = "test_a_process_sees_the_variables_that_it_is_told"
 
 BROKEN = (
     RegisteredKind(kinds.BuildsUnlocked, "test_many_processes_cause_one_build"),
     RegisteredKind(kinds.BuildsAfterOthers, _WAITERS),
     RegisteredKind(kinds.BuildsAnew, "test_what_is_built_is_found"),
     RegisteredKind(kinds.LosesAField, "test_an_environment_travels_whole"),
-    RegisteredKind(kinds.DropsArguments, "test_a_function_runs_in_what_is_built"),
+    RegisteredKind(kinds.HashesItsName, "test_an_environment_travels_whole"),
+    RegisteredKind(kinds.SharesOneKey, "test_environments_that_differ_have_other_keys"),
+    RegisteredKind(kinds.ForgetsRequirements, "test_an_extended_environment_is_another"),
+    RegisteredKind(kinds.TakesNoInput, "test_a_function_runs_in_what_is_built"),
+    RegisteredKind(kinds.ShowsVariables, _VARIABLES),
+    RegisteredKind(kinds.HidesVariables, _VARIABLES),
+    RegisteredKind(kinds.MountsForNames, "test_a_process_sees_the_folders_that_it_is_told"),
+    RegisteredKind(
+        kinds.PublishesNothing,
+        "test_a_process_is_reached_at_the_ports_that_it_is_told",
+        law_timeout=15.0,
+    ),
+    RegisteredKind(
+        kinds.PromisesDescriptors, "test_the_channel_of_an_interpreter_leads_to_its_process"
+    ),
+    RegisteredKind(
+        kinds.LeavesProcesses, "test_a_process_ends_as_its_command_says", law_timeout=15.0
+    ),
     RegisteredKind(kinds.BuildsOn, "test_a_build_that_nobody_waits_for_ends"),
-    # Who raises no error of a build raises none to those that wait for it. Laws of the first
-    # wait for what never comes.
-    RegisteredKind(kinds.TriesForEver, _UNSOLVABLE, _WAITERS, law_timeout=5.0),
-    RegisteredKind(kinds.RaisesItsOwn, _UNSOLVABLE, _WAITERS),
+    # Its laws wait for what never comes.
+    RegisteredKind(kinds.TriesForEver, _UNSOLVABLE, law_timeout=15.0),
+    RegisteredKind(kinds.RaisesItsOwn, _UNSOLVABLE),
 )
 
 

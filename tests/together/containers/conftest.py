@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fal_core import function
+from fal_core import Cancelled, function
 from fal_core.testing.harness.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,6 +96,31 @@ def contained(local: LocalHost, image: str) -> Decorate:
         return function("container", **{"host": local, "image": image, **options})
 
     return decorate
+
+
+@pytest.fixture
+def cancel_hanging_call(contained: Decorate, engine: LocalEngine) -> Callable[[Any], None]:
+    """
+    What runs a call on a host that nothing but its end ends, and cancels it.
+    """
+
+    def cancel(host: Any) -> None:
+        @contained(host=host)
+        def hang() -> None:
+            import ctypes
+
+            open("/tmp/hangs", "w").close()
+            # Nothing of ours runs meanwhile.
+            ctypes.PyDLL(None).sleep(600)
+
+        info = hang.spawn()
+        assert info.future is not None
+        assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
+        info.cancel()
+        with pytest.raises(Cancelled):
+            info.future.result(PATIENCE)
+
+    return cancel
 
 
 @pytest.fixture(scope="session")

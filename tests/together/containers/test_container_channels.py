@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from fal_core import Cancelled
 from fal_core.testing import ProcessHost
 from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
@@ -61,25 +60,13 @@ def test_a_worker_is_spoken_to_by_what_there_is(
         fail()
 
 
-def test_a_cancelled_call_leaves_no_container(host: LocalHost, contained: Any, engine: Any):
+def test_a_cancelled_call_leaves_no_container(
+    host: LocalHost, cancel_hanging_call: Any, engine: Any
+):
     """
     A call that will not end is ended with its container.
     """
-
-    @contained(host=host)
-    def hang() -> None:
-        import ctypes
-
-        open("/tmp/hangs", "w").close()
-        # Nothing of ours runs meanwhile.
-        ctypes.PyDLL(None).sleep(600)
-
-    info = hang.spawn()
-    assert info.future is not None
-    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
-    info.cancel()
-    with pytest.raises(Cancelled):
-        info.future.result(PATIENCE)
+    cancel_hanging_call(host)
     assert wait_until(lambda: not engine.containers(), PATIENCE)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from local_engines import LocalEngine
 
-from fal_core import Cancelled, WorkerLost, function
+from fal_core import WorkerLost, function
+from fal_core.errors import HostError
 from fal_core.testing.harness.processes import wait_until
 from fal_env_container import finding
 from fal_env_container.finding import find_engine
@@ -122,6 +123,20 @@ def test_a_function_runs_on_an_engine_elsewhere(
         fail(str(tmp_path))
 
 
+def test_a_path_for_an_engine_elsewhere_is_an_error(
+    host: LocalHost, contained: Any, tmp_path: Path
+):
+    """
+    The function would miss what is there, and the error says which path.
+    """
+
+    @contained(host=host, volumes=[f"{tmp_path}:/models"])
+    def never() -> None: ...
+
+    with pytest.raises(HostError, match=f"'{tmp_path}:/models' is a path of this machine"):
+        never()
+
+
 @pytest.mark.parametrize("channel", ["socket", "streams"])
 def test_a_function_runs_with_docker(
     channel: str,
@@ -148,26 +163,12 @@ def test_a_function_runs_with_docker(
 
 
 def test_a_cancelled_call_leaves_no_container_elsewhere(
-    host: LocalHost, contained: Any, engine: LocalEngine
+    host: LocalHost, cancel_hanging_call: Any, engine: LocalEngine
 ):
     """
     The container is ended by the engine, since no signal reaches it.
     """
-
-    @contained(host=host)
-    def hang() -> None:
-        import ctypes
-
-        open("/tmp/hangs", "w").close()
-        # Nothing of ours runs meanwhile.
-        ctypes.PyDLL(None).sleep(600)
-
-    info = hang.spawn()
-    assert info.future is not None
-    assert wait_until(lambda: engine.have_file("/tmp/hangs"), PATIENCE)
-    info.cancel()
-    with pytest.raises(Cancelled):
-        info.future.result(PATIENCE)
+    cancel_hanging_call(host)
     assert wait_until(lambda: not containers(engine), PATIENCE)
 
 

@@ -85,7 +85,7 @@ def test_the_project_is_seen_where_it_is(
     (tmp_path / "data.txt").write_text("forty-two")
     monkeypatch.chdir(tmp_path)
 
-    @contained(shm_size="65m")
+    @contained()
     def work() -> tuple[str, str]:
         with open("made.txt", "w") as file:
             file.write("made")
@@ -96,6 +96,38 @@ def test_the_project_is_seen_where_it_is(
     made = tmp_path / "made.txt"
     assert made.read_text() == "made"
     assert (made.stat().st_uid, made.stat().st_gid) == (os.getuid(), os.getgid())
+
+
+PROJECT = """
+import os
+
+def read():
+    with open(os.path.join(os.path.dirname({file!r}), "data.txt")) as file:
+        return file.read()
+"""
+
+
+def test_each_function_sees_its_own_project(
+    contained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    The project of a function's file is seen, wherever the caller is, by the first call too and
+    though functions of other projects have warm workers of the same image.
+    """
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = []
+    for name in ("one", "other"):
+        project = tmp_path / name
+        project.mkdir()
+        (project / "pyproject.toml").touch()
+        (project / "data.txt").write_text(f"that of {name}")
+        file = project / "code.py"
+        source, names = PROJECT.format(file=str(file)), {"__name__": f"code_of_{name}"}
+        file.write_text(source)
+        exec(compile(source, str(file), "exec"), names)
+        found.append(contained()(names["read"])())
+    assert found == ["that of one", "that of other"]
 
 
 def test_variables_of_the_caller_are_seen(contained: Any, monkeypatch: pytest.MonkeyPatch):

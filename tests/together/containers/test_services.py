@@ -4,6 +4,7 @@ Services in containers: one port of this machine leads to each.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import urllib.request
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from fal_core import Cancelled
 from fal_core.errors import HostError
 from fal_core.testing.harness.processes import wait_until
+from fal_core_worker.serving.ports import free_port, is_free
+from fal_host_local import PortTaken
 
 pytestmark = pytest.mark.faults
 
@@ -22,11 +26,12 @@ PATIENCE = 60
 
 def test_a_server_of_the_function_is_reached(contained: Any, engine: Any):
     """
-    Two functions may listen on the same port, since each has a network of its own; their
-    containers are gone once they are cancelled.
+    Two functions may listen on the same port, since each has a network of its own. The first
+    has it on this machine too; their containers are gone once they are cancelled.
     """
+    port = free_port()
 
-    @contained(exposed_port=8765)
+    @contained(exposed_port=port)
     def answer(word: str) -> None:
         from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -38,7 +43,7 @@ def test_a_server_of_the_function_is_reached(contained: Any, engine: Any):
 
             def log_message(self, *arguments: object) -> None: ...
 
-        HTTPServer(("0.0.0.0", 8765), Handler).serve_forever()
+        HTTPServer(("0.0.0.0", port), Handler).serve_forever()
 
     services = [answer.spawn(word) for word in ("one", "other")]
     try:
@@ -47,7 +52,9 @@ def test_a_server_of_the_function_is_reached(contained: Any, engine: Any):
             with urllib.request.urlopen(service.url, timeout=PATIENCE) as response:
                 found.append(response.read().decode())
         assert found == ["one", "other"]
-        assert len({service.url for service in services}) == 2
+        first, other = (service.url for service in services)
+        assert first == f"http://127.0.0.1:{port}"
+        assert first != other
     finally:
         for service in services:
             service.cancel()
@@ -85,11 +92,42 @@ def test_a_served_function_is_reached(contained: Any, whole_image: str):
         return "hello"
 
     service = greet.spawn()
-    request = urllib.request.Request(service.url, method="POST")
-    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-        assert response.read() == b'"hello"'
+    assert ask(service.url) == '"hello"'
     service.stream.drain()
     assert service.return_value is None
+
+
+def ask(url: str) -> str:
+    request = urllib.request.Request(url, method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        return str(response.read().decode())
+
+
+def test_a_service_is_at_the_port_that_it_wants(contained: Any, whole_image: str, engine: Any):
+    """
+    The port of this machine that is published is the one that the function names, and no other
+    service gets it meanwhile; the network is the engine's.
+    """
+    port, metrics = free_port(), free_port()
+
+    @contained(image=whole_image, serve=True, exposed_port=port, metrics_port=metrics)
+    def list_networks() -> list[str]:
+        import socket
+
+        return [name for _, name in socket.if_nameindex()]
+
+    service = list_networks.spawn()
+    assert service.url == f"http://127.0.0.1:{port}"
+    assert json.loads(ask(service.url)) == ["lo", "eth0"]
+    [running] = engine.run("ps", "--quiet").split()
+    published = {f"{each}/tcp -> 127.0.0.1:{each}" for each in (port, metrics)}
+    assert set(engine.run("port", running).splitlines()) == published
+    with pytest.raises(PortTaken, match="'list_networks'"):
+        list_networks.spawn()
+    service.cancel()
+    with pytest.raises(Cancelled):
+        service.future.result(PATIENCE)
+    assert is_free(port)
 
 
 def test_a_service_without_a_network_is_an_error(contained: Any):

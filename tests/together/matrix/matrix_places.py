@@ -19,6 +19,10 @@ from fal_core.testing import ProcessHost
 
 ROOT = Path(__file__).resolve().parents[3]
 
+#: Seconds that a law waits where each call has a process of its own, which for an image is a
+#: container: on a busy machine each of them takes seconds to start.
+EACH_ITS_OWN = 240.0
+
 #: The name and the value of the secret that laws ask for.
 Secret = tuple[str, str]
 
@@ -75,7 +79,9 @@ def open_smallest(folder: Path) -> Iterator[Place]:
     """
     host = ProcessHost()
     yield Place(
-        host=host, program="from fal_core.testing import ProcessHost\nhost = ProcessHost()"
+        host=host,
+        program="from fal_core.testing import ProcessHost\nhost = ProcessHost()",
+        law_timeout=EACH_ITS_OWN,
     )
     host.close()
 
@@ -102,6 +108,7 @@ def open_directory(folder: Path) -> Iterator[Place]:
             program="from pathlib import Path\nfrom directory_host import DirectoryHost\n"
             f"host = {made}",
             url=f"directory://{folder / 'work'}",
+            law_timeout=EACH_ITS_OWN,
         )
         host.close()
 
@@ -139,8 +146,7 @@ def open_serverless(folder: Path) -> Iterator[Place]:
             f"host = FalServerlessHost({address!r})",
             url=f"serverless://{address}",
             secret=secret_of_the_account,
-            # Each call has a runner of its own, which for an image is a container.
-            law_timeout=240.0,
+            law_timeout=EACH_ITS_OWN,
         )
     told = program.errors.read_text()
     code = program.end()

@@ -74,10 +74,31 @@ def test_package_may_be_named_by_its_url(
 
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
     """
-    The error names what was not found.
+    The error names what was not found, and where it was looked for.
     """
-    with pytest.raises(EnvironmentBuildError, match="No candidates were found for nowhere"):
+    with pytest.raises(EnvironmentBuildError) as caught:
         build(Conda(packages=["nowhere"], channels=[channel]))
+    reason = caught.value.reason
+    assert "No candidates were found for nowhere" in reason
+    assert reason.endswith(f"\nPackages were looked for in these channels: {channel}/")
+
+
+def test_driver_that_the_machine_lacks_is_told(
+    build: Any, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Packages that need a driver for CUDA where there is none, or an older one, are an error
+    that says what to do, before rattler's own words.
+    """
+    wanted = Conda(packages=["engine=1.0"], channels=[channel])
+    for version in ("", "11.8"):
+        monkeypatch.setenv("CONDA_OVERRIDE_CUDA", version)
+        with pytest.raises(EnvironmentBuildError) as caught:
+            build(wanted)
+        reason = caught.value.reason
+        assert reason.startswith("The machine has no such driver for CUDA, '__cuda'")
+        assert "CONDA_OVERRIDE_CUDA" in reason
+        assert "engine 1.0 would require" in reason
 
 
 def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> None:

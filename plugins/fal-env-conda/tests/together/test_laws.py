@@ -10,6 +10,12 @@ from fal_core.testing.kinds import *  # noqa: F403  # every law
 from fal_env_conda import Conda
 
 
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    # Each of many processes has a rattler of its own, which takes long on a busy machine.
+    return 240.0
+
+
 @pytest.fixture
 def unbuilt(channel: str) -> Conda:
     return Conda(packages=["beta"], pip=["gamma"], channels=[channel])

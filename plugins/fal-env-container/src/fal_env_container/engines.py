@@ -5,6 +5,7 @@ Engines: programs that build images and run containers, and what each of them ca
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import time
@@ -125,10 +126,38 @@ class Answer:
     @property
     def problem(self) -> str:
         """
-        The last line on its standard error, without the engine's own prefix.
+        What the engine says is wrong on its standard error, or the last that it has printed
+        there, as part of a sentence.
         """
         lines = [line for line in self.errors.splitlines() if line.strip()]
-        return clean_problem(lines[-1]) if lines else "it does not say why"
+        last = clean_problem(lines[-1]) if lines else "it does not say why"
+        return find_problem(self.errors) or last
+
+
+#: What stands before a reason in the errors of engines.
+_PREFIXES = re.compile(r"(?:docker: |error: |error response from daemon: )+", re.I)
+#: The same in their own logs, which escape quotes.
+_LOGGED = re.compile(r'time="[^"]*" level=fatal msg="((?:[^"\\]|\\.)*)".*')
+
+
+def find_problem(said: str) -> str | None:
+    """
+    Return what an engine that has printed *said* calls its last error, as part of a sentence.
+    None if it speaks of none.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    wrong = [
+        number
+        for number, line in enumerate(lines)
+        if _PREFIXES.match(line) or _LOGGED.match(line)
+    ]
+    if not wrong:
+        return None
+    last = lines[wrong[-1]]
+    if last.endswith(":"):
+        # The reason stands below it.
+        last = " ".join((last, *lines[wrong[-1] + 1 :][:1]))
+    return clean_problem(last)
 
 
 def clean_problem(line: str) -> str:
@@ -136,9 +165,10 @@ def clean_problem(line: str) -> str:
     Return *line* of an engine's errors as part of a sentence.
     """
     text = line.strip()
-    for prefix in ("Error: ", "ERROR: ", "Error response from daemon: ", "error: "):
-        text = text.removeprefix(prefix)
-    return text.rstrip(".")
+    if logged := _LOGGED.fullmatch(text):
+        text = re.sub(r"\\(.)", r"\1", logged[1])
+    found = _PREFIXES.match(text)
+    return text[found.end() if found else 0 :].rstrip(".")
 
 
 def ask(command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
@@ -172,7 +202,9 @@ def ask(command: Sequence[str], *, seconds: float = 60.0, most: int = MOST_PRINT
             code = process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise EnvironmentBuildError(
-                KIND, f"{what} has not answered within {seconds:g} s."
+                KIND,
+                f"{what} has not answered within {seconds:g} s. Call again if this machine was "
+                "busy.",
             ) from error
         except OverflowError as error:
             raise EnvironmentBuildError(

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import attrs
@@ -174,8 +174,10 @@ def describe(program: str) -> Engine | str:
         reason = str(errors[0]).rstrip(".") if errors else answer.problem
         end = "" if reason.endswith(("?", "!")) else "."
         return f"{name} is installed, but not running: {reason}{end}"
+    # Podman may be installed as docker.
+    read = _podman if name == "podman" or "host" in content else _docker
     try:
-        return _READERS[name](program, content)
+        return read(program, content)
     except (KeyError, TypeError) as error:
         return f"{program} does not describe itself as {name} does: it has no {error}."
 
@@ -227,9 +229,3 @@ def _is_here(content: Mapping[str, Any]) -> bool:
 
 #: Go's names of architectures, by the kernel's.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
-_READERS: dict[EngineName, Callable[[str, Mapping[str, Any]], Engine]] = {
-    "podman": _podman,
-    "docker": _docker,
-    "nerdctl": _docker,
-}

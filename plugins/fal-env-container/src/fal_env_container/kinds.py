@@ -16,7 +16,7 @@ from fal_core.digests import digest
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_container.images.container_images import ContainerImage
+from fal_env_container.images.container_images import ContainerImage, check_name
 from fal_uv.fields import Layers, masked_repr, to_layers
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
+
+
+def _to_tuples(
+    requirements: Iterable[str] | Iterable[Iterable[str]],
+) -> tuple[str, ...] | Layers:
+    if isinstance(requirements, str):
+        return requirements  # type: ignore[return-value]  # It is refused where it is parsed.
+    written = (each if isinstance(each, str) else tuple(each) for each in requirements)
+    return tuple(written)  # type: ignore[return-value]  # Both mixed are refused there too.
 
 
 def _to_image(written: str | ContainerImage | Mapping[str, Any]) -> str | ContainerImage:
@@ -84,7 +93,7 @@ class Container(Environment):
 
     image: str | ContainerImage | Mapping[str, Any] = attrs.field(converter=_to_image)
     requirements: tuple[str, ...] | Layers = attrs.field(
-        default=(), converter=to_layers, repr=masked_repr
+        default=(), converter=_to_tuples, repr=masked_repr
     )
     python_version: str | None = None
     resolver: Literal["uv", "pip"] | None = None
@@ -107,30 +116,39 @@ class Container(Environment):
 
             for each in self.volumes:
                 Mount.parse(each)
-        if isinstance(self.image, str) and not self.image.strip():
+        if isinstance(self.network, str) and not self.network.strip():
             raise OptionError(
-                "Option 'image' is empty: name an image, or give a ContainerImage."
+                f"Option 'network' is {self.network!r}: name a network of the engine, or write "
+                "True or False."
             )
-        if isinstance(self.image, str) and self.image.startswith("-"):
-            raise OptionError(
-                f"Option 'image' is {self.image!r}, which is no name of an image."
-            )
+        if isinstance(self.image, str):
+            check_name(self.image)
         if isinstance(self.image, ContainerImage):
             from fal_env_container.images.sources import find_sources
 
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
+        # Before their paths are looked for.
+        self._check_requirements()
+        entries = to_layers(self.requirements)
+        object.__setattr__(self, "requirements", entries)
+        # One may be a file of this directory.
+        self._check_requirements()
         if not self.trusted:
-            from fal_env_container.images.strangers import (
-                check_image,
-                check_options,
-                check_requirements,
-            )
+            from fal_env_container.images.strangers import check_image, check_options
 
             check_options(self.volumes, self.network)
-            check_requirements(entry for layer in self.layers for entry in layer)
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
+
+    def _check_requirements(self) -> None:
+        if self.trusted or isinstance(self.requirements, str):
+            return
+        from fal_env_container.images.strangers import check_requirements
+
+        written = self.requirements
+        layers = ((each,) if isinstance(each, str) else each for each in written)
+        check_requirements(entry for layer in layers for entry in layer)
 
     @property
     def request(self) -> ImageRequest:
@@ -218,14 +236,15 @@ class Container(Environment):
 
     def build(self, log: LogSink, cancelled: Event) -> Interpreter:
         from fal_env_container.building.keys import find_or_build
+        from fal_env_container.finding import find_engine
         from fal_env_container.running.interpreters import ContainerInterpreter
-        from fal_env_container.running.mounts import Mount
+        from fal_env_container.running.mounts import find_volumes
         from fal_env_container.running.settings import Settings
         from fal_env_container.running.variables import warn_of_proxies
 
         settings = Settings(
             shm_size=size_in_bytes(self.shm_size),
-            volumes=tuple(Mount.parse(each).found() for each in self.volumes),
+            volumes=find_volumes(find_engine(), self.volumes),
             network=self.network,
             trusted=self.trusted,
         )
@@ -235,8 +254,9 @@ class Container(Environment):
         if self.python_version is not None:
             from fal_env_container.running.pythons import find_python, mismatch
 
-            python = find_python(engine, image, interpreter.executable)
-            if error := mismatch(image, python, self.python_version):
+            python = find_python(engine, image, interpreter.executable, log)
+            error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
+            if error is not None:
                 raise error
         return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
 
@@ -254,7 +274,7 @@ class Container(Environment):
         from fal_env_container.running.pythons import find_python
 
         engine, image = interpreter.engine, interpreter.image
-        python = find_python(engine, image, interpreter.executable)
+        python = find_python(engine, image, interpreter.executable, log)
         packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         # What a stranger writes there would run in the containers of others who share it.

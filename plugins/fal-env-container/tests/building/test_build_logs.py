@@ -4,6 +4,8 @@ What engines print during a build, read and passed on.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fal_core.events import Log
 from fal_env_container.building.build_logs import BuildLog
 
@@ -42,9 +44,9 @@ b3230fd680cfdc17a382f21963855eea1e6547269c47958d9a43a705b247169b
 """
 
 
-def read(text: str, **settings: object) -> tuple[BuildLog, list[str]]:
+def read(text: str, **settings: Any) -> tuple[BuildLog, list[str]]:
     lines: list[Log] = []
-    log = BuildLog(lines.append, **settings)  # type: ignore[arg-type]
+    log = BuildLog(lines.append, **settings)
     for line in text.splitlines():
         log.write(line)
     return log, [f"{line.level} {line.message}" for line in lines]
@@ -87,6 +89,8 @@ def test_lines_of_podman():
     assert log.problem == "it does not say why"
     log.write("write /x: no space left on device")
     assert log.says_disk_is_full
+    log.write('time="2026-11-27T20:32:50Z" level=fatal msg="no \\"such\\" builder"')
+    assert log.problem == 'no "such" builder'
 
 
 def test_steps_of_stages():

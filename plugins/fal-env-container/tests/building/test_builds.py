@@ -259,7 +259,8 @@ def test_cancelled_while_waiting(build: ImageBuilder):
 
 def test_forced_build_is_made_once(build: ImageBuilder):
     """
-    With ``force`` an image is built anew once in a process, without the engine's cache.
+    With ``force`` an image is built anew once in a process, without the engine's cache. That
+    its base is the one of this machine, since no registry has it, is told.
     """
     environment = build.declare("RUN echo ran\n")
     build(environment)
@@ -267,6 +268,8 @@ def test_forced_build_is_made_once(build: ImageBuilder):
     assert not forced.is_built()
     build(forced)
     assert "ran" in build.messages
+    told = f"Using the image {build.base} that is here, which cannot be pulled: "
+    assert any(line.startswith(told) for line in build.messages)
     assert forced.is_built()
     build(forced)
     assert build.messages == []

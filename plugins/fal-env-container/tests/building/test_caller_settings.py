@@ -30,7 +30,7 @@ def test_certificates_are_in_steps_alone(tmp_path: Path):
     text = "FROM a AS b\nRUN pip x\nRUN --network=none y\nFROM c\nCOPY x /x\nrun \\\n  z"
     first, second = "/run/fal-core/fal-core-certificates-1.pem", "fal-core-certificates-1"
     declared = f"ARG SSL_CERT_FILE={first} PIP_CERT={first}\n"
-    mount = f" --mount=type=secret,id={second},target={first}"
+    mount = f" --mount=type=secret,id={second},target={first},mode=0444"
     assert certificates.add_to(text) == (
         f"FROM a AS b\n{declared}RUN{mount} pip x\nRUN --network=none y\n"
         f"FROM c\n{declared}COPY x /x\nrun{mount} \\\n  z"
@@ -65,7 +65,8 @@ def test_build_trusts_what_the_caller_trusts(
     build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """
-    Steps see the caller's certificates and proxies; the image has neither.
+    Steps see the caller's certificates and proxies, whatever user they are; the image has
+    neither.
     """
     path = tmp_path / "ca.pem"
     path.write_text("a certificate of the caller")
@@ -75,12 +76,13 @@ def test_build_trusts_what_the_caller_trusts(
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     assert proxies()["HTTPS_PROXY"] == "http://proxy.example:3128"
     text = 'RUN cat "$SSL_CERT_FILE" && echo && echo via $HTTPS_PROXY\n'
-    environment = build.declare(text)
+    environment = build.declare(f"USER 1000\n{text}")
     image = build(environment)
     assert "a certificate of the caller" in build.messages
     assert "via http://proxy.example:3128" in build.messages
     steps = [line for line in build.messages if line.startswith("STEP")]
-    assert steps == [f"STEP 1/2: FROM {build.base}", f"STEP 2/2: {text.strip()}"]
+    first = [f"STEP 1/3: FROM {build.base}", "STEP 2/3: USER 1000"]
+    assert steps == [*first, f"STEP 3/3: {text.strip()}"]
     assert "proxy.example" not in build.engine.run("image", "inspect", image.id)
     key = environment.key
     monkeypatch.delenv("SSL_CERT_FILE")

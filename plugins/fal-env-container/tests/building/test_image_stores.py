@@ -99,7 +99,7 @@ def test_layers_of_failed_builds_are_pruned(build: ImageBuilder):
     image = build(build.declare("RUN echo of an image > /x\nRUN echo more > /y\n"))
     [entry] = LayerStore().entries()
     [kept] = ImageStore().entries()
-    assert entry.summary == "1 of a build"
+    assert entry.summary == "1 layer of a build"
     assert kept.size < 500 << 10 <= entry.size
     before = build.engine.images()
     stores = [ImageStore(), LayerStore()]

@@ -4,13 +4,18 @@ Images by name, as engines answer for them.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import pytest
+from local_engines import LocalEngine
 
 from fal_core.errors import EnvironmentBuildError
+from fal_core.testing.harness.processes import wait_until
 from fal_env_container.building import inventory
 from fal_env_container.engines import Engine
+from fal_env_container.finding import find_engine
 
 _PROGRAM = """#!/bin/sh
 echo '{said}' >&2
@@ -57,3 +62,34 @@ def test_an_engine_that_fails_is_not_taken_to_lack_the_image(tmp_path: Path):
     engine = engine_that_says(tmp_path, "Error: database is locked")
     with pytest.raises(EnvironmentBuildError, match=r"has models:1: database is locked\.$"):
         inventory.find_image(engine, "models:1")
+
+
+_SLOW = """#!/bin/sh
+case "$*" in
+    *other*) touch '{folder}/asked'; while [ ! -e '{folder}/go' ]; do sleep 0.01; done;;
+esac
+exec podman "$@"
+"""
+
+
+def test_an_image_may_be_forgotten_while_others_are_asked_for(
+    engine: LocalEngine, tiny: str, tmp_path: Path
+):
+    """
+    What one thread knows is no question of what another is told to forget.
+    """
+    other = "localhost/tests/other:1"
+    engine.run("tag", tiny, other)
+    program = tmp_path / "podman"
+    program.write_text(_SLOW.format(folder=tmp_path))
+    program.chmod(0o755)
+    slow = attrs.evolve(find_engine(), program=str(program))
+    known = inventory.find_image(slow, tiny)
+    assert known is not None
+    with ThreadPoolExecutor() as threads:
+        asking = threads.submit(inventory.find_images, slow, [tiny, other])
+        assert wait_until((tmp_path / "asked").exists, 60)
+        inventory.forget(slow, tiny)
+        (tmp_path / "go").touch()
+        found = asking.result(60)
+    assert [each and each.id for each in found.values()] == [known.id, known.id]

@@ -5,17 +5,25 @@ Builds whose process is killed, or whose disk is full.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import pytest
 from image_builders import ImageBuilder
 from local_engines import LocalEngine, missing
 
-from fal_core.errors import EnvironmentBuildError
-from fal_core.testing.harness.processes import wait_until
+from fal_core.errors import Cancelled, EnvironmentBuildError
+from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_core_worker import trees
 from fal_env_container import finding
+from fal_env_container.building import processes
 
 PROGRAM = """
 import json, sys
@@ -49,8 +57,61 @@ def test_killed_process_leaves_nothing(build: ImageBuilder):
     assert build.read(image, "cat", "/one") == "one"
 
 
+@pytest.mark.faults
+def test_an_engine_that_is_slow_to_end_is_left_to_clean_up(
+    build: ImageBuilder, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A build that is cancelled while its engine is busy, as with a large layer, is over soon for
+    its caller. The engine is not killed for that, and leaves nothing; a build waits for it.
+    """
+    monkeypatch.setattr(processes, "_PATIENCE", 0.5)
+    before, cancelled, text = build.state, Event(), "RUN echo one > /one && sleep 600\n"
+    with ThreadPoolExecutor() as threads:
+        building = threads.submit(build, build.declare(text), cancelled)
+        assert wait_until(lambda: bool(steps_of(build)), 60)
+        busy = engines_of(build)
+        for pid in busy:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            cancelled.set()
+            with pytest.raises(Cancelled):
+                building.result(60)
+            assert all(map(is_alive, busy))
+            assert build.state[1] != before[1]
+        finally:
+            for pid in busy:
+                os.kill(pid, signal.SIGCONT)
+    assert wait_until(lambda: build.state == before, 60), build.state
+
+
+def engines_of(build: ImageBuilder) -> list[int]:
+    """
+    Return the processes of Podman that build in the cache of *build*.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        is_ours = any(str(build.folder.parent) in word for word in words)
+        if os.path.basename(words[0]) == "podman" and "build" in words and is_ours:
+            found.append(int(folder.name))
+    return found
+
+
+def steps_of(build: ImageBuilder) -> list[int]:
+    """
+    Return the processes of steps of *build* that run in containers.
+    """
+    return [pid for engine in engines_of(build) for pid in trees.contained(engine)]
+
+
 @pytest.fixture
-def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def small(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ImageBuilder]:
     """
     An engine whose disk has 24 MB.
     """
@@ -90,3 +151,21 @@ def test_full_disk_is_told(small: ImageBuilder):
     assert small.engine.containers() == set()
     image = small(small.declare("RUN echo small > /small\n"))
     assert small.read(image, "cat", "/small") == "small"
+
+
+@pytest.mark.faults
+def test_disk_that_was_full_before_is_told(small: ImageBuilder):
+    """
+    Where not even the files of a build can be written, it says that the disk is full.
+    """
+    small.engine.run("info")
+    filling = small.engine.folder.parent / "filling"
+    with suppress(OSError), open(filling, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    (small.folder / "file").write_text("small")
+    wanted = small.declare("COPY file /file\n")
+    with pytest.raises(EnvironmentBuildError, match=r"The disk is full: .* Free some space"):
+        small(wanted)
+    filling.unlink()
+    assert small.read(small(wanted), "cat", "/file") == "small"

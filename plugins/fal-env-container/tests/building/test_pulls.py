@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -126,3 +127,22 @@ def test_who_waits_for_a_pull_that_fails_takes_its_error(build: ImageBuilder):
             each.join()
     assert len(asked) == 1
     assert len({each.args for each in errors}) == 1
+
+
+def test_a_name_without_a_registry_is_explained(
+    build: ImageBuilder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """
+    An engine that asks no registry for it says so in words that few understand.
+    """
+    settings = tmp_path / "registries.conf"
+    settings.write_text("unqualified-search-registries = []\n")
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(settings))
+    for name, whole in [("pyhton:3", "library/pyhton:3"), ("some/body:1", "some/body:1")]:
+        with pytest.raises(EnvironmentBuildError) as caught:
+            pull(name, print, Event())
+        assert caught.value.reason == (
+            f"There is no image {name!r} here, and podman cannot pull it: it asks no registry "
+            "for a name without one. Correct the name, or write its registry too, as in "
+            f"'docker.io/{whole}'."
+        )

@@ -137,3 +137,22 @@ def test_missing_sources_are_explained(folder: Path):
     assert "no x.py" in str(context.explain_missing("x.py"))
     with pytest.raises(OptionError, match="no directory"):
         Context(str(folder / "a.txt")).select([""])
+
+
+def test_names_with_wildcards_are_not_sent(tmp_path: Path):
+    """
+    Among the files of a client, a name with wildcards may stand for nothing because its client
+    sends none for it, which is said; a plain name was not where the client looked.
+    """
+    sent = Context(str(tmp_path), shown="")
+    told = "There is no {} among the files that were sent for the build."
+    assert sent.explain_missing("a.csv") == (
+        f"{told.format('a.csv')} A client looks for it in the 'context_dir' of the image."
+    )
+    for name in ("*.csv", "a?.csv", "[ab].csv", "data/*"):
+        assert sent.explain_missing(name) == (
+            f"{told.format(name)} fal's SDK sends no files for a name with wildcards: name "
+            "their folder, or each of them."
+        )
+    (tmp_path / "a.csv").write_text("")
+    assert sent.explain_missing("*.csv") is None

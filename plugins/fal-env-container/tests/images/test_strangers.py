@@ -4,7 +4,10 @@ What images and options of strangers may not ask for.
 
 from __future__ import annotations
 
+import ast
+import os
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,8 +16,8 @@ from fal_core.errors import OptionError
 from fal_env_container import Container, ContainerImage
 
 
-def untrusted(image: str | ContainerImage, **options: object) -> Container:
-    return Container(image=image, trusted=False, **options)  # type: ignore[arg-type]
+def untrusted(image: str | ContainerImage, **options: Any) -> Container:
+    return Container(image=image, trusted=False, **options)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,15 @@ def test_images_come_from_registries(name: str):
         ("COPY --from=$other / /", "write its name out"),
         ("RUN --mount=from=$other true", "write its name out"),
         ("FROM ${base%x}", "write its name out"),
+        ("ADD https://127.0.0.1/x /x", "in the network of the machine"),
+        ("ADD https://u:word@127.0.0.1/x /x", "adds 'https://.*@127.0.0.1/x'"),
+        ("ADD --checksum=sha256:a HTTP://a/x /x", "in the network of the machine"),
+        ('ADD ["a", "git://a/x", "/x"]', "in the network of the machine"),
+        ("ADD git@a:x.git /x", "in the network of the machine"),
+        ("ADD github.com/a/x /x", "in the network of the machine"),
+        ("ADD $base /x", "in the network of the machine"),
+        ("ONBUILD ADD \\\n  http://a/x /x", "in the network of the machine"),
+        ("RUN true <<#A&B\n#A&B\nADD http://a/x /x\n#A", "in the network of the machine"),
     ],
 )
 def test_steps_get_nothing_of_the_machine(step: str, why: str):
@@ -78,6 +90,9 @@ def test_usual_images_are_taken():
         "FROM localhost:5000/oci:1\n"
         "COPY --from=builder /made /made\n"
         "RUN --network=none true\n"
+        "ADD --chown=1:1 model.tar.gz other.tar.gz $HOME/\n"
+        "ADD <<'EOF' /etc/made\nurl: https://a\nEOF\n"
+        "RUN python3 <<EOF\nadd = lambda a: a\nEOF\n"
     )
     assert not untrusted(ContainerImage(text)).trusted
     assert untrusted("localhost:5000/team/image:1").image == "localhost:5000/team/image:1"
@@ -251,6 +266,33 @@ def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        *("{}", "-r {}", "-e {}", "--requirements={}", "{}[extra]", "file:{}", "tool @ {}"),
+        *("tool @ file:{}", "git+file://{}@https://example.org/", "./{}", "~/{}"),
+        *("[['{}'], 'tool']", "[['httpx'], ['-r {}']]"),
+    ],
+)
+def test_strangers_do_not_learn_which_files_there_are(form: str, tmp_path: Path):
+    """
+    What a stranger is told of a requirement is the same whether there is such a file, and no
+    file is opened, which could be a pipe that nobody writes to.
+    """
+    for name in ("project.py", "list.txt", "tool.whl", "folder", "none.py"):
+        place = tmp_path / name
+        if name == "project.py":
+            os.mkfifo(place)
+        elif name == "folder":
+            place.mkdir()
+        elif name != "none.py":
+            place.touch()
+        written = form.format(place)
+        requirements = ast.literal_eval(written) if form.startswith("[") else [written]
+        with pytest.raises(OptionError, match="is a file or a URL"):
+            untrusted("python:3", requirements=requirements)
+
+
+@pytest.mark.parametrize(
     "entry",
     [
         "tool @ https://example.org/${UV_INDEX_URL}/tool-1.0-py3-none-any.whl",
@@ -270,3 +312,27 @@ def test_requirements_take_nothing_along(entry: str):
     """
     with pytest.raises(OptionError, match="Name a version of an index"):
         untrusted("python:3", requirements=[entry])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("httpx", "httpx >= 0.28, <1", "web.py", "httpx[http2]==0.28.*", "pytz==1!2024.1"),
+        *("numpy; python_version < '3.13'", "httpx[http2] ; os_name != 'nt'"),
+    ],
+)
+def test_strangers_name_versions_of_an_index(entry: str):
+    """
+    Versions of an index are taken as they are written.
+    """
+    assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)
+
+
+def test_dockerfile_of_many_images():
+    """
+    A Dockerfile stands on so many images that each can be asked for.
+    """
+    text = "".join(f"FROM image{number}\n" for number in range(101))
+    with pytest.raises(OptionError, match="stands on 101 images, and may stand on 100"):
+        untrusted(ContainerImage(text))
+    assert untrusted(ContainerImage("FROM image\n" * 101))

@@ -12,9 +12,10 @@ import attrs
 import pytest
 
 from fal_core.errors import EnvironmentBuildError
+from fal_core.events import Log
 from fal_env_container.engines import Engine
 from fal_env_container.images.built_images import BuiltImage
-from fal_env_container.running.pythons import find_python
+from fal_env_container.running.pythons import ImagePython, find_python, mismatch
 
 IMAGE = BuiltImage(id="abc", name="models:1", platform="linux/amd64")
 ANSWER = {
@@ -74,9 +75,43 @@ def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
     The container of a program that prints without end does not outlive the question.
     """
     answer(engine, "exec yes")
-    with pytest.raises(EnvironmentBuildError, match="prints more than"):
+    told = "The Python of image 'models:1' could not be asked for its version: .*prints more"
+    with pytest.raises(EnvironmentBuildError, match=told):
         find_python(engine, attrs.evolve(IMAGE, id="other"), "python3")
     asked = Path(engine.program).with_name("asked").read_text()
     named = re.findall(r"--name=(\S+)", asked)
     assert len(named) == 1
     assert asked.endswith(f"\nrm --force {named[0]}\n")
+
+
+def test_what_to_do_about_another_python():
+    """
+    Whoever names a version can leave it out; whoever sends what runs on no other version can
+    send it from that of the image.
+    """
+    image = BuiltImage(id="1", name="base:1", platform="linux/amd64")
+    python = ImagePython(version="3.13.5", abi="", machine="x86_64", libc=None, installed=())
+    named = mismatch(image, python, "3.11", is_of_caller=False)
+    sent = mismatch(image, python, "3.11", is_of_caller=True)
+    assert "and python_version asks for 3.11. Leave python_version out, or take" in str(named)
+    assert "and what was sent needs Python 3.11. Send it from Python 3.13, or take" in str(sent)
+    assert mismatch(image, python, "3.13", is_of_caller=True) is None
+
+
+def test_question_is_told_before_it_is_asked(engine: Engine):
+    """
+    Who waits for the image is told what the container is started for, the first time alone.
+    """
+    lines: list[Log] = []
+
+    def log(line: Log) -> None:
+        assert not Path(engine.program).with_name("asked").exists()
+        lines.append(line)
+
+    answer(engine, f"echo '{json.dumps(ANSWER)}'")
+    image = attrs.evolve(IMAGE, id="told")
+    found = find_python(engine, image, "python3", log)
+    assert find_python(engine, image, "python3", log) == found
+    assert [(line.message, line.source) for line in lines] == [
+        ("Starting python3 of the image once, to ask for its version", "BUILDER")
+    ]

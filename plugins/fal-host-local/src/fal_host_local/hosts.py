@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -23,8 +23,10 @@ from fal_core.abilities import (
 from fal_core.claims import ClaimedHost
 from fal_core.errors import HostClosed, HostError, UnsupportedError
 from fal_core.hosts import Capabilities, Execution
+from fal_core.machines import count_cpus
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_core.validators import at_least, seconds
 from fal_host_local.options import LocalOptions, Terms, asks_for_devices
 from fal_host_local.workers.keepers import Keeper
 
@@ -36,20 +38,11 @@ if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
-    from fal_core.pools import Start, WorkerPools
+    from fal_core.pools import Shared, Start, WorkerPools
     from fal_core.workers import Worker
     from fal_host_local.limits.meters import Meter
 
 _hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
-
-
-def _count_processors() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @attrs.define(eq=False, slots=False)
@@ -86,7 +79,7 @@ class LocalHost(
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None,
         same_python=True,
-        concurrency=_count_processors(),
+        concurrency=count_cpus(),
         keep_alive=True,
         multiplex=True,
         serve=True,
@@ -96,7 +89,7 @@ class LocalHost(
         options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
 
-    wait: float | None = attrs.field(default=None, kw_only=True)
+    wait: float | None = attrs.field(default=None, kw_only=True, validator=seconds(at_least(0)))
     enforce: bool = attrs.field(default=False, kw_only=True)
     network: bool = attrs.field(default=True, kw_only=True)
     measure: bool = attrs.field(default=False, kw_only=True)
@@ -164,7 +157,13 @@ class LocalHost(
         place = Place(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
 
-    def expect(self, environment: Environment, options: HostOptions, gateway: Gateway) -> None:
+    def expect(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
         try:
             # It starts while everything else is imported.
             self._find_keeper()
@@ -173,7 +172,7 @@ class LocalHost(
         if gateway.serve and environment.isolates_network:
             # No port leads to a worker that was started before they are known.
             return
-        super().expect(environment, options, gateway)
+        super().expect(environment, options, gateway, origin)
 
     def check(
         self,
@@ -186,10 +185,12 @@ class LocalHost(
             from fal_host_local.variables import resolve_secrets
 
             resolve_secrets(options.secrets, origin)
-        if self.measure and environment.isolates_files:
+        if environment.isolates_files and (self.measure or not self.network):
             from fal_host_local.limits.meters import refuse_measuring
+            from fal_host_local.workers.places import refuse_network
 
-            raise refuse_measuring(environment.kind)
+            refuse = refuse_measuring if self.measure else refuse_network
+            raise refuse(environment.kind)
         is_service = gateway.serve or gateway.exposed_port is not None
         if is_service and not self.network:
             raise UnsupportedError(self.name, "serve a function without a network")
@@ -236,10 +237,25 @@ class LocalHost(
             self.name,
             self.begin,
             count=count,
-            shared_by=self.shared_by,
+            shared_by=self._shared_by_place,
             # Devices may be waited for.
             quick=lambda options: not asks_for_devices(options),
         )
+
+    def _shared_by_place(self, call: Shared) -> Hashable:
+        """
+        Return what calls must have in common to share workers. A worker with a file system of
+        its own sees no more folders than it was started with.
+        """
+        shared = self.shared_by(call)
+        if not call.environment.isolates_files:
+            return shared
+        from fal_core.calls import Call
+        from fal_host_local.workers.surroundings import find_folders
+
+        known = call if isinstance(call, Call) else None
+        folders = find_folders(os.getcwd(), known, origin=call.origin)
+        return (shared, frozenset(folders.items()))
 
     def _find_keeper(self) -> Keeper:
         with self._keeping:

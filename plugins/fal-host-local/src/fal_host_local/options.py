@@ -7,6 +7,7 @@ from __future__ import annotations
 import attrs
 
 from fal_core.options import HostOptions
+from fal_core.reprs import show_fields
 from fal_core.validators import at_least
 
 
@@ -19,6 +20,8 @@ class LocalOptions(HostOptions):
         wait: How many seconds a call waits for GPUs that others hold. For as long as it
             takes by default.
     """
+
+    __repr__ = show_fields
 
     wait: float | None = attrs.field(default=None, validator=at_least(0))
 

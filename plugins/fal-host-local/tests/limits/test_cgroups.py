@@ -5,6 +5,8 @@ Where cgroups can be made, on machines of several kinds.
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,3 +71,21 @@ def test_what_is_found_here_was_tried() -> None:
         assert os.access(hierarchy.folder, os.W_OK)
         names = os.listdir(hierarchy.folder)
         assert not [name for name in names if name.startswith(f"fal-core-try-{os.getpid()}")]
+
+
+def test_threads_that_look_at_once_find_the_same() -> None:
+    """
+    Where cgroups can be made is tried by each thread for itself, and leaves nothing.
+    """
+    # It is found once in a process.
+    look = find_hierarchies.__wrapped__
+    barrier = threading.Barrier(8)
+
+    def find(_: int) -> tuple[Hierarchy, ...]:
+        barrier.wait()
+        return look()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(find, range(8))) == {find_hierarchies()}
+    left = [os.listdir(found.folder) for found in find_hierarchies()]
+    assert not [name for names in left for name in names if f"{os.getpid()}-try" in name]

@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from fal_core import OutOfMemory, UnsupportedError, WorkerLost, function
-from fal_core.machines import Machine
+from fal_core.machines import Machine, count_cpus
 from fal_core.testing.harness.devices import machine_with
 from fal_core.testing.harness.processes import wait_until
+from fal_core_worker import trees
 from fal_host_local import LocalHost
 from fal_host_local.limits import no_network
 from fal_host_local.limits.cgroups import find_hierarchies
+from fal_host_local.workers.confinement import group_name
 from fal_host_local.workers.keepers import Keeper
 
 pytestmark = pytest.mark.faults
@@ -391,3 +393,73 @@ def test_a_limit_that_cannot_be_set_is_an_error() -> None:
         assert os.waitstatus_to_exitcode(status) == 127
         assert ours.recv(1000).startswith(b"The limits cannot be set: /proc/nowhere/fal-core-")
     keeper.close()
+
+
+def test_a_group_of_an_earlier_keeper_is_replaced() -> None:
+    """
+    A keeper may have the process ID of one that was killed: what that has left is removed.
+    """
+    needs("pids")
+    [hierarchy] = [found for found in find_hierarchies() if "pids" in found.controllers]
+    before = set(trees.children(os.getpid()))
+    keeper = Keeper()
+    [pid] = set(trees.children(os.getpid())) - before
+    group = Path(hierarchy.folder, group_name(pid, 1))
+    group.mkdir()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", "print('ran')"]
+        told = {"groups": [(hierarchy.folder, hierarchy.version, [])]}
+        number = keeper.start(
+            command, dict(os.environ), os.getcwd(), [theirs.fileno()], confinement=told
+        )
+        status = keeper.wait(number, 30)
+        said = ours.recv(1000)
+    keeper.close()
+    is_left = group.exists()
+    if is_left:
+        group.rmdir()
+    assert (status, said, is_left) == (0, b"ran\n", False)
+
+
+NARROW = textwrap.dedent(
+    """
+    from fal_core import function
+    from fal_core.machines import Machine
+    from fal_core.testing.harness.devices import machine_with
+    from fal_host_local import LocalHost
+    host = LocalHost(enforce=True)
+    with machine_with(machines=(Machine(name="one", cpus=1),)):
+        print(function("current", host=host, machine_type="one")(len)("four"))
+    host.close()
+    """
+)
+
+
+def test_fewer_processors_around_a_program_hold(tmp_path: Path) -> None:
+    """
+    A program that has fewer processors than a machine type, as one in a container, runs calls
+    of that type with those that it has.
+    """
+    needs("cpu")
+    [hierarchy] = [found for found in find_hierarchies() if "cpu" in found.controllers]
+    if hierarchy.version == 2 or count_cpus() < 2:
+        pytest.skip("Groups of version 2 take a limit that has no effect.")
+    group = Path(hierarchy.folder, f"fal-core-test-{os.getpid()}")
+    group.mkdir()
+    try:
+        (group / "cpu.cfs_quota_us").write_text("50000")
+        path = tmp_path / "narrow.py"
+        path.write_text(NARROW)
+        join = f'echo $$ > {group / "cgroup.procs"} && exec "$@"'
+        done = subprocess.run(
+            ["sh", "-c", join, "sh", sys.executable, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.stdout == "4\n", done.stderr
+    finally:
+        assert wait_until(lambda: not (group / "cgroup.procs").read_text(), 30)
+        group.rmdir()

@@ -167,7 +167,7 @@ def test_what_an_engine_runs_is_left_to_it(terms: dict[str, bool]) -> None:
     host.close()
 
 
-def test_measuring_is_refused_before_anything_is_built() -> None:
+def test_what_an_engine_runs_is_refused_before_it_is_built() -> None:
     """
     A call whose processes an engine starts is refused at once, and has used nothing.
     """
@@ -184,3 +184,5 @@ def test_measuring_is_refused_before_anything_is_built() -> None:
         host.check(Image(), host.options(), Gateway())
     assert host.read_usage() == Usage()
     host.close()
+    with pytest.raises(UnsupportedError, match=r"kind 'image' without .* options of the func"):
+        LocalHost(network=False).check(Image(), host.options(), Gateway())

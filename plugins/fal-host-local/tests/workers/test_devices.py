@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import UnsupportedError, WorkerLost, function
+from fal_core import OptionValueError, UnsupportedError, WorkerLost, function
 from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
 from fal_core.machines import Machine
 from fal_core.testing.harness.devices import gpu, machine_with
@@ -153,6 +153,15 @@ def test_the_host_says_how_long_calls_wait() -> None:
         host.close()
 
 
+def test_a_wait_that_is_none_is_refused() -> None:
+    """
+    Seconds are checked where a host is made.
+    """
+    for wait in (-1, float("inf")):
+        with pytest.raises(OptionValueError, match=f"'wait' must be .*, not {wait}"):
+            LocalHost(wait=wait)
+
+
 def test_a_call_that_waits_can_be_cancelled(host: LocalHost) -> None:
     """
     A call that waits for a GPU is withdrawn when it is cancelled, and takes none.
@@ -162,6 +171,54 @@ def test_a_call_that_waits_can_be_cancelled(host: LocalHost) -> None:
     future.cancel()
     claim.release()
     assert wait_until(lambda: free(2), 30)
+
+
+def test_calls_share_what_their_own_worker_has(
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A call that is not to wait for others waits for a worker of its own function all the same,
+    also for one that has just been started.
+    """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    # Another worker is started at once.
+    take = function("current", host=host, num_gpus=1, wait=0, scaling_delay=0)(visible)
+    spawned = [take.spawn() for _ in range(4)]
+    assert {each.return_value[0] for each in spawned} == {"GPU-0"}
+    assert host.worker_count == 1
+
+
+UNKNOWN = textwrap.dedent(
+    """
+    import os
+    from fal_core import function
+    def visible():
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+    print(function("current", host="local", num_gpus=1)(visible)())
+    print(function("current", host="local", num_gpus=0)(visible)())
+    """
+)
+
+
+def test_where_no_plugin_finds_gpus_calls_see_what_their_caller_does(tmp_path: Path) -> None:
+    """
+    Without a plugin that finds GPUs nobody knows that there are none: none is hidden, and it
+    is said that none is claimed.
+    """
+    path = tmp_path / "unknown.py"
+    path.write_text(UNKNOWN)
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env=os.environ
+        | {"FAL_CORE_PLUGINS_DENY": "fal-machines", "CUDA_VISIBLE_DEVICES": "0,1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["0,1", ""]
+    said = "It asks for a GPU, and no installed plugin finds GPUs, as fal-machines finds those"
+    assert said in done.stderr
 
 
 def test_a_killed_worker_holds_nothing(host: LocalHost) -> None:

@@ -5,6 +5,7 @@ The keeper process: nothing is left of a worker that has ended, or of a killed c
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from fal_core import Cancelled, WorkerLost, function
 from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_host_local.workers.keepers import Keeper
 
 pytestmark = pytest.mark.faults
 
@@ -186,3 +188,38 @@ def outlive_a_client(folder: Path) -> float:
 
     assert wait_until(lambda: not any(map(is_alive, pids)), 60), pids
     return time.monotonic() - killed
+
+
+def test_who_ends_a_worker_holds_nothing_of_others(tmp_path: Path) -> None:
+    """
+    What a worker has is free once it has ended, also while a command ends another one.
+    """
+    begun, done, pid = tmp_path / "begun", tmp_path / "done", tmp_path / "pid"
+    run = f"echo $$ > {pid}; exec sleep 600"
+    stop = f"touch {begun}; while ! [ -e {done} ]; do sleep 0.05; done; kill $(cat {pid})"
+    keeper = Keeper()
+    reader, writer = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+
+    def start(argv: list[str], **more: Any) -> int:
+        return keeper.start(argv, dict(os.environ), os.getcwd(), [null], **more)
+
+    one = start(["sleep", "600"], held=[writer])
+    os.close(writer)
+    apart = start(["sh", "-c", run], stop_argv=["sh", "-c", stop])
+    try:
+        assert wait_until(pid.exists, 30)
+        keeper.kill(apart)
+        assert wait_until(begun.exists, 30)
+        keeper.kill(one)
+        assert keeper.wait(one, 30) is not None
+        # Nobody has the other end.
+        poll = select.poll()
+        poll.register(reader, select.POLLHUP)
+        assert poll.poll(5000)
+    finally:
+        done.touch()
+        assert keeper.wait(apart, 30) is not None
+        keeper.close()
+        os.close(reader)
+        os.close(null)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import attrs
 import pytest
 
 from fal_core.errors import OptionError
@@ -39,6 +40,49 @@ def test_ignored_files_stay(tmp_path: Path):
         paths=(".", "deep/c.py"), ignored=(r"\.tmp$", "^deep/skip/"), folder=tmp_path
     )
     assert [file.relative_path for file in selection.collect()] == ["a.py", "deep/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("*.txt", [".c.txt", "a.txt", "b.txt"]),
+        ("**.txt", [".c.txt", "a.txt", "b.txt"]),
+        ("/?.txt", ["a.txt", "b.txt"]),
+        ("[^a].txt", ["b.txt"]),
+        ("d*", ["data/d.txt", "data/deep/e.txt"]),
+        ("data/*.txt", ["data/d.txt"]),
+        ("[x].txt", ["[x].txt"]),
+    ],
+)
+def test_dockerfiles_copy_by_wildcards(written: str, sent: list[str], tmp_path: Path):
+    """
+    What a Dockerfile copies may be named with wildcards, which mean what they mean to
+    ``COPY``; a file of just that name comes first. In ``app_files`` they mean nothing.
+    """
+    for name in ("a.txt", "b.txt", ".c.txt", "data/d.txt", "data/deep/e.txt", "[x].txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    copied = Selection(
+        paths=(written,), ignored=(r"^\[x\]",) * (sent != [written]), folder=tmp_path
+    )
+    assert [
+        file.relative_path for file in attrs.evolve(copied, is_context=True).collect()
+    ] == sent
+    if sent != [written]:
+        with pytest.raises(OptionError, match="'app_files' names"):
+            copied.check()
+
+
+def test_dockerfile_that_copies_nothing_is_named(tmp_path: Path):
+    """
+    What a Dockerfile copies and is not there is an error that speaks of the Dockerfile.
+    """
+    selection = Selection(paths=("*.txt",), folder=tmp_path, is_context=True)
+    with pytest.raises(
+        OptionError, match=r"^The Dockerfile copies '\*\.txt', and there is no "
+    ):
+        selection.check()
 
 
 @pytest.mark.parametrize(

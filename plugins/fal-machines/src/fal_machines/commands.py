@@ -7,17 +7,19 @@ from __future__ import annotations
 import attrs
 import click
 
+from fal_core.claims import Want, visible_devices
 from fal_core.cli import print_json, print_table
 from fal_core.machines import (
     Device,
     Machine,
+    count_cpus,
     discover_devices,
     list_machines,
     resolve_machine,
 )
 from fal_core.reprs import show_size
 from fal_machines import detection
-from fal_machines.here import count_cpus, measure_memory, why_not_here
+from fal_machines.here import measure_memory, why_not_here
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
@@ -55,7 +57,8 @@ def describe(name: str, as_json: bool) -> None:
     machine = resolve_machine(name)
     devices = discover_devices()
     missing = why_not_here(machine, devices)
-    accepted = [device for device in devices if machine.accepts(device)]
+    want = Want(count=machine.gpus, machine=machine)
+    accepted = want.fitting(visible_devices(devices)) if machine.gpus else []
     if as_json:
         told = attrs.asdict(machine)
         print_json(

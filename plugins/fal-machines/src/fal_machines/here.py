@@ -7,17 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from fal_core.machines import Device, Machine
+from fal_core.claims import Want, visible_devices
+from fal_core.machines import Device, Machine, count_cpus
 from fal_core.reprs import show_size
-
-
-def count_cpus() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def measure_memory() -> int:
@@ -31,6 +23,9 @@ def why_not_here(machine: Machine, devices: Sequence[Device]) -> list[str]:
     """
     Return what this machine lacks to be *machine*, as sentences. What is not stated of
     *machine* is not lacking.
+
+    Arguments:
+        devices: Those of this machine, whether or not this process may use them.
     """
     lacking = []
     cpus, memory = count_cpus(), measure_memory()
@@ -39,7 +34,10 @@ def why_not_here(machine: Machine, devices: Sequence[Device]) -> list[str]:
     if machine.memory is not None and machine.memory > memory:
         has, wanted = show_size(memory), show_size(machine.memory)
         lacking.append(f"It has {has} of {wanted} of memory.")
-    there = sum(machine.accepts(device) for device in devices)
-    if machine.gpus > there:
-        lacking.append(f"It has {there} of {machine.gpus} such GPUs.")
+    want = Want(count=machine.gpus, machine=machine)
+    there, usable = len(want.fitting(devices)), len(want.fitting(visible_devices(devices)))
+    if machine.gpus > usable:
+        hidden = f" CUDA_VISIBLE_DEVICES lets this process use {usable} of them."
+        has = f"It has {there} of {machine.gpus} such GPUs."
+        lacking.append(has + hidden if there > usable else has)
     return lacking

@@ -33,6 +33,17 @@ _PROCESSES = (
 _lock = threading.Lock()
 
 
+def _forget_threads() -> None:
+    """
+    Begin without a thread that asks, as in a forked child.
+    """
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
+
+
 class NotLoaded(Exception):
     """
     The library is there, and the driver that it asks is not.

@@ -154,7 +154,10 @@ class Realtime(Gated):
         return {"taken": taken}
 
     @realtime("/leading-all", max_batch_size=3, emit_timings=True)
-    def leading_all(self, input: Paired, *inputs: Paired) -> dict:
+    async def leading_all(self, input: Paired, *inputs: Paired) -> dict:
+        if input.number < 0:
+            self.seen.append(input.number)
+            await self.gate.wait()
         return {"taken": [each.number for each in (input, *inputs)]}
 
     @realtime("/buffered-stream", buffering=10)

@@ -36,6 +36,15 @@ class Times(App, kind="current"):
         return number * FACTOR
 """
 
+SERVED = """\
+from fal_core import function
+
+
+@function("current", serve=True)
+def double(number: int) -> int:
+    return 2 * number
+"""
+
 
 class Program:
     """
@@ -125,6 +134,22 @@ def wait_for_answer(port: int, number: int, expected: int) -> None:
     Wait until the service at *port* returns *expected*.
     """
     assert wait_until(lambda: ask(port, number) == expected, PATIENCE)
+
+
+def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port):
+    """
+    It is run without arguments, whatever its parameters are; with some, it is an error.
+    """
+    (tmp_path / "served.py").write_text(SERVED)
+    program = start("served.py::double", "--port", str(port))
+    program.wait_for(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}/"
+    assert httpx.post(url, params={"number": 4}, timeout=PATIENCE).json() == 8
+
+    for words in (["4"], ["--json", "[4]"]):
+        refused = start("served.py::double", *words)
+        assert refused.process.wait(PATIENCE) == 2
+        refused.wait_for("Error: A service takes its arguments of requests.")
 
 
 def test_a_service_is_run_and_ended_by_an_interrupt(start, port):

@@ -61,11 +61,19 @@ class Limits:
         1_000_000, "number", "How many files, and parts of files, an account stores."
     )
     largest_storage: int = _limit(512 << 30, "size", "The bytes of the files of an account.")
+    largest_environment: int = _limit(
+        2 << 20, "size", "The description of an environment, with its Dockerfile or its lock."
+    )
     most_image_files: int = _limit(
         20_000, "number", "How many files the Dockerfile of an image copies."
     )
     largest_image_files: int = _limit(
         16 << 30, "size", "The bytes of the files that the Dockerfile of an image copies."
+    )
+    most_build_contexts: int = _limit(
+        200,
+        "number",
+        "How many sets of files an account has images built of in an hour.",
     )
     longest_line: int = _limit(64 << 10, "size", "The longest line of a runner that is kept.")
     line_rate: int = _limit(

@@ -95,6 +95,18 @@ def test_port_in_use_is_an_error(start_program, server, tmp_path):
     assert "Traceback" not in errors
 
 
+def test_kind_that_is_not_installed_is_an_error(server, tmp_path):
+    """
+    A kind that no plugin provides is an error of one sentence, before anything is made.
+    """
+    kinds = ("--kind", "virtualenv", "--kind", "virtualenf")
+    _, errors = server("start", "--port", "0", *kinds, code=1)
+    assert "No kind of environment is called 'virtualenf'." in errors
+    assert "Did you mean 'virtualenv'?" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "data").exists()
+
+
 def test_address_of_another_machine_is_an_error(server):
     """
     An address that this machine has not is an error of one sentence.

@@ -4,6 +4,7 @@ Builds: environments are built once, unless another build is requested.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable
 from threading import Event
@@ -43,6 +44,20 @@ class CountedEnvironment(Environment):
 
     def extend(self, requirements: Iterable[str]) -> CountedEnvironment:
         return self
+
+
+@attrs.frozen(kw_only=True)
+class SlowEnvironment(CountedEnvironment):
+    """
+    An environment whose key is found once its engine answers.
+    """
+
+    answers: Event
+
+    @property
+    def key(self) -> str:
+        assert self.answers.wait(60)
+        return self.name
 
 
 @pytest.fixture
@@ -89,3 +104,22 @@ def test_failed_build_is_repeated(build: Any):
         with pytest.raises(EnvironmentBuildError, match="It cannot be built"):
             build(environment)
     assert environment.builds == ["broken", "broken"]
+
+
+def test_engine_that_does_not_answer_keeps_nobody_else_waiting(plane: Any):
+    """
+    Whoever asks for keys of environments, of which an engine does not tell, does not keep the
+    server from the files of others.
+    """
+
+    async def ask() -> list[str]:
+        answers, builds = Event(), plane.plane.launcher.builds
+        slow = [SlowEnvironment(name=str(number), answers=answers) for number in range(40)]
+        asked = [asyncio.ensure_future(builds.key_of(each)) for each in slow]
+        try:
+            await asyncio.wait_for(asyncio.to_thread(int), 30)
+        finally:
+            answers.set()
+        return await asyncio.gather(*asked)
+
+    assert plane.run(ask()) == [str(number) for number in range(40)]

@@ -5,6 +5,7 @@ Launching: runners that cannot be started, and those that are not found again.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -114,12 +115,17 @@ def spec(environment: Environment | None = None) -> RunnerSpec:
     [
         (EnvironmentBuildError("unbuildable", "No wheel."), "No wheel.", True),
         (LookupError("lost"), "LookupError: lost", False),
+        (
+            OSError(errno.ENOSPC, "No space", "/secret"),
+            "The disk of the server is full.",
+            False,
+        ),
     ],
 )
 def test_environment_that_cannot_be_built(database, error, sentence, has_cause):
     """
     A runner whose environment cannot be built ends with the reason, after its request was
-    shown what the builder printed.
+    shown what the builder printed. It is not at fault where the server cannot write.
     """
     echoed: list[str] = []
     runner, alive = launched(
@@ -131,8 +137,9 @@ def test_environment_that_cannot_be_built(database, error, sentence, has_cause):
     )
     assert sentence in runner.why_it_ended
     assert (runner.cause is error) is has_cause
+    assert "/secret" not in runner.why_it_ended
     assert runner.lifecycle.failed_to_start
-    assert not runner.lifecycle.is_blocked
+    assert runner.lifecycle.is_blocked is isinstance(error, OSError)
     assert alive[-1] is False
     assert "It is tried." in echoed
 
@@ -165,6 +172,24 @@ def test_runner_that_cannot_be_recorded_is_not_started(database, refusal, is_blo
     assert runner.why_it_ended == str(refusal)
     assert runner.lifecycle.is_blocked is is_blocked
     assert built == []
+
+
+def test_runner_that_cannot_be_scheduled_ends(database: Database):
+    """
+    A runner ends with the reason where what it asks for cannot be read, or its record not be
+    made: nobody waits for it for ever.
+    """
+
+    async def record(runner: Runner) -> None:
+        raise OSError("no such disk")
+
+    asks = attrs.evolve(spec(), num_gpus=-1)
+    runner, _ = launched(database, lambda it, changed: it.launch(asks, changed))
+    assert "'num_gpus' must be at least 0" in runner.why_it_ended
+    runner, _ = launched(
+        database, lambda it, changed: it.launch(spec(), changed, before=record)
+    )
+    assert runner.why_it_ended == "OSError: no such disk"
 
 
 def test_runner_that_is_gone_is_not_found_again(database: Database):

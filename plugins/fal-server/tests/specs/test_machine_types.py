@@ -71,6 +71,17 @@ def test_known_machine_types_are_accepted(known: None) -> None:
         check_machine_types(MachineRequirements(machine_type=machine_type), {"BIG": 1 << 30})
 
 
+def test_machine_types_are_few(known: None) -> None:
+    """
+    A request names so many machine types that each can be looked for.
+    """
+    named = MachineRequirements(machine_types=["XS"] * 1000)
+    check_machine_types(named, ())
+    many = MachineRequirements(machine_types=[f"GPU-{number}" for number in range(101)])
+    with pytest.raises(Invalid, match="may name 100 machine types, and this names more"):
+        check_machine_types(many, {f"GPU-{number}": 1 for number in range(101)})
+
+
 def test_what_is_wrong_on_the_server_is_told(known: None) -> None:
     """
     Where what declares machine types is wrong, the request is refused with the reason.

@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
+import attrs
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from isolate_proto import EnvironmentDefinition
+from isolate_proto import EnvironmentDefinition, MachineRequirements
 
-from fal_core.environments import Environment
+from fal_core.environments import CurrentEnvironment, Environment
 from fal_core.errors import OptionError
+from fal_core.hooks import hookimpl
+from fal_core.machines import Machine
+from fal_core.plugins import registered
 from fal_server.errors import Invalid
 from fal_server.specs.requested_environments import read_environment, with_integers
 
@@ -104,6 +109,32 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     assert ask_for({"image": "a:1"}).image == "a:1"
 
 
+@pytest.mark.parametrize("place", ["./channel", "../channel", "~/channel"])
+@pytest.mark.parametrize("option", ["channels", "env_dict"])
+def test_channels_are_no_folders_of_the_client(option: str, place: str):
+    """
+    A channel that is relative to a directory of the client is refused, and is not looked for
+    on the server. A name and a URL are taken.
+    """
+    pytest.importorskip("fal_env_conda", reason="fal-env-conda is not installed")
+
+    def ask(*channels: str) -> Environment:
+        given = {"channels": list(channels)}
+        if option == "env_dict":
+            given = {"env_dict": {**given, "dependencies": ["words"]}}
+        else:
+            given = {**given, "packages": ["words"]}
+        definition = EnvironmentDefinition(kind="conda")
+        definition.configuration.update(given)
+        return read_environment([definition])
+
+    assert ask("conda-forge", "https://example.org/channel").kind == "conda"
+    with pytest.raises(
+        Invalid, match=f"^Channel '{place}' is a folder of the client's machine"
+    ):
+        ask("conda-forge", place)
+
+
 def test_environments_are_those_of_their_account():
     """
     Whatever a client says, what it builds is its account's, and no name leads it to what the
@@ -116,3 +147,55 @@ def test_environments_are_those_of_their_account():
     for name in ("3f", "localhost/fal-core:3f9c"):
         with pytest.raises(Invalid, match="among those that the machine has built"):
             ask_for({"image": name})
+
+
+@attrs.frozen(kw_only=True)
+class Fitted(CurrentEnvironment):
+    """
+    An environment that is made for a machine.
+    """
+
+    kind: ClassVar[str] = "fitted"
+
+    machine: str = ""
+    gpus: int = 0
+
+    def for_machine(self, machine: Machine) -> Fitted:
+        return attrs.evolve(self, machine=machine.name, gpus=machine.gpus)
+
+
+class FittedPlugin:
+    """
+    A plugin with that kind, and a machine type.
+    """
+
+    fal_core_api = 1
+
+    @hookimpl
+    def fal_register_environments(self) -> list[type[Environment]]:
+        return [Fitted]
+
+    @hookimpl
+    def fal_resolve_machine(self, machine_type: str) -> Machine | None:
+        return Machine(name="BIG", gpus=4) if machine_type == "BIG" else None
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"machine_types": ["BIG", "XS"]}, Fitted(machine="BIG", gpus=4)),
+        ({"machine_type": "BIG", "num_gpus": 2}, Fitted(machine="BIG", gpus=2)),
+        ({"machine_types": ["unknown"]}, Fitted()),
+        ({}, Fitted()),
+    ],
+    ids=str,
+)
+def test_environments_are_those_of_a_machine(named, expected):
+    """
+    An environment is built for the first machine type of a request, and its GPUs, where that
+    is known.
+    """
+    with registered(FittedPlugin()):
+        machine = MachineRequirements(**named)
+        asked = EnvironmentDefinition(kind="fitted")
+        assert read_environment([asked], machine=machine) == expected

@@ -139,3 +139,32 @@ def test_function_that_takes_a_socket(marked):
     spec = read_spec(run, "user|1")
     assert spec.takes_socket is marked
     assert spec.bare().takes_socket is marked
+
+
+@pytest.mark.parametrize(
+    ("named", "types"),
+    [
+        ({}, ()),
+        ({"machine_type": "XS"}, ("XS",)),
+        ({"machine_type": "M", "machine_types": ["S", "L"]}, ("S", "L")),
+        ({"machine_type": "M", "machine_types": ["", "S", "L", "S"]}, ("S", "L")),
+        ({"machine_types": [""]}, ()),
+    ],
+    ids=str,
+)
+def test_machine_types_of_a_run(named: Any, types: tuple[str, ...]):
+    """
+    The list of machine types counts where there is one, each once, and none is empty.
+    """
+    spec = read_spec(make_run(machine_requirements=named), "me")
+    assert spec.machine_types == types
+    assert spec.machine_type == (types[0] if types else "")
+
+
+def test_fewer_gpus_than_none():
+    """
+    A negative number of GPUs is refused.
+    """
+    with pytest.raises(Invalid, match="num_gpus must not be negative, and is -1"):
+        read_spec(make_run(machine_requirements={"num_gpus": -1}), "me")
+    assert read_spec(make_run(machine_requirements={"num_gpus": 0}), "me").num_gpus == 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from isolate_proto import MachineRequirements
+from isolate_proto import MachineRequirements, UpdateApplicationRequest
 
 from fal_server.specs.scaling import Scaling, read_deployed
 
@@ -299,3 +299,13 @@ def test_machine_type_of_old_clients():
     assert read_deployed(MachineRequirements(machine_type="M")).machine_types == ("M",)
     both = MachineRequirements(machine_type="M", machine_types=["S", "L"])
     assert read_deployed(both).machine_types == ("S", "L")
+
+
+def test_empty_machine_types():
+    """
+    A machine type without a name is none, so that no change clears those that there are.
+    """
+    named = MachineRequirements(machine_type="M", machine_types=["", "S", "S"])
+    assert read_deployed(named).machine_types == ("S",)
+    empty = UpdateApplicationRequest(machine_types=[""])
+    assert Scaling(machine_types=("S",)).changed(empty).machine_types == ("S",)

@@ -9,15 +9,18 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from threading import Event
 
 import attrs
 import pytest
+from isolate_proto import BuildEnvironmentRequest
 
-from fal_server.errors import NotFound, TooLarge
+from fal_server.errors import NotFound, TooLarge, TooMany
 from fal_server.limits import Limits
 from fal_server.state.databases import Database
+from fal_server.store import build_contexts
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
 from fal_server.store.build_contexts import BuildContexts
@@ -55,7 +58,7 @@ async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
 @pytest.fixture
 def made(database: Database, tmp_path: Path) -> Made:
     blobs = Blobs(tmp_path / "blobs")
-    limits = Limits(most_image_files=3, largest_image_files=100)
+    limits = Limits(most_image_files=3, largest_image_files=100, most_build_contexts=2)
     contexts = BuildContexts(AppFiles(database, blobs), tmp_path / "contexts", limits)
     me, other = (
         database.write_here(lambda it, name=name: make_account(it, "user", name)).id
@@ -90,6 +93,39 @@ def test_context_has_the_files_that_were_sent(made: Made):
         moved = (files[0], (files[1][0], "walk"))
         assert made.contexts.folder_of(made.me, moved) != folder
         assert made.contexts.folder_of(made.other, files) != folder
+
+    asyncio.run(place())
+
+
+def test_request_that_is_cancelled_leaves_its_context_whole(
+    made: Made, monkeypatch: pytest.MonkeyPatch, settle: Callable[..., None]
+):
+    """
+    The context of a request whose client has gone meanwhile is put in place with all that it
+    has to have: nothing removes what is being renamed.
+    """
+    begun, goes_on, put = Event(), Event(), build_contexts._put_in_place
+
+    def put_later(*folders: Path) -> None:
+        begun.set()
+        assert goes_on.wait(60)
+        put(*folders)
+
+    monkeypatch.setattr(build_contexts, "_put_in_place", put_later)
+
+    async def place() -> None:
+        files = ((await made.send(b"words"), "words"),)
+        placing = asyncio.create_task(made.contexts.place(made.me, files))
+        await asyncio.to_thread(begun.wait, 60)
+        placing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await placing
+        goes_on.set()
+        folder = made.contexts.folder_of(made.me, files)
+        await asyncio.to_thread(settle, folder.is_dir)
+        await made.contexts.place(made.me, files)
+        assert (folder / "words").read_bytes() == b"words"
+        assert [*folder.parent.iterdir()] == [folder]
 
     asyncio.run(place())
 
@@ -144,3 +180,59 @@ def test_old_contexts_are_dropped(made: Made):
             assert [*made.contexts.folder.glob("*/*")] == []
 
     asyncio.run(place())
+
+
+def test_contexts_are_few(made: Made):
+    """
+    An account has so many contexts that were used within an hour, and is told when it may have
+    no more; older ones make room, the oldest first. Those that it has can be used all the time,
+    and other accounts have theirs.
+    """
+
+    async def place() -> None:
+        words = await made.send(b"words")
+        first, second, third, fourth = (((words, name),) for name in "abcd")
+        for files in (first, second, first):
+            await made.contexts.place(made.me, files)
+        results = await asyncio.gather(
+            *(made.contexts.place(made.me, files) for files in (third, fourth)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in results] == [TooMany, TooMany]
+        assert "2 different sets" in str(results[0])
+        assert "--most-build-contexts" in str(results[0])
+        folders = [made.contexts.folder_of(made.me, files) for files in (first, second)]
+        assert {*folders[0].parent.iterdir()} == {*folders}
+        await made.contexts.place(made.me, first)
+        for folder, hours in zip(folders, (3, 2), strict=True):
+            before = time.time() - hours * 3600
+            os.utime(folder, (before, before))
+        await made.contexts.place(made.me, third)
+        present = {made.contexts.folder_of(made.me, files) for files in (second, third)}
+        assert {*folders[0].parent.iterdir()} == present
+
+    asyncio.run(place())
+
+
+def test_descriptions_are_limited(made: Made):
+    """
+    The description of an environment is refused where it is larger than allowed, and a large
+    one is read while others are served.
+    """
+    contexts = attrs.evolve(made.contexts, limits=Limits(largest_environment=200_000))
+
+    def asking(size: int) -> BuildEnvironmentRequest:
+        request = BuildEnvironmentRequest()
+        environment = request.environments.add(kind="virtualenv")
+        environment.configuration["requirements"] = ["six==1.16.0"] * (size // 16)
+        return request
+
+    async def read() -> None:
+        with pytest.raises(TooLarge, match=r"may have 200000.*--largest-environment"):
+            await contexts.prepare_build(asking(400_000), made.me)
+        served = asyncio.ensure_future(asyncio.sleep(0))
+        environment = await contexts.prepare_build(asking(150_000), made.me)
+        assert environment.kind == "virtualenv"
+        assert served.done()
+
+    asyncio.run(read())

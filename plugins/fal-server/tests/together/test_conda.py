@@ -4,10 +4,8 @@ Functions and applications of clients in conda environments.
 
 from __future__ import annotations
 
-import os
-import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,20 +46,21 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def solving(
-    channel: str, tmp_path_factory: pytest.TempPathFactory, programs: Any, clients: Any
-) -> Iterator[Any]:
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
-    A server for the released clients, whose environments are its own.
+    A cache for the environments of this module alone.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAL_CORE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        server = programs.Applied(
-            tmp_path_factory.mktemp("solving") / "data", programs.Program, clients
-        )
-        yield server
-        server.program.end()
-        programs.end_runners(server.data)
+        yield
+
+
+@pytest.fixture(scope="module")
+def solving(own_cache: None, channel: str, make_applied: Callable[..., Any]) -> Any:
+    """
+    A server for the released clients, whose environments are its own.
+    """
+    return make_applied()
 
 
 def test_function_in_a_conda_environment(solving: Any, channel: str):
@@ -167,13 +166,14 @@ def test_environments_that_cannot_be(solving: Any, channel: str):
 
 
 @pytest.mark.usefixtures("newest_clients")
-def test_function_of_this_framework(solving: Any, channel: str, tmp_path: Path):
+def test_function_of_this_framework(
+    solving: Any, channel: str, tmp_path: Path, run_program: Callable[..., str]
+):
     """
-    A function of fal-core runs on the server in a conda environment.
+    A function of fal-core runs on the server in a conda environment; an error of the build says
+    its reason once.
     """
     pytest.importorskip("fal_host_serverless", reason="fal-host-serverless is not installed")
-    import subprocess
-
     file = tmp_path / "wording.py"
     file.write_text(
         textwrap.dedent(
@@ -194,17 +194,11 @@ def test_function_of_this_framework(solving: Any, channel: str, tmp_path: Path):
             try:
                 never()
             except EnvironmentBuildError as error:
-                print(error)
+                print("TOLD", error)
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, str(file)],
-        env={**os.environ, **solving.variables},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "good day" in done.stdout
-    assert "No candidates were found for nothing-of-ours" in done.stdout
+    printed = run_program(file, solving.variables)
+    assert "good day" in printed
+    told = printed.partition("TOLD ")[2]
+    assert told.count("No candidates were found for nothing-of-ours") == 1

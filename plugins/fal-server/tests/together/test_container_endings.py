@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,21 +14,12 @@ from typing import Any
 import cloudpickle
 import grpc
 import pytest
-from engines import BASE, engine_for_servers
+from engines import BASE
 from isolate_proto import BuildEnvironmentRequest, HostedRun
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """
-    The engine of the servers of this module, with an image that stands in for Python's.
-    """
-    with engine_for_servers(tmp_path_factory) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

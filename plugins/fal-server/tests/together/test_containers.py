@@ -5,16 +5,13 @@ Functions and applications of the released clients in containers.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import BASE, engine_for_servers
+from engines import BASE
 
 pytestmark = pytest.mark.faults
 
@@ -53,26 +50,11 @@ class Boxed(fal.App, keep_alive=300, max_concurrency=1):
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """
-    The engine of the servers of this module, with an image that stands in for Python's.
-    """
-    with engine_for_servers(tmp_path_factory) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def boxing(
-    engine: Any, tmp_path_factory: pytest.TempPathFactory, programs: Any, clients: Any
-) -> Iterator[Any]:
+def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
     """
     A server for the released clients whose machine has an engine.
     """
-    folder = tmp_path_factory.mktemp("boxing")
-    server = programs.Applied(folder / "data", programs.Program, clients)
-    yield server
-    server.program.end()
-    programs.end_runners(server.data)
+    return make_applied()
 
 
 def test_function_in_an_image(boxing: Any, engine: Any):
@@ -242,7 +224,9 @@ def ask(boxing: Any) -> Any:
 
 
 @pytest.mark.usefixtures("newest_clients")
-def test_function_of_this_framework(boxing: Any, tmp_path: Path):
+def test_function_of_this_framework(
+    boxing: Any, tmp_path: Path, run_program: Callable[..., str]
+):
     """
     A function of fal-core runs on the server in a container, and learns why it cannot.
     """
@@ -271,14 +255,7 @@ def test_function_of_this_framework(boxing: Any, tmp_path: Path):
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, str(file)],
-        env={**os.environ, **boxing.variables},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "looking" in done.stdout + done.stderr
-    assert "podman" in done.stdout
-    assert "no image 'localhost:1/none:1'" in done.stdout
+    printed = run_program(file, boxing.variables)
+    assert "looking" in printed
+    assert "podman" in printed
+    assert "no image 'localhost:1/none:1'" in printed

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import BASE, engine_for_servers
+from engines import BASE
 
 pytestmark = pytest.mark.faults
 
@@ -51,31 +51,11 @@ class Copied(fal.App, keep_alive=300, max_concurrency=1):
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """
-    The engine of the server of this module, with an image that stands in for Python's.
-    """
-    with engine_for_servers(tmp_path_factory) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def boxing(
-    engine: Any, tmp_path_factory: pytest.TempPathFactory, programs: Any, clients: Any
-) -> Iterator[Any]:
+def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
     """
     A server for the released clients whose machine has an engine.
     """
-    folder = tmp_path_factory.mktemp("boxing")
-    options = ("--most-image-files", "20")
-
-    def launch(data: Path, *arguments: str) -> Any:
-        return programs.Program(data, *arguments, *options)
-
-    server = programs.Applied(folder / "data", launch, clients)
-    yield server
-    server.program.end()
-    programs.end_runners(server.data)
+    return make_applied("--most-image-files", "20")
 
 
 @pytest.fixture

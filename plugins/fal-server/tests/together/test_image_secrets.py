@@ -4,7 +4,7 @@ Secrets and logins of released clients with which their images are built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory, clients: Any) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def boxing(
-    registry: str, tmp_path_factory: pytest.TempPathFactory, programs: Any, clients: Any
-) -> Iterator[Any]:
+def boxing(registry: str, make_applied: Callable[..., Any]) -> Any:
     """
     A server for the released clients whose machine has an engine.
     """
-    folder = tmp_path_factory.mktemp("boxing")
-    server = programs.Applied(folder / "data", programs.Program, clients)
-    yield server
-    server.program.end()
-    programs.end_runners(server.data)
+    return make_applied()
 
 
 def test_secrets_of_a_build(boxing: Any):

@@ -12,11 +12,13 @@ from typing import Any
 
 import click
 
+from fal_core.cli.arguments import Arguments
 from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
 from fal_core.cli.progress import Progress, shown
 from fal_core.cli.services.service_log import ServiceLog
 from fal_core.cli.services.versions import Version, Versions
 from fal_core.cli.services.watching import Watched
+from fal_core.declaring import structure_environment
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import TargetError, TargetImportError, load_target
@@ -53,15 +55,25 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
             "Option '--port' is for services, and this function is none. "
             "Declare it with serve=True."
         )
-    return function.on(exposed_port=port or None)
+    changed = function.on(exposed_port=port or None)
+    if port and structure_environment(changed.options).isolates_network:
+        click.echo(
+            f"Port {port} is one of the network that it has of its own. The URL has the port "
+            "of this machine that leads there.",
+            err=True,
+        )
+    return changed
 
 
-def serve_once(function: IsolatedFunction[..., Any]) -> None:
+def serve_once(function: IsolatedFunction[..., Any], given: Arguments) -> None:
     """
     Serve *function* until it ends or Ctrl-C, and print what it raised.
+
+    Arguments:
+        given: What the function takes, if it serves by itself.
     """
     try:
-        serve(function)
+        serve(function, given)
     except FalCoreError:
         raise
     except Exception as error:
@@ -71,6 +83,7 @@ def serve_once(function: IsolatedFunction[..., Any]) -> None:
 
 def serve(
     function: IsolatedFunction[..., Any],
+    given: Arguments = ((), {}),
     watched: Watched | None = None,
     version: Version | None = None,
 ) -> bool:
@@ -80,6 +93,8 @@ def serve(
     Return whether it was ended because a file of *watched* has changed.
 
     Arguments:
+        given: The arguments of a function that serves by itself.
+
         version: The process of a service that is reloaded; it is told once the service
             is ready.
 
@@ -94,7 +109,7 @@ def serve(
     log = ServiceLog()
     progress = Progress(sys.stderr, log)
     with shown(function, progress) as there:
-        info = there.spawn()
+        info = there.spawn(*given[0], **given[1])
         try:
             return _follow(info, watched, log, version)
         except KeyboardInterrupt:
@@ -192,7 +207,7 @@ def _serve_version(version: Version, target: str, host: str | None, port: int) -
         function = at_port(function if host is None else function.on(host), port)
         watched = Watched.of(function)
         try:
-            changed = serve(function, watched, version)
+            changed = serve(function, watched=watched, version=version)
         except Exception as error:
             _show(error)
             _await_change(watched)

@@ -18,7 +18,7 @@ else:
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I)?B?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I)?(B)?", re.IGNORECASE)
 _LENGTHS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d|w)")
 
@@ -38,6 +38,9 @@ class Size(_IntType):
         match = _SIZE.fullmatch(str(value).strip())
         if match is None or (match[3] and not match[2]):
             self.fail(f"{value!r} is not a size. Write it as in 500MB or 2GB.", param, ctx)
+        if not (match[2] or match[4]) and float(match[1]):
+            # Whoever leaves the unit out rarely means bytes, and prunes all.
+            self.fail(f"{value!r} has no unit. Write it as in 500MB or 2GB.", param, ctx)
         number, unit, binary = match[1], match[2].upper(), match[3]
         return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])
 

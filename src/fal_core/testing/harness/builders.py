@@ -1,5 +1,5 @@
 """
-Builders: processes that need one environment at the same moment.
+Builders: other processes that open environments, and build one at the same moment.
 """
 
 from __future__ import annotations
@@ -62,6 +62,39 @@ with open(reader, "rb") as told:
 for _ in range(count):
     os.wait()
 """
+
+
+#: Opens an environment, and sends it back with its key.
+_OPEN = """\
+import json, pickle, sys
+
+sys.path[:] = json.loads(sys.argv[1])
+environment = pickle.load(sys.stdin.buffer)
+sys.stdout.buffer.write(pickle.dumps((pickle.dumps(environment), environment.key)))
+"""
+
+
+def send_away(environment: Environment, timeout: float) -> tuple[object, str]:
+    """
+    Send *environment* to another process and back, and return it with the key that it has
+    there.
+    """
+    # What hashes of text are here, they are not there.
+    seed = "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0"
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN, json.dumps(sys.path)],
+        input=pickle.dumps(environment),
+        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        timeout=timeout,
+    )
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    assert not done.returncode, (
+        f"An environment could not be opened in another process: {said[-1:]}. Detached work "
+        "and servers build it there: have its class in a module that can be imported."
+    )
+    sealed, key = pickle.loads(done.stdout)
+    return pickle.loads(sealed), str(key)
 
 
 @attrs.frozen

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import ClassVar
 
 import attrs
 
+from fal_core.calls import Call
+from fal_core.events import Sink
+from fal_core.hosts import Capabilities, Execution
 from fal_core.pools import Start
 from fal_core.testing import ProcessHost
 from fal_core.workers import ARGUMENTS, Worker
@@ -60,7 +64,7 @@ class KeepsLeftovers(ProcessHost):
             subprocess.run(stop, check=False)
             kill()
 
-        worker.kill = stop_and_kill  # type: ignore[method-assign]
+        worker.kill = stop_and_kill  # type: ignore[method-assign]  # the fault
         return worker
 
 
@@ -77,3 +81,12 @@ class GivesOneName(ProcessHost):
 
     def begin(self, start: Start) -> Worker:
         return Worker.start(start.build().command(ARGUMENTS, name="worker"))
+
+
+class TellsNoPorts(ProcessHost):
+    """Serves functions in networks of their own, to which no port leads."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None, serve=True)
+
+    def launch_apart(self, call: Call, sink: Sink) -> Execution:
+        return self._find_pools().launch_service(call, sink)

@@ -194,7 +194,10 @@ class _Builder:
         try:
             yield
         except RattlerError as error:
-            raise error_of_rattler(error.message, self.lines, self.credentials) from error
+            channels = self.recipe.definition.public_channels
+            raise error_of_rattler(
+                error.message, self.lines, self.credentials, channels
+            ) from error
         except EnvironmentBuildError as error:
             if not self.credentials:
                 raise

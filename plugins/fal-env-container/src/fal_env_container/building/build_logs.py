@@ -106,6 +106,8 @@ class BuildLog:
             # It escapes quotes, and stands beside the lines of the step.
             if own[1] == "warning":
                 self._say(own[2].replace('\\"', '"'), "WARNING")
+            elif own[1] == "fatal":
+                self.errors.append(clean_problem(line))
         elif _ERROR.match(line):
             self.errors.append(clean_problem(line))
         else:

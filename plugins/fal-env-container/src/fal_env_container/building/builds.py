@@ -16,6 +16,7 @@ import attrs
 from fal_core.digests import digest
 from fal_core.errors import EnvironmentBuildError, OptionError
 from fal_core.events import LogSink
+from fal_core.stores import describe_disk_error
 from fal_env_container.building import inventory, pulls
 from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.caller_settings import (
@@ -187,8 +188,7 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f" ({error.filename})" if error.filename else ""
-        raise EnvironmentBuildError(KIND, f"{error.strerror or error}{what}.") from error
+        raise EnvironmentBuildError(KIND, describe_disk_error(error)) from error
 
 
 def _lines_of(secrets: Iterable[str]) -> list[str]:
@@ -237,8 +237,7 @@ def _build(
             engine.command("image", "prune", "--force", f"--filter=label={place.label}")
         ],
     )
-    inventory.forget(engine, name)
-    found = inventory.find_image(engine, name) if code == 0 else None
+    found = inventory.find_new_image(engine, name) if code == 0 else None
     if found is None:
         if log.says_disk_is_full:
             left.append(Leftovers(engine, began, tuple(bases.values()), place.label))
@@ -290,6 +289,8 @@ def _find_or_pull(
         # An image of this machine alone is the newest there is.
         if found is None:
             raise
+        log = runner.log
+        log.write(f"Using the image {name} that is here, which cannot be pulled: {log.problem}")
         return found
 
 

@@ -88,10 +88,10 @@ class Certificates:
     @property
     def mounts(self) -> str:
         """
-        What is added to each step that runs a program.
+        What is added to each step that runs a program, as whatever user.
         """
         return "".join(
-            f" --mount=type=secret,id={secret},target={_FOLDER}/{secret}.pem"
+            f" --mount=type=secret,id={secret},target={_FOLDER}/{secret}.pem,mode=0444"
             for secret in self.files.values()
         )
 

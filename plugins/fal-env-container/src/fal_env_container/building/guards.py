@@ -18,8 +18,11 @@ import time
 
 #: Seconds between two looks at whether the engine has ended.
 _PAUSE = 0.02
-#: Seconds after which all its child processes are killed, and after which itself.
-_HARDER, _HARDEST = 2.0, 15.0
+#: Seconds after which all its child processes are killed, and after which itself: killed while
+#: it writes a layer, which may take minutes, it would leave its containers.
+_HARDER, _HARDEST = 2.0, 600.0
+#: Seconds that what is run afterwards may take.
+_AFTERWARDS = 60.0
 #: Seconds that the last lines of the engine have to come.
 _LAST = 1.0
 
@@ -48,7 +51,12 @@ def main(text: str) -> int:
         end(process, by_signal=work["by_signal"])
         quiet = subprocess.DEVNULL
         for command in work["afterwards"]:
-            subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet)
+            try:
+                subprocess.run(
+                    command, stdin=quiet, stdout=quiet, stderr=quiet, timeout=_AFTERWARDS
+                )
+            except subprocess.TimeoutExpired:
+                pass
     # A process that the engine has left behind may hold its output.
     passing.join(_LAST)
     if closed.is_set():

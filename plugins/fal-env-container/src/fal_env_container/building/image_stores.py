@@ -133,7 +133,7 @@ class LayerStore(Store):
                 size=sum(sizes[each] for each in identities),
                 created=min(_created(layers[each]) for each in identities),
                 last_used=max(_created(layers[each]) for each in identities),
-                summary=f"{len(identities)} of a build",
+                summary=f"{len(identities)} layer{'s'[: len(identities) - 1]} of a build",
             )
             for build, identities in builds.items()
         ]

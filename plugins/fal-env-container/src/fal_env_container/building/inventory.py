@@ -5,6 +5,7 @@ Images by name: what the engine has.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ _FRESH = 2.0
 _LACKS = re.compile(r"image not known|no such (image|object)|not found", re.I)
 
 _seen: dict[tuple[Engine, str], tuple[float, BuiltImage | None]] = {}
+_NEVER = (-math.inf, None)
 
 
 def find_images(engine: Engine, names: Iterable[str]) -> dict[str, BuiltImage | None]:
@@ -31,10 +33,12 @@ def find_images(engine: Engine, names: Iterable[str]) -> dict[str, BuiltImage | 
     """
     wanted = list(dict.fromkeys(names))
     now = time.monotonic()
-    asked = [name for name in wanted if not _is_fresh(engine, name, now)]
-    if asked:
-        _look(engine, asked)
-    return {name: _seen[engine, name][1] for name in wanted}
+    seen = {name: _seen.get((engine, name), _NEVER) for name in wanted}
+    found = {name: image for name, (when, image) in seen.items() if now - when < _FRESH}
+    asked = [name for name in wanted if name not in found]
+    # Others may be told to forget meanwhile.
+    found |= _look(engine, asked) if asked else {}
+    return {name: found[name] for name in wanted}
 
 
 def find_image(engine: Engine, name: str) -> BuiltImage | None:
@@ -42,6 +46,15 @@ def find_image(engine: Engine, name: str) -> BuiltImage | None:
     Return the image *name* that *engine* has; None if it has none of that name.
     """
     return find_images(engine, [name])[name]
+
+
+def find_new_image(engine: Engine, name: str) -> BuiltImage | None:
+    """
+    Return the image *name*, which *engine* may have had for no time; None if it has none.
+
+    It is asked now: another thread may have just kept an answer from before.
+    """
+    return _look(engine, [name])[name]
 
 
 def forget(engine: Engine, *names: str) -> None:
@@ -64,12 +77,10 @@ def forget_image(engine: Engine, image: BuiltImage) -> None:
     forget(engine, *gone)
 
 
-def _is_fresh(engine: Engine, name: str, now: float) -> bool:
-    seen = _seen.get((engine, name))
-    return seen is not None and now - seen[0] < _FRESH
-
-
-def _look(engine: Engine, names: list[str]) -> None:
+def _look(engine: Engine, names: list[str]) -> dict[str, BuiltImage | None]:
+    """
+    Return the images *names* as *engine* has them now.
+    """
     answer = engine.ask("image", "inspect", "--format", "{{json .}}", *names)
     lines = answer.output.splitlines()
     found: list[BuiltImage | None]
@@ -86,9 +97,9 @@ def _look(engine: Engine, names: list[str]) -> None:
         )
     else:
         # The engine does not tell which of them it lacks.
-        for name in names:
-            _look(engine, [name])
-        return
+        return {name: _look(engine, [name])[name] for name in names}
     now = time.monotonic()
-    for name, image in zip(names, found, strict=True):
+    images = dict(zip(names, found, strict=True))
+    for name, image in images.items():
         _seen[engine, name] = (now, image)
+    return images

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
@@ -19,6 +20,9 @@ from fal_env_container.building import guards
 from fal_env_container.building.build_logs import BuildLog
 from fal_env_container.building.records import BuildPlace
 from fal_env_container.engines import QUIET, Engine
+
+#: Seconds that an engine which is ended is waited for.
+_PATIENCE = 10.0
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +76,7 @@ def run(
     exit code.
 
     If *cancelled* is set or this process ends, however it does, the engine is ended, and
-    what it leaves is removed.
+    what it leaves is removed. Where that takes long, it is not waited for.
 
     Arguments:
         place: Where the engine keeps temporary files. If this process ends, its directory is
@@ -108,10 +112,25 @@ def run(
             has_ended=lambda: process.poll() is not None,
         ):
             on_line(line)
-    finally:
-        # The guard ends the engine if it still runs.
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
-            stream.close()
-        process.wait()
-    return process.returncode
+    except BaseException:
+        _leave(process)
+        raise
+    _close(process)
+    return process.wait()
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """
+    Have the guard *process* end its engine. It holds the lock until then, if it is left.
+    """
+    _close(process)
+    # Somebody has to wait for it.
+    waiting = threading.Thread(target=process.wait, name="fal-core guard", daemon=True)
+    waiting.start()
+    waiting.join(_PATIENCE)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()

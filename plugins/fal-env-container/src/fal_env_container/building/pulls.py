@@ -20,6 +20,9 @@ ANSWERS_WITHIN = 60.0
 #: What engines print once a registry sends the image.
 _BEGUN = re.compile(r"Getting image source signatures|Copying |Pulling from|Pulling fs layer")
 
+#: What Podman says of a name that has no registry and is none of the short ones it knows.
+_WITHOUT_REGISTRY = "did not resolve to an alias and no unqualified-search registries"
+
 #: The first Podman that can be told not to try again, while the call looks as if it hung.
 _TRIES_AGAIN = 5
 
@@ -47,9 +50,13 @@ def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
             raise
         code = 1
         problem = f"the registry has not answered within {ANSWERS_WITHIN:g} s"
-    inventory.forget(engine, name)
-    found = inventory.find_image(engine, name) if code == 0 else None
+    found = inventory.find_new_image(engine, name) if code == 0 else None
     if found is None:
+        if _WITHOUT_REGISTRY in log.problem:
+            problem = (
+                "it asks no registry for a name without one. Correct the name, or write its "
+                f"registry too, as in {_with_registry(name)!r}"
+            )
         of_platform = "" if platform is None else f" for {platform}"
         raise EnvironmentBuildError(
             KIND,
@@ -59,6 +66,10 @@ def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
             unsaid=(),
         )
     return found
+
+
+def _with_registry(name: str) -> str:
+    return f"docker.io/{name if '/' in name else f'library/{name}'}"
 
 
 def _arguments(engine: Engine, platform: str | None) -> list[str]:

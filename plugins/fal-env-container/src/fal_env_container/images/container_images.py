@@ -261,6 +261,27 @@ class ContainerImage:
         return ignored_expressions(self.ignore_lines())
 
 
+def check_name(name: str) -> None:
+    """
+    Check that *name* may be the name of an image; whether there is one, its engine knows.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if not name.strip():
+        raise OptionError("Option 'image' is empty: name an image, or give a ContainerImage.")
+    last = name.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    # Engines would take a dash for an option of theirs.
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", last) and re.fullmatch(r"[^\s.-]\S*", name):
+        return
+    reason = "names are in lower case and without spaces, as in 'python:3.12-slim'."
+    if "\n" in name or name[:5].upper() == "FROM ":
+        reason = "give the text of a Dockerfile as ContainerImage.from_dockerfile_str(TEXT)."
+    elif "dockerfile" in name.lower():
+        reason = "give a Dockerfile as ContainerImage.from_dockerfile(PATH)."
+    raise OptionError(f"Option 'image' is {name!r}, which is no name of an image: {reason}")
+
+
 def _read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
         with open(path, encoding="utf-8-sig") as stream:

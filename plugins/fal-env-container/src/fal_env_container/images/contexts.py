@@ -29,6 +29,8 @@ _MOST_DIGESTS = 100_000
 #: Nanoseconds after which a change of a file shows in its times.
 _TICK = 2_000_000_000
 
+_WILDCARDS = re.compile(r"[*?\[]")
+
 
 @attrs.frozen
 class Entry:
@@ -116,7 +118,14 @@ class Context:
         if os.path.lexists(place) and pattern is not None:
             return f"{path} is left out by the line {pattern.text!r} of the .dockerignore."
         if not self.shown:
-            return f"There is no {path} among the files that were sent for the build."
+            told = f"There is no {path} among the files that were sent for the build."
+            if _WILDCARDS.search(path):
+                # fal's SDK takes such a name for that of a file, and sends nothing.
+                return (
+                    f"{told} fal's SDK sends no files for a name with wildcards: name their "
+                    "folder, or each of them."
+                )
+            return f"{told} A client looks for it in the 'context_dir' of the image."
         return f"There is no {path} in the build context {self.shown}."
 
     def _resolve(self, path: str, found: dict[str, Entry]) -> Iterator[str]:
@@ -126,12 +135,12 @@ class Context:
         if path == WHOLE:
             yield WHOLE
             return
-        if not re.search(r"[*?\[]", path):
+        if not _WILDCARDS.search(path):
             yield from self._follow(path, found)
             return
         # The part before the first wildcard is a directory to look in.
         parts = path.split("/")
-        fixed = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
+        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS.search(part))
         try:
             expression = re.compile(to_expression(path), re.DOTALL)
         except re.error as error:

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_container.images.substitutions import split_words
+
+_KEYWORDS = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
+    *("LABEL", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
+    "WORKDIR",
+)
 
 #: Instructions whose arguments may contain heredocs.
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
@@ -102,18 +108,44 @@ def parse(text: str, *, heredocs: bool = True) -> tuple[Instruction, ...]:
     return tuple(_instructions(text, with_heredocs=heredocs))
 
 
+def check_keywords(text: str, instructions: Iterable[Instruction]) -> None:
+    """
+    Check that the *instructions* of the Dockerfile *text* are ones that builders know.
+
+    A builder that its directive ``syntax`` names may know others.
+
+    Raises:
+        OptionError: One is not.
+    """
+    if "syntax" in _directives(text):
+        return
+    for each in instructions:
+        if each.keyword not in _KEYWORDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(each.keyword, _KEYWORDS, 1)
+            raise OptionError(
+                f"Line {each.line} of the Dockerfile begins with {each.keyword!r}, which is no "
+                "instruction." + (f" Did you mean {near[0]!r}?" if near else "")
+            )
+
+
 def escape_character(text: str) -> str:
     """
     Return the character that escapes others in the Dockerfile *text*: its directive
     ``escape`` may name another than the backslash.
     """
+    return _directives(text).get("escape", "\\")
+
+
+def _directives(text: str) -> dict[str, str]:
+    directives: dict[str, str] = {}
     for line in text.removeprefix("\ufeff").splitlines():
         found = _DIRECTIVE.match(line.strip())
         if found is None:
             break
-        if found[1].lower() == "escape":
-            return found[2]
-    return "\\"
+        directives.setdefault(found[1].lower(), found[2])
+    return directives
 
 
 def _lines(text: str) -> Iterator[_Line]:

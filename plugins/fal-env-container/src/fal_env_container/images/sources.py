@@ -11,7 +11,12 @@ import attrs
 
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_env_container.images.instructions import Instruction, escape_character, parse
+from fal_env_container.images.instructions import (
+    Instruction,
+    check_keywords,
+    escape_character,
+    parse,
+)
 from fal_env_container.images.substitutions import expand, split_pairs
 
 #: The image that holds nothing.
@@ -272,6 +277,7 @@ def find_sources(
     """
     reader = _Reader(build_args, platform, escape_character(text), triggers)
     instructions = parse(text)
+    check_keywords(text, instructions)
     if not any(each.keyword == "FROM" for each in instructions):
         raise OptionError("The Dockerfile has no FROM, which names the image to start from.")
     for instruction in instructions:

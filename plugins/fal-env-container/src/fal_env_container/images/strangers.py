@@ -50,7 +50,13 @@ _PLAIN_DIRECTIVE = re.compile(r"\\|(?:docker\.io/)?docker/dockerfile(?::[\w.-]+)
 _OF_OTHERS = re.compile(r"(?:sha256:)?[0-9a-f]+|(?:localhost/)?fal-core(?:[:@].*)?", re.I)
 
 #: What an engine fetches itself for ``ADD``, and what may be that once it is read.
-_REMOTE = re.compile(r"://|^[\w.-]+@|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
+_REMOTE = re.compile(r"://|^[\w.-]+@|@.*:|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\]", re.I)
+
+#: How the names of files end that could be taken for names of packages.
+_FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
+
+#: The most images of a Dockerfile: an engine may have to be asked for each of them.
+_MOST_BASES = 100
 
 #: The argument of a build that has another program read the Dockerfile.
 _SYNTAX = "BUILDKIT_SYNTAX"
@@ -75,7 +81,12 @@ def check_image(image: str | ContainerImage) -> None:
                 f"The Dockerfile has '# {found[1]}={found[2]}', after which it would be read "
                 "in another way. Leave it out."
             )
-    for name in find_sources(text, build_args=image.build_args, platform="linux/amd64").bases:
+    bases = find_sources(text, build_args=image.build_args, platform="linux/amd64").bases
+    if len(bases) > _MOST_BASES:
+        raise OptionError(
+            f"The Dockerfile stands on {len(bases)} images, and may stand on {_MOST_BASES}."
+        )
+    for name in bases:
         _check_name(name)
     has_stages = False
     for instruction in parse(text):
@@ -133,26 +144,39 @@ def check_options(volumes: Sequence[str], network: bool | str) -> None:
         )
 
 
-def check_requirements(entries: Iterable[str]) -> None:
+def check_requirements(entries: Iterable[object]) -> None:
     """
     Refuse requirements that are no versions of an index: uv runs outside of the container.
 
     What is at a URL may require files of this machine, and URLs with variables of it.
 
+    Their texts alone are looked at: what a stranger is told does not depend on which files
+    there are.
+
     Raises:
         OptionError: One is.
     """
-    from fal_uv.requirements.entries import parse_entry
     from fal_uv.requirements.url_credentials import mask
 
     for entry in entries:
-        is_version = parse_entry(entry).form == "index" and "@" not in entry.partition(";")[0]
-        if not is_version or not entry.isprintable():
+        if isinstance(entry, str) and not _is_version(entry):
             raise OptionError(
                 f"Requirement {mask(entry)!r} is a file or a URL, which would be fetched with "
                 "the rights of the machine. Name a version of an index, and install all else "
                 "in the Dockerfile."
             )
+
+
+def _is_version(entry: str) -> bool:
+    """
+    Return whether *entry* names a version of an index.
+    """
+    text = entry.strip()
+    if not text.isprintable() or "$" in text:
+        return False
+    name = re.sub(r"\[[^\]]*\]\s*$", "", text.partition(";")[0].rstrip()).rstrip()
+    is_path = name.startswith(("-", ".", "~")) or name.endswith(_FILES)
+    return not is_path and not re.search(r"[/\\:@]", name)
 
 
 def _check_name(name: str) -> None:
@@ -222,7 +246,7 @@ def _check_instruction(instruction: Instruction) -> None:
         _check_known(origin, _VARIABLE)
     if keyword == "RUN":
         _check_step(instruction)
-    if keyword == "ADD":
+    elif keyword == "ADD":
         _check_added(instruction)
 
 

@@ -12,20 +12,22 @@ from fal_core.errors import HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine
 from fal_core.workers import reason_of_exit
 from fal_env_container.building.inventory import forget_image
-from fal_env_container.engines import Engine, clean_problem
+from fal_env_container.engines import Engine, clean_problem, find_problem
 from fal_env_container.images.built_images import BuiltImage
 
-#: What engines, and the first processes that they put into containers, say where the image has
-#: no such program, or one that cannot be run.
-_NO_PROGRAM = re.compile(
-    r"executable file .*not found|\bexec\b.*: no such file or directory|command was not found",
-    re.I,
+#: How engines, runtimes, and the first processes that they put into containers begin to say
+#: what is wrong with the program ``{}`` of an image. They lack programs of their own as well.
+_PROGRAM = (
+    r"exec: \\?\"{0}\\?\": |executable file [`'\"]{0}[`'\"] |\bexec (?:\S*/)?{0}(?: failed)?: |"
+    r"open executable: |failed to exec pid1: "
 )
-_UNFIT_PROGRAM = re.compile(r"exec.*: permission denied|exec format error", re.I)
+_IS_MISSING = r"(?:{}).*(?:not found|no such file or directory)"
+_IS_UNFIT = r"(?:{}).*permission denied|exec format error"
 _FOREIGN_PROGRAM = re.compile(r"exec format error", re.I)
 _NO_DEVICE = re.compile(r"unresolvable CDI devices? (.+)")
-_NO_IMAGE = re.compile(r"image not known|no such image|unable to find image|not found", re.I)
-_NO_NETWORK = re.compile(r"network .*not found|unable to find network", re.I)
+_NO_IMAGE = re.compile(
+    r"image not known|no such image|unable to find image|image .*not found", re.I
+)
 #: What Podman says where a program that makes its networks fails, with any exit code.
 _NETWORK_FAILED = re.compile(r"^Error: .*\b(netavark|aardvark-dns|pasta|slirp4netns)\b", re.M)
 
@@ -41,9 +43,9 @@ _TOO_OLD = re.compile(r"^Python (\S+) is too old for a worker\.$", re.M)
 #: What they say as they lose a container that runs.
 _ENDED = re.compile(r"wait(ing)? for container|container state improper", re.I)
 
-#: The exit codes of engines: a fault of theirs, a fault as they start a container, and a
-#: program that was killed.
-_ENGINE, _UNFIT, _KILLED = 125, 126, 137
+#: The exit codes of engines: a fault of theirs, a program that cannot be run or is not there,
+#: and one that was killed.
+_ENGINE, _UNFIT, _MISSING, _KILLED = 125, 126, 127, 137
 
 
 def explain(
@@ -75,16 +77,18 @@ def explain(
     if code == _KILLED:
         reason = reason_of_exit(code, said, machine)
         return reason if isinstance(reason, OutOfMemory) else None
-    sentence = _explain_image(engine, image, executable, said)
-    is_engine = sentence is None and code == _ENGINE
-    if is_engine and _NO_IMAGE.search(said) and not _NO_NETWORK.search(said):
+    fails_of_network = _NETWORK_FAILED.search(said) is not None
+    sentence = None if fails_of_network else _explain_image(engine, image, executable, said)
+    if sentence is None and code == _ENGINE and _NO_IMAGE.search(said):
         forget_image(engine, image)
         sentence = (
             f"Image {image.name!r} was removed from {engine.name} since it was found or built. "
             "Call again, and it is looked for anew."
         )
-    if sentence is None and (code in (_ENGINE, _UNFIT) or _NETWORK_FAILED.search(said)):
-        problem = _last_problem(said)
+    problem = find_problem(said)
+    # A worker may end with these codes too, of which the engine says nothing.
+    is_engine = code in (_ENGINE, _UNFIT, _MISSING) or fails_of_network
+    if sentence is None and is_engine and problem is not None:
         sentence = f"{engine.name} made no container of image {image.name!r}: {problem}."
     return None if sentence is None else HostError(sentence)
 
@@ -94,9 +98,10 @@ def _explain_image(engine: Engine, image: BuiltImage, executable: str, said: str
     Return what *image* lacks, or the engine to run it, as a sentence; None if nothing.
     """
     name = f"Image {image.name!r}"
+    program = _PROGRAM.format(re.escape(executable))
     if image.platform != engine.platform and _FOREIGN_PROGRAM.search(said):
         return f"{name} is for {image.platform}: {engine.explain_platform(image.platform)}."
-    if _NO_PROGRAM.search(said):
+    if re.search(_IS_MISSING.format(program), said, re.I):
         return (
             f"{name} has no Python: there is no program {executable!r} in it. A function needs "
             "an image that has Python 3.10 or newer."
@@ -109,16 +114,7 @@ def _explain_image(engine: Engine, image: BuiltImage, executable: str, said: str
             f"{engine.name} knows no GPU {uuids}. Describe the GPUs of this machine to it, as "
             "by 'nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml'."
         )
-    if _UNFIT_PROGRAM.search(said):
-        return f"{name} has no Python that {engine.name} can run: {_last_problem(said)}."
+    if re.search(_IS_UNFIT.format(program), said, re.I):
+        why = find_problem(said) or clean_problem(said.strip().rpartition("\n")[2])
+        return f"{name} has no Python that {engine.name} can run: {why}."
     return None
-
-
-def _last_problem(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error")]
-    last = (errors or lines or ["it does not say why"])[-1]
-    if last.endswith(":") and last != lines[-1]:
-        # The reason stands below it.
-        last = f"{last} {lines[lines.index(last) + 1].strip()}"
-    return clean_problem(last)

@@ -225,8 +225,8 @@ class ContainerInterpreter(Interpreter):
 
     def _file_options(self, binds: Mapping[str, str]) -> Iterable[str]:
         if self.engine.place == "elsewhere":
-            # Paths of this machine mean nothing there.
-            yield from (mount.option for mount in self.settings.volumes if not mount.is_path)
+            # Paths of this machine mean nothing there: its volumes are those of the engine.
+            yield from (mount.option for mount in self.settings.volumes)
             return
         mounts = {
             target: Mount(source, target)
@@ -261,9 +261,14 @@ class ContainerInterpreter(Interpreter):
             yield from (f"--env={name}={path}" for name, path in sorted(paths))
         for name, value in variables.items():
             yield f"--env={name}={value}" if _is_shown(name) else f"--env={name}"
-        if self.engine.takes_devices:
-            gpus = (each for each in variables.get(_GPUS, "").split(",") if "-" in each)
-            yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
+        gpus = [each for each in variables.get(_GPUS, "").split(",") if "-" in each]
+        if gpus and not self.engine.takes_devices:
+            raise HostError(
+                f"{self.engine.name} takes no names of devices, and would leave GPU "
+                f"{', '.join(gpus)} out of the container. Have it read CDI specifications, as "
+                "Docker does with the feature 'cdi' in its daemon.json, or use Podman."
+            )
+        yield from (f"--device=nvidia.com/gpu={gpu}" for gpu in gpus)
 
 
 def _is_shown(name: str) -> bool:

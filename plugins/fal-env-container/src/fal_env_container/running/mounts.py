@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterable
 
 import attrs
 
 from fal_core.errors import EnvironmentBuildError, OptionError
-from fal_env_container.engines import KIND
+from fal_env_container.engines import KIND, Engine
 
 #: Directories that a container has of its image. A mount there would hide what runs in it.
 _OF_THE_SYSTEM = frozenset(
@@ -119,11 +120,31 @@ class Mount:
         parts = [f"type={kind}", f"source={self.source}", f"target={self.target}"]
         if "ro" in self.modes:
             parts.append("readonly")
-        return "--mount=" + ",".join(f'"{part}"' for part in parts)
+        quoted = (part.replace('"', '""') for part in parts)
+        return "--mount=" + ",".join(f'"{part}"' for part in quoted)
 
     @property
     def _joined_modes(self) -> tuple[str, ...]:
         return (",".join(self.modes),) if self.modes else ()
+
+
+def find_volumes(engine: Engine, written: Iterable[str]) -> tuple[Mount, ...]:
+    """
+    Return the mounts of the volumes that are *written*, as containers of *engine* see them.
+
+    Raises:
+        EnvironmentBuildError: One is a path that is not there, or that the engine does not see.
+    """
+    mounts = tuple(Mount.parse(each).found() for each in written)
+    for mount in mounts:
+        if mount.is_path and engine.place == "elsewhere":
+            raise EnvironmentBuildError(
+                KIND,
+                f"volume '{mount.source}:{mount.target}' is a path of this machine, which "
+                f"{engine.name} on another machine does not see. Name a volume of the engine, "
+                "as in 'models:/models'.",
+            )
+    return mounts
 
 
 def hides_the_system(target: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterable
 
 import attrs
@@ -14,6 +15,7 @@ import attrs
 from fal_core.caches import cache_directory, write_atomically
 from fal_core.environments import is_within, python_problem
 from fal_core.errors import EnvironmentBuildError
+from fal_core.events import Log, LogSink
 from fal_core.reprs import show_fields
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
@@ -86,15 +88,21 @@ class ImagePython:
         return version if name == "glibc" and version else None
 
 
-def find_python(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
+def find_python(
+    engine: Engine, image: BuiltImage, executable: str, log: LogSink | None = None
+) -> ImagePython:
     """
-    Return the Python of *image*, which is asked in a container the first time.
+    Return the Python of *image*, which is asked in a container the first time; *log* is told.
 
     Raises:
         EnvironmentBuildError: It has none, or one that no worker runs on.
     """
     found = known_python(image)
     if found is None:
+        if log is not None:
+            # A busy machine may take long to start a container.
+            message = f"Starting {executable} of the image once, to ask for its version"
+            log(Log(message, "INFO", "BUILDER", time.time()))
         found = _ask(engine, image, executable)
         cache_directory("containers", make=True)
         path = _record_path(image)
@@ -130,14 +138,15 @@ def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
         options.append(f"--platform={image.platform}")
     try:
         answer = engine.ask("run", *options, image.id, "-I", "-c", _QUESTION, most=_LONGEST)
-    except EnvironmentBuildError:
+    except EnvironmentBuildError as error:
         # It goes on without who has asked.
         engine.ask("rm", "--force", name)
-        raise
+        reason = f"The Python of image {image.name!r} could not be asked for its version"
+        raise EnvironmentBuildError(KIND, f"{reason}: {error.reason}") from error
     found = _read(answer.output) if answer.code == 0 else None
     if found is None:
-        reason = explain(engine, image, executable, None, answer.code, answer.errors)
-        said = str(reason) if reason is not None else f"Its Python answers: {answer.problem}."
+        problem = explain(engine, image, executable, None, answer.code, answer.errors)
+        said = str(problem) if problem is not None else f"Its Python answers: {answer.problem}."
         raise EnvironmentBuildError(KIND, said)
     return found
 
@@ -158,15 +167,23 @@ def _read(output: str) -> ImagePython | None:
 
 
 def mismatch(
-    image: BuiltImage, python: ImagePython, wanted: str
+    image: BuiltImage, python: ImagePython, wanted: str, *, is_of_caller: bool
 ) -> EnvironmentBuildError | None:
     """
     Return the error of *image* whose *python* is not of the version *wanted*.
+
+    Arguments:
+        is_of_caller: Whether clients that name no version ask for that of their own Python,
+            since what they send runs on no other.
     """
     if is_within(python.version, wanted):
         return None
+    has = ".".join(python.version.split(".")[:2])
+    told, remedy = "python_version asks for", "Leave python_version out, or"
+    if is_of_caller:
+        told, remedy = "what was sent needs Python", f"Send it from Python {has}, or"
     return EnvironmentBuildError(
         KIND,
-        f"Image {image.name!r} has Python {python.version}, and python_version asks for "
-        f"{wanted}. Leave python_version out, or take an image that has it.",
+        f"Image {image.name!r} has Python {python.version}, and {told} {wanted}. {remedy} take "
+        f"an image that has Python {wanted}.",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -114,14 +115,16 @@ def can_make(hierarchy: Hierarchy) -> bool:
     Try whether a cgroup can be made that keeps a limit, and that a process can join.
     """
     [controller] = hierarchy.controllers
-    made = os.path.join(hierarchy.folder, f"fal-core-try-{os.getpid()}-{controller}")
+    # Two threads may try at once. A keeper removes it where this process is killed.
+    name = f"fal-core-{os.getpid()}-try-{threading.get_native_id()}-{controller}"
+    made = os.path.join(hierarchy.folder, name)
     try:
         os.mkdir(made)
     except OSError:
         return False
     try:
-        name = FILES[hierarchy.version][controller]
-        if not os.access(os.path.join(made, name), os.W_OK):
+        limit = FILES[hierarchy.version][controller]
+        if not os.access(os.path.join(made, limit), os.W_OK):
             return False
         return hierarchy.version == 1 or _can_join(made)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.machines import LIMITS, HeldLimits, Machine
+from fal_core.machines import LIMITS, HeldLimits, Machine, count_cpus
 from fal_core.reprs import show_size
 from fal_host_local.limits.cgroups import FILES, PERIOD, Hierarchy
 
@@ -112,15 +112,6 @@ def _files(hierarchy: Hierarchy, machine: Machine) -> Iterator[tuple[str, str, b
                 yield name, f"{quota} {PERIOD}", True
         elif controller == "pids" and machine.processes is not None:
             yield name, str(machine.processes), True
-
-
-def count_cpus() -> int:
-    """
-    Return how many processors this process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _said(what: str, limit: object, by_group: bool, otherwise: str) -> str:

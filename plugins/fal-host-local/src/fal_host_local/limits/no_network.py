@@ -34,20 +34,9 @@ def words() -> tuple[str, ...]:
 def enter(command: Command) -> Command:
     """
     Return a command that runs *command* without a network.
-
-    Raises:
-        UnsupportedError: It runs elsewhere, as in a container.
     """
     import attrs
 
-    from fal_core.errors import UnsupportedError
-
-    if command.stop_argv is not None:
-        raise UnsupportedError(
-            "local",
-            "take the network away from a container",
-            "Leave network=False to the options of the container.",
-        )
     return attrs.evolve(command, argv=(*words(), *command.argv))
 
 

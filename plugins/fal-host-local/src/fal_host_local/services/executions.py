@@ -13,7 +13,7 @@ from fal_core.calls import Call
 from fal_core.errors import HostError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
-from fal_core.pools import ServiceExecution, Start, WorkerPools
+from fal_core.pools import Pool, ServiceExecution, Start, WorkerPools
 from fal_core.workers import Worker
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import listens
@@ -73,10 +73,7 @@ def _make_execution(
 ) -> LocalServiceExecution:
     pool = publication = None
     if call.environment.isolates_network:
-        if call.own_network is None:
-            publication = Publication.of(call)
-            place.ports = publication.ports
-        elif not networks.missing():
+        if call.own_network is not None and not networks.missing():
             reached = call.reached_ports
             place.reached = (
                 networks.listening_ports(*call.own_network) if reached is None else reached
@@ -85,18 +82,21 @@ def _make_execution(
         pool = pools.take_expected(call)
     if pool is None:
         pool = pools.make_service_pool(call, begin)
-    reach = None if publication is None else publication.reach
 
     def end() -> None:
         place.give_up()
         pools.forget_service(call)
 
-    execution = LocalServiceExecution(call, sink, pool, end, reach)
-    execution.publication = publication
-    pools.add_service(call, pool)
     try:
+        if call.environment.isolates_network and call.own_network is None:
+            publication = Publication.of(call)
+            place.ports, pool.release = publication.ports, publication.release
+        execution = LocalServiceExecution(call, sink, pool, end, publication)
+        pools.add_service(call, pool)
         execution.claim_port(place)
     except HostError:
+        if publication is not None:
+            publication.release()
         pools.forget_service(call)
         pool.close()
         raise
@@ -106,14 +106,28 @@ def _make_execution(
 class LocalServiceExecution(ServiceExecution):
     """
     A service on this machine.
+
+    Arguments:
+        publication: Its ports, if it has a network of its own in any case.
     """
 
     _port: ServicePort | None = None
-    #: Its ports, if it has a network of its own in any case.
-    publication: Publication | None = None
+
+    def __init__(
+        self,
+        call: Call,
+        sink: Sink,
+        pool: Pool,
+        ended: Callable[[], object],
+        publication: Publication | None,
+    ) -> None:
+        super().__init__(
+            call, sink, pool, ended, None if publication is None else publication.reach
+        )
+        self._publication = publication
 
     def listening_ports(self) -> tuple[int, int]:
-        return (0, 0) if self.publication is None else self.publication.inner
+        return (0, 0) if self._publication is None else self._publication.inner
 
     def claim_port(self, place: Place) -> None:
         """
@@ -150,5 +164,6 @@ class LocalServiceExecution(ServiceExecution):
         return hello is not None and listens(hello["pid"], port.inner)
 
     def release(self) -> None:
-        if self._port is not None:
-            self._port.release()
+        for claimed in (self._port, self._publication):
+            if claimed is not None:
+                claimed.release()

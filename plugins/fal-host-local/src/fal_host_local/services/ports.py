@@ -101,6 +101,17 @@ def claim_loopback_port(port: int, name: str, reference: str) -> ServicePort:
         raise PortTaken(port, str(held), remedy) from None
 
 
+def claim_if_free(port: int, name: str, reference: str) -> ServicePort | None:
+    """
+    Claim *port* of the loopback address for the service *name*; return None if another service
+    or process has it.
+    """
+    try:
+        return ServicePort(port, port, _claim(port, name, reference, address=_LOOPBACK))
+    except PortHeld:
+        return None
+
+
 def claim_port(port: int, name: str, reference: str) -> ServicePort:
     """
     Claim *port* for the service *name*, which brings its own server.

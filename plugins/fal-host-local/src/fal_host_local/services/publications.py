@@ -12,6 +12,7 @@ import attrs
 from fal_core.calls import Call
 from fal_core.workers import Worker
 from fal_core_worker.serving.ports import free_port
+from fal_host_local.services.ports import ServicePort, claim_if_free, claim_loopback_port
 
 _LOOPBACK = "127.0.0.1"
 
@@ -28,20 +29,38 @@ class Publication:
         inner: Those that it listens on, for requests and for metrics.
 
         ports: Ports of this machine, each with the one that it leads to.
+
+        claimed: The port of this machine that the service wants. None if it wants none.
     """
 
     inner: tuple[int, int]
     ports: Mapping[int, int]
+    claimed: ServicePort | None = None
 
     @classmethod
     def of(cls, call: Call) -> Publication:
         """
-        Return free ports of this machine for the service that *call* runs.
+        Return ports of this machine for the service that *call* runs: those that it wants, or
+        free ones. A function that brings its own server gets a free one where its own is taken.
+
+        Raises:
+            PortTaken: Another service or process has the port that a served function wants.
         """
-        requests = call.gateway.exposed_port or _REQUESTS
-        metrics = call.host_options.metrics_port or _METRICS
-        wanted = dict.fromkeys((requests, metrics) if call.gateway.serve else (requests,))
-        return cls((requests, metrics), {free_port(): port for port in wanted})
+        wanted, metrics = call.gateway.exposed_port, call.host_options.metrics_port
+        inner = (wanted or _REQUESTS, metrics or _METRICS)
+        claim = claim_loopback_port if call.gateway.serve else claim_if_free
+        claimed = claim(wanted, call.name, call.id) if wanted else None
+        ports = {free_port() if claimed is None else claimed.port: inner[0]}
+        if call.gateway.serve and inner[1] != inner[0]:
+            ports[metrics or free_port()] = inner[1]
+        return cls(inner, ports, claimed)
+
+    def release(self) -> None:
+        """
+        Give up the claim to the port that the service wanted.
+        """
+        if self.claimed is not None:
+            self.claimed.release()
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
         """

@@ -9,6 +9,7 @@ all its processes. What a keeper that was killed has left is removed by the next
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # known to no type checker
+import errno
 import os
 import time
 
@@ -65,13 +66,13 @@ class Confinement:
         for folder, _, files in self._told["groups"]:
             group = os.path.join(folder, self._name)
             try:
-                os.mkdir(group)
+                _make(group)
                 self._groups.append(group)
                 for name, text, is_needed in files:
                     try:
                         _write(os.path.join(group, name), text)
-                    except OSError:
-                        if is_needed:
+                    except OSError as error:
+                        if is_needed and not _is_less_around(name, error):
                             raise
             except OSError as error:
                 return f"The limits cannot be set: {group}: {error.strerror}."
@@ -155,6 +156,23 @@ def group_name(keeper: int, number: int) -> str:
     return f"{_NAME}{keeper}-{number}"
 
 
+def _make(group: str) -> None:
+    try:
+        os.mkdir(group)
+    except FileExistsError:
+        # A keeper that was killed has left it, which had the process ID of this one.
+        if not all(map(_remove, _below(group))):
+            raise
+        os.mkdir(group)
+
+
+def _is_less_around(name: str, error: OSError) -> bool:
+    """
+    Tell whether a limit was refused as a group around it has fewer processors: those hold.
+    """
+    return name == "cpu.cfs_quota_us" and error.errno == errno.EINVAL
+
+
 def _sweep(folder: str) -> None:
     """
     Remove the empty groups in *folder* of keepers that are gone.
@@ -163,7 +181,7 @@ def _sweep(folder: str) -> None:
         if not name.startswith(_NAME):
             continue
         owner = name.removeprefix(_NAME).partition("-")[0]
-        if not owner.isdigit() or _runs(int(owner)):
+        if not owner.isdigit() or trees.runs(int(owner)):
             continue
         group = os.path.join(folder, name)
         try:
@@ -191,14 +209,6 @@ def _remove(group: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _runs(pid: int) -> bool:
-    """
-    Tell whether *pid* has not ended; one that nobody has waited for yet has.
-    """
-    state = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1]
-    return bool(state) and state[0] not in ("Z", "X")
 
 
 def _processes(group: str) -> list[int]:

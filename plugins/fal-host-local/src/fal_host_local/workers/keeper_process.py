@@ -141,7 +141,7 @@ class KeeperProcess:
             return True
         elif request[0] == CONFINE:
             # Few workers have limits. It stands beside this module, which runs by itself.
-            import confinement  # type: ignore[import-not-found]
+            import confinement  # type: ignore[import-not-found]  # found beside it
 
             self._confined[request[1]] = confinement.Confinement(request[2], request[1])
         for descriptor in descriptors:
@@ -241,8 +241,12 @@ class KeeperProcess:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            # The devices of other workers are free once these have ended.
+            for held in self._held.values():
+                for descriptor in held:
+                    os.close(descriptor)
             # It stands beside this module, which runs by itself.
-            import stops  # type: ignore[import-not-found]
+            import stops  # type: ignore[import-not-found]  # found beside it
 
             stops.stop(pid, lambda: _become(*command))
         finally:

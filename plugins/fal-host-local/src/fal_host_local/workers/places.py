@@ -161,5 +161,16 @@ class Place:
         raise UnsupportedError(
             "local",
             "put a container into another network",
-            "Give its function the option network, as in network=False.",
+            "Leave the option network of its function out.",
         )
+
+
+def refuse_network(kind: str) -> HostError:
+    """
+    Return the error of a call without a network in an environment of *kind*, whose processes
+    others start.
+    """
+    from fal_core.errors import UnsupportedError
+
+    remedy = "Write network=False in the options of the function, and not of the host."
+    return UnsupportedError("local", f"run kind {kind!r} without a network", remedy)

@@ -18,7 +18,7 @@ from fal_host_local.workers.channels import Wiring
 from fal_host_local.workers.keepers import Keeper, memory_kills
 from fal_host_local.workers.places import Place
 from fal_host_local.workers.supplies import Supplies
-from fal_host_local.workers.surroundings import find_folders, find_machine
+from fal_host_local.workers.surroundings import find_folders
 
 if TYPE_CHECKING:
     from fal_core.errors import HostError
@@ -75,9 +75,9 @@ def _make_command(
         interpreter.command,
         wiring.arguments,
         variables=place.variables,
-        binds={**find_folders(os.getcwd(), start.call), **wiring.binds},
+        binds={**find_folders(os.getcwd(), start.call, origin=start.origin), **wiring.binds},
         ports=place.ports,
-        machine=place.machine or find_machine(start.host_options),
+        machine=place.machine,
         name=f"fal-core-{os.getpid()}-{os.urandom(4).hex()}",
         descriptors=wiring.count,
     )

@@ -1,5 +1,5 @@
 """
-Surroundings: what of this machine a worker has to see, and what it may use.
+Surroundings: what of this machine a worker has to see.
 """
 
 from __future__ import annotations
@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
-    from fal_core.machines import Machine
-    from fal_core.options import HostOptions
 
 #: One of them stands at the top of a project.
 _TOPS = ("pyproject.toml", ".git", "setup.py")
 
 
-def find_folders(directory: str, call: Call | None) -> dict[str, str]:
+def find_folders(
+    directory: str, call: Call | None, *, origin: str | None = None
+) -> dict[str, str]:
     """
     Return the folders that a worker has to see, each with where it sees it: those that
     *call* names, or the working directory and the project that the function is written in.
+
+    Arguments:
+        origin: The file of the function, where no call waits.
     """
     if call is not None and call.folders is not None:
         return dict(call.folders)
     folders = {directory}
-    origin = None if call is None else call.origin
+    if call is not None:
+        origin = call.origin
     if origin is not None and os.path.isfile(origin):
         folders.add(find_project(os.path.dirname(os.path.abspath(origin))))
     return {each: each for each in folders if each != os.sep}
@@ -42,20 +46,3 @@ def find_project(folder: str) -> str:
         if above == at:
             return folder
         at = above
-
-
-def find_machine(options: HostOptions) -> Machine | None:
-    """
-    Return the machine that the options ask for; None for any, and for one that no plugin
-    knows.
-    """
-    wanted = options.machine_names
-    if not wanted:
-        return None
-    from fal_core.errors import OptionError, PluginError
-    from fal_core.machines import resolve_machine
-
-    try:
-        return resolve_machine(wanted[0])
-    except (OptionError, PluginError):
-        return None

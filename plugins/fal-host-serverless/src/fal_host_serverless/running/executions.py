@@ -309,7 +309,11 @@ class ServerlessExecution:
         if isinstance(reason, EnvironmentBuildError):
             distributions.distrust_urls()
             kind = self.call.environment.kind
-            reason = with_facts(reason, kind=kind, lines=tuple(self._built))
+            reason = with_facts(reason, kind=kind)
+            # What the error says itself, the service has printed too.
+            said = {str(reason), *map(str.strip, str(reason).splitlines())}
+            unsaid = tuple(line for line in self._built if line.strip() not in said)
+            reason = with_facts(reason, lines=tuple(self._built), unsaid=unsaid)
         reason.__cause__ = error
         return reason
 

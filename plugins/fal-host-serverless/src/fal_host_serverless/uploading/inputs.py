@@ -110,6 +110,7 @@ def select_files(
             paths=tuple(image.get("docker_files_list") or ()),
             ignored=tuple(image.get("docker_ignore") or ()),
             folder=_inside(base, image.get("docker_context_dir")),
+            is_context=True,
         )
     folder = _inside(base, options.app_files_context_dir)
     written = options.app_files_ignore

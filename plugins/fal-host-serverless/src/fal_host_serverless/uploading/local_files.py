@@ -78,6 +78,8 @@ class Selection:
     Attributes:
         paths: Files and folders, relative to *folder* or absolute.
 
+        is_context: Whether they are what a Dockerfile copies, where names may have wildcards.
+
         ignored: Regular expressions; files stay if one is found in their relative path.
 
         folder: The folder that paths are relative to.
@@ -86,6 +88,7 @@ class Selection:
     paths: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     folder: Path = attrs.field(factory=Path.cwd)
+    is_context: bool = False
 
     def collect(self) -> list[LocalFile]:
         """
@@ -126,15 +129,27 @@ class Selection:
         Yield each file that is not ignored, with the written path that it was found under.
         """
         for written in self.paths:
-            start = self.folder / written
-            if not start.exists() and not start.is_symlink():
-                raise OptionError(
-                    f"Option 'app_files' names {written!r}, and there is no {start}."
-                )
-            for path in [start] if not start.is_dir() else _walk(start):
-                lexical = Path(os.path.relpath(path, self.folder)).as_posix()
-                if path.is_file() and not _is_ignored(lexical, patterns):
-                    yield path, written
+            for start in self._starts(written):
+                for path in [start] if not start.is_dir() else _walk(start):
+                    lexical = Path(os.path.relpath(path, self.folder)).as_posix()
+                    if path.is_file() and not _is_ignored(lexical, patterns):
+                        yield path, written
+
+    def _starts(self, written: str) -> list[Path]:
+        """
+        Return the files and folders that *written* names.
+
+        Raises:
+            OptionError: There are none.
+        """
+        start = self.folder / written
+        if start.exists() or start.is_symlink():
+            return [start]
+        found = _match(self.folder, written) if self.is_context else []
+        if not found:
+            what = "The Dockerfile copies" if self.is_context else "Option 'app_files' names"
+            raise OptionError(f"{what} {written!r}, and there is no {start}.")
+        return found
 
     def _relative(self, path: Path, written: str) -> str:
         relative = PurePosixPath(Path(os.path.relpath(path, self.folder.resolve())).as_posix())
@@ -145,6 +160,17 @@ class Selection:
                 "pattern that matches it in 'app_files_ignore'."
             )
         return relative.as_posix()
+
+
+def _match(folder: Path, written: str) -> list[Path]:
+    """
+    Return what is in *folder* for a name with the wildcards of ``COPY``.
+    """
+    if not re.search(r"[*?\[]", written):
+        return []
+    # Several stars are one there, and a circumflex stands for none of a set.
+    pattern = re.sub(r"\*+", "*", written).replace("[^", "[!")
+    return sorted(folder.glob(pattern.lstrip("/")))
 
 
 def check_file(path: Path) -> None:

@@ -200,8 +200,7 @@ def machine_types(options: HostOptions, *, application: bool = False) -> list[st
     Return the machine types that *options* name, the preferred one first.
     """
     default = APPLICATION_MACHINE_TYPE if application else MACHINE_TYPE
-    written = options.machine_type or options.machine_types or default
-    return [written] if isinstance(written, str) else list(written)
+    return list(options.machine_names) or [default]
 
 
 def build_requirements(

@@ -177,9 +177,12 @@ def start(
 
     It prints the variables that point the fal SDK, CLI and fal_client at it.
     """
+    from fal_core.plugins import find_environment
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
 
+    for kind in settings["kinds"]:
+        find_environment(kind)  # A name that no plugin provides is a mistake.
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

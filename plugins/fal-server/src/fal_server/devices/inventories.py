@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import attrs
 
 from fal_core.claims import visible_devices
-from fal_core.machines import Device, discover_devices
-from fal_core.plugins import load_plugins
+from fal_core.machines import Device, can_discover_devices, discover_devices
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Inventory:
         """
         Whether a plugin finds devices. Where none does, nobody knows what there is.
         """
-        return bool(load_plugins().hooks.each("fal_discover_devices"))
+        return can_discover_devices()
 
     @property
     def visible(self) -> list[Device]:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from fal_core.environments import Environment, LocalInterpreter
@@ -27,6 +27,10 @@ _AGENT_REQUIREMENTS = (
 )
 
 
+#: How many keys are asked for at once.
+_KEYS_AT_ONCE = 4
+
+
 class EnvironmentBuilds:
     """
     Builds environments in threads, and knows which ones this process has built.
@@ -34,6 +38,7 @@ class EnvironmentBuilds:
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
+        self._key_threads = ThreadPoolExecutor(_KEYS_AT_ONCE, "environment-key")
         self._built: set[str] = set()
         self._lock = threading.Lock()
         self._agent_paths: dict[str, tuple[str, ...]] = {}
@@ -81,6 +86,20 @@ class EnvironmentBuilds:
             await building
         finally:
             cancelled.set()
+
+    async def key_of(self, environment: Environment) -> str:
+        """
+        Return the key of *environment*, for which an engine may have to be asked. One that
+        does not answer keeps nobody waiting who asks for something else.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._key_threads, lambda: environment.key)
+
+    def close(self) -> None:
+        """
+        Ask for no more keys.
+        """
+        self._key_threads.shutdown(wait=False, cancel_futures=True)
 
     def ensure(
         self, environment: Environment, log: LogSink, cancelled: threading.Event
@@ -131,13 +150,6 @@ class EnvironmentBuilds:
     ) -> None:
         environment.build(log, cancelled)
         self._built.add(environment.key)
-
-
-async def find_key(environment: Environment) -> str:
-    """
-    Return the key of *environment*, for which an engine may have to be asked.
-    """
-    return await asyncio.to_thread(lambda: environment.key)
 
 
 def _lies_beside(environment: Environment) -> bool:

@@ -39,6 +39,7 @@ from fal_server.logs.logs import Logs
 from fal_server.specs.kinds import check_kind
 from fal_server.specs.offers import Offers
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_server.state.bodies import translated
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network
@@ -133,6 +134,7 @@ class RunnerLauncher:
         await self.scheduler.line.close()
         await self.http.aclose()
         await asyncio.get_running_loop().run_in_executor(None, self.host.close)
+        self.builds.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def launch(
@@ -180,23 +182,18 @@ class RunnerLauncher:
         *,
         must_fit: bool,
     ) -> None:
-        if self._prepare is not None:
-            try:
+        with self._refusing(runner):
+            if self._prepare is not None:
                 await self._prepare(runner.spec)
-            except Refusal as error:
-                self._refuse_for(runner, error)
-                return
-        # Devices are not held while an environment is built.
-        if self.scheduler.must_wait(runner.spec) and not await runner.loop.run_in_executor(
-            self._threads, self._build, runner
-        ):
-            return
-        try:
-            claim = await self.scheduler.claim(runner, must_fit=must_fit)
-        except NotWanted:
-            runner.take(Exited())
-        else:
-            await launch(claim)
+            if self.scheduler.must_wait(runner.spec):
+                # Devices are not held while an environment is built.
+                await runner.loop.run_in_executor(self._threads, self._make_environment, runner)
+            try:
+                claim = await self.scheduler.claim(runner, must_fit=must_fit)
+            except NotWanted:
+                runner.take(Exited())
+            else:
+                await launch(claim)
 
     def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         observed = False
@@ -224,14 +221,11 @@ class RunnerLauncher:
                 await before(runner)
             # From here on the claim is for the thread to give up.
             launching = runner.loop.run_in_executor(self._threads, launch)
-        except BaseException as error:
+        except BaseException:
             if claim is not None:
                 claim.release()
-            if not isinstance(error, Refusal):
-                raise
-            self._refuse_for(runner, error)
-        else:
-            await launching
+            raise
+        await launching
 
     def attach(
         self,
@@ -293,15 +287,6 @@ class RunnerLauncher:
 
     # -- in a thread -----------------------------------------------------------------
 
-    def _build(self, runner: Runner) -> bool:
-        """
-        Build the environment of a runner, and return whether that has worked.
-        """
-        with self._refusing(runner):
-            self._make_environment(runner)
-            return True
-        return False
-
     def _make_environment(self, runner: Runner) -> Environment:
         """
         Return the environment of a runner, which is built.
@@ -334,12 +319,13 @@ class RunnerLauncher:
         End a runner that cannot be started.
         """
         try:
-            yield
+            with translated():
+                yield
         except FalCoreError as error:
             runner.cause = error
             self._refuse(runner, str(error))
         except Refusal as refusal:
-            self._refuse(runner, str(refusal))
+            runner.loop.call_soon_threadsafe(self._refuse_for, runner, refusal)
         except Exception as error:
             self._refuse(runner, f"{type(error).__name__}: {error}")
 

@@ -30,7 +30,6 @@ from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
-from fal_server.fleet.builds import find_key
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
@@ -69,7 +68,8 @@ class ApplicationMethods:
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
         contexts = self._catalog.fleet.payloads.contexts
-        spec = attrs.evolve(contexts.read(request, caller.user_id), application=alias)
+        read = await contexts.read(request, caller.user_id)
+        spec = attrs.evolve(read, application=alias)
         await contexts.prepare(spec)
         try:
             async with aclosing(self._launcher.builds.build(spec.environment)) as lines:
@@ -81,7 +81,7 @@ class ApplicationMethods:
             caller, request, spec, rolling=_is_rolling(request)
         )
         # From here on it goes on, whether the client stays or not.
-        env_id = await find_key(spec.environment)
+        env_id = await self._launcher.builds.key_of(spec.environment)
         yield RegisterApplicationResult(env_id=env_id)
         for warning in _warnings(takeover, self._launcher.seclusion.warn(spec)):
             yield RegisterApplicationResult(logs=[to_log(line_of(warning))])

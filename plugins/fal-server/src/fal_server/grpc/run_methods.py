@@ -24,7 +24,6 @@ from isolate_proto import controller_pb2 as wire
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
-from fal_server.fleet.builds import find_key
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.calling import call
 from fal_server.fleet.endings import RunnerLost
@@ -50,8 +49,6 @@ from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.refusals import NoRunner
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.specs.file_paths import read_files
-from fal_server.specs.requested_environments import read_environment
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
@@ -86,7 +83,7 @@ class RunMethods:
         run_id = os.urandom(12).hex()
         self._launcher.offers.check(request.machine_requirements, request.environments)
         contexts = self._payloads.contexts
-        spec = contexts.read(request, caller.user_id)
+        spec = await contexts.read(request, caller.user_id)
         await contexts.prepare(spec)
         spec = attrs.evolve(spec, variables=caller.trace)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
@@ -95,7 +92,7 @@ class RunMethods:
             env_id = await self._functions.environment_id(pool, spec)
             results = self._call(run_id, request, spec, pool)
         else:
-            env_id = await find_key(spec.environment)
+            env_id = await self._launcher.builds.key_of(spec.environment)
             results = self._serve(run_id, request, spec, scaling, caller)
         async for result in results:
             result.run_id = run_id
@@ -109,18 +106,13 @@ class RunMethods:
         Build an environment, and yield what the builder prints.
         """
         self._launcher.offers.check(request.machine_requirements, request.environments)
-        contexts, owner = self._payloads.contexts, caller.user_id
-        files = read_files((each.hash, each.relative_path) for each in request.files)
-        environment = read_environment(
-            request.environments, contexts.folder_of(owner, files), owner=owner
-        )
-        if environment.isolates_files:
-            await contexts.place(owner, files)
-        env_id = await find_key(environment)
+        builds, contexts = self._launcher.builds, self._payloads.contexts
+        environment = await contexts.prepare_build(request, caller.user_id)
+        env_id = await builds.key_of(environment)
         yield BuildEnvironmentResult(env_id=env_id)
         state, logs = HostedRunStatus.SUCCESS, []
         try:
-            async with aclosing(self._launcher.builds.build(environment, again=True)) as lines:
+            async with aclosing(builds.build(environment, again=True)) as lines:
                 async for line in lines:
                     yield BuildEnvironmentResult(env_id=env_id, logs=[to_log(line_of(line))])
         except FalCoreError as error:

@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from fal_server.fleet.builds import find_key
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads
@@ -77,7 +76,7 @@ class FunctionPools:
         """
         found = self._ids.get(pool) if pool.live else None
         if found is None:
-            found = self._ids[pool] = await find_key(spec.environment)
+            found = self._ids[pool] = await self._launcher.builds.key_of(spec.environment)
         return found
 
     async def acquire(self, pool: RunnerPool, run_id: str) -> Runner:

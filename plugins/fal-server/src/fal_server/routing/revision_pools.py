@@ -46,7 +46,7 @@ class RevisionPools:
             NotFound: The revision was removed.
         """
         request = await self.revisions.request_of(revision_id)
-        spec = self.payloads.contexts.read(request, account_id)
+        spec = await self.payloads.contexts.read(request, account_id)
         return attrs.evolve(spec.bare(), application=alias)
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:

@@ -1,5 +1,5 @@
 """
-Machine types that requests name: whether this server knows them.
+Machine types that requests name, and whether this server knows them.
 """
 
 from __future__ import annotations
@@ -7,9 +7,58 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from fal_core.errors import FalCoreError
-from fal_core.machines import refuse_machine
+import attrs
+
+from fal_core.environments import Environment
+from fal_core.errors import FalCoreError, OptionError, PluginError
+from fal_core.machines import refuse_machine, resolve_machine
 from fal_server.errors import Invalid
+
+#: How many machine types one request may name. Each is asked for in turn.
+_MOST = 100
+
+
+def named_types(message: Any) -> tuple[str, ...]:
+    """
+    Return the machine types that *message* names, the preferred one first and each once.
+    Clients that can name several name the first of them in the older field as well.
+    """
+    written = message.machine_types or [getattr(message, "machine_type", "")]
+    return tuple(dict.fromkeys(filter(None, written)))
+
+
+def count_gpus(message: Any) -> int | None:
+    """
+    Return how many GPUs *message* asks for; None for as many as its machine type has.
+
+    Raises:
+        Invalid: They are fewer than none.
+    """
+    if not message.HasField("num_gpus"):
+        return None
+    if message.num_gpus < 0:
+        raise Invalid(f"num_gpus must not be negative, and is {message.num_gpus}.")
+    return int(message.num_gpus)
+
+
+def for_machine(environment: Environment, message: Any) -> Environment:
+    """
+    Return *environment* as it is built for the first machine type that *message* names, and
+    its GPUs. It stays as it is where there is none that a plugin knows.
+
+    Raises:
+        Invalid: The GPUs are fewer than none.
+    """
+    names, gpus = named_types(message), count_gpus(message)
+    if not names or type(environment).for_machine is Environment.for_machine:
+        return environment
+    try:
+        machine = resolve_machine(names[0])
+    except (OptionError, PluginError):
+        return environment
+    if gpus is not None:
+        machine = attrs.evolve(machine, gpus=gpus)
+    return environment.for_machine(machine)
 
 
 def check_machine_types(message: Any, also: Container[str]) -> None:
@@ -23,11 +72,14 @@ def check_machine_types(message: Any, also: Container[str]) -> None:
             server.
 
     Raises:
-        Invalid: One is unknown, or what declares machine types on this server is wrong.
+        Invalid: One is unknown, or there are too many, or what declares machine types on
+            this server is wrong.
     """
-    first = getattr(message, "machine_type", "")
-    for name in dict.fromkeys((*message.machine_types, first)):
-        if not name or name in also:
+    names = dict.fromkeys((*named_types(message), getattr(message, "machine_type", "")))
+    if len(names) > _MOST:
+        raise Invalid(f"A request may name {_MOST} machine types, and this names more.")
+    for name in filter(None, names):
+        if name in also:
             continue
         try:
             unknown = refuse_machine(name)

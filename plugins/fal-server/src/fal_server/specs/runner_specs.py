@@ -17,6 +17,7 @@ from fal_core_worker.serving.services import SOCKET_MARK
 from fal_server.errors import Invalid
 from fal_server.specs.file_paths import check_mount, read_files
 from fal_server.specs.health_checks import HealthCheck
+from fal_server.specs.machine_types import count_gpus, named_types
 from fal_server.specs.request_retries import RequestRetries, read_retries
 from fal_server.specs.requested_environments import read_environment
 
@@ -177,7 +178,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
     machine = request.machine_requirements
     files = read_files((each.hash, each.relative_path) for each in request.files)
     context = None if find_context is None else find_context(owner, files)
-    environment = read_environment(request.environments, context, owner=owner)
+    environment = read_environment(request.environments, context, machine, owner=owner)
     kind = request.WhichOneof("callable")
     if kind is None:
         raise Invalid("A function or an entry point is required.")
@@ -187,9 +188,8 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
     grace, name = _GRACE, "termination_grace_period_seconds"
     if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
         grace = float(request.termination_grace_period_seconds)
-    types = list(machine.machine_types) or [machine.machine_type]
     is_registration = isinstance(request, RegisterApplicationRequest)
-    return RunnerSpec(
+    spec = RunnerSpec(
         name=check_name(request.application_name or "function"),
         owner=owner,
         environment=environment,
@@ -207,9 +207,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
         # 0 clears it.
         startup_timeout=machine.startup_timeout or None,
         grace=grace,
-        machine_type=types[0],
-        fallbacks=tuple(types[1:]),
-        num_gpus=machine.num_gpus if machine.HasField("num_gpus") else None,
+        num_gpus=count_gpus(machine),
         stage=request.environment_name or "main",
         secrets=tuple(request.secrets.names) if request.HasField("secrets") else None,
         files=files,
@@ -218,6 +216,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
         private_logs=is_registration and request.private_logs,
         takes_socket=_SOCKET_MARK in request.function.definition,
     )
+    return spec.on(*named_types(machine))
 
 
 def _digest_of(definitions: Iterable[Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from fal_server.errors import Invalid
+from fal_server.specs.machine_types import named_types
 
 #: Settings that clients send under another name.
 _SPELLINGS = {"scaling_delay_seconds": "scaling_delay", "valid_regions": "regions"}
@@ -83,8 +84,9 @@ class Scaling:
                 continue
             value = getattr(message, descriptor.name)
             if name in ("machine_types", "regions"):
-                if len(value):
-                    changes[name] = tuple(value)
+                chosen = named_types(message) if name == "machine_types" else tuple(value)
+                if chosen:
+                    changes[name] = chosen
             elif message.HasField(descriptor.name):
                 if value < 0:
                     raise Invalid(f"{descriptor.name} must not be negative, and is {value}.")
@@ -188,9 +190,6 @@ def read_deployed(machine: Any) -> Scaling:
         Invalid: They are not consistent.
     """
     scaling = _DEPLOYED
-    if machine.machine_type:
-        # What clients sent before they could name several.
-        scaling = attrs.evolve(scaling, machine_types=(machine.machine_type,))
     if not machine.HasField("max_concurrency"):
         fewest = max(scaling.max_concurrency or 0, machine.min_concurrency)
         scaling = attrs.evolve(scaling, max_concurrency=fewest)

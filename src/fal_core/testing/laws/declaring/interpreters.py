@@ -11,13 +11,14 @@ import pytest
 
 from fal_core.decorators import function
 from fal_core.environments import Channel
-from fal_core.errors import HostError
+from fal_core.errors import HostError, UnsupportedError
 from fal_core.hosts import Host
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect, expect_cancelled
 from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.recorders import Follow, Recorder
 from fal_core.testing.launchers import EXPLAINED, Launched, launched_python
+from fal_core_worker.serving.ports import free_port
 
 _WHOLE = (
     "Start the worker with the whole Command that Interpreter.command returns, as in "
@@ -211,4 +212,43 @@ def test_each_process_has_a_name_of_its_own(through: Decorate, launched: Launche
     assert len(names) == len(set(names)), (
         f"Processes were given the names {names}: expected that each differs from all others, "
         "or that a host gives none."
+    )
+
+
+@requires("kind launched-python", "serve", "cancel")
+def test_a_service_in_a_network_of_its_own_is_told_its_ports(
+    through: Decorate, launched: Launched, follow: Follow, law_timeout: float
+) -> None:
+    """
+    An interpreter whose processes have a network of their own is told which ports lead to a
+    service there, or the host refuses to serve in such an environment.
+    """
+
+    @through(law_network=True, exposed_port=free_port())
+    def serve_through(seconds: float) -> None:
+        import time
+
+        time.sleep(seconds)
+
+    def begin() -> Recorder | None:
+        try:
+            recorder = follow(serve_through, 10 * law_timeout)
+        except UnsupportedError:
+            return None
+        wait_until(lambda: bool(launched.ports) or recorder.ended, law_timeout)
+        return recorder
+
+    recorder = _try(launched, begin)
+    if recorder is None:
+        return
+    recorder.cancel(0.1)
+    reason = recorder.wait(law_timeout).reason
+    if isinstance(reason, UnsupportedError):
+        return
+    _skip_unless_built_here(launched)
+    assert all(launched.ports or [{}]), (
+        "A service was started in an environment that isolates_network, and its interpreter "
+        f"was told these ports: {launched.ports}. Nobody would reach it: call "
+        "command(ports=...) with a port of this machine for that of the service, or raise "
+        "UnsupportedError in launch."
     )
