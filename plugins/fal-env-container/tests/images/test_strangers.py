@@ -57,15 +57,11 @@ def test_images_come_from_registries(name: str):
         ("COPY --from=$other / /", "write its name out"),
         ("RUN --mount=from=$other true", "write its name out"),
         ("FROM ${base%x}", "write its name out"),
-        ("ADD https://127.0.0.1/x /x", "in the network of the machine"),
         ("ADD https://u:word@127.0.0.1/x /x", "adds 'https://.*@127.0.0.1/x'"),
-        ("ADD --checksum=sha256:a HTTP://a/x /x", "in the network of the machine"),
-        ('ADD ["a", "git://a/x", "/x"]', "in the network of the machine"),
-        ("ADD git@a:x.git /x", "in the network of the machine"),
-        ("ADD github.com/a/x /x", "in the network of the machine"),
-        ("ADD $base /x", "in the network of the machine"),
-        ("ONBUILD ADD \\\n  http://a/x /x", "in the network of the machine"),
-        ("RUN true <<#A&B\n#A&B\nADD http://a/x /x\n#A", "in the network of the machine"),
+        (
+            "RUN true <<#A&B\n#A&B\nADD http://a/x /x\n#A",
+            "fetched with the rights of the machine",
+        ),
     ],
 )
 def test_steps_get_nothing_of_the_machine(step: str, why: str):
