@@ -13,7 +13,7 @@ import attrs
 
 from fal_core.errors import PluginError
 from fal_core.reprs import show_fields
-from fal_core.validators import at_least, between, instead_of, more_than, no_less_than
+from fal_core.validators import at_least, between, more_than, no_less_than
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -131,9 +131,7 @@ class HostOptions:
         return (named,) if isinstance(named, str) else named
 
     machine_type: str | tuple[str, ...] | None = None
-    machine_types: tuple[str, ...] | None = attrs.field(
-        default=None, validator=instead_of("machine_type")
-    )
+    machine_types: tuple[str, ...] | None = None
     num_gpus: int | None = attrs.field(default=None, validator=at_least(0))
     nodes: int | None = attrs.field(default=None, validator=at_least(1))
     regions: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from fal_core.errors import OptionError, OptionTypeError, OptionValueError
+from fal_core.errors import OptionTypeError, OptionValueError
 
 #: Beyond it clocks and system calls overflow.
 MOST_SECONDS = 30 * 365.25 * 86400
@@ -56,19 +56,6 @@ def no_less_than(other: str) -> Validator:
         if value is not None and least is not None and value < least:
             words = f"at least {least}, which option {other!r} asks for"
             raise OptionValueError(str(attribute.alias), repr(value), words)
-
-    return check
-
-
-def instead_of(other: str) -> Validator:
-    """
-    Return a validator for another way to write option *other*: only one of them is given.
-    """
-
-    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value and getattr(instance, other):
-            name = str(attribute.alias)
-            raise OptionError(f"Options {other!r} and {name!r} say the same. Leave one out.")
 
     return check
 

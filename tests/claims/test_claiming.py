@@ -327,6 +327,7 @@ def test_what_a_scheduler_gave_is_not_widened(monkeypatch: pytest.MonkeyPatch) -
         held.release()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_does_not_keep_the_claims_of_its_parent() -> None:
     """
     A forked child that goes on holds none of the devices of its parent.

@@ -77,6 +77,7 @@ def test_root_takes_over_what_others_could_remove(directory: Path, tmp_path: Pat
             claim.release()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_another_user_meets_the_claim(directory: Path) -> None:
     """
     A process of another user is not given what is held, though it did not make the file.

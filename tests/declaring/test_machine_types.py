@@ -128,20 +128,6 @@ def test_a_service_may_know_more_types(caplog: pytest.LogCaptureFixture) -> None
         declared.on(InProcessHost())
 
 
-@pytest.mark.parametrize("empty", [[], "", None], ids=repr)
-def test_the_two_options_are_one(empty: Any) -> None:
-    """
-    ``machine_types`` is another way to write ``machine_type``: with both, none would be right.
-    One that is empty names nothing.
-    """
-    declared = function("current", host=InProcessHost(), machine_type="XS")(len)
-    with pytest.raises(OptionError, match="'machine_type' and 'machine_types' say the same"):
-        declared.on(machine_types=["GPU-H100"])
-    changed = declared.on(machine_type=empty, machine_types=["GPU-H100"])
-    assert changed.make_launcher().host_options.machine_names == ("GPU-H100",)
-    assert function("current", host=InProcessHost(), machine_type=empty)(len)("abc") == 3
-
-
 def test_a_type_of_a_wrong_type_is_told_as_that() -> None:
     """
     What is no machine type at all is refused by its type.

@@ -168,6 +168,7 @@ def test_exception_with_a_note_that_has_no_text(worker: Any) -> None:
     assert error.__dict__["__notes__"][1] == "a note"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no groups of exceptions.")
 def test_group_of_exceptions(worker: Any) -> None:
     """
     A group comes with its members as themselves, each with its traceback.

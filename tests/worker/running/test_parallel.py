@@ -5,6 +5,7 @@ The executor of several calls at a time.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -125,7 +126,9 @@ def test_a_coroutine_that_cancels_itself_has_raised(host: PipeHost) -> None:
 
         raise asyncio.CancelledError("enough")
 
-    with pytest.raises(UserFunctionException, match="enough") as caught:
+    # Before Python 3.11 a task does not keep what its CancelledError says.
+    said = "enough" if sys.version_info >= (3, 11) else "CancelledError"
+    with pytest.raises(UserFunctionException, match=said) as caught:
         give_up.submit().result(PATIENCE)
     assert type(caught.value.__cause__).__name__ == "CancelledError"
 

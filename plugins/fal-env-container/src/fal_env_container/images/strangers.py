@@ -280,12 +280,14 @@ def _check_added(instruction: Instruction) -> None:
     """
     Refuse what the engine itself would fetch, in the network of the machine.
     """
+    from fal_uv.requirements.url_credentials import mask
+
     for word in instruction.words[:-1]:
         if not word.startswith("<<") and _REMOTE.search(word):
             raise OptionError(
-                f"The Dockerfile adds {word[:80]!r}, which is fetched with the rights of the "
-                "machine, or may be. Name files with COPY, and fetch what is elsewhere in a "
-                "step, with RUN."
+                f"The Dockerfile adds {mask(word)[:80]!r}, which the engine may fetch in the "
+                "network of the machine. Name files with COPY, and fetch what is elsewhere in "
+                "a step, with RUN."
             )
 
 
