@@ -60,7 +60,7 @@ def test_images_come_from_registries(name: str):
         ("ADD https://u:word@127.0.0.1/x /x", "adds 'https://.*@127.0.0.1/x'"),
         (
             "RUN true <<#A&B\n#A&B\nADD http://a/x /x\n#A",
-            "fetched with the rights of the machine",
+            "in the network of the machine",
         ),
     ],
 )
