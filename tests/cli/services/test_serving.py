@@ -7,17 +7,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 import pytest
 
-from fal_core import function, hookimpl
-from fal_core.cli.services.serving import at_port
-from fal_core.environments import CurrentEnvironment, Environment
-from fal_core.plugins import registered
 from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
 
@@ -185,35 +180,6 @@ def test_a_service_that_fails_shows_why(start: Any) -> None:
     assert "in fail" in printed
     assert printed.count("LookupError: no model") >= 1
     assert "Error: The service has ended: LookupError: no model" in printed
-
-
-def test_a_port_of_another_network_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    A service that has a network of its own, as in a container, has another port here.
-    """
-
-    @attrs.frozen(kw_only=True)
-    class Secluded(CurrentEnvironment):
-        kind: ClassVar[str] = "secluded"
-
-        @property
-        def isolates_network(self) -> bool:
-            return True
-
-    class Plugin:
-        fal_core_api = 1
-
-        @hookimpl
-        def fal_register_environments(self) -> Iterable[type[Environment]]:
-            return [Secluded]
-
-    with registered(Plugin()):
-        served = function("secluded", exposed_port=8080)(print)
-        assert at_port(served, 1234).options.get_exposed_port() == 1234
-    told = "Port 1234 is one of the network that it has of its own. The URL has the port of "
-    assert capsys.readouterr().err == f"{told}this machine that leads there.\n"
-    at_port(function("current", exposed_port=8080)(print), 1234)
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("options", [("--port", "1234"), ("--reload",)], ids=["port", "reload"])

@@ -18,7 +18,6 @@ from fal_core.cli.progress import Progress, shown
 from fal_core.cli.services.service_log import ServiceLog
 from fal_core.cli.services.versions import Version, Versions
 from fal_core.cli.services.watching import Watched
-from fal_core.declaring import structure_environment
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.targets import TargetError, TargetImportError, load_target
@@ -55,14 +54,7 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
             "Option '--port' is for services, and this function is none. "
             "Declare it with serve=True."
         )
-    changed = function.on(exposed_port=port or None)
-    if port and structure_environment(changed.options).isolates_network:
-        click.echo(
-            f"Port {port} is one of the network that it has of its own. The URL has the port "
-            "of this machine that leads there.",
-            err=True,
-        )
-    return changed
+    return function.on(exposed_port=port or None)
 
 
 def serve_once(function: IsolatedFunction[..., Any], given: Arguments) -> None:
