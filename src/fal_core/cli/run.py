@@ -91,6 +91,14 @@ def run(
     finish, twice ends it at once.
     """
     if reload:
+        given_too = {
+            "Arguments": words or json_text is not None,
+            "Option '--enforce'": enforce,
+            "Option '--measure'": measure,
+            "Option '--detach'": detach,
+        }
+        if other := next((name for name, is_given in given_too.items() if is_given), ""):
+            raise click.UsageError(f"{other} cannot be given with '--reload'.")
         serving.serve_again(target, host, port)
         return
     with _standard_output(json=output == "json") as stream:

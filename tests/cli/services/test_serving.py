@@ -182,6 +182,27 @@ def test_a_service_that_fails_shows_why(start: Any) -> None:
     assert "Error: The service has ended: LookupError: no model" in printed
 
 
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        (("one",), "Arguments"),
+        (("--json", "[1]"), "Arguments"),
+        (("--enforce",), "Option '--enforce'"),
+        (("--measure",), "Option '--measure'"),
+        (("--detach",), "Option '--detach'"),
+    ],
+)
+def test_what_does_not_hold_with_reload_is_refused(
+    start: Any, words: tuple[str, ...], other: str
+) -> None:
+    """
+    Nothing that was asked for beside ``--reload`` is dropped in silence.
+    """
+    program = start("app.py::named", "--reload", *words)
+    assert program.process.wait(PATIENCE) == 2
+    assert f"{other} cannot be given with '--reload'." in program.printed.read_text()
+
+
 @pytest.mark.parametrize("options", [("--port", "1234"), ("--reload",)], ids=["port", "reload"])
 def test_options_of_services_are_for_services(start: Any, options: tuple[str, ...]) -> None:
     """
