@@ -171,7 +171,7 @@ def test_wrong_instructions_are_told(build: ImageBuilder):
     What the engine refuses of a Dockerfile is in the error.
     """
     with pytest.raises(EnvironmentBuildError, match="NONSENSE"):
-        build(build.declare("NONSENSE x\n"))
+        build(build.declare("HEALTHCHECK NONSENSE\n"))
 
 
 def test_images_by_name_are_found(build: ImageBuilder):
