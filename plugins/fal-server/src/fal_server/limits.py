@@ -70,6 +70,9 @@ class Limits:
     largest_image_files: int = _limit(
         16 << 30, "size", "The bytes of the files that the Dockerfile of an image copies."
     )
+    most_builds: int = _limit(
+        4, "number", "How many environments of an account are built at once; others wait."
+    )
     most_build_contexts: int = _limit(
         200,
         "number",

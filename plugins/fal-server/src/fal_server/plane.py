@@ -146,7 +146,7 @@ class ControlPlane:
             kinds=self.settings.kinds,
             folders=folders,
             prepare=self.contexts.prepare,
-            largest_result=limits.largest_result,
+            limits=limits,
             enforces=self.settings.enforce,
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from contextlib import aclosing
+from functools import partial
 from threading import Event
 from typing import Any, ClassVar
 
@@ -16,6 +18,9 @@ import pytest
 from fal_core.environments import CurrentEnvironment, Environment, Interpreter
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log, LogSink
+from fal_server.fleet.builds import EnvironmentBuilds
+
+PATIENCE = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +65,21 @@ class SlowEnvironment(CountedEnvironment):
         return self.name
 
 
+@attrs.frozen(kw_only=True)
+class HeldEnvironment(CountedEnvironment):
+    """
+    An environment whose build lasts until it is let go on, or nobody waits for it.
+    """
+
+    go: Event
+
+    def build(self, log: LogSink, cancelled: Event) -> Interpreter:
+        self.builds.append(self.name)
+        while not (cancelled.is_set() or self.go.wait(0.01)):
+            pass
+        return CurrentEnvironment().build(log, cancelled)
+
+
 @pytest.fixture
 def build(plane: Any) -> Any:
     """
@@ -67,7 +87,7 @@ def build(plane: Any) -> Any:
     """
 
     async def collect(environment: Environment, again: bool) -> list[str]:
-        lines = plane.plane.launcher.builds.build(environment, again=again)
+        lines = plane.plane.launcher.builds.build(environment, "one", again=again)
         return [line.message async for line in lines]
 
     return lambda environment, again=False: plane.run(collect(environment, again))
@@ -123,3 +143,49 @@ def test_engine_that_does_not_answer_keeps_nobody_else_waiting(plane: Any):
         return await asyncio.gather(*asked)
 
     assert plane.run(ask()) == [str(number) for number in range(40)]
+
+
+def test_builds_of_an_account_leave_room_for_others():
+    """
+    An account has so many builds at once; others of it wait, what was built before does not,
+    and nor do other accounts.
+    """
+
+    async def try_all() -> None:
+        go, builds = Event(), EnvironmentBuilds(2)
+        seen: list[str] = []
+
+        async def collect(environment: Environment, owner: str) -> None:
+            async with aclosing(builds.build(environment, owner)) as lines:
+                async for _ in lines:
+                    pass
+
+        async def prepare(environment: CountedEnvironment, owner: str) -> None:
+            build = partial(environment.build, lambda _: None, Event())
+            await asyncio.wait_for(builds.prepare(environment, owner, build), PATIENCE)
+            seen.append(environment.name)
+
+        ready = CountedEnvironment(name="ready")
+        await prepare(ready, "one")
+        held = [HeldEnvironment(name=f"held {number}", go=go) for number in range(4)]
+        building = [asyncio.ensure_future(collect(each, "one")) for each in held]
+        try:
+            while not all(each.builds for each in held[:2]):
+                await asyncio.sleep(0.01)
+            await prepare(ready, "one")
+            await prepare(CountedEnvironment(name="other"), "two")
+            assert seen == ["ready", "ready", "other"]
+            assert ready.builds == ["ready"]
+            assert [each.builds for each in held[2:]] == [[], []]
+            # One whose client has left makes room, whether it builds or waits.
+            for number in (0, 2):
+                building[number].cancel()
+            while not held[3].builds:
+                await asyncio.sleep(0.01)
+            assert held[2].builds == []
+        finally:
+            go.set()
+            await asyncio.gather(*building, return_exceptions=True)
+            builds.close()
+
+    asyncio.run(asyncio.wait_for(try_all(), 2 * PATIENCE))

@@ -153,25 +153,19 @@ def test_runner_that_cannot_be_recorded_is_not_started(database, refusal, is_blo
     Nothing is started for a runner that cannot be recorded; where the server cannot write,
     the runner is not at fault.
     """
-    built: list[str] = []
 
     async def record(runner: Runner) -> None:
         raise refusal
 
-    class Noted(Unbuildable):
-        def build(self, log: LogSink, cancelled: Event) -> Interpreter:
-            built.append("built")
-            raise self.error
-
     runner, _ = launched(
         database,
         lambda launcher, changed: launcher.launch(
-            spec(Noted(error=LookupError())), changed, lifetime="detached", before=record
+            spec(), changed, lifetime="detached", before=record
         ),
     )
     assert runner.why_it_ended == str(refusal)
     assert runner.lifecycle.is_blocked is is_blocked
-    assert built == []
+    assert runner.execution is None
 
 
 def test_runner_that_cannot_be_scheduled_ends(database: Database):

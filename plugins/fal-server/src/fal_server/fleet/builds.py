@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator
-from concurrent.futures import Executor, ThreadPoolExecutor
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from fal_core.environments import Environment, LocalInterpreter
 from fal_core.events import Log, LogSink
 from fal_core.plugins import find_environment
+from fal_server.limits import Limits
 
 #: The packages that an agent needs beside those of the user: what opens the pickles of
 #: released clients, and what those pickles import.
@@ -27,27 +30,66 @@ _AGENT_REQUIREMENTS = (
 )
 
 
-#: How many keys are asked for at once.
+#: How many environments are built at once, and how many keys are asked for at once.
+_AT_ONCE = 16
 _KEYS_AT_ONCE = 4
 
 
 class EnvironmentBuilds:
     """
     Builds environments in threads, and knows which ones this process has built.
+
+    Arguments:
+        most: How many an account has built at once. Further ones wait for those.
     """
 
-    def __init__(self, threads: Executor) -> None:
-        self._threads = threads
+    def __init__(self, most: int = Limits().most_builds) -> None:
+        self._most = most
+        #: For each account that builds what it may build at once.
+        self._shares: weakref.WeakValueDictionary[str, asyncio.Semaphore] = (
+            weakref.WeakValueDictionary()
+        )
+        self._prepared: dict[int, weakref.ref[Environment]] = {}
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "environment-build")
         self._key_threads = ThreadPoolExecutor(_KEYS_AT_ONCE, "environment-key")
         self._built: set[str] = set()
         self._lock = threading.Lock()
         self._agent_paths: dict[str, tuple[str, ...]] = {}
 
+    async def prepare(
+        self, environment: Environment, owner: str, build: Callable[[], object]
+    ) -> None:
+        """
+        Run *build*, which builds *environment* for the account *owner*, unless it has done so
+        before: what was built keeps nobody waiting while the account builds others.
+        """
+        known = self._prepared.get(id(environment))
+        if known is None or known() is not environment:
+            await self._build_for(owner, build)
+            forget = partial(self._prepared.pop, id(environment), None)
+            reference = weakref.ref(environment, lambda _: forget())
+            self._prepared[id(environment)] = reference
+
+    async def _build_for(self, owner: str, build: Callable[[], object]) -> None:
+        """
+        Run *build*, which builds for the account *owner*, in a thread, once the account has
+        few other builds.
+        """
+        async with self._share(owner):
+            await asyncio.get_running_loop().run_in_executor(self._threads, build)
+
+    def _share(self, owner: str) -> asyncio.Semaphore:
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = asyncio.Semaphore(self._most)
+        return share
+
     async def build(
-        self, environment: Environment, *, again: bool = False
+        self, environment: Environment, owner: str, *, again: bool = False
     ) -> AsyncGenerator[Log, None]:
         """
-        Build *environment* and that of the agent, and yield what the builder prints.
+        Build *environment* and that of the agent for the account *owner*, and yield what the
+        builder prints.
 
         The build is cancelled when the generator is closed.
 
@@ -60,12 +102,13 @@ class EnvironmentBuilds:
         """
         loop = asyncio.get_running_loop()
         lines: asyncio.Queue[Log | None] = asyncio.Queue()
-        cancelled = threading.Event()
+        begun, cancelled = threading.Event(), threading.Event()
 
         def log(line: Log) -> None:
             loop.call_soon_threadsafe(lines.put_nowait, line)
 
         def build() -> None:
+            begun.set()
             whole = self.with_agent(environment)
             if again or getattr(environment, "force", False):
                 self._build(whole, log, cancelled)
@@ -78,7 +121,7 @@ class EnvironmentBuilds:
             _ = building.cancelled() or building.exception()
             lines.put_nowait(None)
 
-        building = loop.run_in_executor(self._threads, build)
+        building = asyncio.ensure_future(self._build_for(owner, build))
         building.add_done_callback(built)
         try:
             while (line := await lines.get()) is not None:
@@ -86,6 +129,8 @@ class EnvironmentBuilds:
             await building
         finally:
             cancelled.set()
+            if not begun.is_set():
+                building.cancel()
 
     async def key_of(self, environment: Environment) -> str:
         """
@@ -97,8 +142,9 @@ class EnvironmentBuilds:
 
     def close(self) -> None:
         """
-        Ask for no more keys.
+        Begin no more builds, and ask for no more keys.
         """
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._key_threads.shutdown(wait=False, cancel_futures=True)
 
     def ensure(

@@ -47,7 +47,7 @@ from fal_server_agent.sockets import find_network
 #: The largest event of a host that is read, in bytes: all but lines are small.
 _LARGEST_EVENT = 64 << 20
 
-#: The most launches and builds at once.
+#: The most launches at once.
 _AT_ONCE = 16
 
 
@@ -74,7 +74,7 @@ class RunnerLauncher:
 
         prepare: Awaited with a spec before its environment is built, to put files in place.
 
-        largest_result: The largest message that an agent may send, in bytes.
+        limits: What is taken of agents and of accounts. None for the defaults.
 
         enforces: Whether runners are held to the limits of their machine types.
 
@@ -99,9 +99,10 @@ class RunnerLauncher:
         kinds: Collection[str] = (),
         folders: RunnerFolders | None = None,
         prepare: Callable[[RunnerSpec], Awaitable[None]] | None = None,
-        largest_result: int = Limits().largest_result,
+        limits: Limits | None = None,
         enforces: bool = False,
     ) -> None:
+        limits = limits or Limits()
         self.host: Host[Any, Any] = make_host(machine)
         if enforces:
             self.host = enforcing(self.host)
@@ -112,14 +113,14 @@ class RunnerLauncher:
         self._owner = owner
         self._folders = folders
         self._prepare = prepare
-        self._largest_result = largest_result
+        self._largest_result = limits.largest_result
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         line = DeviceLine(Inventory(), self._threads)
         self.scheduler = Scheduler(self.host, line, enforces, sizes)
         #: What runs in the background for the runners.
         self.tasks = Tasks()
         #: Builds the environments of runners.
-        self.builds = EnvironmentBuilds(self._threads)
+        self.builds = EnvironmentBuilds(limits.most_builds)
         #: Sends requests to the runners.
         self.http = HttpClient()
         #: Callbacks for log lines, see :class:`Runner`.
@@ -185,9 +186,9 @@ class RunnerLauncher:
         with self._refusing(runner):
             if self._prepare is not None:
                 await self._prepare(runner.spec)
-            if self.scheduler.must_wait(runner.spec):
-                # Devices are not held while an environment is built.
-                await runner.loop.run_in_executor(self._threads, self._make_environment, runner)
+            # No thread of launches and no device is held while an environment is built.
+            make = functools.partial(self._make_environment, runner)
+            await self.builds.prepare(runner.spec.environment, runner.spec.owner, make)
             try:
                 claim = await self.scheduler.claim(runner, must_fit=must_fit)
             except NotWanted:

@@ -73,12 +73,6 @@ class Scheduler:
         is_known = self.line.inventory.can_look or not _asks(wants)
         return wants if is_known else ()
 
-    def must_wait(self, spec: RunnerSpec) -> bool:
-        """
-        Return whether a runner has to stand in the line.
-        """
-        return _asks(self.wants(spec))
-
     async def claim(self, runner: Runner, *, must_fit: bool) -> Claim | None:
         """
         Return what a runner runs on, once it can be had. None where its host decides.

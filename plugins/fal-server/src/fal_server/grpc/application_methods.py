@@ -72,7 +72,8 @@ class ApplicationMethods:
         spec = attrs.evolve(read, application=alias)
         await contexts.prepare(spec)
         try:
-            async with aclosing(self._launcher.builds.build(spec.environment)) as lines:
+            building = self._launcher.builds.build(spec.environment, spec.owner)
+            async with aclosing(building) as lines:
                 async for line in lines:
                     yield RegisterApplicationResult(logs=[to_log(line_of(line))])
         except FalCoreError as error:

@@ -112,7 +112,8 @@ class RunMethods:
         yield BuildEnvironmentResult(env_id=env_id)
         state, logs = HostedRunStatus.SUCCESS, []
         try:
-            async with aclosing(builds.build(environment, again=True)) as lines:
+            building = builds.build(environment, caller.user_id, again=True)
+            async with aclosing(building) as lines:
                 async for line in lines:
                     yield BuildEnvironmentResult(env_id=env_id, logs=[to_log(line_of(line))])
         except FalCoreError as error:
