@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import re
 
+import attrs
 import pytest
 
 from fal_env_container.engines import Engine
-from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.images.built_images import REPOSITORY, BuiltImage
 from fal_env_container.running.endings import explain
 
 PODMAN = Engine(
@@ -112,6 +113,20 @@ def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: 
     assert error is not None
     assert re.search(sentence, str(error))
     assert "models:1" in str(error)
+
+
+def test_an_image_that_was_built_has_no_name():
+    """
+    Whoever has written a Dockerfile does not read a name that they have not written.
+    """
+    built = attrs.evolve(IMAGE, name=f"{REPOSITORY}:3f9c")
+    missing = "Error: runc: exec: executable file `python3` not found in $PATH"
+    told = explain(PODMAN, built, "python3", None, 127, missing)
+    assert str(told).startswith("The image of the Dockerfile has no Python: ")
+    told = explain(PODMAN, built, "python3", None, 125, "Error: short of ids")
+    assert str(told) == (
+        "podman made no container of the image of the Dockerfile: short of ids."
+    )
 
 
 @pytest.mark.parametrize("code", [7, 125, 126, 127, 137])

@@ -75,7 +75,7 @@ def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
     The container of a program that prints without end does not outlive the question.
     """
     answer(engine, "exec yes")
-    told = "The Python of image 'models:1' could not be asked for its version: .*prints more"
+    told = "Image 'models:1' could not be asked for the version of its Python: .*prints more"
     with pytest.raises(EnvironmentBuildError, match=told):
         find_python(engine, attrs.evolve(IMAGE, id="other"), "python3")
     asked = Path(engine.program).with_name("asked").read_text()

@@ -23,9 +23,7 @@ from fal_core.caches import (
 from fal_core.errors import HostError
 from fal_core.stores import disk_usage, list_directory, locked, remove_failures
 from fal_env_container.building.guards import remove
-
-#: The name of all images that are built here; their tags are their keys.
-REPOSITORY = "localhost/fal-core"
+from fal_env_container.images.built_images import REPOSITORY
 
 #: Labels: on an image its key, on a layer that a build has made the name of the build.
 KEY_LABEL = "fal-core.key"

@@ -13,6 +13,9 @@ import attrs
 from fal_core.reprs import show_fields
 
 #: How the history of an image tells of an instruction that waits.
+#: The name of all images that are built here; their tags are their keys.
+REPOSITORY = "localhost/fal-core"
+
 _ON_BUILD = re.compile(r"(?:/bin/sh -c #\(nop\) +)?ONBUILD +(.+)", re.DOTALL)
 
 
@@ -49,6 +52,14 @@ class BuiltImage:
     entrypoint: tuple[str, ...] = ()
     variables: Mapping[str, str] = attrs.field(factory=dict)
     triggers: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """
+        What a sentence about it begins with. Nobody has written the name of one that was built.
+        """
+        is_built = self.name.startswith(f"{REPOSITORY}:")
+        return "The image of the Dockerfile" if is_built else f"Image {self.name!r}"
 
     def is_for(self, platform: str | None) -> bool:
         """

@@ -82,14 +82,15 @@ def explain(
     if sentence is None and code == _ENGINE and _NO_IMAGE.search(said):
         forget_image(engine, image)
         sentence = (
-            f"Image {image.name!r} was removed from {engine.name} since it was found or built. "
+            f"{image.described} was removed from {engine.name} since it was found or built. "
             "Call again, and it is looked for anew."
         )
     problem = find_problem(said)
     # A worker may end with these codes too, of which the engine says nothing.
     is_engine = code in (_ENGINE, _UNFIT, _MISSING) or fails_of_network
     if sentence is None and is_engine and problem is not None:
-        sentence = f"{engine.name} made no container of image {image.name!r}: {problem}."
+        described = image.described[:1].lower() + image.described[1:]
+        sentence = f"{engine.name} made no container of {described}: {problem}."
     return None if sentence is None else HostError(sentence)
 
 
@@ -97,7 +98,7 @@ def _explain_image(engine: Engine, image: BuiltImage, executable: str, said: str
     """
     Return what *image* lacks, or the engine to run it, as a sentence; None if nothing.
     """
-    name = f"Image {image.name!r}"
+    name = image.described
     program = _PROGRAM.format(re.escape(executable))
     if image.platform != engine.platform and _FOREIGN_PROGRAM.search(said):
         return f"{name} is for {image.platform}: {engine.explain_platform(image.platform)}."

@@ -109,7 +109,7 @@ def find_python(
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, json.dumps(attrs.asdict(found)), durable=False)
     if problem := python_problem(found.version):
-        reason = problem.replace("The environment", f"Image {image.name!r}")
+        reason = problem.replace("The environment", image.described)
         raise EnvironmentBuildError(KIND, reason)
     return found
 
@@ -141,7 +141,7 @@ def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
     except EnvironmentBuildError as error:
         # It goes on without who has asked.
         engine.ask("rm", "--force", name)
-        reason = f"The Python of image {image.name!r} could not be asked for its version"
+        reason = f"{image.described} could not be asked for the version of its Python"
         raise EnvironmentBuildError(KIND, f"{reason}: {error.reason}") from error
     found = _read(answer.output) if answer.code == 0 else None
     if found is None:
@@ -184,6 +184,6 @@ def mismatch(
         told, remedy = "what was sent needs Python", f"Send it from Python {has}, or"
     return EnvironmentBuildError(
         KIND,
-        f"Image {image.name!r} has Python {python.version}, and {told} {wanted}. {remedy} take "
+        f"{image.described} has Python {python.version}, and {told} {wanted}. {remedy} take "
         f"an image that has Python {wanted}.",
     )
