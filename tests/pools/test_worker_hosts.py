@@ -738,16 +738,21 @@ def test_workers_that_do_not_come_up_are_not_started_over_and_over(
     Where no call waits, a worker that is lost before it is up has no successor for a while.
     """
 
+    is_up = threading.Event()
+
     class Failing(KeepingHost):
         def begin(self, start: Start) -> Worker:
             if not self.starts:
                 return super().begin(start)
+            # The call would not wait for the first, which is slower than this one.
+            assert is_up.wait(PATIENCE)
             self.starts.append(start)
             return Worker.start(("sh", "-c", "exit 7"))
 
     host = make(Failing)
     isolated = function("current", host=host, keep_alive=60, min_concurrency=2)(greet)
     isolated()
+    is_up.set()
 
     assert wait_until(lambda: len(host.starts) > 1, PATIENCE)
     time.sleep(1)

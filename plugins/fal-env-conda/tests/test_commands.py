@@ -42,13 +42,13 @@ def test_lock_is_of_the_machine_type_of_the_function(
     monkeypatch.setattr(machines, "_found", {machines._stamp(): detected})
     monkeypatch.chdir(tmp_path)
     declared = f"host=ProcessHost(), packages=['engine'], channels=['{channel}']"
-    Path("engines.py").write_text(
+    Path("locked_types.py").write_text(
         "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
         f"@function('conda', {declared}, machine_type='S')\ndef small() -> None: ...\n\n\n"
         f"@function('conda', {declared})\ndef here() -> None: ...\n"
     )
     for name, package in (("small", "engine-0.9"), ("here", "engine-1.0")):
-        answer = CliRunner().invoke(lock, [f"engines.py::{name}", "-o", f"{name}.lock"])
+        answer = CliRunner().invoke(lock, [f"locked_types.py::{name}", "-o", f"{name}.lock"])
         assert answer.exit_code == 0, answer.output
         assert package in Path(f"{name}.lock").read_text()
 

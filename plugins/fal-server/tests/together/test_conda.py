@@ -194,11 +194,11 @@ def test_function_of_this_framework(
             try:
                 never()
             except EnvironmentBuildError as error:
-                print("TOLD", error)
+                print("TOLD", error, "ENDS")
             """
         )
     )
     printed = run_program(file, solving.variables)
     assert "good day" in printed
-    told = printed.partition("TOLD ")[2]
+    told = printed.partition("TOLD ")[2].partition("ENDS")[0]
     assert told.count("No candidates were found for nothing-of-ours") == 1
