@@ -64,10 +64,15 @@ class ParallelExecutor(Executor):
             if self.stopping and not active:
                 self.output.flush_call()
                 return 0
-            if self._wait(20 if active or self.output.is_waiting else None):
-                with self._reading:
-                    if not self.pump():
+            is_readable = self._wait(20 if active or self.output.is_waiting else None)
+            # A call that waits for an answer from home reads meanwhile, and keeps at it: what
+            # it has read for others is in the inbox.
+            if is_readable and self._reading.acquire(timeout=0.02):
+                try:
+                    if (not active or self._wait(0)) and not self.pump():
                         self.lost()
+                finally:
+                    self._reading.release()
             while self.inbox:
                 frame = self.inbox.popleft()
                 if frame[0] == frames.CALL:
