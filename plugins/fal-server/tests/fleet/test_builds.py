@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from contextlib import aclosing
-from functools import partial
 from threading import Event
 from typing import Any, ClassVar
 
@@ -161,8 +160,8 @@ def test_builds_of_an_account_leave_room_for_others():
                     pass
 
         async def prepare(environment: CountedEnvironment, owner: str) -> None:
-            build = partial(environment.build, lambda _: None, Event())
-            await asyncio.wait_for(builds.prepare(environment, owner, build), PATIENCE)
+            prepared = builds.prepare(environment, owner, lambda _: None)
+            await asyncio.wait_for(prepared, PATIENCE)
             seen.append(environment.name)
 
         ready = CountedEnvironment(name="ready")

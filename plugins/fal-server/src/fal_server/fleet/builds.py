@@ -56,16 +56,18 @@ class EnvironmentBuilds:
         self._lock = threading.Lock()
         self._agent_paths: dict[str, tuple[str, ...]] = {}
 
-    async def prepare(
-        self, environment: Environment, owner: str, build: Callable[[], object]
-    ) -> None:
+    async def prepare(self, environment: Environment, owner: str, log: LogSink) -> None:
         """
-        Run *build*, which builds *environment* for the account *owner*, unless it has done so
+        Build *environment* and that of the agent for the account *owner*, unless that was done
         before: what was built keeps nobody waiting while the account builds others.
+
+        Raises:
+            FalCoreError: The environment cannot be built.
         """
         known = self._prepared.get(id(environment))
         if known is None or known() is not environment:
-            await self._build_for(owner, build)
+            make = partial(self._make, environment, log, threading.Event(), again=False)
+            await self._build_for(owner, make)
             forget = partial(self._prepared.pop, id(environment), None)
             reference = weakref.ref(environment, lambda _: forget())
             self._prepared[id(environment)] = reference
@@ -109,12 +111,8 @@ class EnvironmentBuilds:
 
         def build() -> None:
             begun.set()
-            whole = self.with_agent(environment)
-            if again or getattr(environment, "force", False):
-                self._build(whole, log, cancelled)
-            else:
-                self.ensure(whole, log, cancelled)
-            self.agent_paths(environment)
+            is_forced = again or getattr(environment, "force", False)
+            self._make(environment, log, cancelled, again=is_forced)
 
         def built(building: asyncio.Future[None]) -> None:
             # Whoever has closed the generator does not ask for the error.
@@ -146,6 +144,22 @@ class EnvironmentBuilds:
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._key_threads.shutdown(wait=False, cancel_futures=True)
+
+    def _make(
+        self,
+        environment: Environment,
+        log: LogSink,
+        cancelled: threading.Event,
+        *,
+        again: bool,
+    ) -> None:
+        """
+        Build *environment* as a runner has it, and what lies beside it.
+        """
+        whole = self.with_agent(environment)
+        build = self._build if again else self.ensure
+        build(whole, log, cancelled)
+        self.agent_paths(environment)
 
     def ensure(
         self, environment: Environment, log: LogSink, cancelled: threading.Event

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import functools
 import secrets
-import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.claims import Claim
-from fal_core.environments import Environment
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited, Sealed
 from fal_core.hosts import Host
@@ -187,8 +185,9 @@ class RunnerLauncher:
             if self._prepare is not None:
                 await self._prepare(runner.spec)
             # No thread of launches and no device is held while an environment is built.
-            make = functools.partial(self._make_environment, runner)
-            await self.builds.prepare(runner.spec.environment, runner.spec.owner, make)
+            # The server may run other kinds than when it was deployed.
+            check_kind(runner.spec.environment.kind, self.offers.kinds)
+            await self.builds.prepare(runner.spec.environment, runner.spec.owner, runner.take)
             try:
                 claim = await self.scheduler.claim(runner, must_fit=must_fit)
             except NotWanted:
@@ -288,17 +287,6 @@ class RunnerLauncher:
 
     # -- in a thread -----------------------------------------------------------------
 
-    def _make_environment(self, runner: Runner) -> Environment:
-        """
-        Return the environment of a runner, which is built.
-        """
-        environment = runner.spec.environment
-        # The server may run other kinds than when it was deployed.
-        check_kind(environment.kind, self.offers.kinds)
-        environment = self.builds.with_agent(environment)
-        self.builds.ensure(environment, runner.take, threading.Event())
-        return environment
-
     def _launch(
         self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
     ) -> None:
@@ -346,8 +334,6 @@ class RunnerLauncher:
         from fal_server_agent.agents import Agent
 
         spec = runner.spec
-        # Reports what cannot be built before anything is started.
-        environment = self._make_environment(runner)
         reference = f"runner-{runner.id}"
         paths = self.builds.agent_paths(spec.environment)
         sockets, seen = self.seclusion.make_folder(runner.id), self._folders
@@ -367,7 +353,7 @@ class RunnerLauncher:
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),
-            environment=environment,
+            environment=self.builds.with_agent(spec.environment),
             host_options=self.host.options(
                 termination_grace_period_seconds=spec.grace,
                 startup_timeout=spec.startup_timeout,
