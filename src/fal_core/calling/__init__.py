@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from fal_core.calling.attempts import with_attempts
     from fal_core.calling.deadlines import with_deadline
     from fal_core.calling.late_executions import LateExecution
-    from fal_core.calling.preconditions import environment_for
+    from fal_core.calling.preconditions import environment_for, for_machine
 
 __all__ = [
     "LateExecution",
     "environment_for",
+    "for_machine",
     "with_attempts",
     "with_deadline",
 ]
@@ -26,6 +27,7 @@ __getattr__, __dir__ = lazily(
     {
         "LateExecution": "fal_core.calling.late_executions",
         "environment_for": "fal_core.calling.preconditions",
+        "for_machine": "fal_core.calling.preconditions",
         "with_attempts": "fal_core.calling.attempts",
         "with_deadline": "fal_core.calling.deadlines",
     },

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-import attrs
-
+from fal_core import calling
 from fal_core.environments import Environment
-from fal_core.errors import FalCoreError, OptionError, PluginError
-from fal_core.machines import refuse_machine, resolve_machine
+from fal_core.errors import FalCoreError
+from fal_core.machines import refuse_machine
+from fal_core.options import HostOptions
 from fal_server.errors import Invalid
 
 #: How many machine types one request may name. Each is asked for in turn.
@@ -50,15 +50,9 @@ def for_machine(environment: Environment, message: Any) -> Environment:
         Invalid: The GPUs are fewer than none.
     """
     names, gpus = named_types(message), count_gpus(message)
-    if not names or type(environment).for_machine is Environment.for_machine:
-        return environment
-    try:
-        machine = resolve_machine(names[0])
-    except (OptionError, PluginError):
-        return environment
-    if gpus is not None:
-        machine = attrs.evolve(machine, gpus=gpus)
-    return environment.for_machine(machine)
+    return calling.for_machine(
+        environment, HostOptions(machine_types=names or None, num_gpus=gpus)
+    )
 
 
 def check_machine_types(message: Any, also: Container[str]) -> None:
