@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,15 +85,6 @@ def stop(command: Command) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
         )
-
-
-def find_port() -> int:
-    """
-    Return a port of the loopback that nobody has.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number: int = server.getsockname()[1]
-        return number
 
 
 def is_locked(path: Path) -> bool:

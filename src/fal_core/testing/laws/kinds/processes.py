@@ -16,9 +16,10 @@ from threading import Event
 import pytest
 
 from fal_core.environments import Environment, Interpreter
-from fal_core.testing.harness.commands import find_port, is_locked, run, started, stop
+from fal_core.testing.harness.commands import is_locked, run, started, stop
 from fal_core.testing.harness.expectations import expect
 from fal_core.testing.harness.processes import wait_until
+from fal_core_worker.serving.ports import free_port
 
 #: Where processes with a file system of their own see the folder of a law.
 _THERE = "/fal-core-law"
@@ -97,11 +98,12 @@ def test_a_process_is_reached_at_the_ports_that_it_is_told(
     other process at the port at which it listens.
     """
     interpreter = _build(unbuilt)
-    value, outer = uuid.uuid4().hex, find_port()
-    inner = _INNER if unbuilt.isolates_network else outer
+    value, outer = uuid.uuid4().hex, free_port()
+    # In a network of its own, what leads there does not come from its loopback.
+    address, inner = ("", _INNER) if unbuilt.isolates_network else ("127.0.0.1", outer)
     program = (
         "import socket\n"
-        f"with socket.create_server(('', {inner})) as server:\n"
+        f"with socket.create_server(({address!r}, {inner})) as server:\n"
         "    while True:\n"
         "        connection, _ = server.accept()\n"
         "        with connection:\n"
