@@ -12,10 +12,10 @@ import attrs
 
 from fal_core.reprs import show_fields
 
-#: How the history of an image tells of an instruction that waits.
 #: The name of all images that are built here; their tags are their keys.
 REPOSITORY = "localhost/fal-core"
 
+#: How the history of an image tells of an instruction that waits.
 _ON_BUILD = re.compile(r"(?:/bin/sh -c #\(nop\) +)?ONBUILD +(.+)", re.DOTALL)
 
 

@@ -14,7 +14,8 @@ from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_container.images.substitutions import split_words
 
-_KEYWORDS = (
+#: The instructions that builders know.
+KEYWORDS = (
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
     *("LABEL", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
     "WORKDIR",
@@ -120,13 +121,13 @@ def check_keywords(text: str, instructions: Iterable[Instruction]) -> None:
     if "syntax" in _directives(text):
         return
     for each in instructions:
-        if each.keyword not in _KEYWORDS:
+        if each.keyword not in KEYWORDS:
             from difflib import get_close_matches
 
-            near = get_close_matches(each.keyword, _KEYWORDS, 1)
+            near = get_close_matches(each.keyword[:40], KEYWORDS, 1)
             raise OptionError(
-                f"Line {each.line} of the Dockerfile begins with {each.keyword!r}, which is no "
-                "instruction." + (f" Did you mean {near[0]!r}?" if near else "")
+                f"Line {each.line} of the Dockerfile begins with {each.keyword[:40]!r}, which is "
+                "no instruction." + (f" Did you mean {near[0]!r}?" if near else "")
             )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from fal_core.errors import OptionError
 from fal_env_container.images.container_images import ContainerImage
-from fal_env_container.images.instructions import Instruction, parse
+from fal_env_container.images.instructions import KEYWORDS, Instruction, parse
 from fal_env_container.images.sources import find_sources
 
 #: Places that engines take images from beside registries: files and stores of their machine.
@@ -31,15 +31,6 @@ _OF_MACHINE = re.compile(rf"\$\{{?{_PLATFORM}\b")
 
 #: The kinds of mounts of a step that show it nothing of the machine.
 _MOUNTS = ("bind", "cache", "secret", "tmpfs")
-
-#: What a Dockerfile may have. A builder that knows more would run what nobody has looked at.
-_KEYWORDS = frozenset(
-    [
-        *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
-        *("LABEL", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME"),
-        "WORKDIR",
-    ]
-)
 
 #: A comment that changes how the rest is read, and those that change nothing.
 _DIRECTIVE = re.compile(r"^\W*#\s*(escape|syntax)\s*=\s*(\S*)", re.I | re.M)
@@ -210,7 +201,8 @@ def _check_origins(instructions: Iterable[Instruction]) -> None:
         is_named = len(words) == 3 and words[1].upper() == "AS"
         if is_named or len(words) == 1:
             for name in words[:1]:
-                _check_name("" if name.lower() in stages else name)
+                if name.lower() not in stages:
+                    _check_name(name)
         # A stage is known by its number, too.
         number = sum(each.isdigit() for each in stages)
         stages += [str(number), *(words[2].lower() for _ in range(is_named))]
@@ -229,7 +221,8 @@ def _check_known(name: str, unknown: re.Pattern[str]) -> None:
 
 def _check_instruction(instruction: Instruction) -> None:
     keyword = instruction.keyword
-    if keyword not in _KEYWORDS:
+    # A builder that knows more would run what nobody has looked at.
+    if keyword not in KEYWORDS:
         raise OptionError(
             f"Line {instruction.line} of the Dockerfile begins with {keyword[:40]!r}, which is "
             "no instruction."
@@ -273,7 +266,8 @@ def _check_names(instruction: Instruction, stages: Collection[str] = ()) -> None
         pairs = [part.partition("=") for part in value.split(",")] if name == "mount" else []
         origins = [origin for key, _, origin in pairs if key.strip().lower() == "from"]
         for origin in (*origins, *([value] if name == "from" else [])):
-            _check_name("" if origin.strip().lower() in stages else origin)
+            if origin.strip().lower() not in stages:
+                _check_name(origin)
 
 
 def _check_added(instruction: Instruction) -> None:
