@@ -215,8 +215,11 @@ def _digest_of(location: str) -> str:
     path = unquote(urlsplit(location).path)
     if not location.startswith("file://") or not os.path.isfile(path):
         return ""
+    found = hashlib.sha256()
     with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _canonical(name: str) -> str:
