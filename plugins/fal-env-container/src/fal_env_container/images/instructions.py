@@ -124,10 +124,11 @@ def check_keywords(text: str, instructions: Iterable[Instruction]) -> None:
         if each.keyword not in KEYWORDS:
             from difflib import get_close_matches
 
-            near = get_close_matches(each.keyword[:40], KEYWORDS, 1)
+            written = each.keyword[:40]
+            near = get_close_matches(written, KEYWORDS, 1)
             raise OptionError(
-                f"Line {each.line} of the Dockerfile begins with {each.keyword[:40]!r}, which is "
-                "no instruction." + (f" Did you mean {near[0]!r}?" if near else "")
+                f"Line {each.line} of the Dockerfile begins with {written!r}, which is no "
+                "instruction." + (f" Did you mean {near[0]!r}?" if near else "")
             )
 
 
