@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from fal_core import Cancelled, function
+from fal_core import Cancelled, Gateway, function
 from fal_core.calls import Call
 from fal_core.environments import Command, CurrentEnvironment, LocalInterpreter
 from fal_core.errors import (
@@ -780,6 +780,34 @@ def test_a_worker_that_is_up_is_preferred(make: Callable[..., Any], tmp_path: Pa
 
     assert [isolated(), isolated()] == [pid, pid]
     go.touch()
+
+
+def test_the_worker_that_was_started_first_is_preferred_where_none_is_up(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    """
+    Of workers that start, a call waits for the one that is up first.
+    """
+    gone = tmp_path / "first", tmp_path / "second"
+
+    class Slow(KeepingHost):
+        def begin(self, start: Start) -> Worker:
+            go = gone[len(self.starts)]
+            self.starts.append(start)
+            script = 'while [ ! -e "$0" ]; do sleep 0.01; done; exec "$@"'
+            argv = start.build().command(ARGUMENTS).argv
+            return Worker.start(("sh", "-c", script, str(go), *argv))
+
+    host = make(Slow)
+    options = host.options(keep_alive=60, min_concurrency=2)
+    host.expect(CurrentEnvironment(), options, Gateway())
+    assert wait_until(lambda: host.worker_count == 2, PATIENCE)
+    isolated = function("current", host=host, keep_alive=60, min_concurrency=2)(os.getpid)
+    recorder = follow(isolated)
+    gone[0].touch()
+
+    assert wait_until(lambda: recorder.ended, PATIENCE)
+    gone[1].touch()
 
 
 def test_an_interrupt_of_a_quick_start_is_the_callers() -> None:

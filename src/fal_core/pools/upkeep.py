@@ -47,14 +47,16 @@ class Roster:
 
     def swap(self, worker: Worker) -> Worker:
         """
-        Return an idle worker that is up for *worker*, which is not, or else *worker*.
+        Return an idle worker that is up for *worker*, which is not. Where none is, return the
+        one that was started first, since it is the next to be up.
         """
-        for other in reversed(self.idle):
-            if other.hello is not None:
-                self.idle.remove(other)
-                self.idle.insert(0, worker)
-                return other
-        return worker
+        up = (each for each in reversed(self.idle) if each.hello is not None)
+        first = (each for each in self.workers if each is worker or each in self.idle)
+        other = next(up, None) or next(first, worker)
+        if other is not worker:
+            self.idle.remove(other)
+            self.idle.insert(0, worker)
+        return other
 
     def remove(self, worker: Worker) -> None:
         """
