@@ -21,7 +21,7 @@ from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.building.builds import rebuild
 from fal_env_virtualenv.store.environments import STORE
 from fal_uv.running.uv import uv_command, uv_variables
-from fal_uv.testing import Project, write_project
+from fal_uv.testing import Project, write_project, write_wheel
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate
@@ -241,6 +241,26 @@ def test_settings_that_cannot_hold_are_named(tmp_path: Path, block: str, says: s
     script = write_script(tmp_path / "script.py", block)
     with pytest.raises(OptionError, match=says):
         Virtualenv(requirements=[str(script)])
+
+
+def test_settings_of_a_project_whose_dependencies_alone_are_named(
+    build: Builder, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    """
+    A ``pyproject.toml`` in place of its project keeps its sources, and no setting is dropped.
+    """
+    path = tmp_path / "pyproject.toml"
+    local = write_wheel(tmp_path, "delta", "7.0")
+    text = (
+        '[project]\nname = "a"\nversion = "1"\ndependencies = ["delta"]\n'
+        f'[tool.uv.sources]\ndelta = {{ path = "{local}" }}\n[tool.uv]\n'
+    )
+    path.write_text(f"{text}managed = true\n")
+    interpreter = build(Virtualenv(requirements=[str(path)]))
+    assert evaluate(interpreter, "delta.version", "delta") == "7.0"
+    path.write_text(f'{text}exclude-newer = "7 days"\n')
+    with pytest.raises(OptionError, match=r"tool\.uv\.exclude-newer .* project='\.'"):
+        Virtualenv(requirements=[str(path)])
 
 
 def test_lock_beside_a_program(build: Builder, evaluate: Evaluate, tmp_path: Path, cache: Path):

@@ -85,6 +85,7 @@ def test_files_that_the_service_cannot_read(tmp_path: Path):
         ("bare.py", "", "does not say"),
         ("script.py", settings, "has settings of uv"),
         ("pylock.toml", 'lock-version = "1.0"\n', "is a lock"),
+        ("pyproject.toml", "[tool.uv.sources]\na = { path = '.' }\n", "has tool.uv.sources"),
     ):
         path = tmp_path / name
         path.write_text(text)

@@ -123,7 +123,13 @@ def read_listing(path: Path) -> Iterator[str]:
     if path.suffix in (".toml", ".py"):
         try:
             if path.suffix == ".toml":
-                written = read_toml(path).get("project", {})
+                whole = read_toml(path)
+                if whole.get("tool", {}).get("uv", {}).get("sources"):
+                    raise OptionError(
+                        f"Requirement {path.name!r} has tool.uv.sources, which the service "
+                        "does not follow. Leave them out, or list what it requires."
+                    )
+                written = whole.get("project", {})
             else:
                 written = parse_toml(_metadata_of(path))
                 if "uv" in written.get("tool", {}):

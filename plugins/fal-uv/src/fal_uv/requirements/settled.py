@@ -143,6 +143,8 @@ def settled_file(path: str) -> Settled | None:
     """
     if is_lock(path):
         return Settled(form="lock", path=path)
+    if os.path.basename(path) == "pyproject.toml":
+        _check_listed_project(path)
     if not path.endswith(".py"):
         return None
     found = parse_toml(inline_metadata(path) or "", path)
@@ -152,6 +154,31 @@ def settled_file(path: str) -> Settled | None:
         return None
     _refuse(settings.keys() - {*_CHOOSING}, path, "is not honoured here")
     return Settled(form="script", path=path)
+
+
+def _check_listed_project(path: str) -> None:
+    """
+    Check that a ``pyproject.toml``, of which the dependencies alone are installed, has no
+    settings that say how they are chosen. Sources, and indexes that they name, hold.
+    """
+    try:
+        settings = table(read_toml(path), "tool", "uv")
+    except OptionError:
+        return  # uv says what is wrong with it.
+    indexes = settings.get("index")
+    listed = indexes if isinstance(indexes, list) else []
+    named = {
+        name
+        for name in settings.keys() & {*_CHOOSING} - {"sources", "environments"}
+        if name != "index" or not all(each.get("explicit") for each in listed)
+    }
+    _refuse(
+        named,
+        path,
+        "does not hold for its dependencies alone. Name the project with project='.', or leave "
+        "it out",
+        end="",
+    )
 
 
 def check_project(settled: Settled) -> None:
@@ -228,10 +255,17 @@ def _check_block(found: Mapping[str, Any], path: str) -> None:
     _refuse(found.keys() - {"dependencies", "requires-python", "tool"}, path, "is unknown", "")
 
 
-def _refuse(names: Iterable[str], path: str, why: str, where: str = "tool.uv.") -> None:
+def _refuse(
+    names: Iterable[str],
+    path: str,
+    why: str,
+    where: str = "tool.uv.",
+    *,
+    end: str = ". Leave it out",
+) -> None:
     named = sorted(names)
     if named:
-        raise OptionError(f"{where}{named[0]} in {path} {why}. Leave it out.")
+        raise OptionError(f"{where}{named[0]} in {path} {why}{end}.")
 
 
 def _check_names(
