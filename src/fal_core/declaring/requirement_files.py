@@ -55,7 +55,7 @@ def with_paths(written: Mapping[str, Any]) -> dict[str, Any]:
         value = found.get(option)
         if isinstance(value, (list, tuple)):
             found[option] = [_with_path(entry) for entry in value]
-        elif value == SCRIPT:
+        elif isinstance(value, str) and value == SCRIPT:
             _with_path(value)
     return found
 

@@ -28,6 +28,8 @@ _CHOOSING = (
     *("prerelease", "fork-strategy", "constraint-dependencies", "override-dependencies"),
     *("exclude-dependencies", "dependency-metadata", "environments", "required-environments"),
 )
+#: Those of them that are about locks for many machines alone.
+_OF_LOCKS = ("environments", "required-environments", "fork-strategy")
 #: Settings of uv, in projects, that say how files are made and installed.
 _INSTALLING = (
     *("no-build-isolation", "no-build-isolation-package", "config-settings"),
@@ -169,8 +171,9 @@ def _check_listed_project(path: str) -> None:
     listed = indexes if isinstance(indexes, list) else []
     named = {
         name
-        for name in settings.keys() & {*_CHOOSING} - {"sources", "environments"}
-        if name != "index" or not all(each.get("explicit") for each in listed)
+        for name in settings.keys() & ({*_CHOOSING} - {"sources", *_OF_LOCKS})
+        if name != "index"
+        or not all(isinstance(each, dict) and each.get("explicit") for each in listed)
     }
     _refuse(
         named,
