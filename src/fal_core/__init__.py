@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fal_core.caches import cached
     from fal_core.calling.attaching import attach
     from fal_core.calls import Call, Node
+    from fal_core.declaring.requirement_files import SCRIPT
     from fal_core.decorators import function
     from fal_core.environments import Command, Environment, Interpreter, LocalInterpreter
     from fal_core.errors import (
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "ARGUMENTS",
+    "SCRIPT",
     "AnticipatingHost",
     "Call",
     "Cancelled",
@@ -183,6 +185,7 @@ __getattr__, __dir__ = lazily(
         "Ready": "fal_core.events",
         "Returned": "fal_core.events",
         "RouteSignature": "fal_core.routes",
+        "SCRIPT": "fal_core.declaring.requirement_files",
         "ServedIsolatedFunction": "fal_core.functions",
         "Sink": "fal_core.events",
         "SpawnInfo": "fal_core.spawns",

@@ -1,14 +1,15 @@
 """
-Abilities: what a host may do beside running calls.
+Abilities: what a host may do beside running calls, and a kind of environment beside being
+built.
 
-A host that has one derives from its class, and callers ask by ``isinstance``.
+What has one derives from its class, and callers ask by ``isinstance``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -16,8 +17,10 @@ from fal_core.errors import UnsupportedError
 from fal_core.reprs import show_fields
 
 if TYPE_CHECKING:
+    import threading
+
     from fal_core.environments import Environment
-    from fal_core.events import Event, Phase, Sink
+    from fal_core.events import Event, LogSink, Phase, Sink
     from fal_core.hosts import Execution, Host
     from fal_core.options import Gateway, HostOptions
 
@@ -287,4 +290,31 @@ class Driven(ABC):
         Deliver events on this thread until ``Exited``, or for *timeout* seconds.
 
         It returns early where another thread delivers them already.
+        """
+
+
+# -- environments that can be written down -----------------------------------------
+
+
+class LockingEnvironment(ABC):
+    """
+    An environment that says which packages it has, so that it can be built the same elsewhere.
+
+    Attributes:
+        lock_name: What its lock is called by default, as in ``pylock.toml``.
+    """
+
+    lock_name: ClassVar[str]
+
+    @abstractmethod
+    def lock(self, log: LogSink, cancelled: threading.Event) -> Mapping[str, str]:
+        """
+        Build the environment unless it is built, and return the texts of its lock and of the
+        files beside it. Each has what its name ends with in place of the lock's own ending;
+        for the lock that is an empty text.
+
+        Raises:
+            EnvironmentBuildError: It cannot be built, or not be written down.
+
+            Cancelled: *cancelled* was set.
         """

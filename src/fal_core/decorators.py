@@ -115,6 +115,7 @@ def function(
     # It brings the known options of all plugins, which importing this module does not need.
     from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.policy_checks import check_policy
+    from fal_core.declaring.requirement_files import names_script, with_script
 
     policy = check_policy(
         {
@@ -128,14 +129,22 @@ def function(
         }
     )
     place = to_host(host) if host is not None else default_host()
+    written = _with_kind(kind, config)
+    deferred = written if names_script(written) else None
     try:
-        options = place.parse_options(**_with_kind(kind, config))
+        options = place.parse_options(**(with_script(written, None) if deferred else written))
     except UnknownOptionError as error:
         raise _suggest_keyword(error) from None
     check_machine_types(options, place)
     modules = _check_modules(local_python_modules)
 
-    return Decorator(host=place, options=options, local_python_modules=modules, policy=policy)
+    return Decorator(
+        host=place,
+        options=options,
+        local_python_modules=modules,
+        policy=policy,
+        deferred=deferred,
+    )
 
 
 def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
@@ -171,12 +180,16 @@ def _check_modules(modules: Any) -> tuple[str, ...] | None:
 class Decorator:
     """
     Makes functions isolated, with the given host, options and policy.
+
+    Attributes:
+        deferred: The options as they are written, where they depend on the function.
     """
 
     host: Host[Any, Any] = attrs.field(repr=False)
     options: Options
     local_python_modules: tuple[str, ...] | None
     policy: Policy
+    deferred: dict[str, Any] | None = None
 
     def __call__(self, func: Callable[..., Any]) -> IsolatedFunction[..., Any]:
         """
@@ -187,12 +200,17 @@ class Decorator:
         """
         if not callable(func):
             raise OptionError(f"Only a function can be isolated, not {func!r}.")
-        served = bool(self.options.gateway.get("serve"))
+        options = self.options
+        if self.deferred is not None:
+            from fal_core.declaring.requirement_files import with_script
+
+            options = self.host.parse_options(**with_script(self.deferred, func))
+        served = bool(options.gateway.get("serve"))
         isolated: IsolatedFunction[..., Any]
         isolated = (ServedIsolatedFunction if served else IsolatedFunction)(
             self.host,
             func,
-            self.options,
+            options,
             app_name=getattr(func, "__name__", None),
             local_python_modules=self.local_python_modules,
             policy=self.policy,

@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 
+from fal_core import SCRIPT, function
 from fal_core.declaring import parse_options, structure_environment
-from fal_core.declaring.requirement_files import inline_metadata, with_paths
+from fal_core.declaring.requirement_files import (
+    file_of,
+    inline_metadata,
+    listed_requirements,
+    with_paths,
+    with_script,
+)
 from fal_core.errors import OptionError
 
-SCRIPT = '# /// script\n# dependencies = ["six"]\n#\n# ///\nimport six\n'
+BLOCK = '# /// script\n# dependencies = ["six"]\n#\n# ///\nimport six\n'
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     A working directory with files of every kind.
     """
-    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "script.py").write_text(BLOCK)
     (tmp_path / "bare.py").write_text("import six\n")
     files = (
         *("requirements.txt", "more.in", "pyproject.toml", "setup.cfg", "setup.py"),
@@ -46,7 +53,7 @@ def settle(entry: Any) -> Any:
     "name",
     [
         *("script.py", "requirements.txt", "more.in", "pyproject.toml", "setup.cfg"),
-        *("setup.py", "tool-1.0-py3-none-any.whl"),
+        *("setup.py", "tool-1.0-py3-none-any.whl", "pylock.toml", "pylock.dev.toml"),
     ],
 )
 def test_names_of_files_become_paths(folder: Path, name: str) -> None:
@@ -72,11 +79,9 @@ def test_names_of_files_become_paths(folder: Path, name: str) -> None:
     [
         ("bare.py", "a program that does not say what it requires"),
         ("./bare.py", "a program that does not say what it requires"),
-        ("pylock.toml", "is a lock file"),
-        ("pylock.dev.toml", "is a lock file"),
-        ("uv.lock", "is a lock file"),
+        ("uv.lock", r"is a lock file.*or write project='\.'"),
         ("Pipfile.lock", "is a lock file"),
-        ("environment.yml", "as conda environments are described in"),
+        ("environment.yml", r"Write @function\('conda', env_yml='environment\.yml'\)"),
         ("conda.yaml", "as conda environments are described in"),
         ("Pipfile", "its name does not say that it lists requirements"),
         ("numpy", "'numpy>=0' if you mean a package"),
@@ -118,8 +123,8 @@ def test_inline_metadata_of_programs(tmp_path: Path) -> None:
     """
     path = tmp_path / "script.py"
     for text, expected in (
-        (SCRIPT, 'dependencies = ["six"]\n\n'),
-        ("#!/usr/bin/env python\n" + SCRIPT, 'dependencies = ["six"]\n\n'),
+        (BLOCK, 'dependencies = ["six"]\n\n'),
+        ("#!/usr/bin/env python\n" + BLOCK, 'dependencies = ["six"]\n\n'),
         ("# /// script\n# dependencies = []\n", None),
         ("# /// script\nimport six\n# ///\n", None),
         ("", None),
@@ -153,3 +158,61 @@ def test_the_rule_holds_for_every_kind(folder: Path, kind: str) -> None:
             structure_environment(options)
         environment = structure_environment(options, here=False)
         assert wrong in str(environment.requirements)
+
+
+def declare(path: Path, text: str) -> dict[str, Any]:
+    """
+    Return the names of a module whose file *path* has *text*.
+    """
+    path.write_text(text)
+    space: dict[str, Any] = {"__name__": "nowhere", "__file__": str(path)}
+    exec(compile(text, str(path), "exec"), space)
+    return space
+
+
+def test_script_is_the_file_of_the_function(tmp_path: Path) -> None:
+    """
+    SCRIPT, alone or among others and in layers, stands for the file of the function or class.
+    """
+    path = tmp_path / "own.py"
+    space = declare(path, f"{BLOCK.partition('import')[0]}def f(): ...\nclass C: ...\n")
+    f = space["f"]
+    assert file_of(f) == str(path)
+    for written, expected in (
+        (SCRIPT, [str(path)]),
+        ([SCRIPT, "six"], [str(path), "six"]),
+        ([[SCRIPT], ["six"]], [[str(path)], ["six"]]),
+        (["six"], ["six"]),
+    ):
+        assert with_script({"requirements": written}, f) == {"requirements": expected}
+    assert with_script({"requirements": [SCRIPT, "six"]}, None) == {"requirements": ["six"]}
+    kind = {"kind": "layered", "requirements": SCRIPT}
+    declared = function(**kind, on_unsupported="ignore")(f)
+    assert declared.options.environment["requirements"] == [str(path)]
+    changed = declared.on(requirements=[SCRIPT, "six"])
+    assert changed.options.environment["requirements"] == [str(path), "six"]
+
+
+def test_script_without_a_file_or_a_block(tmp_path: Path) -> None:
+    """
+    The sentence says that the file says nothing, or that there is none.
+    """
+    f = declare(tmp_path / "bare.py", "def f(): ...\n")["f"]
+    with pytest.raises(OptionError, match=r"SCRIPT stands for .*bare\.py, which does not say"):
+        function("layered", requirements=SCRIPT)(f)
+    (tmp_path / "bare.py").unlink()
+    with pytest.raises(OptionError, match=r"SCRIPT stands for the file of 'f', which is not"):
+        function("layered", requirements=SCRIPT)(f)
+    with pytest.raises(OptionError, match=r"no function is known here\. Name the file"):
+        parse_options({"kind": "layered", "requirements": [SCRIPT]})
+    with pytest.raises(OptionError, match="requirments"):
+        function("layered", requirements=SCRIPT, requirments=[])
+
+
+def test_locks_list_what_they_have(tmp_path: Path) -> None:
+    """
+    The names in a lock count as requirements.
+    """
+    path = tmp_path / "pylock.toml"
+    path.write_text('lock-version = "1.0"\n[[packages]]\nname = "six"\nversion = "1.17"\n')
+    assert listed_requirements(str(path)) == ["six"]

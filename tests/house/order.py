@@ -79,7 +79,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "declaring/",
         "building/",
         "kinds",
-        "checks commands",
+        "checks",
         "__init__",
     ),
     "fal_env_container": (

@@ -16,7 +16,11 @@ import cattrs
 import pytest
 
 from fal_core.declaring.requirement_files import listed_requirements
-from fal_core.sealing.dependencies import find_missing_dependencies, used_modules
+from fal_core.sealing.dependencies import (
+    all_requirements,
+    find_missing_dependencies,
+    used_modules,
+)
 from fal_core_worker.serving.services import Server
 
 
@@ -210,3 +214,12 @@ def test_files_name_packages(tmp_path: Path) -> None:
     ]
     (tmp_path / "tool-1.0-py3-none-any.whl").touch()
     assert listed_requirements(f"{tmp_path}/tool-1.0-py3-none-any.whl") == ["tool"]
+
+
+def test_lock_of_a_project_lists_what_it_has(tmp_path: Path) -> None:
+    """
+    The packages of a project of uv are those in its lock.
+    """
+    (tmp_path / "uv.lock").write_text('[[package]]\nname = "six"\nversion = "1.17"\n')
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["idna"]\n')
+    assert all_requirements({"project": str(tmp_path)}) == ["six", "idna"]

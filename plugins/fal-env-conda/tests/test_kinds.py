@@ -249,3 +249,32 @@ def test_class_is_found_at_the_package() -> None:
     """
     assert fal_env_conda.Conda is Conda
     assert list(fal_env_conda.fal_register_environments()) == [Conda]
+
+
+def test_packages_may_be_the_name_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An environment file is read by its name; beside packages it is refused.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("environment.yml").write_text("dependencies: [words]\n")
+    assert Conda(packages=["environment.yml"]) == Conda(env_yml="environment.yml")
+    for packages, says in (
+        (["environment.yml", "numpy"], "names the file 'environment.yml' beside packages"),
+        (["absent.yml"], "there is no such file"),
+    ):
+        with pytest.raises(OptionError, match=says):
+            Conda(packages=packages)
+    with pytest.raises(OptionError, match="both say which packages there are"):
+        Conda(packages=["environment.yml"], env_dict={"dependencies": ["words"]})
+
+
+def test_locks_of_uv_are_not_for_pip(tmp_path: Path) -> None:
+    """
+    A lock cannot be followed beside what conda chooses.
+    """
+    path = tmp_path / "pylock.toml"
+    path.write_text('lock-version = "1.0"\n')
+    with pytest.raises(OptionError, match="conda chooses its own"):
+        Conda(packages=["words"], pip=[str(path)])

@@ -115,12 +115,12 @@ def test_files_of_requirements_are_read(
     [
         ("environment.yml", "as conda environments are described in"),
         ("-r environment.yml", "as conda environments are described in"),
-        ("./pylock.toml", "is a lock file"),
         ("bare.py", "does not say what it requires"),
         ("-r bare.py", "does not say what it requires"),
         ("./deps.toml", r"Write '-r \./deps\.toml' if it does"),
-        ("newer.py", "requires Python >=3.99, and the environment has"),
-        ("-r pyproject.toml", "requires Python >=3.99, and the environment has"),
+        ("./uv.lock", r"or write project='\.'"),
+        ("newer.py", r"Python >=3\.99 is not installed\. Found: "),
+        ("-r pyproject.toml", r"Python >=3\.99 is not installed\. Found: "),
     ],
 )
 def test_files_that_are_not_read(
@@ -130,7 +130,7 @@ def test_files_that_are_not_read(
     A file of another kind, or for another Python, is refused at the declaration.
     """
     monkeypatch.chdir(tmp_path)
-    for name in ("environment.yml", "pylock.toml", "bare.py", "deps.toml"):
+    for name in ("environment.yml", "uv.lock", "bare.py", "deps.toml"):
         (tmp_path / name).touch()
     bounds = 'requires-python = ">=3.99"\n'
     (tmp_path / "newer.py").write_text(f"# /// script\n# {bounds}# ///\n")

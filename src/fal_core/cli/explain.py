@@ -12,6 +12,7 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, styled
+from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import load_targets
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     from fal_core.explanations import explaining as explanations
 
     found = []
-    for name, function in load_targets(target).items():
+    for name, declared in load_targets(target).items():
+        function = with_own_block(declared)
         if host == "all":
             explained = explanations.explain_everywhere(function)
         else:

@@ -17,6 +17,7 @@ from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
 from fal_core.cli.services import serving
 from fal_core.functions import IsolatedFunction
+from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import load_target
 
 
@@ -82,6 +83,8 @@ def run(
     function's annotations say: numbers, true and false as they are written, lists and
     mappings as JSON. What a generator yields is printed as it comes.
 
+    A function without requirements has those of the block '# /// script' of its file.
+
     Arguments behind -- are the function's alone, also where this command has an
     option of the same name.
 
@@ -102,7 +105,7 @@ def run(
         serving.serve_again(target, host, port)
         return
     with _standard_output(json=output == "json") as stream:
-        function = load_target(target)
+        function = with_own_block(load_target(target))
         given = parse(function, words, json_text)
         if host is not None:
             function = function.on(host)

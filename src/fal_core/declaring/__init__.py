@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from fal_core.declaring.health_checks import HealthCheck
     from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.named_hosts import default_host, to_host
-    from fal_core.declaring.requirement_files import check_requirement_file, inline_metadata
+    from fal_core.declaring.requirement_files import (
+        check_requirement_file,
+        inline_metadata,
+        with_script,
+    )
     from fal_core.declaring.vocabulary import (
         parse_options,
         structure_environment,
@@ -33,6 +37,7 @@ __all__ = [
     "structure_host_options",
     "to_host",
     "unstructure_environment",
+    "with_script",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -49,5 +54,6 @@ __getattr__, __dir__ = lazily(
         "structure_host_options": "fal_core.declaring.vocabulary",
         "to_host": "fal_core.declaring.named_hosts",
         "unstructure_environment": "fal_core.declaring.vocabulary",
+        "with_script": "fal_core.declaring.requirement_files",
     },
 )

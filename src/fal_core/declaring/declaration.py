@@ -118,8 +118,11 @@ class Declaration:
         """
         place: Host[Any, Any] = self.host if host is None else to_host(host)
         from fal_core.declaring.machine_types import check_machine_types
+        from fal_core.declaring.requirement_files import names_script, with_script
         from fal_core.declaring.vocabulary import with_changes
 
+        if self.raw_func is not None and names_script(config):
+            config = with_script(config, self.raw_func)
         written, kept = with_changes(self.options, config)
         try:
             options = place.parse_options(**written)

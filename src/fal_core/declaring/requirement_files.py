@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fal_core.errors import OptionError
 
 #: The options that hold requirements, of whatever kind of environment.
 OPTIONS = ("requirements", "pip")
+
+#: The requirement that stands for the file which a function is written in: for what the block
+#: in it, which begins with this line, says that it requires.
+SCRIPT = "# /// script"
 
 #: How a name without versions ends if it is that of a file, present or not.
 _ENDINGS = (
@@ -26,7 +31,8 @@ _ENDINGS = (
 )
 #: Packages that many programs require, and whose names end like those of files.
 _PACKAGES = ("discord-py", "ruamel-yaml", "web-py")
-_LOCKS = re.compile(r"pylock(\..+)?\.toml|.+\.lock|Pipfile\.lock")
+_LOCKS = re.compile(r".+\.lock")
+_PYLOCKS = re.compile(r"pylock(\.[^.]+)?\.toml")
 #: A list of strings in TOML, of which Python 3.10 has no parser.
 _STRING = r"""\"[^\"\n]*\"|'[^'\n]*'"""
 _DEPENDENCIES = rf"^\s*dependencies\s*=\s*\[((?:\s|,|#[^\n]*|{_STRING})*)\]"
@@ -49,7 +55,87 @@ def with_paths(written: Mapping[str, Any]) -> dict[str, Any]:
         value = found.get(option)
         if isinstance(value, (list, tuple)):
             found[option] = [_with_path(entry) for entry in value]
+        elif isinstance(value, str) and value == SCRIPT:
+            _with_path(value)
     return found
+
+
+def names_script(written: Mapping[str, Any]) -> bool:
+    """
+    Tell whether the options *written* have :data:`SCRIPT` among their requirements.
+    """
+    return any(_has_script(written.get(option)) for option in OPTIONS)
+
+
+def with_script(written: Mapping[str, Any], func: Callable[..., Any] | None) -> dict[str, Any]:
+    """
+    Return the options *written*, with the file of *func* for each :data:`SCRIPT`.
+
+    Arguments:
+        func: A function or a class. None leaves each out, for a look at the other options.
+
+    Raises:
+        OptionError: *func* is not written in a file, or the file says nothing.
+    """
+    found = dict(written)
+    for option in OPTIONS:
+        value: Any = found.get(option)
+        if not _has_script(value):
+            continue
+        found[option] = [
+            replaced
+            for each in ([value] if isinstance(value, str) else value)
+            for replaced in _replace_script(each, func)
+        ]
+    return found
+
+
+def _has_script(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_script, value))
+    return isinstance(value, str) and value == SCRIPT
+
+
+def _replace_script(entry: Any, func: Callable[..., Any] | None) -> list[Any]:
+    if isinstance(entry, (list, tuple)):
+        return [[replaced for each in entry for replaced in _replace_script(each, func)]]
+    if entry != SCRIPT:
+        return [entry]
+    return [] if func is None else [script_of(func)]
+
+
+def script_of(func: Callable[..., Any]) -> str:
+    """
+    Return the path of the file that *func* is written in, which says what it requires.
+
+    Raises:
+        OptionError: There is no such file, or it says nothing.
+    """
+    path = file_of(func)
+    name = getattr(func, "__name__", "function")
+    if path is None:
+        raise OptionError(
+            f"Requirement SCRIPT stands for the file of {name!r}, which is not written in a "
+            "file. List what it requires."
+        )
+    if inline_metadata(path) is None:
+        raise OptionError(
+            f"Requirement SCRIPT stands for {path}, which does not say what it requires. Add "
+            "a block '# /// script' with its dependencies to it, or list them here."
+        )
+    return path
+
+
+def file_of(func: Callable[..., Any]) -> str | None:
+    """
+    Return the absolute path of the file that the function or class *func* is written in.
+    """
+    module = sys.modules.get(getattr(func, "__module__", None) or "")
+    code = getattr(getattr(func, "__wrapped__", func), "__code__", None)
+    for found in (getattr(module, "__file__", None), getattr(code, "co_filename", None)):
+        if isinstance(found, str) and found.endswith(".py") and os.path.isfile(found):
+            return os.path.abspath(found)
+    return None
 
 
 def _with_path(entry: Any) -> Any:
@@ -57,6 +143,11 @@ def _with_path(entry: Any) -> Any:
         return [_with_path(each) for each in entry]
     if not isinstance(entry, str):
         return entry
+    if entry == SCRIPT:
+        raise OptionError(
+            "Requirement SCRIPT stands for the file of a function, and no function is known "
+            "here. Name the file."
+        )
     named = re.match(r"[^\[;]*", entry.strip())
     assert named is not None
     plain = named[0].rstrip()
@@ -100,6 +191,8 @@ def check_requirement_file(path: str, entry: str, *, is_list: bool = False) -> N
     if name in _PROJECT_FILES or name.endswith((*_DISTRIBUTIONS, ".txt", ".in")):
         return
     remedy = "List what it requires here, or in a requirements.txt"
+    if _PYLOCKS.fullmatch(name):
+        return
     if name.endswith(".py"):
         if inline_metadata(path) is not None:
             return
@@ -107,15 +200,22 @@ def check_requirement_file(path: str, entry: str, *, is_list: bool = False) -> N
         remedy = "Add a block '# /// script' with its dependencies to it, or list them here"
     elif _LOCKS.fullmatch(name):
         what = "is a lock file, which cannot be read here"
-        remedy = "Export it as a requirements.txt, and name that"
+        remedy = f"Export it as a pylock.toml, and name that{_exporting(name)}"
     elif name.endswith((".yml", ".yaml")):
         what = "is a YAML file, as conda environments are described in, and no list"
+        remedy = f"Write @function('conda', env_yml={entry.removeprefix('-r ')!r})"
     elif is_list:
         return
     else:
         what = "names a file, and its name does not say that it lists requirements"
         remedy = f"Write '-r {entry}' if it does, or '{entry}>=0' if you mean a package"
     raise OptionError(f"Requirement {entry!r} {what}: {path}. {remedy}.")
+
+
+def _exporting(name: str) -> str:
+    if name != "uv.lock":
+        return ""
+    return ", or write project='.' for the project that it is of"
 
 
 def inline_metadata(path: str) -> str | None:
@@ -159,6 +259,8 @@ def _listed(entry: str, seen: set[str]) -> list[str]:
     seen.add(path)
     if path.endswith(_DISTRIBUTIONS):
         return [os.path.basename(path).partition("-")[0]]
+    if _PYLOCKS.fullmatch(os.path.basename(path)) or path.endswith(os.sep + "uv.lock"):
+        return re.findall(r"""^name\s*=\s*["']([^"'\n]+)["']""", _text_of(path), re.MULTILINE)
     if path.endswith((".toml", ".cfg", ".py")):
         text = inline_metadata(path) or "" if path.endswith(".py") else _text_of(path)
         listed = re.search(_DEPENDENCIES, text, re.MULTILINE)

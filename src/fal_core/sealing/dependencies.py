@@ -78,6 +78,11 @@ def all_requirements(env: dict[str, Any]) -> list[str]:
     from fal_core.declaring.requirement_files import listed_requirements
 
     found: list[str] = []
+    if project := env.get("project"):
+        files = (os.path.join(project, name) for name in ("uv.lock", "pyproject.toml"))
+        found += [
+            each for file in files if os.path.isfile(file) for each in listed_requirements(file)
+        ]
     for entry in env.get("requirements") or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:
             found += listed_requirements(requirement)

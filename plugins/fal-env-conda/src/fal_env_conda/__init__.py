@@ -11,8 +11,6 @@ from fal_core.hooks import hookimpl
 from fal_env_conda.kinds import Conda
 
 if TYPE_CHECKING:
-    import click
-
     from fal_core.checks import Check
     from fal_core.environments import Environment
     from fal_core.stores import Store
@@ -50,13 +48,3 @@ def fal_health_checks() -> Iterable[Check]:
     from fal_env_conda.checks import health_checks
 
     return health_checks()
-
-
-@hookimpl
-def fal_register_commands(cli: click.Group) -> None:
-    """
-    Add ``lock`` to the group ``env``.
-    """
-    from fal_env_conda.commands import lock
-
-    cli.add_command(lock, "env lock")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from fal_core.abilities import LockingEnvironment
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # this module.
 
 _FILES = ("env_dict", "env_yml", "env_yml_str")
+#: How the files end that *packages* may name.
+_OF_FILES = (".yml", ".yaml", ".lock")
 
 
 def _to_texts(texts: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -49,7 +52,7 @@ def _masked(value: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Conda(Environment):
+class Conda(Environment, LockingEnvironment):
     """
     A conda environment, solved and installed by rattler.
 
@@ -66,7 +69,8 @@ class Conda(Environment):
 
         env_yml_str: The text of such a file.
 
-        packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``.
+        packages: As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``. One
+            that is the name of an ``environment.yml`` or a lock stands for *env_yml*.
 
         pip: Requirements that uv installs, with what conda installed as constraints.
 
@@ -80,6 +84,7 @@ class Conda(Environment):
     __repr__ = show_fields
 
     kind: ClassVar[str] = "conda"
+    lock_name: ClassVar[str] = "conda.lock"
 
     python_version: str | None = None
     env_dict: Mapping[str, Any] | None = attrs.field(default=None, hash=False, repr=_masked)
@@ -103,6 +108,7 @@ class Conda(Environment):
     def __attrs_post_init__(self) -> None:
         from fal_env_conda.declaring.definitions import define
 
+        self._take_file()
         given = [name for name in (*_FILES, "packages") if getattr(self, name) is not None]
         if len(given) > 1:
             names = " and ".join(repr(name) for name in given)
@@ -122,6 +128,24 @@ class Conda(Environment):
         for name, value in self._as_values(file, definition.python_version).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_definition", definition)
+
+    def _take_file(self) -> None:
+        """
+        Take the file that *packages* name as *env_yml*.
+
+        Raises:
+            OptionError: There are other packages beside it, or there is no such file.
+        """
+        named = [each for each in self.packages or () if each.strip().endswith(_OF_FILES)]
+        if not named:
+            return
+        if len(self.packages or ()) > 1:
+            raise OptionError(
+                f"Option 'packages' names the file {named[0]!r} beside packages. Write "
+                "packages into the file, or use env_yml and pip."
+            )
+        object.__setattr__(self, "packages", None)
+        object.__setattr__(self, "env_yml", to_absolute_path(named[0].strip()))
 
     def _as_values(self, file: EnvironmentFile, version: str | None) -> dict[str, Any]:
         from fal_env_conda.declaring.definitions import without_python
@@ -208,6 +232,12 @@ class Conda(Environment):
     def extend(self, requirements: Iterable[str]) -> Conda:
         added = attrs.evolve(self, pip=(*(self.pip or ()), *requirements))
         return added if self._machine is None else added.for_machine(self._machine)
+
+    def lock(self, log: LogSink, cancelled: Event) -> Mapping[str, str]:
+        from fal_env_conda.building import locks
+
+        found = locks.lock(self.recipe, log, cancelled)
+        return {"": found.lock, ".explicit.txt": found.explicit}
 
     def for_machine(self, machine: Machine) -> Conda:
         """

@@ -110,6 +110,13 @@ class Container(Environment):
             raise OptionError(
                 f"Option 'resolver' must be 'uv' or 'pip', not {self.resolver!r}."
             )
+        if self.python_version is not None and not re.fullmatch(
+            r"\d+(\.\d+){0,2}t?", self.python_version.strip()
+        ):
+            raise OptionError(
+                "Option 'python_version' of a container says which Python its image has, as in "
+                f"'3.12', not {self.python_version!r}."
+            )
         size_in_bytes(self.shm_size)
         if self.volumes:
             from fal_env_container.running.mounts import Mount
@@ -132,6 +139,10 @@ class Container(Environment):
         self._check_requirements()
         entries = to_layers(self.requirements)
         object.__setattr__(self, "requirements", entries)
+        if any(entry.startswith("-r ") for layer in self.layers for entry in layer):
+            from fal_uv.requirements.entries import check_settled, parse_entry
+
+            check_settled([[parse_entry(entry) for entry in layer] for layer in self.layers])
         # One may be a file of this directory.
         self._check_requirements()
         if not self.trusted:
@@ -315,6 +326,10 @@ class Container(Environment):
                 f"Option {' and '.join(map(repr, named))} is for a container engine of this "
                 "machine, and a service does not take it. Leave it out there."
             )
+        if self.requirements:
+            from fal_uv.requirements.entries import check_for_service
+
+            check_for_service(self.layers)
         image = self.image
         assert not isinstance(image, Mapping)  # The converter makes an image of it.
         if isinstance(image, str):

@@ -4,6 +4,7 @@ Packages on top of an image: which requirements share a folder, and how a lost o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from threading import Event
 import attrs
 import pytest
 
+from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.stores import prune
 from fal_env_container.engines import Engine
@@ -175,3 +177,43 @@ def test_names_of_an_image_are_names(install: Install, tmp_path: Path):
     python = attrs.evolve(PYTHON, installed=named)
     assert python.installed == ("lower",)
     assert versions(install(("upper",), python=python)) == {"upper-1.0.dist-info"}
+
+
+def test_files_of_a_lock_are_installed(
+    install: Install, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A lock is followed on top of an image, and fills a lost folder again without its file.
+    """
+    digest = hashlib.sha256((wheels / "lower-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    path = tmp_path / "pylock.toml"
+    text = (
+        'lock-version = "1.0"\ncreated-by = "test"\n[[packages]]\nname = "lower"\n'
+        'version = "1.0"\nwheels = [{ path = "wheels/lower-1.0-py3-none-any.whl", '
+        f'hashes = {{ sha256 = "{digest}" }} }}]\n'
+    )
+    path.write_text(text)
+    write_wheel(wheels, "lower", "2.0")
+    folder = install((f"-r {path}", "upper"))
+    assert versions(folder) == {"upper-1.0.dist-info", "lower-1.0.dist-info"}
+    shutil.rmtree(os.path.dirname(folder))
+    assert install((f"-r {path}", "upper")) == folder
+    assert versions(folder) == {"upper-1.0.dist-info", "lower-1.0.dist-info"}
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    path.write_text(text.replace(digest, "0" * 64))
+    with pytest.raises(EnvironmentBuildError, match="Hash mismatch"):
+        install((f"-r {path}",))
+
+
+def test_program_for_another_python_than_that_of_the_image(install: Install, tmp_path: Path):
+    """
+    A program that excludes the Python of the image is refused.
+    """
+    path = tmp_path / "script.py"
+    path.write_text(
+        '# /// script\n# requires-python = ">=3.13"\n# dependencies = ["lower"]\n# ///\n'
+    )
+    with pytest.raises(EnvironmentBuildError, match=r"Python >=3\.13, and the image has 3\.12"):
+        install((f"-r {path}",))
+    path.write_text(path.read_text().replace("3.13", "3.12"))
+    assert versions(install((f"-r {path}",))) == {"lower-1.0.dist-info"}

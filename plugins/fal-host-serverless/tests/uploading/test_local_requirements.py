@@ -76,11 +76,48 @@ def test_programs_list_requirements(
 
 def test_files_that_the_service_cannot_read(tmp_path: Path):
     """
-    A file that only running it could read is refused with a sentence, and so is a program
-    without inline metadata.
+    A file that only running it could read is refused with a sentence, and so are a program
+    without inline metadata, one with settings of uv, and a lock.
     """
-    for name, says in (("setup.cfg", "Name the project"), ("bare.py", "does not say")):
+    settings = "# /// script\n# [tool.uv]\n# no-index = true\n# ///\n"
+    for name, text, says in (
+        ("setup.cfg", "", "Name the project"),
+        ("bare.py", "", "does not say"),
+        ("script.py", settings, "has settings of uv"),
+        ("pylock.toml", 'lock-version = "1.0"\n', "is a lock"),
+        ("pyproject.toml", "[tool.uv.sources]\na = { path = '.' }\n", "has tool.uv.sources"),
+    ):
         path = tmp_path / name
-        path.touch()
+        path.write_text(text)
         with pytest.raises(OptionError, match=says):
             replace_local([f"-r {path}"], tmp_path, str)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("requirements=['pylock.toml']", "is a lock or has settings of uv"),
+        ("exclude_newer='7 days'", "'exclude_newer' is not for a service"),
+        ("project='.'", "'project' is not for a service"),
+    ],
+)
+def test_what_the_service_does_not_follow(
+    asking: SyncServerlessClient,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: str,
+    says: str,
+):
+    """
+    Locks, projects of uv and choices of versions are refused before anything is sent.
+    """
+    monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
+    (project / "pylock.toml").write_text('lock-version = "1.0"\n')
+    (project / "pyproject.toml").write_text('[project]\nname = "here"\nversion = "1"\n')
+    (project / "uv.lock").write_text("version = 1\n")
+    (project / "plain.py").write_text(
+        f"from fal_core import function\n@function({options})\n"
+        "def answer() -> int:\n    return 1\n"
+    )
+    with pytest.raises(OptionError, match=says):
+        asking.deploy("plain.py")

@@ -4,6 +4,8 @@ Applications as isolated functions.
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -106,3 +108,21 @@ class Catalogue:
     @hookimpl
     def fal_list_machines(self) -> list[Machine]:
         return [Machine(name="GPU-H100")]
+
+
+def test_file_of_the_class_says_what_it_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    SCRIPT stands for the block of the file that the class is written in.
+    """
+    path = tmp_path / "scripted_application.py"
+    path.write_text(
+        '# /// script\n# dependencies = ["six"]\n# ///\n'
+        "from fal_core import SCRIPT\nfrom fal_serve import App\n\n\n"
+        "class Scripted(App):\n    requirements = [SCRIPT]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    application = importlib.import_module("scripted_application").Scripted
+    declared = application.to_function(InProcessHost()).options.environment
+    assert str(path) in declared["requirements"]

@@ -135,6 +135,24 @@ def test_channels_are_no_folders_of_the_client(option: str, place: str):
         ask("conda-forge", place)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("project", "."),
+        ("python_version", "/home/other/.python-version"),
+        ("packages", ["environment.yml"]),
+    ],
+)
+def test_files_of_the_client_are_not_looked_for(option: str, value: object):
+    """
+    An option that names a file is refused, whatever files the server has.
+    """
+    definition = EnvironmentDefinition(kind="current")
+    definition.configuration.update({option: value})
+    with pytest.raises(Invalid, match=f"Option '{option}' names a file, which this server"):
+        read_environment([definition])
+
+
 def test_environments_are_those_of_their_account():
     """
     Whatever a client says, what it builds is its account's, and no name leads it to what the

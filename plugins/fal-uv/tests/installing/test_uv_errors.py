@@ -146,3 +146,67 @@ def test_no_output() -> None:
         == "uv ended with signal 9 and gave no reason."
     )
     assert build_error("virtualenv", [], [], 3).requirement is None
+
+
+def unsolved(because: str) -> list[str]:
+    """
+    Return what uv prints if it finds no versions that fit.
+    """
+    conclusion = "we can conclude that your requirements are unsatisfiable."
+    return [
+        "error: No solution found when resolving dependencies",
+        f"  cause: Because {because}, {conclusion}",
+    ]
+
+
+def test_package_that_does_not_exist() -> None:
+    """
+    The sentence names the package, and where it was looked for.
+    """
+    lines = unsolved(
+        "humanizzz was not found in the package registry and you require humanizzz"
+    )
+    error = build_error(
+        "virtualenv", lines, [parse_entry("humanizzz")], 1, where="on the default index"
+    )
+    assert error.reason == (
+        "No package is called 'humanizzz' (looked on the default index). Check its spelling."
+    )
+    assert str(error).count("\n") == 0
+    lines = unsolved(
+        "absent was not found in the package registry and beta==1.0 depends on absent, we can "
+        "conclude that beta==1.0 cannot be used. And because you require beta"
+    )
+    error = build_error("virtualenv", lines, [parse_entry("beta")], 1)
+    assert error.reason == "No package is called 'absent', which beta==1.0 requires."
+
+
+@pytest.mark.parametrize(
+    ("because", "reason"),
+    [
+        (
+            "there is no version of humanize==99.0 and you require humanize==99.0",
+            "humanize has no version 99.0; the newest is 4.17.0.",
+        ),
+        (
+            "only humanize<=4.17.0 is available and you require humanize>99",
+            "humanize has no version >99; the newest is 4.17.0.",
+        ),
+        (
+            "there is no version of six==99 and you require other==99",
+            "there is no version of six==99 and you require other==99.",
+        ),
+    ],
+)
+def test_version_that_does_not_exist(because: str, reason: str) -> None:
+    """
+    The sentence says which version is the newest.
+    """
+    error = build_error(
+        "virtualenv",
+        unsolved(because),
+        [parse_entry("humanize==99.0")],
+        1,
+        newest={"humanize": "4.17.0"}.get,
+    )
+    assert error.reason == reason

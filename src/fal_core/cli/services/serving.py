@@ -20,6 +20,7 @@ from fal_core.cli.services.versions import Version, Versions
 from fal_core.cli.services.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.functions import IsolatedFunction
+from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import TargetError, TargetImportError, load_target
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.serving.ports import free_port
@@ -189,7 +190,7 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
 
 def _serve_version(version: Version, target: str, host: str | None, port: int) -> None:
     try:
-        function = load_target(target)
+        function = with_own_block(load_target(target))
     except (TargetError, TargetImportError) as error:
         report(error)
         _await_change(Watched.beside(target))

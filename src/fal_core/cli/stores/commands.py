@@ -11,6 +11,7 @@ import click
 
 from fal_core.cli.outputs import print_json, print_table
 from fal_core.cli.stores.asking import Failures, find_stores
+from fal_core.cli.stores.locks import lock
 from fal_core.cli.stores.units import Age, Size, format_age
 from fal_core.reprs import show_size
 from fal_core.stores import StoredEntry, entries_of, prune
@@ -28,6 +29,9 @@ def env() -> None:
     """
     Look at what environments have left on this machine, and remove it.
     """
+
+
+env.add_command(lock)
 
 
 @env.command(name="list")

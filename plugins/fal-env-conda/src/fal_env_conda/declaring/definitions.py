@@ -171,7 +171,13 @@ def to_entry(text: str) -> str:
         return text.strip()
     from fal_uv.requirements.entries import parse_entry
 
-    return parse_entry(text).text
+    entry = parse_entry(text)
+    if entry.form == "settled":
+        raise OptionError(
+            f"Requirement {text!r} says which versions there are, and conda chooses its own. "
+            "List what it requires here, or use kind 'virtualenv'."
+        )
+    return entry.text
 
 
 def _entries(pip: Iterable[str]) -> tuple[str, ...]:

@@ -35,12 +35,16 @@ class PackageLock:
         name: The name of the folder.
 
         pins: What was installed, as lines of a requirements file.
+
+        lock: The text of the lock that what *pins* leave out was installed from; empty if
+            there was none.
     """
 
     __repr__ = show_fields
 
     name: str
     pins: tuple[str, ...]
+    lock: str = ""
 
 
 class PackageStore(DirectoryStore):
@@ -59,7 +63,11 @@ class PackageStore(DirectoryStore):
                 content = json.load(stream)
             if content["version"] != _VERSION:
                 return None
-            return PackageLock(name=content["name"], pins=tuple(content["pins"]))
+            return PackageLock(
+                name=content["name"],
+                pins=tuple(content["pins"]),
+                lock=content.get("lock", ""),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -69,6 +77,7 @@ class PackageStore(DirectoryStore):
         """
         os.makedirs(self._locks, exist_ok=True)
         content = {"version": _VERSION, "name": lock.name, "pins": lock.pins}
+        content |= {"lock": lock.lock} if lock.lock else {}
         write_atomically(self._lock_file(key), json.dumps(content, indent=1))
 
     def forget(self, key: str, name: str) -> None:

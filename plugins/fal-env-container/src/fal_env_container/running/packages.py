@@ -90,15 +90,16 @@ class Packages:
         """
         return digest(repr((*self._place, fingerprint(self.layers))).encode())
 
-    def name_of(self, pins: Sequence[str]) -> str:
+    def name_of(self, pins: Sequence[str], lock: str = "") -> str:
         """
-        Return the name of the folder with *pins*.
+        Return the name of the folder with *pins*, and with what the text *lock* has.
         """
         # Pins name the local files that they come from, not what these contain, and versions
         # without hashes are what their index says they are.
-        is_whole = all(" --hash=" in pin for pin in pins)
+        is_whole = not lock and all(" --hash=" in pin for pin in pins)
         origin = () if is_whole else fingerprint(self.layers)[1:]
-        return digest(repr((*self._place, sorted(pins), origin)).encode())
+        locked = (lock,) if lock else ()
+        return digest(repr((*self._place, sorted(pins), origin, *locked)).encode())
 
     @property
     def _place(self) -> tuple[object, ...]:
@@ -203,11 +204,11 @@ def _install(
         installer = _installer(opened, packages, log)
         lock = None if force else STORE.read_lock(key)
         if lock is not None and packages.may_pin(lock.pins):
-            _install_pins(installer, lock.pins)
+            _install_pins(installer, lock)
         else:
             _resolve(installer, packages, refresh=force)
-            pins = installer.hashed_pins()
-            lock = PackageLock(name=packages.name_of(pins), pins=pins)
+            pins, text = installer.hashed_pins(), installer.lock
+            lock = PackageLock(name=packages.name_of(pins, text), pins=pins, lock=text)
         # Others may have asked for it in other words.
         with STORE.building(lock.name, log=log, cancelled=cancelled):
             entry = STORE.find(lock.name)
@@ -224,10 +225,10 @@ def _install(
     return entry
 
 
-def _install_pins(installer: Installer, pins: Sequence[str]) -> None:
+def _install_pins(installer: Installer, lock: PackageLock) -> None:
     try:
-        if pins:
-            installer.install_pins(pins)
+        if lock.pins or lock.lock:
+            installer.install_pins(lock.pins, lock=lock.lock)
     except EnvironmentBuildError as error:
         raise with_facts(
             error,
@@ -262,12 +263,36 @@ def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None
     """
     Install the layers one after the other, without what the image has already.
     """
-    for layer in _parse(packages.layers):
+    layers = list(_parse(packages.layers))
+    _check_python(packages.python.version, layers)
+    for layer in layers:
         named = {canonical_name(each.name) for each in layer if each.name}
         there = [
             name for name in packages.python.installed if canonical_name(name) not in named
         ]
         installer.install(layer, excludes=there, refresh=refresh)
+
+
+def _check_python(version: str, layers: Sequence[Sequence[Requirement]]) -> None:
+    """
+    Check that the files which *layers* name are written for the Python of the image.
+    """
+    from fal_uv.requirements.python_bounds import allows, are_valid, bounds_in
+
+    files = [
+        entry.path
+        for layer in layers
+        for entry in layer
+        if entry.path is not None and entry.form in ("file", "settled")
+    ]
+    for path, bounds in bounds_in(files):
+        if are_valid(bounds) and not allows([bounds], version):
+            raise EnvironmentBuildError(
+                KIND,
+                f"It requires Python {bounds}, and the image has {version}. Choose another "
+                "image.",
+                path,
+            )
 
 
 def _parse(layers: Layers) -> Iterator[list[Requirement]]:

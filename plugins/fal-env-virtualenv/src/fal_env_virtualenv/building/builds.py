@@ -26,7 +26,7 @@ from fal_env_virtualenv.store.environments import (
     read_record,
     write_record,
 )
-from fal_uv.installing.indexes import Indexes, find_indexes
+from fal_uv.installing.indexes import Choices, Indexes, find_indexes
 from fal_uv.installing.installers import BuildLog, Installer
 from fal_uv.installing.interpreters import find_python
 from fal_uv.installing.pins import DIST_INFO
@@ -51,7 +51,7 @@ def build(
     """
     log = BuildLog(sink)
     # What the key leaves out.
-    terms = (recipe.layers, find_indexes(recipe.extra_index_urls).terms(), force)
+    terms = (recipe.layers, recipe.indexes().terms(), force)
     with STORE.building(key, log=log.sink, cancelled=cancelled, terms=terms):
         found = find_built(key, force=force)
         if found is None:
@@ -61,7 +61,7 @@ def build(
             else:
                 why = find_fault(record) or "it was being removed"
                 log.write(f"The environment must be built again: {why}.")
-                indexes = _indexes(recipe.extra_index_urls)
+                indexes = recipe.indexes().with_default(STORE.root)
                 _build_from_pins(record, indexes, log, cancelled)
             found = find_built(key, force=force)
     if found is None:
@@ -91,15 +91,21 @@ def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
             f"The environment {record.key[:12]} is in use. End the processes that use it first."
         )
     log = BuildLog(sink)
-    indexes = _indexes(record.extra_index_urls)
+    indexes = indexes_of(record)
     terms = ("again", indexes.terms())
     with STORE.building(record.key, log=log.sink, cancelled=cancelled, terms=terms):
         _build_from_pins(record, indexes, log, cancelled)
     return record
 
 
-def _indexes(extra: Iterable[str]) -> Indexes:
-    return find_indexes(extra).with_default(STORE.root)
+def indexes_of(record: BuildRecord) -> Indexes:
+    """
+    Return the indexes from which the environment of *record* is built again.
+    """
+    choices = Choices(torch_backend=record.torch_backend)
+    return find_indexes(
+        record.extra_index_urls, default=record.index_url, choices=choices
+    ).with_default(STORE.root)
 
 
 def _build_anew(
@@ -108,7 +114,7 @@ def _build_anew(
     """
     Resolve and build *recipe*, and write its build record.
     """
-    indexes = _indexes(recipe.extra_index_urls)
+    indexes = recipe.indexes().with_default(STORE.root)
     python = find_python(recipe.python_version, STORE.root)
     entries = ", ".join(entry.text for entry in recipe.requirements())
     what = f"with {entries}" if entries else "without requirements"
@@ -153,7 +159,11 @@ def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> B
     return BuildRecord(
         key=key,
         requirements=tuple(stripped(layer) for layer in recipe.layers),
+        index_url=recipe.index_url and url_credentials.strip(recipe.index_url),
         extra_index_urls=stripped(recipe.extra_index_urls),
+        torch_backend=recipe.torch_backend,
+        project=None if recipe.project is None else recipe.project[0],
+        lock=installer.lock or None,
         python=python,
         platform=platform_name(),
         pins=installer.hashed_pins(),
@@ -172,8 +182,12 @@ def _build_from_pins(
     with open_directory(record.key, record.python, cancelled) as directory:
         installer = _installer(directory, indexes, log)
         try:
-            if record.pins:
-                installer.install_pins(record.pins, compile_bytecode=record.compile_bytecode)
+            if record.pins or record.lock:
+                installer.install_pins(
+                    record.pins,
+                    lock=record.lock or "",
+                    compile_bytecode=record.compile_bytecode,
+                )
         except EnvironmentBuildError as error:
             raise with_facts(
                 error,

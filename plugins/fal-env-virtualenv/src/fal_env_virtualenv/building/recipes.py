@@ -17,7 +17,7 @@ import attrs
 from fal_core import digests
 from fal_core.reprs import show_fields
 from fal_env_virtualenv.store.environments import STORE
-from fal_uv.installing.indexes import find_indexes
+from fal_uv.installing.indexes import Choices, Indexes, find_indexes
 from fal_uv.requirements import url_credentials
 from fal_uv.requirements.pythons import Python, running_python
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fal_uv.requirements.entries import Layers, Requirement
 
 _VERSION = 1
+
+#: The directory of a project, its groups and extras, and whether its lock is frozen.
+ProjectOptions = tuple[str, tuple[str, ...], tuple[str, ...], bool]
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +42,8 @@ class Recipe:
 
         constraints_file: An absolute path, if there is one.
 
+        project: What is installed before the first layer.
+
         tags: Words that keep this environment apart from otherwise equal ones.
     """
 
@@ -47,7 +52,11 @@ class Recipe:
     layers: Layers = ()
     python_version: str | None = None
     constraints_file: str | None = None
+    index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
+    torch_backend: str | None = None
+    exclude_newer: str | None = None
+    project: ProjectOptions | None = None
     compile_bytecode: bool = False
     tags: tuple[str, ...] = ()
 
@@ -65,13 +74,31 @@ class Recipe:
 
     def parsed_layers(self) -> Iterator[list[Requirement]]:
         """
-        Yield the parsed entries of each layer.
+        Yield the parsed entries of each layer. The project comes first.
         """
-        if not self.layers:
+        if not self.layers and self.project is None:
             return
-        from fal_uv.requirements.entries import parse_entry
+        from fal_uv.requirements.entries import of_project, parse_entry
 
+        if self.project is not None:
+            from fal_uv.requirements.settled import Settled
+
+            path, groups, extras, frozen = self.project
+            project = Settled(
+                form="project", path=path, groups=groups, extras=extras, frozen=frozen
+            )
+            yield [of_project(project)]
         yield from ([parse_entry(entry) for entry in layer] for layer in self.layers)
+
+    def indexes(self) -> Indexes:
+        """
+        Return the indexes that the packages come from.
+        """
+        return find_indexes(
+            self.extra_index_urls,
+            default=self.index_url,
+            choices=Choices(exclude_newer=self.exclude_newer, torch_backend=self.torch_backend),
+        )
 
 
 def environment_key(recipe: Recipe) -> str:
@@ -87,10 +114,12 @@ def environment_key(recipe: Recipe) -> str:
         [[url_credentials.strip(entry) for entry in layer] for layer in recipe.layers],
         (python.executable, python.version),
         platform_name(),
-        find_indexes(recipe.extra_index_urls).fingerprint(),
+        recipe.indexes().fingerprint(),
         recipe.compile_bytecode,
         recipe.tags,
         list(_contents(recipe)),
+        # Others have the key that they had before there were projects.
+        *(() if recipe.project is None else (recipe.project,)),
     )
     return digests.digest(repr(parts).encode(), 32)
 

@@ -75,6 +75,8 @@ class VirtualenvStore(DirectoryStore):
         except FileNotFoundError:
             last_used = record.created
         layers = " | ".join(" ".join(layer) for layer in record.requirements)
+        if record.project is not None:
+            layers = f"project {record.project} {layers}".strip()
         in_use = self.is_in_use(record.digest, commands)
         return StoredEntry(
             kind=self.kind,
@@ -122,6 +124,10 @@ class BuildRecord:
         pins: What was installed, as lines of a requirements file, with the hashes
             that the index states.
 
+        lock: The text of the lock that what *pins* leave out was installed from.
+
+        project: The directory of the project, if it was declared.
+
         packages: The names of the ``.dist-info`` directories of what is installed.
 
         created: Seconds since the epoch.
@@ -137,14 +143,22 @@ class BuildRecord:
     packages: tuple[str, ...]
     created: float
     compile_bytecode: bool = False
+    index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
+    torch_backend: str | None = None
+    project: str | None = None
+    lock: str | None = None
 
     @cached_property
     def digest(self) -> str:
         """
         The name of the environment's directory.
         """
-        text = json.dumps(attrs.asdict(self), sort_keys=True)
+        # What is not set had no name once.
+        values = {
+            name: value for name, value in attrs.asdict(self).items() if value is not None
+        }
+        text = json.dumps(values, sort_keys=True)
         return digest(text.encode(), 16)
 
     @property

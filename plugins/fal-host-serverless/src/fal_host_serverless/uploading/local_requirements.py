@@ -112,14 +112,31 @@ def read_listing(path: Path) -> Iterator[str]:
     the inline metadata of a program.
 
     Raises:
-        OptionError: The file is not valid TOML, or is a program that says nothing.
+        OptionError: The file is not valid TOML, is a program that says nothing, or says what
+            the service does not follow.
     """
+    if re.fullmatch(r"pylock(\.[^.]+)?\.toml", path.name):
+        raise OptionError(
+            f"Requirement {path.name!r} is a lock, which the service does not follow. List "
+            "what it has, with versions."
+        )
     if path.suffix in (".toml", ".py"):
         try:
             if path.suffix == ".toml":
-                written = read_toml(path).get("project", {})
+                whole = read_toml(path)
+                if whole.get("tool", {}).get("uv", {}).get("sources"):
+                    raise OptionError(
+                        f"Requirement {path.name!r} has tool.uv.sources, which the service "
+                        "does not follow. Leave them out, or list what it requires."
+                    )
+                written = whole.get("project", {})
             else:
                 written = parse_toml(_metadata_of(path))
+                if "uv" in written.get("tool", {}):
+                    raise OptionError(
+                        f"Requirement {path.name!r} has settings of uv, which the service "
+                        "does not follow. Leave them out, or list what it requires."
+                    )
         except TomlError as error:
             raise OptionError(f"Requirements cannot be read from {path}: {error}.") from error
         yield from written.get("dependencies", ())

@@ -10,7 +10,13 @@ from typing import Any
 from fal_core import Host, ServedIsolatedFunction
 from fal_core.calls import AuthMode
 from fal_core.conversion import structure
-from fal_core.declaring import check_machine_types, default_host, parse_options, to_host
+from fal_core.declaring import (
+    check_machine_types,
+    default_host,
+    parse_options,
+    to_host,
+    with_script,
+)
 from fal_core.errors import OptionError
 from fal_core.options import HostOptions
 from fal_core.sealing import check_local_modules
@@ -53,7 +59,7 @@ def check_application(declared: ApplicationDeclaration) -> None:
     Raises:
         OptionError: It is invalid.
     """
-    parse_options({**declared.options, "serve": True})
+    parse_options(with_script({**declared.options, "serve": True}, declared.served))
     check_local_modules(declared.local_python_modules)
     structure(declared.app_name, str | None, "app_name")
     structure(declared.app_auth, AuthMode | None, "app_auth")
@@ -71,7 +77,8 @@ def to_function(
         overrides: Options that replace those declared.
     """
     target = default_host() if host is None else to_host(host)
-    options = target.parse_options(**{**declared.options, **overrides, "serve": True})
+    written = {**declared.options, **overrides, "serve": True}
+    options = target.parse_options(**with_script(written, declared.served))
     check_machine_types(options, target)
     function: ServedIsolatedFunction[[], None] = ServedIsolatedFunction(
         target,

@@ -24,7 +24,7 @@ from fal_server.specs.machine_types import for_machine
 _SPELLINGS = {"install_requires": "requirements"}
 
 #: Options that name files of the client's machine, whose contents the client must send.
-_LOCAL = ("constraints_file", "env_yml", "volumes")
+_LOCAL = ("constraints_file", "env_yml", "project", "volumes")
 
 #: Fields of an image that name files of the client's machine. It has sent those that count.
 _CONTEXT = (
@@ -64,6 +64,7 @@ def read_environment(
     for name in _LOCAL:
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
+    _refuse_files(written)
     _refuse_relative_channels(written)
     kind = definition.kind or USUAL_KIND
     if isinstance(written.get("image"), Mapping):
@@ -83,6 +84,23 @@ def read_environment(
     except FalCoreError as error:
         raise Invalid(str(error)) from error
     return environment if machine is None else for_machine(environment, machine)
+
+
+def _refuse_files(written: Mapping[str, Any]) -> None:
+    """
+    Refuse names of files where an option takes them beside other values.
+    """
+    packages = written.get("packages")
+    for name, values, endings in (
+        ("python_version", [written.get("python_version")], (".python-version",)),
+        (
+            "packages",
+            packages if isinstance(packages, list) else [],
+            (".yml", ".yaml", ".lock"),
+        ),
+    ):
+        if any(isinstance(each, str) and each.strip().endswith(endings) for each in values):
+            raise Invalid(f"Option {name!r} names a file, which this server does not have.")
 
 
 def _refuse_relative_channels(written: Mapping[str, Any]) -> None:

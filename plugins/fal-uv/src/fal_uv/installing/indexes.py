@@ -51,6 +51,34 @@ cache-control = {{ api = "max-age=600", files = "max-age=31536000, immutable" }}
 
 
 @attrs.frozen(kw_only=True)
+class Choices:
+    """
+    Which of the versions on an index are taken.
+
+    Attributes:
+        exclude_newer: A date, or how long ago, as in ``7 days``: nothing newer is taken.
+
+        torch_backend: For which accelerator PyTorch is taken, as uv names them.
+    """
+
+    __repr__ = show_fields
+
+    exclude_newer: str | None = None
+    torch_backend: str | None = None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """
+        The choices as options of uv.
+        """
+        newer, torch = self.exclude_newer, self.torch_backend
+        return (
+            *(() if newer is None else ("--exclude-newer", newer)),
+            *(() if torch is None else ("--torch-backend", torch)),
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Indexes:
     """
     The indexes that an environment is built from.
@@ -65,6 +93,8 @@ class Indexes:
 
         options: Options of uv beside them.
 
+        choices: Options of uv that say which versions are taken, as declared.
+
         offline: Whether uv takes packages from its cache and from this machine alone.
     """
 
@@ -74,6 +104,7 @@ class Indexes:
     variables: dict[str, str | None] = attrs.field(repr=False)
     configuration: tuple[str, ...]
     options: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     offline: bool = False
 
     @property
@@ -103,6 +134,7 @@ class Indexes:
             [(name, url_credentials.strip(value)) for name, value in sorted({*named, *chosen})],
             [url_credentials.strip(_read_text(path)) for path in self.configuration],
             *self.options,
+            *self.choices,
         )
 
     def terms(self) -> tuple[object, ...]:
@@ -121,6 +153,7 @@ class Indexes:
             self.default,
             sorted(self.variables.items()),
             self.options,
+            self.choices,
             self.offline,
             file_stamps(files),
         )
@@ -135,13 +168,36 @@ class Indexes:
             return self
         return attrs.evolve(self, default=_default_of_uv(root))
 
+    def described(self) -> str:
+        """
+        Say where packages are looked for, without credentials.
+        """
+        if "--no-index" in self.options:
+            return "in no index, as a variable says"
+        more = self.variables.get("UV_INDEX") or ""
+        named = [*more.split(), *filter(None, [self.variables.get("UV_DEFAULT_INDEX")])]
+        if not named:
+            return "on the default index"
+        urls = [url_credentials.mask(each.partition("=")[2] or each) for each in named]
+        return f"on {' and '.join(urls)}"
 
-def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes:
+
+def find_indexes(
+    extra: Iterable[str] = (),
+    *,
+    default: str | None = None,
+    choices: Choices | None = None,
+    offline: bool = False,
+) -> Indexes:
     """
     Return the indexes that the variables and files of this machine name.
 
     Arguments:
         extra: URLs of further indexes, which come before those that variables add.
+
+        default: The URL of the index in place of the one that they name.
+
+        choices: Which versions are taken.
 
         offline: Whether no network may be used, as if ``UV_OFFLINE`` said so.
     """
@@ -151,7 +207,8 @@ def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes
     if offline:
         changes["UV_OFFLINE"] = "1"
     offline = offline or is_set("UV_OFFLINE")
-    default, more = _named(extra)
+    named, more = _named(extra)
+    default = default or named
     if more:
         changes["UV_INDEX"] = more
         changes["UV_EXTRA_INDEX_URL"] = None
@@ -164,6 +221,7 @@ def find_indexes(extra: Iterable[str] = (), *, offline: bool = False) -> Indexes
         variables=changes,
         configuration=tuple(_configuration_files()),
         options=("--no-index",) if without else (),
+        choices=() if choices is None else choices.options,
         offline=offline,
     )
 

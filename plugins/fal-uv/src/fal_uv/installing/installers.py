@@ -6,15 +6,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Collection, Iterator, Sequence
-from threading import Event
 
 import attrs
 
-from fal_core.events import Level, Log, LogSink
 from fal_uv.installing import uv_errors
-from fal_uv.installing.indexes import Indexes
+from fal_uv.installing.compiling import install_lock, install_settled, newest_version
 from fal_uv.installing.pins import (
     DIST_INFO,
     add_hashes,
@@ -22,61 +19,26 @@ from fal_uv.installing.pins import (
     pin_installed,
     pinned_projects,
 )
-from fal_uv.installing.targets import Target
-from fal_uv.requirements import url_credentials
+from fal_uv.installing.runs import BuildLog, UvRuns
+from fal_uv.requirements import settled, url_credentials
 from fal_uv.requirements.entries import Requirement
 from fal_uv.requirements.local_sources import project_names
-from fal_uv.running import child_processes, uv
+from fal_uv.running import uv
+
+__all__ = ["BuildLog", "Installer"]
 
 
-@attrs.frozen
-class BuildLog:
-    """
-    Passes lines to *sink* as events of the source ``BUILDER``, with credentials masked.
-    """
-
-    sink: LogSink
-
-    def write(self, line: str) -> None:
-        """
-        Log one *line*, as a warning if it begins as uv's warnings do.
-        """
-        level: Level = "WARNING" if line.startswith("warning:") else "INFO"
-        self.sink(Log(url_credentials.mask(line), level, "BUILDER", time.time()))
-
-
-@attrs.frozen(kw_only=True)
-class Installer:
+@attrs.define(kw_only=True)
+class Installer(UvRuns):
     """
     Installs packages into one target.
 
     Attributes:
-        kind: The kind of the environment, as errors name it.
-
-        workspace: A directory for the files that uv is given. They may hold credentials
-            of this build; its maker removes it.
-
-        indexes: Where the packages come from.
-
-        cancelled: Ends uv, and the call that runs it with ``Cancelled``.
-
-        inherited: Descriptors that uv and its child processes inherit, each at least 10.
-
-        builds: Whether what has no wheel is built, which runs code of it on this machine.
-
-        temporary: The directory of uv's temporary files, among which is a lock that it leaves
-            there for a Python that is no virtual environment's. None for that of the system.
+        lock: The text of the lock that was installed, with absolute paths and without
+            credentials; empty if there was none.
     """
 
-    kind: str
-    target: Target
-    workspace: str
-    indexes: Indexes
-    log: BuildLog
-    cancelled: Event
-    inherited: tuple[int, ...] = ()
-    builds: bool = True
-    temporary: str | None = None
+    lock: str = attrs.field(default="", init=False)
 
     def install(
         self,
@@ -104,15 +66,21 @@ class Installer:
 
             Cancelled: The build was cancelled.
         """
+        for each in requirements:
+            if each.settled is not None:
+                self.lock = install_settled(
+                    self, each, compile_bytecode=compile_bytecode, refresh=refresh
+                )
+        requirements = [each for each in requirements if each.settled is None]
         if not requirements:
             return
         arguments = [*self._requirement_arguments(requirements)]
         if constraints_file is not None:
             arguments += ["-c", constraints_file]
         if earlier := [*filter(is_version, self.pins()), *constraints]:
-            arguments += ["-c", self._write("earlier.txt", earlier)]
+            arguments += ["-c", self.write("earlier.txt", earlier)]
         if excludes:
-            arguments += ["--excludes", self._write("excludes.txt", excludes)]
+            arguments += ["--excludes", self.write("excludes.txt", excludes)]
         arguments += ["--compile-bytecode"] if compile_bytecode else []
         # uv looks at few files of a project to tell whether it has changed. Refreshing the
         # package would do the same, and is refused offline.
@@ -128,18 +96,36 @@ class Installer:
             self.log.write("Trying once more with what the index has now")
             lines, code = self._run(arguments, where=where, refresh=True)
         if code != 0:
-            raise uv_errors.build_error(self.kind, lines, requirements, code)
+            raise uv_errors.build_error(
+                self.kind,
+                lines,
+                requirements,
+                code,
+                where=self.indexes.described(),
+                newest=lambda name: newest_version(self, name),
+            )
 
-    def install_pins(self, pins: Sequence[str], *, compile_bytecode: bool = False) -> None:
+    def install_pins(
+        self, pins: Sequence[str], *, lock: str = "", compile_bytecode: bool = False
+    ) -> None:
         """
         Install *pins* and nothing else, from uv's cache if it has them all.
+
+        Arguments:
+            lock: The text of a lock that was installed before the pins.
 
         Raises:
             EnvironmentBuildError: uv failed; the error says why.
 
             Cancelled: The build was cancelled.
         """
-        path = self._write("pins.txt", pins)
+        if lock:
+            of_lock = Requirement(text="the lock", form="settled")
+            install_lock(self, lock, of_lock, compile_bytecode=compile_bytecode)
+            self.lock = lock
+        if not pins:
+            return
+        path = self.write("pins.txt", pins)
         arguments = ["--no-deps", "-r", path]
         for name in pinned_projects(pins):
             arguments += ["--reinstall-package", name]
@@ -172,6 +158,22 @@ class Installer:
         names = [name for name in self.packages() if name not in without]
         return tuple(pin_installed(os.path.join(library, name)) for name in names)
 
+    def pins_beside_lock(self, *, without: Collection[str] = ()) -> tuple[str, ...]:
+        """
+        Return :meth:`pins` of the packages that :attr:`lock` does not have.
+        """
+        from packaging.utils import canonicalize_name
+
+        if not self.lock:
+            return self.pins(without=without)
+        locked = {canonicalize_name(name) for name in settled.locked_names(self.lock)}
+        names = [
+            name
+            for name in self.packages()
+            if canonicalize_name(name.partition("-")[0]) in locked
+        ]
+        return self.pins(without=[*without, *names])
+
     def hashed_pins(self, *, without: Collection[str] = ()) -> tuple[str, ...]:
         """
         Return :meth:`pins`, with the hashes of the files that the index has for each.
@@ -179,14 +181,14 @@ class Installer:
         The hashes come from what uv has cached of the index, which is not asked again.
         There are none where the index states none, or a package comes from elsewhere.
         """
-        pins = self.pins(without=without)
+        pins = self.pins_beside_lock(without=without)
         versions = [pin for pin in pins if is_version(pin)]
         if not versions:
             return pins
-        options, variables = self._settings(refresh=False)
+        options, variables = self.settings(refresh=False)
         options += self.target.choice
         options += ["--generate-hashes", "--no-deps", "--no-header", "--no-annotate"]
-        options += ["--offline", "--quiet", self._write("versions.txt", versions)]
+        options += ["--offline", "--quiet", self.write("versions.txt", versions)]
         _, output = uv.ask(
             [*uv.uv_command(), "pip", "compile", *options],
             variables=variables,
@@ -209,7 +211,7 @@ class Installer:
             if requirement.text not in secret:
                 yield from requirement.arguments
         if secret:
-            yield from ("-r", self._write("requirements.txt", secret))
+            yield from ("-r", self.write("requirements.txt", secret))
 
     def _run(
         self,
@@ -225,63 +227,11 @@ class Installer:
         Arguments:
             quiet: Whether to log nothing.
         """
-        options, variables = self._settings(refresh)
+        options, variables = self.settings(refresh)
         options += [*self.target.choice, *self.target.place]
         options += [] if self.builds else ["--no-build"]
-        lines: list[str] = []
-        failure: list[str] = []
-
-        def on_line(line: str) -> None:
-            # Which Python uv works with, at the path of the build, is of no use to anyone.
-            if line.strip() and not line.startswith("Using "):
-                lines.append(url_credentials.mask(line))
-                if failure or uv_errors.is_error(line):
-                    failure.append(line)
-                elif not quiet:
-                    self.log.write(line)
-
-        code = child_processes.run(
-            [*uv.uv_command(), "pip", "install", *options, *arguments],
-            variables=uv.uv_variables(variables),
-            directory=where or self.workspace,
-            on_line=on_line,
-            cancelled=self.cancelled,
-            inherited=self.inherited,
-        )
-        # The error states the reason. If it were logged too, users would read it twice.
-        for line in () if quiet else uv_errors.lines_beside_reason(failure):
-            self.log.write(line)
-        return lines, code
-
-    def _settings(self, refresh: bool) -> tuple[list[str], dict[str, str | None]]:
-        """
-        Return options for uv, and the changes to the variables that it is started with.
-        """
-        variables = dict(self.indexes.variables)
-        if self.temporary is not None:
-            variables["TMPDIR"] = self.temporary
-        options = ["--no-progress", *self.indexes.options]
-        refresh = refresh and not self.indexes.offline
-        if refresh:
-            options.append("--refresh")
-        # uv does not refresh what a configuration file allows it to cache.
-        config = None if refresh else self.indexes.config
-        if config is not None:
-            variables |= dict.fromkeys(("UV_NO_CONFIG", "UV_DEFAULT_INDEX", "UV_INDEX_URL"))
-            options += ["--config-file", self._write("uv.toml", [config])]
-        elif not self.indexes.configuration:
-            options.append("--no-config")
-        return options, variables
-
-    def _write(self, name: str, lines: Sequence[str]) -> str:
-        """
-        Write *lines* to the file *name*, which only this user may read; return its path.
-        """
-        path = os.path.join(self.workspace, name)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-        return path
+        command = ["pip", "install", *options, *arguments]
+        return self.run_uv(command, variables, where=where, quiet=quiet)
 
 
 def _as_requirement(pin: str) -> Requirement:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from threading import Lock
 
 import attrs
@@ -29,6 +30,29 @@ _MANAGERS = (
     ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
     ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"),
 )
+
+
+class PythonNotInstalled(UnknownNameError):
+    """
+    No Python of a version, or within bounds, is installed.
+    """
+
+    @classmethod
+    def among(cls, known: Iterable[str], version: str) -> PythonNotInstalled:
+        """
+        Return the error for *version*, where the versions *known* are installed.
+        """
+        return cls("Python version", version, tuple(known))
+
+    def __str__(self) -> str:
+        found = ", ".join(self.known) or "none"
+        quoted = self.name if re.fullmatch(r"[\w.]+", self.name) else f"'{self.name}'"
+        return (
+            f"Python {self.name} is not installed. Found: {found}. "
+            f"`uv python install {quoted}` installs one."
+        )
+
+
 _found: dict[tuple[str, str], Python] = {}
 _finding = Lock()
 
@@ -145,12 +169,7 @@ def _search(version: str, root: str) -> Python:
 
     python = _ask_uv(version) or _search_managers(version)
     if python is None:
-        raise UnknownNameError(
-            "Python version",
-            version,
-            tuple(installed_versions()),
-            f"Install it where it is found, or run 'uv python install {version}'.",
-        )
+        raise PythonNotInstalled.among(installed_versions(), version)
     try:
         answer = attrs.asdict(python)
         keep_answer(_kept_in(root), version, answer, program=python.executable)

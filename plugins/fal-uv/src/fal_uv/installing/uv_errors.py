@@ -5,7 +5,7 @@ Errors of uv: the reason in one sentence, and the requirement that it is about.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fal_core.errors import EnvironmentBuildError
 from fal_uv.requirements import url_credentials
@@ -19,6 +19,15 @@ LAST_LINES = 20
 _ERROR = r"(?:error:| {0,2}\N{MULTIPLICATION SIGN})\s*(.*)"
 _CAUSE = r" {0,4}(?:cause:|Caused by:|[╰├]─[▶>])\s*(.*)"
 _HINT = r"\s*hint:\s*(.*)"
+#: What uv says of a package, and of a version, that no index has and the user asks for.
+_ABSENT = (
+    r"Because (\S+) was not found in the (?:package registry|provided package locations) and "
+    r"(?:you require|(\S+) depends on)"
+)
+_OLDER = r"Because only ([\w.-]+)<=(\S+) is available and you require ([\w.-]+)([<>=!~][^\s,]+)"
+_NO_VERSION = (
+    r"Because there is no version of ([\w.-]+)==(\S+) and you require ([\w.-]+)==([^\s,]+)"
+)
 _CONCLUSION = (
     r",? (?:and|we can conclude that) (?:we can conclude that )?"
     r"your requirements are unsatisfiable\.?$"
@@ -34,7 +43,13 @@ _SYSTEM_ERRORS = {
 
 
 def build_error(
-    kind: str, lines: Sequence[str], requirements: Sequence[Requirement], code: int
+    kind: str,
+    lines: Sequence[str],
+    requirements: Sequence[Requirement],
+    code: int,
+    *,
+    where: str = "",
+    newest: Callable[[str], str | None] | None = None,
 ) -> EnvironmentBuildError:
     """
     Return the error for a uv that failed.
@@ -47,6 +62,10 @@ def build_error(
         requirements: What uv was to install.
 
         code: The exit code of uv.
+
+        where: Where uv looked for packages, as in ``on the default index``.
+
+        newest: Returns the newest version of a package, if it is known.
     """
     chain, _ = _split(lines)
     requirement = _find_culprit(" ".join(chain) or "\n".join(lines), requirements)
@@ -55,7 +74,9 @@ def build_error(
         requirement = _only_built(requirements)
     return EnvironmentBuildError(
         kind,
-        url_credentials.mask(system_reason or _reason(chain, code)),
+        url_credentials.mask(
+            system_reason or _plain_reason(chain, where, newest) or _reason(chain, code)
+        ),
         url_credentials.mask(requirement.text) if requirement is not None else None,
         _last(lines),
         # Lines that the reason repeats are left out of the message.
@@ -131,6 +152,35 @@ def _reason(chain: Sequence[str], code: int) -> str:
         how = f"signal {code - 128}" if code > 128 else f"code {code}"
         return f"uv ended with {how} and gave no reason."
     return ": ".join(part.rstrip(".:") for part in chain) + "."
+
+
+def _plain_reason(
+    chain: Sequence[str], where: str, newest: Callable[[str], str | None] | None
+) -> str | None:
+    """
+    Return the reason if it is a package, a version or a lock that is not there, else None.
+    """
+    whole = " ".join(chain)
+    if "needs to be updated, but `--locked`" in whole:
+        return (
+            "its lock is older than what it requires now. Run 'uv lock', or write frozen=True "
+            "to use the lock as it is."
+        )
+    absent = re.search(_ABSENT, whole)
+    if absent is not None:
+        looked = f" (looked {where})" if where else ""
+        if absent[2]:
+            return f"No package is called {absent[1]!r}, which {absent[2]} requires{looked}."
+        return f"No package is called {absent[1]!r}{looked}. Check its spelling."
+    older = re.search(_OLDER, whole)
+    if older is not None and older[1] == older[3]:
+        return f"{older[1]} has no version {older[4]}; the newest is {older[2]}."
+    version = re.search(_NO_VERSION, whole)
+    if version is None or newest is None:
+        return None
+    name, number, asked_name, asked = version.groups()
+    known = newest(name) if (name, number) == (asked_name, asked) else None
+    return f"{name} has no version {number}; the newest is {known}." if known else None
 
 
 def _system_reason(lines: Sequence[str]) -> str | None:

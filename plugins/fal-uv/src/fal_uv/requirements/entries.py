@@ -10,6 +10,7 @@ An entry has one of these forms. Paths are made absolute when the entry is decla
     requirements.txt    -r requirements.txt the requirements in a file
     pyproject.toml  setup.cfg  setup.py     the dependencies of a project
     script.py                               those of a program, as PEP 723 has them
+    pylock.toml                             the files in a lock, as PEP 751 has them
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -25,7 +26,11 @@ from fal_core.declaring import check_requirement_file
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
 
-Form = Literal["index", "address", "path", "editable", "file"]
+if TYPE_CHECKING:
+    from fal_uv.requirements.settled import Settled
+
+#: The form ``settled`` is of what says where its packages come from, such as locks.
+Form = Literal["index", "address", "path", "editable", "file", "settled"]
 
 # These are compiled on first use: compiling takes as long as matching.
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -53,6 +58,8 @@ class Requirement:
         name: The name of the package as written, if the entry says it.
 
         path: The file or directory that the entry refers to, without extras.
+
+        settled: What it is, if its form is ``settled``.
     """
 
     __repr__ = show_fields
@@ -61,6 +68,7 @@ class Requirement:
     form: Form
     name: str | None = None
     path: str | None = None
+    settled: Settled | None = None
 
     @property
     def normalised_name(self) -> str | None:
@@ -228,7 +236,63 @@ def _parse_file(text: str, *, is_list: bool) -> Requirement:
             f"Requirement '-r {text}' must name a file, but {path} is a directory."
         )
     check_requirement_file(path, text, is_list=is_list)
+    if path.endswith((".py", ".toml")):
+        from fal_uv.requirements.settled import settled_file
+
+        if (settled := settled_file(path)) is not None:
+            return Requirement(text=f"-r {path}", form="settled", path=path, settled=settled)
     return Requirement(text=f"-r {path}", form="file", path=path)
+
+
+def of_project(settled: Settled) -> Requirement:
+    """
+    Return a project as a requirement.
+    """
+    return Requirement(
+        text=f"project {settled.path}", form="settled", path=settled.path, settled=settled
+    )
+
+
+def check_settled(layers: Iterable[Iterable[Requirement]]) -> None:
+    """
+    Check that one entry at most, in the first of *layers*, is a lock or the like.
+
+    Raises:
+        OptionError: Two would change each other, or one would change an earlier layer.
+    """
+    found: list[Requirement] = []
+    for number, layer in enumerate(layers):
+        for each in layer:
+            if each.form != "settled":
+                continue
+            found.append(each)
+            if number:
+                raise OptionError(
+                    f"Requirement {each.text!r} says which versions there are, and is not in "
+                    "the first layer. Put it there."
+                )
+    if len(found) > 1:
+        raise OptionError(
+            f"Requirements {found[0].text!r} and {found[1].text!r} both say which versions "
+            "there are. Name one of them."
+        )
+
+
+def check_for_service(layers: Iterable[str | Iterable[str]]) -> None:
+    """
+    Check that a service which builds the environment itself can have *layers* of entries.
+
+    Raises:
+        OptionError: An entry is a lock, or a program with settings of uv.
+    """
+    for layer in layers:
+        for entry in (layer,) if isinstance(layer, str) else layer:
+            if parse_entry(entry).form == "settled":
+                raise OptionError(
+                    f"Requirement {entry!r} is a lock or has settings of uv, which a service "
+                    "that builds the environment itself does not follow. List what it "
+                    "requires, or use another host."
+                )
 
 
 def _existing_path(plain: str, text: str) -> str:

@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from fal_core import digests
+from fal_core.declaring import inline_metadata
 from fal_uv.requirements.entries import Form, Requirement
+
+if TYPE_CHECKING:
+    from fal_uv.requirements.settled import Settled
 
 
 def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirement]:
@@ -29,6 +34,8 @@ def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirem
         yield requirement
         if requirement.form == "file" and path.endswith((".txt", ".in")):
             left += _references_in(path)
+        elif requirement.settled is not None:
+            left += _projects_of(requirement.settled)
 
 
 def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:
@@ -50,6 +57,16 @@ def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:
             from packaging.utils import canonicalize_name
 
             yield canonicalize_name(found[1])
+
+
+def _projects_of(settled: Settled) -> Iterator[Requirement]:
+    """
+    Yield the projects and files of this machine that *settled* has installed.
+    """
+    for path, editable in settled.directories():
+        if os.path.exists(path):
+            form: Form = "editable" if editable and os.path.isdir(path) else "path"
+            yield Requirement(text=path, form=form, path=path)
 
 
 def _references_in(path: str) -> Iterator[Requirement]:
@@ -87,6 +104,19 @@ _METADATA = (".toml", ".cfg", "setup.py", ".txt")
 _PROGRAM = (".py", ".so", "pyproject.toml", "setup.cfg")
 
 _digests: dict[str, tuple[tuple[int, int, int], str]] = {}
+_blocks: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+
+def _is_program(requirement: Requirement) -> bool:
+    """
+    Tell whether *requirement* is a program, of which the block in it alone counts.
+    """
+    path = requirement.path or ""
+    return (
+        requirement.form in ("file", "settled")
+        and path.endswith(".py")
+        and os.path.basename(path) != "setup.py"
+    )
 
 
 def digest(requirement: Requirement) -> str:
@@ -98,6 +128,12 @@ def digest(requirement: Requirement) -> str:
     """
     path = requirement.path
     assert path is not None
+    if requirement.settled is not None:
+        files = [file_digest(each) for each in requirement.settled.files()]
+        block = block_digest(path) if _is_program(requirement) else ""
+        return digests.digest(repr((files, block)).encode(), 32)
+    if _is_program(requirement):
+        return block_digest(path)
     if requirement.form == "editable":
         return _directory_digest(path, _metadata_files(path))
     if os.path.isdir(path):
@@ -115,6 +151,14 @@ def stamps(requirements: Iterable[Requirement]) -> Iterator[tuple[str, int, int,
     for requirement in requirements:
         path = requirement.path
         assert path is not None
+        if requirement.settled is not None:
+            yield from _stamps_of(requirement.settled.files())
+        if _is_program(requirement):
+            # Its program is the caller's, who takes its functions along.
+            yield block_digest(path), 0, 0, 0
+            continue
+        if requirement.settled is not None:
+            continue
         names: Iterable[str] = ("",)
         if os.path.isdir(path):
             names = (name for name in _source_files(path) if name.endswith(_PROGRAM))
@@ -124,6 +168,15 @@ def stamps(requirements: Iterable[Requirement]) -> Iterator[tuple[str, int, int,
             except OSError:
                 continue
             yield name, status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _stamps_of(paths: Iterable[str]) -> Iterator[tuple[str, int, int, int]]:
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        yield path, status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def file_digest(path: str) -> str:
@@ -140,6 +193,22 @@ def file_digest(path: str) -> str:
             _digests[path] = known
     except OSError:
         return "unreadable"
+    return known[1]
+
+
+def block_digest(path: str) -> str:
+    """
+    Return the digest of what the program *path* says that it requires.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "unreadable"
+    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    known = _blocks.get(path)
+    if known is None or known[0] != stamp:
+        text = inline_metadata(path) or ""
+        known = _blocks[path] = (stamp, digests.digest(text.encode(), 32))
     return known[1]
 
 

@@ -25,6 +25,9 @@ _DROPPED = (
     "UV_PROJECT_ENVIRONMENT",
     "UV_WORKING_DIR",
     "UV_PROJECT",
+    # Whether a lock must be current is declared.
+    "UV_FROZEN",
+    "UV_LOCKED",
 )
 
 

@@ -1,5 +1,5 @@
 """
-The command ``fal-core env lock``.
+The command ``fal-core env lock`` for conda environments.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fal_env_conda.commands import lock
+from fal_core.cli.stores.locks import lock
 from fal_env_conda.rattling import machines
 
 
@@ -51,31 +51,3 @@ def test_lock_is_of_the_machine_type_of_the_function(
         answer = CliRunner().invoke(lock, [f"locked_types.py::{name}", "-o", f"{name}.lock"])
         assert answer.exit_code == 0, answer.output
         assert package in Path(f"{name}.lock").read_text()
-
-
-def test_function_of_another_kind_has_no_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    The error names the kind.
-    """
-    monkeypatch.chdir(tmp_path)
-    Path("plain.py").write_text(
-        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
-        "@function('current', host=ProcessHost())\ndef plain() -> int:\n    return 1\n"
-    )
-    answer = CliRunner().invoke(lock, ["plain.py::plain"])
-    assert answer.exit_code == 1
-    assert "has an environment of kind 'current'" in answer.output
-
-
-def test_function_that_is_not_there_is_a_usage_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    The exit code is that of the other commands that take a function.
-    """
-    monkeypatch.chdir(tmp_path)
-    answer = CliRunner().invoke(lock, ["missing.py::words"])
-    assert answer.exit_code == 2
-    assert answer.output.endswith("Error: There is no file missing.py.\n")
