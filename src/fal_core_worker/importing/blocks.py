@@ -10,9 +10,9 @@ So a block is not run, it is read. When it is entered, its import statements are
 code of the frame. While it runs, a finder stands first in ``sys.meta_path``, which Python has
 for this, and ends the block: at the first import that is written in the block itself, on its
 thread, of a module that is not loaded, it raises an exception, which the block takes back as it
-is left. Then the names of that import and of all that follow it are bound to references. Nothing
-is ever put into ``sys.modules``, every other import passes by, and imports before that one were
-of modules that are loaded anyway, so that they are the real ones at once.
+is left. Then the names of that import and of all that follow it are bound to references.
+Nothing is ever put into ``sys.modules``, every other import passes by, and imports before that
+one were of modules that are loaded anyway, so that they are the real ones at once.
 """
 
 from __future__ import annotations
