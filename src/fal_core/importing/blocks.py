@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fal_core_worker.importing.blocks import Block
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
-
-def imports() -> AbstractContextManager[None, None]:
+def imports() -> Block:
     """
     Make the imports that stand in a ``with`` statement at their first use.
 

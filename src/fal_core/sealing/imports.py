@@ -260,10 +260,12 @@ def referred_module(value: Any) -> str | None:
     """
     kind = type(value)
     if kind is _LAZY_IMPORT:
-        from fal_core_worker.importing.lazy_imports import parts_of
-    elif kind.__module__ == _REFERENCES:
-        from fal_core_worker.importing.references import parts_of
-    else:
+        from fal_core_worker.importing import lazy_imports
+
+        return lazy_imports.parts_of(value)[0]
+    if kind.__module__ != _REFERENCES:
         return None
-    parts = parts_of(value)
+    from fal_core_worker.importing import references
+
+    parts = references.parts_of(value)
     return None if parts is None else parts[0]

@@ -99,8 +99,9 @@ def _reduce_lazy_import(value: Any) -> tuple[Any, ...]:
 
 
 # Python 3.15 has them.
-if hasattr(types, "LazyImportType"):
-    stub_reducers[types.LazyImportType] = _reduce_lazy_import
+_lazy_import = getattr(types, "LazyImportType", None)
+if _lazy_import is not None:
+    stub_reducers[_lazy_import] = _reduce_lazy_import
 
 
 def _number_of(function: Isolated) -> int:

@@ -199,7 +199,8 @@ class MemberReference:
         except ModuleNotFoundError:
             if not _is_annotation(item):
                 raise
-            return types.GenericAlias(self, item)  # type: ignore[arg-type]  # any object may be
+            alias: Any = types.GenericAlias
+            return alias(self, item)
 
     def __or__(self, other: Any) -> Any:
         try:
@@ -207,10 +208,11 @@ class MemberReference:
         except ModuleNotFoundError:
             if not _is_annotation(other):
                 raise
-            import typing
+            from typing import Union
 
             # Types alone have the operator.
-            return typing.Union[self, other]  # noqa: UP007
+            union: Any = Union
+            return union[self, other]
 
     __ror__ = __or__
 
