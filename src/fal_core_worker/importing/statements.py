@@ -69,7 +69,8 @@ def read_block(code: CodeType, entered: int, package: str) -> list[Binding]:
     found: list[Binding] = []
     constants: list[Any] = []
     statement: _Statement | None = None
-    last, line, end = "", None, entered
+    last, end = "", entered
+    line: int | None = None
     inner: int | None = None
     for instruction in dis.get_instructions(code):
         # Before Python 3.13, only the first instruction of a line says which it is.
@@ -111,7 +112,10 @@ def read_block(code: CodeType, entered: int, package: str) -> list[Binding]:
                 statement = None
         elif kind not in ("SWAP", "ROT_TWO"):
             raise Refused("Only imports may stand under `with imports():`.", line)
-        last, end, inner = kind, instruction.offset, line
+        last = kind
+        if kind not in _CONSTANTS:
+            # The constants may be those with which the block is left.
+            end, inner = instruction.offset, line
     # A statement inside has handlers of its own, which may take what ends the block.
     entries = getattr(dis.Bytecode(code), "exception_entries", ())
     if len({each.target for each in entries if entered < each.start <= end}) > 1:

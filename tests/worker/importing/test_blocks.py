@@ -209,6 +209,22 @@ def test_a_block_stands_alone_at_the_top() -> None:
         exec("with imports() as block:\n    import here_one\n", space)
 
 
+def test_a_block_in_another_statement(run: Run) -> None:
+    """
+    A block may stand in a condition, in a ``try`` or in another ``with`` at the top.
+    """
+    space = run(
+        "import contextlib\n"
+        "try:\n    with imports():\n        import here_one\n"
+        "except ImportError:\n    here_one = None\n"
+        "with contextlib.suppress(ImportError):\n"
+        "    if imports:\n        with imports():\n            import here_two as two\n"
+        "        done = True\n"
+    )
+    assert not here()
+    assert (space["here_one"].value, space["two"].value, space["done"]) == (1, 2, True)
+
+
 def test_empty_blocks_and_classes(run: Run) -> None:
     """
     A block may be empty, and a class may have one.
