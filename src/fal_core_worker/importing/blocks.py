@@ -80,7 +80,8 @@ class Block:
         finder, self._finder = self._finder, None
         assert finder is not None
         sys.meta_path.remove(finder)
-        if error is None or error is not finder.left:
+        left = finder.left
+        if left is None or error is not left:
             return None
         assert trace is not None
         space = trace.tb_frame.f_locals
@@ -89,7 +90,7 @@ class Block:
                 _bind(binding, space, self._explain)
         # Its frames would keep what the file has until the next collection.
         finder.left = None
-        error.__traceback__ = None
+        left.__traceback__ = None
         return True
 
 
