@@ -121,10 +121,10 @@ def _declared_in(path: str) -> dict[str, list[str]]:
     except (OSError, SyntaxError, ValueError):
         return {}
     constants: dict[str, ast.expr] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            names = [each.id for each in node.targets if isinstance(each, ast.Name)]
-            constants.update(dict.fromkeys(names, node.value))
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            names = [each.id for each in statement.targets if isinstance(each, ast.Name)]
+            constants.update(dict.fromkeys(names, statement.value))
     found: dict[str, list[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
