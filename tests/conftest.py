@@ -39,6 +39,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/services/test_serving.py",
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
+        "importing",
         "pools",
         "sinks/test_log_records.py",
         "testing/test_pythons.py",

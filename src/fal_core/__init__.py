@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from fal_core.groups.failures import NodeFailed
     from fal_core.hooks import API_VERSION, hookimpl
     from fal_core.hosts import Capabilities, Execution, Host
+    from fal_core.importing.blocks import imports
     from fal_core.options import Gateway, HostOptions, Options, merge_basic_config
     from fal_core.routes import RouteSignature
     from fal_core.sealing.dependencies import find_missing_dependencies
@@ -134,6 +135,7 @@ __all__ = [
     "find_missing_dependencies",
     "function",
     "hookimpl",
+    "imports",
     "merge_basic_config",
 ]
 
@@ -207,6 +209,7 @@ __getattr__, __dir__ = lazily(
         "find_missing_dependencies": "fal_core.sealing.dependencies",
         "function": "fal_core.decorators",
         "hookimpl": "fal_core.hooks",
+        "imports": "fal_core.importing.blocks",
         "merge_basic_config": "fal_core.options",
     },
 )

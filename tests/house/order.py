@@ -38,6 +38,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "batching/",
         "functions",
         "decorators front",
+        "importing/",
         # What people are told, and what plugins are tested with.
         "explanations/",
         "loading/",
@@ -51,6 +52,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "nodes",
         "output/",
         "buffers/",
+        "importing/",
         "opening/",
         # What the functions of services use, before what runs them.
         "serving/",

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from typing_extensions import assert_type
 
-from fal_core import SpawnInfo, function
+from fal_core import SpawnInfo, function, imports
 
 
 @function("virtualenv", requirements=["numpy"], machine_type="GPU-H100")
@@ -125,3 +125,16 @@ async def methods_from_coroutines() -> None:
     assert_type(await model.predict.aio("a"), list[float])
     async for letter in model.letters.aio("abc"):
         assert_type(letter, str)
+
+
+with imports():
+    import decimal
+    from fractions import Fraction as Ratio
+
+
+def check_imports() -> None:
+    """
+    What is imported in a block is what a plain import gives, and bound after it.
+    """
+    assert_type(decimal.Decimal(1), decimal.Decimal)
+    assert_type(Ratio(1, 2).numerator, int)

@@ -167,6 +167,12 @@ def load_module(place: str) -> ModuleType:
             # Servers of other frameworks take one colon.
             hint = f" Did you mean {place.replace(':', '::')!r}?" if ":" in place else ""
             raise TargetError(f"There is no module {place}.{hint}") from error
+        if isinstance(error, ModuleNotFoundError):
+            from fal_core.importing.missing import explain_import
+
+            sentence = explain_import(error)
+            if sentence is not None:
+                raise TargetImportError(sentence) from error
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         raise TargetImportError(
             f"{place} could not be imported: {said}", _traceback_of(error)

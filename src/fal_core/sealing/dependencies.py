@@ -17,6 +17,7 @@ from fal_core.sealing.imports import (
     is_installed,
     is_standard,
     leading_imports,
+    referred_module,
     unconditional_imports,
 )
 
@@ -111,6 +112,10 @@ def used_modules(func: Callable[..., Any], local: dict[str, str] | None = None) 
     seen: set[int] = set()
     while waiting:
         name, value = waiting.pop()
+        referred = referred_module(value)
+        if referred is not None:
+            _use(referred, name, uses, found)
+            continue
         module = _module_of(value)
         if module is not None and module.partition(".")[0] in travelling:
             continue
@@ -125,11 +130,18 @@ def used_modules(func: Callable[..., Any], local: dict[str, str] | None = None) 
         waiting += _referred(value)
         if not name and hasattr(value, "__code__"):
             for imported, alias in leading_imports(value.__code__):
-                if find_module(imported) is None or is_installed(imported):
-                    _note(uses, imported, alias)
-                else:
-                    found.setdefault(imported, alias)
+                _use(imported, alias, uses, found)
     return uses
+
+
+def _use(module: str, name: str, uses: Uses, local: dict[str, str]) -> None:
+    """
+    Add an imported *module* to the *uses* of packages, or to the *local* modules.
+    """
+    if find_module(module) is None or is_installed(module):
+        _note(uses, module, name)
+    else:
+        local.setdefault(module, name)
 
 
 def _follow(local: dict[str, str], uses: Uses) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import types
 from collections.abc import Sequence
 from types import CodeType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -19,6 +20,11 @@ MAIN = ("__main__", "__mp_main__")
 
 #: Never local, even in a checkout: the worker brings its own copies.
 _OURS = ("fal_core", "fal_core_worker", "cloudpickle")
+
+
+#: What a name is bound to that is imported at its first use, by ours and by Python 3.15.
+_REFERENCES = "fal_core_worker.importing.references"
+_LAZY_IMPORT = getattr(types, "LazyImportType", None)
 
 
 @functools.cache
@@ -244,3 +250,22 @@ def absolute(name: str, level: int, package: str) -> str:
 
 def _with_members(base: str, members: Sequence[object]) -> list[str]:
     return [base, *(f"{base}.{member}" for member in members if member != "*" and base)]
+
+
+def referred_module(value: Any) -> str | None:
+    """
+    Return the module that *value* comes from if it is imported at its first use; else None.
+
+    Nothing is imported.
+    """
+    kind = type(value)
+    if kind is _LAZY_IMPORT:
+        from fal_core_worker.importing import lazy_imports
+
+        return lazy_imports.parts_of(value)[0]
+    if kind.__module__ != _REFERENCES:
+        return None
+    from fal_core_worker.importing import references
+
+    parts = references.parts_of(value)
+    return None if parts is None else parts[0]

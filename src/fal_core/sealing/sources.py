@@ -15,7 +15,13 @@ from fal_core.calls import SourceArchive
 from fal_core.digests import blake2b, digest
 from fal_core.errors import FalSerializationError, HostError, OptionError, OptionTypeError
 from fal_core.sealing.dependencies import as_server
-from fal_core.sealing.imports import code_imports, file_imports, find_module, is_installed
+from fal_core.sealing.imports import (
+    code_imports,
+    file_imports,
+    find_module,
+    is_installed,
+    referred_module,
+)
 from fal_core_worker.archives import ForeignCache, cache_directory
 
 #: Data files of a named package travel up to this many bytes.
@@ -178,7 +184,10 @@ def first_imports(func: Callable[..., Any]) -> list[str]:
         return names + file_imports(path, package)
     # Without a file, as in a notebook, imported objects are found among the globals.
     for value in list(space.values()):
-        module = getattr(value, "__name__" if type(value) is type(sys) else "__module__", None)
+        module = referred_module(value)
+        if module is None:
+            own = "__name__" if type(value) is type(sys) else "__module__"
+            module = getattr(value, own, None)
         if isinstance(module, str) and module != space.get("__name__"):
             names.append(module)
     return names

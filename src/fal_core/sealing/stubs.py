@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,6 +90,18 @@ def reduce_function(inner: Isolated) -> Reduced:
     )
     state = {"function": declared.raw_func if in_place else None}
     return make_stub, (_number_of(inner), declared.name), state
+
+
+def _reduce_lazy_import(value: Any) -> tuple[Any, ...]:
+    from fal_core_worker.importing.lazy_imports import reduce_lazy_import
+
+    return reduce_lazy_import(value)
+
+
+# Python 3.15 has them.
+_lazy_import = getattr(types, "LazyImportType", None)
+if _lazy_import is not None:
+    stub_reducers[_lazy_import] = _reduce_lazy_import
 
 
 def _number_of(function: Isolated) -> int:

@@ -65,6 +65,11 @@ def _make(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
 
+    if name == "imports":
+        from fal_core_worker.importing.blocks import Block
+
+        return Block
+
     def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError(
             f"fal_core.{name} is not there in a worker whose environment has no fal-core. "

@@ -8,6 +8,7 @@ import io
 import sys
 from collections.abc import Callable
 
+from fal_core_worker.importing.finding import ImportRaised
 from fal_core_worker.opening import absent, handovers
 from fal_core_worker.opening.models import explain_models, forget_models, rebuild_models
 from fal_core_worker.opening.origins import CollectedNames, is_found
@@ -104,10 +105,15 @@ def _open(sealed: Sealed, unpickler: Callable[..., Any]) -> Callable[..., Any]:
         rebuild_models()
     except ModuleNotFoundError as error:
         raise MissingModule(_missing(name, str(error.name), ())) from error
+    except ImportRaised as raised:
+        # It is an error of the user's imports, as if the function had made them.
+        failed = raised.error
     except Exception as error:
         why = explain_failure(sealed, f"function {name!r}", error)
         raise SealingError(f"{why}{explain_models(from_caller=True)}") from error
-    return function
+    else:
+        return function
+    raise failed
 
 
 def _check_modules(name: str, modules: dict[str, tuple[str, ...]]) -> None:

@@ -1,0 +1,3 @@
+"""
+Imports that are written at the top of a file and made at their first use.
+"""
