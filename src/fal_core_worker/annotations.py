@@ -62,37 +62,37 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """
     import inspect
 
-    if sys.version_info < (3, 14):
-        return inspect.signature(function)
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
         raise
     except Exception:
-        from annotationlib import Format
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format
 
-        written = inspect.signature(function, annotation_format=Format.STRING)
-    found = annotations_of(inspect.unwrap(function))
-    parameters = [
-        each.replace(annotation=found.get(each.name, each.annotation))
-        for each in written.parameters.values()
-    ]
-    returned = found.get("return", written.return_annotation)
-    return written.replace(parameters=parameters, return_annotation=returned)
+            written = inspect.signature(function, annotation_format=Format.STRING)
+            found = annotations_of(inspect.unwrap(function))
+            parameters = [
+                each.replace(annotation=found.get(each.name, each.annotation))
+                for each in written.parameters.values()
+            ]
+            returned = found.get("return", written.return_annotation)
+            return written.replace(parameters=parameters, return_annotation=returned)
+        raise
 
 
 def _partly_evaluated(value: Any) -> dict[str, Any]:
-    if sys.version_info < (3, 14):
-        return {}
-    from annotationlib import Format, get_annotations
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format, get_annotations
 
-    texts: dict[str, Any] = get_annotations(value, format=Format.STRING)
-    try:
-        found = get_annotations(value, format=Format.FORWARDREF)
-    except Exception:
-        # A name is there, and has not the attribute that the annotation takes of it.
-        return texts
-    return {name: found[name] if _is_whole(found[name]) else texts[name] for name in texts}
+        texts: dict[str, Any] = get_annotations(value, format=Format.STRING)
+        try:
+            found = get_annotations(value, format=Format.FORWARDREF)
+        except Exception:
+            # A name is there, and has not the attribute that the annotation takes of it.
+            return texts
+        return {name: found[name] if _is_whole(found[name]) else texts[name] for name in texts}
+    return {}
 
 
 def _is_whole(annotation: Any) -> bool:

@@ -239,9 +239,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return make_forward_reference, (value.__forward_arg__, value.__forward_is_argument__)
 
     def _reduce_union(self, union: Any) -> Any:
-        # Python 3.14 has one class for all unions, whose name is another one's before.
-        is_one = types.UnionType is typing.Union
-        return (make_union, union.__args__) if is_one else NotImplemented
+        if sys.version_info >= (3, 14):
+            # One class has all unions, and its name is that of another one before.
+            return make_union, union.__args__
+        return NotImplemented
 
     def _reduce_cached(self, cached: Any) -> Any:
         by_value = self.travels_by_value(cached)

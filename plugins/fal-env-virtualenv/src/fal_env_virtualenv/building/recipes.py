@@ -85,7 +85,8 @@ def environment_key(recipe: Recipe) -> str:
     parts = (
         _VERSION,
         [[url_credentials.strip(entry) for entry in layer] for layer in recipe.layers],
-        (python.executable, python.version),
+        # A build without a GIL needs other wheels.
+        (python.executable, python.version + python.abiflags),
         platform_name(),
         find_indexes(recipe.extra_index_urls).fingerprint(),
         recipe.compile_bytecode,
