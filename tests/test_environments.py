@@ -148,17 +148,18 @@ def test_an_installed_python_is_found_by_its_version(
 ) -> None:
     """
     The running Python stands for its own version; of others, the first in ``PATH`` that
-    starts and says that it is of that version.
+    starts and says that it is of that version. One without a GIL is another version.
     """
     assert LocalInterpreter.find(THIS_PYTHON) == LocalInterpreter(sys.executable, THIS_PYTHON)
     assert LocalInterpreter.find("3") == LocalInterpreter(sys.executable, THIS_PYTHON)
 
-    folders = [tmp_path / name for name in ("shim", "liar", "none", "real")]
+    folders = [tmp_path / name for name in ("shim", "liar", "none", "threads", "real")]
     for folder in folders:
         folder.mkdir()
     monkeypatch.setenv("PATH", ":".join(map(str, folders)))
     assert LocalInterpreter.find("3.77") is None
-    for folder, script in zip(folders, ("exit 127", "echo 3.9", "", "echo 3.77"), strict=True):
+    scripts = ("exit 127", "echo 3.9", "", "echo 3.77t", "echo 3.77")
+    for folder, script in zip(folders, scripts, strict=True):
         if script:
             (folder / "python3.77").write_text(f"#!/bin/sh\n{script}\n")
             (folder / "python3.77").chmod(0o755)

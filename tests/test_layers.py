@@ -124,7 +124,8 @@ def test_what_travels_needs_nothing_installed(package: str) -> None:
     for module in MODULES.values():
         if module.package == package:
             tops = {name.partition(".")[0] for name in module.imported}
-            assert tops <= allowed, module.name
+            # Python has it from 3.14 on.
+            assert tops - {"annotationlib"} <= allowed, module.name
 
 
 @pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))

@@ -319,11 +319,12 @@ class LocalInterpreter(Interpreter):
 
 def _version_of(program: str) -> str:
     """
-    Return the minor version of a Python; empty if it does not start.
+    Return the minor version of a Python, with a ``t`` if it has no GIL; empty if it does
+    not start.
     """
     import subprocess
 
-    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ask = "import sys; print('%d.%d' % sys.version_info[:2] + 't' * ('t' in sys.abiflags))"
     try:
         done = subprocess.run(
             [program, "-I", "-S", "-c", ask],

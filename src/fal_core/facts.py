@@ -38,7 +38,7 @@ def facts(cls: type[ErrorT]) -> type[ErrorT]:
             tray: int = 1
     """
     inherited: tuple[str, ...] = getattr(cls, "__match_args__", ())
-    names = tuple(dict.fromkeys((*inherited, *cls.__annotations__)))
+    names = tuple(dict.fromkeys((*inherited, *_annotations_of(cls))))
     cls.__match_args__ = names  # type: ignore[attr-defined,misc]  # exceptions have none
     cls.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # nor this
     cls.__init__ = _hold  # type: ignore[method-assign]  # its types are the decorator's
@@ -60,6 +60,21 @@ def with_facts(error: ErrorT, **changes: Any) -> ErrorT:
     return type(error)(**{name: getattr(error, name) for name in facts_of(error)} | changes)
 
 
+def _annotations_of(cls: type) -> dict[str, Any]:
+    """
+    Return the annotations that *cls* itself has.
+    """
+    try:
+        return cls.__annotations__
+    except AttributeError:
+        return {}  # It is one of Python's own.
+    except NameError:
+        # From Python 3.14 on they are evaluated here, and name what only type checkers see.
+        from fal_core_worker.annotations import annotations_of
+
+        return annotations_of(cls)
+
+
 class _Signature:
     """
     The signature that ``inspect`` shows for the constructor, made on demand.
@@ -72,7 +87,7 @@ class _Signature:
 
         types: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
-            types |= vars(base).get("__annotations__", {})
+            types |= _annotations_of(base)
         return inspect.Signature(
             [
                 inspect.Parameter(

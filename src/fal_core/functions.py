@@ -167,7 +167,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         self._refuse_generator("submit")
         if "key" in kwargs:
-            self._refuse_idempotency_key()
+            from fal_core.calling.preconditions import check_key
+
+            check_key(self, self.host)
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
         launcher = self.make_launcher()
@@ -335,21 +337,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             raise OptionError(
                 f"{self!r} is a generator function and cannot be used with {way!r}. "
                 "Use 'stream' to take what it yields."
-            )
-
-    def _refuse_idempotency_key(self) -> None:
-        """
-        Refuse ``key=`` where it is no argument of the function.
-        """
-        try:
-            parameters = inspect.signature(self).parameters
-        except ValueError:
-            return
-        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        if "key" not in parameters and not takes_any:
-            raise OptionError(
-                f"{self!r} has no parameter 'key', and calls on host {self.host.name!r} take "
-                "no idempotency keys: only requests to the queue of an application do."
             )
 
     @overload

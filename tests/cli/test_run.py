@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import signal
 import subprocess
@@ -558,7 +557,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     program.variables["SEEN"] = str(seen)
     if colourless:
         program.variables["NO_COLOR"] = "1"
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     with subprocess.Popen(
         [*program.argv, "run", "slowly.py"],
         cwd=program.folder,

@@ -47,7 +47,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_core_worker": (
-        "archives current renewals results sharing trees",
+        "annotations archives current renewals results sharing trees",
         "stream/",
         "nodes",
         "output/",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fal_core.testing.pythons import find_other_python
+
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "tests" / "sealing" / "home.py"
 
@@ -32,22 +34,6 @@ REFUSED = {
     "main: dataclass the function does not name": "an argument of 'echo'",
     "no source": "'made' has no source",
 }
-
-
-def other_python() -> str:
-    """
-    Return a Python of another minor, or skip.
-    """
-    places = ["/usr/bin/python3", *(f"python3.{minor}" for minor in (13, 12, 11, 10))]
-    for place in places:
-        python = shutil.which(place)
-        if python is None:
-            continue
-        asked = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-        if found.returncode == 0 and found.stdout.strip() not in ("", HERE):
-            return python
-    pytest.skip("There is no Python of another minor here.")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +80,7 @@ def test_two_pythons(paths: list[str], direction: str) -> None:
     """
     Between two Pythons each shape gives the right result, or is refused with its reason.
     """
-    pair = (sys.executable, other_python())
+    pair = (sys.executable, find_other_python().executable)
     found = outcomes(*(pair if direction == "there" else pair[::-1]), paths)
 
     assert found.pop("worker exits") == "0", "the worker ended by a signal"
@@ -168,9 +154,8 @@ def test_pydantic_models_are_made_anew(paths: list[str], tmp_path: Path) -> None
     if uv is None:
         pytest.skip("There is no uv to give the other Python a pydantic.")
     other = str(tmp_path / "other" / "bin" / "python")
-    subprocess.run(
-        [uv, "venv", "-q", "--python", other_python(), tmp_path / "other"], check=True
-    )
+    python = find_other_python().executable
+    subprocess.run([uv, "venv", "-q", "--python", python, tmp_path / "other"], check=True)
     wanted = f"pydantic=={pydantic.VERSION}"
     subprocess.run([uv, "pip", "install", "-q", "--python", other, wanted], check=True)
     script = tmp_path / "models.py"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import select
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -28,7 +27,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
     A terminal, to be written to.
     """
     monkeypatch.setenv("TERM", "xterm")
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115  # closed below
     with open(ours, "r+b", buffering=0) as other, stream:
         stream.screen = other  # type: ignore[attr-defined]  # this test's own

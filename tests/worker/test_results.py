@@ -388,6 +388,7 @@ def test_function_that_calls_itself() -> None:
         forever()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_waits_for_no_thread_of_its_parent() -> None:
     """
     A forked child computes what a thread of its parent was about to compute.

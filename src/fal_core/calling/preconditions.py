@@ -21,6 +21,7 @@ from fal_core.errors import FalCoreError, OptionError, PluginError, UnsupportedE
 from fal_core.hosts import Host
 from fal_core.machines import refuse_machine, resolve_machine
 from fal_core.options import Gateway, HostOptions, Options
+from fal_core_worker.annotations import signature_of
 
 # For each function the hosts and options that this process has warned of.
 _told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
@@ -199,6 +200,25 @@ def check_detaching(host: Host[..., Any]) -> None:
     """
     if refusal := refuse_detached(host):
         raise refusal
+
+
+def check_key(function: Callable[..., Any], host: Host[..., Any]) -> None:
+    """
+    Refuse ``key=`` for *function*, which runs on *host*, where it is no argument of it.
+
+    Raises:
+        OptionError: It has no such parameter.
+    """
+    try:
+        parameters = signature_of(function).parameters
+    except ValueError:
+        return
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    if "key" not in parameters and not takes_any:
+        raise OptionError(
+            f"{function!r} has no parameter 'key', and calls on host {host.name!r} take "
+            "no idempotency keys: only requests to the queue of an application do."
+        )
 
 
 def _warn(sentence: str) -> None:

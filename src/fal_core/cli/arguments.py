@@ -17,6 +17,7 @@ from fal_core.conversion.annotations import plain
 from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
 from fal_core.functions import IsolatedFunction
+from fal_core_worker.annotations import signature_of
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -241,7 +242,7 @@ def _signature(func: Any) -> inspect.Signature:
     Return the signature of *func*, its annotations resolved to types where possible.
     """
     try:
-        signature = inspect.signature(func)
+        signature = signature_of(func)
     except (TypeError, ValueError):
         return inspect.Signature(
             [

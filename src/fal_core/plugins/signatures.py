@@ -7,6 +7,8 @@ from __future__ import annotations
 import inspect
 from types import FunctionType
 
+from fal_core_worker.annotations import signature_of
+
 
 def check_signatures(cls: type) -> str | None:
     """
@@ -44,7 +46,7 @@ def _compare(cls: type, name: str, declared: object, written: object) -> str | N
             f"{cls.__name__}.{name} {manner}, so calling it does nothing. "
             f"Write {to_write} that runs when it is called."
         )
-    taken = inspect.signature(function)
+    taken = signature_of(function)
     given = list(wanted.parameters)
     if isinstance(written, staticmethod) or (of_class and written is function):
         # Nothing is bound to the first one.

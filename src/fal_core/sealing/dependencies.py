@@ -20,6 +20,7 @@ from fal_core.sealing.imports import (
     referred_module,
     unconditional_imports,
 )
+from fal_core_worker.annotations import annotations_of
 
 if TYPE_CHECKING:
     from fal_core_worker.serving.services import Server
@@ -217,7 +218,7 @@ def _referred_by_function(function: types.FunctionType) -> list[tuple[str, Any]]
             found.append((name, cell.cell_contents))
         except ValueError:
             continue
-    annotations = [each for each in function.__annotations__.values() if isinstance(each, type)]
+    annotations = [each for each in annotations_of(function).values() if isinstance(each, type)]
     found += [(each.__name__, each) for each in annotations]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     found += [(type(each).__name__, each) for each in defaults]

@@ -13,6 +13,7 @@ import attrs
 
 from fal_core.reprs import show_fields
 from fal_core.sealing.imports import MAIN
+from fal_core_worker.annotations import annotations_of
 from fal_core_worker.renewals import LOCKS, is_free
 
 _ABSENT = object()
@@ -148,9 +149,8 @@ def annotated_classes(func: Any, by_value: Callable[[str], bool]) -> list[Name]:
     Arguments are likely to be instances of them: sealed with the function, the classes
     need not travel again with each call.
     """
-    annotations = getattr(func, "__annotations__", None) or {}
     space = getattr(func, "__globals__", None)
-    texts = [text for text in annotations.values() if isinstance(text, str)]
+    texts = [text for text in annotations_of(func).values() if isinstance(text, str)]
     if not texts or space is None:
         return []
     found = []

@@ -174,6 +174,11 @@ def unconditional_imports(path: str, package: str) -> list[tuple[str, list[str]]
     return found
 
 
+#: The instructions that load the level of an import and the names it takes. Python 3.15 has
+#: one of its own for None.
+_LOADING = ("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT")
+
+
 def code_imports(code: CodeType, package: str) -> list[str]:
     """
     Return the names of all modules that *code*, and code inside it, imports.
@@ -183,7 +188,7 @@ def code_imports(code: CodeType, package: str) -> list[str]:
     names: list[str] = []
     constants: list[object] = []
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+        if instruction.opname in _LOADING:
             constants.append(instruction.argval)
         elif instruction.opname == "IMPORT_NAME":
             level, members = constants[-2:] if len(constants) > 1 else (0, None)
@@ -201,7 +206,7 @@ _RESUMES = 0x20 | 0x80 | 0x200  # Flags of generators and coroutines.
 #: exception table.
 _IMPORTING = {
     *("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "CACHE", "GEN_START", "RETURN_GENERATOR"),
-    *("LOAD_CONST", "LOAD_SMALL_INT", "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO"),
+    *(*_LOADING, "IMPORT_NAME", "IMPORT_FROM", "POP_TOP", "ROT_TWO"),
     *("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "SWAP", "STORE_FAST_LOAD_FAST"),
 }
 
@@ -225,7 +230,7 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
     for instruction in bytecode:
         if instruction.opname not in _IMPORTING or instruction.offset >= guarded:
             break
-        if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+        if instruction.opname in _LOADING:
             constants.append(instruction.argval)
         elif instruction.opname == "IMPORT_NAME":
             level = constants[-2] if len(constants) > 1 else 0

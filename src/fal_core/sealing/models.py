@@ -18,6 +18,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from fal_core.sealing.function_source import NotPortable, locate
+from fal_core_worker.annotations import annotations_of
 from fal_core_worker.opening import classes, portable
 from fal_core_worker.opening.portable import Unit
 
@@ -107,7 +108,7 @@ def _check(cls: type, node: ast.ClassDef) -> None:
     )
     named = [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
     fields = {target.id for target in named if isinstance(target, ast.Name)}
-    if not declares or node.decorator_list or fields != set(cls.__annotations__):
+    if not declares or node.decorator_list or fields != set(annotations_of(cls)):
         raise NotPortable(
             f"The class statement of pydantic model {cls.__qualname__!r} does more than "
             "declare, or is not the one that the class was made from."

@@ -15,6 +15,7 @@ from typing import Any
 from fal_core.sealing.function_source import NotPortable, locate
 from fal_core.sealing.imports import is_standard_path
 from fal_core.sealing.models import is_model, reduce_model
+from fal_core_worker.annotations import readable
 from fal_core_worker.opening import classes, portable
 from fal_core_worker.opening.function_parts import fill_function
 from fal_core_worker.opening.pickling import Pickler
@@ -52,7 +53,7 @@ class PortablePickler(Pickler):
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         unit, place = locate(function)
-        _, arguments, state, *_ = self._dynamic_function_reduce(function)
+        _, arguments, state, *_ = self._dynamic_function_reduce(readable(function))
         made = (unit, place, arguments[1])
         return portable.make_function, made, state, None, None, fill_function
 
@@ -126,6 +127,9 @@ def _dataclass_state(cls: Any, content: dict[str, Any]) -> State:
     content = _without(
         content, _OF_DATACLASS | {"__dataclass_fields__", "__dataclass_params__"}
     )
+    if not isinstance(content.get("__doc__"), str):
+        # Python 3.15 makes it of the fields when it is read.
+        content.pop("__doc__", None)
     annotations = content.get("__annotations__", {})
     content["__annotations__"] = {
         name: value for name, value in annotations.items() if value is not dataclasses.KW_ONLY

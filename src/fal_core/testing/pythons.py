@@ -78,13 +78,28 @@ def other_python() -> Iterator[str]:
     the version as their ``python_version``. The test is skipped where there is no such
     Python.
     """
+    version = find_other_python().python_version
+    assert version is not None
+    with registered(sys.modules[__name__]):
+        yield version
+
+
+def find_other_python(*versions: str) -> LocalInterpreter:
+    """
+    Return an installed Python that is not the running one. The test is skipped where there
+    is none.
+
+    Arguments:
+        versions: Those to look for, as in ``3.12``, the first that is there counting. All
+            that run a worker unless given, the newest first.
+    """
     # The hosts of this package are there without pytest too.
     import pytest
 
-    for minor in range(_NEWEST, OLDEST_PYTHON[1] - 1, -1):
-        version = f"3.{minor}"
-        if version != THIS_PYTHON and LocalInterpreter.find(version) is not None:
-            with registered(sys.modules[__name__]):
-                yield version
-            return
-    pytest.skip(f"No Python is installed beside {THIS_PYTHON} that runs a worker.")
+    wanted = versions or [f"3.{minor}" for minor in range(_NEWEST, OLDEST_PYTHON[1] - 1, -1)]
+    for version in wanted:
+        found = None if version == THIS_PYTHON else LocalInterpreter.find(version)
+        if found is not None:
+            return found
+    which = f"of {', '.join(versions)}" if versions else "that runs a worker"
+    pytest.skip(f"No Python {which} is installed beside {THIS_PYTHON}.")

@@ -15,6 +15,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
+from fal_core_worker.annotations import annotations_of
 from fal_core_worker.opening.models import is_model, meet_model, note_model, versions
 from fal_core_worker.opening.origins import publish
 from fal_core_worker.opening.unpickling import collect_class
@@ -73,6 +74,10 @@ def reduce_to_value(cls: type) -> Reduced:
     if "__pydantic_parent_namespace__" in content:
         # It holds everything in scope of the class, and the schema does not need it.
         content["__pydantic_parent_namespace__"] = None
+    if sys.version_info >= (3, 14):
+        # They are made when they are read, by code that stays behind.
+        content.pop("__annotations_cache__", None)
+        content["__annotations__"] = annotations_of(cls)
     if "__slots__" in content and not issubclass(cls, tuple):
         # Slots must be given as the class is made: set later, its instances have none.
         names = content.pop("__slots__")

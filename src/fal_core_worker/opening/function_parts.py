@@ -72,6 +72,30 @@ def make_cell(*contents: Any) -> types.CellType:
     return types.CellType(*contents)
 
 
+def make_forward_reference(text: str, is_argument: bool) -> Any:
+    """
+    Make a reference to what *text* will stand for.
+    """
+    from typing import ForwardRef
+
+    return ForwardRef(text, is_argument=is_argument)
+
+
+def make_union(*members: Any) -> Any:
+    """
+    Make the type of what is one of *members*.
+    """
+    from functools import reduce
+    from operator import or_
+
+    try:
+        return reduce(or_, members)
+    except TypeError:
+        from typing import Union
+
+        return Union[members]  # noqa: UP007, they cannot be joined by "|"
+
+
 def find_builtin_type(name: str) -> Any:
     """
     Return the type that is called *name* in the module ``types``.

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from cloudpickle import cloudpickle
 
 from fal_core_worker import renewals
+from fal_core_worker.annotations import readable
 from fal_core_worker.buffers.libraries import (
     BUFFER_SIZE,
     LateBytes,
@@ -27,7 +28,9 @@ from fal_core_worker.opening.function_parts import (
     find_builtin_type,
     import_module,
     make_cell,
+    make_forward_reference,
     make_function,
+    make_union,
 )
 from fal_core_worker.opening.origins import is_origin
 from fal_core_worker.opening.seals import (
@@ -197,7 +200,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         """
         Reduce a function that travels by value.
         """
-        _, arguments, state, *_ = self._dynamic_function_reduce(function)
+        _, arguments, state, *_ = self._dynamic_function_reduce(readable(function))
         return make_function, arguments, state, None, None, fill_function
 
     def reduce_code(self, code: types.CodeType) -> Any:
@@ -233,7 +236,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def _reduce_forward(self, value: Any) -> Any:
         # It may hold its compiled code, which is for one Python minor.
-        return typing.ForwardRef, (value.__forward_arg__, value.__forward_is_argument__)
+        return make_forward_reference, (value.__forward_arg__, value.__forward_is_argument__)
+
+    def _reduce_union(self, union: Any) -> Any:
+        if sys.version_info >= (3, 14):
+            # One class has all unions, and its name is that of another one before.
+            return make_union, union.__args__
+        return NotImplemented
 
     def _reduce_cached(self, cached: Any) -> Any:
         by_value = self.travels_by_value(cached)
@@ -261,6 +270,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         typing.ParamSpec: _reduce_type_variable,
         typing.ForwardRef: _reduce_forward,
         typing.NewType: _reduce_new_type,
+        types.UnionType: _reduce_union,
         **dict.fromkeys(_FILES, _reduce_file),
         type(functools.lru_cache(len)): _reduce_cached,
         functools.cached_property: _reduce_decorated,

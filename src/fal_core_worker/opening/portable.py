@@ -16,6 +16,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
+from fal_core_worker.annotations import annotations_of
 from fal_core_worker.opening.classes import fill_class, identity
 
 #: A top-level statement: its text, the number of its first line, its file, and the names
@@ -117,7 +118,7 @@ def fill_dataclass(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> No
     parameters = slots.pop("parameters")
     if not fill_class(cls, (content, slots)):
         return
-    written = vars(cls).get("__annotations__", {})
+    written = annotations_of(cls)
     descriptors = {
         name: value
         for name, value in vars(cls).items()
@@ -137,8 +138,8 @@ def fill_dataclass(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> No
     for name in own:
         cls.__dataclass_fields__[name].type = written[name]
     initial = vars(cls).get("__init__")
-    if getattr(initial, "__annotations__", None):
-        initial.__annotations__.update({name: written[name] for name in own})
+    if found := annotations_of(initial):
+        initial.__annotations__ = {**found, **{name: written[name] for name in own}}
 
 
 def fill_protocol(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:

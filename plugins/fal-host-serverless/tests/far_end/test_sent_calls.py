@@ -5,7 +5,6 @@ Calls in a stock isolate agent, which has nothing of fal-core installed.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,7 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import FalSerializationError
-
-FOREIGN = "3.13"
+from fal_core.testing.pythons import find_other_python
 
 
 def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
@@ -28,7 +26,6 @@ def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
 
     @function("virtualenv", host=host)
     def look() -> tuple[bool, str | None, bool]:
-        import sys
 
         # What this module imports travels beside, from a checkout; it is not used.
         agent = os.environ.get("IS_ISOLATE_AGENT")
@@ -103,10 +100,8 @@ def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -
     """
     Another minor version of Python in which the relay runs functions.
     """
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    version = FOREIGN if here != FOREIGN else "3.11"
-    if shutil.which(f"python{version}") is None:
-        pytest.skip(f"There is no Python {version} here.")
+    version = find_other_python("3.13", "3.11").python_version
+    assert version is not None
     folder = tmp_path_factory.mktemp("foreign") / "venv"
     try:
         relay.pythons[version] = relays.make_agent_environment(folder, version)
@@ -122,7 +117,6 @@ def test_function_runs_on_another_python(host: Any, foreign: str):
 
     @function("virtualenv", host=host, python_version=foreign)
     def divide(one: int, other: int) -> tuple[str, float]:
-        import sys
 
         print("dividing")
         return f"{sys.version_info.major}.{sys.version_info.minor}", one / other

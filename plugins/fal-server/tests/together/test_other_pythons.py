@@ -5,7 +5,6 @@ Clients and servers that run on two minor versions of Python.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,9 +16,8 @@ import attrs
 import httpx
 import pytest
 
+from fal_core.testing.pythons import find_other_python
 from fal_server.state.data_directories import DataDirectory
-
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 #: A function, as a client of fal-core runs it.
 CORE_FUNCTION = """
@@ -110,16 +108,8 @@ def other_python() -> str:
     """
     A supported Python of another minor version.
     """
-    for version in ("3.11", "3.13"):
-        for place in (f"/usr/bin/python{version}", f"python{version}"):
-            found = None if version == HERE else shutil.which(place)
-            if found is None:
-                continue
-            asked = [found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-            told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-            if told.stdout.strip() == version:
-                return found
-    pytest.skip(f"There is neither Python 3.11 nor 3.13 here beside {HERE}.")
+    # Those for which all that it installs has been built.
+    return find_other_python("3.11", "3.13", "3.14").executable
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -250,7 +251,7 @@ def result_of(
     assert future is not None, f"There is no future of {what}: its host has started nothing."
     try:
         return future.result(timeout)
-    except TimeoutError:
+    except FutureTimeout:  # Before Python 3.11 this is not the built-in one.
         if future.done():
             raise
         state = "runs" if future.running() else "has not begun"

@@ -112,7 +112,8 @@ def environment_key(recipe: Recipe) -> str:
     parts = (
         _VERSION,
         [[url_credentials.strip(entry) for entry in layer] for layer in recipe.layers],
-        (python.executable, python.version),
+        # A build without a GIL needs other wheels.
+        (python.executable, python.version + python.abiflags),
         platform_name(),
         recipe.indexes().fingerprint(),
         recipe.compile_bytecode,

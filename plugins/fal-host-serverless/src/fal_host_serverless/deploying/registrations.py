@@ -15,6 +15,7 @@ from fal_core.conversion import structure
 from fal_core.errors import InternalFalServerlessError
 from fal_core.events import LogSink
 from fal_core.functions import IsolatedFunction
+from fal_core_worker.annotations import signature_of
 from fal_host_serverless.deploying.containers import ServiceContainer
 from fal_host_serverless.errors import WrongArgument
 from fal_host_serverless.running.run_requests import set_function, with_ports
@@ -133,7 +134,7 @@ def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
     Check that *function* can be called with exactly *arguments*.
     """
     try:
-        inspect.signature(function).bind(*arguments)
+        signature_of(function).bind(*arguments)
     except TypeError as error:
         given = "with the result of its setup_function" if arguments else "without arguments"
         raise WrongArgument(

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fal_core_worker.annotations import annotations_of
 from fal_serve.declaring.endpoints import routes_of
 from fal_serve.declaring.signatures import resolve_annotation
 
@@ -24,7 +25,7 @@ def textual_annotations(served: Any) -> list[ResolvedAnnotations]:
     """
     found = []
     for function in _handlers(served):
-        written = getattr(function, "__annotations__", None) or {}
+        written = annotations_of(function)
         types = {
             name: resolve_annotation(annotation, function)
             for name, annotation in written.items()
@@ -41,7 +42,7 @@ def restore(found: list[ResolvedAnnotations]) -> None:
     Set the resolved annotations of the functions in *found*.
     """
     for function, types in found:
-        function.__annotations__ = {**function.__annotations__, **types}
+        function.__annotations__ = {**annotations_of(function), **types}
 
 
 def _handlers(served: Any) -> Iterator[Callable[..., Any]]:

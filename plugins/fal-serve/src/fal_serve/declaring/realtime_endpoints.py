@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
+from fal_core_worker.annotations import signature_of
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.endpoints import check_called, set_route
 from fal_serve.declaring.errors import declaration_error
@@ -197,9 +198,7 @@ def _shape_of(
     across_sessions = parameter.kind is parameter.VAR_POSITIONAL
     batches = batch_parameter(handler) is not None
     taken = _evaluate(handler, parameter.annotation, frame, input_modal)
-    given = _evaluate(
-        handler, inspect.signature(handler).return_annotation, frame, output_modal
-    )
+    given = _evaluate(handler, signature_of(handler).return_annotation, frame, output_modal)
     taken_item, given_item = (
         _item_of(taken, _STREAMS),
         _item_of(given, _STREAMS + _SYNC_STREAMS),
@@ -234,7 +233,7 @@ def _parameter_of(handler: Callable[..., Any]) -> inspect.Parameter:
     Return the parameter of *handler* that takes the input or inputs.
     """
     name = handler.__name__
-    parameters = list(inspect.signature(handler).parameters.values())
+    parameters = list(signature_of(handler).parameters.values())
     if parameters and parameters[0].name in ("self", "cls"):
         del parameters[0]
     batch = batch_parameter(handler)

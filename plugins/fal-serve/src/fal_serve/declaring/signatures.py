@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from fal_core_worker.annotations import signature_of as read_signature
+
 
 def resolve_annotation(annotation: Any, function: Callable[..., Any]) -> Any:
     """
@@ -26,7 +28,7 @@ def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
     """
     Return the signature of *handler* with its textual annotations resolved.
     """
-    written = inspect.signature(handler)
+    written = read_signature(handler)
     return written.replace(
         parameters=[
             each.replace(annotation=resolve_annotation(each.annotation, handler))
@@ -41,7 +43,7 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     Return the parameters of *function* as they are written; none if it has no signature.
     """
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(read_signature(function).parameters.values())
     except (TypeError, ValueError):
         return []
 
