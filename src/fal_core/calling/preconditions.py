@@ -66,7 +66,10 @@ def refusals(
     host = declaration.host
     can = host.capabilities
     if can.kinds is not None and environment.kind not in can.kinds:
-        yield UnsupportedError(host.name, f"run kind {environment.kind!r}", _said(can.kinds))
+        remedy = _said(can.kinds)
+        if "virtualenv" in can.kinds:
+            remedy += _written_in(declaration)
+        yield UnsupportedError(host.name, f"run kind {environment.kind!r}", remedy)
     python = _python_of(environment)
     if can.python_versions is not None and not any(
         is_within(python, version) or is_within(version, python)
@@ -234,6 +237,16 @@ def _said(kinds: frozenset[str]) -> str:
     if kinds:
         return f"It runs {', '.join(sorted(kinds))}."
     return "Its capabilities claim no kind: they say kinds=None where it runs every kind."
+
+
+def _written_in(declaration: Declaration) -> str:
+    """
+    Return where the kind was declared, and what to write there, as a sentence.
+    """
+    code = getattr(declaration.raw_func, "__code__", None)
+    place = "" if code is None else f"In {code.co_filename}, line {code.co_firstlineno}, "
+    write = "write 'virtualenv', with the packages that it imports as requirements=[…]."
+    return f" {place}{write}" if place else f" W{write[1:]}"
 
 
 def _origin(declaration: Declaration, options: HostOptions) -> str | None:

@@ -5,7 +5,6 @@ Clients of applications: a method for each endpoint, with its own types.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 
 from fal_serve.answering.logs import is_access_line
+from fal_serve.client.credentials import credentials
 from fal_serve.client.endpoint_calls import (
     EndpointCall,
     EventReader,
@@ -59,6 +59,7 @@ class _Client(ABC):
                 f"{type(self).__name__} is for a class of application, a subclass of App, "
                 f"and was given {cls!r}."
             )
+        check_url(url)
         self.cls = cls
         self.url = url.rstrip("/")
         self.headers = credentials(url) if headers is None else headers
@@ -136,7 +137,7 @@ class AppClient(_Client):
         timeout: Seconds that a request may take. None waits for ever.
 
         headers: The headers of each request. By default, the key in ``FAL_KEY`` is sent
-            over encrypted connections.
+            over encrypted connections, and to this machine.
     """
 
     _http = httpx.Client
@@ -284,14 +285,16 @@ class AsyncAppClient(_Client):
                         yield item
 
 
-def credentials(url: str) -> dict[str, str]:
+def check_url(url: str) -> None:
     """
-    Return the headers for the key in ``FAL_KEY``.
+    Refuse what is no URL of an application.
 
-    It is sent only over encrypted connections.
+    Raises:
+        ValueError: It has no scheme, or another one.
     """
-    key = os.environ.get("FAL_KEY")
-    return {"authorization": f"Key {key}"} if key and url.startswith("https://") else {}
+    if not url.startswith(("http://", "https://")):
+        rest = "…" if "://" in url or not url else url
+        raise ValueError(f"{url!r} is no URL. Write http://{rest} or https://{rest}")
 
 
 @contextlib.contextmanager
