@@ -26,6 +26,7 @@ from fal_serve.client.endpoint_calls import (
 from fal_serve.client.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
 from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.declaring.paths import fill_path
+from fal_serve.exceptions import AppClientError
 from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class _Client(ABC):
                 f"{type(self).__name__} is for a class of application, a subclass of App, "
                 f"and was given {cls!r}."
             )
-        check_url(url)
+        if not url.startswith(("http://", "https://")):
+            rest = "…" if "://" in url or not url else url
+            raise ValueError(f"{url!r} is no URL. Write http://{rest} or https://{rest}")
         self.cls = cls
         self.url = url.rstrip("/")
         self.headers = credentials(url) if headers is None else headers
@@ -87,8 +90,13 @@ class _Client(ABC):
 
     def _method(self, call: EndpointCall) -> Callable[..., Any]:
         def ask(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             request = call.request(args, kwargs)
-            return self._stream(call, request) if call.streams else self._ask(call, request)
+            try:
+                return self._stream(call, request) if call.streams else self._ask(call, request)
+            except AppClientError as error:
+                # It says what was answered; where that was read is of no use.
+                raise error.with_traceback(None)  # noqa: B904  # the same one
 
         ask.__name__ = ask.__qualname__ = call.name
         # Read by inspect, though the type of functions does not declare it.
@@ -269,9 +277,13 @@ class AsyncAppClient(_Client):
         await self.close()
 
     async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        with http_errors(self.url + call.path):
-            response = await self._client.request(**request)
-        return call.read(response)
+        __tracebackhide__ = True
+        try:
+            with http_errors(self.url + call.path):
+                response = await self._client.request(**request)
+            return call.read(response)
+        except AppClientError as error:
+            raise error.with_traceback(None)  # noqa: B904  # the same one
 
     async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
         with http_errors(self.url + call.path):
@@ -283,18 +295,6 @@ class AsyncAppClient(_Client):
                 async for line in response.aiter_lines():
                     for item in reader.read(line):
                         yield item
-
-
-def check_url(url: str) -> None:
-    """
-    Refuse what is no URL of an application.
-
-    Raises:
-        ValueError: It has no scheme, or another one.
-    """
-    if not url.startswith(("http://", "https://")):
-        rest = "…" if "://" in url or not url else url
-        raise ValueError(f"{url!r} is no URL. Write http://{rest} or https://{rest}")
 
 
 @contextlib.contextmanager

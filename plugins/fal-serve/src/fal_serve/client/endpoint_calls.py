@@ -145,7 +145,8 @@ def raise_for_status(response: httpx.Response) -> None:
     """
     if not response.is_success:
         request = response.request
-        said = f"{request.url} answered {response.status_code}: {_reason(response)}"
+        reason = _reason(response)
+        said = f"{request.url} answered {response.status_code}" + (reason and f": {reason}")
         if response.status_code == 401 and "authorization" not in request.headers:
             said = f"{said.rstrip('.')}. {explain_missing_key(str(request.url))}"
         raise AppClientError(
