@@ -91,8 +91,9 @@ class Mapped(Iterator[Any]):
                 self._advance()
             except Exception as error:
                 self.close()
-                trimmed = trim_to_user if error is self._input_error else trim
-                raise trimmed(error)  # noqa: B904  # the same one
+                if error is self._input_error:
+                    raise trim_to_user(error)  # noqa: B904  # the same one
+                raise trim(error)  # noqa: B904  # the same one
             except BaseException:
                 self.close()
                 raise

@@ -5,7 +5,7 @@ Ways to call a function that it does not have.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fal_core.calling.serving import refuse_call
 from fal_core.errors import OptionError
@@ -85,8 +85,9 @@ def refuse_idempotency_key(function: Function) -> None:
     Raises:
         OptionError: It is none.
     """
+    called: Any = function
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = inspect.signature(called).parameters
     except ValueError:
         return
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())

@@ -18,7 +18,8 @@ def fill_in(error: BaseException) -> None:
     Add the source lines that the remote tracebacks of *error* lack, as far as they are known
     here.
     """
-    left, seen = [error], set()
+    left: list[BaseException] = [error]
+    seen: set[int] = set()
     while left:
         each = left.pop()
         if id(each) in seen:

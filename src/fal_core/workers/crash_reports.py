@@ -26,7 +26,9 @@ def split_report(text: str) -> tuple[str, str]:
     A report of several frames stays, without those of the worker itself.
     """
     found = _REPORT.search(text)
-    frames = [] if found is None else list(_FRAME.finditer(found[0]))
+    report = "" if found is None else found[0]
+    # Other threads may stand before the one that has crashed.
+    frames = _FRAME.finditer(report.partition("Current thread")[2] or report)
     theirs = [frame for frame in frames if not _OURS.search(frame["file"])]
     if found is None or not theirs:
         return text, ""
@@ -35,7 +37,7 @@ def split_report(text: str) -> tuple[str, str]:
     place = (written or theirs)[0]
     rest = text[: found.start()]
     if len(theirs) > 1:
-        rest += "\n".join([found[0].splitlines()[0], *(frame[0] for frame in theirs)])
+        rest += "\n".join([report.splitlines()[0], *(frame[0] for frame in theirs)])
     name = place["name"].rpartition(".")[2]
     where = "" if written else f" of {os.path.basename(place['file'])}"
     return rest.rstrip("\n"), f"{name}{where}, line {place['line']}"
