@@ -7,14 +7,18 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fal_core.calling.serving import refuse_call
 from fal_core.errors import OptionError
 
 if TYPE_CHECKING:
     from fal_core.declaring.declaration import Declaration, Flavour
 
 #: The modules whose frames lie between a call and this one.
-_CALLING = (__name__, "fal_core.functions", "fal_core.calling.methods")
+_CALLING = (
+    __name__,
+    "fal_core.functions",
+    "fal_core.calling.methods",
+    "fal_core.tracebacks.trimming",
+)
 
 
 class Function(Protocol):
@@ -59,6 +63,8 @@ def refuse_service(function: Function, way: str) -> None:
     Raises:
         OptionError: Always.
     """
+    from fal_core.calling.serving import refuse_call
+
     refuse_call(function.declaration.name, way)
 
 

@@ -27,6 +27,9 @@ def begins_at_caller(method: MethodT) -> MethodT:
         __tracebackhide__ = True
         try:
             return method(*args, **kwargs)
+        except StopIteration:
+            # Nothing is wrong: an iterator has ended.
+            raise
         except Exception as error:
             raise trim(error)  # noqa: B904  # the same one
 
