@@ -87,12 +87,18 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _trim_causes(error: BaseException) -> None:
     """
-    Leave out where the causes of *error* were raised that are errors of ours, too.
+    Leave out where the causes of *error* were raised that are errors of ours, too, and the
+    frames of ours that other causes begin with.
 
     What a plugin has raised is for its author, who needs all of it.
     """
+    from fal_core_worker.opening.exceptions import find_trace
+
     cause = error.__cause__
     while cause is not None and not (isinstance(error, PluginError) or _is_remote(cause)):
         if type(cause).__module__.startswith("fal_"):
             cause.__traceback__ = None
+        else:
+            # One that has no other frames is a mistake of ours, which they tell.
+            cause.__traceback__ = find_trace(cause) or cause.__traceback__
         error, cause = cause, cause.__cause__
