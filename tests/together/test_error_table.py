@@ -417,7 +417,7 @@ ROWS = {
         threading.Thread(target=server.serve_forever, daemon=True).start()
         fal_serve.AppClient(Reader, f"http://127.0.0.1:{server.server_port}").read()
         """,
-        says=r"answered 401: .*No key was sent, as FAL_KEY is not set\.",
+        says=r"answered 401\. No key was sent, as FAL_KEY is not set\.",
         needs=("fal_serve",),
         variables={"FAL_KEY": None},
     ),
