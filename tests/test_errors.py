@@ -71,8 +71,17 @@ def test_wrong_declarations_are_value_errors_and_timeouts_are_timeouts() -> None
         (WorkerLost(3), "The worker exited with code 3 before it answered."),
         (
             WorkerLost(0, signal.SIGKILL, "It was the newest."),
-            "The worker was ended by SIGKILL before it answered. It was the newest.",
+            "The worker was killed (SIGKILL). It was the newest.",
         ),
+        (
+            WorkerLost(signal=9, peak=23_100_000_000, memory=24_000_000_000, function="f"),
+            "Worker of 'f' was killed (SIGKILL); peak memory 23.1 GB of 24 GB.",
+        ),
+        (
+            WorkerLost(signal=signal.SIGSEGV, function="f", place="f, line 12"),
+            "Worker of 'f' crashed (SIGSEGV) in f, line 12.",
+        ),
+        (WorkerLost(signal=signal.SIGABRT), "The worker crashed (SIGABRT)."),
         (WorkerLost(signal=63), "The worker was ended by signal 63 before it answered."),
         (OutOfMemory(signal=9), "The worker was ended because it ran out of memory."),
         (Timeout(0.3), "The call took longer than 0.3 s and was ended."),

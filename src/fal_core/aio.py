@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from fal_core.errors import Cancelled
+from fal_core.tracebacks.trimming import trim
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -24,6 +25,8 @@ class Calls(Protocol[ArgsT, ReturnT]):
 
     @property
     def flavour(self) -> str: ...
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
 
     def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT: ...
 
@@ -62,15 +65,24 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         if self._function.flavour.endswith("generator"):
             calls: Any = self
             return calls.stream(*args, **kwargs)
-        return self._result(args, kwargs)
+        self._function.check_arguments(args, kwargs)
+        coroutine = self._result(args, kwargs)
+        # One that is never awaited is told by its name.
+        name = getattr(self._function, "__qualname__", "")
+        coroutine.__qualname__ = name or coroutine.__qualname__
+        return coroutine
 
     async def map(self, *iterables: Iterable[Any], **options: Any) -> AsyncIterator[ReturnT]:
         """
         Iterate over the results of the function for each item.
         """
-        results = self._function.map(*iterables, **options)
-        async for result in _iterate(results):
-            yield result
+        __tracebackhide__ = True
+        try:
+            results = self._function.map(*iterables, **options)
+            async for result in _iterate(results):
+                yield result
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
 
     async def stream(
         self: AsyncCalls[ArgsT, Iterator[ItemT]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
@@ -78,12 +90,16 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         """
         Iterate over what a generator function yields.
         """
-        items = self._function.stream(*args, **kwargs)
-        async for item in _iterate(items):
-            sent = yield item
-            # The stream of a running function takes no values, and says so.
-            if sent is not None:
-                items.send(sent)
+        __tracebackhide__ = True
+        try:
+            items = self._function.stream(*args, **kwargs)
+            async for item in _iterate(items):
+                sent = yield item
+                # The stream of a running function takes no values, and says so.
+                if sent is not None:
+                    items.send(sent)
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
 
     async def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReturnT:
         made: list[Future[ReturnT]] = []
@@ -106,7 +122,11 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         await _end_of(future)
         if future.cancelled():
             raise Cancelled
-        return future.result()
+        __tracebackhide__ = True
+        try:
+            return future.result()
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
 
 
 async def _end_of(future: Future[Any]) -> None:

@@ -16,6 +16,7 @@ from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
 from fal_core.hosts import Host
 from fal_core.options import Lifetime, OnUnsupported, Options
 from fal_core.policies import Policy
+from fal_core.tracebacks.trimming import begins_at_caller
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -57,9 +58,10 @@ def function(
 ) -> _Decorator: ...
 
 
+@begins_at_caller
 def function(
     kind: str = "virtualenv",
-    *,
+    *misplaced: Any,
     host: Host[Any, Any] | str | None = None,
     local_python_modules: list[str] | None = None,
     timeout: float | None = None,
@@ -112,6 +114,10 @@ def function(
             "The decorator takes its options in parentheses: write @function(), "
             "or @function('virtualenv', …)."
         )
+    if misplaced:
+        from fal_core.refusing.positions import refuse_positions
+
+        refuse_positions(kind, misplaced)
     # It brings the known options of all plugins, which importing this module does not need.
     from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.policy_checks import check_policy
@@ -156,7 +162,7 @@ def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
     from fal_core.declaring.known_options import nearest_name
     from fal_core.facts import with_facts
 
-    own = set(inspect.signature(function).parameters) - {"config"}
+    own = set(inspect.signature(function).parameters) - {"config", "misplaced"}
     near = nearest_name(error.option, ({*own, *filter(None, [error.suggestion])},))
     return with_facts(error, suggestion=near)
 
@@ -191,6 +197,7 @@ class Decorator:
     policy: Policy
     deferred: dict[str, Any] | None = None
 
+    @begins_at_caller
     def __call__(self, func: Callable[..., Any]) -> IsolatedFunction[..., Any]:
         """
         Return *func* as an isolated function.

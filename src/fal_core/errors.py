@@ -203,24 +203,26 @@ class WorkerLost(HostError):
         signal: The number of the signal that ended it, if one did.
 
         detail: What else is known, as a sentence; empty if nothing is.
+
+        peak: The most bytes that it has used, and *memory* all there were, if that is known.
+
+        function: The name of the function that it ran; empty if that is not known.
+
+        place: Where in it the worker crashed, as in ``f, line 12``; empty if it did not.
     """
 
     code: int | None = None
     signal: int | None = None
     detail: str = ""
+    peak: int | None = None
+    memory: int | None = None
+    function: str = ""
+    place: str = ""
 
     def __str__(self) -> str:
-        if self.signal is not None:
-            from signal import Signals
+        from fal_core.reprs import show_end
 
-            names = {each.value: each.name for each in Signals}
-            name = names.get(self.signal, f"signal {self.signal}")
-            sentence = f"The worker was ended by {name} before it answered."
-        elif self.code is not None:
-            sentence = f"The worker exited with code {self.code} before it answered."
-        else:
-            sentence = "The worker ended before it answered."
-        return f"{sentence} {self.detail}" if self.detail else sentence
+        return show_end(self, "")
 
 
 @facts
@@ -229,17 +231,15 @@ class OutOfMemory(WorkerLost):
     The worker was ended because it used more memory than it may.
 
     Attributes:
-        peak: The most bytes that it has used, if that is known.
-
         fits: The smallest machine type that has more memory, if one is known.
     """
 
-    peak: int | None = None
     fits: str | None = None
 
     def __str__(self) -> str:
-        detail = f" {self.detail}" if self.detail else ""
-        return f"The worker was ended because it ran out of memory.{detail}"
+        from fal_core.reprs import show_end
+
+        return show_end(self, "was ended because it ran out of memory")
 
 
 @facts

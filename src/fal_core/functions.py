@@ -5,7 +5,6 @@ Isolated functions: what the decorator makes of a function.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +16,10 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
+from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
-    from types import FrameType
 
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from fal_core.declaring.declaration import Declaration, Flavour
     from fal_core.spawns import SpawnInfo
 
-#: The modules whose frames lie between a call and this one.
-_CALLING = (__name__, "fal_core.calling.methods")
+#: Attributes that another process makes anew.
+_OF_PROCESS = ("_home_number", "_launcher", "_local_runs", "_lock", "_shapes", "_submitter")
 
 ArgsT = ParamSpec("ArgsT")
 RestT = ParamSpec("RestT")
@@ -78,6 +77,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._launcher: Launcher | None = None
         self._submitter: Submitter | None = None
         self._local_runs: LocalRuns | None = None
+        # The numbers of arguments, and the names of keywords, that are known to fit.
+        self._shapes: set[tuple[Any, ...]] = set()
         self._lock = threading.Lock()
 
     @property
@@ -147,29 +148,39 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
             OptionError: A coroutine calls an ``async def`` function without ``aio``.
         """
-        launcher = self._launcher
-        if launcher is None or not launcher.is_current(self.host, self.options, self.reraise):
-            launcher = self.make_launcher()
-        flavour = self.flavour
-        if flavour == "coroutine":
-            self._refuse_coroutine(inspect.currentframe())
-        elif flavour != "function":
-            from fal_core.calling.streaming import Stream
+        __tracebackhide__ = True
+        try:
+            if (len(args), *kwargs) not in self._shapes:
+                self.check_arguments(args, kwargs)
+            launcher = self._launcher
+            if not (launcher and launcher.is_current(self.host, self.options, self.reraise)):
+                launcher = self.make_launcher()
+            flavour = self.flavour
+            if flavour == "coroutine":
+                from fal_core.refusing.ways import refuse_coroutine
 
-            return Stream(launcher, args, kwargs)  # type: ignore[return-value]  # it says so
-        waiter = launcher.make_waiter()
-        waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
-        return waiter.result()  # type: ignore[no-any-return]  # what the function returned
+                refuse_coroutine(self)
+            elif flavour != "function":
+                from fal_core.calling.streaming import Stream
 
+                return Stream(launcher, args, kwargs)  # type: ignore[return-value]  # its items
+            waiter = launcher.make_waiter()
+            waiter.wait(launcher.launch(launcher.call((args, kwargs)), waiter))
+            return waiter.result()  # type: ignore[no-any-return]  # what the function returned
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
+
+    @begins_at_caller
     def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
         """
         self._refuse_generator("submit")
         if "key" in kwargs:
-            from fal_core.calling.preconditions import check_key
+            from fal_core.refusing.ways import refuse_idempotency_key
 
-            check_key(self, self.host)
+            refuse_idempotency_key(self)
+        self.check_arguments(args, kwargs)
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
         launcher = self.make_launcher()
@@ -180,16 +191,19 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
+    @begins_at_caller
     def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
+        self.check_arguments(args, kwargs)
         launcher = self.make_launcher()
         # Imported while the worker starts, as the host expects the call by now.
         from fal_core.calling.spawning import spawn
 
         return spawn(launcher, args, kwargs, self.policy.lifetime)
 
+    @begins_at_caller
     def map(
         self,
         *iterables: Iterable[Any],
@@ -212,6 +226,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             window: How many items may be under way at once.
         """
         self._refuse_generator("map")
+        if iterables:
+            self.check_arguments(iterables, {})
         from fal_core.batching.maps import Mapped
 
         return Mapped(
@@ -222,6 +238,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             window=window,
         )
 
+    @begins_at_caller
     def stream(
         self: IsolatedFunction[ArgsT, Iterator[ItemT]],
         /,
@@ -236,6 +253,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
                 f"{self!r} yields nothing to stream: it is no generator function. "
                 "Call it, or make it yield."
             )
+        self.check_arguments(args, kwargs)
         from fal_core.calling.streaming import Stream
 
         return Stream(self.make_launcher(), args, kwargs)
@@ -248,16 +266,22 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         if self.options.gateway.get("serve"):
             if args:
-                self._refuse_service("arguments")
+                from fal_core.refusing.ways import refuse_service
+
+                refuse_service(self, "arguments")
             return self.func(*args, **kwargs)
-        if self._local_runs is None:
+        __tracebackhide__ = True
+        try:
+            self.check_arguments(args, kwargs)
             from fal_core.calling.local_runs import LocalRuns
 
             with self._lock:
-                self._local_runs = self._local_runs or LocalRuns()
-        result: ReturnT = self._local_runs.run(self.declaration, args, kwargs)
-        return result
+                runs = self._local_runs = self._local_runs or LocalRuns()
+            return runs.run(self.declaration, args, kwargs)  # type: ignore[no-any-return]  # its own
+        except Exception as error:
+            raise trim_to_user(error)  # noqa: B904  # the same one
 
+    @begins_at_caller
     def on(
         self,
         host: Host[Any, Any] | str | None = None,
@@ -272,6 +296,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         return self._declared_as(self.declaration.on(host, config, on_unsupported))
 
+    @begins_at_caller
     def with_policy(self, **changes: Any) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function with other timeouts, retries and the like.
@@ -307,37 +332,25 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             self._submitter = None
         return launcher
 
-    def _refuse_coroutine(self, frame: FrameType | None) -> None:
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """
-        Refuse a call that is made in the own frame of a coroutine, and would block its loop.
-
-        Plain functions that run inside of a loop may call, and so may cells of notebooks,
-        which have no other way.
+        Raise Python's ``TypeError`` if the function does not take these arguments.
         """
-        while frame is not None and frame.f_globals.get("__name__") in _CALLING:
-            frame = frame.f_back
-        flags = 0 if frame is None else frame.f_code.co_flags
-        of_function = flags & inspect.CO_NEWLOCALS
-        if of_function and flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-            name = getattr(self.raw_func, "__name__", "function")
-            raise OptionError(
-                f"{self!r} was called inside of a coroutine, whose event loop it would block. "
-                f"Write 'await {name}.aio(…)'."
-            )
+        shape = (len(args), *kwargs)
+        if shape in self._shapes:
+            return
+        if not self.declaration.takes(len(args), kwargs):
+            from fal_core.refusing.signatures import refuse_arguments
 
-    def _refuse_service(self, way: str) -> None:
-        from fal_core.calling.serving import refuse_call
-
-        refuse_call(self.declaration.name, way)
+            refuse_arguments(self.declaration, args, kwargs)
+        if len(self._shapes) < 64:  # One that takes any name could be given ever new ones.
+            self._shapes.add(shape)
 
     def _refuse_generator(self, way: str) -> None:
-        if self.options.gateway.get("serve"):
-            self._refuse_service(repr(way))
-        if self.flavour.endswith("generator"):
-            raise OptionError(
-                f"{self!r} is a generator function and cannot be used with {way!r}. "
-                "Use 'stream' to take what it yields."
-            )
+        if self.flavour.endswith("generator") or self.options.gateway.get("serve"):
+            from fal_core.refusing.ways import refuse_generator
+
+            refuse_generator(self, way)
 
     @overload
     def __get__(
@@ -372,8 +385,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
-        of_process = ("_launcher", "_submitter", "_local_runs", "_lock", "_home_number")
-        state = {name: self.__dict__[name] for name in self.__dict__ if name not in of_process}
+        state = {name: self.__dict__[name] for name in self.__dict__ if name not in _OF_PROCESS}
         return state | {"_executor": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

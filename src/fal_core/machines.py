@@ -224,7 +224,7 @@ def out_of_memory(lost: WorkerLost, machine: Machine, peak: int | None = None) -
     if lost.detail:
         detail += f" {lost.detail}"
     fits = None if larger is None else larger.name
-    return OutOfMemory(lost.code, lost.signal, detail, peak, fits)
+    return OutOfMemory(lost.code, lost.signal, detail, peak, has, fits=fits)
 
 
 def list_machines() -> list[Machine]:

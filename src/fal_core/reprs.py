@@ -35,6 +35,42 @@ def show_size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+#: Signals that a program gets by what it does itself, and not from another one.
+_CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+
+
+def show_end(lost: Any, end: str) -> str:
+    """
+    Show how a worker has ended as sentences.
+
+    Arguments:
+        lost: A :class:`~fal_core.errors.WorkerLost`.
+
+        end: How, as the end of a sentence; empty for what its signal or its code says.
+    """
+    worker = f"Worker of {lost.function!r}" if lost.function else "The worker"
+    said = f"{worker} {end or _end_of(lost)}"
+    if lost.peak is not None and not end:
+        most = "" if lost.memory is None else f" of {show_size(lost.memory)}"
+        said += f"; peak memory {show_size(lost.peak)}{most}"
+    return f"{said}. {lost.detail}".strip()
+
+
+def _end_of(lost: Any) -> str:
+    if lost.signal is None:
+        with_code = "ended" if lost.code is None else f"exited with code {lost.code}"
+        return f"{with_code} before it answered"
+    from signal import Signals
+
+    names = {each.value: each.name for each in Signals}
+    name = names.get(lost.signal, f"signal {lost.signal}")
+    if name in _CRASHES:
+        return f"crashed ({name})" + (f" in {lost.place}" if lost.place else "")
+    if name == "SIGKILL":
+        return "was killed (SIGKILL)"
+    return f"was ended by {name} before it answered"
+
+
 def in_one_line(error: BaseException) -> str:
     """
     Return the message of *error* as part of a sentence: one line, without its full stop.

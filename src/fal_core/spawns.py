@@ -16,6 +16,8 @@ from urllib.parse import urlparse
 
 import attrs
 
+from fal_core.tracebacks.trimming import begins_at_caller
+
 #: Bytes of unread lines that are kept in memory.
 _MEMORY = 8 << 20
 
@@ -93,6 +95,7 @@ class SpawnInfo:
     _ends: bool = attrs.field(default=False, init=False, repr=False)
 
     @property
+    @begins_at_caller
     def return_value(self) -> Any:
         """
         Wait for the result and return it, or raise what the function raised.
@@ -102,6 +105,7 @@ class SpawnInfo:
         return self.future.result()
 
     @property
+    @begins_at_caller
     def url(self) -> str | None:
         """
         Wait until the service can be reached, and return its url.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 # ``signal`` is slow to import.
 import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
+import faulthandler
 import fcntl
 import functools
 import marshal
@@ -48,6 +49,8 @@ def main(path: str, configuration: bytes) -> None:
     stream.write(frames.MAGIC)
     output = Output(lambda block: _send_output(stream, block), settings.get("pipes", ()))
     output.install()
+    # Where a crash was is written below Python, and read by the host.
+    faulthandler.enable(2, all_threads=False)
     _send_before_exit(output)
     origins.install()
     records.install(settings.get("logging"))

@@ -345,7 +345,7 @@ def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
     """
     done = program("run", "functions.py::crash")
     assert done.returncode == 1
-    assert done.stderr == "Error: The worker exited with code 3 before it answered.\n"
+    assert done.stderr == "Error: Worker of 'crash' exited with code 3 before it answered.\n"
 
 
 def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:

@@ -610,8 +610,8 @@ def wait_or(action: str) -> None:
 @pytest.mark.parametrize(
     ("action", "sentence"),
     [
-        ("exit", "The worker exited with code 3 before it answered."),
-        ("die", "The worker was ended by SIGKILL before it answered."),
+        ("exit", "Worker of 'wait_or' exited with code 3 before it answered."),
+        ("die", "Worker of 'wait_or' was killed (SIGKILL)."),
     ],
 )
 def test_a_worker_that_is_lost_is_named_and_ends_the_others(

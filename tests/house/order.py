@@ -12,6 +12,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "digests exports facts reprs",
         # The contract that a host's author reads, and the validators of its options.
         "errors",
+        # What the caller sees of one.
+        "tracebacks/",
         "validators",
         "events machines options",
         # What kinds of environments build and keep, on the disk.
@@ -33,6 +35,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workers/",
         "claims/",
         "calling/",
+        # Calls that cannot work are refused.
+        "refusing/",
         "groups/",
         "pools/",
         "batching/",

@@ -49,7 +49,7 @@ def test_unknown_name_says_what_to_install_or_to_write(
         extras &= set(metadata("fal-core").get_all("Provides-Extra") or ())
         hint = "The name is known, but no installed plugin provides it."
         for extra in extras:
-            hint = f"Install the extra {extra!r} of fal-core."
+            hint = f"Run: pip install 'fal-core[{extra}]'"
     absent = {"conda", "container", "serverless"}
     installed = [entry for entry in find_entry_points() if entry.name not in absent]
     monkeypatch.setattr(plugins, "find_entry_points", lambda: tuple(installed))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
+from fal_core.batching.items import Arguments, ItemOutcome, copied, open_items
 from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
@@ -26,21 +27,13 @@ from fal_core.events import (
     Item,
     Log,
     Returned,
-    Sealed,
     Started,
     State,
 )
-from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import UnattendedSink, error_of
 from fal_core.sinks.printing import print_log
 from fal_core_worker.sharing import SharedObject
-from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
-
-#: The positional and the keyword arguments of an item.
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-#: The outcome of an item: (VALUE, value) or (RAISED, error).
-ItemOutcome = tuple[int, Any]
+from fal_core_worker.stream.frames import RAISED, VALUE
 
 #: Acts on one kind of event of a batch.
 Handler = Callable[["Batch", Any], None]
@@ -147,6 +140,9 @@ class Batcher:
         is_wanted: Tells from its tag, just before an item is launched, whether it still
             should be. None where items are never withdrawn.
 
+        note: Notes in an error which item it is of, by its tag and its arguments. None where
+            that is plain.
+
     Attributes:
         waiting: Items that were not launched yet, with their tags.
 
@@ -161,8 +157,10 @@ class Batcher:
         *,
         timeout: float | None = None,
         is_wanted: Callable[[Any], bool] | None = None,
+        note: Callable[[BaseException, Any, tuple[Any, ...]], None] | None = None,
     ) -> None:
         self.launcher = launcher
+        self._note = note
         self._is_wanted = is_wanted
         self.waiting: deque[tuple[Arguments, Any]] = deque()
         self.running: set[Batch] = set()
@@ -268,7 +266,7 @@ class Batcher:
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:
-                self._deliver(tags, [(RAISED, error)])
+                self._hand_out(items, tags, [(RAISED, error)])
                 return
             # One of them cannot be sealed; alone each gets its own error.
             for item, tag in zip(items, tags, strict=True):
@@ -328,7 +326,7 @@ class Batcher:
         self._settle(
             batch.items[batch.done : lost],
             batch.tags[batch.done : lost],
-            [(RAISED, error)] * count,
+            [(RAISED, error), *((RAISED, copied(error)) for _ in range(count - 1))],
         )
 
     def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
@@ -337,7 +335,7 @@ class Batcher:
         """
         policy = self.launcher.policy
         if not policy.retries:
-            self._deliver(tags, outcomes)
+            self._hand_out(items, tags, outcomes)
             return
         for item, tag, outcome in zip(items, tags, outcomes, strict=True):
             retries = self._retries.get(id(tag))
@@ -347,7 +345,14 @@ class Batcher:
                 self.waiting.appendleft((item, tag))
             else:
                 self._retries.pop(id(tag), None)
-                self._deliver([tag], [outcome])
+                self._hand_out([item], [tag], [outcome])
+
+    def _hand_out(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
+        if self._note is not None and any(map(itemgetter(0), outcomes)):
+            for item, tag, (kind, value) in zip(items, tags, outcomes, strict=True):
+                if kind == RAISED:
+                    self._note(value, tag, item[0])
+        self._deliver(tags, outcomes)
 
     def _take_back(self, batch: Batch, first: int) -> None:
         """
@@ -368,24 +373,3 @@ class Batcher:
             self.pace.learn_started(
                 count, batch.launched_at, batch.began_at, batch.ended_at, running=running
             )
-
-
-def open_items(opener: Opener, sealed: Sealed) -> list[ItemOutcome]:
-    """
-    Open the outcomes that an event of a batch carries.
-    """
-    outcomes: list[ItemOutcome] = opener.open_value(sealed)
-    if any(map(itemgetter(0), outcomes)):
-        return [_open_item(opener, kind, value) for kind, value in outcomes]
-    return outcomes
-
-
-def _open_item(opener: Opener, kind: int, value: Any) -> ItemOutcome:
-    try:
-        if kind == RAISED:
-            return RAISED, opener.open_error(Sealed(value))
-        if kind == SEALED:
-            return VALUE, opener.open_value(Sealed(*value))
-    except Exception as error:
-        return RAISED, error
-    return kind, value

@@ -9,7 +9,8 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
+from fal_core.batching.batches import Batch, Batcher, Handler
+from fal_core.batching.items import ItemOutcome
 from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.program_ends import program_end

@@ -11,11 +11,14 @@ from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
+from fal_core.batching.batches import Batch, Batcher, Handler
+from fal_core.batching.items import ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
 from fal_core.sinks.requests import try_cancel
+from fal_core.tracebacks.notes import note_item
+from fal_core.tracebacks.trimming import trim, trim_to_user
 from fal_core_worker.stream.frames import RAISED
 
 #: How many items are taken from the input at once, at most.
@@ -47,7 +50,9 @@ class Mapped(Iterator[Any]):
             raise OptionError(f"Argument 'window' must be at least 1, not {window}.")
         self._events: SimpleQueue[tuple[Handler, Batch, Event]] = SimpleQueue()
         timeout = launcher.policy.timeout
-        self._batcher = Batcher(launcher, self._put, self._deliver, timeout=timeout)
+        self._batcher = Batcher(
+            launcher, self._put, self._deliver, timeout=timeout, note=note_item
+        )
         # The shortest iterable ends it, as with the built-in map.
         arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
@@ -67,6 +72,7 @@ class Mapped(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
+        __tracebackhide__ = True
         while not self._closed:
             if self._ordered:
                 outcome = self._ready.pop(self._next, None)
@@ -80,9 +86,14 @@ class Mapped(Iterator[Any]):
                 if isinstance(outcome[1], StopIteration):
                     # As such it would end the map as if there were no more items.
                     raise RuntimeError("An item raised StopIteration.") from outcome[1]
-                raise outcome[1]
+                raise trim(outcome[1])
             try:
                 self._advance()
+            except Exception as error:
+                self.close()
+                if error is self._input_error:
+                    raise trim_to_user(error)  # noqa: B904  # the same one
+                raise trim(error)  # noqa: B904  # the same one
             except BaseException:
                 self.close()
                 raise

@@ -15,6 +15,7 @@ from typing import Any
 
 from fal_core.calling.program_ends import program_end
 from fal_core.errors import Cancelled
+from fal_core.tracebacks.trimming import trim
 
 Callback = Callable[[Future[Any]], object]
 
@@ -147,12 +148,15 @@ class CallFuture(Future[Any]):
         """
         Wait for the result and return it, or raise what the function or its host raised.
         """
+        __tracebackhide__ = True
         try:
             return super().result(timeout)
-        except CancelledError:
+        except CancelledError as error:
             if not self.cancelled():
-                raise
+                raise trim(error)  # noqa: B904  # the same one
             raise Cancelled from None
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
         finally:
             # The traceback of what is raised refers to this frame.
             del self

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import attrs
 
 from fal_core.sealing.stubs import stub_reducers
+from fal_core.tracebacks.trimming import begins_at_caller, trim_to_user
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -39,6 +40,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
     __func__: Any = attrs.field(alias="function")
     __self__: Any = attrs.field(alias="instance")
 
+    @begins_at_caller
     def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
         """
         Run the method on its host and wait for what it returns.
@@ -46,6 +48,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         result: ReturnT = self.__func__(self.__self__, *args, **kwargs)
         return result
 
+    @begins_at_caller
     def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
@@ -53,6 +56,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
         return future
 
+    @begins_at_caller
     def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
         """
         Start a call and return at once; its lines are queued, not printed.
@@ -60,6 +64,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         info: SpawnInfo = self.__func__.spawn(self.__self__, *args, **kwargs)
         return info
 
+    @begins_at_caller
     def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[ReturnT]:
         """
         Call the method once for each item, as :meth:`IsolatedFunction.map` does.
@@ -71,6 +76,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         results = self.__func__.map(repeat(self.__self__), *iterables, **options)
         return results
 
+    @begins_at_caller
     def stream(
         self: BoundFunction[ArgsT, Iterator[ItemT]],
         /,
@@ -87,8 +93,18 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         """
         Run the method in this process, without an environment.
         """
-        result: ReturnT = self.__func__.run_local(self.__self__, *args, **kwargs)
-        return result
+        __tracebackhide__ = True
+        try:
+            result: ReturnT = self.__func__.run_local(self.__self__, *args, **kwargs)
+            return result
+        except Exception as error:
+            raise trim_to_user(error)  # noqa: B904  # the same one
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """
+        Raise Python's ``TypeError`` if the method does not take these arguments.
+        """
+        self.__func__.check_arguments((self.__self__, *args), kwargs)
 
     @property
     def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
@@ -107,6 +123,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         flavour: Flavour = self.__func__.flavour
         return flavour
 
+    @begins_at_caller
     def on(
         self, host: Host[Any, Any] | str | None = None, **config: Any
     ) -> BoundFunction[ArgsT, ReturnT]:
@@ -115,6 +132,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         """
         return BoundFunction(self.__func__.on(host, **config), self.__self__)
 
+    @begins_at_caller
     def with_policy(self, **changes: Any) -> BoundFunction[ArgsT, ReturnT]:
         """
         Return this method with other timeouts, retries and the like.

@@ -21,7 +21,6 @@ from fal_core.errors import FalCoreError, OptionError, PluginError, UnsupportedE
 from fal_core.hosts import Host
 from fal_core.machines import refuse_machine, resolve_machine
 from fal_core.options import Gateway, HostOptions, Options
-from fal_core_worker.annotations import signature_of
 
 # For each function the hosts and options that this process has warned of.
 _told: WeakKeyDictionary[Any, set[tuple[str, str]]] = WeakKeyDictionary()
@@ -67,7 +66,10 @@ def refusals(
     host = declaration.host
     can = host.capabilities
     if can.kinds is not None and environment.kind not in can.kinds:
-        yield UnsupportedError(host.name, f"run kind {environment.kind!r}", _said(can.kinds))
+        remedy = _said(can.kinds)
+        if "virtualenv" in can.kinds:
+            remedy += _written_in(declaration)
+        yield UnsupportedError(host.name, f"run kind {environment.kind!r}", remedy)
     python = _python_of(environment)
     if can.python_versions is not None and not any(
         is_within(python, version) or is_within(version, python)
@@ -202,25 +204,6 @@ def check_detaching(host: Host[..., Any]) -> None:
         raise refusal
 
 
-def check_key(function: Callable[..., Any], host: Host[..., Any]) -> None:
-    """
-    Refuse ``key=`` for *function*, which runs on *host*, where it is no argument of it.
-
-    Raises:
-        OptionError: It has no such parameter.
-    """
-    try:
-        parameters = signature_of(function).parameters
-    except ValueError:
-        return
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    if "key" not in parameters and not takes_any:
-        raise OptionError(
-            f"{function!r} has no parameter 'key', and calls on host {host.name!r} take "
-            "no idempotency keys: only requests to the queue of an application do."
-        )
-
-
 def _warn(sentence: str) -> None:
     from fal_core.events import Log
     from fal_core.sinks.printing import print_log
@@ -254,6 +237,16 @@ def _said(kinds: frozenset[str]) -> str:
     if kinds:
         return f"It runs {', '.join(sorted(kinds))}."
     return "Its capabilities claim no kind: they say kinds=None where it runs every kind."
+
+
+def _written_in(declaration: Declaration) -> str:
+    """
+    Return where the kind was declared, and what to write there, as a sentence.
+    """
+    code = getattr(declaration.raw_func, "__code__", None)
+    place = "" if code is None else f"In {code.co_filename}, line {code.co_firstlineno}, "
+    write = "write 'virtualenv', with the packages that it imports as requirements=[…]."
+    return f" {place}{write}" if place else f" W{write[1:]}"
 
 
 def _origin(declaration: Declaration, options: HostOptions) -> str | None:

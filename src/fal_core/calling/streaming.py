@@ -14,6 +14,7 @@ from fal_core.events import Credit, Exited, HomeCall, Item, Log
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, UnattendedSink
 from fal_core.sinks.requests import send, try_cancel
+from fal_core.tracebacks.trimming import begins_at_caller
 
 #: Items after which the worker is told that it may send as many more.
 CREDIT = 8
@@ -47,6 +48,7 @@ class Stream(Iterator[Any]):
     def __iter__(self) -> Stream:
         return self
 
+    @begins_at_caller
     def __next__(self) -> Any:
         if self._ended:
             raise StopIteration

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from types import CodeType, FunctionType
+from typing import Any, Literal, NamedTuple
 
 import attrs
 
@@ -20,6 +21,26 @@ from fal_core.policies import Policy
 from fal_core.reprs import show_fields
 
 Flavour = Literal["function", "coroutine", "generator", "async generator"]
+
+
+class Parameters(NamedTuple):
+    """
+    The names of a function's parameters: those that are given by position, by either, and by
+    name alone.
+    """
+
+    by_position: tuple[str, ...]
+    by_either: tuple[str, ...]
+    by_name_alone: tuple[str, ...]
+
+    @classmethod
+    def of(cls, code: CodeType) -> Parameters:
+        """
+        Return those of the function with this *code*.
+        """
+        last = code.co_argcount
+        names = code.co_varnames[: last + code.co_kwonlyargcount]
+        return cls(names[:last], names[code.co_posonlyargcount : last], names[last:])
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -103,6 +124,38 @@ class Declaration:
         """
         gateway = self.options.gateway
         return bool(gateway.get("serve")) or gateway.get("exposed_port") is not None
+
+    @property
+    def has_setup(self) -> bool:
+        """
+        Whether the function is given what its setup has returned, before all else.
+        """
+        return self.options.host.get("setup_function") is not None
+
+    def takes(self, count: int, names: Iterable[str]) -> bool:
+        """
+        Tell whether calls take *count* positional arguments, and keywords of these *names*.
+
+        A function that is wrapped takes what its wrapper does. What is no Python function
+        takes anything, as far as is known here.
+        """
+        func = self.raw_func
+        if not isinstance(func, FunctionType) or self.options.gateway.get("serve"):
+            return True
+        count += self.has_setup
+        parameters, flags = Parameters.of(func.__code__), func.__code__.co_flags
+        by_position, by_either, by_name_alone = parameters
+        given = set(names)
+        if count > len(by_position) and not flags & inspect.CO_VARARGS:
+            return False
+        if given.difference(by_either, by_name_alone) and not flags & inspect.CO_VARKEYWORDS:
+            return False
+        if given.intersection(by_position[:count], by_either):
+            return False
+        needed = by_position[count : len(by_position) - len(func.__defaults__ or ())]
+        if not given.intersection(by_either).issuperset(needed):
+            return False
+        return given.union(func.__kwdefaults__ or ()).issuperset(by_name_alone)
 
     def on(
         self,

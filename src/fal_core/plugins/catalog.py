@@ -136,7 +136,7 @@ class Plugins:
         elif extra is None:
             hints.extend(self._suggestions(role, name))
         elif extra in offered_extras():
-            hints.append(f"Install the extra {extra!r} of fal-core.")
+            hints.append(f"Run: pip install 'fal-core[{extra}]'")
         else:
             hints.append("The name is known, but no installed plugin provides it.")
         if self.broken:

@@ -80,9 +80,11 @@ class Opener:
         One that is no ``Exception``, such as ``SystemExit``, is always the cause of a
         :class:`~fal_core.errors.UserFunctionException`: it would end the caller.
         """
+        from fal_core.tracebacks.source_lines import fill_in
         from fal_core_worker.opening.exceptions import open_error
 
         error = open_error(sealed, _CORE_ERRORS)
+        fill_in(error)
         if self.reraise and isinstance(error, Exception):
             return error
         text = f"{type(error).__name__}: {error}".removesuffix(": ")

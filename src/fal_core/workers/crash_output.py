@@ -26,10 +26,13 @@ class CrashOutput:
     Attributes:
         given: The descriptors that the worker inherits, a reader and a writer for each
             pipe. Whoever starts the worker closes them afterwards with :meth:`close_given`.
+
+        place: Where in its function the worker crashed; empty until :meth:`take` has found it.
     """
 
     def __init__(self) -> None:
         self._readers: list[int] = []
+        self.place = ""
         self.given: Sequence[int] = ()
         given: list[int] = []
         try:
@@ -60,6 +63,11 @@ class CrashOutput:
         lines: list[Any] = []
         for level, reader in enumerate(self._readers):
             text = _read_all(reader).decode("utf-8", "backslashreplace").rstrip("\n")
+            if "Fatal Python error: " in text:
+                # Few workers crash.
+                from fal_core.workers.crash_reports import split_report
+
+                text, self.place = split_report(text)
             if text:
                 lines.append((level, time.time(), channel, 0, text))
         return b"".join(pack_lines(lines))

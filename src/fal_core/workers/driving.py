@@ -350,6 +350,9 @@ class StreamReader:
             reason = WorkerLost(detail=self._detail)
         if self._banner.refusal is not None:
             reason = self._banner.refusal
+        place = "" if self._crash_output is None else self._crash_output.place
+        if place and isinstance(reason, WorkerLost):
+            reason.place = place
         self.reason = reason
         self._explained.set()
         started = None

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from fal_core.abilities import Driven
 from fal_core.calls import Call
-from fal_core.errors import Cancelled, HostError
+from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import (
     Credit,
     Event,
@@ -23,6 +23,7 @@ from fal_core.events import (
     Sink,
     Started,
 )
+from fal_core.facts import with_facts
 from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core_worker.opening.seals import PREFIX_SIZE
@@ -197,6 +198,9 @@ class WorkerExecution(Driven):
         if self.cancelling:
             self._exit(Exited(reason=Cancelled()))
         else:
+            if isinstance(reason, WorkerLost) and not reason.function:
+                # The other calls of the worker have names of their own.
+                reason = _named(reason, self.call.name)
             code = getattr(reason, "code", None)
             signal = getattr(reason, "signal", None)
             self._exit(Exited(code, signal, reason))
@@ -212,6 +216,15 @@ class WorkerExecution(Driven):
     def _kill(self) -> None:
         if not self.ended:
             self._controls.kill()
+
+
+def _named(lost: WorkerLost, function: str) -> WorkerLost:
+    """
+    Return *lost* as the error of one call.
+    """
+    named = with_facts(lost, function=function)
+    named.__cause__ = lost.__cause__
+    return named
 
 
 def sealed_from(payload: Any) -> Sealed:

@@ -205,9 +205,14 @@ def reason_of_exit(code: int, said: str, machine: Machine | None = None) -> Work
     from fal_core_worker.running.guards import OUT_OF_MEMORY
 
     number = -code if code < 0 else code - 128 if code > 128 else None
+    place = ""
+    if "Fatal Python error: " in said:
+        from fal_core.workers.crash_reports import split_report
+
+        said, place = split_report(said)
     found = re.search(rf"{re.escape(OUT_OF_MEMORY)} (\d+)\s*", said)
     if found is None:
-        return WorkerLost(code, number, said)
+        return WorkerLost(code, number, said, place=place)
     rest, peak = f"{said[: found.start()]}{said[found.end() :]}".strip(), int(found[1]) or None
     if machine is None or machine.memory is None:
         return OutOfMemory(code, number, rest, peak)

@@ -113,7 +113,7 @@ def find_trace(error: BaseException) -> types.TracebackType | None:
 def _is_ours(frame: types.FrameType) -> bool:
     name = _module(frame)
     # Source in an agent is named fal_core_far_end.
-    ours = name.startswith(("fal_core.", "fal_core_", "fal_serve."))
+    ours = name.startswith(("fal_core.", "fal_core_", "fal_serve.", "fal_host_", "fal_env_"))
     # The functions of the conformance suite count as a user's.
     return ours and not name.startswith("fal_core.testing.laws.")
 

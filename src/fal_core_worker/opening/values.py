@@ -99,8 +99,19 @@ def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sea
     return Sealed(PLAIN_PREFIX + dumps(record, 5))
 
 
+def _explain(error: BaseException) -> None:
+    """
+    Say what to do where the function has asked somebody who is not there.
+    """
+    if type(error) is EOFError and error.args == ("EOF when reading a line",):
+        error.args = ("A worker has no terminal; pass the answer as an argument.",)
+    elif type(error).__name__ == "BdbQuit" and not error.args:
+        error.args = ("A worker has no terminal for a debugger; use run_local() to debug.",)
+
+
 def _record(error: BaseException, known: frozenset[type], seen: set[int]) -> Record:
     seen.add(id(error))
+    _explain(error)
     record = describe(error)
     if isinstance(error, MissingModule):
         record["own"] = "FalMissingDependencyError"

@@ -257,6 +257,20 @@ def test_error_that_is_raised_again_is_in_the_log_again(served, path):
         assert "raised again and again" in errors[0].message
 
 
+def test_a_client_is_told_of_the_log_while_the_service_is_developed(serve, monkeypatch):
+    """
+    Under ``fal-core run`` the answer names the request, whose traceback is in the output.
+    """
+    monkeypatch.setenv("FAL_SERVE_DEVELOPING", "1")
+    developed = serve(Failing)
+    answer = developed.post("/raise/value", headers={"x-fal-request-id": "seen"})
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "detail": "Internal Server Error. The traceback of request seen is in the output of "
+        "'fal-core run'."
+    }
+
+
 def test_traceback_goes_to_the_log_alone(served):
     """
     An unexpected error is one line of JSON in the log, from the user's frame on, with the

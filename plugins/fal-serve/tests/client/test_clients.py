@@ -149,4 +149,5 @@ def test_a_key_is_sent_over_encrypted_connections_alone(monkeypatch):
     monkeypatch.setenv("FAL_KEY", "id:secret")
 
     assert credentials("https://example.org/app") == {"authorization": "Key id:secret"}
-    assert credentials("http://127.0.0.1:1234") == {}
+    assert credentials("http://127.0.0.1:1234") == {"authorization": "Key id:secret"}
+    assert credentials("http://example.org/app") == {}

@@ -27,7 +27,7 @@ from fal_server.specs.runner_specs import RunnerSpec
         ([Outcome(raised(ImportError("no")), True), Exited()], "raised ImportError: no"),
         ([Outcome(Sealed(b"")), Exited()], "It ended by itself before it was up."),
         ([Exited(code=3)], "exited with code 3"),
-        ([Exited(signal=9)], "ended by SIGKILL"),
+        ([Exited(signal=9)], "was killed (SIGKILL)"),
     ],
 )
 def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):

@@ -82,7 +82,8 @@ def show_line(log: Log) -> None:
 def _sentence(log: Log, facts: dict[str, Any]) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(log.time))
     if "traceback" in facts:
-        return f"{clock} {str(facts['traceback']).rstrip()}"
+        which = f"Request {facts['request_id']}: " if facts.get("request_id") else ""
+        return f"{clock} {which}{str(facts['traceback']).rstrip()}"
     if "status" not in facts or "path" not in facts:
         shown = "  ".join(f"{name}={value}" for name, value in facts.items() if name != "time")
         return f"{clock} {shown}"

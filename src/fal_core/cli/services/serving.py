@@ -99,6 +99,8 @@ def serve(
 
         BrokenPipeError: Nobody reads the output any more; the service has ended.
     """
+    # A service may tell its author more of a failure, as its log is in front of them.
+    os.environ.setdefault("FAL_SERVE_DEVELOPING", "1")
     log = ServiceLog()
     progress = Progress(sys.stderr, log)
     with shown(function, progress) as there:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fal_core.environments import Command
 from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.facts import with_facts
 from fal_core.machines import Machine, out_of_memory
 from fal_core.workers import reason_of_exit
 from fal_host_local.workers.keepers import Keeper, memory_kills
@@ -66,3 +67,18 @@ def why_lost(
     if words is None or machine is None or machine.memory is None:
         return OutOfMemory(signal=lost.signal, detail=said)
     return out_of_memory(lost, machine)
+
+
+def with_peak(reason: HostError, peak: int, machine: Machine | None) -> HostError:
+    """
+    Return *reason* with the most bytes that the worker has used, if it was killed.
+
+    Arguments:
+        machine: What the worker was limited to. None where it had all of this one.
+    """
+    is_killed = isinstance(reason, WorkerLost) and reason.signal == signal.SIGKILL
+    if not is_killed or not peak:
+        return reason
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = None if machine is None else machine.memory
+    return with_facts(reason, peak=peak, memory=memory or whole)

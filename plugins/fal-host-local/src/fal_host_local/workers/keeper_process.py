@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 RESPONSE = struct.Struct("<III")
 STARTED = 1
 EXITED = 2
-#: What a worker with limits has used: the most memory in KiB, and how many of its processes
-#: were killed for it. They come before it has exited.
+#: What a worker that has failed, or has limits, has used: the most memory in KiB, and how many
+#: of its processes were killed for it. They come before it has exited.
 PEAK = 3
 KILLS = 4
 #: How many milliseconds processors have spent on it.
@@ -275,10 +275,10 @@ class KeeperProcess:
                 self._stop(0, number)
             if number in self._ended and number not in self._stoppers.values():
                 status, used = self._ended.pop(number)
-                self._free(number, used)
+                self._free(number, used, failed=bool(status))
                 self._respond(EXITED, number, status)
 
-    def _free(self, number: int, used: Any) -> None:
+    def _free(self, number: int, used: Any, *, failed: bool) -> None:
         """
         Free what worker *number* has had, and report what it has used.
         """
@@ -293,6 +293,8 @@ class KeeperProcess:
             spent = round((used.ru_utime + used.ru_stime) * 1000)
             self._respond(SPENT, number, min(spent, _MOST))
             self._respond(KILLS, number, min(confined.kills, _MOST))
+        elif failed:
+            self._respond(PEAK, number, min(used.ru_maxrss, _MOST))
         for descriptor in self._held.pop(number, ()):
             os.close(descriptor)
 

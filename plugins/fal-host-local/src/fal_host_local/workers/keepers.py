@@ -162,7 +162,8 @@ class Keeper:
     def used(self, number: int) -> tuple[int, int, float]:
         """
         Return what a worker that is confined has used, once it has exited: the most bytes,
-        how many of its processes were killed for that, and the seconds of processors.
+        how many of its processes were killed for that, and the seconds of processors. Of one
+        that is not and has failed, only the first is known.
         """
         used = self._used.get(number, {})
         return used.get(PEAK, 0) << 10, used.get(KILLS, 0), used.get(SPENT, 0) / 1000

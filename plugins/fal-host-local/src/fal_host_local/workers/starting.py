@@ -124,12 +124,16 @@ def _meet(
     words: Words | None = None
 
     def explain() -> HostError:
-        from fal_host_local.workers.endings import why_lost
+        from fal_host_local.workers.endings import why_lost, with_peak
 
         reason = why_lost(
             keeper, number, command, kills=kills, words=words, machine=place.machine
         )
-        return place.judge(keeper.used(number), reason)
+        used = keeper.used(number)
+        if command.stop_argv is None:
+            limits = place.limits
+            reason = with_peak(reason, used[0], None if limits is None else limits.machine)
+        return place.judge(used, reason)
 
     descriptor = supplies.take_stream()
     worker = Worker(

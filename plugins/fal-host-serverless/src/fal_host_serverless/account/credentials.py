@@ -143,7 +143,8 @@ class MissingCredentials(Credentials):
     def metadata(self) -> tuple[tuple[str, str], ...]:
         raise FalServerlessError(
             "There are no credentials. Set FAL_KEY to 'ID:SECRET', keep a key in a "
-            "profile: 'fal-core profile key', or log in: 'fal auth login'."
+            "profile: 'fal-core profile key', or log in: 'fal auth login'; or, for a server "
+            'of your own, run `eval "$(fal-core server env)"`.'
         )
 
     def headers(self) -> dict[str, str]:

@@ -47,6 +47,8 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
     Return the documented error for the gRPC error of the service at *address*.
     """
     status, details = _status(error), _details(error)
+    if status == "UNAVAILABLE" and "CERTIFICATE_VERIFY_FAILED" in details:
+        return FalServerlessError(refuse_certificate(address))
     if status == "UNAVAILABLE":
         return FalServerlessError(
             f"{address} cannot be reached. Check the address, the network and, for a server "
@@ -60,6 +62,16 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
     if status in _SAID and _SAID[status] in details:
         sentence = None
     return FalServerlessError(f"{sentence}: {details}" if sentence else details)
+
+
+def refuse_certificate(address: str) -> str:
+    """
+    Return the sentence for a server whose certificate cannot be verified.
+    """
+    return (
+        f"{address} has a certificate that this machine does not trust. For a server of your "
+        'own, run `eval "$(fal-core server env)"`, which names its bundle of certificates.'
+    )
 
 
 def has_lost_service(error: FalServerlessError) -> bool:

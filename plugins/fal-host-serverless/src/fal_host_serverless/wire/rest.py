@@ -18,6 +18,7 @@ import attrs
 from fal_core.errors import FalServerlessError, InternalFalServerlessError
 from fal_host_serverless.errors import ResourceNotFound
 from fal_host_serverless.wire import settings
+from fal_host_serverless.wire.failures import refuse_certificate
 
 if TYPE_CHECKING:
     import httpx
@@ -83,9 +84,7 @@ class RestClient:
             except httpx.HTTPError as error:
                 if left:
                     continue
-                raise FalServerlessError(
-                    f"{self.http.base_url} cannot be reached: {error}"
-                ) from error
+                raise FalServerlessError(self._unreachable(error)) from error
             if not response.is_error:
                 return response
             if response.status_code < 500 or not left:
@@ -105,10 +104,13 @@ class RestClient:
         try:
             response = self.http.get("/health")
         except httpx.HTTPError as error:
-            raise FalServerlessError(
-                f"{self.http.base_url} cannot be reached: {error}"
-            ) from error
+            raise FalServerlessError(self._unreachable(error)) from error
         return frozenset(response.headers.get("Fal-Core-Abilities", "").split())
+
+    def _unreachable(self, error: httpx.HTTPError) -> str:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return refuse_certificate(str(self.http.base_url))
+        return f"{self.http.base_url} cannot be reached: {error}"
 
     def put(self, url: str, content: bytes, *, content_type: str) -> httpx.Response:
         """

@@ -20,7 +20,7 @@ from starlette.routing import Match
 from starlette.websockets import WebSocket, WebSocketState
 
 from fal_serve.answering.json_responses import LenientJSONResponse
-from fal_serve.answering.logs import HandlerExit, log_error
+from fal_serve.answering.logs import HandlerExit, describe_unexpected, log_error
 from fal_serve.exceptions import (
     AppException,
     FieldException,
@@ -179,7 +179,7 @@ async def answer_unexpected(request: Request, error: Exception) -> Response:
     gpu = find_gpu_error(error)
     if gpu is not None:
         return LenientJSONResponse({"detail": gpu.message}, gpu.status_code)
-    return LenientJSONResponse({"detail": "Internal Server Error"}, 500)
+    return LenientJSONResponse({"detail": describe_unexpected()}, 500)
 
 
 #: What an application answers to fal's exceptions, wherever it runs.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import time
 import traceback
@@ -53,6 +54,18 @@ def log_error(error: BaseException, message: str) -> None:
     if request_id:
         facts["request_id"] = request_id
     services.log("ERROR", facts)
+
+
+def describe_unexpected() -> str:
+    """
+    Return what a client is told of an error that the handler did not mean for it: nothing
+    but, while the service is developed, where its traceback stands.
+    """
+    said = "Internal Server Error"
+    request_id = services.request_id.get()
+    if not request_id or os.environ.get("FAL_SERVE_DEVELOPING", "0") in ("", "0"):
+        return said
+    return f"{said}. The traceback of request {request_id} is in the output of 'fal-core run'."
 
 
 class _NoRequest:

@@ -16,7 +16,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from fal_core_worker.serving import services
 from fal_serve.answering.exchanges import Exchange, HTTPExchange, WebsocketExchange
-from fal_serve.answering.logs import Aborted, AccessLog, log_error, unwrap_error
+from fal_serve.answering.logs import (
+    Aborted,
+    AccessLog,
+    describe_unexpected,
+    log_error,
+    unwrap_error,
+)
 from fal_serve.answering.metrics import UNMATCHED, RouteLabels, ServiceMetrics
 from fal_serve.answering.requests import REQUEST_ID, IncomingRequest, current
 from fal_serve.answering.threads import left_behind
@@ -197,7 +203,7 @@ class RequestMiddleware:
         elif not isinstance(error, Aborted):
             log_error(error, "The handler failed.")
             gpu = find_gpu_error(error)
-            reason = "Internal Server Error" if gpu is None else gpu.message
+            reason = describe_unexpected() if gpu is None else gpu.message
             if not exchange.started:
                 await exchange.answer(500 if gpu is None else gpu.status_code, reason)
         if exchange.started and not exchange.ended and not await exchange.close(reason):

@@ -5,7 +5,6 @@ Clients of applications: a method for each endpoint, with its own types.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from urllib.parse import urlencode
 import httpx
 
 from fal_serve.answering.logs import is_access_line
+from fal_serve.client.credentials import credentials
 from fal_serve.client.endpoint_calls import (
     EndpointCall,
     EventReader,
@@ -26,6 +26,7 @@ from fal_serve.client.endpoint_calls import (
 from fal_serve.client.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
 from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.declaring.paths import fill_path
+from fal_serve.exceptions import AppClientError
 from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class _Client(ABC):
                 f"{type(self).__name__} is for a class of application, a subclass of App, "
                 f"and was given {cls!r}."
             )
+        if not url.startswith(("http://", "https://")):
+            rest = "…" if "://" in url or not url else url
+            raise ValueError(f"{url!r} is no URL. Write http://{rest} or https://{rest}")
         self.cls = cls
         self.url = url.rstrip("/")
         self.headers = credentials(url) if headers is None else headers
@@ -86,8 +90,13 @@ class _Client(ABC):
 
     def _method(self, call: EndpointCall) -> Callable[..., Any]:
         def ask(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             request = call.request(args, kwargs)
-            return self._stream(call, request) if call.streams else self._ask(call, request)
+            try:
+                return self._stream(call, request) if call.streams else self._ask(call, request)
+            except AppClientError as error:
+                # It says what was answered; where that was read is of no use.
+                raise error.with_traceback(None)  # noqa: B904  # the same one
 
         ask.__name__ = ask.__qualname__ = call.name
         # Read by inspect, though the type of functions does not declare it.
@@ -136,7 +145,7 @@ class AppClient(_Client):
         timeout: Seconds that a request may take. None waits for ever.
 
         headers: The headers of each request. By default, the key in ``FAL_KEY`` is sent
-            over encrypted connections.
+            over encrypted connections, and to this machine.
     """
 
     _http = httpx.Client
@@ -268,9 +277,13 @@ class AsyncAppClient(_Client):
         await self.close()
 
     async def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        with http_errors(self.url + call.path):
-            response = await self._client.request(**request)
-        return call.read(response)
+        __tracebackhide__ = True
+        try:
+            with http_errors(self.url + call.path):
+                response = await self._client.request(**request)
+            return call.read(response)
+        except AppClientError as error:
+            raise error.with_traceback(None)  # noqa: B904  # the same one
 
     async def _stream(self, call: EndpointCall, request: dict[str, Any]) -> AsyncIterator[Any]:
         with http_errors(self.url + call.path):
@@ -282,16 +295,6 @@ class AsyncAppClient(_Client):
                 async for line in response.aiter_lines():
                     for item in reader.read(line):
                         yield item
-
-
-def credentials(url: str) -> dict[str, str]:
-    """
-    Return the headers for the key in ``FAL_KEY``.
-
-    It is sent only over encrypted connections.
-    """
-    key = os.environ.get("FAL_KEY")
-    return {"authorization": f"Key {key}"} if key and url.startswith("https://") else {}
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from starlette.responses import Response
 
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.adapters import is_generator, item_type
+from fal_serve.client.credentials import explain_missing_key
 from fal_serve.declaring.paths import fill_path
 from fal_serve.declaring.signatures import signature_of
 from fal_serve.exceptions import AppClientError
@@ -143,8 +144,13 @@ def raise_for_status(response: httpx.Response) -> None:
         AppClientError: The status is an error.
     """
     if not response.is_success:
+        request = response.request
+        reason = _reason(response)
+        said = f"{request.url} answered {response.status_code}" + (reason and f": {reason}")
+        if response.status_code == 401 and "authorization" not in request.headers:
+            said = f"{said.rstrip('.')}. {explain_missing_key(str(request.url))}"
         raise AppClientError(
-            f"{response.request.url} answered {response.status_code}: {_reason(response)}",
+            said,
             response.status_code,
             dict(response.headers),
         )

@@ -1,0 +1,48 @@
+"""
+Source lines of remote tracebacks: the caller has the file, or the cell of the notebook, where
+the host may not.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+
+from fal_core_worker.opening.exceptions import RemoteTraceback
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+), in ')
+
+
+def fill_in(error: BaseException) -> None:
+    """
+    Add the source lines that the remote tracebacks of *error* lack, as far as they are known
+    here.
+    """
+    left: list[BaseException] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, RemoteTraceback):
+            each.text = with_lines(each.text)
+        left += getattr(each, "exceptions", ())
+        left += [other for other in (each.__cause__, each.__context__) if other is not None]
+
+
+def with_lines(text: str) -> str:
+    """
+    Return a traceback with the source line below each frame that has none.
+    """
+    lines = text.split("\n")
+    filled: list[str] = []
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        filled.append(line)
+        frame = _FRAME.match(line)
+        if frame is None or below.startswith("    "):
+            continue
+        source = linecache.getline(frame[1], int(frame[2])).strip()
+        if source:
+            filled.append(f"    {source}")
+    return "\n".join(filled)

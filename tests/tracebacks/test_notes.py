@@ -1,0 +1,58 @@
+"""
+Notes of errors.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fal_core.tracebacks.notes import note_item
+from fal_core_worker.opening.exceptions import RemoteTraceback
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ((0,), "(0,)"),
+        (("a", None), "('a', None)"),
+        ((b"x" * 100,), "(<bytes of 100>,)"),
+        ((), "()"),
+    ],
+)
+def test_a_note_says_which_item_it_was(arguments: tuple[object, ...], shown: str) -> None:
+    """
+    The place of the item is counted from 0, and large arguments are shortened.
+    """
+    error = ValueError("no")
+    error.__cause__ = remote = RemoteTraceback("ValueError: no\n")
+    note_item(error, 7, arguments)
+    note = f"item 7 of the map: {shown}"
+    assert error.__notes__ == [note]
+    # Python 3.10 shows no notes of its own.
+    shows = sys.version_info >= (3, 11)
+    assert remote.text == ("ValueError: no\n" if shows else f"ValueError: no\n{note}\n")
+
+
+def test_long_texts_are_shortened() -> None:
+    """
+    A note stays one line that can be read.
+    """
+    error = ValueError()
+    note_item(error, 0, ("x" * 1000,))
+    assert len(error.__notes__[0]) < 100
+
+
+def test_an_exception_that_takes_no_notes_stays_as_it_is() -> None:
+    """
+    A class that refuses attributes does not hide the error itself.
+    """
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError("frozen")
+
+    error = Frozen()
+    note_item(error, 0, ())
+    assert type(error) is Frozen
