@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 from typing import Any
 
+from fal_core.batching.outcomes import ItemOutcome, open_items
 from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
@@ -26,21 +26,16 @@ from fal_core.events import (
     Item,
     Log,
     Returned,
-    Sealed,
     Started,
     State,
 )
-from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import UnattendedSink, error_of
 from fal_core.sinks.printing import print_log
 from fal_core_worker.sharing import SharedObject
-from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
+from fal_core_worker.stream.frames import RAISED, VALUE
 
 #: The positional and the keyword arguments of an item.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-#: The outcome of an item: (VALUE, value) or (RAISED, error).
-ItemOutcome = tuple[int, Any]
 
 #: Acts on one kind of event of a batch.
 Handler = Callable[["Batch", Any], None]
@@ -57,6 +52,8 @@ class Batch(UnattendedSink):
         items: The arguments of each item.
 
         tags: How the owner knows each item.
+
+        launcher: Seals the items, which are calls of one function.
 
         done: How many of them have an outcome.
 
@@ -84,7 +81,9 @@ class Batch(UnattendedSink):
     def __init__(
         self, batcher: Batcher, items: list[Arguments], tags: list[Any], *, alone: bool
     ) -> None:
-        super().__init__(batcher.launcher.opener, batcher.launcher.answer)
+        launcher = batcher.launcher_of(tags[0])
+        super().__init__(launcher.opener, launcher.answer)
+        self.launcher = launcher
         self.items = items
         self.tags = tags
         self.done = 0
@@ -212,10 +211,22 @@ class Batcher:
             part = not self._alone and count < size
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; items that come meanwhile fill the batch.
-            count = count if count == 1 else self._separation.count(waiting, count)
+            count = count if count == 1 else self.count_apart(count)
             pairs = self._keep_wanted([waiting.popleft() for _ in range(count)])
             if pairs:
                 self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+
+    def launcher_of(self, tag: Any) -> Launcher:
+        """
+        Return the launcher of the function that the item of *tag* calls.
+        """
+        return self.launcher
+
+    def count_apart(self, count: int) -> int:
+        """
+        Return how many of the next *count* items may be in one batch.
+        """
+        return self._separation.count(self.waiting, count)
 
     def drop_unwanted(self) -> None:
         """
@@ -256,9 +267,9 @@ class Batcher:
         try:
             call: Call
             if alone:
-                call = self.launcher.call(items[0])
+                call = batch.launcher.call(items[0])
             else:
-                call = self.launcher.call(items, batch=len(items))
+                call = batch.launcher.call(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
         except SharedObject as shared:
@@ -368,24 +379,3 @@ class Batcher:
             self.pace.learn_started(
                 count, batch.launched_at, batch.began_at, batch.ended_at, running=running
             )
-
-
-def open_items(opener: Opener, sealed: Sealed) -> list[ItemOutcome]:
-    """
-    Open the outcomes that an event of a batch carries.
-    """
-    outcomes: list[ItemOutcome] = opener.open_value(sealed)
-    if any(map(itemgetter(0), outcomes)):
-        return [_open_item(opener, kind, value) for kind, value in outcomes]
-    return outcomes
-
-
-def _open_item(opener: Opener, kind: int, value: Any) -> ItemOutcome:
-    try:
-        if kind == RAISED:
-            return RAISED, opener.open_error(Sealed(value))
-        if kind == SEALED:
-            return VALUE, opener.open_value(Sealed(*value))
-    except Exception as error:
-        return RAISED, error
-    return kind, value

@@ -11,7 +11,8 @@ from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from fal_core.batching.batches import Batch, Batcher, Handler, ItemOutcome
+from fal_core.batching.batches import Batch, Batcher, Handler
+from fal_core.batching.outcomes import ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
