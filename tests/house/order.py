@@ -38,6 +38,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "batching/",
         "functions",
         "decorators front",
+        "executors/",
         # What people are told, and what plugins are tested with.
         "explanations/",
         "loading/",

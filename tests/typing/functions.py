@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from typing_extensions import assert_type
 
-from fal_core import SpawnInfo, function
+from fal_core import Executor, SpawnInfo, function
 
 
 @function("virtualenv", requirements=["numpy"], machine_type="GPU-H100")
@@ -125,3 +125,17 @@ async def methods_from_coroutines() -> None:
     assert_type(await model.predict.aio("a"), list[float])
     async for letter in model.letters.aio("abc"):
         assert_type(letter, str)
+
+
+def count(text: str) -> int:
+    return len(text)
+
+
+def executors() -> None:
+    """
+    Calls of an executor have the type of their result, and the parameters of their function.
+    """
+    with Executor("current", max_workers=2) as pool:
+        assert_type(pool.submit(count, "a"), Future[int])
+        assert_type(pool.map(count, ["a"], buffersize=2), Iterator[int])
+        pool.submit(count, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
