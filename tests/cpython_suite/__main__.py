@@ -23,7 +23,7 @@ MODULES = (*MODULES, "test_shutdown")
 TABLE = Path(__file__).with_name("left_out.csv")
 
 #: Seconds that all of them may take.
-PATIENCE = 900
+PATIENCE = 1500
 
 #: Classes that are made for each kind of executor from the others.
 MADE = ("ThreadPool", "ProcessPool")
