@@ -139,7 +139,6 @@ class Executor(concurrent.futures.Executor):
     def map(
         self,
         fn: Callable[..., ResultT],
-        /,
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
@@ -166,7 +165,7 @@ class Executor(concurrent.futures.Executor):
         # The shortest iterable ends it, as with the built-in map.
         items = zip(*iterables)  # noqa: B905
         futures = deque(self.submit(fn, *args) for args in islice(items, buffersize))
-        more = items if buffersize is not None else iter(())
+        more: Iterator[Any] = items if buffersize is not None else iter(())
         return _results(weakref.ref(self), fn, futures, more, until)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -81,7 +81,8 @@ def _backend_class() -> Any:
                 raise ValueError("n_jobs == 0 in Parallel has no meaning")
             if n_jobs is None:
                 return 1
-            return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
+            count: int = joblib.cpu_count()
+            return n_jobs if n_jobs > 0 else max(1, count + 1 + n_jobs)
 
         def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
             """
