@@ -100,7 +100,8 @@ class PooledFunctions:
         is_plain = isinstance(func, types.FunctionType) and module != _NONE
         if self._initialized or not (is_plain or isinstance(func, functools.partial)):
             func = Pooled(func, module=module, initialized=self._initialized)
-        return self._isolate(func)
+        isolated: IsolatedFunction[..., Any] = self._isolate(func)
+        return isolated
 
 
 def make_setup(initializer: Callable[..., object], initargs: Iterable[Any]) -> Initializer:
