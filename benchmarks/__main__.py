@@ -20,6 +20,7 @@ from benchmarks import (
     conda_environments,
     containers,
     control_plane,
+    executors,
     footprints,
     large_values,
     machines,
@@ -42,6 +43,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
     """
     themes = (
         calls,
+        executors,
         arrays,
         large_values,
         machines,

@@ -37,6 +37,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "cli/test_projects.py",
         "cli/test_run.py",
         "cli/services/test_serving.py",
+        "executors",
         "explanations/test_explaining.py",
         "explanations/test_option_uses.py",
         "importing",

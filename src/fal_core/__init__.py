@@ -55,6 +55,8 @@ if TYPE_CHECKING:
         Started,
         State,
     )
+    from fal_core.executors.executors import Executor
+    from fal_core.executors.joblib_backends import register_joblib_backend
     from fal_core.functions import IsolatedFunction, ServedIsolatedFunction
     from fal_core.groups.failures import NodeFailed
     from fal_core.hooks import API_VERSION, hookimpl
@@ -83,6 +85,7 @@ __all__ = [
     "Event",
     "Execution",
     "ExecutionStatus",
+    "Executor",
     "Exited",
     "FalCoreError",
     "FalMissingDependencyError",
@@ -137,6 +140,7 @@ __all__ = [
     "hookimpl",
     "imports",
     "merge_basic_config",
+    "register_joblib_backend",
 ]
 
 # Imported at their first use: `import fal_core.hosts` loads the contract alone.
@@ -156,6 +160,7 @@ __getattr__, __dir__ = lazily(
         "Event": "fal_core.events",
         "Execution": "fal_core.hosts",
         "ExecutionStatus": "fal_core.abilities",
+        "Executor": "fal_core.executors.executors",
         "Exited": "fal_core.events",
         "FalCoreError": "fal_core.errors",
         "FalMissingDependencyError": "fal_core.errors",
@@ -211,5 +216,6 @@ __getattr__, __dir__ = lazily(
         "hookimpl": "fal_core.hooks",
         "imports": "fal_core.importing.blocks",
         "merge_basic_config": "fal_core.options",
+        "register_joblib_backend": "fal_core.executors.joblib_backends",
     },
 )

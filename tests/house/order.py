@@ -43,6 +43,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "functions",
         "decorators front",
         "importing/",
+        "executors/",
         # What people are told, and what plugins are tested with.
         "explanations/",
         "loading/",

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from typing_extensions import assert_type
 
-from fal_core import SpawnInfo, function, imports
+from fal_core import Executor, SpawnInfo, function, imports
 
 
 @function("virtualenv", requirements=["numpy"], machine_type="GPU-H100")
@@ -138,3 +138,17 @@ def check_imports() -> None:
     """
     assert_type(decimal.Decimal(1), decimal.Decimal)
     assert_type(Ratio(1, 2).numerator, int)
+
+
+def count(text: str) -> int:
+    return len(text)
+
+
+def executors() -> None:
+    """
+    Calls of an executor have the type of their result, and the parameters of their function.
+    """
+    with Executor("current", max_workers=2) as pool:
+        assert_type(pool.submit(count, "a"), Future[int])
+        assert_type(pool.map(count, ["a"], buffersize=2), Iterator[int])
+        pool.submit(count, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

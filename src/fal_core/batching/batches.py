@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 from typing import Any
 
 from fal_core.batching.items import Arguments, ItemOutcome, copied, open_items
@@ -51,6 +50,8 @@ class Batch(UnattendedSink):
 
         tags: How the owner knows each item.
 
+        launcher: Seals the items, which are calls of one function.
+
         done: How many of them have an outcome.
 
         started: How many may have been started.
@@ -77,7 +78,9 @@ class Batch(UnattendedSink):
     def __init__(
         self, batcher: Batcher, items: list[Arguments], tags: list[Any], *, alone: bool
     ) -> None:
-        super().__init__(batcher.launcher.opener, batcher.launcher.answer)
+        launcher = batcher.launcher_of(tags[0])
+        super().__init__(launcher.opener, launcher.answer)
+        self.launcher = launcher
         self.items = items
         self.tags = tags
         self.done = 0
@@ -210,10 +213,22 @@ class Batcher:
             part = not self._alone and count < size
             if part and self.more and len(self.running) >= self.limit // 2:
                 return  # Every worker is busy; items that come meanwhile fill the batch.
-            count = count if count == 1 else self._separation.count(waiting, count)
+            count = count if count == 1 else self.count_apart(count)
             pairs = self._keep_wanted([waiting.popleft() for _ in range(count)])
             if pairs:
                 self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
+
+    def launcher_of(self, tag: Any) -> Launcher:
+        """
+        Return the launcher of the function that the item of *tag* calls.
+        """
+        return self.launcher
+
+    def count_apart(self, count: int) -> int:
+        """
+        Return how many of the next *count* items may be in one batch.
+        """
+        return self._separation.count(self.waiting, count)
 
     def drop_unwanted(self) -> None:
         """
@@ -254,9 +269,9 @@ class Batcher:
         try:
             call: Call
             if alone:
-                call = self.launcher.call(items[0])
+                call = batch.launcher.call(items[0])
             else:
-                call = self.launcher.call(items, batch=len(items))
+                call = batch.launcher.call(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
         except SharedObject as shared:

@@ -52,6 +52,8 @@ class Submitter:
     Makes the calls of one launcher that are submitted.
     """
 
+    is_quiet = False
+
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
         self.grace = launcher.policy.grace
@@ -66,10 +68,12 @@ class Submitter:
         # How many futures are being settled, whose callbacks may not have begun.
         self._settling = 0
         self._withdrawn = 0
-        self._batcher = Batcher(
-            self._launcher, self._take, self._deliver, is_wanted=attrgetter("wanted")
-        )
+        self._batcher = self._make_batcher(self._launcher)
         self._is_waited_for = False
+
+    def _make_batcher(self, launcher: Launcher) -> Batcher:
+        wanted = attrgetter("wanted")
+        return Batcher(launcher, self._take, self._deliver, is_wanted=wanted)
 
     def count(self) -> int:
         """
@@ -98,6 +102,13 @@ class Submitter:
         Queue a call, and launch it if the host can take another.
         """
         future = SubmittedFuture(self)
+        self.enqueue(future, args, kwargs)
+        return future
+
+    def enqueue(self, future: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """
+        Queue the call of *future*, and launch it if the host can take another.
+        """
         batcher = self._batcher
         with self._lock:
             if not self._is_waited_for:
@@ -113,7 +124,6 @@ class Submitter:
                 batcher.launch_waiting()
         if self._settled:
             self._settle()
-        return future
 
     def runs(self, future: SubmittedFuture) -> bool:
         """

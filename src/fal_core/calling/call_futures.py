@@ -29,6 +29,7 @@ class CallbackThread:
     """
 
     grace = 0.0
+    is_quiet = False
 
     def __init__(self) -> None:
         self.abandon()
@@ -41,6 +42,7 @@ class CallbackThread:
         self._queue: SimpleQueue[tuple[Callback, Future[Any]]] = SimpleQueue()
         self._left = 0
         self._is_started = False
+        self._ident: int | None = None
 
     def count(self) -> int:
         """
@@ -71,7 +73,17 @@ class CallbackThread:
             self._left += 1
             self._queue.put((callback, future))
 
+    def wait(self) -> None:
+        """
+        Wait until the callbacks there are have ended, unless one of them asks.
+        """
+        if threading.get_ident() != self._ident and self._left:
+            ended = threading.Event()
+            self.run(lambda _: ended.set(), Future())
+            ended.wait()
+
     def _run_all(self) -> None:
+        self._ident = threading.get_ident()
         while True:
             callback, future = self._queue.get()
             try:
@@ -87,16 +99,13 @@ class CallbackThread:
 
 
 _logger = logging.getLogger("concurrent.futures")
-_callback_thread = CallbackThread()
-os.register_at_fork(after_in_child=_callback_thread.abandon)
+callback_thread = CallbackThread()
+os.register_at_fork(after_in_child=callback_thread.abandon)
 
 
-class CallFuture(Future[Any]):
+class AnsweredFuture(Future[Any]):
     """
-    The future of a call. Unlike that of a thread it can be cancelled while it runs.
-
-    Cancelling settles it at once and ends the call, whose answer is dropped if it still
-    comes. A cancelled future raises :class:`~fal_core.errors.Cancelled`.
+    A future that is settled by the thread that takes answers.
 
     Callbacks run on a thread of their own once the answer has come, and may wait for other
     calls. Those that are added later, or of a future that is cancelled, run at once.
@@ -109,6 +118,30 @@ class CallFuture(Future[Any]):
         Call *fn* with this future once the call has ended.
         """
         super().add_done_callback(partial(_call_back, fn))
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """
+        Take the answer of the call: *value*, or *error*. It is dropped after a cancel.
+        """
+        self._settled_by = threading.get_ident()
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            pass
+        finally:
+            self._settled_by = None
+
+
+class CallFuture(AnsweredFuture):
+    """
+    The future of a call. Unlike that of a thread it can be cancelled while it runs.
+
+    Cancelling settles it at once and ends the call, whose answer is dropped if it still
+    comes. A cancelled future raises :class:`~fal_core.errors.Cancelled`.
+    """
 
     def cancel(self) -> bool:
         """
@@ -128,21 +161,6 @@ class CallFuture(Future[Any]):
         """
         End the call, whose answer nobody waits for.
         """
-
-    def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """
-        Take the answer of the call: *value*, or *error*. It is dropped after a cancel.
-        """
-        self._settled_by = threading.get_ident()
-        try:
-            if error is None:
-                self.set_result(value)
-            else:
-                self.set_exception(error)
-        except InvalidStateError:
-            pass
-        finally:
-            self._settled_by = None
 
     def result(self, timeout: float | None = None) -> Any:
         """
@@ -172,9 +190,9 @@ class CallFuture(Future[Any]):
 
 
 def _call_back(callback: Callback, future: Future[Any]) -> None:
-    if isinstance(future, CallFuture) and future._settled_by == threading.get_ident():
+    if isinstance(future, AnsweredFuture) and future._settled_by == threading.get_ident():
         try:
-            _callback_thread.run(callback, future)
+            callback_thread.run(callback, future)
             return
         except RuntimeError:
             # Python is ending, or starts no more threads: better here than never.

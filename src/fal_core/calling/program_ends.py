@@ -38,9 +38,15 @@ _TOO_LATE = (
 class Work(Protocol):
     """
     Calls under way that a program waits for before it ends.
+
+    Attributes:
+        grace: Seconds that cancelled ones have to end.
+
+        is_quiet: Whether nobody is told that they are waited for.
     """
 
     grace: float
+    is_quiet: bool
 
     def count(self) -> int:
         """
@@ -118,9 +124,7 @@ class ProgramEnd:
         Raises:
             RuntimeError: It has ended, or can start no thread that keeps it.
         """
-        main = threading.main_thread()
-        # What atexit calls runs when no thread is waited for any more.
-        if not main.is_alive() and threading.get_ident() == main.ident:
+        if self.is_past():
             raise RuntimeError(_TOO_LATE)
         with self._changed:
             if self._thread is None:
@@ -132,6 +136,14 @@ class ProgramEnd:
                     raise RuntimeError(f"{_TOO_LATE} Python says: {error}.") from error
                 self._thread = thread
             self._work[id(work)] = work
+
+    @staticmethod
+    def is_past() -> bool:
+        """
+        Tell whether no thread is waited for any more, as in what atexit calls.
+        """
+        main = threading.main_thread()
+        return not main.is_alive() and threading.get_ident() == main.ident
 
     def release(self, work: Work) -> None:
         """
@@ -185,7 +197,7 @@ class ProgramEnd:
                 left = until - time.monotonic()
                 if left <= 0 and not told:
                     told = True
-                    _tell(count)
+                    _tell(count - self._count(is_quiet=True))
                 with self._changed:
                     if self._work:
                         # Where all calls were cancelled, nobody notifies.
@@ -193,8 +205,9 @@ class ProgramEnd:
         finally:
             sys.unraisablehook = before
 
-    def _count(self) -> int:
-        return sum(work.count() for work in list(self._work.values()))
+    def _count(self, *, is_quiet: bool = False) -> int:
+        works = list(self._work.values())
+        return sum(work.count() for work in works if work.is_quiet or not is_quiet)
 
     def _cancel_all(self) -> None:
         works = list(self._work.values())
@@ -245,6 +258,8 @@ class ProgramEnd:
 
 
 def _tell(count: int) -> None:
+    if count <= 0:
+        return
     calls = "1 submitted call" if count == 1 else f"{count:,} submitted calls"
     them = "it" if count == 1 else "them"
     _print(f"The program has ended, and waits for {calls}. Ctrl-C cancels {them}.")

@@ -1,0 +1,3 @@
+"""
+Executors: any host behind the interface of ``concurrent.futures``.
+"""
