@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from types import FrameType
 
+    from typing_extensions import Unpack
+
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
     from fal_core.calling.launcher import Launcher
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
+    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
     from fal_core.spawns import SpawnInfo
 
 #: The modules whose frames lie between a call and this one.
@@ -167,7 +170,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         self._refuse_generator("submit")
         if "key" in kwargs:
-            self._refuse_idempotency_key()
+            from fal_core.calling.preconditions import refuse_idempotency_key
+
+            refuse_idempotency_key(self)
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
         launcher = self.make_launcher()
@@ -178,7 +183,18 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
-    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    @overload
+    def spawn(
+        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
+        /,
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> SpawnInfo[list[ItemT]]: ...
+
+    @overload
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo[ReturnT]: ...
+
+    def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
@@ -261,7 +277,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         host: Host[Any, Any] | str | None = None,
         *,
         on_unsupported: OnUnsupported | None = None,
-        **config: Any,
+        **config: Unpack[AnyKeywords],
     ) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function on another *host*, or with other options.
@@ -270,7 +286,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         return self._declared_as(self.declaration.on(host, config, on_unsupported))
 
-    def with_policy(self, **changes: Any) -> IsolatedFunction[ArgsT, ReturnT]:
+    def with_policy(
+        self, **changes: Unpack[PolicyKeywords]
+    ) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function with other timeouts, retries and the like.
         """
@@ -335,21 +353,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             raise OptionError(
                 f"{self!r} is a generator function and cannot be used with {way!r}. "
                 "Use 'stream' to take what it yields."
-            )
-
-    def _refuse_idempotency_key(self) -> None:
-        """
-        Refuse ``key=`` where it is no argument of the function.
-        """
-        try:
-            parameters = inspect.signature(self).parameters
-        except ValueError:
-            return
-        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        if "key" not in parameters and not takes_any:
-            raise OptionError(
-                f"{self!r} has no parameter 'key', and calls on host {self.host.name!r} take "
-                "no idempotency keys: only requests to the queue of an application do."
             )
 
     @overload

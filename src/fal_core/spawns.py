@@ -11,10 +11,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from queue import Queue
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Generic
 from urllib.parse import urlparse
 
 import attrs
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # Whoever writes no parameter means any.
+    ReturnT = TypeVar("ReturnT", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    ReturnT = TypeVar("ReturnT", covariant=True)
 
 #: Bytes of unread lines that are kept in memory.
 _MEMORY = 8 << 20
@@ -68,9 +78,9 @@ class LogQueue(Queue[Any]):
 
 
 @attrs.define(eq=False, slots=False)
-class SpawnInfo:
+class SpawnInfo(Generic[ReturnT]):
     """
-    A call that was spawned.
+    A call that was spawned; *return_value* has the type that the function returns.
 
     Attributes:
         future: The future of the result. None if nothing was started.
@@ -84,7 +94,7 @@ class SpawnInfo:
             for metrics and probes. Empty until ``url`` is known.
     """
 
-    future: Future[Any] | None = None
+    future: Future[ReturnT] | None = None
     logs: Queue[Any] = attrs.field(factory=LogQueue)
     _url_ready: threading.Event = attrs.field(factory=threading.Event, alias="_url_ready")
     _url: str | None = attrs.field(default=None, alias="_url")
@@ -93,7 +103,7 @@ class SpawnInfo:
     _ends: bool = attrs.field(default=False, init=False, repr=False)
 
     @property
-    def return_value(self) -> Any:
+    def return_value(self) -> ReturnT:
         """
         Wait for the result and return it, or raise what the function raised.
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import attrs
 
@@ -16,9 +16,13 @@ from fal_core.sealing.stubs import stub_reducers
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from typing_extensions import Unpack
+
     from fal_core.aio import AsyncCalls
     from fal_core.declaring.declaration import Flavour
     from fal_core.hosts import Host
+    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
+    from fal_core.options import OnUnsupported
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
@@ -53,11 +57,22 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
         return future
 
-    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    @overload
+    def spawn(
+        self: BoundFunction[ArgsT, Iterator[ItemT]],
+        /,
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> SpawnInfo[list[ItemT]]: ...
+
+    @overload
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo[ReturnT]: ...
+
+    def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
-        info: SpawnInfo = self.__func__.spawn(self.__self__, *args, **kwargs)
+        info: SpawnInfo[Any] = self.__func__.spawn(self.__self__, *args, **kwargs)
         return info
 
     def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[ReturnT]:
@@ -108,14 +123,20 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         return flavour
 
     def on(
-        self, host: Host[Any, Any] | str | None = None, **config: Any
+        self,
+        host: Host[Any, Any] | str | None = None,
+        *,
+        on_unsupported: OnUnsupported | None = None,
+        **config: Unpack[AnyKeywords],
     ) -> BoundFunction[ArgsT, ReturnT]:
         """
         Return this method on another *host*, or with other options.
         """
-        return BoundFunction(self.__func__.on(host, **config), self.__self__)
+        return BoundFunction(
+            self.__func__.on(host, on_unsupported=on_unsupported, **config), self.__self__
+        )
 
-    def with_policy(self, **changes: Any) -> BoundFunction[ArgsT, ReturnT]:
+    def with_policy(self, **changes: Unpack[PolicyKeywords]) -> BoundFunction[ArgsT, ReturnT]:
         """
         Return this method with other timeouts, retries and the like.
         """

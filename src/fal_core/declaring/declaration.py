@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -107,7 +107,7 @@ class Declaration:
     def on(
         self,
         host: Host[Any, Any] | str | None,
-        config: dict[str, Any],
+        config: Mapping[str, Any],
         on_unsupported: OnUnsupported | None = None,
     ) -> Declaration:
         """
@@ -134,7 +134,7 @@ class Declaration:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)
         return attrs.evolve(self, host=place, options=options, policy=policy)
 
-    def with_policy(self, changes: dict[str, Any]) -> Declaration:
+    def with_policy(self, changes: Mapping[str, Any]) -> Declaration:
         """
         Return this declaration with parts of its policy changed.
 
@@ -143,5 +143,5 @@ class Declaration:
         """
         from fal_core.declaring.policy_checks import check_policy
 
-        values = attrs.asdict(self.policy, recurse=False) | changes
+        values = attrs.asdict(self.policy, recurse=False) | dict(changes)
         return attrs.evolve(self.on(None, {}), policy=check_policy(values))
