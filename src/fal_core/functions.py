@@ -40,7 +40,7 @@ _CALLING = (__name__, "fal_core.calling.methods")
 ArgsT = ParamSpec("ArgsT")
 RestT = ParamSpec("RestT")
 ReturnT = TypeVar("ReturnT", covariant=True)
-ItemT = TypeVar("ItemT")
+T = TypeVar("T")
 
 
 @attrs.define(eq=False, slots=False)
@@ -185,11 +185,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @overload
     def spawn(
-        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
-        /,
-        *args: ArgsT.args,
-        **kwargs: ArgsT.kwargs,
-    ) -> SpawnInfo[list[ItemT]]: ...
+        self: IsolatedFunction[ArgsT, Iterator[T]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> SpawnInfo[list[T]]: ...
 
     @overload
     def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo[ReturnT]: ...
@@ -237,11 +234,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         )
 
     def stream(
-        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
-        /,
-        *args: ArgsT.args,
-        **kwargs: ArgsT.kwargs,
-    ) -> Iterator[ItemT]:
+        self: IsolatedFunction[ArgsT, Iterator[T]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> Iterator[T]:
         """
         Run a generator function and iterate over what it yields, as it does.
         """

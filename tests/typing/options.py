@@ -57,7 +57,7 @@ def misspelt() -> None:
     function(Virtualenv(), keep_aliv=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     function("theirs", options={}, keep_aliv=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     function("theirs", colour="red")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    function("virtualenvv")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    function("virtualenvv")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     embed.on(keep_aliv=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     embed.with_policy(timout=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
