@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,13 @@ STANDING_IN = {
     "fal_env_container.images.container_images.ContainerImage": "ImageWithDockerfile",
 }
 
+#: What stands in annotations, where it is named.
+IMPORTS = {
+    ("fal_core.environments", "Environment"),
+    ("fal_core.hosts", "Host"),
+    ("fal_core.keywords.values", "ImageWithDockerfile"),
+}
+
 HEAD = '''\
 """
 The options of each kind of environment, and of hosts, as keywords.
@@ -55,9 +63,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from fal_core.environments import Environment
-from fal_core.hosts import Host
-from fal_core.keywords.values import ImageWithDockerfile
+{imports}
 
 
 '''
@@ -67,7 +73,10 @@ def write() -> str:
     """
     Return the text of the module.
     """
-    return _broken(HEAD + "\n\n".join(_classes()))
+    classes = "\n\n".join(_classes())
+    named = [each for each in sorted(IMPORTS) if re.search(rf"\b{each[1]}\b", classes)]
+    imports = "\n".join(f"from {module} import {name}" for module, name in named)
+    return _broken(HEAD.replace("{imports}", imports) + classes)
 
 
 def _classes() -> Iterator[str]:
@@ -195,6 +204,9 @@ def spell(annotation: Any) -> str:
 def _name(cls: type) -> str:
     full = f"{cls.__module__}.{cls.__qualname__}"
     if cls.__module__ == "builtins":
+        return cls.__name__
+    if cls.__module__.startswith("fal_core."):
+        IMPORTS.add((cls.__module__, cls.__name__))
         return cls.__name__
     if full not in STANDING_IN:
         raise NotImplementedError(
