@@ -5,7 +5,7 @@ The decorator that makes a function isolated.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import attrs
@@ -18,49 +18,143 @@ from fal_core.options import Lifetime, OnUnsupported, Options
 from fal_core.policies import Policy
 from fal_core.tracebacks.trimming import begins_at_caller
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fal_core.environments import Environment
+    from fal_core.keywords.options import (
+        CondaKeywords,
+        ContainerKeywords,
+        CurrentKeywords,
+        FunctionKeywords,
+        KeywordsBesideOptions,
+        VirtualenvKeywords,
+    )
+    from fal_core.keywords.values import ImageWithDockerfile
+
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 ItemT = TypeVar("ItemT")
 
 
+# No overload takes any kind with any options: with one, every misspelt option would pass.
+
+
 @overload
 def function(
-    kind: str = "virtualenv",
+    kind: Literal["virtualenv"] = "virtualenv",
     *,
     serve: Literal[True],
-    host: Host[Any, Any] | str | None = None,
-    local_python_modules: list[str] | None = None,
-    timeout: float | None = None,
-    retries: int = 0,
-    retry_on: type[Exception] | Iterable[type[Exception]] = (),
-    grace: float = 2.0,
-    lifetime: Lifetime = "attached",
-    seal: Literal["once", "every call"] = "once",
-    on_unsupported: OnUnsupported = "warn",
-    **config: Any,
-) -> Callable[[Callable[ArgsT, ReturnT]], ServedIsolatedFunction[ArgsT, ReturnT]]: ...
+    **config: Unpack[VirtualenvKeywords],
+) -> _ServingDecorator: ...
 
 
 @overload
 def function(
-    kind: str = "virtualenv",
+    kind: Literal["virtualenv"] = "virtualenv",
     *,
-    host: Host[Any, Any] | str | None = None,
-    local_python_modules: list[str] | None = None,
-    timeout: float | None = None,
-    retries: int = 0,
-    retry_on: type[Exception] | Iterable[type[Exception]] = (),
-    grace: float = 2.0,
-    lifetime: Lifetime = "attached",
-    seal: Literal["once", "every call"] = "once",
-    on_unsupported: OnUnsupported = "warn",
-    **config: Any,
+    serve: Literal[False] = False,
+    **config: Unpack[VirtualenvKeywords],
+) -> _Decorator: ...
+
+
+@overload
+def function(
+    kind: Literal["conda"],
+    *,
+    serve: Literal[True],
+    **config: Unpack[CondaKeywords],
+) -> _ServingDecorator: ...
+
+
+@overload
+def function(
+    kind: Literal["conda"],
+    *,
+    serve: Literal[False] = False,
+    **config: Unpack[CondaKeywords],
+) -> _Decorator: ...
+
+
+@overload
+def function(
+    kind: Literal["container"] = "container",
+    *,
+    image: str | ImageWithDockerfile | Mapping[str, Any],
+    serve: Literal[True],
+    **config: Unpack[ContainerKeywords],
+) -> _ServingDecorator: ...
+
+
+@overload
+def function(
+    kind: Literal["container"] = "container",
+    *,
+    image: str | ImageWithDockerfile | Mapping[str, Any],
+    serve: Literal[False] = False,
+    **config: Unpack[ContainerKeywords],
+) -> _Decorator: ...
+
+
+@overload
+def function(
+    kind: Literal["current"],
+    *,
+    serve: Literal[True],
+    **config: Unpack[CurrentKeywords],
+) -> _ServingDecorator: ...
+
+
+@overload
+def function(
+    kind: Literal["current"],
+    *,
+    serve: Literal[False] = False,
+    **config: Unpack[CurrentKeywords],
+) -> _Decorator: ...
+
+
+@overload
+def function(
+    kind: Environment,
+    *,
+    serve: Literal[True],
+    **config: Unpack[FunctionKeywords],
+) -> _ServingDecorator: ...
+
+
+@overload
+def function(
+    kind: Environment,
+    *,
+    serve: Literal[False] = False,
+    **config: Unpack[FunctionKeywords],
+) -> _Decorator: ...
+
+
+@overload
+def function(
+    kind: str,
+    *,
+    options: Mapping[str, Any],
+    serve: Literal[True],
+    **config: Unpack[KeywordsBesideOptions],
+) -> _ServingDecorator: ...
+
+
+@overload
+def function(
+    kind: str,
+    *,
+    options: Mapping[str, Any],
+    serve: Literal[False] = False,
+    **config: Unpack[KeywordsBesideOptions],
 ) -> _Decorator: ...
 
 
 @begins_at_caller
 def function(
-    kind: str = "virtualenv",
+    kind: str | Environment = "virtualenv",
     *misplaced: Any,
     host: Host[Any, Any] | str | None = None,
     local_python_modules: list[str] | None = None,
@@ -77,7 +171,8 @@ def function(
     Make a function isolated: it runs on *host*, in an environment of its own.
 
     Arguments:
-        kind: Of the environment, as in ``virtualenv``.
+        kind: Of the environment, as in ``virtualenv``; or an environment, as in
+            ``Virtualenv(requirements=["numpy"])``.
 
         host: Where it runs: a host, its name or its URL. The default is this
             machine, or what ``FAL_CORE_HOST`` names.
@@ -104,7 +199,8 @@ def function(
             ``"warn"`` once about each, raise an ``"error"`` at the call, or
             ``"ignore"`` them.
 
-        config: Options of the environment, the host and the gateway.
+        config: Options of the environment, the host and the gateway. Those that type
+            checkers do not know may stand in a mapping, as ``options``.
 
     Raises:
         OptionError: The declaration is wrong.
@@ -167,10 +263,13 @@ def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
     return with_facts(error, suggestion=near)
 
 
-def _with_kind(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+def _with_kind(kind: str | Environment, config: Mapping[str, Any]) -> Mapping[str, Any]:
     # As documented, an image alone implies the kind ``container``.
-    if kind == "virtualenv" and config.get("image") is not None:
-        return config
+    if kind == "virtualenv":
+        more = config.get("options")
+        named = more if isinstance(more, Mapping) else {}
+        if config.get("image") is not None or named.get("image") is not None:
+            return config
     return {"kind": kind, **config}
 
 
@@ -235,6 +334,11 @@ class Decorator:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
     from typing import Protocol
+
+    class _ServingDecorator(Protocol):
+        def __call__(
+            self, func: Callable[ArgsT, ReturnT], /
+        ) -> ServedIsolatedFunction[ArgsT, ReturnT]: ...
 
     class _Decorator(Protocol):
         @overload

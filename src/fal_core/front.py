@@ -30,7 +30,8 @@ def parse_options(host: type[Host[..., Any]], config: Mapping[str, Any]) -> Opti
     """
     Sort and check *config*, each option as *host* spells it.
     """
-    parsed = (host.parse_key(key, value) for key, value in config.items())
+    written = vocabulary.spread_if_needed(config)
+    parsed = (host.parse_key(key, value) for key, value in written.items())
     # A wrapper host computes its options; those of the inner host are known.
     own = host.options if isinstance(host.options, type) else HostOptions
     return vocabulary.parse_options(dict(parsed), own)

@@ -21,6 +21,8 @@ from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from typing_extensions import Unpack
+
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
     from fal_core.calling.launcher import Launcher
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
+    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
     from fal_core.spawns import SpawnInfo
 
 #: Attributes that another process makes anew.
@@ -36,7 +39,7 @@ _OF_PROCESS = ("_home_number", "_launcher", "_local_runs", "_lock", "_shapes", "
 ArgsT = ParamSpec("ArgsT")
 RestT = ParamSpec("RestT")
 ReturnT = TypeVar("ReturnT", covariant=True)
-ItemT = TypeVar("ItemT")
+T = TypeVar("T")
 
 
 @attrs.define(eq=False, slots=False)
@@ -191,8 +194,16 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             submitter = self._submitter = Submitter(launcher)
         return submitter.submit(args, kwargs)
 
+    @overload
+    def spawn(
+        self: IsolatedFunction[ArgsT, Iterator[T]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> SpawnInfo[list[T]]: ...
+
+    @overload
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo[ReturnT]: ...
+
     @begins_at_caller
-    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
@@ -240,11 +251,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def stream(
-        self: IsolatedFunction[ArgsT, Iterator[ItemT]],
-        /,
-        *args: ArgsT.args,
-        **kwargs: ArgsT.kwargs,
-    ) -> Iterator[ItemT]:
+        self: IsolatedFunction[ArgsT, Iterator[T]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
+    ) -> Iterator[T]:
         """
         Run a generator function and iterate over what it yields, as it does.
         """
@@ -287,7 +295,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         host: Host[Any, Any] | str | None = None,
         *,
         on_unsupported: OnUnsupported | None = None,
-        **config: Any,
+        **config: Unpack[AnyKeywords],
     ) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function on another *host*, or with other options.
@@ -297,7 +305,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return self._declared_as(self.declaration.on(host, config, on_unsupported))
 
     @begins_at_caller
-    def with_policy(self, **changes: Any) -> IsolatedFunction[ArgsT, ReturnT]:
+    def with_policy(
+        self, **changes: Unpack[PolicyKeywords]
+    ) -> IsolatedFunction[ArgsT, ReturnT]:
         """
         Return this function with other timeouts, retries and the like.
         """

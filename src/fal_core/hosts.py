@@ -309,7 +309,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         kwargs: dict[str, Any],
         application_name: str | None = None,
         application_auth_mode: AuthMode | None = None,
-    ) -> SpawnInfo:
+    ) -> SpawnInfo[ReturnT]:
         """
         Start *func* here and return at once.
         """

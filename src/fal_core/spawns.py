@@ -11,12 +11,22 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from queue import Queue
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Generic
 from urllib.parse import urlparse
 
 import attrs
 
 from fal_core.tracebacks.trimming import begins_at_caller
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # Whoever writes no parameter means any.
+    ReturnT = TypeVar("ReturnT", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    ReturnT = TypeVar("ReturnT", covariant=True)
 
 #: Bytes of unread lines that are kept in memory.
 _MEMORY = 8 << 20
@@ -70,9 +80,9 @@ class LogQueue(Queue[Any]):
 
 
 @attrs.define(eq=False, slots=False)
-class SpawnInfo:
+class SpawnInfo(Generic[ReturnT]):
     """
-    A call that was spawned.
+    A call that was spawned; *return_value* has the type that the function returns.
 
     Attributes:
         future: The future of the result. None if nothing was started.
@@ -86,7 +96,7 @@ class SpawnInfo:
             for metrics and probes. Empty until ``url`` is known.
     """
 
-    future: Future[Any] | None = None
+    future: Future[ReturnT] | None = None
     logs: Queue[Any] = attrs.field(factory=LogQueue)
     _url_ready: threading.Event = attrs.field(factory=threading.Event, alias="_url_ready")
     _url: str | None = attrs.field(default=None, alias="_url")
@@ -96,7 +106,7 @@ class SpawnInfo:
 
     @property
     @begins_at_caller
-    def return_value(self) -> Any:
+    def return_value(self) -> ReturnT:
         """
         Wait for the result and return it, or raise what the function raised.
         """

@@ -24,6 +24,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hosts",
         "abilities checks routes",
         "hooks",
+        # What type checkers know of the options of kinds and hosts.
+        "keywords/",
         # Documented faces that stand on the contract alone.
         "aio policies wrappers",
         # One call's way: what users write, what travels, what comes back.

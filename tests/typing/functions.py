@@ -43,7 +43,8 @@ def plain() -> None:
     assert_type(list(embed.map([["a"], ["b"]])), list[list[float]])
     assert_type(embed.on("local")(["a"]), list[float])
     assert_type(embed.on(keep_alive=5)(["a"], size=1), list[float])
-    assert_type(embed.spawn(["a"]), SpawnInfo)
+    assert_type(embed.spawn(["a"]), SpawnInfo[list[float]])
+    assert_type(embed.spawn(["a"]).return_value, list[float])
 
 
 def wrong() -> None:
@@ -60,6 +61,7 @@ def streams() -> None:
     A generator is an iterator of its items.
     """
     assert_type(numbers(3), Iterator[int])
+    assert_type(numbers.spawn(3).return_value, list[int])
     for number in numbers.stream(3):
         assert_type(number, int)
 
@@ -70,6 +72,7 @@ def coroutines() -> None:
     """
     assert_type(shout("a"), str)
     assert_type(shout.submit("a"), Future[str])
+    assert_type(shout.spawn("a").return_value, str)
     for letter in letters("abc"):
         assert_type(letter, str)
 
@@ -107,7 +110,7 @@ def methods() -> None:
     model = Model()
     assert_type(model.predict("a", size=2), list[float])
     assert_type(model.predict.submit("a"), Future[list[float]])
-    assert_type(model.predict.spawn("a"), SpawnInfo)
+    assert_type(model.predict.spawn("a").return_value, list[float])
     assert_type(list(model.predict.map(["a", "b"])), list[list[float]])
     assert_type(model.predict.on("local").with_policy(timeout=3)("a"), list[float])
     assert_type(model.predict.run_local("a"), list[float])

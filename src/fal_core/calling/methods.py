@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import attrs
 
@@ -17,9 +17,13 @@ from fal_core.tracebacks.trimming import begins_at_caller, trim_to_user
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from typing_extensions import Unpack
+
     from fal_core.aio import AsyncCalls
     from fal_core.declaring.declaration import Flavour
     from fal_core.hosts import Host
+    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
+    from fal_core.options import OnUnsupported
     from fal_core.spawns import SpawnInfo
 
 ArgsT = ParamSpec("ArgsT")
@@ -56,12 +60,23 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
         return future
 
+    @overload
+    def spawn(
+        self: BoundFunction[ArgsT, Iterator[ItemT]],
+        /,
+        *args: ArgsT.args,
+        **kwargs: ArgsT.kwargs,
+    ) -> SpawnInfo[list[ItemT]]: ...
+
+    @overload
+    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo[ReturnT]: ...
+
     @begins_at_caller
-    def spawn(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> SpawnInfo:
+    def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
         """
         Start a call and return at once; its lines are queued, not printed.
         """
-        info: SpawnInfo = self.__func__.spawn(self.__self__, *args, **kwargs)
+        info: SpawnInfo[Any] = self.__func__.spawn(self.__self__, *args, **kwargs)
         return info
 
     @begins_at_caller
@@ -125,15 +140,21 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def on(
-        self, host: Host[Any, Any] | str | None = None, **config: Any
+        self,
+        host: Host[Any, Any] | str | None = None,
+        *,
+        on_unsupported: OnUnsupported | None = None,
+        **config: Unpack[AnyKeywords],
     ) -> BoundFunction[ArgsT, ReturnT]:
         """
         Return this method on another *host*, or with other options.
         """
-        return BoundFunction(self.__func__.on(host, **config), self.__self__)
+        return BoundFunction(
+            self.__func__.on(host, on_unsupported=on_unsupported, **config), self.__self__
+        )
 
     @begins_at_caller
-    def with_policy(self, **changes: Any) -> BoundFunction[ArgsT, ReturnT]:
+    def with_policy(self, **changes: Unpack[PolicyKeywords]) -> BoundFunction[ArgsT, ReturnT]:
         """
         Return this method with other timeouts, retries and the like.
         """

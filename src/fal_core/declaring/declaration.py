@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Literal, NamedTuple
 
@@ -160,7 +160,7 @@ class Declaration:
     def on(
         self,
         host: Host[Any, Any] | str | None,
-        config: dict[str, Any],
+        config: Mapping[str, Any],
         on_unsupported: OnUnsupported | None = None,
     ) -> Declaration:
         """
@@ -190,7 +190,7 @@ class Declaration:
             policy = attrs.evolve(policy, on_unsupported=on_unsupported)
         return attrs.evolve(self, host=place, options=options, policy=policy)
 
-    def with_policy(self, changes: dict[str, Any]) -> Declaration:
+    def with_policy(self, changes: Mapping[str, Any]) -> Declaration:
         """
         Return this declaration with parts of its policy changed.
 
@@ -199,5 +199,5 @@ class Declaration:
         """
         from fal_core.declaring.policy_checks import check_policy
 
-        values = attrs.asdict(self.policy, recurse=False) | changes
+        values = attrs.asdict(self.policy, recurse=False) | dict(changes)
         return attrs.evolve(self.on(None, {}), policy=check_policy(values))

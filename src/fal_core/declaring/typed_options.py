@@ -86,6 +86,19 @@ def restore(cls: type[T], travelled: Mapping[str, Any]) -> T:
     return build(cls, travelled, manner="text")
 
 
+def options_of(environment: Environment) -> dict[str, Any]:
+    """
+    Return the options of *environment* that differ from their defaults.
+    """
+    cls: Any = type(environment)
+    options: dict[str, Any] = {}
+    for attribute in attrs.fields(cls):
+        value = getattr(environment, attribute.name)
+        if attribute.init and not _is_default(value, attribute, environment):
+            options[str(attribute.alias)] = value
+    return options
+
+
 class TypedOptionsCache(Generic[T]):
     """
     Keeps the typed value that was made from each ``Options``, for as long as they live.

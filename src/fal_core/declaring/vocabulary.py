@@ -72,7 +72,7 @@ def parse_options(config: Mapping[str, Any], own: type[HostOptions] = HostOption
     _note_options(own)
     known, options = known_options(), Options()
     owners = {**known.host, **dict.fromkeys(option_names(own), own)}
-    written = _respell(config)
+    written = _respell(spread_if_needed(config))
     kind = kind_of(written)
     usable = option_names(_find_environment(kind, written))
     for name, value in written.items():
@@ -92,6 +92,18 @@ def parse_options(config: Mapping[str, Any], own: type[HostOptions] = HostOption
             {name: options.host[name] for name in options.host if owners[name] is owner},
         )
     return options
+
+
+def spread_if_needed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    Return *config*, where options are written together each with a name of its own.
+    """
+    if "options" not in config and not isinstance(config.get("kind"), Environment):
+        return config
+    # Imported for those who write so.
+    from fal_core.declaring.spreading import spread
+
+    return spread(config)
 
 
 def kind_of(environment: Mapping[str, Any]) -> str:
@@ -120,12 +132,15 @@ def with_changes(
     Raises:
         OptionError: The kind is unknown, or an option is written twice.
     """
-    changes = _respell(config)
+    changes = _respell(spread_if_needed(config))
     kind = kind_of({**options.environment, **changes})
     usable = {*option_names(_find_environment(kind, changes)), "kind"}
     environment = {**options.kept, **options.environment}
     kept = {name: environment[name] for name in environment if name not in usable}
     declared = {name: environment[name] for name in environment if name in usable}
+    if isinstance(config.get("kind"), Environment):
+        # It replaces the environment; it does not change it.
+        declared = {}
     host = dict(options.host)
     if any(name in changes for name in MACHINE_OPTIONS):
         # Either way of naming machine types replaces the other.

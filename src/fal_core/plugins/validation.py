@@ -23,7 +23,9 @@ from fal_core.plugins.hook_names import nearest
 from fal_core.plugins.signatures import check_signatures
 
 #: Keywords of the decorator itself, which no option can be called.
-RESERVED = frozenset({"kind", "host", "local_python_modules", "on_unsupported", "seal"})
+RESERVED = frozenset(
+    {"kind", "host", "local_python_modules", "on_unsupported", "options", "seal"}
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9+.-]*")
 

@@ -29,9 +29,12 @@ from fal_serve.servables import BaseServable, check_hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from typing_extensions import Unpack
 
-    from fal_core import Host, ServedIsolatedFunction
+    from fal_core import Environment, Host, ServedIsolatedFunction
+    from fal_core.keywords import AnyKeywords
     from fal_serve.answering.requests import RequestContext
+    from fal_serve.declaring.keywords import AppKeywords
     from fal_serve.launching.spawns import AppSpawnInfo
     from fal_serve.serving.applications import FalFastAPI
 
@@ -65,9 +68,9 @@ class App(BaseServable):
     requirements: ClassVar[list[str] | list[list[str]] | None] = None
     requirements_context_dir: ClassVar[str | None] = None
     python_version: ClassVar[str | None] = None
-    resolver: ClassVar[str | None] = None
+    resolver: ClassVar[Literal["uv", "pip"] | None] = None
     local_python_modules: ClassVar[list[str]] = []
-    kind: ClassVar[str | None] = None
+    kind: ClassVar[str | Environment | None] = None
     image: ClassVar[Any] = None
     machine_type: ClassVar[str | list[str] | None] = None
     num_gpus: ClassVar[int | None] = None
@@ -100,10 +103,10 @@ class App(BaseServable):
     _written: ClassVar[DeclaredOptions] = DeclaredOptions()
     _place: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: Unpack[AppKeywords]) -> None:
         super().__init_subclass__()
         _check_names(cls)
-        written = read_class(cls, keywords)
+        written = read_class(cls, dict(keywords))
         cls._written = written.attributes
         cls._place = find_class_location()
         cls.app_name = written.name if written.name is not None else make_name(cls.__name__)
@@ -228,7 +231,7 @@ class App(BaseServable):
 
     @classmethod
     def to_function(
-        cls, host: Host[Any, Any] | str | None = None, **config: Any
+        cls, host: Host[Any, Any] | str | None = None, **config: Unpack[AnyKeywords]
     ) -> ServedIsolatedFunction[[], None]:
         """
         Return the application as an isolated function, which serves when it is called.
@@ -238,10 +241,12 @@ class App(BaseServable):
         """
         from fal_serve.launching.functions import to_function
 
-        return to_function(_declaration_of(cls), host, config)
+        return to_function(_declaration_of(cls), host, dict(config))
 
     @classmethod
-    def spawn(cls, host: Host[Any, Any] | str | None = None, **config: Any) -> AppSpawnInfo:
+    def spawn(
+        cls, host: Host[Any, Any] | str | None = None, **config: Unpack[AnyKeywords]
+    ) -> AppSpawnInfo:
         """
         Start the application and return at once.
         """

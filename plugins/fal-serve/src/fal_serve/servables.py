@@ -48,19 +48,22 @@ _AT_ONCE = {
 }
 
 
-class ServableMeta(ABCMeta):
-    """
-    The metaclass of servables, which takes the keyword ``name`` as ``app_name``.
+if TYPE_CHECKING:
+    # mypy checks the keywords of no class with a metaclass of its own.
+    ServableMeta = ABCMeta
+else:
 
-    In Python 3.10, ABCMeta itself takes no keyword of that name.
-    """
+    class ServableMeta(ABCMeta):
+        """
+        The metaclass of servables, which takes the keyword ``name`` as ``app_name``.
 
-    def __new__(
-        meta, name: str, bases: tuple[type, ...], space: dict[str, Any], /, **keywords: Any
-    ) -> ServableMeta:
-        if "name" in keywords:
-            keywords["app_name"] = keywords.pop("name")
-        return super().__new__(meta, name, bases, space, **keywords)
+        In Python 3.10, ABCMeta itself takes no keyword of that name.
+        """
+
+        def __new__(meta, name, bases, space, /, **keywords):
+            if "name" in keywords:
+                keywords["app_name"] = keywords.pop("name")
+            return super().__new__(meta, name, bases, space, **keywords)
 
 
 class BaseServable(metaclass=ServableMeta):

@@ -9,7 +9,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -30,14 +30,16 @@ from fal_serve.exceptions import AppClientError
 from fal_serve.servables import BaseServable
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from fal_core_worker.serving.routes import RouteSignature
     from fal_serve.apps import App
     from fal_serve.launching.spawns import AppSpawnInfo
 
 
-class _Client(ABC):
+AppT = TypeVar("AppT", bound="App")
+ServedT = TypeVar("ServedT", bound="App")
+
+
+class _Client(ABC, Generic[AppT]):
     """
     The part that both clients have in common: a method for each endpoint.
     """
@@ -49,7 +51,7 @@ class _Client(ABC):
 
     def __init__(
         self,
-        cls: type[App],
+        cls: type[AppT],
         url: str,
         timeout: float | None = None,
         *,
@@ -69,13 +71,16 @@ class _Client(ABC):
         self._calls, self._sockets = endpoint_calls(cls)
         self._client = self._http(base_url=self.url, headers=self.headers, timeout=timeout)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+    if not TYPE_CHECKING:
+        # Type checkers are shown the endpoints of the class.
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            try:
+                return self[name]
+            except KeyError as error:
+                raise AttributeError(error.args[0]) from None
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name in self._calls:
@@ -130,7 +135,7 @@ class _Client(ABC):
         """
 
 
-class AppClient(_Client):
+class AppClient(_Client[AppT]):
     """
     A client of an application, with a method for each endpoint.
 
@@ -153,22 +158,40 @@ class AppClient(_Client):
     _websocket = WebsocketConnection
     _client: httpx.Client
 
+    @property
+    def endpoints(self) -> AppT:
+        """
+        This client itself, which type checkers take for an object of the class.
+        """
+        client: Any = self
+        endpoints: AppT = client
+        return endpoints
+
     @classmethod
     @contextlib.contextmanager
     def connect(
         cls,
-        app_cls: type[App],
+        app_cls: type[ServedT],
+        url: str | None = None,
         *,
         timeout: float | None = None,
         health_request_timeout: float = 30,
         startup_timeout: float = 60,
         health_check_interval: float = 0.5,
-    ) -> Iterator[Self]:
+    ) -> Iterator[ServedT]:
         """
         Spawn an application, return a client of it, and end it when the context ends.
 
         The lines that the application prints are printed here, without its access log.
+        Type checkers take the client for an object of the class.
+
+        Arguments:
+            url: Of an application that is running. None is spawned then, and none ended.
         """
+        if url is not None:
+            with cls._at(app_cls, url, timeout) as client:
+                yield client
+            return
         info = app_cls.spawn()
         with printing_logs(info):
             try:
@@ -178,10 +201,16 @@ class AppClient(_Client):
                     health_check_interval=health_check_interval,
                 )
                 assert info.url is not None
-                with cls(app_cls, info.url, timeout) as client:
+                with cls._at(app_cls, info.url, timeout) as client:
                     yield client
             finally:
                 info.cancel()
+
+    @classmethod
+    def _at(cls, app_cls: type[ServedT], url: str, timeout: float | None) -> AppClient[ServedT]:
+        make: Any = cls
+        client: AppClient[ServedT] = make(app_cls, url, timeout)
+        return client
 
     def health(self) -> Any:
         """
@@ -198,8 +227,8 @@ class AppClient(_Client):
         """
         self._client.close()
 
-    def __enter__(self) -> Self:
-        return self
+    def __enter__(self) -> AppT:
+        return self.endpoints
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -219,7 +248,7 @@ class AppClient(_Client):
                 yield from reader.read(line)
 
 
-class AsyncAppClient(_Client):
+class AsyncAppClient(_Client[AppT]):
     """
     A client of an application for async code.
 
@@ -235,14 +264,37 @@ class AsyncAppClient(_Client):
     _websocket = AsyncWebsocketConnection
     _client: httpx.AsyncClient
 
+    @property
+    def endpoints(self) -> type[AppT]:
+        """
+        This client itself, which type checkers take for the class: its methods are awaited.
+        """
+        client: Any = self
+        endpoints: type[AppT] = client
+        return endpoints
+
     @classmethod
     @contextlib.asynccontextmanager
     async def connect(
-        cls, app_cls: type[App], *, timeout: float | None = None, startup_timeout: float = 60
-    ) -> AsyncIterator[Self]:
+        cls,
+        app_cls: type[ServedT],
+        url: str | None = None,
+        *,
+        timeout: float | None = None,
+        startup_timeout: float = 60,
+    ) -> AsyncIterator[type[ServedT]]:
         """
         Spawn an application, return a client of it, and end it when the context ends.
+
+        Type checkers take the client for the class, whose methods are awaited.
+
+        Arguments:
+            url: Of an application that is running. None is spawned then, and none ended.
         """
+        if url is not None:
+            async with cls._at(app_cls, url, timeout) as client:
+                yield client
+            return
         import asyncio
 
         info = app_cls.spawn()
@@ -250,10 +302,18 @@ class AsyncAppClient(_Client):
             try:
                 await asyncio.to_thread(info.wait, startup_timeout=startup_timeout)
                 assert info.url is not None
-                async with cls(app_cls, info.url, timeout) as client:
+                async with cls._at(app_cls, info.url, timeout) as client:
                     yield client
             finally:
                 info.cancel()
+
+    @classmethod
+    def _at(
+        cls, app_cls: type[ServedT], url: str, timeout: float | None
+    ) -> AsyncAppClient[ServedT]:
+        make: Any = cls
+        client: AsyncAppClient[ServedT] = make(app_cls, url, timeout)
+        return client
 
     async def health(self) -> Any:
         """
@@ -270,8 +330,8 @@ class AsyncAppClient(_Client):
         """
         await self._client.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def __aenter__(self) -> type[AppT]:
+        return self.endpoints
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.errors import declaration_error
@@ -14,7 +14,13 @@ from fal_serve.declaring.paths import find_path_error, path_shape
 from fal_serve.declaring.signatures import batch_parameter, parameters_of, resolve_annotation
 from fal_serve.health import HealthCheck
 
-HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from fal_serve.declaring.typed_endpoints import (
+        BatchDecorator,
+        EndpointDecorator,
+        HandlerT,
+        SocketDecorator,
+    )
 
 
 class EndpointRoute(NamedTuple):
@@ -27,6 +33,39 @@ class EndpointRoute(NamedTuple):
     function: Callable[..., Any]
 
 
+@overload
+def endpoint(
+    path: str,
+    *,
+    is_websocket: Literal[True],
+    health_check: HealthCheck | None = None,
+    max_batch_size: None = None,
+    batch_wait: float = 0.0,
+) -> SocketDecorator: ...
+
+
+@overload
+def endpoint(
+    path: str,
+    *,
+    is_websocket: Literal[False] = False,
+    health_check: HealthCheck | None = None,
+    max_batch_size: int,
+    batch_wait: float = 0.0,
+) -> BatchDecorator: ...
+
+
+@overload
+def endpoint(
+    path: str,
+    *,
+    is_websocket: Literal[False] = False,
+    health_check: HealthCheck | None = None,
+    max_batch_size: None = None,
+    batch_wait: float = 0.0,
+) -> EndpointDecorator: ...
+
+
 def endpoint(
     path: str,
     *,
@@ -34,7 +73,7 @@ def endpoint(
     health_check: HealthCheck | None = None,
     max_batch_size: int | None = None,
     batch_wait: float = 0.0,
-) -> Callable[[HandlerT], HandlerT]:
+) -> Any:
     """
     Have a method answer requests at *path*.
 

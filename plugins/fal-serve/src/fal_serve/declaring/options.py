@@ -121,6 +121,8 @@ def read_class(cls: type, keywords: dict[str, Any]) -> ClassStatement:
             )
         if keyword in (*ATTRIBUTES, *_OF_FUNCTION, *_OF_SERVICE):
             setattr(cls, keyword, value)
+        elif keyword == "options" and isinstance(value, Mapping):
+            attributes.update(value)
         else:
             attributes[keyword] = value
     for each in _OF_SERVICE:

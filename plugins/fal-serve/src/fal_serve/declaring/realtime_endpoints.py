@@ -10,13 +10,16 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from fal_core_worker.annotations import signature_of
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.declaring.endpoints import check_called, set_route
 from fal_serve.declaring.errors import declaration_error
 from fal_serve.declaring.signatures import batch_parameter
+
+if TYPE_CHECKING:
+    from fal_serve.declaring.typed_endpoints import RealtimeDecorator
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -74,7 +77,7 @@ def realtime(
     encode_message: Callable[[Any], bytes] | None = None,
     decode_message: Callable[[bytes], Any] | None = None,
     emit_timings: bool = False,
-) -> Callable[[HandlerT], HandlerT]:
+) -> RealtimeDecorator:
     """
     Have a method answer the messages of a websocket at *path*.
 

@@ -139,7 +139,10 @@ def test_a_worker_has_the_variables_of_its_environment(host: Host[..., Any]) -> 
 
     with python_with_variables() as value:
         decorate = function(
-            "python-with-variables", host=host, on_unsupported="ignore", law_value=value
+            "python-with-variables",
+            host=host,
+            on_unsupported="ignore",
+            options={"law_value": value},
         )
         try:
             found = decorate(read_variable)(VARIABLE)

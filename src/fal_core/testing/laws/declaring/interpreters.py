@@ -50,7 +50,7 @@ def through(host: Host[..., Any], launched: Launched) -> Decorate:
             "launched-python",
             host=host,
             on_unsupported="ignore",
-            law_folder=launched.folder,
+            options={"law_folder": launched.folder},
             **options,
         )
 

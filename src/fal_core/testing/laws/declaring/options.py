@@ -80,7 +80,7 @@ def test_an_unknown_option_is_refused_where_it_is_written(host: Host[..., Any]) 
     """
     look = "Inherit parse_options, and let parse_key return unknown keys as they are."
     with expect_error(UnknownOptionError, look, match="keep_alive"):
-        function("current", host=host, keep_alife=3)
+        function("current", host=host, options={"keep_alife": 3})
 
 
 def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
@@ -91,7 +91,7 @@ def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
     """
     look = "Inherit parse_options, which checks types by the annotations of the options."
     with expect_error(OptionTypeError, look, match="keep_alive"):
-        function("current", host=host, keep_alive="long")
+        function("current", host=host, options={"keep_alive": "long"})
 
 
 def test_an_unknown_machine_type_is_refused_where_it_is_written(

@@ -51,7 +51,7 @@ def in_counted(host: Host[..., Any], counted: Counted) -> Decorate:
             "counted-builds",
             host=host,
             on_unsupported="ignore",
-            law_folder=counted.folder,
+            options={"law_folder": counted.folder},
             **options,
         )
 

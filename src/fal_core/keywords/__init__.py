@@ -1,0 +1,16 @@
+"""
+Keywords: the options of the installed kinds and hosts, as type checkers and editors know them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_core.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_core.keywords.options import AnyKeywords, FunctionKeywords, HostKeywords
+
+__all__ = ["AnyKeywords", "FunctionKeywords", "HostKeywords"]
+
+__getattr__, __dir__ = lazily(__name__, dict.fromkeys(__all__, "fal_core.keywords.options"))

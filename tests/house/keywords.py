@@ -1,0 +1,277 @@
+"""
+The keywords of ``function`` and ``on``, from the attrs classes whose fields they are.
+
+``python -m house.keywords`` writes them into ``src/fal_core/keywords/options.py``. It needs
+every plugin of this repository.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fal_core.conversion.annotations import option_types
+from fal_core.declaring.known_options import SPELLINGS
+from fal_core.environments import CurrentEnvironment
+from fal_core.options import Gateway, HostOptions
+from fal_core.policies import Policy
+from house.imports import ROOT
+
+FILE = ROOT / "src/fal_core/keywords/options.py"
+
+#: The kinds of this repository, with the classes whose fields are their options.
+KINDS = {
+    "current": CurrentEnvironment,
+    "virtualenv": "fal_env_virtualenv.kinds.Virtualenv",
+    "conda": "fal_env_conda.kinds.Conda",
+    "container": "fal_env_container.kinds.Container",
+}
+
+#: The hosts of this repository that have options of their own.
+HOSTS = ("fal_host_local.options.LocalOptions",)
+
+#: What stands for the classes of plugins, which the core does not import.
+STANDING_IN = {
+    "fal_env_container.images.container_images.ContainerImage": "ImageWithDockerfile",
+}
+
+#: What stands in annotations, where it is named.
+IMPORTS = {
+    ("fal_core.environments", "Environment"),
+    ("fal_core.hosts", "Host"),
+    ("fal_core.keywords.values", "ImageWithDockerfile"),
+}
+
+HEAD = '''\
+"""
+The options of each kind of environment, and of hosts, as keywords.
+
+Written by ``python3 dev.py keywords``, from the classes whose fields they are. Nothing imports
+it but type checkers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+{imports}
+
+
+'''
+
+
+def write() -> str:
+    """
+    Return the text of the module.
+    """
+    classes = "\n\n".join(_classes())
+    named = [each for each in sorted(IMPORTS) if re.search(rf"\b{each[1]}\b", classes)]
+    imports = "\n".join(f"from {module} import {name}" for module, name in named)
+    return _broken(HEAD.replace("{imports}", imports) + classes)
+
+
+def _classes() -> Iterator[str]:
+    kinds = {kind: _options_of_kind(kind) for kind in KINDS}
+    merged: dict[str, list[str]] = {}
+    for options in kinds.values():
+        for name, annotation in options.items():
+            arms = merged.setdefault(name, [])
+            arms += [each for each in _arms(annotation) if each not in arms]
+    names = ", ".join(f'"{kind}"' for kind in KINDS)
+
+    hosts = (HostOptions, *map(_find, HOSTS))
+    of_hosts = {name: each for cls in hosts for name, each in _spelt(cls).items()}
+    gateway = _spelt(Gateway)
+    serve = {"serve": gateway.pop("serve")}
+    more = {"options": "Mapping[str, Any] | None"}
+    yield _class(
+        "HostKeywords",
+        "TypedDict",
+        "Options of hosts and the gateway.",
+        {**of_hosts, **gateway},
+    )
+    yield _class(
+        "KeywordsBesideOptions",
+        "HostKeywords",
+        "What ``function`` takes for kinds that are not known here, beside ``options``.",
+        {"host": "Host[Any, Any] | str | None", **_own(), **_policy()},
+    )
+    yield _class(
+        "FunctionKeywords",
+        "KeywordsBesideOptions",
+        "What it takes for every kind; ``options`` are those that are not known here.",
+        more,
+    )
+    for kind, options in kinds.items():
+        name = f"{kind.title()}Keywords"
+        what = f"What it takes for kind ``{kind}``."
+        if kind == "container":
+            # Its overload takes the image, which has to be there.
+            options = {each: options[each] for each in options if each != "image"}
+            what = f"What it takes for kind ``{kind}`` beside the image."
+        yield _class(name, "FunctionKeywords", what, options)
+    yield _class("PolicyKeywords", "TypedDict", "What ``with_policy`` takes.", _policy())
+    yield _class(
+        "AnyKeywords",
+        "HostKeywords",
+        "What ``on`` takes, whose function may have any kind.",
+        {
+            "kind": f"Literal[{names}] | Environment | None",
+            **serve,
+            **more,
+            **{name: _union(arms) for name, arms in merged.items()},
+        },
+    )
+
+
+def _own() -> dict[str, str]:
+    return {"local_python_modules": "list[str] | None"}
+
+
+def _policy() -> dict[str, str]:
+    exceptions = "type[Exception] | Iterable[type[Exception]]"
+    policy = {**_spelt(Policy), "retry_on": exceptions}
+    nullable = attrs.fields_dict(Policy)
+    return {
+        name: each if nullable[name].default is None else _without_none(each)
+        for name, each in policy.items()
+    }
+
+
+def _options_of_kind(kind: str) -> dict[str, str]:
+    spelt = _spelt(_find(KINDS[kind]))
+    for old, name in SPELLINGS.items():
+        if name in spelt:
+            spelt[old] = spelt[name]
+    return spelt
+
+
+def _spelt(cls: type) -> dict[str, str]:
+    return {
+        name: _union([*_arms(spell(annotation)), "None"])
+        for name, annotation in option_types(cls).items()
+    }
+
+
+def _find(cls: type | str) -> type:
+    if isinstance(cls, type):
+        return cls
+    module, _, name = cls.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
+def spell(annotation: Any) -> str:
+    """
+    Return the type of what users may write for an option of *annotation*.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin in (typing.Union, types.UnionType):
+        return _union([arm for each in arguments for arm in _arms(spell(each))])
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(_quote, arguments))}]"
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        item = spell(arguments[0])
+        # A string is a sequence of strings, and no list of them.
+        return f"list[{item}] | tuple[{item}, ...]" if item == "str" else f"Sequence[{item}]"
+    if origin in (Mapping, dict):
+        return f"Mapping[{', '.join(map(spell, arguments))}]"
+    if origin is Callable or getattr(origin, "__name__", "") == "Callable":
+        takes, gives = arguments
+        return f"Callable[[{', '.join(map(spell, takes))}], {spell(gives)}]"
+    if origin is os.PathLike:
+        return f"os.PathLike[{spell(arguments[0])}]"
+    if origin is type:
+        return f"type[{spell(arguments[0])}]"
+    if annotation is Any:
+        return "Any"
+    if isinstance(annotation, type) and not arguments:
+        return _name(annotation)
+    raise NotImplementedError(f"house.keywords cannot write {annotation!r} yet.")
+
+
+def _name(cls: type) -> str:
+    full = f"{cls.__module__}.{cls.__qualname__}"
+    if cls.__module__ == "builtins":
+        return cls.__name__
+    if cls.__module__.startswith("fal_core."):
+        IMPORTS.add((cls.__module__, cls.__name__))
+        return cls.__name__
+    if full not in STANDING_IN:
+        raise NotImplementedError(
+            f"Say in house.keywords what stands for {full}, which the core does not import."
+        )
+    return STANDING_IN[full]
+
+
+def _quote(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _arms(spelt: str) -> list[str]:
+    """
+    Return the arms of the union *spelt*, not those of unions inside of brackets.
+    """
+    arms, depth = [""], 0
+    for letter in spelt:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "|" and not depth:
+            arms.append("")
+        else:
+            arms[-1] += letter
+    return [arm.strip() for arm in arms]
+
+
+def _union(arms: list[str]) -> str:
+    if "Any" in arms:
+        return "Any"
+    named = [arm for arm in dict.fromkeys(arms) if arm != "None"]
+    return " | ".join([*named, "None"] if "None" in arms else named)
+
+
+def _without_none(spelt: str) -> str:
+    return _union([arm for arm in _arms(spelt) if arm != "None"])
+
+
+def _class(name: str, base: str, doc: str, fields: Mapping[str, str]) -> str:
+    lines = [f"class {name}({base}, total=False):", '    """', f"    {doc}", '    """']
+    lines += ["", *(f"    {field}: {each}" for field, each in fields.items())] if fields else []
+    return "\n".join(lines) + "\n"
+
+
+def _broken(text: str) -> str:
+    """
+    Return *text* with the lines broken that are too long.
+    """
+    lines = []
+    for line in text.splitlines():
+        if len(line) <= 96:
+            lines.append(line)
+            continue
+        name, _, annotation = line.strip().partition(": ")
+        lines += [f"    {name}: ("]
+        head, *rest = _arms(annotation)
+        lines += [f"        {head}", *(f"        | {each}" for each in rest), "    )"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """
+    Write the module.
+    """
+    FILE.write_text(write(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
