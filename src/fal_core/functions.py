@@ -17,6 +17,7 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
+from fal_core.reprs import show_html
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -167,7 +168,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         self._refuse_generator("submit")
         if "key" in kwargs:
-            self._refuse_idempotency_key()
+            from fal_core.batching.futures import refuse_idempotency_key
+
+            refuse_idempotency_key(self)
         if self._executor_given and self._executor is not None:
             return self._executor.submit(self, *args, **kwargs)
         launcher = self.make_launcher()
@@ -194,6 +197,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         ordered: bool = True,
         return_exceptions: bool = False,
         window: int | None = None,
+        progress: bool = False,
     ) -> Iterator[ReturnT]:
         """
         Call the function once for each item and iterate over the results.
@@ -208,6 +212,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             return_exceptions: Give an exception in place of a result, do not raise it.
 
             window: How many items may be under way at once.
+
+            progress: Show how many items have ended, on standard error or in the notebook.
         """
         self._refuse_generator("map")
         from fal_core.batching.maps import Mapped
@@ -218,6 +224,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             ordered=ordered,
             return_exceptions=return_exceptions,
             window=window,
+            progress=progress,
         )
 
     def stream(
@@ -337,21 +344,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
                 "Use 'stream' to take what it yields."
             )
 
-    def _refuse_idempotency_key(self) -> None:
-        """
-        Refuse ``key=`` where it is no argument of the function.
-        """
-        try:
-            parameters = inspect.signature(self).parameters
-        except ValueError:
-            return
-        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-        if "key" not in parameters and not takes_any:
-            raise OptionError(
-                f"{self!r} has no parameter 'key', and calls on host {self.host.name!r} take "
-                "no idempotency keys: only requests to the queue of an application do."
-            )
-
     @overload
     def __get__(
         self, instance: None, owner: type | None = None
@@ -375,6 +367,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         name = getattr(self.raw_func, "__qualname__", None) or self.app_name
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
+
+    def _repr_html_(self) -> str:
+        declared = {**self.options.environment, **self.options.host, **self.options.gateway}
+        options = [(name, repr(value)) for name, value in declared.items() if name != "kind"]
+        return show_html(repr(self)[1:-1], options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # If the function is found by its name, another process finds it so, too.

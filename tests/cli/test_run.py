@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -167,7 +168,7 @@ def program(command_line: Any) -> Any:
     [
         (["functions.py::add", "1"], "adding\n3\n"),
         (["functions.py::add", "1", "--b", "-5"], "adding\n-4\n"),
-        (["functions.py::add", "--json", '{"a": 1, "b": 1}'], "adding\n2\n"),
+        (["functions.py::add", "--input", '{"a": 1, "b": 1}'], "adding\n2\n"),
         (["functions.py::add", "1", "--on", "local"], "adding\n3\n"),
         (["functions::add", "1"], "adding\n3\n"),
         (["./functions.py::later", "--", "--text", "hi"], "'HI'\n"),
@@ -200,18 +201,18 @@ def test_json_has_the_output_alone(
     program: Any, arguments: list[str], printed: list[str]
 ) -> None:
     """
-    With ``--output json`` the standard output has the result, and nothing of the function.
+    With ``--json`` the standard output has the result, and nothing of the function.
     """
-    done = program("run", *arguments, "--output", "json")
+    done = program("run", *arguments, "--json")
     assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr
     assert ("adding" in done.stderr) == (arguments[0] == "functions.py::outer")
 
 
 def test_arguments_from_standard_input(program: Any) -> None:
     """
-    ``--json -`` reads the arguments from the standard input.
+    ``--input -`` reads the arguments from the standard input.
     """
-    done = program("run", "functions.py::add", "--json", "-", text='{"a": 4}')
+    done = program("run", "functions.py::add", "--input", "-", text='{"a": 4}')
     assert done.stdout == "adding\n6\n"
 
 
@@ -229,7 +230,7 @@ def test_result_without_json_is_one_sentence(program: Any) -> None:
             return 1j
         """,
     )
-    done = program("run", "odd.py", "--output", "json")
+    done = program("run", "odd.py", "--json")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: The result cannot be written as JSON: ")
 
@@ -336,7 +337,7 @@ def test_exit_code_of_the_function_is_that_of_the_program(
     """
     A function that exits ends the program as it would end one of its own.
     """
-    done = program("run", "functions.py::leave", "--json", f"[{status}]")
+    done = program("run", "functions.py::leave", "--input", f"[{status}]")
     assert (done.returncode, done.stdout, done.stderr) == (code, "leaving\n", said)
 
 
@@ -513,7 +514,7 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
     """
     Arguments that do not fit the function are an error with exit code 2, and nothing is run.
     """
-    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--json", "{}"]):
+    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--input", "{}"]):
         done = program("run", "functions.py::add", *arguments)
         assert done.returncode == 2, arguments
         assert "Error: " in done.stderr
@@ -528,7 +529,7 @@ def test_option_that_is_mistyped_is_no_argument_alone(program: Any) -> None:
     assert "no argument 'enforc'. Its named arguments: a, b. Did you mean the option" in (
         done.stderr
     )
-    done = program("run", "functions.py::add", "--json", '{"enforc": 1}')
+    done = program("run", "functions.py::add", "--input", '{"enforc": 1}')
     assert "Its named arguments: a, b.\n" in done.stderr
 
 
@@ -547,7 +548,8 @@ def test_builder_is_heard_off_terminals(program: Any) -> None:
 @pytest.mark.parametrize("colourless", [False, True])
 def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     """
-    On a terminal a line shows that the environment is built, and is gone at the end.
+    On a terminal a line shows that the environment is built; at the end it says how long that
+    took.
 
     ``NO_COLOR`` leaves the line, and takes the colour from it.
     """
@@ -574,7 +576,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
         assert process.communicate(timeout=60)[0] == "asking\n42\n"
     assert "Building the environment" in shown
     assert "fetching the parts" in shown
-    assert shown.endswith("\r\033[K")
+    assert re.search(r"\r\033\[KBuilt the environment in [0-9]+(\.[0-9])? s\.\r\n$", shown)
     assert ("\033[36m" in shown) != colourless
 
 

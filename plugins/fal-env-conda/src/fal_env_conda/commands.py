@@ -9,6 +9,7 @@ from threading import Event
 
 import click
 
+from fal_core.cli import complete_target, print_json
 from fal_core.errors import FalCoreError, OptionError
 from fal_core.events import Log
 from fal_core.loading import TargetError, load_target
@@ -16,7 +17,7 @@ from fal_env_conda.kinds import Conda
 
 
 @click.command()
-@click.argument("target", metavar="FILE.PY::NAME")
+@click.argument("target", metavar="FILE.PY::NAME", shell_complete=complete_target)
 @click.option(
     "--output",
     "-o",
@@ -25,12 +26,17 @@ from fal_env_conda.kinds import Conda
     type=click.Path(dir_okay=False, path_type=Path),
     help="The lock to write. The explicit list beside it ends with '.explicit.txt'.",
 )
-def lock(target: str, output: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def lock(target: str, output: Path, as_json: bool) -> None:
     """
     Write down which packages the conda environment of a function has.
 
     The environment is built if it is not. The lock is in the format of rattler, and env_yml
     of a function may name it. The explicit list is for conda, and has no pip requirements.
+
+    \b
+    Example:
+      fal-core env lock words.py::words -o words.lock
     """
     try:
         function = load_target(target)
@@ -55,7 +61,10 @@ def lock(target: str, output: Path) -> None:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
-    click.echo(f"Wrote {output} and {explicit}.")
+    if as_json:
+        print_json({"lock": str(output), "explicit": str(explicit)})
+    else:
+        click.echo(f"Wrote {output} and {explicit}.")
 
 
 def _log(line: Log) -> None:
