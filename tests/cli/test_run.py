@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -214,6 +215,59 @@ def test_arguments_from_standard_input(program: Any) -> None:
     """
     done = program("run", "functions.py::add", "--input", "-", text='{"a": 4}')
     assert done.stdout == "adding\n6\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ('[1, [2, 5], {"a": 3, "b": 0}]', ""),
+        ("-", '1\n\n[2, 5]\n{"a": 3, "b": 0}\n'),
+    ],
+    ids=["array", "lines"],
+)
+def test_function_is_called_for_each_item(program: Any, given: str, text: str) -> None:
+    """
+    With ``--map`` an item of an array, or a line that is read, has the arguments of one call;
+    the results are printed in their order, and progress on the standard error.
+    """
+    arguments = ("run", "functions.py::add", "--map", "--input", given)
+    done = program(*arguments, "--json", text=text)
+    assert (done.returncode, done.stdout) == (0, "3\n7\n3\n"), done.stderr
+    total = "" if text else " of 3"
+    assert re.search(rf"^add: 3{total} in [0-9.]+ s$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "told"),
+    [
+        (["--map"], "", "Option '--map' takes its items from '--input'"),
+        (["1", "--map", "--input", "[1]"], "", "Option '--map' takes its items from '--input'"),
+        (["--map", "--input", '{"a": 1}'], "", "The items of '--map' must be a JSON array."),
+        (["--map", "--input", "[1, {}]"], "", "missing a required argument: 'a'"),
+        (["--map", "--input", "-"], "1\nx\n", "Line 2 of the input is not JSON: "),
+        (["--map", "--input", "[1]", "--detach"], "", "for calls that are waited for"),
+        (["--json", '{"a": 1}'], "", "Arguments as JSON are given by '--input'."),
+    ],
+)
+def test_wrong_input_is_a_usage_error(
+    program: Any, arguments: list[str], text: str, told: str
+) -> None:
+    """
+    The error says what is wrong with the items, or where JSON is taken.
+    """
+    done = program("run", "functions.py::add", *arguments, text=text)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_reference_of_detached_work_is_printed_as_json(program: Any) -> None:
+    """
+    With ``--json`` also what detaches prints JSON.
+    """
+    done = program("run", "functions.py::nothing", "--detach", "--json")
+    reference = json.loads(done.stdout)["reference"]
+    done = program("executions", "attach", reference, "--on", "local", "--json")
+    assert (done.returncode, done.stdout) == (0, "null\n"), done.stderr
 
 
 def test_result_without_json_is_one_sentence(program: Any) -> None:

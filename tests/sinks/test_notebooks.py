@@ -32,6 +32,8 @@ from fal_core.testing import InProcessHost
 
 @attrs.define(eq=False, slots=False)
 class Building(WrapperHost):
+    name = "building"
+
     def launch(self, call, sink):
         sink(State("building"))
         sink(Log("fetching <parts>", "INFO", "BUILDER"))
@@ -49,9 +51,7 @@ def kernel() -> Iterator[Any]:
     """
     manager = pytest.importorskip("jupyter_client.manager")
     pytest.importorskip("ipykernel")
-    found, client = manager.start_new_kernel(
-        kernel_name="", startup_timeout=PATIENCE, extra_arguments=[]
-    )
+    found, client = manager.start_new_kernel(kernel_name="python3", startup_timeout=PATIENCE)
     client.execute_interactive(textwrap.dedent(DECLARED), timeout=PATIENCE)
     yield client
     client.stop_channels()

@@ -272,8 +272,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     if COMPLETE_VARIABLE in os.environ:
-        # A shell asks; what it is answered with has a class for bash.
-        pass
+        # A shell asks, and for bash it is answered by a class of its own.
+        import_command("completion")
     try:
         result = cli.main(arguments, prog_name="fal-core", standalone_mode=False)
     except click.ClickException as error:

@@ -143,7 +143,10 @@ def run(
             raise click.UsageError("--measure is for calls that are waited for.")
         if detach:
             reference = start(function, given)
-            show({"reference": reference}) if as_json else print(reference, file=stream)
+            if as_json:
+                show({"reference": reference})
+            else:
+                print(reference, file=stream)
             return
         if serving.is_service(function):
             tell = (lambda urls: show(dict(urls))) if as_json else serving.show_urls
@@ -200,8 +203,8 @@ def _refusing(read: Callable[[], _T]) -> _T:
     except arguments.ArgumentError as error:
         given = context.params
         looks_like_input = any(word.startswith(("{", "[")) for word in given["words"])
-        hint = " Arguments as JSON are given by '--input'." if looks_like_input else ""
-        hint = hint if given["as_json"] else ""
+        is_misled = given["as_json"] and looks_like_input
+        hint = " Arguments as JSON are given by '--input'." if is_misled else ""
         raise click.UsageError(f"{error}{hint}", context) from None
 
 
