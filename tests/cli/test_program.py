@@ -115,7 +115,7 @@ def test_command_of_another_program_names_what_does_the_same(
         (("run", "--hlep"), "No such option '--hlep'. Did you mean '--help'?"),
         (("run", "--on=local"), "Missing argument 'FILE.PY::NAME'."),
         (("env", "list", "--jsno"), "No such option '--jsno'. Did you mean '--json'?"),
-        (("env", "list", "--other"), "No such option '--other'."),
+        (("env", "list", "--zz"), "No such option '--zz'."),
         (("run", "two.py:f"), "Write two colons: 'two.py::f'."),
     ],
 )

@@ -97,14 +97,3 @@ def test_row_is_one_line_where_no_terminal_is(command_line: Any) -> None:
     assert [row.split()[0] for row in rows if "longer than the line of a terminal" in row] == [
         "wordy"
     ]
-
-
-def test_explanation_fits_a_terminal_of_80_columns(explaining: Any) -> None:
-    """
-    Reasons are broken between words, under one another.
-    """
-    code, sent = explaining.in_terminal("explain", "functions.py::wordy", "--on", "all")
-    assert code == 0
-    lines = _STYLE.sub("", sent).splitlines()
-    first = lines.index("  options")
-    assert max(len(line) for line in lines[first:] if line.startswith("    ")) <= 80
