@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 
 import click
@@ -128,6 +128,8 @@ def run(
     with _standard_output(json=as_json) as stream:
         show = ResultPrinter(stream, as_json=as_json)
         function = load_target(target)
+        given: arguments.Arguments = ((), {})
+        items: Iterable[arguments.Arguments] = ()
         if is_map:
             _check_mapped(function, words, input_text, detach=detach)
             items = _refusing(lambda: arguments.parse_items(function, input_text or ""))
@@ -149,7 +151,13 @@ def run(
                 print(reference, file=stream)
             return
         if serving.is_service(function):
-            tell = (lambda urls: show(dict(urls))) if as_json else serving.show_urls
+
+            def tell(urls: Mapping[str, str]) -> None:
+                if as_json:
+                    show(dict(urls))
+                else:
+                    serving.show_urls(urls)
+
             serving.serve_once(function, given, tell)
             return
         progress = make_progress()
