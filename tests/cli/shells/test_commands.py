@@ -14,7 +14,7 @@ import pytest
 
 #: Completes the line in its first argument, as bash does for a key, and prints the candidates.
 COMPLETES = """
-source script
+source ./script
 compopt() { echo "$@" >> options; }
 COMP_LINE="$1"
 COMP_POINT=${#COMP_LINE}
