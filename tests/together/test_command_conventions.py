@@ -43,8 +43,8 @@ def examples_of(command: click.Command) -> list[str]:
     """
     Return the command lines that the help of *command* shows.
     """
-    lines = (command.help or "").splitlines()
-    return [line.strip() for line in lines if line.startswith("  ") and "fal-core " in line]
+    _, _, shown = (command.help or "").replace("Examples:", "Example:").partition("Example:\n")
+    return [line.strip() for line in shown.splitlines()]
 
 
 def test_plugins_of_this_repository_add_commands() -> None:
