@@ -4,10 +4,15 @@ Fixtures of many tests: the program ``fal-core``, a local host, a worker for sea
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +98,38 @@ class CommandLine:
             text=True,
             timeout=PATIENCE,
         )
+
+    def in_terminal(self, *arguments: str, columns: int = 80) -> tuple[int, str]:
+        """
+        Run the program in a terminal of so many *columns*; return its exit code, and all that
+        the terminal was sent.
+        """
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        left_out = ("COLUMNS", "NO_COLOR")
+        process = subprocess.Popen(
+            [*self.argv, *arguments],
+            cwd=self.folder,
+            env={
+                **{
+                    name: self.variables[name]
+                    for name in self.variables
+                    if name not in left_out
+                },
+                "TERM": "xterm",
+            },
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        sent = bytearray()
+        # Reading is an error once the program has ended and all was read.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 1 << 16):
+                sent += part
+        os.close(ours)
+        return process.wait(PATIENCE), sent.decode().replace("\r\n", "\n")
 
     def write(self, name: str, text: str) -> Path:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from fal_core.reprs import show_fields, show_size
+from fal_core.reprs import show_fields, show_html, show_seconds, show_size
 
 
 @attrs.frozen
@@ -64,3 +64,34 @@ def test_sizes_have_a_unit(count: int, shown: str) -> None:
     A number of bytes has the largest unit that it reaches.
     """
     assert show_size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (185, "3 min 5 s"),
+        (3661, "1 h 1 min"),
+    ],
+)
+def test_durations_are_shown_as_people_read_them(seconds: float, shown: str):
+    """
+    Parts of seconds are shown of short durations alone.
+    """
+    assert show_seconds(seconds) == shown
+
+
+def test_html_is_escaped_and_links_urls():
+    """
+    What users wrote stands in a table as it is.
+    """
+    html = show_html("<f>", [("url", "http://127.0.0.1:1/a?b&c"), ("<n>", "<v>")])
+    assert "&lt;f&gt;" in html
+    assert "&lt;n&gt;" in html
+    assert "&lt;v&gt;" in html
+    link = "http://127.0.0.1:1/a?b&amp;c"
+    assert f'<a href="{link}" target="_blank">{link}</a>' in html
+    assert "<v>" not in html

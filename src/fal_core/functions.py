@@ -16,6 +16,7 @@ from fal_core.errors import FalServerlessError, OptionError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
+from fal_core.reprs import show_html
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         ordered: bool = True,
         return_exceptions: bool = False,
         window: int | None = None,
+        progress: bool = False,
     ) -> Iterator[ReturnT]:
         """
         Call the function once for each item and iterate over the results.
@@ -235,6 +237,8 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             return_exceptions: Give an exception in place of a result, do not raise it.
 
             window: How many items may be under way at once.
+
+            progress: Show how many items have ended, on standard error or in the notebook.
         """
         self._refuse_generator("map")
         if iterables:
@@ -247,6 +251,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             ordered=ordered,
             return_exceptions=return_exceptions,
             window=window,
+            progress=progress,
         )
 
     @begins_at_caller
@@ -385,6 +390,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         name = getattr(self.raw_func, "__qualname__", None) or self.app_name
         kind = self.options.environment.get("kind", "virtualenv")
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
+
+    def _repr_html_(self) -> str:
+        declared = {**self.options.environment, **self.options.host, **self.options.gateway}
+        options = [(name, repr(value)) for name, value in declared.items() if name != "kind"]
+        return show_html(repr(self)[1:-1], options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # If the function is found by its name, another process finds it so, too.

@@ -7,6 +7,7 @@ class. Sharing one, as in ``__repr__ = show_fields``, keeps the import short.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -69,6 +70,35 @@ def _end_of(lost: Any) -> str:
     if name == "SIGKILL":
         return "was killed (SIGKILL)"
     return f"was ended by {name} before it answered"
+
+
+def show_seconds(seconds: float) -> str:
+    """
+    Show a duration as people read it, as in ``0.8 s``, ``42 s`` or ``3 min 5 s``.
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def show_html(title: str, rows: Iterable[tuple[str, object]]) -> str:
+    """
+    Return a table with a *title* for notebooks; of a cell that is a URL it makes a link.
+    """
+    from html import escape
+
+    lines = [f'<tr><th colspan="2" style="text-align: left">{escape(title)}</th></tr>']
+    for name, value in rows:
+        text = escape(str(value))
+        if text.startswith(("http://", "https://")):
+            text = f'<a href="{text}" target="_blank">{text}</a>'
+        left = 'style="text-align: left"'
+        lines.append(f"<tr><td {left}>{escape(name)}</td><td {left}>{text}</td></tr>")
+    return f"<table>{''.join(lines)}</table>"
 
 
 def in_one_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 import attrs
 
+from fal_core.reprs import show_html
 from fal_core.tracebacks.trimming import begins_at_caller
 
 if TYPE_CHECKING:
@@ -165,6 +166,27 @@ class SpawnInfo(Generic[ReturnT]):
         Whether the call has ended, or was cancelled.
         """
         return self._ends or self.future is None or self.future.done()
+
+    def _repr_html_(self) -> str:
+        """
+        Show what is known now, and wait for nothing.
+        """
+        rows: list[tuple[str, object]] = [("state", self._describe_state())]
+        rows += self.urls.items() or [("url", self._url)] * (self._url is not None)
+        if self.stream is not None:
+            rows.append(("reference", self.reference))
+        return show_html("spawned call", rows)
+
+    def _describe_state(self) -> str:
+        future = self.future
+        if future is None:
+            return "not started"
+        if not future.done():
+            return "running"
+        if future.cancelled():
+            return "cancelled"
+        error = future.exception()
+        return "returned" if error is None else f"raised {type(error).__name__}: {error}"
 
     def cancel(self, grace: float = 2.0) -> None:
         """

@@ -79,7 +79,7 @@ def test_detached_work_is_listed_followed_and_forgotten(program: Any) -> None:
     assert [(each["reference"], each["name"]) for each in listed] == [(reference, "add")]
     assert reference in program("executions", "list").stdout
     assert program("executions", "attach", reference).stdout == "adding\n3\n"
-    attached = program("executions", "attach", reference, "--output", "json")
+    attached = program("executions", "attach", reference, "--json")
     assert attached.stdout == "3\n"
     assert "adding" in attached.stderr
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -146,3 +147,14 @@ def test_machine_types_are_shown_with_what_they_stand_for(explaining: Any) -> No
     done = explaining("explain", "sized.py::sized", "--on", "little", "--json")
     [explanation] = json.loads(done.stdout)
     assert [each["name"] for each in explanation["machines"]] == ["XL", "L"]
+
+
+def test_explanation_fits_a_terminal_of_80_columns(explaining: Any) -> None:
+    """
+    Reasons are broken between words, under one another.
+    """
+    code, sent = explaining.in_terminal("explain", "functions.py::wordy", "--on", "all")
+    assert code == 0
+    lines = re.sub(r"\033\[[0-9;]*m", "", sent).splitlines()
+    first = lines.index("  options")
+    assert max(len(line) for line in lines[first:] if line.startswith("    ")) <= 80

@@ -125,7 +125,7 @@ def test_closed_output_is_no_error(program: Any, arguments: list[str]) -> None:
     [
         ["run", "functions.py::count", "100000"],
         ["run", "functions.py::one"],
-        ["run", "functions.py::one", "--output", "json"],
+        ["run", "functions.py::one", "--json"],
         ["run", "functions.py::one", "--detach"],
         ["explain", "functions.py::one"],
         ["explain", "functions.py::one", "--json"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.cli.program import COMMANDS
+from fal_core.cli.program import COMMANDS, SECTIONS
 
 ADDS_COMMANDS = """
 import click
@@ -37,8 +37,9 @@ def test_version(command_line: Any) -> None:
     """
     from importlib.metadata import version
 
-    done = command_line("--version")
-    assert (done.returncode, done.stdout) == (0, f"fal-core {version('fal-core')}\n")
+    for option in ("--version", "-V"):
+        done = command_line(option)
+        assert (done.returncode, done.stdout) == (0, f"fal-core {version('fal-core')}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -88,6 +89,59 @@ def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line
     assert done.returncode == 2
     assert "No such command 'rum'. Did you mean 'run'?" in done.stderr
     assert "Did you mean" not in command_line("bogus").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("login", "'fal-core profile key' keeps a key."),
+        ("serve", "To serve: 'fal-core run FILE.PY::APP'."),
+    ],
+)
+def test_command_of_another_program_names_what_does_the_same(
+    command_line: Any, name: str, told: str
+) -> None:
+    """
+    What other programs call otherwise is an error that says what to write.
+    """
+    done = command_line(name)
+    assert done.returncode == 2
+    assert f"Error: No such command {name!r}. {told}\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--hlep"), "No such option '--hlep'. Did you mean '--help'?"),
+        (("run", "--on=local"), "Missing argument 'FILE.PY::NAME'."),
+        (("env", "list", "--jsno"), "No such option '--jsno'. Did you mean '--json'?"),
+        (("env", "list", "--zz"), "No such option '--zz'."),
+        (("run", "two.py:f"), "Write two colons: 'two.py::f'."),
+    ],
+)
+def test_mistyped_word_names_the_one_that_was_meant(
+    command_line: Any, arguments: tuple[str, ...], told: str
+) -> None:
+    """
+    An option that there is not is an error that suggests the nearest one, also where other
+    words are for a function.
+    """
+    done = command_line(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Error: {told}\n" in done.stderr or f" {told}\n" in done.stderr
+
+
+def test_commands_stand_in_sections_with_an_example(command_line: Any) -> None:
+    """
+    The help lists each command once, under what it is for; those of plugins come last.
+    """
+    command_line.install("shouting", ADDS_COMMANDS)
+    printed = command_line("--help").stdout
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(COMMANDS) <= set(listed)
+    assert printed.index("\nFunctions:\n  run ") < printed.index("\n  $ fal-core run ")
+    assert printed.index("\nOthers:\n") < printed.index("\n  shout")
 
 
 def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
+import re
 import select
 import signal
 import subprocess
@@ -166,7 +169,7 @@ def program(command_line: Any) -> Any:
     [
         (["functions.py::add", "1"], "adding\n3\n"),
         (["functions.py::add", "1", "--b", "-5"], "adding\n-4\n"),
-        (["functions.py::add", "--json", '{"a": 1, "b": 1}'], "adding\n2\n"),
+        (["functions.py::add", "--input", '{"a": 1, "b": 1}'], "adding\n2\n"),
         (["functions.py::add", "1", "--on", "local"], "adding\n3\n"),
         (["functions::add", "1"], "adding\n3\n"),
         (["./functions.py::later", "--", "--text", "hi"], "'HI'\n"),
@@ -199,19 +202,72 @@ def test_json_has_the_output_alone(
     program: Any, arguments: list[str], printed: list[str]
 ) -> None:
     """
-    With ``--output json`` the standard output has the result, and nothing of the function.
+    With ``--json`` the standard output has the result, and nothing of the function.
     """
-    done = program("run", *arguments, "--output", "json")
+    done = program("run", *arguments, "--json")
     assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr
     assert ("adding" in done.stderr) == (arguments[0] == "functions.py::outer")
 
 
 def test_arguments_from_standard_input(program: Any) -> None:
     """
-    ``--json -`` reads the arguments from the standard input.
+    ``--input -`` reads the arguments from the standard input.
     """
-    done = program("run", "functions.py::add", "--json", "-", text='{"a": 4}')
+    done = program("run", "functions.py::add", "--input", "-", text='{"a": 4}')
     assert done.stdout == "adding\n6\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ('[1, [2, 5], {"a": 3, "b": 0}]', ""),
+        ("-", '1\n\n[2, 5]\n{"a": 3, "b": 0}\n'),
+    ],
+    ids=["array", "lines"],
+)
+def test_function_is_called_for_each_item(program: Any, given: str, text: str) -> None:
+    """
+    With ``--map`` an item of an array, or a line that is read, has the arguments of one call;
+    the results are printed in their order, and progress on the standard error.
+    """
+    arguments = ("run", "functions.py::add", "--map", "--input", given)
+    done = program(*arguments, "--json", text=text)
+    assert (done.returncode, done.stdout) == (0, "3\n7\n3\n"), done.stderr
+    total = "" if text else " of 3"
+    assert re.search(rf"^add: 3{total} in [0-9.]+ s$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "told"),
+    [
+        (["--map"], "", "Option '--map' takes its items from '--input'"),
+        (["1", "--map", "--input", "[1]"], "", "Option '--map' takes its items from '--input'"),
+        (["--map", "--input", '{"a": 1}'], "", "The items of '--map' must be a JSON array."),
+        (["--map", "--input", "[1, {}]"], "", "missing a required argument: 'a'"),
+        (["--map", "--input", "-"], "1\nx\n", "Line 2 of the input is not JSON: "),
+        (["--map", "--input", "[1]", "--detach"], "", "for calls that are waited for"),
+        (["--json", '{"a": 1}'], "", "Arguments as JSON are given by '--input'."),
+    ],
+)
+def test_wrong_input_is_a_usage_error(
+    program: Any, arguments: list[str], text: str, told: str
+) -> None:
+    """
+    The error says what is wrong with the items, or where JSON is taken.
+    """
+    done = program("run", "functions.py::add", *arguments, text=text)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_reference_of_detached_work_is_printed_as_json(program: Any) -> None:
+    """
+    With ``--json`` also what detaches prints JSON.
+    """
+    done = program("run", "functions.py::nothing", "--detach", "--json")
+    reference = json.loads(done.stdout)["reference"]
+    done = program("executions", "attach", reference, "--on", "local", "--json")
+    assert (done.returncode, done.stdout) == (0, "null\n"), done.stderr
 
 
 def test_result_without_json_is_one_sentence(program: Any) -> None:
@@ -228,7 +284,7 @@ def test_result_without_json_is_one_sentence(program: Any) -> None:
             return 1j
         """,
     )
-    done = program("run", "odd.py", "--output", "json")
+    done = program("run", "odd.py", "--json")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: The result cannot be written as JSON: ")
 
@@ -335,7 +391,7 @@ def test_exit_code_of_the_function_is_that_of_the_program(
     """
     A function that exits ends the program as it would end one of its own.
     """
-    done = program("run", "functions.py::leave", "--json", f"[{status}]")
+    done = program("run", "functions.py::leave", "--input", f"[{status}]")
     assert (done.returncode, done.stdout, done.stderr) == (code, "leaving\n", said)
 
 
@@ -512,7 +568,7 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
     """
     Arguments that do not fit the function are an error with exit code 2, and nothing is run.
     """
-    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--json", "{}"]):
+    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--input", "{}"]):
         done = program("run", "functions.py::add", *arguments)
         assert done.returncode == 2, arguments
         assert "Error: " in done.stderr
@@ -527,7 +583,7 @@ def test_option_that_is_mistyped_is_no_argument_alone(program: Any) -> None:
     assert "no argument 'enforc'. Its named arguments: a, b. Did you mean the option" in (
         done.stderr
     )
-    done = program("run", "functions.py::add", "--json", '{"enforc": 1}')
+    done = program("run", "functions.py::add", "--input", '{"enforc": 1}')
     assert "Its named arguments: a, b.\n" in done.stderr
 
 
@@ -546,7 +602,8 @@ def test_builder_is_heard_off_terminals(program: Any) -> None:
 @pytest.mark.parametrize("colourless", [False, True])
 def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
     """
-    On a terminal a line shows that the environment is built, and is gone at the end.
+    On a terminal a line shows that the environment is built; at the end it says how long that
+    took.
 
     ``NO_COLOR`` leaves the line, and takes the colour from it.
     """
@@ -573,7 +630,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
         assert process.communicate(timeout=60)[0] == "asking\n42\n"
     assert "Building the environment" in shown
     assert "fetching the parts" in shown
-    assert shown.endswith("\r\033[K")
+    assert re.search(r"\r\033\[KBuilt the environment in [0-9]+(\.[0-9])? s\.\r\n$", shown)
     assert ("\033[36m" in shown) != colourless
 
 

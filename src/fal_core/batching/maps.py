@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import count, islice, repeat
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_core.batching.batches import Batch, Batcher, Handler
-from fal_core.batching.items import ItemOutcome
+from fal_core.batching.items import Arguments, ItemOutcome
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import OptionError
 from fal_core.events import Event
@@ -20,6 +20,9 @@ from fal_core.sinks.requests import try_cancel
 from fal_core.tracebacks.notes import note_item
 from fal_core.tracebacks.trimming import trim, trim_to_user
 from fal_core_worker.stream.frames import RAISED
+
+if TYPE_CHECKING:
+    from fal_core.batching.progresses import MapProgress
 
 #: How many items are taken from the input at once, at most.
 STRIDE = 64
@@ -33,16 +36,23 @@ class Mapped(Iterator[Any]):
 
     It is closed, and the calls that run are ended, when it is exhausted, raises, or is
     no longer referred to.
+
+    Arguments:
+        arguments: The arguments of each item, with names, in place of *iterables*.
+
+        progress: Show how many items have ended.
     """
 
     def __init__(
         self,
         launcher: Launcher,
-        iterables: tuple[Iterable[Any], ...],
+        iterables: tuple[Iterable[Any], ...] = (),
         *,
-        ordered: bool,
-        return_exceptions: bool,
-        window: int | None,
+        arguments: Iterable[Arguments] | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        window: int | None = None,
+        progress: bool = False,
     ) -> None:
         # First of all: __del__ needs it if the rest of this method raises.
         self._closed = True
@@ -53,8 +63,15 @@ class Mapped(Iterator[Any]):
         self._batcher = Batcher(
             launcher, self._put, self._deliver, timeout=timeout, note=note_item
         )
-        # The shortest iterable ends it, as with the built-in map.
-        arguments: Iterator[Any] = zip(zip(*iterables), repeat({}))  # noqa: B905
+        self._progress: MapProgress | None = None
+        if progress:
+            from fal_core.batching.progresses import MapProgress, count_items
+
+            total = count_items(iterables if arguments is None else (arguments,))
+            self._progress = MapProgress(launcher.declaration.name, total)
+        if arguments is None:
+            # The shortest iterable ends it, as with the built-in map.
+            arguments = zip(zip(*iterables), repeat({}))  # noqa: B905
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1
         self._input_error: BaseException | None = None
@@ -111,6 +128,8 @@ class Mapped(Iterator[Any]):
                 launcher = self._batcher.launcher
                 try_cancel(launcher.opener.host, batch.execution, launcher.policy.grace)
         self._batcher.running.clear()
+        if self._progress is not None:
+            self._progress.close()
 
     def __del__(self) -> None:
         if not self._closed:
@@ -120,6 +139,8 @@ class Mapped(Iterator[Any]):
         self._events.put((handler, batch, event))
 
     def _deliver(self, tags: list[Any], outcomes: list[ItemOutcome]) -> None:
+        if self._progress is not None:
+            self._progress.add(outcomes)
         if self._ordered:
             self._ready.update(zip(tags, outcomes, strict=True))
         else:
@@ -139,7 +160,7 @@ class Mapped(Iterator[Any]):
         if self._batcher.running:
             self._handle_events(block=True)
         elif self._inputs is None and not self._batcher.waiting:
-            self._closed = True
+            self.close()
             if self._input_error is not None:
                 raise self._input_error
 

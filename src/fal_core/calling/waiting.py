@@ -8,14 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fal_core.abilities import Driven, Driver
 from fal_core.errors import HostError
-from fal_core.events import Exited, HomeCall, Log, Ready
+from fal_core.events import Exited, HomeCall, Log, Ready, State
 from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink
 from fal_core.sinks.requests import request, try_cancel
+
+if TYPE_CHECKING:
+    from fal_core.sinks.notebooks import BuildingOutput
 
 #: Seconds between two looks at whether the host can still deliver the end of a call.
 _LOOK = 1.0
@@ -38,6 +42,8 @@ class Waiter(OpeningSink, Driver):
 
     _event: threading.Event | None = None
     _is_ready = False
+    # What a notebook shows while the environment is built.
+    _building: BuildingOutput | None = None
 
     def __init__(
         self,
@@ -52,7 +58,20 @@ class Waiter(OpeningSink, Driver):
         self._grace = grace
         self._drains = drains
 
+    def on_state(self, state: State) -> None:
+        if state.name == "building":
+            from fal_core.sinks.notebooks import BuildingOutput, in_notebook
+
+            if self._building is None and in_notebook():
+                self._building = BuildingOutput()
+        elif self._building is not None:
+            self._building.close(built=True)
+            self._building = None
+
     def on_log(self, log: Log) -> None:
+        if self._building is not None and log.source == "BUILDER":
+            self._building.add(log.message)
+            return
         # Most calls print nothing.
         from fal_core.sinks.printing import print_log
 
@@ -67,6 +86,8 @@ class Waiter(OpeningSink, Driver):
 
     def on_exited(self, exited: Exited) -> None:
         self.exited = exited
+        if self._building is not None:
+            self._building.close(built=exited.reason is None)
         if self._event is not None:
             self._event.set()
 

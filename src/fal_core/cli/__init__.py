@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.cli.outputs import print_json, print_table
+    from fal_core.cli.outputs import print_json
     from fal_core.cli.progress import make_progress
+    from fal_core.cli.shells.candidates import complete_host, complete_target
+    from fal_core.cli.tables import print_table
 
-__all__ = ["main", "make_progress", "print_json", "print_table"]
+__all__ = [
+    "complete_host",
+    "complete_target",
+    "main",
+    "make_progress",
+    "print_json",
+    "print_table",
+]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "complete_host": "fal_core.cli.shells.candidates",
+        "complete_target": "fal_core.cli.shells.candidates",
         "make_progress": "fal_core.cli.progress",
         "print_json": "fal_core.cli.outputs",
-        "print_table": "fal_core.cli.outputs",
+        "print_table": "fal_core.cli.tables",
     },
 )
 

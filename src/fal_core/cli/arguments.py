@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -81,22 +81,64 @@ def parse_json_arguments(function: IsolatedFunction[..., Any], text: str) -> Arg
     Raises:
         ArgumentError: They do not fit the function.
     """
-    try:
-        value = json.loads(sys.stdin.read() if text == "-" else text)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"The arguments are not JSON: {error}.") from None
+    value = _read_json(sys.stdin.read() if text == "-" else text, "The arguments are")
+    if not isinstance(value, dict | list):
+        raise ArgumentError("The arguments must be a JSON object or array.")
+    return _take_json(Parameters.of(function), value)
+
+
+def parse_items(
+    function: IsolatedFunction[..., Any], text: str
+) -> Sequence[Arguments] | Iterator[Arguments]:
+    """
+    Return the arguments of each call of a map.
+
+    An item is an object of arguments by name, an array of them by position, or the only one.
+
+    Arguments:
+        text: A JSON array of items; ``-`` reads a line of JSON for each from standard input.
+
+    Raises:
+        ArgumentError: They do not fit the function. What is read raises it when it is taken.
+    """
     parameters = Parameters.of(function)
+    if text == "-":
+        lines = filter(str.strip, sys.stdin)
+        values = (
+            _read_json(line, f"Line {number} of the input is")
+            for number, line in enumerate(lines, 1)
+        )
+        return (_take_item(parameters, value) for value in values)
+    value = _read_json(text, "The items are")
+    if not isinstance(value, list):
+        raise ArgumentError("The items of '--map' must be a JSON array.")
+    return [_take_item(parameters, each) for each in value]
+
+
+def _read_json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{what} not JSON: {error}.") from None
+
+
+def _take_item(parameters: Parameters, value: Any) -> Arguments:
+    return _take_json(parameters, value if isinstance(value, dict | list) else [value])
+
+
+def _take_json(parameters: Parameters, value: dict[str, Any] | list[Any]) -> Arguments:
+    """
+    Return the arguments of an object, by name, or of an array, by position.
+    """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     if isinstance(value, dict):
         for name, given in value.items():
             kwargs[name] = _convert(parse_json, given, parameters.find(name), name)
-    elif isinstance(value, list):
+    else:
         for index, given in enumerate(value):
             parameter = parameters.at(index)
             args.append(_convert(parse_json, given, parameter, parameter.name))
-    else:
-        raise ArgumentError("The arguments must be a JSON object or array.")
     return parameters.check((tuple(args), kwargs))
 
 

@@ -18,6 +18,10 @@ def doctor(as_json: bool) -> None:
     Check that fal-core and its plugins work on this machine.
 
     The exit code is 1 where a check fails.
+
+    \b
+    Example:
+      fal-core doctor
     """
     from fal_core.explanations.doctor import all_checks, run_check
 

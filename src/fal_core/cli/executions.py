@@ -18,8 +18,9 @@ from fal_core.cli.outputs import (
     ResultPrinter,
     exit_of_function,
     print_json,
-    print_table,
 )
+from fal_core.cli.shells.candidates import complete_host
+from fal_core.cli.tables import print_table
 from fal_core.sinks.printing import node_prefix
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from fal_core.spawns import SpawnInfo
 
 _host = click.option(
-    "--host",
+    "--on",
+    "host",
     default="local",
     show_default=True,
     metavar="HOST",
+    shell_complete=complete_host,
     help="The host that has it: a name or a URL.",
 )
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
 @click.group()
@@ -47,12 +51,16 @@ def executions() -> None:
 @executions.command("list")
 @_host
 @click.option("--all", "is_all", is_flag=True, help="List the work of programs too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@_json
 def list_(host: str, is_all: bool, as_json: bool) -> None:
     """
     List your detached work on a host, the oldest first.
 
     The work of programs, such as the runners of a server, is listed by --all.
+
+    \b
+    Example:
+      fal-core executions list --on local
     """
     from fal_core.abilities import DetachingHost
     from fal_core.plugins.installed import find_host
@@ -84,25 +92,28 @@ def list_(host: str, is_all: bool, as_json: bool) -> None:
 @click.argument("reference")
 @_host
 @click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the result is printed.",
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the result as JSON, and nothing else on the standard output.",
 )
-def attach(reference: str, host: str, output: str) -> None:
+def attach(reference: str, host: str, as_json: bool) -> None:
     """
     Follow detached work: its lines, and in the end its result.
 
     Ctrl-C leaves the work as it is.
+
+    \b
+    Example:
+      fal-core executions attach d4f1c09a71e2-1
     """
     from fal_core.calling.attaching import attach as follow
 
     info = follow(host, reference)
-    stream = sys.stderr if output == "json" else sys.stdout
+    stream = sys.stderr if as_json else sys.stdout
     try:
         _print_lines(info, stream)
-        ResultPrinter(sys.stdout, output)(info.return_value)
+        ResultPrinter(sys.stdout, as_json=as_json)(info.return_value)
     except Exception as error:
         leaving = exit_of_function(error)
         if leaving is None:
@@ -120,9 +131,14 @@ def attach(reference: str, host: str, output: str) -> None:
     show_default=True,
     help="Seconds it has to end of its own accord.",
 )
-def cancel(reference: str, host: str, grace: float) -> None:
+@_json
+def cancel(reference: str, host: str, grace: float, as_json: bool) -> None:
     """
     End detached work, and wait until it has ended.
+
+    \b
+    Example:
+      fal-core executions cancel d4f1c09a71e2-1 --grace 10
     """
     from threading import Event
 
@@ -138,7 +154,10 @@ def cancel(reference: str, host: str, grace: float) -> None:
     request(host, execution.cancel, grace)
     if not ended.wait(grace + 10):
         raise click.ClickException(f"{reference} has not ended within {grace + 10:g} s.")
-    click.echo(f"{reference} has ended.")
+    if as_json:
+        print_json({"ended": reference})
+    else:
+        click.echo(f"{reference} has ended.")
 
 
 def _print_statuses(statuses: Iterable[ExecutionStatus], *, with_owners: bool) -> None:

@@ -12,6 +12,8 @@ import attrs
 import click
 
 from fal_core.cli.outputs import print_json, styled
+from fal_core.cli.shells.candidates import complete_host_or_all, complete_target
+from fal_core.cli.tables import find_width, fit_columns, row_lines, wrap
 from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import load_targets
 
@@ -21,12 +23,17 @@ if TYPE_CHECKING:
     from fal_core.explanations.travels import Travel
 
 
+#: What the rows of a section begin with.
+_INDENT = " " * 4
+
+
 @click.command()
-@click.argument("target", metavar="FILE.PY[::NAME]")
+@click.argument("target", metavar="FILE.PY[::NAME]", shell_complete=complete_target)
 @click.option(
     "--on",
     "host",
     metavar="HOST|all",
+    shell_complete=complete_host_or_all,
     help="Ask this host, a name or a URL, or all that are installed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
@@ -40,6 +47,10 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
     script without a main guard makes its calls.
 
     The exit code is 0 even if the host would not run it, and 1 if there is no such host.
+
+    \b
+    Example:
+      fal-core explain tasks.py::describe --on all
     """
     from fal_core.explanations import explaining as explanations
 
@@ -117,6 +128,8 @@ def _section(title: str, rows: list[tuple[str, str, str]]) -> Iterable[str]:
     if not rows:
         return
     yield f"  {title}"
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for first, second, third in rows:
-        yield f"    {first:{widths[0]}}  {second:{widths[1]}}  {third}".rstrip()
+    width = find_width(sys.stdout)
+    widths = fit_columns(rows, None if width is None else width - len(_INDENT))
+    for row in rows:
+        lines = row_lines(row, widths) if widths else wrap(" ".join(row), 0)
+        yield from (f"{_INDENT}{line}" for line in lines)

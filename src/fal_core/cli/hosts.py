@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from fal_core.cli.outputs import complain, print_json, print_table
+from fal_core.cli.outputs import complain, print_json
 from fal_core.cli.program import INTERRUPTED
+from fal_core.cli.shells.candidates import complete_host
+from fal_core.cli.tables import print_table
 
 if TYPE_CHECKING:
     from fal_core.hosts import Capabilities, Host
@@ -35,6 +39,10 @@ def hosts() -> None:
 def list_(as_json: bool) -> None:
     """
     List the installed hosts.
+
+    \b
+    Example:
+      fal-core hosts list
     """
     from fal_core.plugins.installed import load_plugins
 
@@ -59,11 +67,15 @@ def list_(as_json: bool) -> None:
 
 
 @hosts.command()
-@click.argument("host", metavar="NAME_OR_URL")
+@click.argument("host", metavar="NAME_OR_URL", shell_complete=complete_host)
 @_json
 def describe(host: str, as_json: bool) -> None:
     """
     Show what a host can do, and which options it understands.
+
+    \b
+    Example:
+      fal-core hosts describe local
     """
     from fal_core.plugins.installed import find_host
 
@@ -95,12 +107,15 @@ def describe(host: str, as_json: bool) -> None:
 
 
 @hosts.command(context_settings={"ignore_unknown_options": True})
-@click.argument("host", metavar="NAME_OR_URL")
+@click.argument("host", metavar="NAME_OR_URL", shell_complete=complete_host)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--keep-going", is_flag=True, help="Go on where no law of the first group is kept."
 )
-def check(host: str, pytest_arguments: tuple[str, ...], keep_going: bool) -> None:
+@_json
+def check(
+    host: str, pytest_arguments: tuple[str, ...], keep_going: bool, as_json: bool
+) -> None:
     """
     Check a host against the conformance laws for what it declares.
 
@@ -108,11 +123,17 @@ def check(host: str, pytest_arguments: tuple[str, ...], keep_going: bool) -> Non
     table lists each promise: kept, broken and how, or not claimed and which capability it
     needs. Further arguments are for pytest, as in -k cancel. The exit code is 1 where a
     promise is broken, and 130 after Ctrl-C.
+
+    \b
+    Example:
+      fal-core hosts check local -k cancel
     """
     from fal_core.plugins.installed import find_host
 
     find_host(host)
-    raise click.exceptions.Exit(check_host(host, pytest_arguments, keep_going=keep_going))
+    raise click.exceptions.Exit(
+        check_host(host, pytest_arguments, keep_going=keep_going, as_json=as_json)
+    )
 
 
 _TEST = """\
@@ -135,7 +156,13 @@ def host_url():
 """
 
 
-def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = False) -> int:
+def check_host(
+    host: str,
+    arguments: Sequence[str] = (),
+    *,
+    keep_going: bool = False,
+    as_json: bool = False,
+) -> int:
     """
     Run the laws for what *host* declares, and print which promises it keeps.
 
@@ -148,6 +175,9 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
         arguments: Further arguments of pytest.
 
         keep_going: Whether all laws are run where none of the first group is kept.
+
+        as_json: Whether the promises are printed as JSON, and what pytest prints goes to
+            standard error.
 
     Raises:
         ClickException: The laws cannot be run.
@@ -174,10 +204,14 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
             file.write("[pytest]\n")
         own = [path, "-c", configuration, f"--rootdir={folder}", "-p", "no:cacheprovider"]
         own.append("--import-mode=importlib")
-        code = pytest.main([*own, *arguments], plugins=[recorder])
+        output = contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout)
+        with output:
+            code = pytest.main([*own, *arguments], plugins=[recorder])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise click.ClickException("No law was chosen by the arguments that pytest was given.")
-    if recorder.promises:
+    if as_json:
+        print_json([attrs.asdict(promise) for promise in recorder.promises])
+    elif recorder.promises:
         click.echo()
         print_table(("STATE", "GROUP", "PROMISE"), rows_of(recorder.promises))
         click.echo(f"\n{count_of(recorder.promises)}")
@@ -185,7 +219,8 @@ def check_host(host: str, arguments: Sequence[str] = (), *, keep_going: bool = F
         click.echo(
             f"No law of the group {recorder.stopped!r} is kept, so no further one was run: all "
             "others need what these promise. Mend these first; --keep-going runs all laws, and "
-            "arguments of pytest choose some, as in -k cancel."
+            "arguments of pytest choose some, as in -k cancel.",
+            err=as_json,
         )
     # A recorder that has ended the tests interrupts them as well.
     if code == pytest.ExitCode.INTERRUPTED and not recorder.stopped:

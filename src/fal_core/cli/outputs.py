@@ -1,5 +1,5 @@
 """
-Output of the command line: sentences, tables, JSON, results and errors.
+Output of the command line: sentences, JSON, results and errors.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import IO, Any
 
 import attrs
 import click
 
 from fal_core.errors import FalCoreError, FalSerializationError, UserFunctionException
+from fal_core.sinks.printing import erase
 from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
@@ -132,17 +133,6 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """
-    Print *rows* in columns under *headings*.
-    """
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for number, row in enumerate((headings, *rows)):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = "  ".join(cells).rstrip()
-        click.echo(styled(line, sys.stdout, bold=True) if number == 0 else line)
-
-
 def to_json(value: Any) -> str:
     """
     Return the result *value* as one line of JSON.
@@ -156,7 +146,7 @@ def to_json(value: Any) -> str:
         return json.dumps(value, default=_fields, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise click.ClickException(
-            f"The result cannot be written as JSON: {error}. Use '--output text', "
+            f"The result cannot be written as JSON: {error}. Leave out '--json', "
             "or return numbers, strings, lists and dictionaries."
         ) from error
 
@@ -184,18 +174,20 @@ class ResultPrinter:
     """
 
     stream: IO[str]
-    output: str
+    as_json: bool = attrs.field(kw_only=True)
 
     def __call__(self, value: Any) -> None:
         """
         Print *value*; None is printed as JSON only.
         """
-        if self.output == "json":
+        if self.as_json:
             self._write(to_json(value))
         elif value is not None:
             self._write(repr(value))
 
     def _write(self, line: str) -> None:
+        # The progress of a map may be drawn, and ends here.
+        erase()
         # In one write: another thread prints the lines of the function.
         self.stream.write(f"{line}\n")
         self.stream.flush()

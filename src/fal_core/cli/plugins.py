@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fal_core.plugins.loaders import PluginDescription
 
 
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
 @click.group()
 def plugins() -> None:
     """
@@ -27,10 +30,14 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@_json
 def list_(as_json: bool) -> None:
     """
     List the plugins: what each provides, and what is wrong with those that are broken.
+
+    \b
+    Example:
+      fal-core plugins list
     """
     from fal_core.plugins.installed import describe_plugins
 
@@ -54,11 +61,16 @@ def list_(as_json: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to; a new directory here otherwise.",
 )
-def new(name: str, host: bool, environment: bool, path: Path | None) -> None:
+@_json
+def new(name: str, host: bool, environment: bool, path: Path | None, as_json: bool) -> None:
     """
     Create the project of a plugin that passes its tests at once.
 
     NAME is what users will write: the name of the host, or the kind of environment.
+
+    \b
+    Example:
+      fal-core plugins new slurm --host
     """
     from fal_core.cli.projects import Project, create
 
@@ -75,8 +87,14 @@ def new(name: str, host: bool, environment: bool, path: Path | None) -> None:
     except ValueError as error:
         raise click.UsageError(str(error), context) from None
     folder = path or Path(project.distribution)
+    files = []
     for written in create(project, folder):
-        click.echo(f"  {written}")
+        files.append(str(written))
+        if not as_json:
+            click.echo(f"  {written}")
+    if as_json:
+        print_json({"distribution": project.distribution, "files": files})
+        return
     where = f" in {path}" if path else ""
     # The extra of the project brings what its tests need.
     install, test = shlex.quote(f"{folder}[testing]"), shlex.quote(str(folder))

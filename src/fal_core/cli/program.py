@@ -4,6 +4,7 @@ The program ``fal-core``: its commands and its exit codes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -19,6 +20,9 @@ from fal_core.reprs import in_one_line
 #: The exit code that shells report for a program ended by Ctrl-C.
 INTERRUPTED = 130
 
+#: The variable by which a shell asks for what may complete a word.
+COMPLETE_VARIABLE = "_FAL_CORE_COMPLETE"
+
 #: The commands of the core, and where each is defined.
 COMMANDS: Mapping[str, str] = {
     "run": "fal_core.cli.run:run",
@@ -28,6 +32,29 @@ COMMANDS: Mapping[str, str] = {
     "env": "fal_core.cli.stores.commands:env",
     "plugins": "fal_core.cli.plugins:plugins",
     "doctor": "fal_core.cli.doctor:doctor",
+    "help": "fal_core.cli.about:help_",
+    "version": "fal_core.cli.about:version",
+    "completion": "fal_core.cli.shells.commands:completion",
+}
+
+#: The commands by what they are for; those of other plugins come last.
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Functions": ("run", "explain", "executions"),
+    "Applications": ("deploy", "apps", "runners", "queue"),
+    "Account": ("stages", "secrets", "keys", "profile"),
+    "Server": ("server",),
+    "This machine": ("hosts", "env", "machines", "plugins", "doctor"),
+    "About fal-core": ("help", "version", "completion"),
+}
+
+#: An example of each section.
+EXAMPLES: Mapping[str, str] = {
+    "Functions": "fal-core run tasks.py::describe 3000000",
+    "Applications": "fal-core deploy app.py::Reader",
+    "Account": "fal-core secrets set HF_TOKEN",
+    "Server": "fal-core server start",
+    "This machine": "fal-core env list",
+    "About fal-core": "fal-core help run",
 }
 
 
@@ -41,10 +68,17 @@ OF_EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             *("apps", "deploy", "environments", "keys", "profile", "queue", "runners"),
-            "secrets",
+            *("secrets", "stages"),
         ),
         "serverless",
     ),
+}
+
+#: Commands of other programs, and what is written here for the same.
+ELSEWHERE: Mapping[str, str] = {
+    "auth": "'fal-core profile key' keeps a key.",
+    "login": "'fal-core profile key' keeps a key.",
+    "serve": "To serve: 'fal-core run FILE.PY::APP'.",
 }
 
 
@@ -72,6 +106,29 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._ask_plugins()
         return [*COMMANDS, *sorted(self.commands)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """
+        Write the commands by section, with an example of each.
+        """
+        found = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                found[name] = command
+        listed = {name for names in SECTIONS.values() for name in names}
+        others = tuple(name for name in found if name not in listed)
+        width = formatter.width - 6 - max(map(len, found))
+        for title, names in {**SECTIONS, "Others": others}.items():
+            rows = [
+                (name, found[name].get_short_help_str(width)) for name in names if name in found
+            ]
+            if not rows:
+                continue
+            with formatter.section(title):
+                formatter.write_dl(rows)
+                if title in EXAMPLES:
+                    formatter.write_text(f"$ {EXAMPLES[title]}")
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -112,6 +169,8 @@ class LazyGroup(click.Group):
                 f"It comes with the extra {extra!r} of fal-core, whose plugin is not "
                 "installed or is kept from loading."
             )
+        if name in ELSEWHERE:
+            return ELSEWHERE[name]
         near = nearest_name(name, [self.list_commands(ctx)])
         return "" if near is None else f"Did you mean {near!r}?"
 
@@ -175,6 +234,7 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
 )
 @click.option(
+    "-V",
     "--version",
     is_flag=True,
     is_eager=True,
@@ -211,6 +271,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    if COMPLETE_VARIABLE in os.environ:
+        # A shell asks, and for bash it is answered by a class of its own.
+        import_command("completion")
     try:
         result = cli.main(arguments, prog_name="fal-core", standalone_mode=False)
     except click.ClickException as error:
@@ -234,6 +297,17 @@ def _show(error: click.ClickException) -> None:
         return
     if error.ctx is not None and not isinstance(error, click.NoSuchOption):
         click.echo(error.ctx.get_usage(), err=True)
-    complain(error.format_message())
+    complain(_say(error))
     if error.ctx is not None:
         click.echo(f"Run '{error.ctx.command_path} --help' to see how it is used.", err=True)
+
+
+def _say(error: click.ClickException) -> str:
+    """
+    Return what *error* says, as a sentence.
+    """
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    near = sorted(error.possibilities or ())
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"No such option {error.option_name!r}.{hint}"

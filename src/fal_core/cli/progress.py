@@ -19,6 +19,7 @@ from fal_core.cli.outputs import is_terminal, styled
 from fal_core.events import Event, Exited, Log, Outcome, Sink, State
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Execution, Host
+from fal_core.reprs import show_seconds
 from fal_core.sinks.call_sinks import CallSink, failed
 from fal_core.sinks.printing import print_log
 from fal_core.wrappers import WrapperHost
@@ -61,6 +62,7 @@ class Progress:
         """
         with self._lock:
             if isinstance(event, State):
+                self._tell_time(event.name)
                 self._enter(_WORDS.get(event.name, ""))
             elif isinstance(event, Log) and event.source == "BUILDER" and self._drawing:
                 self._detail = event.message.strip()
@@ -77,6 +79,16 @@ class Progress:
         self._over.set()
         with self._lock:
             self._enter("")
+
+    def _tell_time(self, state: str) -> None:
+        """
+        Print how long the environment was built, if it took a while.
+        """
+        waited = time.monotonic() - self._since
+        was_building = self._words == _WORDS["building"] and state != "building"
+        if self._drawing and was_building and waited >= _PATIENCE:
+            self._clear()
+            self._stream.write(f"Built the environment in {show_seconds(waited)}.\n")
 
     def _enter(self, words: str) -> None:
         if words != self._words:

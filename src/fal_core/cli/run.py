@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -16,27 +16,41 @@ from fal_core.cli.measuring import enforcing, measured
 from fal_core.cli.outputs import ResultPrinter, exit_of_function
 from fal_core.cli.progress import make_progress, shown
 from fal_core.cli.services import serving
+from fal_core.cli.shells.candidates import complete_host, complete_target
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import load_target
 
+_T = TypeVar("_T")
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("target", metavar="FILE.PY::NAME")
+@click.argument("target", metavar="FILE.PY::NAME", shell_complete=complete_target)
 @click.argument("words", nargs=-1, metavar="[ARGUMENTS]...", type=click.UNPROCESSED)
-@click.option("--on", "host", metavar="HOST", help="Run it on this host: a name or a URL.")
 @click.option(
-    "--json",
-    "json_text",
+    "--on",
+    "host",
+    metavar="HOST",
+    shell_complete=complete_host,
+    help="Run it on this host: a name or a URL.",
+)
+@click.option(
+    "--input",
+    "input_text",
     metavar="JSON",
     help="All arguments: an object gives them by name, an array by position; - reads it.",
 )
 @click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the result is printed. With json nothing else is, on the standard output.",
+    "--map",
+    "is_map",
+    is_flag=True,
+    help="Call it for each item of the input: of an array, or of lines that - reads.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the result as JSON, and nothing else on the standard output.",
 )
 @click.option(
     "--enforce",
@@ -68,8 +82,9 @@ def run(
     target: str,
     words: tuple[str, ...],
     host: str | None,
-    json_text: str | None,
-    output: str,
+    input_text: str | None,
+    is_map: bool,
+    as_json: bool,
     enforce: bool,
     measure: bool,
     detach: bool,
@@ -92,10 +107,19 @@ def run(
 
     A service prints its URLs and its log until Ctrl-C: once lets running requests
     finish, twice ends it at once.
+
+    \b
+    Examples:
+      fal-core run tasks.py::describe 3000000 --binary
+      fal-core run tasks.py::describe --map --input '[3000, 3000000]'
     """
+    if target.startswith("-"):
+        raise _unknown_option(target)
     if reload:
         given_too = {
-            "Arguments": words or json_text is not None,
+            "Arguments": words or input_text is not None,
+            "Option '--map'": is_map,
+            "Option '--json'": as_json,
             "Option '--enforce'": enforce,
             "Option '--measure'": measure,
             "Option '--detach'": detach,
@@ -104,9 +128,16 @@ def run(
             raise click.UsageError(f"{other} cannot be given with '--reload'.")
         serving.serve_again(target, host, port)
         return
-    with _standard_output(json=output == "json") as stream:
+    with _standard_output(json=as_json) as stream:
+        show = ResultPrinter(stream, as_json=as_json)
         function = with_own_block(load_target(target))
-        given = parse(function, words, json_text)
+        given: arguments.Arguments = ((), {})
+        items: Iterable[arguments.Arguments] = ()
+        if is_map:
+            _check_mapped(function, words, input_text, detach=detach)
+            items = _refusing(lambda: arguments.parse_items(function, input_text or ""))
+        else:
+            given = parse(function, words, input_text)
         if host is not None:
             function = function.on(host)
         if enforce:
@@ -116,10 +147,21 @@ def run(
         if measure and (detach or serving.is_service(function)):
             raise click.UsageError("--measure is for calls that are waited for.")
         if detach:
-            print(start(function, given), file=stream)
+            reference = start(function, given)
+            if as_json:
+                show({"reference": reference})
+            else:
+                print(reference, file=stream)
             return
         if serving.is_service(function):
-            serving.serve_once(function, given)
+
+            def tell(urls: Mapping[str, str]) -> None:
+                if as_json:
+                    show(dict(urls))
+                else:
+                    serving.show_urls(urls)
+
+            serving.serve_once(function, given, tell)
             return
         progress = make_progress()
         try:
@@ -127,7 +169,10 @@ def run(
                 if measure:
                     function = stack.enter_context(measured(function))
                 called = stack.enter_context(shown(function, progress))
-                call(called, given, ResultPrinter(stream, output))
+                if is_map:
+                    call_all(called, items, show)
+                else:
+                    call(called, given, show)
         except BaseException as error:
             leaving = exit_of_function(error)
             if leaving is None:
@@ -137,27 +182,78 @@ def run(
 
 
 def parse(
-    function: IsolatedFunction[..., Any], words: tuple[str, ...], json_text: str | None
+    function: IsolatedFunction[..., Any], words: tuple[str, ...], input_text: str | None
 ) -> arguments.Arguments:
     """
     Return the arguments on the command line; what serves requests takes its arguments of them.
     """
     context = click.get_current_context()
     if function.options.gateway.get("serve"):
-        if words or json_text is not None:
+        if words and words[0].startswith("-"):
+            raise _unknown_option(words[0])
+        if words or input_text is not None:
             raise click.UsageError("A service takes its arguments of requests.", context)
         return (), {}
-    if words and json_text is not None:
-        raise click.UsageError("Give arguments as words or by --json, not both.", context)
+    if words and input_text is not None:
+        raise click.UsageError("Give arguments as words or by --input, not both.", context)
+    if input_text is not None:
+        return _refusing(lambda: arguments.parse_json_arguments(function, input_text))
+    return _refusing(lambda: arguments.parse_words(function, words))
+
+
+def _refusing(read: Callable[[], _T]) -> _T:
+    """
+    Return what *read* returns; arguments that do not fit are a wrong command line.
+    """
+    context = click.get_current_context()
     try:
-        if json_text is not None:
-            return arguments.parse_json_arguments(function, json_text)
-        return arguments.parse_words(function, words)
+        return read()
     except arguments.UnknownArgument as error:
-        hint = _hint_at_option(error.name, context) if words else ""
+        hint = _hint_at_option(error.name, context) if context.params["words"] else ""
         raise click.UsageError(f"{error}{hint}", context) from None
     except arguments.ArgumentError as error:
-        raise click.UsageError(str(error), context) from None
+        given = context.params
+        looks_like_input = any(word.startswith(("{", "[")) for word in given["words"])
+        is_misled = given["as_json"] and looks_like_input
+        hint = " Arguments as JSON are given by '--input'." if is_misled else ""
+        raise click.UsageError(f"{error}{hint}", context) from None
+
+
+def _unknown_option(word: str) -> click.UsageError:
+    """
+    Return the error for *word*, which is no option of this command.
+    """
+    from difflib import get_close_matches
+
+    context = click.get_current_context()
+    name = word.partition("=")[0]
+    options = [each for option in context.command.get_params(context) for each in option.opts]
+    return click.NoSuchOption(name, possibilities=get_close_matches(name, options), ctx=context)
+
+
+def _check_mapped(
+    function: IsolatedFunction[..., Any],
+    words: tuple[str, ...],
+    input_text: str | None,
+    *,
+    detach: bool,
+) -> None:
+    """
+    Check that *function* can be called for each item of an input.
+    """
+    context = click.get_current_context()
+    if input_text is None or words:
+        raise click.UsageError(
+            "Option '--map' takes its items from '--input', and no other arguments.", context
+        )
+    if detach:
+        raise click.UsageError("--map is for calls that are waited for.", context)
+    if serving.is_service(function):
+        raise click.UsageError("A service takes its arguments of requests.", context)
+    if function.flavour.endswith("generator"):
+        raise click.UsageError(
+            "Option '--map' is for functions that return, and this one yields.", context
+        )
 
 
 def _hint_at_option(name: str, context: click.Context) -> str:
@@ -183,6 +279,27 @@ def call(
             show(item)
     else:
         show(function(*args, **kwargs))
+
+
+def call_all(
+    function: IsolatedFunction[..., Any],
+    items: Iterable[arguments.Arguments],
+    show: ResultPrinter,
+) -> None:
+    """
+    Call *function* for each of *items*, and show the results in their order as they come.
+    """
+    from fal_core.batching.maps import Mapped
+
+    results = Mapped(function.make_launcher(), arguments=items, progress=True)
+    try:
+        for result in results:
+            show(result)
+    except arguments.ArgumentError as error:
+        # Lines are read as they come.
+        raise click.UsageError(str(error)) from None
+    finally:
+        results.close()
 
 
 def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> str:

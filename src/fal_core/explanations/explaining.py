@@ -25,6 +25,7 @@ from fal_core.explanations.travels import Travel, travel_report
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Host
 from fal_core.plugins.installed import load_plugins
+from fal_core.reprs import show_html
 
 #: What workers know of the program that calls, where their host passes it on.
 _INHERITED = (
@@ -71,6 +72,24 @@ class Explanation:
     built: bool = False
     travels: tuple[Travel, ...] = ()
     workers: str = ""
+
+    def _repr_html_(self) -> str:
+        verdict = "runs" if self.runs else "does not run"
+        rows = [("reason", reason) for reason in self.reasons]
+        if self.kind is not None:
+            built = "built" if self.built else "not built yet"
+            rows.append(("environment", f"{self.kind} ({built})"))
+        rows += [
+            (option.use, f"{option.name} = {option.value} {option.why}".rstrip())
+            for option in self.options
+            if option.name != "kind"
+        ]
+        rows += [
+            ("machine", f"{each.name} {each.states} {each.takes}") for each in self.machines
+        ]
+        rows += [(f"travels by {each.how}", each.module) for each in self.travels]
+        rows += [("note", note) for note in self.notes]
+        return show_html(f"{self.function} on {self.host}: {verdict}", rows)
 
 
 def explain(

@@ -165,7 +165,7 @@ def load_module(place: str) -> ModuleType:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_missing(place, error.name):
             # Servers of other frameworks take one colon.
-            hint = f" Did you mean {place.replace(':', '::')!r}?" if ":" in place else ""
+            hint = f" Write two colons: {place.replace(':', '::')!r}." if ":" in place else ""
             raise TargetError(f"There is no module {place}.{hint}") from error
         if isinstance(error, ModuleNotFoundError):
             from fal_core.importing.missing import explain_import

@@ -186,7 +186,7 @@ def test_a_service_that_fails_shows_why(start: Any) -> None:
     ("words", "other"),
     [
         (("one",), "Arguments"),
-        (("--json", "[1]"), "Arguments"),
+        (("--input", "[1]"), "Arguments"),
         (("--enforce",), "Option '--enforce'"),
         (("--measure",), "Option '--measure'"),
         (("--detach",), "Option '--detach'"),

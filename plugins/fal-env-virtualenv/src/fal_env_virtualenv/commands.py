@@ -45,6 +45,10 @@ def _print_json(value: object) -> None:
 def verify(keys: Sequence[str], as_json: bool) -> None:
     """
     Check the virtual environments of KEYS; without KEYS, all of them.
+
+    \b
+    Example:
+      fal-core env verify
     """
     chosen = _run(lambda: [find_stored(key) for key in keys] if keys else list_environments())
     found = _run(lambda: {each.key: verification.verify(each.key) for each in chosen})
@@ -67,6 +71,10 @@ def verify(keys: Sequence[str], as_json: bool) -> None:
 def rebuild(key: str, as_json: bool) -> None:
     """
     Build the virtual environment of KEY again, with the versions that were resolved first.
+
+    \b
+    Example:
+      fal-core env rebuild bb0c79b5dd27
     """
 
     def log(line: Log) -> None:

@@ -35,16 +35,17 @@ def fal_register_commands(cli: click.Group) -> None:
     from fal_host_serverless.commands import (
         apps,
         deploy,
-        environments,
         keys,
         profile,
         queue,
         runners,
         secrets,
+        stages,
     )
 
     for command in (
         *(deploy.deploy, apps.apps, runners.runners, keys.keys, secrets.secrets),
-        *(environments.environments, queue.queue, profile.profile),
+        *(stages.stages, queue.queue, profile.profile),
     ):
         cli.add_command(command)
+    cli.add_command(stages.environments, "environments")

@@ -23,7 +23,7 @@ def test_profiles_are_managed(
     monkeypatch.setattr("sys.stdin", io.StringIO("id:very-secret\n" * 3))
     assert run("profile", "key") == 1
     assert run("profile", "set", "work") == 0
-    assert run("profile", "host", "api.work.test") == 0
+    assert run("profile", "address", "api.work.test") == 0
     assert run("profile", "key") == 0
     assert run("profile", "list", "--json") == 0
     printed = capsys.readouterr()
@@ -34,11 +34,13 @@ def test_profiles_are_managed(
     assert run("profile", "list") == 0
     assert "work *" in capsys.readouterr().out
     for arguments, facts in (
-        (("host", "api.work.test"), {"host": "api.work.test"}),
+        (("address", "api.work.test"), {"address": "api.work.test"}),
+        # As fal's own command line has it.
+        (("host", "api.work.test"), {"address": "api.work.test"}),
         (("key",), {"has_key": True}),
         (("set", "work"), {"current": "work"}),
         (("unset",), {"current": None}),
-        (("delete", "work"), {"removed": "work"}),
+        (("delete", "work"), {"deleted": "work"}),
     ):
         assert run("profile", *arguments, "--json") == 0
         assert json.loads(capsys.readouterr().out) == facts

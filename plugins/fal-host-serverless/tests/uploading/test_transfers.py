@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fal_core.errors import FalServerlessError
+from fal_core.events import Log
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.uploading.local_files import LocalFile, Selection
 from fal_host_serverless.uploading.transfers import PART_SIZE, send_files
@@ -25,16 +26,19 @@ def test_files_are_uploaded_once(rest: Any, asking: SyncServerlessClient, tmp_pa
     (tmp_path / "copy").chmod(0o644)
     (tmp_path / "empty").chmod(0o644)
     files = Selection(paths=(".",), folder=tmp_path).collect()
+    lines: list[Log] = []
     with asking.rest() as client:
-        sent = send_files(client, files)
+        sent = send_files(client, files, lines.append)
         assert [each.relative_path for each in sent] == ["copy", "empty", "large"]
         assert sent[0].hash == sent[1].hash
         assert {len(content) for content in rest.files.values()} == {0, PART_SIZE + 5}
         assert [len(part) for part in rest.parts[sent[2].hash].values()] == [PART_SIZE, 5]
         assert rest.facts[sent[2].hash]["size"] == str(PART_SIZE + 5)
         asked = len(rest.asked)
-        assert send_files(client, files) == sent
+        assert send_files(client, files, lines.append) == sent
     assert rest.asked[asked:] == [("POST", "/files/missing_hashes")]
+    # One is as long as a part, and two are alike.
+    assert [line.message for line in lines] == ["Uploading 2 files, 10.5 MB"]
     assert rest.headers[-1]["Authorization"] == "Key kid:ksecret"
 
 
@@ -49,5 +53,5 @@ def test_upload_that_fails_is_cancelled(
     file = LocalFile.read(path, "file")
     rest.failing.add(f"/files/app/multipart/{file.hash}/u/1")
     with asking.rest() as client, pytest.raises(FalServerlessError, match=str(path)):
-        send_files(client, [file])
+        send_files(client, [file], lambda _: None)
     assert rest.asked[-1] == ("POST", f"/files/app/multipart/{file.hash}/u/cancel")

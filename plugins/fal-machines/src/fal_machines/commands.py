@@ -38,6 +38,10 @@ def list_(as_json: bool) -> None:
     List the machine types that are known.
 
     What nobody states is a dash.
+
+    \b
+    Example:
+      fal-core machines list
     """
     known = list_machines()
     if as_json:
@@ -53,6 +57,10 @@ def list_(as_json: bool) -> None:
 def describe(name: str, as_json: bool) -> None:
     """
     Show what a machine type stands for, who states it, and whether it is here.
+
+    \b
+    Example:
+      fal-core machines describe H100
     """
     machine = resolve_machine(name)
     devices = discover_devices()
@@ -92,6 +100,10 @@ def detect(as_json: bool) -> None:
     Show what this machine has: processors, memory, accelerators.
 
     The exit code is 1 where a driver is there and fails.
+
+    \b
+    Example:
+      fal-core machines detect
     """
     found = detection.detect()
     # They are said below, and not by those who ask all plugins.

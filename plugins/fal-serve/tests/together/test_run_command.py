@@ -146,7 +146,7 @@ def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port
     url = f"http://127.0.0.1:{port}/"
     assert httpx.post(url, params={"number": 4}, timeout=PATIENCE).json() == 8
 
-    for words in (["4"], ["--json", "[4]"]):
+    for words in (["4"], ["--input", "[4]"]):
         refused = start("served.py::double", *words)
         assert refused.process.wait(PATIENCE) == 2
         refused.wait_for("Error: A service takes its arguments of requests.")

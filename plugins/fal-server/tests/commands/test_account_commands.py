@@ -15,12 +15,12 @@ def test_users_teams_and_keys_by_command(start_program, server, current):
     Users, teams and keys are made beside a server that runs, and are good at once.
     """
     variables = start_program().wait_until_ready()
-    key, _ = server("users", "add", "bob", "--name", "Bob B.")
+    key, _ = server("users", "create", "bob", "--name", "Bob B.")
     assert current(variables, key)["full_name"] == "Bob B."
-    assert "already" in server("users", "add", "bob", code=1)[1]
-    assert "not a valid nickname" in server("users", "add", "Bob/..", code=2)[1]
+    assert "already" in server("users", "create", "bob", code=1)[1]
+    assert "not a valid nickname" in server("users", "create", "Bob/..", code=2)[1]
 
-    team, _ = server("teams", "add", "crew", "--member", "bob")
+    team, _ = server("teams", "create", "crew", "--member", "bob")
     assert [each["nickname"] for each in current(variables, team)["members"]] == ["bob"]
     server("teams", "join", "crew", "owner")
     assert len(current(variables, team)["members"]) == 2

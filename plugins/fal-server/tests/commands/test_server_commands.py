@@ -111,9 +111,9 @@ def test_address_of_another_machine_is_an_error(server):
     """
     An address that this machine has not is an error of one sentence.
     """
-    _, errors = server("start", "--host", "192.0.2.1", "--port", "0", code=1)
+    _, errors = server("start", "--address", "192.0.2.1", "--port", "0", code=1)
     assert "cannot listen at 192.0.2.1 for the API: Cannot assign" in errors
-    assert "Give an address of this machine by '--host'." in errors
+    assert "Give an address of this machine by '--address'." in errors
     assert errors.count("192.0.2.1") == 1
 
 

@@ -28,7 +28,7 @@ def home(
     variables = program.wait_until_ready()
     home = tmp_path / "home"
     for arguments in (
-        ("teams", "add", "acme", "--member", "owner"),
+        ("teams", "create", "acme", "--member", "owner"),
         ("login", "owner", "--home", str(home)),
     ):
         command = [sys.executable, "-m", "fal_core.cli", "server", *arguments]

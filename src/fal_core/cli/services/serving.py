@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -58,15 +58,21 @@ def at_port(function: IsolatedFunction[..., Any], port: int) -> IsolatedFunction
     return function.on(exposed_port=port or None)
 
 
-def serve_once(function: IsolatedFunction[..., Any], given: Arguments) -> None:
+def serve_once(
+    function: IsolatedFunction[..., Any],
+    given: Arguments,
+    tell: Callable[[Mapping[str, str]], None],
+) -> None:
     """
     Serve *function* until it ends or Ctrl-C, and print what it raised.
 
     Arguments:
         given: What the function takes, if it serves by itself.
+
+        tell: Prints the URLs of the service.
     """
     try:
-        serve(function, given)
+        serve(function, given, tell=tell)
     except FalCoreError:
         raise
     except Exception as error:
@@ -79,6 +85,7 @@ def serve(
     given: Arguments = ((), {}),
     watched: Watched | None = None,
     version: Version | None = None,
+    tell: Callable[[Mapping[str, str]], None] | None = None,
 ) -> bool:
     """
     Serve *function* until it ends or Ctrl-C, and print its URLs and its log.
@@ -106,7 +113,7 @@ def serve(
     with shown(function, progress) as there:
         info = there.spawn(*given[0], **given[1])
         try:
-            return _follow(info, watched, log, version)
+            return _follow(info, watched, log, version, tell or show_urls)
         except KeyboardInterrupt:
             if not info.urls:
                 raise
@@ -121,7 +128,11 @@ def serve(
 
 
 def _follow(
-    info: SpawnInfo, watched: Watched | None, log: ServiceLog, version: Version | None
+    info: SpawnInfo,
+    watched: Watched | None,
+    log: ServiceLog,
+    version: Version | None,
+    tell: Callable[[Mapping[str, str]], None],
 ) -> bool:
     future = info.future
     assert future is not None
@@ -131,7 +142,7 @@ def _follow(
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not told and info.await_url(_LOOK) and info.urls:
             told = True
-            show_urls(info.urls)
+            tell(info.urls)
             log.release()
             if version is not None and watched is not None:
                 version.serves(watched.paths)

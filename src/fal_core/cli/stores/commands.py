@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json, print_table
+from fal_core.cli.outputs import print_json
 from fal_core.cli.stores.asking import Failures, find_stores
 from fal_core.cli.stores.locks import lock
 from fal_core.cli.stores.units import Age, Size, format_age
+from fal_core.cli.tables import print_table
 from fal_core.reprs import show_size
 from fal_core.stores import StoredEntry, entries_of, prune
 
@@ -42,6 +43,10 @@ def list_(kinds: Sequence[str], as_json: bool) -> None:
     List what was built, the most recently used first.
 
     The caches of builders are left out; 'fal-core env du' has them too.
+
+    \b
+    Example:
+      fal-core env list --kind virtualenv
     """
     failures = Failures()
     stores = find_stores(kinds, failures)
@@ -84,6 +89,10 @@ def prune_(
 
     What is damaged, and leftovers of killed builds, are removed in any case. What
     fal-core has not made stays.
+
+    \b
+    Example:
+      fal-core env prune --max-size 20GB --unused-for 30d
     """
     failures = Failures()
     pruned = prune(
@@ -116,6 +125,10 @@ def du(kinds: Sequence[str], as_json: bool) -> None:
     Print how much each kind keeps on the disk, caches included.
 
     Files that several environments share count for each of them.
+
+    \b
+    Example:
+      fal-core env du
     """
     failures = Failures()
     rows = []

@@ -13,7 +13,9 @@ from fal_core.cli import print_json
 from fal_host_serverless.commands.client_options import (
     Since,
     WholeNumber,
+    check_stage,
     client_options,
+    complete_app,
     json_option,
     stage_option,
 )
@@ -51,8 +53,14 @@ def list_(
 ) -> None:
     """
     List the applications.
+
+    \b
+    Example:
+      fal-core apps list --stage dev
     """
     found = client.apps.list(filter=filter, environment_name=stage)
+    if not found:
+        check_stage(client, stage)
     print_values(
         found,
         ("NAME", "AUTH", "RUNNERS", "MIN", "MAX", "KEEP ALIVE", "MACHINES", "REVISION"),
@@ -66,7 +74,7 @@ def list_(
 
 
 @apps.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_app)
 @click.option("--force", is_flag=True, help="End the old runners at once.")
 @stage_option
 @client_options
@@ -80,13 +88,17 @@ def rollout(
 ) -> None:
     """
     Replace the runners of an application by new ones.
+
+    \b
+    Example:
+      fal-core apps rollout reader
     """
     client.apps.rollout(name, force=force, environment_name=stage)
     report(f"The runners of {name} are being replaced.", as_json=as_json, app=name, force=force)
 
 
 @apps.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_app)
 @click.option("--since", type=Since(), help="Include runners that have ended after this time.")
 @click.option("--state", multiple=True, help="Only those in this state; may be repeated.")
 @stage_option
@@ -102,13 +114,19 @@ def runners(
 ) -> None:
     """
     List the runners of an application.
+
+    \b
+    Example:
+      fal-core apps runners reader --since 1h
     """
     found = client.apps.runners(name, since=since, state=state or None, environment_name=stage)
+    if not found:
+        check_stage(client, stage)
     print_runners(found, as_json=as_json)
 
 
 @apps.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_app)
 @click.option("--machine-types", multiple=True, help="A machine type; may be repeated.")
 @click.option("--regions", multiple=True, help="A region; may be repeated.")
 @stage_option
@@ -125,6 +143,10 @@ def scale(
 ) -> None:
     """
     Change how an application scales; settings that are not named stay as they are.
+
+    \b
+    Example:
+      fal-core apps scale reader --min-concurrency 1
     """
     if not (machine_types or regions or any(value is not None for value in changes.values())):
         options = ", ".join(f"--{name}" for name in (*_SCALES, "machine-types", "regions"))

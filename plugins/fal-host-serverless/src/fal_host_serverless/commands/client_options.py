@@ -8,15 +8,37 @@ import functools
 import re
 import sys
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from fal_core.errors import FalServerlessError
+
+if TYPE_CHECKING:
+    from fal_host_serverless.client import SyncServerlessClient
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+class _Renamed(click.Option):
+    """
+    An option whose first name is shown; fal's own command line has the other.
+    """
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        shown = copy(self)
+        shown.opts = self.opts[:1]
+        return super(_Renamed, shown).get_help_record(ctx)
+
+
 stage_option = click.option(
+    "--stage",
     "--env",
     "stage",
+    cls=_Renamed,
     metavar="NAME",
     envvar="FAL_ENV",
     help="The stage to work in; by default the main one.",
@@ -33,12 +55,12 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_client(
-        *args: Any, host: str | None, profile: str | None, team: str | None, **kwargs: Any
+        *args: Any, address: str | None, profile: str | None, team: str | None, **kwargs: Any
     ) -> Any:
         from fal_host_serverless.client import SyncServerlessClient
         from fal_host_serverless.errors import WrongArgument
 
-        client = SyncServerlessClient(host=host, profile=profile, team=team)
+        client = SyncServerlessClient(host=address, profile=profile, team=team)
         try:
             return command(*args, client=client, **kwargs)
         except WrongArgument as error:
@@ -48,11 +70,52 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--team", metavar="NAME", help="The team that a login acts for."),
         click.option("--profile", metavar="NAME", help="The profile to read."),
         click.option(
-            "--host", metavar="ADDRESS", help="The address of the service, as in host:port."
+            "--address",
+            "--host",
+            "address",
+            cls=_Renamed,
+            metavar="ADDRESS",
+            help="The address of the service, as in host:port.",
         ),
     ):
         with_client = option(with_client)
     return with_client
+
+
+def complete_app(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """
+    Return the deployed applications whose names begin with *incomplete*; none where the
+    service cannot be asked.
+    """
+    from fal_host_serverless.client import SyncServerlessClient
+
+    given = context.params
+    try:
+        client = SyncServerlessClient(
+            host=given.get("address"), profile=given.get("profile"), team=given.get("team")
+        )
+        found = client.apps.list(environment_name=given.get("stage"))
+    except Exception:
+        return []
+    return [CompletionItem(app.alias) for app in found if app.alias.startswith(incomplete)]
+
+
+def check_stage(client: SyncServerlessClient, stage: str | None) -> None:
+    """
+    Check that there is a *stage*, whose emptiness would otherwise hide that it is mistyped.
+
+    Raises:
+        FalServerlessError: There is none.
+    """
+    if stage is None:
+        return
+    known = [each.name for each in client.environments.list()]
+    if stage not in known:
+        raise FalServerlessError(
+            f"There is no stage {stage!r}. Yours: {', '.join(known) or 'none'}."
+        )
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2

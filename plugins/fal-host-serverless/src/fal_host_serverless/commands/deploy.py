@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urlsplit
 
 import click
 
-from fal_core.cli import make_progress, print_json
+from fal_core.cli import complete_target, make_progress, print_json
 from fal_host_serverless.commands.client_options import (
     client_options,
     json_option,
@@ -38,7 +38,7 @@ def _read_annotations(
 
 
 @click.command()
-@click.argument("app", metavar="[FILE.PY::APP]", required=False)
+@click.argument("app", metavar="[FILE.PY::APP]", required=False, shell_complete=complete_target)
 @click.option("--app-name", metavar="NAME", help="The name of the application.")
 @click.option(
     "--auth",
@@ -88,6 +88,10 @@ def deploy(
 
     Without a file, APP is the name of an application under [tool.fal.apps]; it may be
     left out if there is only one.
+
+    \b
+    Example:
+      fal-core deploy app.py::Reader --app-name reader --auth private
     """
     from fal_host_serverless import deploy as deploying
     from fal_host_serverless.deploying.deployments import describe_interruption

@@ -56,6 +56,10 @@ def create(
     Create a key. Its secret is shown only once.
 
     Exactly one of --scope, --preset and --permission says what it may do.
+
+    \b
+    Example:
+      fal-core keys create --scope api --description ci
     """
     if sum(map(bool, (scope, preset, permissions))) != 1:
         raise click.UsageError("Give exactly one of --scope, --preset and --permission.")
@@ -75,6 +79,10 @@ def create(
 def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the keys, without their secrets.
+
+    \b
+    Example:
+      fal-core keys list
     """
     print_values(
         client.keys.list(),
@@ -92,6 +100,10 @@ def list_(client: SyncServerlessClient, as_json: bool) -> None:
 def revoke(key_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Revoke a key.
+
+    \b
+    Example:
+      fal-core keys revoke 5a1c3f0e
     """
     client.keys.revoke(key_id)
     report(f"Key {key_id} is revoked.", as_json=as_json, revoked=key_id)

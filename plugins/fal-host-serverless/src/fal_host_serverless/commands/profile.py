@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import click
 
 from fal_core.cli import print_json, print_table
@@ -26,13 +28,17 @@ def profile() -> None:
 def list_(as_json: bool) -> None:
     """
     List the profiles, without their keys.
+
+    \b
+    Example:
+      fal-core profile list
     """
     known = profiles.read()
     found = [
         {
             "name": name,
             "current": name == known.current,
-            "host": known.value("host", name),
+            "address": known.value("host", name),
             "has_key": known.value("key", name) is not None,
         }
         for name in known.names
@@ -45,12 +51,12 @@ def list_(as_json: bool) -> None:
         rows = [
             [
                 f"{each['name']}{' *' if each['current'] else ''}",
-                str(each["host"] or "-"),
+                str(each["address"] or "-"),
                 "yes" if each["has_key"] else "no",
             ]
             for each in found
         ]
-        print_table(("NAME", "HOST", "KEY"), rows)
+        print_table(("NAME", "ADDRESS", "KEY"), rows)
 
 
 @profile.command("set")
@@ -59,6 +65,10 @@ def list_(as_json: bool) -> None:
 def set_(name: str, as_json: bool) -> None:
     """
     Use a profile from now on; it is created if need be.
+
+    \b
+    Example:
+      fal-core profile set work
     """
     known = profiles.read()
     known.tables.setdefault(name, {})
@@ -72,6 +82,10 @@ def set_(name: str, as_json: bool) -> None:
 def unset(as_json: bool) -> None:
     """
     Use no profile.
+
+    \b
+    Example:
+      fal-core profile unset
     """
     known = profiles.read()
     known.choose(None)
@@ -79,15 +93,25 @@ def unset(as_json: bool) -> None:
     report("No profile is in use.", as_json=as_json, current=None)
 
 
-@profile.command()
+@profile.command("address")
 @click.argument("address")
 @json_option
-def host(address: str, as_json: bool) -> None:
+def address_(address: str, as_json: bool) -> None:
     """
     Store the address of the service in the profile in use.
+
+    \b
+    Example:
+      fal-core profile address 127.0.0.1:6001
     """
     _store("host", address)
-    report(f"The address is {address}.", as_json=as_json, host=address)
+    report(f"The address is {address}.", as_json=as_json, address=address)
+
+
+# The name that fal's own command line has for it.
+_host = copy(address_)
+_host.hidden = True
+profile.add_command(_host, "host")
 
 
 @profile.command()
@@ -98,6 +122,10 @@ def key(as_json: bool) -> None:
     not have it.
 
     Without a terminal, it is read from a line of standard input.
+
+    \b
+    Example:
+      fal-core profile key
     """
     written = ask_secret("Key, as ID:SECRET")
     KeyCredentials.of(written, "the prompt")
@@ -111,6 +139,10 @@ def key(as_json: bool) -> None:
 def delete(name: str, as_json: bool) -> None:
     """
     Delete a profile and its key.
+
+    \b
+    Example:
+      fal-core profile delete work
     """
     known = profiles.read()
     known.check(name)
@@ -118,7 +150,7 @@ def delete(name: str, as_json: bool) -> None:
         known.choose(None)
     del known.tables[name]
     known.write()
-    report(f"Profile {name} is removed.", as_json=as_json, removed=name)
+    report(f"Profile {name} is deleted.", as_json=as_json, deleted=name)
 
 
 def _store(setting: str, value: str) -> None:

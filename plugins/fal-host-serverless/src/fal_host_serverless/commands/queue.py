@@ -11,6 +11,7 @@ import click
 from fal_core.cli import print_json
 from fal_host_serverless.commands.client_options import (
     client_options,
+    complete_app,
     json_option,
     stage_option,
 )
@@ -28,13 +29,17 @@ def queue() -> None:
 
 
 @queue.command()
-@click.argument("app")
+@click.argument("app", shell_complete=complete_app)
 @stage_option
 @client_options
 @json_option
 def size(app: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Print how many requests wait.
+
+    \b
+    Example:
+      fal-core queue size reader
     """
     from fal_host_serverless.queues import queue_size
 
@@ -46,13 +51,17 @@ def size(app: str, stage: str | None, client: SyncServerlessClient, as_json: boo
 
 
 @queue.command()
-@click.argument("app")
+@click.argument("app", shell_complete=complete_app)
 @stage_option
 @client_options
 @json_option
 def flush(app: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Remove all waiting requests.
+
+    \b
+    Example:
+      fal-core queue flush reader
     """
     from fal_host_serverless.queues import flush_queue
 

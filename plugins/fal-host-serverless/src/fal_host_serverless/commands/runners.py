@@ -32,6 +32,10 @@ def runners() -> None:
 def list_(since: datetime | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the runners of all applications.
+
+    \b
+    Example:
+      fal-core runners list
     """
     print_runners(client.runners.list(since=since), as_json=as_json)
 
@@ -44,6 +48,10 @@ def list_(since: datetime | None, client: SyncServerlessClient, as_json: bool) -
 def stop(runner_id: str, replace: bool, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Stop a runner once it has finished its requests.
+
+    \b
+    Example:
+      fal-core runners stop 8f6c2d3e --replace
     """
     client.runners.stop(runner_id, replace)
     report(
@@ -61,6 +69,10 @@ def stop(runner_id: str, replace: bool, client: SyncServerlessClient, as_json: b
 def kill(runner_id: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     End a runner at once.
+
+    \b
+    Example:
+      fal-core runners kill 8f6c2d3e
     """
     client.runners.kill(runner_id)
     report(f"Runner {runner_id} is killed.", as_json=as_json, killed=runner_id)

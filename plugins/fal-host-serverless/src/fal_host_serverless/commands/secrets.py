@@ -11,6 +11,7 @@ import click
 from fal_core.cli import print_json
 from fal_host_serverless.commands.client_options import (
     ask_secret,
+    check_stage,
     client_options,
     json_option,
     stage_option,
@@ -37,9 +38,16 @@ def secrets() -> None:
 def list_(stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the secrets, without their values.
+
+    \b
+    Example:
+      fal-core secrets list --stage dev
     """
+    found = client.secrets.list(stage)
+    if not found:
+        check_stage(client, stage)
     print_values(
-        client.secrets.list(stage),
+        found,
         ("NAME", "CREATED", "STAGE", "EXPOSED BY DEFAULT"),
         lambda secret: (
             *(secret.name, secret.created_at, secret.environment_name),
@@ -73,6 +81,10 @@ def set_(
     history does not have it.
 
     Without a terminal, these values are read from lines of standard input.
+
+    \b
+    Example:
+      fal-core secrets set HF_TOKEN
     """
     values = dict(map(_read, assignments))
     names: list[str] = []
@@ -102,6 +114,10 @@ def _read(assignment: str) -> tuple[str, str]:
 def unset(name: str, stage: str | None, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Remove a secret.
+
+    \b
+    Example:
+      fal-core secrets unset HF_TOKEN
     """
     client.secrets.unset(name, stage)
-    report(f"Secret {name} is removed.", as_json=as_json, removed=name)
+    report(f"Secret {name} is removed.", as_json=as_json, unset=name)

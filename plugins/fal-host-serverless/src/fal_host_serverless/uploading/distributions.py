@@ -26,6 +26,7 @@ from fal_core.caches import ForeignCache, cache_directory, new_file, write_atomi
 from fal_core.digests import digest
 from fal_core.errors import FalServerlessError
 from fal_core.events import Log, LogSink
+from fal_core.reprs import show_size
 from fal_host_serverless.account.credentials import KeyCredentials
 from fal_host_serverless.uploading import transfers
 from fal_host_serverless.uploading.local_files import sha256_of
@@ -122,7 +123,7 @@ def publish(folder: Path, rest: RestClient, log: LogSink) -> str:
         distribution = _pack(folder)
         url = distribution.url_at(service)
         if url is None or (url not in _answered and not rest.is_there(url)):
-            line = f"Uploading {distribution.name}, {distribution.size} bytes"
+            line = f"Uploading {distribution.name}, {show_size(distribution.size)}"
             log(Log(line, "INFO", "BUILDER"))
             now = time.time()
             url = transfers.send_source(

@@ -63,7 +63,7 @@ def upload(service: Service, call: Call, log: LogSink) -> UploadedInputs:
     if not files and not has_local:
         return UploadedInputs(folder=folder)
     with service.rest() as rest:
-        sent = tuple(transfers.send_files(rest, files))
+        sent = tuple(transfers.send_files(rest, files, log))
         if not has_local:
             return UploadedInputs(files=sent, folder=folder)
         replaced = local_requirements.replace_local(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.errors import FalServerlessError
+from fal_core.events import Log, LogSink
+from fal_core.reprs import show_size
 from fal_host_serverless.uploading.local_files import LocalFile
 from fal_host_serverless.wire.requests import UploadedFile
 from fal_host_serverless.wire.rest import RestClient
@@ -28,9 +30,14 @@ SOURCE_KEPT = 3600
 DIGEST_HEADER = "X-Fal-Core-Digest"
 
 
-def send_files(rest: RestClient, files: Iterable[LocalFile]) -> list[UploadedFile]:
+def send_files(
+    rest: RestClient, files: Iterable[LocalFile], log: LogSink
+) -> list[UploadedFile]:
     """
     Upload those of *files* that the service lacks, and return all of them.
+
+    Arguments:
+        log: Takes a line before files are uploaded.
 
     Raises:
         FalServerlessError: The service does not accept one.
@@ -41,6 +48,10 @@ def send_files(rest: RestClient, files: Iterable[LocalFile]) -> list[UploadedFil
     by_hash = {file.hash: file for file in chosen}
     missing = rest.send("POST", "/files/missing_hashes", json={"hashes": [*by_hash]}).json()
     wanted = [by_hash[each] for each in missing if each in by_hash]
+    if wanted:
+        files_of = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
+        size = show_size(sum(file.size for file in wanted))
+        log(Log(f"Uploading {files_of}, {size}", "INFO", "BUILDER"))
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         list(threads.map(lambda file: _send_parts(rest, file), wanted))
     return [UploadedFile(file.hash, file.relative_path) for file in chosen]

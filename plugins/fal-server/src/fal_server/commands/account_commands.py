@@ -1,5 +1,5 @@
 """
-``fal-core server users | teams | keys | login``: the accounts of a control plane.
+``fal-core server users | teams | login``: the accounts of a control plane.
 
 The commands work on the data directory, whether a server runs on it or not.
 """
@@ -21,6 +21,7 @@ from fal_server.commands.options import (
     database_option,
     json_option,
     opened_state,
+    report,
     settings_of,
 )
 
@@ -36,18 +37,25 @@ T = TypeVar("T")
 @click.group()
 def users() -> None:
     """
-    Add and list users.
+    Create and list users.
     """
 
 
-@users.command("add")
+@users.command("create")
 @click.argument("nickname")
 @click.option("--name", "full_name", default="", help="The full name.")
+@json_option
 @data_option
 @database_option
-def add_user(nickname: str, full_name: str, data: Path | None, database: str | None) -> None:
+def create_user(
+    nickname: str, full_name: str, as_json: bool, data: Path | None, database: str | None
+) -> None:
     """
-    Add a user, and print a key for them.
+    Create a user, and print a key for them.
+
+    \b
+    Example:
+      fal-core server users create bob --name 'Bob B.'
     """
     from fal_server.access.permissions import PRESETS
     from fal_server.store.accounts import make_account
@@ -57,7 +65,8 @@ def add_user(nickname: str, full_name: str, data: Path | None, database: str | N
         account = make_account(connection, "user", nickname, full_name)
         return make_key(connection, account.id, PRESETS["FULL"], preset="FULL").text
 
-    click.echo(_write(data, database, make))
+    key = write_to(data, database, make)
+    report(key, as_json=as_json, nickname=nickname, key=key)
 
 
 @users.command("list")
@@ -67,6 +76,10 @@ def add_user(nickname: str, full_name: str, data: Path | None, database: str | N
 def list_users(as_json: bool, data: Path | None, database: str | None) -> None:
     """
     List users and teams.
+
+    \b
+    Example:
+      fal-core server users list
     """
     from fal_server.store.accounts import list_accounts
 
@@ -82,25 +95,31 @@ def list_users(as_json: bool, data: Path | None, database: str | None) -> None:
 @click.group()
 def teams() -> None:
     """
-    Add teams, and members to them.
+    Create teams, and add members to them.
     """
 
 
-@teams.command("add")
+@teams.command("create")
 @click.argument("nickname")
 @click.option("--name", "full_name", default="", help="The full name.")
 @click.option("--member", "members", multiple=True, help="The nickname of a user.")
+@json_option
 @data_option
 @database_option
-def add_team(
+def create_team(
     nickname: str,
     full_name: str,
     members: tuple[str, ...],
+    as_json: bool,
     data: Path | None,
     database: str | None,
 ) -> None:
     """
-    Add a team, and print a key for it.
+    Create a team, and print a key for it.
+
+    \b
+    Example:
+      fal-core server teams create crew --member bob
     """
     from fal_server.access.permissions import PRESETS
     from fal_server.store.accounts import add_member, make_account
@@ -112,21 +131,28 @@ def add_team(
             add_member(connection, nickname, member)
         return make_key(connection, account.id, PRESETS["FULL"], preset="FULL").text
 
-    click.echo(_write(data, database, make))
+    key = write_to(data, database, make)
+    report(key, as_json=as_json, nickname=nickname, members=members, key=key)
 
 
 @teams.command()
 @click.argument("team")
 @click.argument("user")
+@json_option
 @data_option
 @database_option
-def join(team: str, user: str, data: Path | None, database: str | None) -> None:
+def join(team: str, user: str, as_json: bool, data: Path | None, database: str | None) -> None:
     """
     Make a user a member of a team.
+
+    \b
+    Example:
+      fal-core server teams join crew bob
     """
     from fal_server.store.accounts import add_member
 
-    _write(data, database, lambda connection: add_member(connection, team, user))
+    write_to(data, database, lambda connection: add_member(connection, team, user))
+    report(f"{user} is a member of {team}.", as_json=as_json, team=team, user=user)
 
 
 @click.command()
@@ -137,15 +163,25 @@ def join(team: str, user: str, data: Path | None, database: str | None) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write it to this directory, for the fal command line (FAL_HOME_DIR).",
 )
+@json_option
 @data_option
 @database_option
 def login(
-    nickname: str, days: int, home: Path | None, data: Path | None, database: str | None
+    nickname: str,
+    days: int,
+    home: Path | None,
+    as_json: bool,
+    data: Path | None,
+    database: str | None,
 ) -> None:
     """
     Issue a login token for a user, who may act for their teams with it.
 
     It is listed among their keys, and ends when it is revoked there.
+
+    \b
+    Example:
+      fal-core server login bob --days 7
     """
     from fal_server.access.identities import LOGIN
     from fal_server.access.key_files import read_key
@@ -174,140 +210,53 @@ def login(
             connection, account.id, PRESETS["FULL"], preset="FULL", alias=alias
         )
 
-    account, key = _write(data, database, make)
+    account, key = write_to(data, database, make)
     tokens = Tokens(read_key(directory, "signing.key"))
     token = tokens.make(LOGIN, account.id, key=key.id, seconds=seconds)
     if home is None:
-        click.echo(token)
+        report(token, as_json=as_json, token=token, ends=ends.isoformat())
     else:
         # The first line is the token of another service, which the command line never uses.
         DataDirectory(home).write_private(home / "auth0_token", f"none\n{token}".encode())
-
-
-@click.group()
-def keys() -> None:
-    """
-    Create, list and revoke keys of an account.
-    """
-
-
-@keys.command("create")
-@click.argument("nickname")
-@click.option("--preset", default="FULL", show_default=True, help="The permissions of the key.")
-@click.option(
-    "--permission",
-    "permissions",
-    multiple=True,
-    help="A single permission, instead of a preset.",
-)
-@click.option("--alias", default="", help="A note on what the key is for.")
-@data_option
-@database_option
-def create_key(
-    nickname: str,
-    preset: str,
-    permissions: tuple[str, ...],
-    alias: str,
-    data: Path | None,
-    database: str | None,
-) -> None:
-    """
-    Create a key, and print it. It cannot be printed again.
-    """
-    from fal_server.access.permissions import permissions_of
-    from fal_server.store.keys import make_key
-
-    preset = "" if permissions else preset.upper()
-
-    def make(connection: sa.Connection) -> str:
-        account = _account(connection, nickname)
-        granted = permissions_of(preset, permissions)
-        return make_key(connection, account.id, granted, preset=preset, alias=alias).text
-
-    click.echo(_write(data, database, make))
-
-
-@keys.command("list")
-@click.argument("nickname")
-@json_option
-@data_option
-@database_option
-def list_keys(nickname: str, as_json: bool, data: Path | None, database: str | None) -> None:
-    """
-    List the keys of an account, without their secrets.
-    """
-    from fal_server.http.bodies import to_text
-    from fal_server.store import keys as stored_keys
-
-    with opened_state(data, database) as state:
-        found = _refused(
-            lambda: state.read_here(
-                lambda connection: stored_keys.list_keys(
-                    connection, _account(connection, nickname).id
-                )
-            )
-        )
-    if as_json:
-        print_json(
-            [
-                {
-                    "id": key.id,
-                    "alias": key.alias,
-                    "preset": key.preset or None,
-                    "permissions": sorted(key.permissions),
-                    "created_at": to_text(key.created_at),
-                }
-                for key in found
-            ]
-        )
-    else:
-        rows = [
-            (key.id, key.preset or "-", key.alias, to_text(key.created_at)) for key in found
-        ]
-        print_table(("ID", "PRESET", "ALIAS", "CREATED"), rows)
-
-
-@keys.command("revoke")
-@click.argument("nickname")
-@click.argument("id")
-@data_option
-@database_option
-def revoke_key(nickname: str, id: str, data: Path | None, database: str | None) -> None:
-    """
-    Revoke a key of an account. A running server refuses it within seconds.
-    """
-    from fal_server.store import keys as stored_keys
-
-    _write(
-        data,
-        database,
-        lambda connection: stored_keys.revoke_key(
-            connection, _account(connection, nickname).id, id
-        ),
-    )
+        written = f"The login is in {home}."
+        report(written, as_json=as_json, home=str(home), ends=ends.isoformat())
 
 
 @click.command("webhook-secret")
 @click.argument("nickname")
+@json_option
 @data_option
 @database_option
-def webhook_secret(nickname: str, data: Path | None, database: str | None) -> None:
+def webhook_secret(
+    nickname: str, as_json: bool, data: Path | None, database: str | None
+) -> None:
     """
     Print the secret that signs the webhooks of an account's applications.
+
+    \b
+    Example:
+      fal-core server webhook-secret bob
     """
     from fal_server.access.key_files import read_key
     from fal_server.queue.webhooks import KEY, secret_of
     from fal_server.state.data_directories import DataDirectory
 
     with opened_state(data, database) as state:
-        account = _refused(
-            lambda: state.read_here(lambda connection: _account(connection, nickname))
+        account = refused(
+            lambda: state.read_here(lambda connection: named_account(connection, nickname))
         )
     key = read_key(DataDirectory(settings_of(data, database).data), KEY)
-    click.echo(secret_of(key, account.id))
+    secret = secret_of(key, account.id)
+    report(secret, as_json=as_json, nickname=nickname, secret=secret)
 
 
-def _account(connection: sa.Connection, nickname: str) -> Account:
+def named_account(connection: sa.Connection, nickname: str) -> Account:
+    """
+    Return the account of a *nickname*.
+
+    Raises:
+        NotFound: There is none.
+    """
     from fal_server.errors import NotFound
     from fal_server.store.accounts import find_account
 
@@ -326,12 +275,15 @@ def _describe(account: Account) -> dict[str, object]:
     }
 
 
-def _write(data: Path | None, database: str | None, work: Callable[[sa.Connection], T]) -> T:
+def write_to(data: Path | None, database: str | None, work: Callable[[sa.Connection], T]) -> T:
+    """
+    Return what *work* returns, which changes the database of a server.
+    """
     with opened_state(data, database) as state:
-        return _refused(lambda: state.write_here(work))
+        return refused(lambda: state.write_here(work))
 
 
-def _refused(attempt: Callable[[], T]) -> T:
+def refused(attempt: Callable[[], T]) -> T:
     """
     Turn a refusal into an error of the command line.
     """

@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.cli import print_json
 from fal_server.settings import ServerSettings, default_data
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ database_option = click.option(
     help="The URL of a database to use instead of a file in the directory.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def report(sentence: str, *, as_json: bool, **facts: Any) -> None:
+    """
+    Report what was done: print *sentence*, or *facts* as JSON.
+    """
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(sentence)
 
 
 def settings_of(data: Path | None, database: str | None) -> ServerSettings:

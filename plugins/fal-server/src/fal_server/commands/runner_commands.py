@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.abilities import DetachingHost, detaching
+from fal_core.cli import complete_host
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
-from fal_server.commands.options import data_option, database_option, opened_state, settings_of
+from fal_server.commands.options import (
+    data_option,
+    database_option,
+    json_option,
+    opened_state,
+    report,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from fal_server.settings import ServerSettings
@@ -31,13 +39,26 @@ _PATIENCE = 30.0
 @click.command("end-runners")
 @data_option
 @database_option
-@click.option("--machine", default="local", show_default=True, help="The host of the runners.")
-def end_runners(data: Path | None, database: str | None, machine: str) -> None:
+@click.option(
+    "--on",
+    "machine",
+    metavar="HOST",
+    default="local",
+    show_default=True,
+    shell_complete=complete_host,
+    help="The host of the runners: a name or a URL.",
+)
+@json_option
+def end_runners(data: Path | None, database: str | None, machine: str, as_json: bool) -> None:
     """
     End the runners that a server has left running.
 
     Runners outlive their server, and the next server takes them over. Use this if there
     will be no next server. No server may run on the directory.
+
+    \b
+    Example:
+      fal-core server end-runners
     """
     from fal_core.plugins import make_host
     from fal_server.state.data_directories import DataDirectory
@@ -50,7 +71,7 @@ def end_runners(data: Path | None, database: str | None, machine: str) -> None:
             references = state.read_here(read_references)
             host = make_host(machine)
             try:
-                _end(host, references)
+                _end(host, references, as_json=as_json)
             finally:
                 host.close()
             directory.drop_sockets()
@@ -97,13 +118,19 @@ def _command_to_end(settings: ServerSettings) -> str:
     """
     words = ["fal-core", "server", "end-runners", "--data", str(settings.data)]
     if settings.machine != "local":
-        words += ["--machine", settings.machine]
+        words += ["--on", settings.machine]
     if settings.database is not None:
         words += ["--database", "URL"]
     return shlex.join(words)
 
 
-def _end(host: Host[..., Any], references: Collection[str], *, mark: str = "") -> None:
+def _end(
+    host: Host[..., Any],
+    references: Collection[str],
+    *,
+    mark: str = "",
+    as_json: bool = False,
+) -> None:
     """
     End runners, and print how many have ended.
 
@@ -112,7 +139,7 @@ def _end(host: Host[..., Any], references: Collection[str], *, mark: str = "") -
     """
     count, left = end_executions(host, references)
     told = "1 runner has ended." if count == 1 else f"{count} runners have ended."
-    click.echo(mark + told)
+    report(mark + told, as_json=as_json, ended=count, left=left)
     if left:
         raise click.ClickException(
             f"{len(left)} have not ended within {_PATIENCE:g} s: {', '.join(left)}. Try again, "

@@ -11,14 +11,16 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fal_core.cli import print_json
+from fal_core.cli import complete_host, print_json
 from fal_core.workers import raise_open_files
-from fal_server.commands.account_commands import keys, login, teams, users, webhook_secret
+from fal_server.commands.account_commands import login, teams, users, webhook_secret
+from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option
@@ -79,7 +81,14 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
 
 @server.command()
 @data_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
+@click.option(
+    "--address",
+    "host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65531),
@@ -87,7 +96,15 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     show_default=True,
     help="The port of the API; the gateways have the next ones. 0 takes free ones.",
 )
-@click.option("--machine", default="local", show_default=True, help="The host for runners.")
+@click.option(
+    "--on",
+    "machine",
+    metavar="HOST",
+    default="local",
+    show_default=True,
+    shell_complete=complete_host,
+    help="The host for runners: a name or a URL.",
+)
 @click.option(
     "--database",
     metavar="URL",
@@ -165,17 +182,23 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="End the runners with the server. Without, they go on for the next server.",
 )
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
+@json_option
 def start(
     data: Path | None,
     verbose: bool,
     variables: tuple[str, ...],
     ends_runners: bool,
+    as_json: bool,
     **settings: Any,
 ) -> None:
     """
     Start a control plane; Ctrl-C ends it.
 
     It prints the variables that point the fal SDK, CLI and fal_client at it.
+
+    \b
+    Example:
+      fal-core server start --address 10.0.0.7 --name server.example.com
     """
     from fal_core.plugins import find_environment
     from fal_server.commands.inherited_variables import leave_behind
@@ -192,7 +215,7 @@ def start(
     leave_behind(os.environ, variables)
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
-        _run(chosen)
+        _run(chosen, _tell_as_json if as_json else _tell)
         settle_runners(chosen, are_ended=ends_runners)
 
 
@@ -203,6 +226,10 @@ def start(
 def env(data: Path | None, tls: bool, as_json: bool) -> None:
     """
     Print the variables that point the clients at the server.
+
+    \b
+    Example:
+      eval "$(fal-core server env)"
     """
     from fal_server.commands.client_variables import to_shell, variables_of
     from fal_server.state.data_directories import DataDirectory
@@ -217,15 +244,15 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
         click.echo(directory.describe_lost_key(), err=True)
 
 
-def _run(settings: ServerSettings) -> None:
+def _run(settings: ServerSettings, tell: Callable[[ControlPlane], None]) -> None:
     """
-    Run a server until a signal ends it.
+    Run a server until a signal ends it, and *tell* of it once it is ready.
     """
     from fal_server.commands.event_loops import run_to_the_end
     from fal_server.plane import serve
 
     def started(plane: ControlPlane) -> None:
-        _tell(plane)
+        tell(plane)
         # Objects of the start live as long as the server: collections need not visit them.
         gc.freeze()
 
@@ -237,6 +264,23 @@ def _run(settings: ServerSettings) -> None:
         await serve(settings, stop, started)
 
     run_to_the_end(main())
+
+
+def _tell_as_json(plane: ControlPlane) -> None:
+    """
+    Print how to reach the server, as JSON.
+    """
+    from fal_server.commands.client_variables import variables_of
+
+    key = plane.first_key.text if plane.first_key else ""
+    print_json(
+        {
+            "address": plane.settings.host,
+            "ports": dict(plane.ports),
+            "variables": dict(variables_of(plane.directory, tls=False, key=key)),
+        }
+    )
+    sys.stdout.flush()
 
 
 def _tell(plane: ControlPlane) -> None:

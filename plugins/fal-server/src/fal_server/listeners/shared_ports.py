@@ -132,7 +132,7 @@ class Listener:
             # Messages of Python repeat the address, except for host names that do not resolve.
             known = error.errno is not None and error.errno in errno.errorcode
             reason = os.strerror(error.errno or 0) if known else str(error.strerror)
-            remedy = "Give an address of this machine by '--host'."
+            remedy = "Give an address of this machine by '--address'."
         return f"The server cannot listen at {where} for {behind}: {reason}. {remedy}"
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
 """
-``fal-core environments``: stages, which separate applications and secrets.
+``fal-core stages``: stages, which separate applications and secrets.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import click
@@ -16,18 +17,24 @@ if TYPE_CHECKING:
 
 
 @click.group()
-def environments() -> None:
+def stages() -> None:
     """
     List the stages of the account, create and delete them.
+
+    fal's own command line calls them environments.
     """
 
 
-@environments.command("list")
+@stages.command("list")
 @client_options
 @json_option
 def list_(client: SyncServerlessClient, as_json: bool) -> None:
     """
     List the stages.
+
+    \b
+    Example:
+      fal-core stages list
     """
     print_values(
         client.environments.list(),
@@ -38,7 +45,7 @@ def list_(client: SyncServerlessClient, as_json: bool) -> None:
     )
 
 
-@environments.command()
+@stages.command()
 @click.argument("name")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @client_options
@@ -48,18 +55,31 @@ def create(
 ) -> None:
     """
     Create a stage.
+
+    \b
+    Example:
+      fal-core stages create dev --description 'Where we try things'
     """
     made = client.environments.create(name, description)
-    report(f"Stage {name} is there.", as_json=as_json, **to_plain(made))
+    report(f"Stage {name} is created.", as_json=as_json, **to_plain(made))
 
 
-@environments.command()
+@stages.command()
 @click.argument("name")
 @client_options
 @json_option
 def delete(name: str, client: SyncServerlessClient, as_json: bool) -> None:
     """
     Delete a stage with its applications and secrets.
+
+    \b
+    Example:
+      fal-core stages delete dev
     """
     client.environments.delete(name)
-    report(f"Stage {name} is removed.", as_json=as_json, removed=name)
+    report(f"Stage {name} is deleted.", as_json=as_json, deleted=name)
+
+
+#: The name that fal's own command line has for them.
+environments = copy(stages)
+environments.hidden = True

@@ -1,5 +1,5 @@
 """
-The command ``environments``.
+The command ``stages``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "printed"),
     [
+        ("stages list", "main"),
         ("environments list", "main"),
-        ("environments create staging", "is there"),
-        ("environments delete staging", "is removed"),
+        ("stages create staging", "is created"),
+        ("stages delete staging", "is deleted"),
     ],
 )
 def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str, printed: str):
@@ -28,9 +29,9 @@ def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str,
 @pytest.mark.parametrize(
     "arguments",
     [
-        "environments list",
-        "environments create e",
-        "environments delete e",
+        "stages list",
+        "stages create e",
+        "stages delete e",
     ],
 )
 def test_responses_are_printed_as_json(printed_by: Callable[[str], str], arguments: str):

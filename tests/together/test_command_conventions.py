@@ -1,0 +1,96 @@
+"""
+What all commands have in common, those of plugins included.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from fal_core.cli.program import cli
+
+Path = tuple[str, ...]
+
+
+def commands_under(group: click.Group, path: Path) -> Iterator[tuple[Path, click.Command]]:
+    """
+    Yield the commands of *group* and of the groups in it that are no groups, with their names.
+    """
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands_under(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands_under(cli, ()))
+
+#: What prints text for a shell or a person alone.
+WITHOUT_JSON = {("help",), ("completion",)}
+
+#: Names of fal's own command line.
+HIDDEN = {path for path in ALL if path[0] == "environments"} | {("profile", "host")}
+
+
+def examples_of(command: click.Command) -> list[str]:
+    """
+    Return the command lines that the help of *command* shows.
+    """
+    _, _, shown = (command.help or "").replace("Examples:", "Example:").partition("Example:\n")
+    return [line.strip() for line in shown.splitlines()]
+
+
+def test_plugins_of_this_repository_add_commands() -> None:
+    """
+    The tests below are about more than the commands of the core.
+    """
+    groups = {path[0] for path in ALL}
+    assert {"run", "env", "apps", "stages", "server", "machines"} <= groups
+
+
+@pytest.mark.parametrize("path", sorted(ALL.keys() - WITHOUT_JSON), ids=" ".join)
+def test_command_prints_json(path: Path) -> None:
+    """
+    Each command has the flag ``--json``.
+    """
+    flags = [each for each in ALL[path].params if "--json" in each.opts]
+    assert len(flags) == 1
+    assert isinstance(flags[0], click.Option)
+    assert flags[0].is_flag
+
+
+@pytest.mark.parametrize("path", sorted(ALL.keys() - HIDDEN), ids=" ".join)
+def test_help_of_a_command_has_examples_that_hold(path: Path) -> None:
+    """
+    Each command shows an example, whose options and arguments it takes.
+    """
+    found = examples_of(ALL[path])
+    assert found
+    for line in found:
+        # As in eval "$(fal-core …)".
+        line = line.partition("$(")[2].partition(")")[0] if "$(" in line else line
+        words = shlex.split(line)
+        assert words[: len(path) + 1] == ["fal-core", *path]
+        given: list[Any] = words[len(path) + 1 :]
+        given = given[: given.index(">")] if ">" in given else given
+        ALL[path].make_context("example", given)
+
+
+@pytest.mark.parametrize("path", sorted(ALL.keys() - HIDDEN), ids=" ".join)
+def test_words_have_one_meaning(path: Path) -> None:
+    """
+    A host is named by ``--on`` and an address by ``--address``, and JSON is given by
+    ``--input``; what is created is not added, and what is deleted not removed.
+    """
+    shown = [each.opts[0] for each in ALL[path].params if isinstance(each, click.Option)]
+    # A flag of this one says what is begun.
+    if path != ("plugins", "new"):
+        assert not {"--host", "--machine", "--env", "--output-json"} & set(shown)
+    assert path[-1] not in ("add", "remove", "rm", "new-key")
