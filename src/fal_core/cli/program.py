@@ -21,6 +21,7 @@ INTERRUPTED = 130
 
 #: The commands of the core, and where each is defined.
 COMMANDS: Mapping[str, str] = {
+    "new": "fal_core.cli.projects:new",
     "run": "fal_core.cli.run:run",
     "explain": "fal_core.cli.explain:explain",
     "executions": "fal_core.cli.executions:executions",
@@ -109,8 +110,8 @@ class LazyGroup(click.Group):
         extra = OF_EXTRAS.get(name)
         if extra in offered_extras():
             return (
-                f"It comes with the extra {extra!r} of fal-core, whose plugin is not "
-                "installed or is kept from loading."
+                f"Its plugin is not installed, or is kept from loading. "
+                f"`pip install 'fal-core[{extra}]'` installs it."
             )
         near = nearest_name(name, [self.list_commands(ctx)])
         return "" if near is None else f"Did you mean {near!r}?"
