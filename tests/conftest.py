@@ -41,6 +41,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "explanations/test_option_uses.py",
         "pools",
         "sinks/test_log_records.py",
+        "testing/test_plugin.py",
         "testing/test_pythons.py",
         "testing/test_variables.py",
         "worker/opening/test_handovers.py",
