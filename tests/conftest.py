@@ -48,6 +48,7 @@ if importlib.util.find_spec("fal_host_local") is None:
         "importing",
         "pools",
         "sinks/test_log_records.py",
+        "testing/test_plugin.py",
         "testing/test_pythons.py",
         "testing/test_variables.py",
         "worker/opening/test_handovers.py",

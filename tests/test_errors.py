@@ -91,7 +91,7 @@ def test_wrong_declarations_are_value_errors_and_timeouts_are_timeouts() -> None
         (UnsupportedError("local", "stream", "Use a list."), "cannot stream. Use a list."),
         (UnknownNameError("host", "mars", ()), "No host is called 'mars'. Installed: none."),
         (UnknownOptionError("a", "b", "serve"), "Unknown option 'a'. Did you mean 'b'?"),
-        (UnknownOptionError("a", extra="serve"), "add the extra 'serve' of fal-core."),
+        (UnknownOptionError("a", extra="serve"), "run `pip install 'fal-core[serve]'`."),
         (WrongKindError("a", "b", ("c", "d")), "belongs to kind 'c' or 'd', not to 'b'."),
     ],
 )

@@ -97,7 +97,7 @@ def test_nothing_is_refused_where_no_plugin_lists_machines(
     del silent.fal_list_machines
     with registered(silent):
         assert refuse_machine("huge") is None
-        with pytest.raises(UnknownMachineError, match="Add the extra 'machines'"):
+        with pytest.raises(UnknownMachineError, match=r"`pip install 'fal-core\[machines\]'`"):
             resolve_machine("huge")
     with registered(knowing(LARGE)):
         assert isinstance(refuse_machine("huge"), UnknownMachineError)

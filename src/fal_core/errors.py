@@ -77,7 +77,7 @@ class UnknownOptionError(OptionError):
         if self.extra is not None:
             return (
                 f"Unknown option {self.option!r}. It belongs to a plugin that is not "
-                f"installed: add the extra {self.extra!r} of fal-core."
+                f"installed: run `pip install 'fal-core[{self.extra}]'`."
             )
         return (
             f"Unknown option {self.option!r}. "

@@ -114,7 +114,7 @@ def _unknown_machine(name: str) -> UnknownMachineError:
         "Add it to [tool.fal-core.machines] of pyproject.toml, which fal-machines reads, or by "
         "a plugin that answers the hook fal_resolve_machine."
         if _has_catalogue()
-        else "Add the extra 'machines' of fal-core for more, or write a plugin that answers "
+        else "`pip install 'fal-core[machines]'` brings more, or write a plugin that answers "
         "the hook fal_resolve_machine."
     )
     return UnknownMachineError(name, near, tuple(known), hint)

@@ -76,7 +76,7 @@ def test_without_a_plugin_nothing_is_served() -> None:
     The error says what to install.
     """
     isolated = function("current", host=InProcessHost())(answer)
-    with pytest.raises(UnsupportedError, match="Add the extra 'serve' of fal-core"):
+    with pytest.raises(UnsupportedError, match=r"`pip install 'fal-core\[serve\]'`"):
         make_server(isolated.declaration)
 
 

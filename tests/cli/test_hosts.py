@@ -80,8 +80,8 @@ def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: The conformance laws are run by pytest, which is not installed: add the extra "
-        "'testing' of fal-core. In a clone of it: pip install -e '.[testing]'\n"
+        "Error: The conformance laws are run by pytest, which is not installed. Run "
+        "`pip install 'fal-core[testing]'`, or `pip install -e '.[testing]'` in a clone.\n"
     )
 
 

@@ -146,14 +146,12 @@ def test_commands_stand_in_sections_with_an_example(command_line: Any) -> None:
 
 def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:
     """
-    A command of a plugin that is not installed is an error that names the extra.
+    A command of a plugin that is not installed is an error that says how to install it.
     """
     command_line.variables["FAL_CORE_PLUGINS"] = ""
     done = command_line("server", "start")
     assert done.returncode == 2
-    assert "No such command 'server'. It comes with the extra 'server' of fal-core" in (
-        done.stderr
-    )
+    assert "`pip install 'fal-core[server]'` installs it." in done.stderr
 
 
 def test_nothing_is_coloured_off_terminals(command_line: Any) -> None:

@@ -1,5 +1,5 @@
 """
-``fal-core plugins new``: projects that work from the first moment.
+``fal-core plugins new`` and ``fal-core new``: projects that work from the first moment.
 """
 
 from __future__ import annotations
@@ -255,3 +255,91 @@ def test_name_of_an_installed_distribution_is_refused(command_line: Any) -> None
     done = command_line("plugins", "new", "acme")
     assert done.returncode == 2
     assert "A distribution called 'fal-host-acme' is installed already." in done.stderr
+
+
+@pytest.fixture(scope="module")
+def requirement(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A folder with what the functions of new projects import.
+    """
+    uv = pytest.importorskip("fal_uv.running.uv", reason="Nothing builds environments.")
+    folder = tmp_path_factory.mktemp("requirement")
+    install = ["pip", "install", "--quiet", "--python", sys.executable, "--target", folder]
+    subprocess.run([*uv.uv_command(), *install, "humanize>=4.12"], check=True, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("template", "words", "printed", "tests"),
+    [
+        ("function", ["run", "deep_blue.py::describe", "3000000"], "'3.0 MB'", 2),
+        ("pipeline", ["run", "deep_blue.py::summarise", "2"], "'size': 3000}", 3),
+        ("app", ["explain", "deep_blue.py"], "DeepBlue on local: runs", 2),
+    ],
+)
+def test_new_project_runs_and_passes_its_tests(
+    command_line: Any,
+    requirement: Path,
+    template: str,
+    words: list[str],
+    printed: str,
+    tests: int,
+) -> None:
+    """
+    A project runs as it was created, and passes its tests, in its own environments and in
+    the process of the tests.
+    """
+    pytest.importorskip("fal_env_virtualenv")
+    pytest.importorskip("fal_serve" if template == "app" else "fal_host_local")
+    done = command_line("new", "deep-blue", "--template", template)
+    assert done.returncode == 0, done.stderr
+    assert "Created deep-blue. Run and test it:\n  cd deep-blue\n" in done.stdout
+    folder = command_line.folder / "deep-blue"
+    assert not [path for path in folder.rglob("*") if "$" in str(path)]
+    texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
+    assert not [text for text in texts if "$" in text]
+    run = [*command_line.argv, *words]
+    said = subprocess.run(
+        run, cwd=folder, env=command_line.variables, capture_output=True, text=True, timeout=240
+    )
+    assert said.returncode == 0, said.stderr
+    assert printed in said.stdout
+    command_line.variables["PYTHONPATH"] = str(requirement)
+    assert results(pytest_in(command_line, folder)) == {"passed": tests}
+
+
+def test_new_project_names_its_extra_and_its_version(command_line: Any) -> None:
+    """
+    A project requires the fal-core that it was created with, or one that is compatible, and
+    the extra that it needs.
+    """
+    from importlib.metadata import version
+
+    for template, extra in (("function", "local"), ("app", "serve"), ("pipeline", "local")):
+        done = command_line("new", "words", "--template", template, "--path", template)
+        assert done.returncode == 0, done.stderr
+        assert f"pip install 'fal-core[{extra},testing]'" in done.stdout
+        declared = (command_line.folder / template / "pyproject.toml").read_text()
+        assert f'"fal-core[{extra}]~={version("fal-core")}"' in declared
+
+
+@pytest.mark.parametrize("name", ["Words", "my_words", "2fast", "class", "json", "a--b"])
+def test_name_that_is_no_module_is_refused(command_line: Any, name: str) -> None:
+    """
+    A name that cannot be that of a module, or is one of Python's own, is wrong use.
+    """
+    done = command_line("new", name)
+    assert done.returncode == 2
+    assert f"{name!r} cannot be the name of a project." in done.stderr
+    assert not list(command_line.folder.iterdir())
+
+
+def test_new_project_overwrites_nothing(command_line: Any) -> None:
+    """
+    A directory that is not empty is left as it is.
+    """
+    command_line.write("words/file", "mine")
+    done = command_line("new", "words")
+    assert done.returncode == 1
+    assert "words is not empty." in done.stderr
+    assert [path.name for path in (command_line.folder / "words").iterdir()] == ["file"]

@@ -148,6 +148,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "servables",
         "apps plugin",
         "client/",
+        "testing",
         "__init__",
     ),
     "fal_server": (

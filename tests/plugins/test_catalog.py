@@ -47,9 +47,9 @@ def test_unknown_name_says_what_to_install_or_to_write(
     if hint is ADD:
         extras = {extra for known in DOCUMENTED.values() for extra in [known.get(name)]}
         extras &= set(metadata("fal-core").get_all("Provides-Extra") or ())
-        hint = "The name is known, but no installed plugin provides it."
+        hint = "This version of fal-core has no extra that brings it."
         for extra in extras:
-            hint = f"Run: pip install 'fal-core[{extra}]'"
+            hint = f"Install it with `pip install 'fal-core[{extra}]'`."
     absent = {"conda", "container", "serverless"}
     installed = [entry for entry in find_entry_points() if entry.name not in absent]
     monkeypatch.setattr(plugins, "find_entry_points", lambda: tuple(installed))
@@ -115,7 +115,7 @@ def test_no_message_suggests_an_extra_that_there_is_not() -> None:
     named = {
         (extra, path.name)
         for path in sorted(package.rglob("*.py"))
-        for extra in re.findall(r"the extra '([a-z-]+)'", path.read_text("utf-8"))
+        for extra in re.findall(r"'fal-core\[([a-z-]+)\]'", path.read_text("utf-8"))
     }
     assert named
     offered = metadata("fal-core").get_all("Provides-Extra") or ()

@@ -46,9 +46,8 @@ def make_server(declaration: Declaration) -> Callable[..., Any]:
         options=structure_host_options(declaration.options, declaration.host),
     )
     if server is None:
-        raise UnsupportedError(
-            declaration.host.name, "serve functions", "Add the extra 'serve' of fal-core."
-        )
+        remedy = "Run `pip install 'fal-core[serve]'`."
+        raise UnsupportedError(declaration.host.name, "serve functions", remedy)
     return server
 
 

@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
     elif found:
         print_table(("NAME", "SUMMARY"), [(each["name"], each["summary"]) for each in found])
     elif not plugins.broken:
-        click.echo("No host is installed. Install the extra 'local' of fal-core.")
+        click.echo("No host is installed. `pip install 'fal-core[local]'` brings one.")
     # These may be the reason why a host is missing from the list.
     for error in plugins.conflicts_of("host") if found else plugins.broken:
         complain(str(error), title="Warning")
@@ -184,9 +184,9 @@ def check_host(
     """
     if importlib.util.find_spec("pytest") is None:
         raise click.ClickException(
-            "The conformance laws are run by pytest, which is not installed: add the "
-            "extra 'testing' of fal-core. In a clone of it: "
-            "pip install -e '.[testing]'"
+            "The conformance laws are run by pytest, which is not installed. "
+            "Run `pip install 'fal-core[testing]'`, or `pip install -e '.[testing]'` in a "
+            "clone."
         )
     import pytest
 

@@ -25,6 +25,7 @@ COMPLETE_VARIABLE = "_FAL_CORE_COMPLETE"
 
 #: The commands of the core, and where each is defined.
 COMMANDS: Mapping[str, str] = {
+    "new": "fal_core.cli.projects:new",
     "run": "fal_core.cli.run:run",
     "explain": "fal_core.cli.explain:explain",
     "executions": "fal_core.cli.executions:executions",
@@ -166,8 +167,8 @@ class LazyGroup(click.Group):
         extra = OF_EXTRAS.get(name)
         if extra in offered_extras():
             return (
-                f"It comes with the extra {extra!r} of fal-core, whose plugin is not "
-                "installed or is kept from loading."
+                f"Its plugin is not installed, or is kept from loading. "
+                f"`pip install 'fal-core[{extra}]'` installs it."
             )
         if name in ELSEWHERE:
             return ELSEWHERE[name]

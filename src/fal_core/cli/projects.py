@@ -1,11 +1,13 @@
 """
-Projects: the files of a new plugin.
+Projects: the files of a new plugin, and ``fal-core new`` for those of functions.
 """
 
 from __future__ import annotations
 
 import keyword
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
@@ -20,14 +22,25 @@ _SUFFIX = ".template"
 _TEMPLATES = Path(__file__).with_name("templates")
 _PREFIXES = {"host": "fal-host-", "environment": "fal-env-"}
 
+#: The templates of ``fal-core new``: what each begins, the extra of fal-core that it needs,
+#: and the words after ``fal-core run`` that try it.
+_KINDS = {
+    "function": ("local", "{module}.py::describe 3000000"),
+    "app": ("serve", "{module}.py --port 8000"),
+    "pipeline": ("local", "{module}.py::summarise 5"),
+}
+
 
 @attrs.frozen
 class Project:
     """
-    The project of a plugin.
+    A project that is begun: of a plugin, or of functions.
 
     Attributes:
-        name: The name of the host, or the kind of environment, as users write it.
+        name: The name of the host or the kind of environment, as users write it, or that
+            of the project.
+
+        role: What its template is called.
     """
 
     name: str
@@ -55,7 +68,14 @@ class Project:
         """
         The name of its distribution.
         """
-        return _PREFIXES[self.role] + self.name
+        return _PREFIXES.get(self.role, "") + self.name
+
+    @property
+    def module(self) -> str:
+        """
+        The name of its module.
+        """
+        return self.name.replace("-", "_")
 
     def refuse_taken(self) -> None:
         """
@@ -88,13 +108,16 @@ class Project:
         """
         Return the template *text* with the names of this project filled in.
         """
+        from importlib.metadata import version
+
         return Template(text).substitute(
             name=self.name,
             distribution=self.distribution,
             package=self.distribution.replace("-", "_"),
-            module=self.name.replace("-", "_"),
+            module=self.module,
             class_name="".join(part.capitalize() for part in self.name.split("-")),
             api=API_VERSION,
+            version=version("fal-core"),
         )
 
 
@@ -120,3 +143,44 @@ def create(project: Project, folder: Path) -> Iterator[Path]:
         raise click.ClickException(
             f"{error.filename or folder} cannot be written: {error.strerror}."
         ) from error
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--template",
+    type=click.Choice(list(_KINDS)),
+    default="function",
+    show_default=True,
+    help="What to begin with: a function, an application, or functions that follow each other.",
+)
+@click.option(
+    "--path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to; a new directory here otherwise.",
+)
+def new(name: str, template: str, path: Path | None) -> None:
+    """
+    Create a project that runs and passes its tests at once.
+
+    NAME is what it is called: its directory and its module.
+    """
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
+        raise click.UsageError(
+            f"{name!r} cannot be the name of a project. A name begins with a small letter, "
+            "continues with small letters, digits and single hyphens, as in 'words' or "
+            "'read-words', and is neither a keyword nor a module of Python's own.",
+            click.get_current_context(),
+        )
+    project = Project(name, template)
+    folder = path or Path(name)
+    for written in create(project, folder):
+        click.echo(f"  {written}")
+    extra, trial = _KINDS[template]
+    click.echo(
+        f"Created {name}. Run and test it:\n"
+        f"  cd {shlex.quote(str(folder))}\n"
+        f"  pip install 'fal-core[{extra},testing]'\n"
+        f"  fal-core run {trial.format(module=project.module)}\n"
+        "  pytest"
+    )

@@ -136,9 +136,9 @@ class Plugins:
         elif extra is None:
             hints.extend(self._suggestions(role, name))
         elif extra in offered_extras():
-            hints.append(f"Run: pip install 'fal-core[{extra}]'")
+            hints.append(f"Install it with `pip install 'fal-core[{extra}]'`.")
         else:
-            hints.append("The name is known, but no installed plugin provides it.")
+            hints.append("This version of fal-core has no extra that brings it.")
         if self.broken:
             broken = ", ".join(error.plugin for error in self.broken)
             hints.append(

@@ -159,6 +159,8 @@ class RealtimeEndpoint:
         self, handler: Callable[..., Any], signature: RouteSignature, batch_wait: float
     ) -> None:
         functools.update_wrapper(self, handler)
+        # From Python 3.14 on it refers to the whole body of the class, which cannot travel.
+        vars(self).pop("__annotate__", None)
         self.original_func = handler
         set_route(self, signature, batch_wait=batch_wait)
 
