@@ -79,6 +79,8 @@ def function(
     Arguments:
         kind: Of the environment, as in ``virtualenv``.
 
+        misplaced: Nothing, as options are keywords: the error shows how they are written.
+
         host: Where it runs: a host, its name or its URL. The default is this
             machine, or what ``FAL_CORE_HOST`` names.
 
