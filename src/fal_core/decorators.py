@@ -174,6 +174,8 @@ def function(
         kind: Of the environment, as in ``virtualenv``; or an environment, as in
             ``Virtualenv(requirements=["numpy"])``.
 
+        misplaced: Nothing, as options are keywords: the error shows how they are written.
+
         host: Where it runs: a host, its name or its URL. The default is this
             machine, or what ``FAL_CORE_HOST`` names.
 
