@@ -66,7 +66,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
             calls: Any = self
             return calls.stream(*args, **kwargs)
         self._function.check_arguments(args, kwargs)
-        coroutine = self._result(args, kwargs)
+        coroutine: Any = self._result(args, kwargs)
         # One that is never awaited is told by its name.
         name = getattr(self._function, "__qualname__", "")
         coroutine.__qualname__ = name or coroutine.__qualname__

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 import attrs
 
-from fal_core.errors import FalServerlessError, OptionError
+from fal_core.errors import FalServerlessError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
-from fal_core.reprs import show_html
+from fal_core.reprs import show_options
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from fal_core.aio import AsyncCalls
     from fal_core.batching.futures import Submitter
@@ -81,8 +81,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         self._launcher: Launcher | None = None
         self._submitter: Submitter | None = None
         self._local_runs: LocalRuns | None = None
-        # The numbers of arguments, and the names of keywords, that are known to fit.
-        self._shapes: set[tuple[Any, ...]] = set()
+        self._shapes: set[tuple[Any, ...]] = set()  # counts of arguments and names that fit
         self._lock = threading.Lock()
 
     @property
@@ -227,8 +226,6 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         """
         Call the function once for each item and iterate over the results.
 
-        Calls share launches; how many adapts to the time they take.
-
         Arguments:
             iterables: As for ``map``. They are read while results are taken; may be endless.
 
@@ -262,10 +259,9 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Run a generator function and iterate over what it yields, as it does.
         """
         if not self.flavour.endswith("generator"):
-            raise OptionError(
-                f"{self!r} yields nothing to stream: it is no generator function. "
-                "Call it, or make it yield."
-            )
+            from fal_core.refusing.ways import refuse_plain
+
+            refuse_plain(self)
         self.check_arguments(args, kwargs)
         from fal_core.calling.streaming import Stream
 
@@ -277,20 +273,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
         Its ``setup_function`` runs before the first of these calls.
         """
-        if self.options.gateway.get("serve"):
-            if args:
-                from fal_core.refusing.ways import refuse_service
-
-                refuse_service(self, "arguments")
-            return self.func(*args, **kwargs)
         __tracebackhide__ = True
         try:
-            self.check_arguments(args, kwargs)
             from fal_core.calling.local_runs import LocalRuns
 
             with self._lock:
                 runs = self._local_runs = self._local_runs or LocalRuns()
-            return runs.run(self.declaration, args, kwargs)  # type: ignore[no-any-return]  # its own
+            return runs.run(self, args, kwargs)  # type: ignore[no-any-return]  # its own
         except Exception as error:
             raise trim_to_user(error)  # noqa: B904  # the same one
 
@@ -301,7 +290,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         *,
         on_unsupported: OnUnsupported | None = None,
         **config: Unpack[AnyKeywords],
-    ) -> IsolatedFunction[ArgsT, ReturnT]:
+    ) -> Self:
         """
         Return this function on another *host*, or with other options.
 
@@ -310,15 +299,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return self._declared_as(self.declaration.on(host, config, on_unsupported))
 
     @begins_at_caller
-    def with_policy(
-        self, **changes: Unpack[PolicyKeywords]
-    ) -> IsolatedFunction[ArgsT, ReturnT]:
+    def with_policy(self, **changes: Unpack[PolicyKeywords]) -> Self:
         """
         Return this function with other timeouts, retries and the like.
         """
         return self._declared_as(self.declaration.with_policy(changes))
 
-    def _declared_as(self, declaration: Declaration) -> IsolatedFunction[ArgsT, ReturnT]:
+    def _declared_as(self, declaration: Declaration) -> Self:
         executor = self._executor if self._executor_given else None
         other = type(self)(executor=executor, **declaration.values)
         if self.raw_func is not None:
@@ -332,8 +319,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Arguments:
             rehearsed: Only find out whether the function can be sealed; nothing is kept.
         """
-        launcher = self._launcher
-        now = (self.host, self.options, self.reraise)
+        launcher, now = self._launcher, (self.host, self.options, self.reraise)
         if launcher is not None and launcher.is_current(*now) and not rehearsed:
             return launcher
         from fal_core.calling.launcher import Launcher
@@ -352,14 +338,13 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         Raise Python's ``TypeError`` if the function does not take these arguments.
         """
         shape = (len(args), *kwargs)
-        if shape in self._shapes:
-            return
-        if not self.declaration.takes(len(args), kwargs):
-            from fal_core.refusing.signatures import refuse_arguments
+        if shape not in self._shapes:
+            if not self.declaration.takes(len(args), kwargs):
+                from fal_core.refusing.signatures import refuse_arguments
 
-            refuse_arguments(self.declaration, args, kwargs)
-        if len(self._shapes) < 64:  # One that takes any name could be given ever new ones.
-            self._shapes.add(shape)
+                refuse_arguments(self.declaration, args, kwargs)
+            if len(self._shapes) < 64:  # One that takes any name has no end of them.
+                self._shapes.add(shape)
 
     def _refuse_generator(self, way: str) -> None:
         if self.flavour.endswith("generator") or self.options.gateway.get("serve"):
@@ -368,9 +353,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             refuse_generator(self, way)
 
     @overload
-    def __get__(
-        self, instance: None, owner: type | None = None
-    ) -> IsolatedFunction[ArgsT, ReturnT]: ...
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
 
     @overload
     def __get__(
@@ -392,9 +375,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
     def _repr_html_(self) -> str:
-        declared = {**self.options.environment, **self.options.host, **self.options.gateway}
-        options = [(name, repr(value)) for name, value in declared.items() if name != "kind"]
-        return show_html(repr(self)[1:-1], options)
+        return show_options(repr(self)[1:-1], self.options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # If the function is found by its name, another process finds it so, too.

@@ -1,11 +1,9 @@
 """
-What editors know of options, and type checkers of the names of a package.
+What editors know of options.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,18 +82,3 @@ def test_editors_complete_options_of_kinds(
     """
     written = f'function("{kind}", {option[:3]}|)'
     assert f"{option}=" in server.complete(DECLARED + written)
-
-
-@pytest.mark.parametrize("package", ["fal_core", "fal_serve"])
-def test_types_of_public_names_are_known(package: str) -> None:
-    """
-    pyright knows the type of each public name of a package.
-    """
-    command = [sys.executable, "-m", "pyright", "--verifytypes", package, "--ignoreexternal"]
-    options = ["--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run([*command, *options], capture_output=True, text=True)
-    symbols = json.loads(done.stdout)["typeCompleteness"]["symbols"]
-    unknown = [
-        each["name"] for each in symbols if each["isExported"] and not each["isTypeKnown"]
-    ]
-    assert unknown == []

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from functools import partial
 from operator import attrgetter
@@ -15,7 +14,6 @@ from fal_core.batching.items import ItemOutcome
 from fal_core.calling.call_futures import CallFuture
 from fal_core.calling.launcher import Launcher
 from fal_core.calling.program_ends import program_end
-from fal_core.errors import OptionError
 from fal_core.events import Event, Exited, Item, Returned
 from fal_core.sinks.requests import try_cancel
 from fal_core_worker.stream.frames import RAISED
@@ -231,19 +229,3 @@ class Submitter:
     def _stop_deadline(future: SubmittedFuture) -> None:
         if future.deadline is not None:
             future.deadline.stop()
-
-
-def refuse_idempotency_key(function: Any) -> None:
-    """
-    Refuse ``key=`` where it is no argument of an isolated *function*.
-    """
-    try:
-        parameters = inspect.signature(function).parameters
-    except ValueError:
-        return
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    if "key" not in parameters and not takes_any:
-        raise OptionError(
-            f"{function!r} has no parameter 'key', and calls on host {function.host.name!r} "
-            "take no idempotency keys: only requests to the queue of an application do."
-        )

@@ -8,7 +8,7 @@ import html
 import time
 from collections.abc import Iterable, Sized
 
-from fal_core.batching.batches import ItemOutcome
+from fal_core.batching.items import ItemOutcome
 from fal_core.events import Log
 from fal_core.reprs import show_seconds
 from fal_core.sinks.notebooks import NotebookOutput, in_notebook

@@ -259,24 +259,3 @@ def _origin(declaration: Declaration, options: HostOptions) -> str | None:
     from fal_core.sealing.sources import file_of
 
     return file_of(declaration.raw_func)
-
-
-def refuse_idempotency_key(function: Any) -> None:
-    """
-    Refuse ``key=`` where it is no argument of an isolated *function*.
-
-    Raises:
-        OptionError: It is none.
-    """
-    import inspect
-
-    try:
-        parameters = inspect.signature(function).parameters
-    except ValueError:
-        return
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    if "key" not in parameters and not takes_any:
-        raise OptionError(
-            f"{function!r} has no parameter 'key', and calls on host {function.host.name!r} "
-            "take no idempotency keys: only requests to the queue of an application do."
-        )

@@ -21,8 +21,9 @@ from fal_core.errors import OptionError
 OPTIONS = ("requirements", "pip")
 
 #: The requirement that stands for the file which a function is written in: for what the block
-#: in it, which begins with this line, says that it requires.
-SCRIPT = "# /// script"
+#: in it, which begins with this line, says that it requires. Type checkers take it where a
+#: list of requirements stands, and in one.
+SCRIPT: Any = "# /// script"
 
 #: How a name without versions ends if it is that of a file, present or not.
 _ENDINGS = (

@@ -99,7 +99,14 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     force: bool | None
     compile_bytecode: bool | None
     constraints_file: str | os.PathLike[str] | None
+    index_url: str | None
     extra_index_urls: list[str] | tuple[str, ...] | None
+    torch_backend: str | None
+    exclude_newer: str | None
+    project: str | os.PathLike[str] | None
+    groups: list[str] | tuple[str, ...] | None
+    extras: list[str] | tuple[str, ...] | None
+    frozen: bool | None
     tags: list[str] | tuple[str, ...] | None
     force_env_build: bool | None
 
@@ -166,7 +173,14 @@ class AnyKeywords(HostKeywords, total=False):
     force: bool | None
     compile_bytecode: bool | None
     constraints_file: str | os.PathLike[str] | None
+    index_url: str | None
     extra_index_urls: list[str] | tuple[str, ...] | None
+    torch_backend: str | None
+    exclude_newer: str | None
+    project: str | os.PathLike[str] | None
+    groups: list[str] | tuple[str, ...] | None
+    extras: list[str] | tuple[str, ...] | None
+    frozen: bool | None
     tags: list[str] | tuple[str, ...] | None
     force_env_build: bool | None
     env_dict: Mapping[str, Any] | None

@@ -85,6 +85,19 @@ def refuse_generator(function: Function, way: str) -> None:
         )
 
 
+def refuse_plain(function: Function) -> None:
+    """
+    Refuse to stream what a function yields that yields nothing.
+
+    Raises:
+        OptionError: Always.
+    """
+    raise OptionError(
+        f"{function!r} yields nothing to stream: it is no generator function. "
+        "Call it, or make it yield."
+    )
+
+
 def refuse_idempotency_key(function: Function) -> None:
     """
     Refuse ``key=`` where it is no argument of the function.

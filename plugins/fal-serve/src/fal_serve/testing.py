@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def app_client(request: pytest.FixtureRequest) -> Iterator[Callable[[type[App]], AppClient]]:
+def app_client(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[type[App]], AppClient[Any]]]:
     """
     Return a client of an application: ``app_client(Reader).count(text)``.
 
@@ -49,9 +51,9 @@ def app_client(request: pytest.FixtureRequest) -> Iterator[Callable[[type[App]],
     real = request.node.get_closest_marker(_MARKER) is not None
     with ExitStack() as stack:
 
-        def connect(cls: type[App]) -> AppClient:
-            if real:
-                return stack.enter_context(AppClient.connect(cls))
-            return stack.enter_context(open_in_process(cls))
+        def connect(cls: type[App]) -> AppClient[Any]:
+            connected: Any = AppClient.connect(cls) if real else open_in_process(cls)
+            client: AppClient[Any] = stack.enter_context(connected)
+            return client
 
         yield connect

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _URL = "http://in-process"
 
 
-class InProcessAppClient(AppClient):
+class InProcessAppClient(AppClient[Any]):
     """
     A client of an application that runs in this process.
 
