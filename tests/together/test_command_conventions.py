@@ -44,7 +44,7 @@ def examples_of(command: click.Command) -> list[str]:
     Return the command lines that the help of *command* shows.
     """
     _, _, shown = (command.help or "").replace("Examples:", "Example:").partition("Example:\n")
-    return [line.strip() for line in shown.splitlines()]
+    return [line.strip() for line in shown.splitlines() if line.strip()]
 
 
 def test_plugins_of_this_repository_add_commands() -> None:

@@ -15,6 +15,7 @@ from string import Template
 import attrs
 import click
 
+from fal_core.cli.outputs import print_json
 from fal_core.hooks import API_VERSION
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -159,11 +160,16 @@ def create(project: Project, folder: Path) -> Iterator[Path]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to; a new directory here otherwise.",
 )
-def new(name: str, template: str, path: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def new(name: str, template: str, path: Path | None, as_json: bool) -> None:
     """
     Create a project that runs and passes its tests at once.
 
     NAME is what it is called: its directory and its module.
+
+    \b
+    Example:
+      fal-core new words --template app
     """
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
         raise click.UsageError(
@@ -174,8 +180,14 @@ def new(name: str, template: str, path: Path | None) -> None:
         )
     project = Project(name, template)
     folder = path or Path(name)
+    files = []
     for written in create(project, folder):
-        click.echo(f"  {written}")
+        files.append(str(written))
+        if not as_json:
+            click.echo(f"  {written}")
+    if as_json:
+        print_json({"name": name, "files": files})
+        return
     extra, trial = _KINDS[template]
     click.echo(
         f"Created {name}. Run and test it:\n"
