@@ -24,7 +24,7 @@ def test_the_place_is_taken_out_of_the_output() -> None:
     """
     What the function has printed stays, and the report becomes the place of the crash.
     """
-    text = f"printed\n{report(chr(34) + '/work/mine.py' + chr(34) + ', line 12 in f')}"
+    text = f"printed\n{report(chr(34) + '/srv/mine.py' + chr(34) + ', line 12 in f')}"
     assert split_report(text) == ("printed", "f, line 12")
 
 
