@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-import pty
 import struct
 import subprocess
 import sys
@@ -105,7 +104,7 @@ class CommandLine:
         Run the program in a terminal of so many *columns*; return its exit code, and all that
         the terminal was sent.
         """
-        ours, theirs = pty.openpty()
+        ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         left_out = ("COLUMNS", "NO_COLOR")
         process = subprocess.Popen(
