@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, str] = {
 
 #: The commands by what they are for; those of other plugins come last.
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "Functions": ("run", "explain", "executions"),
+    "Functions": ("run", "new", "explain", "executions"),
     "Applications": ("deploy", "apps", "runners", "queue"),
     "Account": ("stages", "secrets", "keys", "profile"),
     "Server": ("server",),
