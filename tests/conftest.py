@@ -11,7 +11,6 @@ import os
 import struct
 import subprocess
 import sys
-import termios
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +103,9 @@ class CommandLine:
         Run the program in a terminal of so many *columns*; return its exit code, and all that
         the terminal was sent.
         """
+        # Some builds of Python come without it.
+        import termios
+
         ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         left_out = ("COLUMNS", "NO_COLOR")
