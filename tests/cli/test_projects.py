@@ -104,7 +104,7 @@ def test_skipped_test_of_a_project_says_why(command_line: Any) -> None:
     command_line.variables["PATH"] = str(command_line.folder)
     said = pytest_in(command_line, project)
     assert results(said) == WITHOUT_OTHER
-    assert f"No Python is installed beside {THIS_PYTHON} that runs a worker." in said
+    assert f"No Python that runs a worker is installed beside {THIS_PYTHON}." in said
 
 
 def test_host_project_passes_its_tests(command_line: Any) -> None:

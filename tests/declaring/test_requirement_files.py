@@ -19,6 +19,7 @@ from fal_core.declaring.requirement_files import (
     with_script,
 )
 from fal_core.errors import OptionError
+from fal_core.testing import InProcessHost
 
 BLOCK = '# /// script\n# dependencies = ["six"]\n#\n# ///\nimport six\n'
 
@@ -187,7 +188,7 @@ def test_script_is_the_file_of_the_function(tmp_path: Path) -> None:
         assert with_script({"requirements": written}, f) == {"requirements": expected}
     assert with_script({"requirements": [SCRIPT, "six"]}, None) == {"requirements": ["six"]}
     kind = {"kind": "layered", "requirements": SCRIPT}
-    declared = function(**kind, on_unsupported="ignore")(f)
+    declared = function(**kind, host=InProcessHost(), on_unsupported="ignore")(f)
     assert declared.options.environment["requirements"] == [str(path)]
     changed = declared.on(requirements=[SCRIPT, "six"])
     assert changed.options.environment["requirements"] == [str(path), "six"]
@@ -199,14 +200,14 @@ def test_script_without_a_file_or_a_block(tmp_path: Path) -> None:
     """
     f = declare(tmp_path / "bare.py", "def f(): ...\n")["f"]
     with pytest.raises(OptionError, match=r"SCRIPT stands for .*bare\.py, which does not say"):
-        function("layered", requirements=SCRIPT)(f)
+        function("layered", host=InProcessHost(), requirements=SCRIPT)(f)
     (tmp_path / "bare.py").unlink()
     with pytest.raises(OptionError, match=r"SCRIPT stands for the file of 'f', which is not"):
-        function("layered", requirements=SCRIPT)(f)
+        function("layered", host=InProcessHost(), requirements=SCRIPT)(f)
     with pytest.raises(OptionError, match=r"no function is known here\. Name the file"):
         parse_options({"kind": "layered", "requirements": [SCRIPT]})
     with pytest.raises(OptionError, match="requirments"):
-        function("layered", requirements=SCRIPT, requirments=[])
+        function("layered", host=InProcessHost(), requirements=SCRIPT, requirments=[])
 
 
 def test_locks_list_what_they_have(tmp_path: Path) -> None:

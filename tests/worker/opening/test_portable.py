@@ -82,7 +82,7 @@ def test_units_are_compiled_with_their_own_features_alone() -> None:
     text = "def f(x: int): ...\n"
     # From Python 3.14 on annotations are code of their own.
     (*_, plain) = walk_codes(compile_unit((text, 1, "file.py", ())))
-    (textual,) = walk_codes(compile_unit((text, 1, "file.py", ("annotations",))))
+    (*_, textual) = walk_codes(compile_unit((text, 1, "file.py", ("annotations",))))
     flag = __future__.annotations.compiler_flag
     assert not plain.co_flags & flag
     assert textual.co_flags & flag
