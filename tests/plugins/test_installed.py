@@ -62,6 +62,8 @@ def test_many_threads_share_one_host() -> None:
     assert len(set(found)) == 1
 
 
+# Event threads of tests before it.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_makes_hosts_of_its_own() -> None:
     """
     A forked child never uses a host that its parent made, and can ask for one.
