@@ -113,7 +113,7 @@ class Around(WrapperHost[..., Any]):
         return self.inner.launch(call, sink)
 
 
-def give() -> int:
+def give(number: int = 1) -> int:
     return 1
 
 

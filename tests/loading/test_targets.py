@@ -91,7 +91,7 @@ def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
         ("no_such_module::answer", "There is no module no_such_module"),
         (
             "two_told.py:answer",
-            "There is no module two_told.py:answer. Did you mean 'two_told.py::answer'?",
+            "There is no module two_told.py:answer. Write two colons: 'two_told.py::answer'.",
         ),
         ("two_told.py", "two_told.py has these isolated functions: answer, other. Name one"),
         ("two_told.py::plain", "'plain' in two_told.py is not an isolated function"),
