@@ -81,7 +81,7 @@ def test_row_that_cannot_fit_has_lines_of_its_own(command_line: Any) -> None:
     In a terminal that is narrower than the words of a row, each cell follows its heading.
     """
     command_line.install("wordy", TWO_HOSTS)
-    code, sent = command_line.in_terminal("hosts", "list", columns=19)
+    code, sent = command_line.in_terminal("hosts", "list", columns=17)
     assert code == 0
     lines = [line.rstrip() for line in _STYLE.sub("", sent).splitlines()]
     first = lines.index("NAME     wordy")

@@ -159,7 +159,7 @@ def test_a_lost_batch_tells_how_far_it_came(pipe_host: PipeHost) -> None:
     """
     isolated = function("current", host=pipe_host)(os.getpid)
     events: list[Event] = []
-    lost = WorkerLost(signal=signal.SIGKILL)
+    lost = WorkerLost(signal=signal.SIGKILL, function="getpid")
     execution_of(isolated, events.append, batch=3).lose(lost, 2)
     assert events == [Started(2), Exited(None, signal.SIGKILL, lost)]
     events.clear()
