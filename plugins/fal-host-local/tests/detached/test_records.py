@@ -64,7 +64,13 @@ def exit_at_once() -> None:
     [
         (give, {}, "returned", "", "returned"),
         (fail, {}, "raised", "", "raised"),
-        (exit_at_once, {}, "failed", "WorkerLost: The worker exited", "failed (WorkerLost)"),
+        (
+            exit_at_once,
+            {},
+            "failed",
+            "WorkerLost: Worker of 'exit_at_once' exited",
+            "failed (WorkerLost)",
+        ),
         (
             give,
             {
