@@ -65,5 +65,5 @@ def test_an_environment_is_given_what_the_package_depends_on() -> None:
     The requirements of serving are those of this package, except for its client's.
     """
     declared = {each.replace('"', "'") for each in requires("fal-serve") or ()}
-    assert declared - set(REQUIREMENTS) == {"fal-core", "httpx>=0.27"}
+    assert declared - set(REQUIREMENTS) == {"fal-core~=0.1.0", "httpx>=0.27"}
     assert set(REQUIREMENTS) <= declared
