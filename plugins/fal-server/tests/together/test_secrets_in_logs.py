@@ -89,17 +89,13 @@ def test_no_token_and_no_path_is_logged(
     served_plane: Any, app: str, caplog: pytest.LogCaptureFixture
 ):
     """
-    Even at the level of debugging, with a loop that is debugged, logs have no key, no token
-    and no path.
+    Even at the level of debugging logs have no key, no token and no path.
     """
+    # The loop itself is not debugged: at each future it then walks the frames of its thread,
+    # and with Python 3.11 that walk has gone round in a circle until no memory was left.
     words: list[str] = []
-    loop = served_plane.plane._loop
     caplog.set_level(logging.DEBUG)
-    served_plane.plane.here(loop.set_debug, True)
-    try:
-        send_all(served_plane, words)
-    finally:
-        served_plane.plane.here(loop.set_debug, False)
+    send_all(served_plane, words)
     told = [each for each in caplog.records if not each.name.startswith(_OTHERS)]
     lines = [logging.Formatter("%(name)s %(message)s").format(each) for each in told]
     assert any(" refused: " in line for line in lines)
