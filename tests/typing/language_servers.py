@@ -46,9 +46,8 @@ class LanguageServer:
     def __exit__(self, *_: object) -> None:
         self._ask("shutdown")
         self._tell("exit")
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        # That waits for it, and closes its streams.
+        self._process.communicate()
 
     def complete(self, program: str) -> set[str]:
         """
