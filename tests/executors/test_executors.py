@@ -349,17 +349,16 @@ def test_event_loops_run_calls(make: Callable[..., Executor]):
     assert asyncio.run(main()) == [0, 2, 4, 6, 8]
 
 
-def test_tqdm_maps_over_an_executor(local_host: LocalHost, capfd: pytest.CaptureFixture[str]):
+def test_tqdm_shows_how_far_a_map_of_an_executor_is(
+    local_host: LocalHost, capfd: pytest.CaptureFixture[str]
+):
     """
-    The maps of ``tqdm.contrib.concurrent`` run on an executor, and show their progress.
+    tqdm counts the results of a map.
     """
-    concurrent = pytest.importorskip("tqdm.contrib.concurrent")
-    make = functools.partial(Executor, "current", host=local_host)
-    # What thread_map and process_map do with the executors of Python.
-    results = concurrent._executor_map(
-        make, double, range(10), max_workers=2, lock_name="th_lock", ascii=True
-    )
-    assert results == list(range(0, 20, 2))
+    tqdm = pytest.importorskip("tqdm").tqdm
+    with Executor("current", host=local_host, max_workers=2) as pool:
+        counted = tqdm(pool.map(double, range(10)), total=10, ascii=True, mininterval=0)
+        assert list(counted) == list(range(0, 20, 2))
     assert "10/10" in capfd.readouterr().err
 
 
