@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fal_core.cli import print_json
+from fal_core.cli import complete_host, print_json
 from fal_server.settings import ServerSettings, default_data
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ database_option = click.option(
     "--database",
     metavar="URL",
     help="The URL of a database to use instead of a file in the directory.",
+)
+machine_option = click.option(
+    "--on",
+    "machine",
+    metavar="HOST",
+    default="local",
+    show_default=True,
+    shell_complete=complete_host,
+    help="The host of the runners: a name or a URL.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.abilities import DetachingHost, detaching
-from fal_core.cli import complete_host
 from fal_core.errors import HostError
 from fal_core.events import Event, Exited
 from fal_core.hosts import Host
@@ -23,6 +22,7 @@ from fal_server.commands.options import (
     data_option,
     database_option,
     json_option,
+    machine_option,
     opened_state,
     report,
     settings_of,
@@ -39,15 +39,7 @@ _PATIENCE = 30.0
 @click.command("end-runners")
 @data_option
 @database_option
-@click.option(
-    "--on",
-    "machine",
-    metavar="HOST",
-    default="local",
-    show_default=True,
-    shell_complete=complete_host,
-    help="The host of the runners: a name or a URL.",
-)
+@machine_option
 @json_option
 def end_runners(data: Path | None, database: str | None, machine: str, as_json: bool) -> None:
     """

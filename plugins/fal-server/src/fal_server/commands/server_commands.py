@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fal_core.cli import complete_host, print_json
+from fal_core.cli import print_json
 from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import login, teams, users, webhook_secret
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import limit_options, take_limits
-from fal_server.commands.options import data_option, json_option
+from fal_server.commands.options import data_option, json_option, machine_option
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import PORT, ServerSettings, default_data
@@ -96,15 +96,7 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     show_default=True,
     help="The port of the API; the gateways have the next ones. 0 takes free ones.",
 )
-@click.option(
-    "--on",
-    "machine",
-    metavar="HOST",
-    default="local",
-    show_default=True,
-    shell_complete=complete_host,
-    help="The host for runners: a name or a URL.",
-)
+@machine_option
 @click.option(
     "--database",
     metavar="URL",
