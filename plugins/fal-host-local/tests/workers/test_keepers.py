@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,32 +69,78 @@ def test_segfault_is_reported():
         crash()
 
 
-def test_a_worker_killed_for_want_of_memory_is_named(tmp_path: Path):
+@pytest.fixture
+def narrow_group() -> Iterator[Path]:
     """
-    A worker that the system ends for the memory it uses is an ``OutOfMemory``.
+    A control group with room for a few processes, but not for one that goes on filling memory.
     """
     group = Path("/sys/fs/cgroup/memory") / f"fal-core-test-{os.getpid()}"
     try:
         group.mkdir()
     except OSError as error:
         pytest.skip(f"A memory cgroup cannot be made here: {error.strerror}.")
+    (group / "memory.limit_in_bytes").write_text(str(256 << 20))
+    yield group
+    assert wait_until(lambda: not (group / "cgroup.procs").read_text(), 30)
+    group.rmdir()
 
-    @function("current", keep_alive=0)
-    def fill(group: str) -> None:
-        with open(f"{group}/memory.limit_in_bytes", "w") as file:
-            file.write(str(64 << 20))
-        with open(f"{group}/cgroup.procs", "w") as file:
-            file.write(str(os.getpid()))
-        held = []
-        while True:
-            held.append(os.urandom(1 << 20))
 
-    try:
-        with pytest.raises(OutOfMemory, match="out of memory"):
-            fill(str(group))
-    finally:
-        assert wait_until(lambda: not (group / "cgroup.procs").read_text(), 30)
-        group.rmdir()
+def run_in(group: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run a program in a control group.
+    """
+    enter = 'echo $$ > "$1"; shift; exec "$@"'
+    argv = ["sh", "-c", enter, "sh", str(group / "cgroup.procs"), sys.executable, "-c", source]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+
+FILL = """
+def fill():
+    import os
+
+    held = []
+    while True:
+        held.append(os.urandom(1 << 20))
+"""
+
+
+def test_a_worker_killed_for_want_of_memory_is_named(narrow_group: Path):
+    """
+    A worker that the system ends for the memory it uses is an ``OutOfMemory``.
+    """
+    call = """
+from fal_core import OutOfMemory, function
+
+try:
+    function("current")(fill)()
+except OutOfMemory as error:
+    print(error)
+"""
+    assert "out of memory" in run_in(narrow_group, FILL + call).stdout
+
+
+def test_a_worker_killed_while_another_has_no_memory_is_not_out_of_it(narrow_group: Path):
+    """
+    A worker that was killed is said to be so, although the system has ended a program of
+    another control group for the memory that it used.
+    """
+
+    @function("current")
+    def be_killed() -> None:
+        import os
+        import signal
+        import subprocess
+        import sys
+
+        enter = f'echo $$ > {narrow_group}/cgroup.procs; exec "$@"'
+        other = subprocess.run(["sh", "-c", enter, "sh", sys.executable, "-c", FILL + "fill()"])
+        assert other.returncode == -signal.SIGKILL
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerLost, match="SIGKILL") as caught:
+        be_killed()
+
+    assert not isinstance(caught.value, OutOfMemory)
 
 
 def test_an_interpreter_that_cannot_start_is_an_error(tmp_path: Path):

@@ -63,7 +63,10 @@ def test_runner_that_is_killed(served_plane: Any):
     assert answer.status_code == 503
     assert answer.json()["error_type"] == "runner_disconnected"
     assert "exited with code 9" in answer.json()["detail"]
-    served_plane.settle(lambda: any("SIGKILL" in line for line in served_plane.lines("killed")))
+    served_plane.settle(
+        lambda: any("SIGKILL" in line for line in served_plane.lines("killed")),
+        hint=lambda: served_plane.lines("killed"),
+    )
 
 
 def test_runner_that_is_stopped(served_plane: Any):

@@ -61,7 +61,8 @@ def why_lost(
     else:
         lost = WorkerLost(code)
     is_killed = lost.signal == signal.SIGKILL and not isinstance(lost, OutOfMemory)
-    if not is_killed or memory_kills() <= kills:
+    _, own_kills, _ = keeper.used(number)
+    if not is_killed or not (own_kills or memory_kills(anywhere=words is not None) > kills):
         return lost
     # All that would have told whose memory it was has been killed as well.
     if words is None or machine is None or machine.memory is None:

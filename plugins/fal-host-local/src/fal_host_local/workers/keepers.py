@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -244,18 +244,41 @@ class Keeper:
                 )
 
 
-def memory_kills() -> int:
+def memory_kills(*, anywhere: bool) -> int:
     """
     Return how many processes the kernel has killed because memory ran out.
 
-    It counts them for the whole machine, as ``oom_kill`` in ``/proc/vmstat``. 0 where
-    it does not.
+    Arguments:
+        anywhere: Whether those of the whole machine count, as for a worker that runs in a
+            control group of its own, which goes with it. Otherwise, and where that is told,
+            those of the control group of this process alone, which its workers share.
     """
-    try:
-        with open("/proc/vmstat", "rb") as file:
-            for line in file:
-                if line.startswith(b"oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        pass
+    counts = () if anywhere else _group_counts()
+    # The kernel counts those of the whole machine there, whatever limit they have reached.
+    for path in (*counts, "/proc/vmstat"):
+        for line in _read_lines(path):
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
     return 0
+
+
+def _group_counts() -> Iterator[str]:
+    """
+    Yield the files that may tell of the control group of this process, of both versions.
+    """
+    for line in _read_lines("/proc/self/cgroup"):
+        _, controllers, path = line.rstrip("\n").split(":", 2)
+        # In a container the path may be that outside of it.
+        for group in (path.rstrip("/"), ""):
+            if not controllers:
+                yield f"/sys/fs/cgroup{group}/memory.events.local"
+            elif "memory" in controllers.split(","):
+                yield f"/sys/fs/cgroup/{controllers}{group}/memory.oom_control"
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.readlines()
+    except OSError:
+        return []

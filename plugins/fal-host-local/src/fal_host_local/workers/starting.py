@@ -45,7 +45,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     supplies = Supplies(
         interpreter.channel, shares_memory=place.shares_memory, is_reached=bool(place.ports)
     )
-    kills = memory_kills()
+    kills = memory_kills(anywhere=supplies.wiring.words is not None)
     try:
         command = _make_command(interpreter, start, place, supplies.wiring)
         number = _launch(keeper, command, start, place, supplies.wiring)
