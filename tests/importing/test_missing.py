@@ -103,13 +103,27 @@ def test_an_import_of_a_local_module(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "here_helpers" not in sys.modules
 
 
-def test_a_use_at_the_top(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "imported",
+    [
+        "with imports():\n    import absent_package\n",
+        pytest.param(
+            "lazy import absent_package\n",
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 15), reason="Python has no lazy imports"
+            ),
+        ),
+    ],
+    ids=["block", "lazy"],
+)
+def test_a_use_at_the_top(tmp_path: Path, imported: str) -> None:
     """
-    What is imported in a block and used while the file is loaded says where it is for.
+    What is imported in a block, or lazily, and used while the file is loaded says where it is
+    for.
     """
     text = (
         HEAD
-        + "with imports():\n    import absent_package\n"
+        + imported
         + "@function('virtualenv', requirements=['absent-package'])\n"
         + FUNCTION
         + "absent_package.run()\n"
@@ -149,22 +163,4 @@ def test_a_use_where_nothing_is_declared() -> None:
     assert explain_use("absent_package", {}) == (
         "absent_package is not installed here. Use it inside a function that has it in "
         "requirements."
-    )
-
-
-@pytest.mark.skipif(sys.version_info < (3, 15), reason="Python has no lazy imports")
-def test_a_lazy_import_that_is_used_at_the_top(tmp_path: Path) -> None:
-    """
-    A lazy import of Python is told like one in a block.
-    """
-    text = (
-        HEAD
-        + "lazy import absent_package\n"
-        + "@function('virtualenv', requirements=['absent-package'])\n"
-        + FUNCTION
-        + "absent_package.run()\n"
-    )
-    assert said(tmp_path / "file.py", text) == (
-        "absent_package is not installed here: it is for 'f', which runs on host 'local' in "
-        "kind 'virtualenv'. Use it inside 'f'."
     )

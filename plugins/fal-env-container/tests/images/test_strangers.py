@@ -20,6 +20,20 @@ def untrusted(image: str | ContainerImage, **options: Any) -> Container:
     return Container(image=image, trusted=False, **options)
 
 
+def naming(name: str) -> list[str]:
+    """
+    Return Dockerfiles that name an image, each in another way.
+    """
+    return [
+        f"FROM {name}",
+        f"ARG base={name}\nFROM $base",
+        f"FROM x\nCOPY --from={name} / /",
+        f"FROM x\nRUN --mount=type=bind,from={name} true",
+        f"FROM x\nONBUILD COPY --from={name} / /",
+        f"FROM x\nRUN <<EOF\nfrom x as {name}\nEOF\nCOPY --from={name} / /",
+    ]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -34,12 +48,7 @@ def test_images_come_from_registries(name: str):
     """
     with pytest.raises(OptionError, match="not from a registry"):
         untrusted(name)
-    for text in (
-        f"FROM {name}",
-        f"ARG base={name}\nFROM $base",
-        f"FROM x\nCOPY --from={name} / /",
-        f"FROM x\nRUN --mount=type=bind,from={name} true",
-    ):
+    for text in naming(name):
         with pytest.raises(OptionError, match="not from a registry"):
             untrusted(ContainerImage(text))
     given = ContainerImage("ARG base\nFROM $base", build_args={"base": name})
@@ -109,14 +118,7 @@ def test_images_are_not_found_by_digests(name: str):
     found = "found among those that the machine has built|no name of an image"
     with pytest.raises(OptionError, match=found):
         untrusted(name)
-    for text in (
-        f"FROM {name}",
-        f"ARG base={name}\nFROM $base",
-        f"FROM x\nCOPY --from={name} / /",
-        f"FROM x\nRUN --mount=type=bind,from={name} true",
-        f"FROM x\nONBUILD COPY --from={name} / /",
-        f"FROM x\nRUN <<EOF\nfrom x as {name}\nEOF\nCOPY --from={name} / /",
-    ):
+    for text in naming(name):
         with pytest.raises(OptionError, match=found):
             untrusted(ContainerImage(text))
 
