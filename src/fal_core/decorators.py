@@ -215,7 +215,8 @@ def function(
     if misplaced:
         from fal_core.refusing.positions import refuse_positions
 
-        refuse_positions(kind if isinstance(kind, str) else kind.kind, misplaced)
+        name = kind if isinstance(kind, str) else getattr(kind, "kind", "")
+        refuse_positions(name, misplaced)
     # It brings the known options of all plugins, which importing this module does not need.
     from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.policy_checks import check_policy

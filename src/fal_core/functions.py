@@ -16,7 +16,6 @@ from fal_core.errors import FalServerlessError
 from fal_core.hosts import Host
 from fal_core.options import OnUnsupported, Options
 from fal_core.policies import Policy
-from fal_core.reprs import show_options
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
@@ -375,14 +374,15 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return f"<isolated function {name} ({kind}) on {self.host.name}>"
 
     def _repr_html_(self) -> str:
+        from fal_core.declaring.shown_options import show_options
+
         return show_options(repr(self)[1:-1], self.options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # If the function is found by its name, another process finds it so, too.
         found: Any = sys.modules.get(getattr(self.raw_func, "__module__", None) or "")
         name: str = getattr(self.raw_func, "__qualname__", "")
-        for part in name.split("."):
-            found = getattr(found, part, None)
+        found = functools.reduce(lambda at, own: getattr(at, own, None), name.split("."), found)
         return name if found is self else super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:

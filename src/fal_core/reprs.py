@@ -101,16 +101,6 @@ def show_html(title: str, rows: Iterable[tuple[str, object]]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def show_options(title: str, options: Any) -> str:
-    """
-    Return a table of *options*, as a function has them, for notebooks.
-    """
-    declared = {**options.environment, **options.host, **options.gateway}
-    return show_html(
-        title, ((name, repr(declared[name])) for name in declared if name != "kind")
-    )
-
-
 def in_one_line(error: BaseException) -> str:
     """
     Return the message of *error* as part of a sentence: one line, without its full stop.

@@ -334,6 +334,18 @@ def test_name_that_is_no_module_is_refused(command_line: Any, name: str) -> None
     assert not list(command_line.folder.iterdir())
 
 
+@pytest.mark.parametrize("name", ["fal-core", "humanize"])
+def test_name_of_what_a_project_imports_is_refused(command_line: Any, name: str) -> None:
+    """
+    A module of that name would hide the package from the functions and their tests.
+    """
+    done = command_line("new", name)
+    assert done.returncode == 2
+    module = name.replace("-", "_")
+    assert f"its module would stand in the place of the package {module!r}" in done.stderr
+    assert not list(command_line.folder.iterdir())
+
+
 def test_new_project_overwrites_nothing(command_line: Any) -> None:
     """
     A directory that is not empty is left as it is.

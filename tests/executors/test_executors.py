@@ -21,6 +21,7 @@ import attrs
 import pytest
 
 from fal_core import Executor, OptionError, Timeout, UnsupportedError, WorkerLost
+from fal_core.environments import CurrentEnvironment
 from fal_core.testing.harness.processes import wait_until
 from fal_core.testing.hosts.in_process import InProcessHost
 from fal_host_local import LocalHost
@@ -81,6 +82,12 @@ def fail_to_start(folder: Path) -> None:
     raise LookupError("no model here")
 
 
+def fail_elsewhere(process: int) -> LookupError:
+    if os.getpid() != process:
+        raise ImportError("There is no such class here.")
+    return LookupError()
+
+
 @pytest.fixture
 def make(local_host: LocalHost) -> Iterator[Callable[..., Executor]]:
     """
@@ -117,6 +124,30 @@ def test_calls_and_maps(make: Callable[..., Executor]):
     assert pool.submit(asyncio.sleep, 0, "awaited").result() == "awaited"
     with pytest.raises(ZeroDivisionError):
         pool.submit(divmod, 1, 0).result()
+
+
+def test_a_partial_is_called_with_what_its_arguments_are_now(make: Callable[..., Executor]):
+    """
+    A change of what a partial was made of is seen by the calls that are submitted after it.
+    """
+    pool = make()
+    numbers = [1]
+    first = functools.partial(sum, numbers)
+    seen = []
+    for number in range(5):
+        seen.append(pool.submit(first).result())
+        numbers.append(number)
+    assert seen == [1, 1, 2, 4, 7]
+    power = functools.partial(pow, 2, mod=None)
+    assert [pool.submit(power, number).result() for number in range(4)] == [1, 2, 4, 8]
+
+
+def test_an_environment_may_stand_in_the_place_of_its_kind(local_host: LocalHost):
+    """
+    An executor takes what ``function`` takes first.
+    """
+    with Executor(CurrentEnvironment(), host=local_host, max_workers=1) as pool:
+        assert pool.submit(double, 2).result() == 4
 
 
 def test_calls_begin_in_the_order_in_which_they_were_submitted(
@@ -273,6 +304,33 @@ def test_a_failing_initializer_breaks_the_executor(
     pool.shutdown()
     (record,) = [each for each in caplog.records if each.name == "concurrent.futures"]
     assert record.message == "Exception in initializer:"
+
+
+def test_the_error_of_an_initializer_says_where_it_was_raised(
+    make: Callable[..., Executor], tmp_path: Path
+):
+    """
+    The cause has the traceback of the initializer, also if its class cannot be opened here.
+    """
+
+    class Strange(Exception):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return fail_elsewhere, (os.getpid(),)
+
+    def raise_strange() -> None:
+        raise Strange("no model here")
+
+    let_go(tmp_path, "initializer")
+    for initializer, initargs, name in (
+        (fail_to_start, (tmp_path,), "LookupError"),
+        (raise_strange, (), "Strange"),
+    ):
+        pool = make(initializer=initializer, initargs=initargs)
+        error = pool.submit(double, 1).exception(PATIENCE)
+        assert type(error) is concurrent.futures.BrokenExecutor
+        assert type(error.__cause__).__name__ == name
+        assert str(error.__cause__) == "no model here"
+        assert f", in {initializer.__name__}" in str(error.__cause__.__cause__)
 
 
 def test_a_map_takes_as_many_items_as_its_buffer_holds(make: Callable[..., Executor]):

@@ -21,6 +21,7 @@ from fal_core.testing import InProcessHost
         (("container", "python:3.11"), 'image="python:3.11"'),
         (("current", ["x"]), 'NAME=["x"]'),
         (("virtualenv", ["x"], 3), 'requirements=["x"], NAME=3'),
+        ((["x"], "y"), 'NAME="y"'),
     ],
 )
 def test_the_error_shows_how_it_is_written(given: tuple[Any, ...], written: str) -> None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from fal_core.batching.items import copied
 from fal_core.tracebacks.notes import note_item
 from fal_core_worker.opening.exceptions import RemoteTraceback
 
@@ -42,6 +43,20 @@ def test_long_texts_are_shortened() -> None:
     error = ValueError()
     note_item(error, 0, ("x" * 1000,))
     assert len(error.__notes__[0]) < 100
+
+
+def test_items_that_have_an_error_in_common_have_notes_of_their_own() -> None:
+    """
+    What ends a whole batch, with a note of its own, is noted for each item alone.
+    """
+    error = ValueError()
+    error.__notes__ = ["of the setup"]
+    errors = [error, copied(error), copied(error)]
+    for number, each in enumerate(errors):
+        note_item(each, number, ())
+    assert [each.__notes__ for each in errors] == [
+        ["of the setup", f"item {number} of the map: ()"] for number in range(3)
+    ]
 
 
 def test_an_exception_that_takes_no_notes_stays_as_it_is() -> None:

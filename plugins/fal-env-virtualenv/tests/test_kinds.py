@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fal_env_virtualenv
+from fal_core import function
 from fal_core.declaring import structure_environment
 from fal_core.errors import OptionError
 from fal_core.options import Options
@@ -154,3 +155,18 @@ def test_other_python(build: Builder, evaluate: Evaluate, other_python: str) -> 
         tuple(int(number) for number in other_python.split("."))
     )
     assert environment.key != Virtualenv(requirements=["gamma"]).key
+
+
+def test_credentials_are_not_shown_in_a_notebook() -> None:
+    """
+    A cell that ends with a function shows its options, as ``explain`` does: notebooks are
+    kept and passed on with what they show.
+    """
+    requirement = "x @ https://bob:t0ken@example.com/x.whl"
+    made = function(
+        "virtualenv", requirements=[requirement], index_url="https://bob:s3cret@example.com/"
+    )(len)
+    html = made._repr_html_()
+    assert "example.com/x.whl" in html
+    assert "t0ken" not in html
+    assert "s3cret" not in html

@@ -47,6 +47,9 @@ def copied(error: BaseException) -> BaseException:
     try:
         other = copy(error)
         other.__cause__ = error.__cause__
+        if notes := getattr(error, "__notes__", None):
+            # A copy shares the list.
+            object.__setattr__(other, "__notes__", [*notes])
     except Exception:
         return error
     return other

@@ -17,6 +17,7 @@ import click
 
 from fal_core.cli.outputs import print_json
 from fal_core.hooks import API_VERSION
+from fal_core.sealing.imports import is_installed
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".template"
@@ -30,6 +31,9 @@ _KINDS = {
     "app": ("serve", "{module}.py --port 8000"),
     "pipeline": ("local", "{module}.py::summarise 5"),
 }
+
+#: What files of these templates import, and a project of that name would hide from them.
+_IMPORTED = ("conftest", "fal_serve", "humanize", "pydantic", "pytest")
 
 
 @attrs.frozen
@@ -171,14 +175,21 @@ def new(name: str, template: str, path: Path | None, as_json: bool) -> None:
     Example:
       fal-core new words --template app
     """
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
+    project = Project(name, template)
+    is_taken = keyword.iskeyword(name) or project.module in sys.stdlib_module_names
+    if is_taken or not _NAME.fullmatch(name):
         raise click.UsageError(
             f"{name!r} cannot be the name of a project. A name begins with a small letter, "
             "continues with small letters, digits and single hyphens, as in 'words' or "
             "'read-words', and is neither a keyword nor a module of Python's own.",
             click.get_current_context(),
         )
-    project = Project(name, template)
+    if project.module in _IMPORTED or is_installed(project.module):
+        raise click.UsageError(
+            f"{name!r} cannot be the name of a project, as its module would stand in the place "
+            f"of the package {project.module!r}. Choose another name.",
+            click.get_current_context(),
+        )
     folder = path or Path(name)
     files = []
     for written in create(project, folder):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fal_core.calling.program_ends import program_end
 from fal_core.decorators import function
+from fal_core.environments import Environment
 from fal_core.errors import OptionError, UnsupportedError
 from fal_core.executors.pooled_functions import PooledFunctions, make_setup
 
@@ -43,7 +44,7 @@ class Executor(concurrent.futures.Executor):
     the calls that it had, and another one takes its place.
 
     Arguments:
-        kind: Of the environment, as in ``virtualenv``.
+        kind: Of the environment, as in ``virtualenv``; or an environment.
 
         host: Where the calls run: a host, its name or its URL. The default is this
             machine, or what ``FAL_CORE_HOST`` names.
@@ -64,7 +65,7 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(
         self,
-        kind: str = "virtualenv",
+        kind: str | Environment = "virtualenv",
         *,
         host: Host[Any, Any] | str | None = None,
         max_workers: int | None = None,
@@ -72,7 +73,7 @@ class Executor(concurrent.futures.Executor):
         initargs: tuple[Any, ...] = (),
         **config: Any,
     ) -> None:
-        if not isinstance(kind, str):
+        if not isinstance(kind, (str, Environment)):
             raise OptionError(
                 f"An executor takes its kind first, not {kind!r}. "
                 "Write Executor('virtualenv', max_workers=…)."

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from fal_core.environments import Environment
 from fal_core.errors import OptionError
 from fal_core.executors.executors import Executor
 
 
 def register_joblib_backend(
-    name: str = "fal-core", /, kind: str = "virtualenv", **options: Any
+    name: str = "fal-core", /, kind: str | Environment = "virtualenv", **options: Any
 ) -> None:
     """
     Register a backend of joblib that runs its jobs in an :class:`Executor`.
@@ -20,7 +21,7 @@ def register_joblib_backend(
     there take precedence. joblib must be installed here, and be in the environment.
 
     Arguments:
-        kind: Of the environment.
+        kind: Of the environment, or an environment.
 
         options: As for :class:`Executor`, without ``max_workers``, which is ``n_jobs``.
 
@@ -58,7 +59,7 @@ def _backend_class() -> Any:
         def __init__(
             self,
             *,
-            kind: str,
+            kind: str | Environment,
             options: dict[str, Any],
             nesting_level: int | None = None,
             inner_max_num_threads: int | None = None,
@@ -102,6 +103,9 @@ def _backend_class() -> Any:
             if callback is not None:
                 future.add_done_callback(callback)
             return future
+
+        #: What joblib has called it before version 1.5.
+        apply_async = submit
 
         def retrieve_result_callback(self, out: Any) -> Any:
             """

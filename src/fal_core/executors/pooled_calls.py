@@ -15,6 +15,7 @@ from fal_core.batching.futures import Submitter
 from fal_core.calling.call_futures import AnsweredFuture, callback_thread
 from fal_core.calling.launcher import Launcher
 from fal_core.sinks.requests import try_cancel
+from fal_core_worker.opening.exceptions import RemoteTraceback
 from fal_core_worker.running.pooled import InitializerFailed
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Future(AnsweredFuture):
         """
         calls = self.calls
         if isinstance(error, InitializerFailed) and calls is not None:
-            cause = error.error
+            cause = _raised_by_initializer(error)
             error = BrokenExecutor(BROKEN)
             error.__cause__ = cause
             calls.break_off(cause)
@@ -70,6 +71,14 @@ class Future(AnsweredFuture):
         self.launcher = None
         if calls is not None:
             calls.forget(self)
+
+
+def _raised_by_initializer(error: InitializerFailed) -> BaseException:
+    cause: BaseException | None = error.__cause__
+    # Between them stands where the worker has told of it, which is no place of the user's.
+    while isinstance(cause, RemoteTraceback):
+        cause = cause.__cause__
+    return cause or error
 
 
 class PooledBatcher(Batcher):

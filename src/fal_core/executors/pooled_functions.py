@@ -27,8 +27,11 @@ MOST = 64
 #: A module that never travels by value.
 _NONE = "builtins"
 
-#: Types whose objects are worth sealing once: what they call does not change.
+#: Types whose objects are worth sealing once.
 _LASTING = (types.FunctionType, types.BuiltinFunctionType, type, functools.partial)
+
+#: Types of values that do not change.
+_CONSTANT = (bool, int, float, complex, str, bytes, type(None), *_LASTING[:3])
 
 
 class PooledFunctions:
@@ -36,8 +39,8 @@ class PooledFunctions:
     The functions of one executor.
 
     A function is sealed once, and stays in the workers, if it is found by its name or is
-    submitted again. Others, such as bound methods, are arguments of a function that calls
-    them.
+    submitted again. Others, such as bound methods and partials of values that may change
+    between two calls, are arguments of a function that calls them.
 
     Arguments:
         isolate: Makes a function isolated.
@@ -73,7 +76,10 @@ class PooledFunctions:
         return isolated.make_launcher(), is_argument
 
     def _is_lasting(self, func: Any) -> bool:
-        if not isinstance(func, functools.partial):
+        if isinstance(func, functools.partial):
+            if not _is_constant(func):
+                return False
+        else:
             if isinstance(func, types.BuiltinFunctionType):
                 # Those of an object are its methods.
                 return isinstance(func.__self__, types.ModuleType | None)
@@ -102,6 +108,17 @@ class PooledFunctions:
             func = Pooled(func, module=module, initialized=self._initialized)
         isolated: IsolatedFunction[..., Any] = self._isolate(func)
         return isolated
+
+
+def _is_constant(value: Any) -> bool:
+    """
+    Tell whether *value* is the same in every call.
+    """
+    if isinstance(value, functools.partial):
+        return all(map(_is_constant, (value.func, *value.args, *value.keywords.values())))
+    if type(value) in (tuple, frozenset):
+        return all(map(_is_constant, value))
+    return type(value) in _CONSTANT or isinstance(value, type)
 
 
 def make_setup(initializer: Callable[..., object], initargs: Iterable[Any]) -> Initializer:

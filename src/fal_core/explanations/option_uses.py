@@ -11,6 +11,7 @@ import attrs
 
 from fal_core.calling.preconditions import find_unsupported
 from fal_core.conversion.annotations import option_names
+from fal_core.declaring.shown_options import shown_fields, shown_value
 from fal_core.declaring.vocabulary import structure_host_options
 from fal_core.environments import Environment
 from fal_core.functions import IsolatedFunction
@@ -50,15 +51,10 @@ def environment_uses(
     Yield the options of *environment*, which *function* declares.
     """
     yield OptionUse(name="kind", value=repr(environment.kind), part="environment")
-    cls: Any = type(environment)
-    fields = {field.alias: field for field in attrs.fields(cls)}
-    for name in option_names(cls):
-        if name in function.options.environment:
-            field = fields[name]
-            value = getattr(environment, field.name)
-            # A field that may hold credentials has a ``repr`` of its own.
-            shown = field.repr(value) if callable(field.repr) else repr(value)
-            yield OptionUse(name=name, value=shown, part="environment")
+    own = function.options.environment
+    names = [name for name in option_names(type(environment)) if name in own]
+    for name, shown in shown_fields(environment, names):
+        yield OptionUse(name=name, value=shown, part="environment")
     for name, value in function.options.kept.items():
         yield _kept_use(name, value)
 
@@ -72,7 +68,7 @@ def _kept_use(name: str, value: Any) -> OptionUse:
     for kind, cls in sorted(load_plugins().environments.items()):
         field = {each.alias: each for each in attrs.fields(cls)}.get(name)
         if field is not None:
-            shown = field.repr(value) if callable(field.repr) else repr(value)
+            shown = shown_value(field, value)
             kinds.append(repr(kind))
     why = f"for kind {' or '.join(kinds)}." if kinds else "for a kind that is not installed."
     return OptionUse(name=name, value=shown, part="environment", use="kept", why=why)

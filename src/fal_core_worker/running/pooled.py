@@ -18,15 +18,8 @@ _SAME_EVERYWHERE = (FunctionType, ModuleType, type)
 
 class InitializerFailed(Exception):
     """
-    The initializer of an executor failed.
-
-    Arguments:
-        error: What it raised.
+    The initializer of an executor failed; the cause is what it raised.
     """
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Initializer:
@@ -82,7 +75,7 @@ class Initialized:
             InitializerFailed: There are none, since it failed.
         """
         if self._error is not None:
-            raise InitializerFailed(self._error)
+            raise InitializerFailed from self._error
         function = _underlying(func)
         if function is None or not self._variables or function in self._told:
             return

@@ -4,6 +4,7 @@ Clients of applications in their own process, and the fixture that gives one.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -79,6 +80,31 @@ def test_application_is_set_up_once_and_torn_down():
         client.count(Text(text="b"))
     assert Reader.events == ["set up", "torn down"]
     assert "application" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_tasks_of_an_application_end_with_it():
+    """
+    What a handler has left running in the event loop is cancelled, as where it is served.
+    """
+    ended: list[str] = []
+
+    class Leaving(App, kind="current"):
+        async def watch(self):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("watch")
+
+        @endpoint("/")
+        async def answer(self) -> int:
+            self.task = asyncio.create_task(self.watch())
+            await asyncio.sleep(0)
+            return 1
+
+    with open_in_process(Leaving) as client:
+        assert client.answer() == 1
+        assert not ended
+    assert ended == ["watch"]
 
 
 def test_errors_are_those_that_a_client_sees(app_client):

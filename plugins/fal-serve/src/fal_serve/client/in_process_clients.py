@@ -107,6 +107,16 @@ async def _begin(
     return end
 
 
+async def _cancel_tasks() -> None:
+    """
+    End what still runs in this event loop, as where an application is served.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 @contextmanager
 def _event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """
@@ -118,6 +128,7 @@ def _event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     try:
         yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
     finally:
+        asyncio.run_coroutine_threadsafe(_cancel_tasks(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(loop.shutdown_asyncgens())
