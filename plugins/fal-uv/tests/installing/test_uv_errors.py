@@ -247,6 +247,11 @@ def test_version_that_does_not_exist(because: str, reason: str) -> None:
             "Index http://host/simple answers 401 Unauthorized. Check its credentials.",
         ),
         (
+            ["error: unexpected argument '--preview-features' found"],
+            "uv is too old, it does not know '--preview-features'. Run "
+            "'pip install --upgrade uv'.",
+        ),
+        (
             [
                 "error: Not a valid `pylock.toml` file: pylock.toml",
                 "  cause: TOML parse error at line 11, column 9",

@@ -31,6 +31,7 @@ _NO_VERSION = (
 #: What uv says of an index that it does not reach or that refuses it, and of another file than
 #: was locked.
 _UNREACHED = r"error sending request for url \((\S+)\)"
+_TOO_OLD = r"unexpected argument '(\S+)' found|invalid value '(\S+)' for '--format"
 _REFUSED = r"hint: An index (?:URL )?\((\S+)\) .*?(40[13] \w+)"
 _MISMATCH = r"Hash mismatch for `([^`]+)`,? +Expected: +(\S.*?) +Computed: +(\S+)"
 #: How a parser of TOML quotes the line that it does not understand.
@@ -193,11 +194,16 @@ def _plain_reason(
             else "Check the address of the index, and the network."
         )
         return f"{unreached[1]} cannot be fetched: {why}. {advice}"
+    if (unknown := re.search(_TOO_OLD, whole)) is not None:
+        return (
+            f"uv is too old, it does not know {(unknown[1] or unknown[2])!r}. Run "
+            "'pip install --upgrade uv'."
+        )
     if (mismatch := re.search(_MISMATCH, whole)) is not None:
         name, expected, computed = mismatch.groups()
         return (
-            f"Hash mismatch: the file of {name} has {computed}, and {expected} was locked. If it "
-            "may have changed, make the lock anew."
+            f"Hash mismatch: the file of {name} has {computed}, and {expected} was locked. If "
+            "it may have changed, make the lock anew."
         )
     if "needs to be updated, but `--locked`" in whole:
         return (
