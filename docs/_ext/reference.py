@@ -107,9 +107,11 @@ def default_of(field: attrs.Attribute[Any]) -> str:
 
 def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
     """
-    Yield the table of *fields* of *cls*, described by its docstring.
+    Yield the table of *fields* of *cls*, described by its docstring and those of its bases.
     """
-    described = split(cls.__doc__)[1].get("Attributes:", {})
+    described: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        described |= split(each.__doc__)[1].get("Attributes:", {})
     yield "| field | type | default | meaning |"
     yield "|---|---|---|---|"
     for field in fields:
@@ -162,6 +164,8 @@ class Kinds(Markdown):
             yield f"## {kind}\n"
             yield split(cls.__doc__)[0] + "\n"
             fields = [field for field in attrs.fields(cls) if field.init]
+            # What must be written comes first.
+            fields.sort(key=lambda field: field.default is not attrs.NOTHING)
             if fields:
                 yield from table_of(cls, fields)
             else:

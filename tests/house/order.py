@@ -70,9 +70,9 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_uv": (
         "variables",
         "requirements/",
-        "fields",
         "running/",
         "installing/",
+        "fields",
         "testing",
         "__init__",
     ),

@@ -203,13 +203,21 @@ def test_a_forgotten_action_does_not_run() -> None:
     """
     thread = get_event_thread()
     ran: list[str] = []
+    ready = threading.Event()
+
+    def hold() -> None:
+        # The thread runs nothing else until both are there.
+        ready.wait(PATIENCE)
+
+    held = thread.after(0, hold)
     forgotten = thread.after(0.01, lambda: ran.append("forgotten"))
     thread.forget(forgotten)
     kept = thread.after(0.02, lambda: ran.append("kept"))
+    ready.set()
     assert wait_until(lambda: bool(ran), PATIENCE)
     assert ran == ["kept"]
-    thread.forget(forgotten)
-    thread.forget(kept)
+    for timer in (held, forgotten, kept):
+        thread.forget(timer)
 
 
 def test_forgotten_timers_are_not_kept() -> None:

@@ -101,6 +101,7 @@ def test_entry_is_in_use_while_a_process_has_taken_it(store: DirectoryStore) -> 
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_of_a_fork_leaves_the_marks_to_its_parent(store: DirectoryStore) -> None:
     """
     A forked child does not hold what its parent has taken.

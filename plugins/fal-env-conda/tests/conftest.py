@@ -84,7 +84,7 @@ def _find_other_python() -> CondaPackage | None:
     """
     Return the package of an installed Python that is not the running one.
     """
-    installed = dict(managed_pythons())
+    installed = {name: path for name, path in managed_pythons() if not name.endswith("t")}
     for version in sorted(installed, reverse=True):
         minor = ".".join(version.split(".")[:2])
         if python_problem(minor) or minor == THIS_PYTHON:

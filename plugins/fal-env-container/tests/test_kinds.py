@@ -135,6 +135,8 @@ def test_images_have_keys_of_their_own(cache: Path, monkeypatch: pytest.MonkeyPa
         Container(image=ContainerImage("FROM a", build_args={"A": "1"})),
         Container(image="a").extend(["numpy"]),
         Container(image="a", python_version="3.11"),
+        Container(image="a", requirements=["numpy"], index_url="https://host/simple"),
+        Container(image="a", requirements=["numpy"], exclude_newer="7 days"),
     ]
     assert len({each.key for each in environments}) == len(environments)
     assert Container(image="a").key == Container(image="a", force=True).key
@@ -172,3 +174,31 @@ def test_what_a_service_would_not_do_is_refused(options: dict[str, Any], named: 
     container = Container(image="python:3.11", **options)
     with pytest.raises(OptionError, match=f"Option {named} is for a container engine"):
         container.definition()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"exclude_newer": "a week"}, "'exclude_newer' must be a date"),
+        ({"torch_backend": "cuda"}, "'torch_backend' must be one of uv's"),
+        ({"groups": ["dev"]}, r"Name it with project='\.'"),
+        ({"project": "/nowhere"}, "has no pyproject"),
+        ({"constraints_file": "/nowhere/c.txt"}, "there is no such file"),
+    ],
+)
+def test_wrong_options_of_packages_are_refused(options: dict[str, Any], says: str) -> None:
+    """
+    They are checked where they are written, as those of a virtual environment are.
+    """
+    with pytest.raises(OptionError, match=says):
+        declare(image="a", **options)
+
+
+def test_a_service_is_not_given_options_that_it_does_not_follow() -> None:
+    """
+    A service that builds the image itself is refused what it would leave out.
+    """
+    for options in ({"index_url": "https://host/simple"}, {"exclude_newer": "7 days"}):
+        container = Container(image="a", requirements=["numpy"], **options)
+        with pytest.raises(OptionError, match="is not for a service that builds"):
+            container.definition()

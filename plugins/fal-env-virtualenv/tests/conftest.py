@@ -137,7 +137,8 @@ def other_python(cache: Path) -> str:
     """
     The minor version of an installed Python that is not the running one.
     """
-    minors = {".".join(version.split(".")[:2]) for version in installed_versions()}
+    usual = [version for version in installed_versions() if not version.endswith("t")]
+    minors = {".".join(version.split(".")[:2]) for version in usual}
     minors.discard(running_python().minor_version)
     if not minors:
         pytest.skip("only one version of Python is installed")

@@ -94,10 +94,6 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     """
 
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
-    python_version: str | None
-    resolver: Literal["uv", "pip"] | None
-    force: bool | None
-    compile_bytecode: bool | None
     constraints_file: str | os.PathLike[str] | None
     index_url: str | None
     extra_index_urls: list[str] | tuple[str, ...] | None
@@ -107,6 +103,10 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     groups: list[str] | tuple[str, ...] | None
     extras: list[str] | tuple[str, ...] | None
     frozen: bool | None
+    python_version: str | None
+    resolver: Literal["uv", "pip"] | None
+    force: bool | None
+    compile_bytecode: bool | None
     tags: list[str] | tuple[str, ...] | None
     force_env_build: bool | None
 
@@ -132,6 +132,15 @@ class ContainerKeywords(FunctionKeywords, total=False):
     What it takes for kind ``container`` beside the image.
     """
 
+    constraints_file: str | os.PathLike[str] | None
+    index_url: str | None
+    extra_index_urls: list[str] | tuple[str, ...] | None
+    torch_backend: str | None
+    exclude_newer: str | None
+    project: str | os.PathLike[str] | None
+    groups: list[str] | tuple[str, ...] | None
+    extras: list[str] | tuple[str, ...] | None
+    frozen: bool | None
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
     python_version: str | None
     resolver: Literal["uv", "pip"] | None
@@ -168,10 +177,6 @@ class AnyKeywords(HostKeywords, total=False):
     serve: bool | None
     options: Mapping[str, Any] | None
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
-    python_version: str | None
-    resolver: Literal["uv", "pip"] | None
-    force: bool | None
-    compile_bytecode: bool | None
     constraints_file: str | os.PathLike[str] | None
     index_url: str | None
     extra_index_urls: list[str] | tuple[str, ...] | None
@@ -181,6 +186,10 @@ class AnyKeywords(HostKeywords, total=False):
     groups: list[str] | tuple[str, ...] | None
     extras: list[str] | tuple[str, ...] | None
     frozen: bool | None
+    python_version: str | None
+    resolver: Literal["uv", "pip"] | None
+    force: bool | None
+    compile_bytecode: bool | None
     tags: list[str] | tuple[str, ...] | None
     force_env_build: bool | None
     env_dict: Mapping[str, Any] | None

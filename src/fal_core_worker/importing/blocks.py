@@ -53,6 +53,7 @@ class Block:
         self._bindings: list[Binding] = []
 
     def __enter__(self) -> None:
+        __tracebackhide__ = True
         frame = sys._getframe(1)
         code = frame.f_code
         if code.co_flags & OPTIMIZED:

@@ -40,6 +40,8 @@ class Wanted:
     """
     What a reference stands for.
 
+    Its frames, and those of references, are left out of the tracebacks of notebooks and pytest.
+
     Attributes:
         parts: The module, those below it, and the member.
 
@@ -70,6 +72,7 @@ class Wanted:
         Raises:
             ModuleNotFoundError: It is not here.
         """
+        __tracebackhide__ = True
         if self._found:
             return self._value
         try:
@@ -97,6 +100,7 @@ class Wanted:
         Raises:
             ModuleNotFoundError: The code that asks is that of a function, and uses it.
         """
+        __tracebackhide__ = True
         code = sys._getframe(2).f_code
         special = name[:2] == "__"
         if special or code.co_flags & OPTIMIZED or not is_missing(self.parts, error):
@@ -126,6 +130,7 @@ class ModuleReference(types.ModuleType):
         wanted.face = self
 
     def __getattribute__(self, name: str) -> Any:
+        __tracebackhide__ = True
         if name in _OWN:
             return object.__getattribute__(self, name)
         wanted = _wanted_module.__get__(self)
@@ -170,6 +175,7 @@ class MemberReference:
         wanted.face = self
 
     def __getattribute__(self, name: str) -> Any:
+        __tracebackhide__ = True
         if name in _OWN:
             return object.__getattribute__(self, name)
         if name in _ASKED:
@@ -190,10 +196,12 @@ class MemberReference:
         return _wanted_member.__get__(self).reduce()
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        __tracebackhide__ = True
         return (_load(self),)
 
     # An annotation may name a member that is not here, and make another one of it.
     def __getitem__(self, item: Any) -> Any:
+        __tracebackhide__ = True
         try:
             return _load(self)[item]
         except ModuleNotFoundError:
@@ -203,6 +211,7 @@ class MemberReference:
             return alias(self, item)
 
     def __or__(self, other: Any) -> Any:
+        __tracebackhide__ = True
         try:
             return _load(self) | other
         except ModuleNotFoundError:
@@ -236,6 +245,7 @@ _wanted_member: Any = vars(MemberReference)["_wanted"]
 
 
 def _load(reference: MemberReference) -> Any:
+    __tracebackhide__ = True
     return _wanted_member.__get__(reference).load()
 
 
@@ -257,12 +267,14 @@ def _pass_on() -> None:
 
     def forward(name: str, do: Callable[..., Any]) -> None:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             return do(_load(self), *args, **kwargs)
 
         setattr(MemberReference, name, method)
 
     def reflect(name: str, do: Callable[..., Any]) -> None:
         def method(self: Any, other: Any) -> Any:
+            __tracebackhide__ = True
             return do(other, _load(self))
 
         setattr(MemberReference, name, method)

@@ -183,7 +183,9 @@ def package_python(program: str | None = None) -> CondaPackage:
     """
     if program is None:
         programs = [
-            path for version, path in managed_pythons() if is_within(version, THIS_PYTHON)
+            path
+            for version, path in managed_pythons()
+            if is_within(version, THIS_PYTHON) and not version.endswith("t")
         ]
         for each in (sys.executable, *programs):
             with suppress(LookupError):

@@ -17,7 +17,7 @@ from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
 from fal_env_container.images.container_images import ContainerImage, check_name
-from fal_uv.fields import Layers, masked_repr, to_layers
+from fal_uv.fields import Layers, PackageOptions, masked_repr, to_layers
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fal_env_container.building.keys import ImageRequest
     from fal_env_container.engines import Engine
     from fal_env_container.running.interpreters import ContainerInterpreter
+    from fal_uv.installing.package_requests import PackageRequest
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module.
@@ -51,15 +52,15 @@ _OF_ENGINES = ("shm_size", "volumes", "network")
 
 
 @attrs.frozen(kw_only=True)
-class Container(Environment):
+class Container(PackageOptions, Environment):
     """
     A container of *image* for each worker.
 
+    What the options of packages ask for is installed beside what the image has. A *project* is
+    built and installed, and its sources are not read in place.
+
     Attributes:
         image: A ``ContainerImage`` to build, or the name of an image.
-
-        requirements: Entries, or layers of entries, that are installed beside what the image
-            has.
 
         python_version: Of the image's Python, as in ``3.11``. None if it is unknown until it
             starts.
@@ -136,15 +137,12 @@ class Container(Environment):
             # What is no Dockerfile fails where it is declared.
             find_sources(self.image.dockerfile_str, platform="linux/amd64")
         # Before their paths are looked for.
-        self._check_requirements()
+        self._check_strange_packages()
         entries = to_layers(self.requirements)
         object.__setattr__(self, "requirements", entries)
-        if any(entry.startswith("-r ") for layer in self.layers for entry in layer):
-            from fal_uv.requirements.entries import check_settled, parse_entry
-
-            check_settled([[parse_entry(entry) for entry in layer] for layer in self.layers])
         # One may be a file of this directory.
-        self._check_requirements()
+        self._check_strange_packages()
+        self.check_packages()
         if not self.trusted:
             from fal_env_container.images.strangers import check_image, check_options
 
@@ -152,14 +150,20 @@ class Container(Environment):
             assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
             check_image(self.image)
 
-    def _check_requirements(self) -> None:
+    def _check_strange_packages(self) -> None:
         if self.trusted or isinstance(self.requirements, str):
             return
-        from fal_env_container.images.strangers import check_requirements
+        from fal_env_container.images.strangers import check_places, check_requirements
 
         written = self.requirements
         layers = ((each,) if isinstance(each, str) else each for each in written)
         check_requirements(entry for layer in layers for entry in layer)
+        check_places(
+            project=self.project,
+            constraints_file=self.constraints_file,
+            index_url=self.index_url,
+            extra_index_urls=self.extra_index_urls,
+        )
 
     @property
     def request(self) -> ImageRequest:
@@ -170,6 +174,14 @@ class Container(Environment):
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
         return ImageRequest(self.image, self.platform, self.force, self.trusted, self.tenant)
+
+    @property
+    def packages(self) -> PackageRequest:
+        """
+        What is installed beside what the image has. Containers may not see the sources of a
+        project, so that it is not editable.
+        """
+        return self.package_request(editable=False)
 
     @property
     def isolates_network(self) -> bool:
@@ -202,13 +214,10 @@ class Container(Environment):
     def key(self) -> str:
         from fal_env_container.building.keys import image_key
 
-        packages: object = ()
-        if self.requirements:
-            from fal_env_container.running.packages import fingerprint
-
-            packages = fingerprint(self.layers)
+        asked = self.packages
         parts = (
-            *(self.kind, image_key(self.request), packages, self.python_version),
+            *(self.kind, image_key(self.request), asked.fingerprint() if asked else ()),
+            self.python_version,
             # Functions that share a worker share all that its container was started with.
             *(self.shm_size, self.volumes, self.network, os.getcwd() if self.volumes else ""),
             *(() if self.trusted else ("untrusted",)),
@@ -224,7 +233,8 @@ class Container(Environment):
             image = find_image(self.request)
         except EnvironmentBuildError:
             return False  # It is said when the environment is built.
-        if image is None or not self.layers:
+        asked = self.packages
+        if image is None or not asked:
             return image is not None
         from fal_env_container.running.packages import Packages, is_installed
         from fal_env_container.running.pythons import known_python
@@ -232,7 +242,7 @@ class Container(Environment):
         python = known_python(image)
         if python is None:
             return False
-        packages = Packages(image=image, python=python, layers=self.layers)
+        packages = Packages(image=image, python=python, asked=asked)
         return is_installed(packages, force=self.force)
 
     def obstacle(self) -> str:
@@ -269,7 +279,9 @@ class Container(Environment):
             error = mismatch(image, python, self.python_version, is_of_caller=not self.trusted)
             if error is not None:
                 raise error
-        return self._with_packages(interpreter, log, cancelled) if self.layers else interpreter
+        if not self.packages:
+            return interpreter
+        return self._with_packages(interpreter, log, cancelled)
 
     def _with_packages(
         self, interpreter: ContainerInterpreter, log: LogSink, cancelled: Event
@@ -286,7 +298,9 @@ class Container(Environment):
 
         engine, image = interpreter.engine, interpreter.image
         python = find_python(engine, image, interpreter.executable, log)
-        packages = Packages(image=image, python=python, layers=self.layers, builds=self.trusted)
+        packages = Packages(
+            image=image, python=python, asked=self.packages, builds=self.trusted
+        )
         folder = find_or_install(engine, packages, log, cancelled, force=self.force)
         # What a stranger writes there would run in the containers of others who share it.
         is_owned = self.trusted or bool(self.tenant)
@@ -312,11 +326,8 @@ class Container(Environment):
     def stamp(self) -> object:
         from fal_env_container.building.keys import image_stamp
 
-        if not self.requirements:
-            return image_stamp(self.request)
-        from fal_env_container.running.packages import stamps
-
-        return (image_stamp(self.request), stamps(self.layers))
+        stamp, packages = image_stamp(self.request), self.packages.stamp()
+        return stamp if packages is None else (stamp, packages)
 
     def definition(self) -> dict[str, Any]:
         fields = attrs.fields_dict(type(self))
@@ -326,10 +337,7 @@ class Container(Environment):
                 f"Option {' and '.join(map(repr, named))} is for a container engine of this "
                 "machine, and a service does not take it. Leave it out there."
             )
-        if self.requirements:
-            from fal_uv.requirements.entries import check_for_service
-
-            check_for_service(self.layers)
+        self.check_for_service()
         image = self.image
         assert not isinstance(image, Mapping)  # The converter makes an image of it.
         if isinstance(image, str):
@@ -347,15 +355,6 @@ class Container(Environment):
 
     def extend(self, requirements: Iterable[str]) -> Container:
         return attrs.evolve(self, requirements=(*self.layers, tuple(requirements)))
-
-    @property
-    def layers(self) -> Layers:
-        """
-        The requirements as layers, even if they were declared without.
-        """
-        entries = tuple(each for each in self.requirements if isinstance(each, str))
-        layers = tuple(each for each in self.requirements if not isinstance(each, str))
-        return (entries,) if entries else layers
 
 
 def size_in_bytes(written: int | str | None) -> int | None:

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import attrs
 import pytest
@@ -19,12 +21,14 @@ import pytest
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.stores import prune
+from fal_env_container import Container
 from fal_env_container.engines import Engine
 from fal_env_container.images.built_images import BuiltImage
 from fal_env_container.running.package_stores import STORE
 from fal_env_container.running.packages import Packages, find_or_install
 from fal_env_container.running.pythons import ImagePython
-from fal_uv.testing import write_wheel
+from fal_uv.running.uv import uv_command, uv_variables
+from fal_uv.testing import write_project, write_wheel
 
 # No engine runs here: what is installed depends on what it has said of the image.
 ENGINE = Engine(
@@ -63,9 +67,11 @@ def install(wheels: Path) -> Install:
         python: ImagePython = PYTHON,
         force: bool = False,
         builds: bool = True,
+        **options: Any,
     ) -> str:
         named = BuiltImage(id=image, name=f"{image}:1", platform="linux/amd64")
-        packages = Packages(image=named, python=python, layers=layers, builds=builds)
+        asked = Container(image=named.name, requirements=layers, **options).packages
+        packages = Packages(image=named, python=python, asked=asked, builds=builds)
         logs: list[Log] = []
         return find_or_install(ENGINE, packages, logs.append, Event(), force=force)
 
@@ -217,3 +223,43 @@ def test_program_for_another_python_than_that_of_the_image(install: Install, tmp
         install((f"-r {path}",))
     path.write_text(path.read_text().replace("3.13", "3.12"))
     assert versions(install((f"-r {path}",))) == {"lower-1.0.dist-info"}
+
+
+def test_index_and_constraints_are_those_that_are_declared(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    The options that say where packages come from hold on top of an image as they do in a
+    virtual environment.
+    """
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "nowhere").as_uri())
+    page = tmp_path / "simple" / "delta" / "index.html"
+    page.parent.mkdir(parents=True)
+    wheels = [write_wheel(tmp_path, "delta", version) for version in ("1.0", "2.0")]
+    page.write_text("".join(f'<a href="{each.as_uri()}">{each.name}</a>' for each in wheels))
+    index = page.parents[1].as_uri()
+    assert versions(install(("delta",), index_url=index)) == {"delta-2.0.dist-info"}
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("delta<2")
+    older = install(("delta",), extra_index_urls=[index], constraints_file=constraints)
+    assert versions(older) == {"delta-1.0.dist-info"}
+
+
+def test_project_is_built_as_it_is_locked(install: Install, wheels: Path, tmp_path: Path):
+    """
+    A project is installed with what its lock says, and anew when its sources change: an image
+    may not see them.
+    """
+    folder = tmp_path / "work"
+    project = write_project(folder, requires=["lower<2"])
+    write_wheel(wheels, "lower", "2.0")
+    command = [*uv_command(), "lock", "--quiet"]
+    subprocess.run(command, cwd=folder, env=uv_variables(), check=True, timeout=60)
+    first = install(project=folder)
+    assert versions(first) == {"work-1.5.dist-info", "lower-1.0.dist-info"}
+    assert Path(first, "work", "__init__.py").read_text() == "value = 1\n"
+    assert install(project=folder / "pyproject.toml") == first
+    project.write("value = 2\n")
+    second = install(project=folder)
+    assert Path(second, "work", "__init__.py").read_text() == "value = 2\n"

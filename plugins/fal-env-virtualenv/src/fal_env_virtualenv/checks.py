@@ -5,13 +5,14 @@ What ``fal-core doctor`` checks about virtual environments.
 from __future__ import annotations
 
 import os
+import re
 
 from fal_core.caches import remove_quietly, write_durably
 from fal_core.checks import Check, Finding
 from fal_core.errors import EnvironmentBuildError, HostError
 from fal_core.stores import describe_disk_error
 from fal_env_virtualenv.store.environments import STORE
-from fal_uv.running.uv import ask, uv_command
+from fal_uv.running.uv import OLDEST_UV, ask, uv_command
 
 _CONTENT = "Written by fal-core doctor. It can be removed.\n"
 
@@ -29,7 +30,7 @@ def health_checks() -> list[Check]:
 
 def check_uv() -> Finding:
     """
-    Check that uv is installed and starts.
+    Check that uv is installed, starts and is new enough.
     """
     try:
         command = uv_command()
@@ -40,7 +41,16 @@ def check_uv() -> Finding:
         return Finding(
             False, f"{command[0]} does not start. Run 'pip install --force-reinstall uv'."
         )
-    return Finding(True, f"{output.strip()} at {command[0]}.")
+    told = output.strip()
+    version = re.match(r"uv (\d+)\.(\d+)", told)
+    if version is not None and (int(version[1]), int(version[2])) < OLDEST_UV:
+        oldest = ".".join(map(str, OLDEST_UV))
+        return Finding(
+            False,
+            f"{told} at {command[0]} is too old: uv {oldest} or newer is needed. Run "
+            "'pip install --upgrade uv'.",
+        )
+    return Finding(True, f"{told} at {command[0]}.")
 
 
 def check_cache() -> Finding:

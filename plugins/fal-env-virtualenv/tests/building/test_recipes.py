@@ -21,16 +21,6 @@ def test_recipe_has_what_distinguishes_environments() -> None:
     assert plain.recipe != Virtualenv(requirements=["six"]).recipe
 
 
-def test_requirements_are_parsed_by_layer() -> None:
-    """
-    A recipe yields parsed entries, with or without their layers.
-    """
-    recipe = Virtualenv(requirements=[["six", "idna"], ["numpy>=2"]]).recipe
-    layers = [[entry.text for entry in layer] for layer in recipe.parsed_layers()]
-    assert layers == [["six", "idna"], ["numpy>=2"]]
-    assert [entry.text for entry in recipe.requirements()] == ["six", "idna", "numpy>=2"]
-
-
 @pytest.mark.usefixtures("cache")
 def test_equal_declarations_have_equal_keys() -> None:
     """

@@ -1,5 +1,5 @@
 """
-Fields of kinds of environments: how what users write becomes values, and is shown.
+Options of kinds of environments: how what users write becomes values, and is shown.
 
 Every program that declares a function of whatever kind imports this module, so what only
 requirements need is imported by the functions.
@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import attrs
 
 from fal_core.errors import OptionError
+
+if TYPE_CHECKING:
+    from fal_uv.installing.package_requests import PackageRequest
 
 Layers = tuple[tuple[str, ...], ...]
 
@@ -67,3 +73,149 @@ def masked_repr(value: object) -> str:
     from fal_uv.requirements.url_credentials import mask
 
     return mask(repr(value))
+
+
+@attrs.frozen(kw_only=True)
+class PackageOptions:
+    """
+    Options that say which packages uv installs, and where they come from.
+
+    Attributes:
+        requirements: Entries, or layers of entries: each layer is installed after the
+            one before it, and changes nothing there. An entry is a package with
+            versions, a URL as in ``git+https://…``, a local project as in
+            ``./project`` or ``-e ./project``, or a file that lists requirements, as in
+            ``requirements.txt``, ``pyproject.toml``, a program with inline metadata, or a
+            ``pylock.toml``, whose files are installed with the hashes that it has. In place
+            of a list, ``SCRIPT`` stands for the file that the function is written in.
+
+        constraints_file: A file of versions that what is installed must have.
+
+        index_url: The index in place of the usual default one.
+
+        extra_index_urls: Indexes that are searched before the usual ones.
+
+        torch_backend: Which builds of PyTorch are taken: ``auto`` for what this machine has,
+            or one of uv's names, as in ``cpu`` or ``cu128``.
+
+        exclude_newer: A date, or how long ago, as in ``7 days``. Nothing that was published
+            later is installed.
+
+        project: The directory of a project with a ``uv.lock``, which is installed as that
+            says, with the projects of its workspace that it needs.
+
+        groups: Groups of dependencies of the project, beside its own dependencies.
+
+        extras: Optional dependencies of the project.
+
+        frozen: Use the ``uv.lock`` of the project though its ``pyproject.toml`` asks for
+            something else by now.
+    """
+
+    requirements: tuple[str, ...] | Layers = attrs.field(
+        default=(), converter=to_layers, repr=masked_repr
+    )
+    constraints_file: str | os.PathLike[str] | None = attrs.field(
+        default=None, converter=to_absolute_path
+    )
+    index_url: str | None = attrs.field(default=None, repr=masked_repr)
+    extra_index_urls: tuple[str, ...] = attrs.field(
+        default=(), converter=to_texts, repr=masked_repr
+    )
+    torch_backend: str | None = None
+    exclude_newer: str | None = None
+    project: str | os.PathLike[str] | None = attrs.field(
+        default=None, converter=to_absolute_path
+    )
+    groups: tuple[str, ...] = attrs.field(default=(), converter=to_texts)
+    extras: tuple[str, ...] = attrs.field(default=(), converter=to_texts)
+    frozen: bool = False
+
+    @property
+    def layers(self) -> Layers:
+        """
+        The requirements as layers, even if they were declared without.
+        """
+        entries = tuple(each for each in self.requirements if isinstance(each, str))
+        layers = tuple(each for each in self.requirements if not isinstance(each, str))
+        return (entries,) if entries else layers
+
+    def package_request(self, *, editable: bool = True) -> PackageRequest:
+        """
+        Return which packages are asked for.
+
+        Arguments:
+            editable: Whether the sources of *project* are read in place.
+        """
+        from fal_uv.installing.package_requests import PackageRequest
+
+        constraints = self.constraints_file
+        project = None
+        if self.project is not None:
+            from fal_uv.requirements.settled import of_project
+
+            project = of_project(
+                os.fspath(self.project),
+                groups=self.groups,
+                extras=self.extras,
+                frozen=self.frozen,
+                editable=editable,
+            )
+        return PackageRequest(
+            layers=self.layers,
+            constraints_file=None if constraints is None else os.fspath(constraints),
+            index_url=self.index_url,
+            extra_index_urls=self.extra_index_urls,
+            torch_backend=self.torch_backend,
+            exclude_newer=self.exclude_newer,
+            project=project,
+        )
+
+    @property
+    def names_files(self) -> bool:
+        """
+        Whether files say what is required: those of a project, or some among the requirements.
+        """
+        return self.project is not None or any(
+            entry.startswith("-r ") for layer in self.layers for entry in layer
+        )
+
+    def check_packages(self) -> None:
+        """
+        Check the options.
+
+        Raises:
+            OptionError: One of them is wrong, or two are at odds.
+        """
+        if self.project is None and (self.groups or self.extras or self.frozen):
+            raise OptionError(
+                "Options 'groups', 'extras' and 'frozen' are of a project. Name it with "
+                "project='.'."
+            )
+        if self.constraints_file is not None and not os.path.isfile(self.constraints_file):
+            raise OptionError(
+                f"Option 'constraints_file' names {self.constraints_file}, "
+                "but there is no such file."
+            )
+        if self.names_files or self.torch_backend is not None or self.exclude_newer is not None:
+            from fal_uv.installing.request_checks import check_request
+
+            check_request(self.package_request())
+
+    def check_for_service(self) -> None:
+        """
+        Check that a service which builds the environment itself can follow the options.
+
+        Raises:
+            OptionError: It cannot follow one.
+        """
+        for name in ("project", "index_url", "torch_backend", "exclude_newer"):
+            if getattr(self, name) is not None:
+                raise OptionError(
+                    f"Option {name!r} is not for a service that builds the environment itself."
+                    " Leave it out there, or use another host."
+                )
+        if self.names_files:
+            from fal_uv.requirements.entries import check_for_service
+
+            check_for_service(self.layers)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fal_core.errors import OptionError, UnknownNameError
-from fal_uv.installing.interpreters import check_version, find_python
+from fal_uv.installing.interpreters import check_version, find_python, installed_versions
+from fal_uv.installing.python_choices import choose_python
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,26 @@ def test_python_of_a_version_manager(
         find_python("3.2", str(tmp_path))
     assert real.version in caught.value.known
     assert not (tmp_path / "was-run").exists()
+
+
+def test_builds_without_a_gil_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A version manager's build without a GIL is listed as one, and neither bounds nor a version
+    without the letter lead to it.
+    """
+    program = tmp_path / "versions/3.98.0t/bin/python"
+    program.parent.mkdir(parents=True)
+    probed = f"print({str(program)!r}, '3.98.0', 'cpython', 't', sep='\\n')"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{probed}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert "3.98.0t" in installed_versions()
+    found = find_python("3.98t", str(tmp_path))
+    assert (found.version, found.is_free_threaded) == ("3.98.0", True)
+    assert found.library == "lib/python3.98t/site-packages"
+    for version in ("3.98", ">=3.98"):
+        with pytest.raises(UnknownNameError) as caught:
+            find_python(str(choose_python([], version)), str(tmp_path))
+        assert "3.98.0t" in caught.value.known

@@ -210,3 +210,76 @@ def test_version_that_does_not_exist(because: str, reason: str) -> None:
         newest={"humanize": "4.17.0"}.get,
     )
     assert error.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (
+            [
+                "error: Request failed after 3 retries in 6.7s",
+                "  cause: Failed to fetch: `http://me:hunter2@host/simple/six/`",
+                "  cause: error sending request for url (http://me:hunter2@host/simple/six/)",
+                "  cause: client error (Connect)",
+                "  cause: Connection refused (os error 111)",
+            ],
+            "http://***@host/simple/six/ cannot be fetched: Connection refused (os error 111). "
+            "Check the address of the index, and the network.",
+        ),
+        (
+            [
+                "error: Failed to fetch: `https://host/simple/six/`",
+                "  cause: error sending request for url (https://host/simple/six/)",
+                "  cause: invalid peer certificate: UnknownIssuer",
+            ],
+            "https://host/simple/six/ cannot be fetched: invalid peer certificate: "
+            "UnknownIssuer. Name the certificates to trust with SSL_CERT_FILE.",
+        ),
+        (
+            [
+                "error: No solution found when resolving dependencies",
+                "  cause: Because six was not found in the package registry and you require "
+                "six, we can conclude that your requirements are unsatisfiable.",
+                "",
+                "hint: An index URL (http://host/simple) could not be queried due to a lack of "
+                "valid authentication credentials (401 Unauthorized)",
+            ],
+            "Index http://host/simple answers 401 Unauthorized. Check its credentials.",
+        ),
+        (
+            ["error: unexpected argument '--preview-features' found"],
+            "uv is too old, it does not know '--preview-features'. Run "
+            "'pip install --upgrade uv'.",
+        ),
+        (
+            [
+                "error: Not a valid `pylock.toml` file: pylock.toml",
+                "  cause: TOML parse error at line 11, column 9",
+                "            |",
+                "         11 | sdist = { size = 78465 }",
+                "            |         ^^^^^^^^^^^^^^^^",
+                "         missing field `hashes`",
+            ],
+            "Not a valid `pylock.toml` file: pylock.toml: line 11: missing field `hashes`.",
+        ),
+        (
+            [
+                "error: Failed to download `six==1.0`",
+                "  cause: Hash mismatch for `six==1.0`",
+                "         Expected:",
+                "           sha256:0000",
+                "         Computed:",
+                "           sha256:ce28",
+            ],
+            "Hash mismatch: the file of six==1.0 has sha256:ce28, and sha256:0000 was locked. "
+            "If it may have changed, make the lock anew.",
+        ),
+    ],
+)
+def test_plain_reasons(lines: list[str], reason: str) -> None:
+    """
+    What an index or a file has done wrong is said in one sentence, without passwords.
+    """
+    error = build_error("virtualenv", lines, [parse_entry("six")], 1)
+    assert error.reason == reason
+    assert "hunter2" not in str(error)

@@ -158,6 +158,22 @@ def check_requirements(entries: Iterable[object]) -> None:
             )
 
 
+def check_places(**places: object) -> None:
+    """
+    Refuse options that name a file of this machine, or an index that uv would ask in its
+    network.
+
+    Raises:
+        OptionError: One is given.
+    """
+    for name, value in places.items():
+        if value:
+            raise OptionError(
+                f"Option {name!r} names a place that would be read with the rights of the "
+                "machine. Leave it out, and install what is there in the Dockerfile."
+            )
+
+
 def _is_version(entry: str) -> bool:
     """
     Return whether *entry* names a version of an index.

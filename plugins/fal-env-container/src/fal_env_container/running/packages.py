@@ -5,7 +5,7 @@ Packages on top of an image: a folder that uv fills, which containers see and on
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,7 @@ from fal_env_container.running.pythons import ImagePython
 if TYPE_CHECKING:
     from fal_core.stores import Build
     from fal_uv.installing.installers import Installer
-    from fal_uv.requirements.entries import Requirement
-
-Layers = Sequence[Sequence[str]]
+    from fal_uv.installing.package_requests import PackageRequest
 
 #: The directories of an entry that containers see.
 _LIBRARY = "packages"
@@ -37,41 +35,15 @@ _COMPILED = "compiled"
 _forced: set[str] = set()
 
 
-def fingerprint(layers: Layers) -> tuple[object, ...]:
-    """
-    Return a value that changes with what *layers* of requirements may install.
-    """
-    from fal_uv.installing.indexes import find_indexes
-    from fal_uv.requirements import local_sources, url_credentials
-
-    parsed = [entry for layer in _parse(layers) for entry in layer]
-    local = local_sources.local_requirements(parsed)
-    return (
-        [[url_credentials.strip(text) for text in layer] for layer in layers],
-        [local_sources.digest(each) for each in local],
-        find_indexes().fingerprint(),
-    )
-
-
-def stamps(layers: Layers) -> tuple[object, ...]:
-    """
-    Return a value that changes with the local files that *layers* name.
-    """
-    from fal_uv.requirements import local_sources
-
-    parsed = [entry for layer in _parse(layers) for entry in layer]
-    return tuple(local_sources.stamps(local_sources.local_requirements(parsed)))
-
-
 @attrs.frozen(kw_only=True)
 class Packages:
     """
-    Requirements on top of an image.
+    Packages on top of an image.
 
     Attributes:
         python: The Python of the image.
 
-        layers: Entries in layers, each installed after the one before it.
+        asked: Which they are; each layer is installed after the one before it.
 
         builds: Whether what has no wheel is built, which runs code of it on this machine.
     """
@@ -80,7 +52,7 @@ class Packages:
 
     image: BuiltImage
     python: ImagePython
-    layers: Layers
+    asked: PackageRequest
     builds: bool = True
 
     @property
@@ -88,7 +60,7 @@ class Packages:
         """
         A digest of what is asked for, before anything is resolved.
         """
-        return digest(repr((*self._place, fingerprint(self.layers))).encode())
+        return digest(repr((*self._place, self.asked.fingerprint())).encode())
 
     def name_of(self, pins: Sequence[str], lock: str = "") -> str:
         """
@@ -97,7 +69,7 @@ class Packages:
         # Pins name the local files that they come from, not what these contain, and versions
         # without hashes are what their index says they are.
         is_whole = not lock and all(" --hash=" in pin for pin in pins)
-        origin = () if is_whole else fingerprint(self.layers)[1:]
+        origin = () if is_whole else self.asked.origin()
         locked = (lock,) if lock else ()
         return digest(repr((*self._place, sorted(pins), origin, *locked)).encode())
 
@@ -121,7 +93,7 @@ class Packages:
         """
         What is in the folder, for lists.
         """
-        entries = ", ".join(entry for layer in self.layers for entry in layer)
+        entries = ", ".join(entry.text for entry in self.asked.requirements())
         return f"{entries} for {self.image.name}"
 
 
@@ -153,10 +125,9 @@ def find_or_install(
     key = packages.key
     entry = _find(key, force=force)
     if entry is None:
-        from fal_uv.installing.indexes import find_indexes
-
+        asked = packages.asked
         # What the key leaves out.
-        terms = (packages.layers, packages.builds, find_indexes().terms(), force)
+        terms = (asked.layers, packages.builds, asked.indexes().terms(), force)
         with STORE.building(key, log=log, cancelled=cancelled, terms=terms):
             entry = _find(key, force=force)
             if entry is None:
@@ -238,7 +209,6 @@ def _install_pins(installer: Installer, lock: PackageLock) -> None:
 
 
 def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
-    from fal_uv.installing.indexes import find_indexes
     from fal_uv.installing.installers import BuildLog, Installer
     from fal_uv.installing.targets import Target, linux_platform
 
@@ -252,7 +222,7 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
             platform=linux_platform(python.machine, glibc=python.glibc),
         ),
         workspace=opened.workspace,
-        indexes=find_indexes().with_default(STORE.root),
+        indexes=packages.asked.indexes().with_default(STORE.root),
         log=BuildLog(log),
         cancelled=opened.cancelled,
         builds=packages.builds,
@@ -263,29 +233,26 @@ def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None
     """
     Install the layers one after the other, without what the image has already.
     """
-    layers = list(_parse(packages.layers))
-    _check_python(packages.python.version, layers)
-    for layer in layers:
+    asked = packages.asked
+    _check_python(packages.python.version, asked)
+    for layer in asked.parsed_layers():
         named = {canonical_name(each.name) for each in layer if each.name}
         there = [
             name for name in packages.python.installed if canonical_name(name) not in named
         ]
-        installer.install(layer, excludes=there, refresh=refresh)
+        installer.install(
+            layer, constraints_file=asked.constraints_file, excludes=there, refresh=refresh
+        )
 
 
-def _check_python(version: str, layers: Sequence[Sequence[Requirement]]) -> None:
+def _check_python(version: str, asked: PackageRequest) -> None:
     """
-    Check that the files which *layers* name are written for the Python of the image.
+    Check that the files which *asked* names are written for the Python of the image.
     """
+    from fal_uv.installing.request_checks import files_for_python
     from fal_uv.requirements.python_bounds import allows, are_valid, bounds_in
 
-    files = [
-        entry.path
-        for layer in layers
-        for entry in layer
-        if entry.path is not None and entry.form in ("file", "settled")
-    ]
-    for path, bounds in bounds_in(files):
+    for path, bounds in bounds_in(files_for_python(asked)):
         if are_valid(bounds) and not allows([bounds], version):
             raise EnvironmentBuildError(
                 KIND,
@@ -293,9 +260,3 @@ def _check_python(version: str, layers: Sequence[Sequence[Requirement]]) -> None
                 "image.",
                 path,
             )
-
-
-def _parse(layers: Layers) -> Iterator[list[Requirement]]:
-    from fal_uv.requirements.entries import parse_entry
-
-    yield from ([parse_entry(entry) for entry in layer] for layer in layers)

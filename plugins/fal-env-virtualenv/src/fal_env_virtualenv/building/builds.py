@@ -51,7 +51,7 @@ def build(
     """
     log = BuildLog(sink)
     # What the key leaves out.
-    terms = (recipe.layers, recipe.indexes().terms(), force)
+    terms = (recipe.packages.layers, recipe.packages.indexes().terms(), force)
     with STORE.building(key, log=log.sink, cancelled=cancelled, terms=terms):
         found = find_built(key, force=force)
         if found is None:
@@ -61,7 +61,7 @@ def build(
             else:
                 why = find_fault(record) or "it was being removed"
                 log.write(f"The environment must be built again: {why}.")
-                indexes = recipe.indexes().with_default(STORE.root)
+                indexes = recipe.packages.indexes().with_default(STORE.root)
                 _build_from_pins(record, indexes, log, cancelled)
             found = find_built(key, force=force)
     if found is None:
@@ -114,17 +114,17 @@ def _build_anew(
     """
     Resolve and build *recipe*, and write its build record.
     """
-    indexes = recipe.indexes().with_default(STORE.root)
+    indexes = recipe.packages.indexes().with_default(STORE.root)
     python = find_python(recipe.python_version, STORE.root)
-    entries = ", ".join(entry.text for entry in recipe.requirements())
+    entries = ", ".join(entry.text for entry in recipe.packages.requirements())
     what = f"with {entries}" if entries else "without requirements"
     log.write(f"Building a virtual environment of Python {python.version} {what}")
     with open_directory(key, python, cancelled) as directory:
         installer = _installer(directory, indexes, log)
-        for layer in recipe.parsed_layers():
+        for layer in recipe.packages.parsed_layers():
             installer.install(
                 layer,
-                constraints_file=recipe.constraints_file,
+                constraints_file=recipe.packages.constraints_file,
                 compile_bytecode=recipe.compile_bytecode,
                 refresh=force,
             )
@@ -156,13 +156,14 @@ def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> B
     def stripped(texts: Iterable[str]) -> tuple[str, ...]:
         return tuple(url_credentials.strip(text) for text in texts)
 
+    asked = recipe.packages
     return BuildRecord(
         key=key,
-        requirements=tuple(stripped(layer) for layer in recipe.layers),
-        index_url=recipe.index_url and url_credentials.strip(recipe.index_url),
-        extra_index_urls=stripped(recipe.extra_index_urls),
-        torch_backend=recipe.torch_backend,
-        project=None if recipe.project is None else recipe.project[0],
+        requirements=tuple(stripped(layer) for layer in asked.layers),
+        index_url=asked.index_url and url_credentials.strip(asked.index_url),
+        extra_index_urls=stripped(asked.extra_index_urls),
+        torch_backend=asked.torch_backend,
+        project=None if asked.project is None else asked.project.path,
         lock=installer.lock or None,
         python=python,
         platform=platform_name(),

@@ -12,7 +12,7 @@ from fal_uv.installing import uv_errors
 from fal_uv.installing.runs import UvRuns
 from fal_uv.requirements import url_credentials
 from fal_uv.requirements.entries import Requirement
-from fal_uv.requirements.settled import Settled, with_absolute_paths
+from fal_uv.requirements.settled import Settled, local_names, with_absolute_paths
 from fal_uv.running import uv
 
 #: Locks are an experiment of uv, which says so each time.
@@ -48,13 +48,15 @@ def _export(runs: UvRuns, requirement: Requirement, found: Settled, *, refresh: 
     """
     path = os.path.join(runs.workspace, "pylock.exported.toml")
     options, variables = runs.settings(refresh, own=True)
-    options += ["--quiet", "--format", "pylock.toml", "--output-file", path, *_PREVIEW]
+    options += ["--quiet", "--no-header", "--format", "pylock.toml", "--output-file", path]
+    options += _PREVIEW
     if found.form == "script":
         options += ["--script", found.path, *runs.target.choice[:2]]
     else:
         options += ["--project", found.path, "--no-default-groups"]
         options += [word for name in found.groups for word in ("--group", name)]
         options += [word for name in found.extras for word in ("--extra", name)]
+        options += [] if found.editable else ["--no-editable"]
     if found.lock is not None:
         options.append("--frozen" if found.frozen else "--locked")
     lines, code = runs.run_uv(["export", *options], variables)
@@ -90,6 +92,8 @@ def install_lock(
     options += [*runs.target.choice, *runs.target.place, *_PREVIEW]
     options += [] if runs.builds else ["--no-build"]
     options += ["--compile-bytecode"] if compile_bytecode else []
+    # As in other installations, uv is not left to tell whether a project has changed.
+    options += [word for name in local_names(text) for word in ("--reinstall-package", name)]
     lines, code = runs.run_uv(["pip", "install", *options, "-r", path], variables)
     if code != 0:
         raise uv_errors.build_error(runs.kind, lines, [requirement], code)

@@ -69,7 +69,7 @@ def check_version(version: str) -> None:
             "Option 'python_version' must be a version of Python 3, as in '3.11', "
             f"not {version!r}. {_describe_installed()}"
         )
-    if not _runs_worker(version.strip().rstrip("t")):
+    if not _runs_worker(version.strip()):
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise OptionError(
             f"Option 'python_version' must be {oldest} or newer, which a worker needs, "
@@ -99,16 +99,19 @@ def find_python(version: str | None, root: str) -> Python:
 
 def installed_versions() -> list[str]:
     """
-    Return the versions of the installed Pythons that run a worker, in ascending order.
+    Return the versions of the installed Pythons that run a worker, in ascending order; those
+    of free-threaded builds end in ``t``.
     """
     from fal_uv.running.uv import ask, uv_command
 
     command = [*uv_command(), "python", "list", "--only-installed"]
     _, output = ask(command, variables={"PATH": path_without_shims()})
-    found = re.findall(r"^cpython-(\d+\.\d+\.\d+)-", output, re.MULTILINE)
+    listed = re.findall(r"(?m)^cpython-(\d+\.\d+\.\d+)(\+freethreaded)?-", output)
+    found = [f"{version}t" if threads else version for version, threads in listed]
     managed = [version for version, _ in managed_pythons()]
-    versions = {*found, *managed, running_python().version}
-    return sorted(filter(_runs_worker, versions), key=version_numbers)
+    running = running_python()
+    here = f"{running.version}t" if running.is_free_threaded else running.version
+    return sorted(filter(_runs_worker, {*found, *managed, here}), key=version_numbers)
 
 
 def probe(executable: str) -> Python:
@@ -191,7 +194,9 @@ def _search_managers(version: str) -> Python | None:
     Return the newest Python of *version* that a version manager keeps.
     """
     for managed, executable in managed_pythons():
-        if Python(executable=executable, version=managed).fits(version.rstrip("t")):
+        threads = "t" if managed.endswith("t") else ""
+        named = Python(executable=executable, version=managed.rstrip("t"), abiflags=threads)
+        if named.fits(version):
             try:
                 python = probe(executable)
             except OptionError:
@@ -203,7 +208,8 @@ def _search_managers(version: str) -> Python | None:
 
 def managed_pythons() -> list[tuple[str, str]]:
     """
-    Return the versions and paths of the Pythons of version managers, the newest first.
+    Return the versions and paths of the Pythons of version managers, the newest first. Those
+    of free-threaded builds end in ``t``.
 
     No process is started: the directories are named by version.
     """
@@ -217,7 +223,7 @@ def managed_pythons() -> list[tuple[str, str]]:
         for name in names:
             executable = os.path.join(directory, name, "bin", "python")
             if re.fullmatch(r"3\.\d+\.\d+t?", name) and os.access(executable, os.X_OK):
-                found.add((name.rstrip("t"), executable))
+                found.add((name, executable))
     return sorted(found, key=lambda each: version_numbers(each[0]), reverse=True)
 
 

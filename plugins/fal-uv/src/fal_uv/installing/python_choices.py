@@ -53,11 +53,13 @@ def choose_python(entries: Iterable[str], version: str | None) -> str | None:
 def _choose(bounds: list[str]) -> str:
     running = running_python()
     if allows(bounds, running.version):
-        return running.minor_version
-    installed = installed_versions()
+        return f"{running.minor_version}{'t' if running.is_free_threaded else ''}"
+    known = installed_versions()
+    # Bounds are about the usual builds.
+    installed = [each for each in known if not each.endswith("t")]
     fitting = [each for each in installed if allows(bounds, each)]
     if not fitting:
-        raise PythonNotInstalled.among(installed, ",".join(dict.fromkeys(bounds)))
+        raise PythonNotInstalled.among(known, ",".join(dict.fromkeys(bounds)))
     minor = ".".join(fitting[-1].split(".")[:2])
     same = [each for each in installed if each.startswith(f"{minor}.")]
     return minor if set(same) <= set(fitting) else fitting[-1]

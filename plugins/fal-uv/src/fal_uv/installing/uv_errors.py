@@ -28,6 +28,14 @@ _OLDER = r"Because only ([\w.-]+)<=(\S+) is available and you require ([\w.-]+)(
 _NO_VERSION = (
     r"Because there is no version of ([\w.-]+)==(\S+) and you require ([\w.-]+)==([^\s,]+)"
 )
+#: What uv says of an index that it does not reach or that refuses it, and of another file than
+#: was locked.
+_UNREACHED = r"error sending request for url \((\S+)\)"
+_TOO_OLD = r"unexpected argument '(\S+)' found|invalid value '(\S+)' for '--format"
+_REFUSED = r"hint: An index (?:URL )?\((\S+)\) .*?(40[13] \w+)"
+_MISMATCH = r"Hash mismatch for `([^`]+)`,? +Expected: +(\S.*?) +Computed: +(\S+)"
+#: How a parser of TOML quotes the line that it does not understand.
+_QUOTED_LINE = r"TOML parse error at (line \d+), column \d+ .*\^ "
 _CONCLUSION = (
     r",? (?:and|we can conclude that) (?:we can conclude that )?"
     r"your requirements are unsatisfiable\.?$"
@@ -71,11 +79,14 @@ def build_error(
     requirement = _find_culprit(" ".join(chain) or "\n".join(lines), requirements)
     system_reason = _system_reason(lines)
     if requirement is None and system_reason is None:
-        requirement = _only_built(requirements)
+        requirement = _only_unnamed(requirements)
     return EnvironmentBuildError(
         kind,
         url_credentials.mask(
-            system_reason or _plain_reason(chain, where, newest) or _reason(chain, code)
+            system_reason
+            or _refused(lines)
+            or _plain_reason(chain, where, newest)
+            or _reason(chain, code)
         ),
         url_credentials.mask(requirement.text) if requirement is not None else None,
         _last(lines),
@@ -151,16 +162,49 @@ def _reason(chain: Sequence[str], code: int) -> str:
         # The shell around uv adds 128 to the number of a signal.
         how = f"signal {code - 128}" if code > 128 else f"code {code}"
         return f"uv ended with {how} and gave no reason."
-    return ": ".join(part.rstrip(".:") for part in chain) + "."
+    whole = ": ".join(part.rstrip(".:") for part in chain) + "."
+    return re.sub(_QUOTED_LINE, r"\1: ", whole)
+
+
+def _refused(lines: Sequence[str]) -> str | None:
+    """
+    Return the reason if an index wants other credentials, else None: uv takes its packages for
+    absent.
+    """
+    for line in lines:
+        if (refused := re.search(_REFUSED, line)) is not None:
+            return f"Index {refused[1]} answers {refused[2]}. Check its credentials."
+    return None
 
 
 def _plain_reason(
     chain: Sequence[str], where: str, newest: Callable[[str], str | None] | None
 ) -> str | None:
     """
-    Return the reason if it is a package, a version or a lock that is not there, else None.
+    Return the reason if it is a package, a version, a file or a server that is not there or not
+    as it should be, else None.
     """
     whole = " ".join(chain)
+    if (unreached := re.search(_UNREACHED, whole)) is not None:
+        why = chain[-1].rstrip(".")
+        is_untrusted = "certificate" in why
+        advice = (
+            "Name the certificates to trust with SSL_CERT_FILE."
+            if is_untrusted
+            else "Check the address of the index, and the network."
+        )
+        return f"{unreached[1]} cannot be fetched: {why}. {advice}"
+    if (unknown := re.search(_TOO_OLD, whole)) is not None:
+        return (
+            f"uv is too old, it does not know {(unknown[1] or unknown[2])!r}. Run "
+            "'pip install --upgrade uv'."
+        )
+    if (mismatch := re.search(_MISMATCH, whole)) is not None:
+        name, expected, computed = mismatch.groups()
+        return (
+            f"Hash mismatch: the file of {name} has {computed}, and {expected} was locked. If "
+            "it may have changed, make the lock anew."
+        )
     if "needs to be updated, but `--locked`" in whole:
         return (
             "its lock is older than what it requires now. Run 'uv lock', or write frozen=True "
@@ -223,13 +267,16 @@ def _find_culprit(text: str, requirements: Sequence[Requirement]) -> Requirement
     return requirements[min(places)[1]] if places else None
 
 
-def _only_built(requirements: Sequence[Requirement]) -> Requirement | None:
+def _only_unnamed(requirements: Sequence[Requirement]) -> Requirement | None:
     """
-    Return the only requirement that uv may have built from source; None if there are several.
+    Return the only requirement that uv may have built from source, or that is a lock; None if
+    there are several.
 
-    If such a build fails, uv may not name the project, which may have no name.
+    If one fails, uv may not name the project, which may have no name, and knows the lock by
+    another path.
     """
-    built = [each for each in requirements if each.form in ("path", "editable", "address")]
+    forms = ("path", "editable", "address", "settled")
+    built = [each for each in requirements if each.form in forms]
     return built[0] if len(built) == 1 else None
 
 

@@ -244,12 +244,12 @@ def _parse_file(text: str, *, is_list: bool) -> Requirement:
     return Requirement(text=f"-r {path}", form="file", path=path)
 
 
-def of_project(settled: Settled) -> Requirement:
+def as_requirement(project: Settled) -> Requirement:
     """
     Return a project as a requirement.
     """
     return Requirement(
-        text=f"project {settled.path}", form="settled", path=settled.path, settled=settled
+        text=f"project {project.path}", form="settled", path=project.path, settled=project
     )
 
 

@@ -23,14 +23,15 @@ def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirem
     """
     Yield those of *requirements* that have a path, and what their files refer to in turn.
     """
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
     left = list(requirements)
     while left:
         requirement = left.pop(0)
         path = requirement.path
-        if path is None or path in seen:
+        # A project is one more among those that its lock names.
+        if path is None or (path, requirement.form == "settled") in seen:
             continue
-        seen.add(path)
+        seen.add((path, requirement.form == "settled"))
         yield requirement
         if requirement.form == "file" and path.endswith((".txt", ".in")):
             left += _references_in(path)

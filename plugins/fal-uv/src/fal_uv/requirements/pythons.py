@@ -42,12 +42,19 @@ class Python:
         return ".".join(self.version.split(".")[:2])
 
     @property
+    def is_free_threaded(self) -> bool:
+        """
+        Whether it has no GIL.
+        """
+        return "t" in self.abiflags
+
+    @property
     def library(self) -> str:
         """
         The path of ``site-packages``, relative to the root of an environment.
         """
         name = "pypy" if self.implementation == "pypy" else "python"
-        threads = "t" if "t" in self.abiflags else ""
+        threads = "t" if self.is_free_threaded else ""
         return f"lib/{name}{self.minor_version}{threads}/site-packages"
 
     def fits(self, version: str) -> bool:
@@ -55,7 +62,7 @@ class Python:
         Tell whether this is a Python of *version*, which may leave numbers out.
         """
         wanted = version.strip()
-        if wanted.endswith("t") != ("t" in self.abiflags):
+        if wanted.endswith("t") != self.is_free_threaded:
             return False
         numbers = wanted.rstrip("t").split(".")
         return self.version.split(".")[: len(numbers)] == numbers
@@ -78,6 +85,6 @@ def running_python() -> Python:
 
 def version_numbers(version: str) -> list[int]:
     """
-    Return the numbers of a *version* such as ``3.11.7``, to compare and sort by.
+    Return the numbers of a *version* such as ``3.11.7`` or ``3.14.0t``, to compare and sort by.
     """
-    return [int(part) for part in version.split(".")]
+    return [int(part) for part in version.rstrip("t").split(".")]

@@ -57,6 +57,9 @@ class Settled:
 
         frozen: Whether the lock of the project is used though ``pyproject.toml`` may have
             changed since.
+
+        editable: Whether the sources of the project, and of those that it needs, are read in
+            place.
     """
 
     __repr__ = show_fields
@@ -66,6 +69,7 @@ class Settled:
     groups: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     frozen: bool = False
+    editable: bool = True
 
     @property
     def lock(self) -> str | None:
@@ -104,7 +108,8 @@ class Settled:
             folder = os.path.dirname(lock)
             if self.form == "project":
                 for form, path in re.findall(_MEMBER, text):
-                    yield os.path.normpath(os.path.join(folder, path)), form == "editable"
+                    in_place = self.editable and form == "editable"
+                    yield os.path.normpath(os.path.join(folder, path)), in_place
                 return
             for found in re.finditer(_PATH, text):
                 path = os.path.normpath(os.path.join(folder, found["path"]))
@@ -156,6 +161,24 @@ def settled_file(path: str) -> Settled | None:
         return None
     _refuse(settings.keys() - {*_CHOOSING}, path, "is not honoured here")
     return Settled(form="script", path=path)
+
+
+def of_project(
+    path: str, *, groups: tuple[str, ...], extras: tuple[str, ...], frozen: bool, editable: bool
+) -> Settled:
+    """
+    Return the project at *path*, its directory or its ``pyproject.toml``.
+    """
+    if os.path.basename(path) == "pyproject.toml":
+        path = os.path.dirname(path)
+    return Settled(
+        form="project",
+        path=path,
+        groups=groups,
+        extras=extras,
+        frozen=frozen,
+        editable=editable,
+    )
 
 
 def _check_listed_project(path: str) -> None:
@@ -252,6 +275,16 @@ def locked_names(text: str) -> list[str]:
     Return the names of the packages in the *text* of a lock.
     """
     return re.findall(r"""^name\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+
+
+def local_names(text: str) -> list[str]:
+    """
+    Return the names of those packages in the *text* of a lock that are directories of this
+    machine.
+    """
+    blocks = re.split(r"(?m)^\[\[packages\]\]", text)[1:]
+    found = [block for block in blocks if re.search(r"(?m)^(\[packages\.)?directory\b", block)]
+    return [name for block in found for name in locked_names(block)]
 
 
 def _check_block(found: Mapping[str, Any], path: str) -> None:

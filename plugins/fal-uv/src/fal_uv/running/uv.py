@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from fal_core.errors import EnvironmentBuildError
 
+#: The oldest uv that reads and writes locks as they are asked for here.
+OLDEST_UV = (0, 13)
+
 # Variables that would lead uv, or the Python it starts, to another environment.
 _DROPPED = (
     "VIRTUAL_ENV",

@@ -1,5 +1,5 @@
 """
-Checks of recipes: options that depend on files and on each other.
+Checks of what is asked for: options that depend on files and on each other.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 
 from fal_core.errors import OptionError
-from fal_env_virtualenv.building.recipes import Recipe
+from fal_uv.installing.package_requests import PackageRequest
 from fal_uv.installing.python_choices import choose_python, pin_of
 from fal_uv.requirements.entries import Requirement, check_settled
-from fal_uv.requirements.settled import Settled, check_project
+from fal_uv.requirements.settled import check_project
 
 _BACKENDS = r"auto|cpu|xpu|cu\d{2,3}|rocm\d+(\.\d+){0,2}"
 _UNITS = "seconds?|minutes?|hours?|days?|weeks?"
@@ -26,40 +26,56 @@ _CHOOSING = (
 )
 
 
-def check_recipe(recipe: Recipe) -> str | None:
+def check_request(request: PackageRequest) -> None:
     """
-    Check *recipe*, and return the version of its Python; None for that of the running one.
+    Check *request*.
 
     Raises:
         OptionError: An option is wrong, or two of them are at odds.
-
-        UnknownNameError: No Python of this machine fits.
     """
-    _check_choices(recipe)
-    if recipe.project is not None:
-        path, groups, extras, frozen = recipe.project
-        check_project(
-            Settled(form="project", path=path, groups=groups, extras=extras, frozen=frozen)
-        )
-    layers = list(recipe.parsed_layers())
-    if recipe.project is not None and layers[1:]:
+    _check_choices(request)
+    if request.project is not None:
+        check_project(request.project)
+    layers = list(request.parsed_layers())
+    if request.project is not None and layers[1:]:
         # What is settled may stand in the first layer that is declared.
         layers = [[*layers[0], *layers[1]], *layers[2:]]
     check_settled(layers)
-    _check_lock(recipe, [entry for layer in layers for entry in layer])
-    version, entries = recipe.python_version, []
-    for entry in recipe.requirements():
+    _check_lock(request, [entry for layer in layers for entry in layer])
+
+
+def python_of(request: PackageRequest, version: str | None) -> str | None:
+    """
+    Return the version of a Python of this machine for *request*; None for the running one.
+
+    Arguments:
+        version: As it is declared.
+
+    Raises:
+        OptionError: *version* is at odds with a file.
+
+        UnknownNameError: No Python of this machine fits.
+    """
+    if request.project is not None:
+        version = version or pin_of(request.project.path)
+    return choose_python(files_for_python(request), version)
+
+
+def files_for_python(request: PackageRequest) -> list[str]:
+    """
+    Return the files that may say for which Python they are written.
+    """
+    found: list[str] = []
+    for entry in request.requirements():
         if entry.settled is not None:
-            entries += [entry.settled.path, *entry.settled.files()]
+            found += [entry.settled.path, *entry.settled.files()]
         elif entry.form == "file" and entry.path is not None:
-            entries.append(entry.path)
-        if entry.settled is not None and entry.settled.form == "project":
-            version = version or pin_of(entry.settled.path)
-    return choose_python(entries, version)
+            found.append(entry.path)
+    return found
 
 
-def _check_choices(recipe: Recipe) -> None:
-    backend, newer = recipe.torch_backend, recipe.exclude_newer
+def _check_choices(request: PackageRequest) -> None:
+    backend, newer = request.torch_backend, request.exclude_newer
     if backend is not None and re.fullmatch(_BACKENDS, backend) is None:
         raise OptionError(
             "Option 'torch_backend' must be one of uv's, as in 'auto', 'cpu' or 'cu128', not "
@@ -72,14 +88,14 @@ def _check_choices(recipe: Recipe) -> None:
         )
 
 
-def _check_lock(recipe: Recipe, entries: Sequence[Requirement]) -> None:
+def _check_lock(request: PackageRequest, entries: Sequence[Requirement]) -> None:
     """
     Check that options which say what is chosen are not given where a lock says all.
     """
     if not entries or any(entry.form != "settled" for entry in entries):
         return  # What the lock does not say is chosen.
     for name in _CHOOSING:
-        if getattr(recipe, name):
+        if getattr(request, name):
             raise OptionError(
                 f"Option {name!r} changes nothing: {entries[0].text!r} says what is installed. "
                 "Leave it out."

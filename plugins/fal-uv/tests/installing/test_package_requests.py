@@ -1,0 +1,86 @@
+"""
+What is asked for, and what tells it from other requests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from fal_uv.fields import PackageOptions
+from fal_uv.requirements.settled import local_names
+from fal_uv.testing import write_project
+
+
+def test_requirements_are_parsed_by_layer() -> None:
+    """
+    A request yields parsed entries, with or without their layers.
+    """
+    request = PackageOptions(requirements=[["six", "idna"], ["numpy>=2"]]).package_request()
+    layers = [[entry.text for entry in layer] for layer in request.parsed_layers()]
+    assert layers == [["six", "idna"], ["numpy>=2"]]
+    assert [entry.text for entry in request.requirements()] == ["six", "idna", "numpy>=2"]
+    assert request
+    assert not PackageOptions().package_request()
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_sources_of_a_project_count_where_they_are_copied(
+    tmp_path: Path, editable: bool
+) -> None:
+    """
+    An edit of a source builds a project anew, unless that is read in place.
+    """
+    folder = tmp_path / "work"
+    project = write_project(folder)
+    (folder / "uv.lock").write_text('source = { editable = "." }\n')
+    request = PackageOptions(project=folder).package_request(editable=editable)
+    before = request.fingerprint()
+    project.write("value = 2\n")
+    assert (request.fingerprint() == before) is editable
+    (folder / "uv.lock").write_text('source = { editable = "." }\n# changed\n')
+    assert request.fingerprint() != before
+
+
+def test_every_option_counts() -> None:
+    """
+    Requests that may install something else have other fingerprints, and credentials are in
+    none.
+    """
+    plain = PackageOptions(requirements=["six"])
+    changes: tuple[dict[str, object], ...] = (
+        {"requirements": ["six", "idna"]},
+        {"index_url": "https://me:hunter2@host/simple"},
+        {"extra_index_urls": ["https://me:hunter2@host/simple"]},
+        {"torch_backend": "cpu"},
+        {"exclude_newer": "7 days"},
+    )
+    found = [repr(plain.package_request().fingerprint())]
+    for change in changes:
+        changed = attrs.evolve(plain, **change)  # type: ignore[arg-type]  # Any of them.
+        found.append(repr(changed.package_request().fingerprint()))
+    assert len({*found}) == len(changes) + 1
+    assert not any("hunter2" in each for each in found)
+
+
+def test_packages_of_a_lock_that_are_directories() -> None:
+    """
+    They are told from those of an index, in whatever way the table is written.
+    """
+    text = """\
+[[packages]]
+name = "one"
+directory = { path = "one", editable = true }
+
+[[packages]]
+name = "two"
+wheels = [{ url = "https://host/two.whl", hashes = { sha256 = "0" } }]
+
+[[packages]]
+name = "three"
+[packages.directory]
+path = "three"
+"""
+    assert local_names(text) == ["one", "three"]
