@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,12 @@ sys.path.insert(0, str(Path(__file__).with_name("groups")))
 sys.path.insert(0, str(Path(__file__).with_name("workers")))
 
 from explained_functions import FUNCTIONS, HOSTS  # path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from house.wheels import build_wheels, install_wheels  # path
+
+sys.path.remove(str(Path(__file__).parent))
 
 if importlib.util.find_spec("fal_host_local") is None:
     # Their functions run in workers of the local host.
@@ -246,3 +253,19 @@ def bare_worker(tmp_path: Path, sealing_home: ModuleType) -> Iterator[Any]:
     process = sealing_home.Worker(sys.executable, [str(package)], ("-I", "-S"))
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    A folder with the wheels of all distributions.
+    """
+    return build_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="session")
+def install_extra(wheels: Path) -> Callable[..., None]:
+    """
+    Makes a virtual environment of a Python, with an extra of the wheels.
+    """
+    return partial(install_wheels, wheels)

@@ -144,7 +144,7 @@ __all__ = [
 ]
 
 # Imported at their first use: `import fal_core.hosts` loads the contract alone.
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "API_VERSION": "fal_core.hooks",
@@ -219,3 +219,7 @@ __getattr__, __dir__ = lazily(
         "register_joblib_backend": "fal_core.executors.joblib_backends",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

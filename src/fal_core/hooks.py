@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #: The integer that a plugin states as ``fal_core_api`` in its entry module.
 API_VERSION = 1
 
-hookspec = pluggy.HookspecMarker("fal_core")
-hookimpl = pluggy.HookimplMarker("fal_core")
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("fal_core")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("fal_core")
 
 
 # Collect: every plugin's answer counts.

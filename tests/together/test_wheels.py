@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,32 +47,6 @@ def find_newer() -> str | None:
     """
     unpacked = ROOT / ".tox/pythons" / NEWER.removeprefix("python") / "usr/bin" / NEWER
     return shutil.which(NEWER) or (str(unpacked) if unpacked.is_file() else None)
-
-
-def find_uv() -> str:
-    """
-    Return uv, which comes with the plugins.
-    """
-    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
-    assert found is not None
-    return found
-
-
-def install(*command: str) -> None:
-    """
-    Run an installer; where it fails for want of an index, the tests that need it are left out.
-    """
-    # The tests with the lowest versions ask for those; here it is what users get.
-    variables = {name: value for name, value in os.environ.items() if name != "UV_RESOLUTION"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE
-    )
-    if done.returncode:
-        # Where nobody looks, what was not tried would be taken for what works. What cannot
-        # be solved is wrong everywhere.
-        unreachable = "error sending request" in done.stderr or "dns error" in done.stderr
-        tell = pytest.skip if unreachable and not os.environ.get("CI") else pytest.fail
-        tell(f"{shlex.join(command)} ended with an error: {done.stderr.strip()[-1000:]}")
 
 
 @attrs.frozen
@@ -122,31 +97,14 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with the wheels of all distributions.
-    """
-    place = tmp_path_factory.mktemp("wheels")
-    uv, python = find_uv(), str(place / "builder/bin/python")
-    install(uv, "venv", "--quiet", "--python", sys.executable, str(place / "builder"))
-    install(uv, "pip", "install", "--quiet", "--python", python, "hatchling")
-    build = ("build", "--quiet", "--all-packages", "--wheel", "--no-build-isolation")
-    install(uv, *build, "--python", python, "--out-dir", str(place / "dist"))
-    return place / "dist"
-
-
-@pytest.fixture(scope="module")
-def make_installed(wheels: Path, tmp_path_factory: pytest.TempPathFactory):
+def make_installed(install_extra, wheels: Path, tmp_path_factory: pytest.TempPathFactory):
     """
     Make a virtual environment of a Python, with an extra of the wheels.
     """
 
     def make(python: str, extra: str) -> Installed:
         place = tmp_path_factory.mktemp(extra)
-        uv, own = find_uv(), str(place / "venv/bin/python")
-        install(uv, "venv", "--quiet", "--seed", "--python", python, str(place / "venv"))
-        asked = ("--find-links", str(wheels), "--only-binary", ":all:", f"fal-core[{extra}]")
-        install(uv, "pip", "install", "--quiet", "--python", own, *asked)
+        install_extra(place / "venv", extra, python=python)
         folder = place / "clone"
         folder.mkdir()
         (folder / "dist").symlink_to(wheels)
@@ -175,6 +133,18 @@ def everything(python: str, make_installed) -> Installed:
     Everything, in an environment of each Python.
     """
     return make_installed(python, "all")
+
+
+def test_packages_of_wheels_are_typed(wheels: Path):
+    """
+    Every package of every wheel says that it has types.
+    """
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            files = archive.namelist()
+        packages = {each.split("/")[0] for each in files if each.endswith("/__init__.py")}
+        assert packages
+        assert not [each for each in packages if f"{each}/py.typed" not in files], wheel.name
 
 
 def test_first_call_is_installed_and_run_as_the_page_says(make_installed):

@@ -52,11 +52,14 @@ class Reader(App, kind="virtualenv", requirements=["humanize"], keep_alive=60, n
 
     async def check(self) -> None:
         """
-        In the service, handlers are called as they were written.
+        In the service, handlers are called as they were written; one that is ``async def``
+        through the class, as on an object it is that of a client.
         """
         assert_type(self.count("a", size=2), int)
         assert_type(self.words("a b"), Iterator[str])
-        await self.shout("a")
+        assert_type(await Reader.shout(self, "a"), str)
+        async for letter in Reader.letters(self, "a"):
+            assert_type(letter, str)
         self.lengths("a", "b")
         self.echo("a")
 
@@ -105,7 +108,8 @@ def called() -> None:
         assert_type(reader.count("a", size=2), int)
         assert_type(reader.words("a b"), Iterator[str])
         assert_type(reader.lengths("a"), int)
-        reader.shout("a")
+        assert_type(reader.shout("a"), str)
+        assert_type(reader.letters("a b"), Iterator[str])
         with reader.echo() as session:
             assert_type(session("a"), bytes)
             session(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -143,6 +147,7 @@ async def awaited(url: str) -> None:
             assert_type(letter, str)
         async with reader.echo() as session:
             assert_type(await session("a"), bytes)
+        await reader.shout(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
         await reader.count(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         await reader.nope()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     assert_type(await AsyncAppClient(Reader, url).endpoints.count("a"), int)

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from fal_core import function
+from fal_core.calling.methods import BoundFunction
 from fal_core.facts import facts_of
 from fal_core.sealing.dependencies import used_modules
+from fal_core.testing import InProcessHost
 from fal_core_worker.annotations import annotations_of, signature_of
 
 #: A module that evaluates its annotations when they are read.
@@ -126,3 +129,14 @@ def test_error_of_a_plugin_may_have_them(late: ModuleType) -> None:
     """
     assert facts_of(late.Torn) == ("tensor", "count")
     assert str(inspect.signature(late.Torn)) == "(tensor: 'Tensor', count: int = 1)"
+
+
+def test_isolated_method_has_a_signature(late: ModuleType) -> None:
+    """
+    The signature of an isolated method is that of its function, with the texts.
+    """
+    method = BoundFunction(function("current", host=InProcessHost())(late.scale), 3)
+    parameters = inspect.signature(method).parameters
+    assert {name: each.annotation for name, each in parameters.items()} == {
+        name: READ[name] for name in ("by", "times")
+    }

@@ -74,7 +74,7 @@ class Batch(UnattendedSink):
         runs: Whether the host has begun to run it.
     """
 
-    runs = False
+    runs: bool = False
 
     def __init__(
         self, batcher: Batcher, items: list[Arguments], tags: list[Any], *, alone: bool
@@ -88,9 +88,11 @@ class Batch(UnattendedSink):
         self.unwanted = 0
         self.cancelled = False
         self.started = 0
-        self.end = len(items)
+        self.end: int = len(items)
         self.alone = alone
-        self.launched_at = self.began_at = self.ended_at = 0.0
+        self.launched_at: float = 0.0
+        self.began_at: float = 0.0
+        self.ended_at: float = 0.0
         self._batcher = batcher
         self._take = batcher.take
 
@@ -181,7 +183,7 @@ class Batcher:
         self._retries: dict[int, Retries] = {}
         capabilities = launcher.host.capabilities
         options = launcher.host_options
-        self.limit = 2 * (options.max_concurrency or capabilities.concurrency)
+        self.limit: int = 2 * (options.max_concurrency or capabilities.concurrency)
         multiplexing = options.max_multiplexing or 1
         # Over several nodes each item is a call of its own, which succeeds or fails as one.
         self._alone = not capabilities.batch or multiplexing > 1 or (options.nodes or 1) > 1
@@ -189,7 +191,7 @@ class Batcher:
             self.limit = self.limit * multiplexing
         limits = (launcher.policy.timeout, launcher.request_timeout)
         self._alone = self._alone or any(limit is not None for limit in limits)
-        self.pace = Pace(self.limit // 2)
+        self.pace: Pace = Pace(self.limit // 2)
         self._separation = Separation(LARGEST)
         self.more = False
 

@@ -56,7 +56,7 @@ class Submitter:
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
-        self.grace = launcher.policy.grace
+        self.grace: float = launcher.policy.grace
         self.abandon()
 
     def abandon(self) -> None:

@@ -31,8 +31,8 @@ class Pace:
     __slots__ = ("_launching", "_workers", "size", "tells_starts")
 
     def __init__(self, workers: int) -> None:
-        self.size = 1.0
-        self.tells_starts = True
+        self.size: float = 1.0
+        self.tells_starts: bool = True
         self._workers = workers
         self._launching: float | None = None
 

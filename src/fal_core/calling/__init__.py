@@ -22,7 +22,7 @@ __all__ = [
     "with_deadline",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "LateExecution": "fal_core.calling.late_executions",
@@ -32,3 +32,7 @@ __getattr__, __dir__ = lazily(
         "with_deadline": "fal_core.calling.deadlines",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

@@ -28,7 +28,7 @@ class CallbackThread:
     wait for an answer that nobody takes. The program ends when they have all run.
     """
 
-    grace = 0.0
+    grace: float = 0.0
     is_quiet = False
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class CallbackThread:
 
 
 _logger = logging.getLogger("concurrent.futures")
-callback_thread = CallbackThread()
+callback_thread: CallbackThread = CallbackThread()
 os.register_at_fork(after_in_child=callback_thread.abandon)
 
 

@@ -118,9 +118,10 @@ class TimedExecution(LateExecution, SinkAround):
     def on_exited(self, exited: Exited) -> None:
         if self._expired and self._deadline is not None:
             exited = Exited(reason=self._deadline.error(queued=self._is_queued))
-        self.exited = exited
+        self.exited: Exited | None = exited
         self.stop()
-        sink, self.sink = self.sink, _ignore
+        sink = self.sink
+        self.sink: Sink = _ignore
         # Nothing large is kept by a cycle of an execution and its sink.
         self.settle(None)
         sink(exited)
@@ -138,7 +139,8 @@ class TimedExecution(LateExecution, SinkAround):
                 return
             self._expired = True
             get_event_thread().after(self._grace_at_deadline + _PATIENCE, self._give_up)
-        self._grace, self.cancelled = self._grace_at_deadline, True
+        self._grace = self._grace_at_deadline
+        self.cancelled: bool = True
         self._pass_on(self._end)
 
     def _end(self, inner: Execution) -> None:

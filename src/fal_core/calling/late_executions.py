@@ -32,7 +32,7 @@ class LateExecution(Driven):
 
     def __init__(self, reference: str) -> None:
         self.inner: Execution | None = None
-        self.cancelled = False
+        self.cancelled: bool = False
         self._reference = reference
         self._grace = 0.0
         self._lock = threading.Lock()

@@ -22,10 +22,10 @@ from fal_core.calling.preconditions import (
 )
 from fal_core.declaring import vocabulary
 from fal_core.declaring.declaration import Declaration
-from fal_core.environments import THIS_PYTHON
+from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalSerializationError, UnsupportedError
 from fal_core.hosts import Host
-from fal_core.options import Lifetime, Options
+from fal_core.options import Gateway, HostOptions, Lifetime, Options
 from fal_core.plugins import installed as plugins
 
 # The rest is imported once the host knows that a call is about to come.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fal_core.calling.waiting import Waiter
     from fal_core.calls import Call
     from fal_core.events import HomeCall
+    from fal_core.policies import Policy
     from fal_core.sealing.functions import FunctionSeal
     from fal_core.sinks.call_sinks import OpeningSink
 
@@ -79,13 +80,13 @@ class Launcher:
     def __init__(self, declaration: Declaration, *, rehearsed: bool = False) -> None:
         self.declaration = declaration
         self.host: Host[..., Any] = declaration.host
-        self.policy = declaration.policy
+        self.policy: Policy = declaration.policy
         options = self._options = declaration.options
         self._written = (dict(options.host), dict(options.environment), dict(options.gateway))
-        self.environment = vocabulary.structure_environment(options)
-        self.host_options = vocabulary.structure_host_options(options, self.host)
+        self.environment: Environment = vocabulary.structure_environment(options)
+        self.host_options: HostOptions = vocabulary.structure_host_options(options, self.host)
         self.environment = for_machine(self.environment, self.host_options)
-        self.gateway = vocabulary.structure_gateway(options)
+        self.gateway: Gateway = vocabulary.structure_gateway(options)
         if not rehearsed:
             for refusal in refusals(
                 declaration, self.environment, self.host_options, self.gateway
@@ -234,7 +235,7 @@ class Launcher:
 
         portable = self._may_be_other_python()
         setup = self.host_options.setup_function
-        self.setup_seal = None
+        self.setup_seal: FunctionSeal | None = None
         with sealing(self.declaration):
             self.seal: FunctionSeal = seal_function(
                 func, local_python_modules=modules, portable=portable
@@ -270,7 +271,9 @@ class Launcher:
         self._captures_are_unchanged = self.seal.captures.are_unchanged
         # A wrapper that is used by no name may have none.
         host = getattr(self.host, "name", type(self.host).__name__)
-        self.opener = Opener(name=self.seal.name, reraise=self.declaration.reraise, host=host)
+        self.opener: Opener = Opener(
+            name=self.seal.name, reraise=self.declaration.reraise, host=host
+        )
         policy = self.policy
         self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
         self.make_waiter: Callable[[], Waiter]
@@ -286,7 +289,7 @@ class Launcher:
 
             launch = partial(launch_with_records, launch)
         self.launch_detached = launch
-        self.request_timeout = None
+        self.request_timeout: float | None = None
         if not self.declaration.is_service:
             self.request_timeout = self.host_options.request_timeout
         if self.request_timeout is not None:

@@ -4,7 +4,6 @@ Isolated methods: an isolated function that is accessed through an instance.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -13,8 +12,10 @@ import attrs
 
 from fal_core.sealing.stubs import stub_reducers
 from fal_core.tracebacks.trimming import begins_at_caller, trim_to_user
+from fal_core_worker.annotations import signature_of
 
 if TYPE_CHECKING:
+    import inspect
     from concurrent.futures import Future
 
     from typing_extensions import Unpack
@@ -162,7 +163,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
     @property
     def __signature__(self) -> inspect.Signature:
-        whole = inspect.signature(self.__func__)
+        whole = signature_of(self.__func__)
         return whole.replace(parameters=list(whole.parameters.values())[1:])
 
     def __getattr__(self, name: str) -> Any:

@@ -273,5 +273,5 @@ def _print(sentence: str) -> None:
         pass
 
 
-program_end = ProgramEnd()
+program_end: ProgramEnd = ProgramEnd()
 os.register_at_fork(after_in_child=program_end.forget)

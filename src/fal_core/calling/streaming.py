@@ -11,6 +11,7 @@ from typing import Any
 from fal_core.calling.launcher import Launcher
 from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Exited, HomeCall, Item, Log
+from fal_core.hosts import Execution
 from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, UnattendedSink
 from fal_core.sinks.requests import send, try_cancel
@@ -41,7 +42,7 @@ class Stream(Iterator[Any]):
         self._host = launcher.host.name
         self._taken = 0
         call = launcher.call((args, kwargs), stream=True)
-        self.execution = launcher.launch(call, self._sink)
+        self.execution: Execution = launcher.launch(call, self._sink)
         self._sink.follow(self.execution)
         self._ended = False
 

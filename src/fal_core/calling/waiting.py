@@ -85,7 +85,7 @@ class Waiter(OpeningSink, Driver):
         print_urls(ready.urls)
 
     def on_exited(self, exited: Exited) -> None:
-        self.exited = exited
+        self.exited: Exited | None = exited
         if self._building is not None:
             self._building.close(built=exited.reason is None)
         if self._event is not None:
@@ -101,7 +101,7 @@ class Waiter(OpeningSink, Driver):
         driven = execution if isinstance(execution, Driven) else None
         if driven is None or self.failure is not None:
             self.follow(execution)
-        self.execution = execution
+        self.execution: Execution | None = execution
         try:
             if driven is not None:
                 driven.drive(None)

@@ -41,7 +41,7 @@ __all__ = [
     "why_missing",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "CLAIMS_VARIABLE": "fal_core.claims.places",
@@ -62,3 +62,7 @@ __getattr__, __dir__ = lazily(
         "why_missing": "fal_core.claims.missing",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

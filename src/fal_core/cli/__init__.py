@@ -24,7 +24,7 @@ __all__ = [
     "print_table",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "complete_host": "fal_core.cli.shells.candidates",
@@ -34,6 +34,10 @@ __getattr__, __dir__ = lazily(
         "print_table": "fal_core.cli.tables",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,9 +15,13 @@ __all__ = [
     "structure",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "structure": "fal_core.conversion.structuring",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

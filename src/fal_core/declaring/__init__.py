@@ -40,7 +40,7 @@ __all__ = [
     "with_script",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "HealthCheck": "fal_core.declaring.health_checks",
@@ -57,3 +57,7 @@ __getattr__, __dir__ = lazily(
         "with_script": "fal_core.declaring.requirement_files",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

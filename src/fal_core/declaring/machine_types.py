@@ -13,7 +13,7 @@ from fal_core.hosts import Host
 from fal_core.machines import refuse_machine
 from fal_core.options import Options
 
-logger = logging.getLogger("fal_core.declaring")
+logger: logging.Logger = logging.getLogger("fal_core.declaring")
 
 #: Options that name machine types, in two ways.
 MACHINE_OPTIONS = ("machine_type", "machine_types")

@@ -119,7 +119,7 @@ class PooledCalls(Submitter):
 
     def __init__(self, launcher: Launcher, *, most: int | None) -> None:
         self._most = most
-        self.broken = False
+        self.broken: bool = False
         super().__init__(launcher)
 
     def abandon(self) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeFailed", "Preparation", "Prepared", "launch_group"]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "NodeFailed": "fal_core.groups.failures",
@@ -24,3 +24,7 @@ __getattr__, __dir__ = lazily(
         "launch_group": "fal_core.groups.executions",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

@@ -86,7 +86,7 @@ class GroupNode:
 
     def __init__(self, rank: int, reference: str) -> None:
         self.rank = rank
-        self.execution = LateExecution(reference)
+        self.execution: LateExecution = LateExecution(reference)
         self.prepared: Prepared | None = None
         self.phase = -1
         self.returned = False

@@ -13,4 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["imports"]
 
-__getattr__, __dir__ = lazily(__name__, {"imports": "fal_core.importing.blocks"})
+_exports = lazily(__name__, {"imports": "fal_core.importing.blocks"})
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

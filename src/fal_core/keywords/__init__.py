@@ -13,4 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AnyKeywords", "FunctionKeywords", "HostKeywords"]
 
-__getattr__, __dir__ = lazily(__name__, dict.fromkeys(__all__, "fal_core.keywords.options"))
+_exports = lazily(__name__, dict.fromkeys(__all__, "fal_core.keywords.options"))
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

@@ -16,10 +16,14 @@ __all__ = [
     "load_target",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "TargetError": "fal_core.loading.targets",
         "load_target": "fal_core.loading.targets",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

@@ -18,7 +18,7 @@ from fal_core.reprs import in_one_line
 #: Calls a hook of one plugin with the arguments of its specification.
 Ask = Callable[..., Any]
 
-logger = logging.getLogger("fal_core.plugins")
+logger: logging.Logger = logging.getLogger("fal_core.plugins")
 
 
 @attrs.define(eq=False)

@@ -30,7 +30,7 @@ __all__ = [
     "shared_by",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "POOL_OPTIONS": "fal_core.pools.worker_hosts",
@@ -44,3 +44,7 @@ __getattr__, __dir__ = lazily(
         "shared_by": "fal_core.pools.worker_pools",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

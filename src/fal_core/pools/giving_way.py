@@ -98,4 +98,4 @@ class ClaimedDevices:
 
 
 #: Those of this process.
-claimed = ClaimedDevices()
+claimed: ClaimedDevices = ClaimedDevices()

@@ -86,8 +86,8 @@ class GrowingPool(ABC):
         self._quick = quick
         self._limits = limits = Limits(options, count, once=once)
         self._lock = threading.Lock()
-        self.waiting = WaitingCalls(self._lock)
-        self.startups = Startups(options.startup_timeout, has_setup=has_setup)
+        self.waiting: WaitingCalls = WaitingCalls(self._lock)
+        self.startups: Startups = Startups(options.startup_timeout, has_setup=has_setup)
         self._roster = Roster()
         self._outdated = OutdatedWorkers(self._roster, self._lock)
         self._upkeep = Upkeep(

@@ -38,11 +38,13 @@ class Limits:
     """
 
     def __init__(self, options: HostOptions, count: int, *, once: bool) -> None:
-        self.multiplex = 1 if once else max(1, options.max_multiplexing or 1)
-        self.most = options.max_concurrency or max(count, options.min_concurrency or 0)
-        self.least = 0 if once else options.min_concurrency or 0
-        self.keep_alive = KEEP_ALIVE if options.keep_alive is None else options.keep_alive
-        self.patience = options.scaling_delay
+        self.multiplex: int = 1 if once else max(1, options.max_multiplexing or 1)
+        self.most: int = options.max_concurrency or max(count, options.min_concurrency or 0)
+        self.least: int = 0 if once else options.min_concurrency or 0
+        self.keep_alive: float = (
+            KEEP_ALIVE if options.keep_alive is None else options.keep_alive
+        )
+        self.patience: float | None = options.scaling_delay
         self._paused_until = 0.0
 
     def allow(self, workers: int, starting: int, waiting: int, away: int) -> bool:

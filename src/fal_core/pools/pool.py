@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection
 
 from fal_core.calls import Call
+from fal_core.environments import Interpreter
 from fal_core.errors import HostClosed, HostError
 from fal_core.events import Sink, State
 from fal_core.hosts import Execution
@@ -172,7 +173,7 @@ class Pool(GrowingPool):
             # Another one would not come up either, unless it is built anew: what was built
             # may have been removed.
             self._pause()
-            self.interpreter = None
+            self.interpreter: Interpreter | None = None
         # Another one is started in its place, if calls wait.
         self._grow()
         return self.startups.error(worker) or reason

@@ -33,7 +33,7 @@ class RecentPool:
         # Not timed: it may include imports.
         self._stamp = environment.stamp()
         self._until = self._took = 0.0
-        self.refers = self._stamp is not None
+        self.refers: bool = self._stamp is not None
         self.pool: Pool
 
     @property

@@ -60,7 +60,7 @@ class ServiceExecution(SinkAround):
         self.call = call
         self.pool = pool
         self.watch: Watch | None = None
-        self.is_ready = False
+        self.is_ready: bool = False
         self._outer_sink = sink
         self._notify = ended
         self._reach = reach
@@ -219,7 +219,7 @@ class ServiceExecution(SinkAround):
         if self._reason is not None:
             exited = attrs.evolve(exited, reason=self._reason)
         with self._lock:
-            self.exited = exited
+            self.exited: Exited | None = exited
             self._outer_sink(exited)
 
     def release(self) -> None:

@@ -77,8 +77,8 @@ class Start:
     def __init__(self, pool: StartingPool) -> None:
         self.environment: Environment = pool.environment
         self.host_options: HostOptions = pool.options
-        self.origin = pool.origin
-        self.serves = pool.serves
+        self.origin: str | None = pool.origin
+        self.serves: bool = pool.serves
         self.cancelled: threading.Event = NotWanted(pool.is_wanted)
         self._pool = pool
 

@@ -34,7 +34,7 @@ class Startups:
 
     def __init__(self, timeout: float | None, *, has_setup: bool) -> None:
         self._timeout = timeout
-        self.limits_setup = timeout is not None and has_setup
+        self.limits_setup: bool = timeout is not None and has_setup
         self._began: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         self._spent: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         self._usual: deque[float] = deque(maxlen=15)

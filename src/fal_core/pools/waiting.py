@@ -35,8 +35,8 @@ class WaitingExecution(LateExecution):
         self.call = call
         # Events come from the thread that launches, from those that start workers, and
         # from the worker.
-        self.sink = make_serial(sink)
-        self.since = time.monotonic()
+        self.sink: Sink = make_serial(sink)
+        self.since: float = time.monotonic()
         self._waiting = waiting
 
     def refuse(self, reason: BaseException) -> None:

@@ -26,7 +26,7 @@ __all__ = [
     "worker_archive",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "check_local_modules": "fal_core.sealing.sources",
@@ -39,3 +39,7 @@ __getattr__, __dir__ = lazily(
         "worker_archive": "fal_core.sealing.sources",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

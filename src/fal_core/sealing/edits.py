@@ -60,7 +60,7 @@ class Edits:
         self._own = {} if own is None else dict([own])
         self._took: float | None = None
         self.outdated: list[str] = []
-        self.until = monotonic() + _LEAST
+        self.until: float = monotonic() + _LEAST
         # Paths that were missing at the last look, and those that were named since.
         self._missing: set[str] = set()
         self._told: set[str] = set()

@@ -43,9 +43,9 @@ class Opener:
     __slots__ = ("host", "name", "reraise")
 
     def __init__(self, *, name: str, reraise: bool = True, host: str = "") -> None:
-        self.name = name
-        self.reraise = reraise
-        self.host = host
+        self.name: str = name
+        self.reraise: bool = reraise
+        self.host: str = host
 
     def open_value(self, sealed: Sealed) -> Any:
         """

@@ -36,7 +36,7 @@ __all__ = [
     "skip_events",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "CallSink": "fal_core.sinks.call_sinks",
@@ -56,3 +56,7 @@ __getattr__, __dir__ = lazily(
         "skip_events": "fal_core.sinks.dropped_lines",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

@@ -38,7 +38,7 @@ NOT_DRIVEN = (
     "function."
 )
 
-logger = logging.getLogger("fal_core.sinks")
+logger: logging.Logger = logging.getLogger("fal_core.sinks")
 
 # What was logged in this process: hosts, and kinds of problems.
 _told: set[tuple[str, str]] = set()

@@ -79,7 +79,7 @@ class CallSink:
         given_up: Whether its host has sent no end, and the call is taken as ended.
     """
 
-    given_up = False
+    given_up: bool = False
     execution: Execution | None = None
     outcome: Outcome | None = None
     exited: Exited | None = None
@@ -310,7 +310,8 @@ class OpeningSink(CallSink):
         outcome = self.outcome
         # The execution refers to its sink: without a cycle a large outcome, and memory
         # that it shares, is freed with its last view.
-        self.outcome = self.execution = None
+        self.outcome: Outcome | None = None
+        self.execution: Execution | None = None
         return open_outcome(self.opener, outcome, self.exited)
 
 
@@ -321,12 +322,12 @@ class UnattendedSink(OpeningSink):
     """
 
     def on_outcome(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+        self.outcome: Outcome | None = outcome
         expect_end(self)
 
     def on_exited(self, exited: Exited) -> None:
         note_end(self)
-        self.exited = exited
+        self.exited: Exited | None = exited
 
 
 def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None) -> Any:

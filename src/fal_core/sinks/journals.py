@@ -42,7 +42,7 @@ class Journal:
         self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115  # until close
         self._kept = self._limit = kept or sys.maxsize
         self._lines = 0
-        self.count = 0
+        self.count: int = 0
         self.replaced_at: list[int] = []
 
     def append(self, *events: Event) -> bytes:
@@ -119,7 +119,7 @@ class JournalReader:
     """
 
     def __init__(self, largest: int = sys.maxsize) -> None:
-        self.number = 0
+        self.number: int = 0
         self._largest = largest
         self._rest = bytearray()
 

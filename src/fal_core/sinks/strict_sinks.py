@@ -12,7 +12,7 @@ from typing import Any, get_args
 from fal_core.calls import Call
 from fal_core.conversion import structure
 from fal_core.conversion.annotations import option_types
-from fal_core.errors import OptionTypeError
+from fal_core.errors import OptionTypeError, PluginError
 from fal_core.events import Event, Exited, Outcome, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches
@@ -107,7 +107,7 @@ class StrictSink(SinkAround):
         cause = event.reason if isinstance(event, Exited) else None
         error = breaches.breach_of(self._host, problem, cause)
         # In this order: follow() looks for it once the execution is known.
-        self.failure = error
+        self.failure: PluginError | None = error
         if self.execution is not None:
             try_cancel(self._host, self.execution, 0)
         self._finish(Exited(reason=error))
@@ -121,7 +121,8 @@ class StrictSink(SinkAround):
         if self._timer is not None:
             get_event_thread().forget(self._timer)
         # The execution refers to its sink: this ends the cycle.
-        self.execution = self.outcome = None
+        self.execution: Execution | None = None
+        self.outcome: Outcome | None = None
         self.sink(exited)
 
 

@@ -58,7 +58,7 @@ __all__ = [
     "remove_failures",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "Build": "fal_core.stores.builds",
@@ -85,3 +85,7 @@ __getattr__, __dir__ = lazily(
         "remove_failures": "fal_core.stores.removal",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

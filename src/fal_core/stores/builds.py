@@ -32,7 +32,7 @@ _PATIENCE = 0.02
 _LAST_PATIENCE = 5.0
 
 #: Set when this process ends, so that child processes of its builds end before it.
-exiting = Event()
+exiting: Event = Event()
 
 # The directories that this process has not removed yet. A forked child has none.
 _open: set[str] = set()

@@ -150,7 +150,7 @@ class LauncherInterpreter(Interpreter):
     A Python that another program starts.
     """
 
-    python_version = THIS_PYTHON
+    python_version: str | None = THIS_PYTHON
 
     def __init__(self, folder: str, channel: Any) -> None:
         self.channel: Channel = channel

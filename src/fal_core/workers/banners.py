@@ -33,7 +33,7 @@ class Banner:
     __slots__ = ("_data", "ended", "refusal")
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self.refusal: HostError | None = None
         self._data = b""
 

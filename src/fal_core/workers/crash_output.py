@@ -32,7 +32,7 @@ class CrashOutput:
 
     def __init__(self) -> None:
         self._readers: list[int] = []
-        self.place = ""
+        self.place: str = ""
         self.given: Sequence[int] = ()
         given: list[int] = []
         try:

@@ -82,8 +82,8 @@ class StreamReader:
         page: Any,
         crash_output: CrashOutput | None,
     ) -> None:
-        self.gone = False
-        self.followed = False
+        self.gone: bool = False
+        self.followed: bool = False
         self.reason: HostError | None = None
         self._explained = threading.Event()
         self._stream = stream

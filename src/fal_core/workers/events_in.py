@@ -62,8 +62,8 @@ class RunningCalls:
     def __init__(self, *, log: LogSink | None) -> None:
         self.away: Callable[[int], None] | None = None
         self.executions: dict[int, WorkerExecution] = {}
-        self.greeted = False
-        self.prepared = False
+        self.greeted: bool = False
+        self.prepared: bool = False
         self._said: deque[Log] = deque(maxlen=_MOST_SAID)
         self.starting: dict[int, WorkerExecution] = {}
         self._log = log

@@ -57,8 +57,8 @@ class Controls:
     ) -> None:
         self._stream = stream
         self._calls = calls
-        self.drive = drive
-        self.kill = kill
+        self.drive: Callable[[WorkerExecution, float | None], None] = drive
+        self.kill: Callable[[], None] = kill
 
     def send(self, kind: int, channel: int, a: int) -> None:
         """
@@ -115,12 +115,12 @@ class WorkerExecution(Driven):
 
     def __init__(self, controls: Controls, channel: int, call: Call, sink: Sink) -> None:
         self._controls = controls
-        self.channel = channel
-        self.call = call
-        self.sink = sink
-        self.ended = False
+        self.channel: int = channel
+        self.call: Call = call
+        self.sink: Sink = sink
+        self.ended: bool = False
         self.failure: Exception | None = None
-        self.cancelling = False
+        self.cancelling: bool = False
         self._event: threading.Event | None = None
 
     @property

@@ -27,7 +27,9 @@ class Beginning:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = {name: value for name, value in settings.items() if value is not None}
+        self.settings: dict[str, Any] = {
+            name: value for name, value in settings.items() if value is not None
+        }
         self.workers: list[Any] = []
 
     def __enter__(self) -> Beginning:
@@ -63,7 +65,7 @@ class Opening:
     __slots__ = ("_done", "_lock", "_secrets", "_stream", "settings")
 
     def __init__(self, stream: PatientStream, settings: Mapping[str, Any] | None) -> None:
-        self.settings = dict(settings or {})
+        self.settings: dict[str, Any] = dict(settings or {})
         if self.settings.get("relayed"):
             stream.soon = 0.0
         self._secrets: dict[str, str] = {}

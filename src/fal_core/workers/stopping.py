@@ -59,7 +59,7 @@ class StoppableWorker:
         kill: Callable[[], None] | None,
         wait: Callable[[float], bool] | None,
     ) -> None:
-        self.stopped = False
+        self.stopped: bool = False
         self._stream = stream
         self._kill = kill
         self._wait = wait

@@ -110,7 +110,7 @@ class Worker(StoppableWorker):
         self._owner: WorkerOwner | None = None
         self._calls = RunningCalls(log=log)
         self._sender = CallSender(self._stream)
-        self.stream_reader = StreamReader(
+        self.stream_reader: StreamReader = StreamReader(
             self._stream,
             self._calls,
             greeted=self._greet,
@@ -361,7 +361,7 @@ class Worker(StoppableWorker):
         outcome = outcome_from(frame)
         del executions[frame[1]]
         if frame[3]:
-            self.stopped = self.stopped or bool(frame[3] & frames.REPLACE)
+            self.stopped: bool = self.stopped or bool(frame[3] & frames.REPLACE)
             if frame[3] & frames.LEFT:
                 self._calls.note_left(execution)
         if self.stream_reader.followed and not executions:

@@ -25,7 +25,7 @@ class KeptFunction:
     __slots__ = ("opened", "sent")
 
     def __init__(self, sent: tuple[Any, ...]) -> None:
-        self.sent = sent
+        self.sent: tuple[Any, ...] = sent
         self.opened: tuple[Callable[..., Any], Any] | None = None
 
     @property

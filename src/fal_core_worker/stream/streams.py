@@ -61,12 +61,12 @@ class FrameStream:
             in between pass everything on: polling takes the processor from them.
     """
 
-    largest = sys.maxsize
+    largest: int = sys.maxsize
     soon = _SOON
 
     def __init__(self, reader: int, writer: int) -> None:
-        self.reader = reader
-        self.writer = writer
+        self.reader: int = reader
+        self.writer: int = writer
         self.outbound: Any = None
         self.inbound: Any = None
         self._lock = threading.Lock()

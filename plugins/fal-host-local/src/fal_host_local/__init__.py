@@ -30,7 +30,11 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
     return [LocalHost]
 
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {"LocalHost": "fal_host_local.hosts", "PortTaken": "fal_host_local.errors"},
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

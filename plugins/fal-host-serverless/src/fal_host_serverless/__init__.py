@@ -51,7 +51,7 @@ __all__ = [
     "UserKeyInfo",
 ]
 
-__getattr__, __dir__ = lazily(
+_exports = lazily(
     __name__,
     {
         "AliasInfo": "fal_host_serverless.values",
@@ -73,3 +73,7 @@ __getattr__, __dir__ = lazily(
         "UserKeyInfo": "fal_host_serverless.values",
     },
 )
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

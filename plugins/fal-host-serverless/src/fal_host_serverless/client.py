@@ -215,11 +215,11 @@ class SyncServerlessClient(ServiceClient):
     """
 
     def __attrs_post_init__(self) -> None:
-        self.apps = AppsNamespace(self)
-        self.runners = RunnersNamespace(self)
-        self.keys = KeysNamespace(self)
-        self.secrets = SecretsNamespace(self)
-        self.environments = EnvironmentsNamespace(self)
+        self.apps: AppsNamespace = AppsNamespace(self)
+        self.runners: RunnersNamespace = RunnersNamespace(self)
+        self.keys: KeysNamespace = KeysNamespace(self)
+        self.secrets: SecretsNamespace = SecretsNamespace(self)
+        self.environments: EnvironmentsNamespace = EnvironmentsNamespace(self)
 
     def perform(self, operation: Operation[ValueT]) -> ValueT:
         """

@@ -213,11 +213,11 @@ class AsyncServerlessClient(ServiceClient):
 
     def __attrs_post_init__(self) -> None:
         self._channel: Any = None
-        self.apps = AsyncApps(self)
-        self.runners = AsyncRunners(self)
-        self.keys = AsyncKeys(self)
-        self.secrets = AsyncSecrets(self)
-        self.environments = AsyncEnvironments(self)
+        self.apps: AsyncApps = AsyncApps(self)
+        self.runners: AsyncRunners = AsyncRunners(self)
+        self.keys: AsyncKeys = AsyncKeys(self)
+        self.secrets: AsyncSecrets = AsyncSecrets(self)
+        self.environments: AsyncEnvironments = AsyncEnvironments(self)
 
     async def perform(self, operation: Operation[ValueT]) -> ValueT:
         """

@@ -5,9 +5,8 @@ Deploy an application of a file or of a project.
 from __future__ import annotations
 
 import os
-from collections import namedtuple
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -31,8 +30,14 @@ __all__ = [
     "prepare",
 ]
 
-#: The account that a client acts for.
-User = namedtuple("User", ["user_id", "username"])
+
+class User(NamedTuple):
+    """
+    The account that a client acts for.
+    """
+
+    user_id: str
+    username: str
 
 
 def prepare(

@@ -85,8 +85,8 @@ class FalServerlessHost(Host[..., Any]):
     def __attrs_post_init__(self) -> None:
         from fal_host_serverless.running.lean_calls import LeanCalls
 
-        self.turns = _make_turns()
-        self.lean_calls = LeanCalls()
+        self.turns: Turns = _make_turns()
+        self.lean_calls: LeanCalls = LeanCalls()
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 from typing import Any
+
+from fal_core_worker.annotations import signature_of
 
 #: The module that serializes a result where the client named none.
 DEFAULT_METHOD = "pickle"
@@ -58,7 +59,7 @@ def wants(function: Any, name: str) -> bool:
     """
     try:
         # A wrapper has the signature of the original, to which it passes everything on.
-        parameters = inspect.signature(function).parameters.values()
+        parameters = signature_of(function).parameters.values()
     except (TypeError, ValueError):
         return False
     return any(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import os.path
 import pickle
+import sys
 from typing import Any
 
 import cloudpickle
@@ -77,3 +78,15 @@ def test_keyword_that_a_function_takes():
             assert not wants(function, name), name
     assert not wants(dict, "port")
     assert not wants(7, "port")
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="Before Python 3.14 there is no such function."
+)
+def test_keyword_beside_an_annotation_without_a_value():
+    """
+    What a function takes is known though an annotation names what only type checkers see.
+    """
+    space: dict[str, Any] = {}
+    exec(compile("def serve(port: Missing): ...", "late", "exec", dont_inherit=True), space)
+    assert wants(space["serve"], "port")

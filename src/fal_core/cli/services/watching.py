@@ -30,7 +30,7 @@ class Watched:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._states = {path: _state(path) for path in paths}
-        self.changed = ""
+        self.changed: str = ""
 
     @classmethod
     def of(cls, function: IsolatedFunction[..., Any]) -> Watched:

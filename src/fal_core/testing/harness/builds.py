@@ -71,9 +71,11 @@ class HeldBuild:
     """
 
     def __init__(self, isolated: Any, timeout: float) -> None:
-        self.recorder = Recorder(isolated.make_launcher())
-        self.inline = False
-        self.begun, self.cancelled, self.given_up = Event(), Event(), Event()
+        self.recorder: Recorder = Recorder(isolated.make_launcher())
+        self.inline: bool = False
+        self.begun: Event = Event()
+        self.cancelled: Event = Event()
+        self.given_up: Event = Event()
         self._released = Event()
         self._timeout = timeout
         self._launched_by: int | None = None

@@ -30,8 +30,8 @@ class Marks:
     def __init__(self, isolated: Isolated) -> None:
         name = f"fal-core-marks-{os.urandom(8).hex()}"
         _names.add(name)
-        self.add = _make_add(name)
-        self.look = _make_read(name)
+        self.add: Callable[[object], None] = _make_add(name)
+        self.look: Callable[[], list[str]] = _make_read(name)
         self._read = isolated()(self.look)
         self._remove = isolated()(_make_remove(name))
 

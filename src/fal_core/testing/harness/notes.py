@@ -31,7 +31,7 @@ class NotingSink(SinkAround):
 
     def __init__(self, call: Call, sink: Sink) -> None:
         super().__init__(sink)
-        self.name = call.name
+        self.name: str = call.name
         self.words: list[str] = []
 
     def __call__(self, event: Event) -> None:

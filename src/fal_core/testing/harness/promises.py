@@ -75,7 +75,7 @@ class PromiseRecorder:
         self._left: set[str] = set()
         self._laws: dict[str, Any] = {}
         self._ends: dict[str, list[tuple[Kept, str]]] = {}
-        self.stopped = ""
+        self.stopped: str = ""
 
     @property
     def promises(self) -> list[Promise]:

@@ -22,6 +22,7 @@ _SHOWN = 16
 
 if TYPE_CHECKING:
     from fal_core.calling.launcher import Launcher
+    from fal_core.sealing.opener import Opener
 
 
 class Recorder:
@@ -38,11 +39,11 @@ class Recorder:
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
-        self.opener = launcher.opener
+        self.opener: Opener = launcher.opener
         self.call: Call | None = None
         self.execution: Execution | None = None
         self.events: list[Event] = []
-        self.overlapped = False
+        self.overlapped: bool = False
         self._owed = 0
         self._changed = threading.Condition()
         self._taking = threading.Lock()

@@ -44,9 +44,9 @@ class InProcessHost(Host[..., Any]):
     )
 
     def __attrs_post_init__(self) -> None:
-        self.functions = Functions()
+        self.functions: Functions = Functions()
         self.slots: dict[tuple[str, ...], int] = {}
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         if call.nodes > 1 and call.node is None:

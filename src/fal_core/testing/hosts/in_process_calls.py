@@ -28,7 +28,7 @@ from fal_core.events import (
 from fal_core.testing.hosts.in_process_runtime import at_home
 from fal_core.testing.hosts.printing import CallPrinter, printed_by
 from fal_core.testing.hosts.services import InProcessService, tell_when_reachable
-from fal_core_worker.nodes import add_note
+from fal_core_worker.nodes import Node, add_note
 from fal_core_worker.opening import values
 from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.running.outcomes import (
@@ -67,7 +67,7 @@ class InProcessExecution:
     def __init__(self, host: HasFunctions, call: Call, sink: Sink) -> None:
         self._host = host
         self._call = call.at_ports(0, 0) if call.gateway.serve else call
-        self.node = call.node
+        self.node: Node | None = call.node
         self._sink = sink
         self._delivering = threading.RLock()
         self._ended = False
@@ -80,7 +80,7 @@ class InProcessExecution:
         self._frames: Any = _Frames(self.deliver)
         self._raw: Any = None
         self._exited = threading.Event()
-        self.service = InProcessService()
+        self.service: InProcessService = InProcessService()
 
     # -- the execution -----------------------------------------------------------
 

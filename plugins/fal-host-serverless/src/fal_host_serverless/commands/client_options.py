@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from copy import copy
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,7 +20,15 @@ from fal_core.errors import FalServerlessError
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+CommandT = TypeVar("CommandT", bound="Callable[..., Any] | click.Command")
+
+
+def json_option(command: CommandT) -> CommandT:
+    """
+    Give *command* the option ``--json``.
+    """
+    option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+    return option(command)
 
 
 class _Renamed(click.Option):
@@ -34,15 +42,21 @@ class _Renamed(click.Option):
         return super(_Renamed, shown).get_help_record(ctx)
 
 
-stage_option = click.option(
-    "--stage",
-    "--env",
-    "stage",
-    cls=_Renamed,
-    metavar="NAME",
-    envvar="FAL_ENV",
-    help="The stage to work in; by default the main one.",
-)
+def stage_option(command: CommandT) -> CommandT:
+    """
+    Give *command* the option ``--stage``.
+    """
+    option = click.option(
+        "--stage",
+        "--env",
+        "stage",
+        cls=_Renamed,
+        metavar="NAME",
+        envvar="FAL_ENV",
+        help="The stage to work in; by default the main one.",
+    )
+    return option(command)
+
 
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -81,5 +81,5 @@ def delete(name: str, client: SyncServerlessClient, as_json: bool) -> None:
 
 
 #: The name that fal's own command line has for them.
-environments = copy(stages)
+environments: click.Group = copy(stages)
 environments.hidden = True

@@ -19,11 +19,11 @@ class CallControl:
     """
 
     def __init__(self, parts: dict[str, Any]) -> None:
-        self.serves = parts["serve"]
+        self.serves: bool = parts["serve"]
         #: Where services listen: an interface, or "unix:" and a directory of sockets.
-        self.address = parts["address"]
+        self.address: str | None = parts["address"]
         self.output: Any = self
-        self.ended = False
+        self.ended: bool = False
         self.drain: Any = None
         self.task: Any = None
         self.thread: int | None = None

@@ -28,9 +28,9 @@ class StandardStreams:
     """
 
     def __init__(self) -> None:
-        self.descriptors = [os.dup(number) for number in range(3)]
+        self.descriptors: list[int] = [os.dup(number) for number in range(3)]
         names = ("stdin", "stdout", "stderr", "__stdout__", "__stderr__")
-        self.streams = {name: getattr(sys, name) for name in names}
+        self.streams: dict[str, Any] = {name: getattr(sys, name) for name in names}
 
     def restore(self) -> None:
         """
@@ -52,8 +52,8 @@ class AgentOutput:
 
     def __init__(self, output: Any) -> None:
         self.output = output
-        self.before = StandardStreams()
-        self.opens = False
+        self.before: StandardStreams = StandardStreams()
+        self.opens: bool = False
 
     def mark(self, flag: str) -> None:
         """
@@ -90,17 +90,19 @@ class CapturedOutput:
     def __init__(self, owner: Any, waits: bool = True) -> None:
         from fal_core_worker.output.capture import Output
 
-        self.before = StandardStreams()
-        self.standard_output = self.before.descriptors[1]
+        self.before: StandardStreams = StandardStreams()
+        self.standard_output: int = self.before.descriptors[1]
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         self.waits = waits
-        self.over = threading.Event()
-        self.output = Output(self.send)
+        self.over: threading.Event = threading.Event()
+        self.output: Output = Output(self.send)
         self.output.current = lambda: (0, owner())
         self.output.current_below = lambda: (0, "")
         self.output.install()
-        self.thread = threading.Thread(target=self.watch, name="output", daemon=True)
+        self.thread: threading.Thread = threading.Thread(
+            target=self.watch, name="output", daemon=True
+        )
         self.thread.start()
 
     def mark(self, flag: str) -> None:

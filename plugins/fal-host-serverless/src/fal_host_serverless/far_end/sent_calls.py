@@ -47,10 +47,10 @@ class SentCall:
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self.parts = parts
-        self.__name__ = parts["name"]
+        self.__name__: str = parts["name"]
         # The agent looks in the signature for where the function may listen.
         if not parts["serve"]:
-            self.__signature__ = inspect.Signature()
+            self.__signature__: inspect.Signature = inspect.Signature()
         elif not parts["takes_socket"]:
             whole = inspect.signature(type(self).__call__)
             ports = [each for each in whole.parameters.values() if "port" in each.name]

@@ -34,7 +34,7 @@ class CallLines:
         self._call = call
         self._parts: dict[str, list[str]] = {}
         self._held = 0
-        self.begun = ""
+        self.begun: str = ""
         self.guessed = True
 
     def read(self, line: str, level: Level, time: float) -> Log | None:

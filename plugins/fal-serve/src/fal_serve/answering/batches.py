@@ -69,12 +69,12 @@ class Ticket:
     __slots__ = ("arrived", "batch", "context", "future", "input", "seconds")
 
     def __init__(self, input: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self.input = input
+        self.input: Any = input
         self.future: asyncio.Future[Any] = loop.create_future()
-        self.context = contextvars.copy_context()
-        self.arrived = loop.time()
+        self.context: contextvars.Context = contextvars.copy_context()
+        self.arrived: float = loop.time()
         self.batch: _Batch | None = None
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
 
 class _Batch:
@@ -305,7 +305,7 @@ class Batched:
         self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, RequestBatcher] = (
             WeakKeyDictionary()
         )
-        self.__name__ = getattr(handler, "__name__", type(handler).__name__)
+        self.__name__: str = getattr(handler, "__name__", type(handler).__name__)
 
     @property
     def batcher(self) -> RequestBatcher:

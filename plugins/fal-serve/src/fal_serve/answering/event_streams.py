@@ -23,6 +23,7 @@ from fal_serve.answering.failures import detail_of
 from fal_serve.answering.logs import Aborted, log_error
 
 if TYPE_CHECKING:
+    from starlette.background import BackgroundTask
     from starlette.types import Receive, Scope, Send
 
 _KEPT = (b"content-length", b"content-type")
@@ -52,7 +53,7 @@ class EventStream(Response):
         self._items = items
         self._given = given
         self.status_code = status_code
-        self.background = None
+        self.background: BackgroundTask | None = None
         self.body = b""
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]

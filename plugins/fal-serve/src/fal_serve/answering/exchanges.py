@@ -17,7 +17,7 @@ from fal_serve.answering.requests import CDN_TOKEN, REQUEST_ID, IncomingRequest
 if TYPE_CHECKING:
     from fal_serve.answering.turns import ReceivedMessages
 
-logger = logging.getLogger("fal_serve")
+logger: logging.Logger = logging.getLogger("fal_serve")
 
 #: The status, in the log and metrics, of a request whose client has disconnected.
 CLIENT_GONE = 499
@@ -110,10 +110,13 @@ class Exchange(ABC):
         self._receive = receive
         self._send = send
         self._raw_id = raw_id
-        self.started = self.ended = self.silent = self.disconnected = False
+        self.started: bool = False
+        self.ended: bool = False
+        self.silent: bool = False
+        self.disconnected: bool = False
         self.answering: asyncio.Task[None] | None = None
-        self.size = 0
-        self.status = 500
+        self.size: int = 0
+        self.status: int = 500
 
     def final_status(self) -> int:
         """

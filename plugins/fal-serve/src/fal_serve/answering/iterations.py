@@ -49,7 +49,7 @@ class ThreadIterator:
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self.iterator: Any = iterator
-        self.end = object()
+        self.end: object = object()
         self._lock = threading.Lock()
         self._running = self._closed = False
 

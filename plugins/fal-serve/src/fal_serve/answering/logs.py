@@ -11,6 +11,7 @@ import re
 import time
 import traceback
 import weakref
+from collections.abc import Callable
 from json import JSONEncoder
 from typing import Any
 
@@ -24,7 +25,7 @@ _LEVELS = {
     logging.CRITICAL: "ERROR",
 }
 
-quoted = JSONEncoder().encode
+quoted: Callable[[Any], str] = JSONEncoder().encode
 
 #: Packages whose frames stand between the server and a handler in a traceback.
 _BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")

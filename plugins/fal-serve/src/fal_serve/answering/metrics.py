@@ -53,8 +53,8 @@ class RequestCounts:
     __slots__ = ("buckets", "seconds")
 
     def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.seconds = 0.0
+        self.buckets: list[int] = [0] * (len(BOUNDS) + 1)
+        self.seconds: float = 0.0
 
 
 class ServiceMetrics:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
-logger = logging.getLogger("fal_serve")
+logger: logging.Logger = logging.getLogger("fal_serve")
 
 REQUEST_ID = b"x-fal-request-id"
 ENDPOINT = "x-fal-endpoint"

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-logger = logging.getLogger("fal_serve")
+logger: logging.Logger = logging.getLogger("fal_serve")
 
 #: Seconds for which a call on a thread keeps the turn of a request that has ended.
 PATIENCE = 60.0
@@ -127,7 +127,7 @@ class ReceivedMessages:
         self._messages: deque[Any] = deque()
         self._listener: asyncio.Task[Any] | None = None
         self._size = 0
-        self.gone = False
+        self.gone: bool = False
 
     def listen(self) -> asyncio.Task[Any] | None:
         """

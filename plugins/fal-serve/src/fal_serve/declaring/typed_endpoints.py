@@ -1,9 +1,10 @@
 """
 Typed endpoints: what type checkers see of decorated methods. Nothing else imports it.
 
-A method is called on an object as it was written, by the service and by ``AppClient``, whose
-object stands for one of the class. On the class itself it is the method of an
-``AsyncAppClient``, which stands for the class.
+On an object, a method is that of an ``AppClient``, which stands for an object of the class: it
+returns what the handler does, and for ``async def`` what its coroutine does. On the class it
+is the method of an ``AsyncAppClient``, which stands for the class, or, with an application as
+the first argument, the handler as it was written.
 """
 
 from __future__ import annotations
@@ -45,17 +46,38 @@ class Endpoint(Protocol[P, ResultT]):
     def __call__(self, instance: Any, /, *args: P.args, **kwargs: P.kwargs) -> ResultT: ...
 
 
+class Application(Protocol):
+    """
+    An application, in whose service handlers call each other.
+    """
+
+    def build_application(self) -> Any: ...
+
+
+class AsyncCalls(Protocol[P, ResultT]):
+    """
+    The method of an ``AsyncAppClient``, or the ``async def`` handler of an application.
+    """
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[ResultT]: ...
+
+    @overload
+    def __call__(
+        self, application: Application, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, ResultT]: ...
+
+
 class AsyncEndpoint(Protocol[P, ResultT]):
     """
-    An ``async def`` method. Its result is awaited in the service, and returned by an
-    ``AppClient``, for which both are one object.
+    An ``async def`` method.
     """
 
     @overload
-    def __get__(self, instance: None, owner: type) -> Callable[P, Awaitable[ResultT]]: ...
+    def __get__(self, instance: None, owner: type) -> AsyncCalls[P, ResultT]: ...
 
     @overload
-    def __get__(self, instance: object, owner: type) -> Callable[P, Any]: ...
+    def __get__(self, instance: object, owner: type) -> Callable[P, ResultT]: ...
 
     def __call__(
         self, instance: Any, /, *args: P.args, **kwargs: P.kwargs
@@ -78,16 +100,30 @@ class Stream(Protocol[P, ResultT]):
     ) -> Iterator[ResultT]: ...
 
 
+class AsyncItems(Protocol[P, ResultT]):
+    """
+    The same as :class:`AsyncCalls`, for generators.
+    """
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[ResultT]: ...
+
+    @overload
+    def __call__(
+        self, application: Application, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncIterator[ResultT]: ...
+
+
 class AsyncStream(Protocol[P, ResultT]):
     """
-    An ``async def`` generator method, of which the same is true as of :class:`AsyncEndpoint`.
+    An ``async def`` generator method.
     """
 
     @overload
-    def __get__(self, instance: None, owner: type) -> Callable[P, AsyncIterator[ResultT]]: ...
+    def __get__(self, instance: None, owner: type) -> AsyncItems[P, ResultT]: ...
 
     @overload
-    def __get__(self, instance: object, owner: type) -> Callable[P, Any]: ...
+    def __get__(self, instance: object, owner: type) -> Callable[P, Iterator[ResultT]]: ...
 
     def __call__(
         self, instance: Any, /, *args: P.args, **kwargs: P.kwargs

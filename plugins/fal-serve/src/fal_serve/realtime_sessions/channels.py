@@ -91,7 +91,7 @@ class Channel:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._owner = asyncio.current_task()
-        self.gone = False
+        self.gone: bool = False
         self.working = 0
         self.interruptible = True
         self._ahead: deque[Frame] = deque()

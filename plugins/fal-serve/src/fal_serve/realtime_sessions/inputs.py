@@ -30,7 +30,7 @@ class Inputs:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._end: ClientGone | Drained | Idle | None = None
-        self.waited = 0.0
+        self.waited: float = 0.0
 
     async def __aenter__(self) -> Self:
         return self

@@ -47,7 +47,7 @@ class Refused(Exception):
         super().__init__(error, reason, code)
         self.error = error
         self.code = code
-        self.reason = reason if len(reason) <= _LENGTH else f"{reason[:_LENGTH]}…"
+        self.reason: str = reason if len(reason) <= _LENGTH else f"{reason[:_LENGTH]}…"
 
 
 def invalid(error: ValidationError) -> Refused:

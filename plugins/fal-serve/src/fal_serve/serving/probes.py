@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 from fal_serve.answering.metrics import ServiceMetrics
 
@@ -27,8 +27,8 @@ class Phase:
     """
 
     def __init__(self) -> None:
-        self.started = False
-        self.not_ready = "The setup has not ended."
+        self.started: bool = False
+        self.not_ready: str = "The setup has not ended."
         self.not_alive = ""
 
     def begin(self) -> None:
@@ -69,7 +69,7 @@ class ProbeHandler(BaseHTTPRequestHandler):
 
     server: ProbeServer
     # Seconds after which a silent connection is closed.
-    timeout = 10
+    timeout: ClassVar[float | None] = 10
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -56,7 +56,7 @@ class ServableServer(services.Server):
     """
 
     requirements: Sequence[str] = REQUIREMENTS
-    packages = ("fal_serve",)
+    packages: Sequence[str] = ("fal_serve",)
     takes_socket = True
 
     def __init__(

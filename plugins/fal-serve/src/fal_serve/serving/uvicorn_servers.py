@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 
-logger = logging.getLogger("fal_serve")
+logger: logging.Logger = logging.getLogger("fal_serve")
 
 #: Seconds that a request which was cancelled may take to end.
 _LAST_GRACE = 1.0

@@ -65,7 +65,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
             return
         paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
-        self.read_paused = paused
+        self.read_paused: bool = paused
 
     async def receive(self) -> Any:
         queue = self.queue
