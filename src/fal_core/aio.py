@@ -65,7 +65,11 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         if self._function.flavour.endswith("generator"):
             calls: Any = self
             return calls.stream(*args, **kwargs)
-        self._function.check_arguments(args, kwargs)
+        __tracebackhide__ = True
+        try:
+            self._function.check_arguments(args, kwargs)
+        except TypeError as error:
+            raise trim(error)  # noqa: B904  # the same one
         coroutine: Any = self._result(args, kwargs)
         # One that is never awaited is told by its name.
         name = getattr(self._function, "__qualname__", "")
@@ -111,19 +115,19 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
                 made[0].cancel()
             return made[0]
 
-        try:
-            future = await asyncio.to_thread(submit)
-        except asyncio.CancelledError:
-            # The thread goes on, and ends the call as soon as it is launched.
-            abandoned.set()
-            for future in made:
-                future.cancel()
-            raise
-        await _end_of(future)
-        if future.cancelled():
-            raise Cancelled
         __tracebackhide__ = True
         try:
+            try:
+                future = await asyncio.to_thread(submit)
+            except asyncio.CancelledError:
+                # The thread goes on, and ends the call as soon as it is launched.
+                abandoned.set()
+                for future in made:
+                    future.cancel()
+                raise
+            await _end_of(future)
+            if future.cancelled():
+                raise Cancelled
             return future.result()
         except Exception as error:
             raise trim(error)  # noqa: B904  # the same one

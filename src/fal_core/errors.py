@@ -72,17 +72,13 @@ class UnknownOptionError(OptionError):
     extra: str | None = None
 
     def __str__(self) -> str:
+        remedy = "Run 'fal-core hosts describe NAME' to see which options a host has."
         if self.suggestion is not None:
-            return f"Unknown option {self.option!r}. Did you mean {self.suggestion!r}?"
-        if self.extra is not None:
-            return (
-                f"Unknown option {self.option!r}. It belongs to a plugin that is not "
-                f"installed: run `pip install 'fal-core[{self.extra}]'`."
-            )
-        return (
-            f"Unknown option {self.option!r}. "
-            "Run 'fal-core hosts describe NAME' to see which options a host has."
-        )
+            remedy = f"Did you mean {self.suggestion!r}?"
+        elif self.extra is not None:
+            install = f"`pip install 'fal-core[{self.extra}]'`"
+            remedy = f"It belongs to a plugin that is not installed: run {install}."
+        return f"Unknown option {self.option!r}. {remedy}"
 
 
 @facts
@@ -332,6 +328,8 @@ class EnvironmentBuildError(HostError):
         lines: The last lines of the builder's output.
 
         unsaid: The lines to show below *reason*; None shows all of *lines*.
+
+        function: The name of the function that needs it; empty if that is not known.
     """
 
     kind: str
@@ -339,10 +337,13 @@ class EnvironmentBuildError(HostError):
     requirement: str | None = None
     lines: tuple[str, ...] = ()
     unsaid: tuple[str, ...] | None = None
+    function: str = ""
 
     def __str__(self) -> str:
         which = f" at requirement {self.requirement!r}" if self.requirement else ""
         sentence = f"The {self.kind} environment could not be built{which}: {self.reason}"
+        if self.requirement and self.function:
+            sentence += f" Check requirements of {self.function!r}."
         shown = self.lines if self.unsaid is None else self.unsaid
         return "\n".join((sentence, *(f"  {line}" for line in shown)))
 

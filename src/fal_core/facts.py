@@ -60,6 +60,23 @@ def with_facts(error: ErrorT, **changes: Any) -> ErrorT:
     return type(error)(**{name: getattr(error, name) for name in facts_of(error)} | changes)
 
 
+def copy_error(error: ErrorT) -> ErrorT:
+    """
+    Return an error like *error*, with its cause, that has notes and a traceback of its own;
+    *error* itself if its class does not let it be copied.
+    """
+    from copy import copy
+
+    try:
+        other = copy(error)
+        other.__cause__ = error.__cause__
+        if hasattr(other, "__notes__"):
+            other.__notes__ = [*other.__notes__]
+    except Exception:
+        return error
+    return other
+
+
 def _annotations_of(cls: type) -> dict[str, Any]:
     """
     Return the annotations that *cls* itself has.

@@ -42,6 +42,8 @@ class Row:
 
         variables: Environment variables; None removes one.
 
+        never: What standard error has nowhere; empty for nothing.
+
         code: The exit code.
 
         python: The first version of Python that says so.
@@ -52,6 +54,7 @@ class Row:
     command: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
     variables: dict[str, str | None] = attrs.field(factory=dict)
+    never: str = ""
     code: int = 1
     python: tuple[int, int] = (3, 10)
 
@@ -377,6 +380,7 @@ ROWS = {
         says=r"127\.0\.0\.1:\d+/? has a certificate that this machine does not trust\. For a "
         r'server of your own, run `eval "\$\(fal-core server env\)"`, which names its bundle '
         r"of certificates\.",
+        never="Handshake failed|_MultiThreadedRendezvous",
         needs=("fal_host_serverless", "fal_env_virtualenv", "cryptography", "grpc"),
         variables={"FAL_KEY": "id:secret", "HOME": ".", "SSL_CERT_FILE": None},
     ),
@@ -452,4 +456,5 @@ def test_a_mistake_says_what_to_do(name: str, tmp_path: Path) -> None:
     )
     assert re.search(rf"{row.says}\s*\Z", done.stderr), done.stderr
     assert done.returncode == row.code
+    assert not (row.never and re.search(row.never, done.stderr)), done.stderr
     assert len(OURS.findall(done.stderr)) <= 1, done.stderr

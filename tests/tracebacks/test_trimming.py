@@ -5,9 +5,13 @@ Tracebacks are trimmed to what the user has written.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import wait
+from typing import Any
 
 import pytest
 
+from fal_core import Executor
 from fal_core.errors import OptionError, PluginError
 from fal_core.testing import InProcessHost
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
@@ -79,16 +83,88 @@ def test_every_way_to_call_has_one_frame_of_ours() -> None:
     def fail(number: int) -> None:
         raise LookupError("gone")
 
+    class Model:
+        @function("current", host=InProcessHost())
+        def fail(self, number: int) -> None:
+            raise LookupError("gone")
+
     ways = (
         lambda: fail(1),
         lambda: fail.submit(1).result(30),
         lambda: fail.spawn(1).return_value,
         lambda: list(fail.map([1])),
+        lambda: Model().fail(1),
+        lambda: list(Model().fail.map([1])),
     )
     for way in ways:
         with pytest.raises(LookupError) as caught:
             way()
         assert len(names_of(caught.value)) == 3, names_of(caught.value)
+
+
+def test_what_an_event_loop_waits_for_has_no_frame_of_ours() -> None:
+    """
+    A future that is awaited through asyncio raises what the function did, and nothing else.
+    """
+    from fal_core import function
+
+    @function("current", host=InProcessHost())
+    def fail() -> None:
+        raise LookupError("gone")
+
+    for future in (fail.submit(), fail.spawn().future):
+        wait([future])
+        error = future.exception()
+        assert error is not None
+        assert names_of(error) == []
+
+
+def test_every_refused_call_has_one_frame_of_ours() -> None:
+    """
+    A call that cannot work is refused where it is written, whichever way it takes.
+    """
+    from fal_core import function
+
+    @function("current", host=InProcessHost())
+    def double(number: int) -> int:
+        return 2 * number
+
+    class Model:
+        @function("current", host=InProcessHost())
+        def double(self, number: int) -> int:
+            return 2 * number
+
+    anything: Any = (double, Model().double)
+    ways = (
+        lambda: anything[0](),
+        lambda: anything[0].aio(),
+        lambda: anything[0].map(5),
+        lambda: anything[1](),
+        lambda: anything[1].aio(),
+        lambda: anything[1].submit(),
+        lambda: anything[1].map(),
+        lambda: anything[1].map(5),
+        lambda: Executor("current", host=InProcessHost(), nope=1),
+    )
+    for way in ways:
+        with pytest.raises((TypeError, OptionError)) as caught:
+            way()
+        assert len(names_of(caught.value)) == 3, names_of(caught.value)
+
+
+def test_the_iterables_of_an_executor_are_of_the_user() -> None:
+    """
+    What they raise begins with their own frame, below the call.
+    """
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("gone")
+
+    pool = Executor("current", host=InProcessHost())
+    with pool, pytest.raises(LookupError) as caught:
+        pool.map(abs, items())
+    assert names_of(caught.value)[1:] == ["map", "items"]
 
 
 def test_an_error_that_is_raised_twice_has_one_traceback() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
-from fal_core.batching.items import Arguments, ItemOutcome, copied, open_items
+from fal_core.batching.items import Arguments, ItemOutcome, open_items
 from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
@@ -30,8 +30,10 @@ from fal_core.events import (
     Started,
     State,
 )
+from fal_core.facts import copy_error
 from fal_core.sinks.call_sinks import UnattendedSink, error_of
 from fal_core.sinks.printing import print_log
+from fal_core.tracebacks.trimming import trim
 from fal_core_worker.sharing import SharedObject
 from fal_core_worker.stream.frames import RAISED, VALUE
 
@@ -126,7 +128,7 @@ class Batch(UnattendedSink):
         try:
             return VALUE, self.result()
         except BaseException as error:
-            return RAISED, error
+            return RAISED, trim(error)
 
 
 class Batcher:
@@ -327,7 +329,7 @@ class Batcher:
         self._learn(batch, batch.done, exited)
         if batch.done >= batch.end:
             return
-        error = error_of(exited)
+        error = error_of(exited, batch.opener.name)
         if exited.reason is None:
             error = WorkerLost(detail="It sent no outcome.")
         if isinstance(error, WorkerLost) and not error.detail and len(batch.items) > 1:
@@ -344,7 +346,7 @@ class Batcher:
         self._settle(
             batch.items[batch.done : lost],
             batch.tags[batch.done : lost],
-            [(RAISED, error), *((RAISED, copied(error)) for _ in range(count - 1))],
+            [(RAISED, error), *((RAISED, copy_error(error)) for _ in range(count - 1))],
         )
 
     def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:

@@ -4,7 +4,6 @@ The items of batches: their arguments, and their outcomes.
 
 from __future__ import annotations
 
-from copy import copy
 from operator import itemgetter
 from typing import Any
 
@@ -38,18 +37,3 @@ def _open_item(opener: Opener, kind: int, value: Any) -> ItemOutcome:
     except Exception as error:
         return RAISED, error
     return kind, value
-
-
-def copied(error: BaseException) -> BaseException:
-    """
-    Return *error* for another item, which has notes of its own; itself if it is not copied.
-    """
-    try:
-        other = copy(error)
-        other.__cause__ = error.__cause__
-        if notes := getattr(error, "__notes__", None):
-            # A copy shares the list.
-            object.__setattr__(other, "__notes__", [*notes])
-    except Exception:
-        return error
-    return other

@@ -70,8 +70,14 @@ class Mapped(Iterator[Any]):
             total = count_items(iterables if arguments is None else (arguments,))
             self._progress = MapProgress(launcher.declaration.name, total)
         if arguments is None:
-            # The shortest iterable ends it, as with the built-in map.
-            arguments = zip(zip(*iterables), repeat({}))  # noqa: B905
+            try:
+                # The shortest iterable ends it, as with the built-in map.
+                arguments = zip(zip(*iterables), repeat({}))  # noqa: B905
+            except TypeError:
+                from fal_core.refusing.ways import refuse_items
+
+                refuse_items(iterables)
+                raise
         self._inputs: Iterator[Any] | None = zip(arguments, count())
         self._stride = 1
         self._input_error: BaseException | None = None

@@ -18,6 +18,7 @@ from fal_core.sealing.opener import Opener
 from fal_core.sinks.call_sinks import OpeningSink, UnattendedSink
 from fal_core.sinks.requests import request, send, try_cancel
 from fal_core.spawns import SpawnInfo
+from fal_core.tracebacks.trimming import trim
 
 
 class SpawnFuture(CallFuture):
@@ -98,7 +99,7 @@ class SpawnSink(UnattendedSink):
             if self._items is not None:
                 value = self._items
         except BaseException as error:
-            self._future.settle(None, error)
+            self._future.settle(None, trim(error))
         else:
             self._future.settle(value)
         self._items = None

@@ -107,13 +107,18 @@ class KnownOptions:
 def nearest_name(option: str, candidates: Iterable[Iterable[str]]) -> str | None:
     """
     Return the name most like *option* from the first of *candidates* that has one.
+
+    One that differs by a letter or two comes before a name that is less like it.
     """
     from difflib import get_close_matches
 
+    groups = [set(names) for names in candidates]
     meant = _MEANT.get(option)
-    for names in map(set, candidates):
+    for names in groups:
         if meant in names:
             return meant
-        for near in get_close_matches(option, sorted(names), n=1):
-            return near
+    for likeness in (0.8, 0.6):
+        for names in groups:
+            for near in get_close_matches(option, sorted(names), n=1, cutoff=likeness):
+                return near
     return None

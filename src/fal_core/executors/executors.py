@@ -19,6 +19,7 @@ from fal_core.decorators import function
 from fal_core.environments import Environment
 from fal_core.errors import OptionError, UnsupportedError
 from fal_core.executors.pooled_functions import PooledFunctions, make_setup
+from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
     from fal_core.executors.pooled_calls import PooledCalls
@@ -63,6 +64,7 @@ class Executor(concurrent.futures.Executor):
         ValueError: *max_workers* is less than 1.
     """
 
+    @begins_at_caller
     def __init__(
         self,
         kind: str | Environment = "virtualenv",
@@ -165,7 +167,11 @@ class Executor(concurrent.futures.Executor):
         until = None if timeout is None else time.monotonic() + timeout
         # The shortest iterable ends it, as with the built-in map.
         items = zip(*iterables)  # noqa: B905
-        futures = deque(self.submit(fn, *args) for args in islice(items, buffersize))
+        __tracebackhide__ = True
+        try:
+            futures = deque(self.submit(fn, *args) for args in islice(items, buffersize))
+        except Exception as error:
+            raise trim_to_user(error)  # noqa: B904  # the same one
         more: Iterator[Any] = items if buffersize is not None else iter(())
         return _results(weakref.ref(self), fn, futures, more, until)
 
@@ -196,27 +202,26 @@ def _results(
     more: Iterator[Any],
     until: float | None,
 ) -> Iterator[Any]:
+    __tracebackhide__ = True
     try:
         while futures:
             pool = executor()
             if pool is not None:
                 futures.extend(pool.submit(fn, *args) for args in islice(more, 1))
             del pool
-            yield _take(futures.popleft(), until)
+            left = None if until is None else until - time.monotonic()
+            # It stays among them while it is waited for: if that fails, all are cancelled.
+            taken = [futures[0].result(left)]
+            futures.popleft()
+            yield taken.pop()
+    except Exception as error:
+        raise trim(error)  # noqa: B904  # the same one
     finally:
         for future in futures:
             future.cancel()
-
-
-def _take(future: Future[Any], until: float | None) -> Any:
-    try:
-        try:
-            return future.result(None if until is None else until - time.monotonic())
-        finally:
-            future.cancel()
-    finally:
+            del future
         # The traceback of what is raised refers to this frame.
-        del future
+        futures.clear()
 
 
 def _acts_on(host: Host[Any, Any], option: str) -> bool:

@@ -98,6 +98,25 @@ def refuse_plain(function: Function) -> None:
     )
 
 
+def refuse_items(iterables: tuple[Any, ...]) -> None:
+    """
+    Refuse to map over what is not iterable, or over nothing.
+
+    Raises:
+        TypeError: One is not iterable, or there is none.
+    """
+    if not iterables:
+        # The instance of a method alone would never come to an end.
+        raise TypeError("A map needs at least one iterable of arguments.")
+    for each in iterables:
+        if not (hasattr(each, "__iter__") or hasattr(each, "__getitem__")):
+            shown = type(each).__name__
+            raise TypeError(
+                f"A map takes iterables of arguments, and an object of {shown!r} is none. "
+                "Write map([…])."
+            ) from None
+
+
 def refuse_idempotency_key(function: Function) -> None:
     """
     Refuse ``key=`` where it is no argument of the function.

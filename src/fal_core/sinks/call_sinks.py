@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fal_core.errors import HostError, WorkerLost
+from fal_core.errors import EnvironmentBuildError, HostError, WorkerLost
 from fal_core.events import (
     Event,
     Exited,
@@ -24,7 +24,7 @@ from fal_core.events import (
     Started,
     State,
 )
-from fal_core.facts import facts
+from fal_core.facts import copy_error, facts
 from fal_core.hosts import Execution
 from fal_core.reprs import in_one_line
 from fal_core.sinks.missing_ends import expect_end, note_end
@@ -339,7 +339,7 @@ def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None)
             from fal_core.sinks.breaches import NO_END, breach_of
 
             raise breach_of(opener.host, NO_END)
-        raise error_of(exited)
+        raise error_of(exited, opener.name)
     if outcome.raised:
         raise opener.open_error(outcome.sealed)
     return opener.open_value(outcome.sealed)
@@ -354,11 +354,24 @@ def failed(error: BaseException) -> Exited:
     return Exited(reason=reason)
 
 
-def error_of(exited: Exited | None) -> BaseException:
+def error_of(exited: Exited | None, name: str = "") -> BaseException:
     """
-    Return the error to raise for a call that has ended without an outcome.
+    Return the error to raise for a call of the function *name* that has ended without an
+    outcome.
     """
     reason = None if exited is None else exited.reason
     if isinstance(reason, HandlerFailed) and isinstance(reason.error, Exception):
         return reason.error
+    if isinstance(reason, EnvironmentBuildError):
+        return _needed_by(name, reason)
     return reason or WorkerLost()
+
+
+def _needed_by(name: str, error: EnvironmentBuildError) -> EnvironmentBuildError:
+    """
+    Return *error* as that of the function *name*: others may need the environment, too.
+    """
+    told = copy_error(error)
+    if not told.function:
+        told.function = name
+    return told

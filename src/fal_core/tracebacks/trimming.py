@@ -76,13 +76,16 @@ def _is_remote(cause: BaseException | None) -> bool:
 
 def _is_refusal(error: BaseException) -> bool:
     """
-    Tell whether *error* was raised to refuse a call.
+    Tell whether *error* was raised to refuse a call, or by a call that has trimmed it.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    raised_by = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
-    return str(raised_by).startswith(_REFUSING)
+    if trace is None:
+        return False
+    raised_by = str(trace.tb_frame.f_globals.get("__name__", ""))
+    # What hides itself raises nothing but what it has trimmed.
+    return raised_by.startswith(_REFUSING) or "__tracebackhide__" in trace.tb_frame.f_locals
 
 
 def _trim_causes(error: BaseException) -> None:

@@ -160,7 +160,7 @@ def test_what_an_index_does_not_have(build: Builder, index: Index) -> None:
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Virtualenv(requirements=["absent-thing"], index_url=index.url))
     assert caught.value.reason == (
-        f"No package is called 'absent-thing' (looked on {index.url}). Check its spelling."
+        f"No package is called 'absent-thing' (looked on {index.url})."
     )
     for entry, version in (("delta==99.0", "99.0"), ("delta>99", ">99")):
         with pytest.raises(EnvironmentBuildError) as caught:

@@ -226,8 +226,9 @@ class AsyncServerlessClient(ServiceClient):
         Raises:
             FalServerlessError: The service answered with an error.
         """
-        import grpc
         from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+        from fal_host_serverless.wire.protocol import grpc
 
         address = self.address
         # They may be read from a file, and a team may have to be looked up.

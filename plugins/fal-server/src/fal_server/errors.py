@@ -33,8 +33,6 @@ import os
 import shlex
 from typing import ClassVar
 
-import grpc
-
 from fal_core.errors import FalCoreError
 from fal_core.facts import facts
 
@@ -160,7 +158,7 @@ class Refusal(Exception):
     One request is refused. The argument is the sentence for the client.
 
     Attributes:
-        status: The status code of gRPC.
+        status: The name of the status code of gRPC.
 
         http: The status code of HTTP.
 
@@ -170,7 +168,7 @@ class Refusal(Exception):
         retry_after: Seconds after which the client may try again. None where it is not told.
     """
 
-    status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    status: ClassVar[str] = "UNKNOWN"
     http: ClassVar[int] = 500
     kind: ClassVar[str] = ""
     retry_after: ClassVar[int | None] = None
@@ -181,7 +179,7 @@ class Unauthenticated(Refusal):
     The request has no valid credentials.
     """
 
-    status = grpc.StatusCode.UNAUTHENTICATED
+    status = "UNAUTHENTICATED"
     http = 401
 
 
@@ -190,7 +188,7 @@ class Forbidden(Refusal):
     The caller lacks a permission.
     """
 
-    status = grpc.StatusCode.PERMISSION_DENIED
+    status = "PERMISSION_DENIED"
     http = 403
 
 
@@ -199,7 +197,7 @@ class NotFound(Refusal):
     There is no such thing, or the caller may not see it.
     """
 
-    status = grpc.StatusCode.NOT_FOUND
+    status = "NOT_FOUND"
     http = 404
 
 
@@ -208,7 +206,7 @@ class AlreadyExists(Refusal):
     The name is taken.
     """
 
-    status = grpc.StatusCode.ALREADY_EXISTS
+    status = "ALREADY_EXISTS"
     http = 409
 
 
@@ -217,7 +215,7 @@ class Invalid(Refusal):
     The request is not valid.
     """
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
+    status = "INVALID_ARGUMENT"
     http = 422
 
 
@@ -226,7 +224,7 @@ class TooLarge(Refusal):
     The request is too large.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
     http = 413
 
 
@@ -235,7 +233,7 @@ class TooMany(Refusal):
     There is no room at present; the client may try again.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
     http = 429
     retry_after = 10
 
@@ -245,7 +243,7 @@ class NotNow(Refusal):
     The request cannot be met in the present state.
     """
 
-    status = grpc.StatusCode.FAILED_PRECONDITION
+    status = "FAILED_PRECONDITION"
     http = 409
 
 
@@ -254,7 +252,7 @@ class StorageFull(Refusal):
     The disk of the server is full.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
     http = 507
 
 
@@ -263,7 +261,7 @@ class Unanswered(Refusal):
     The server does not have the gRPC method, or the feature, that the argument names.
     """
 
-    status = grpc.StatusCode.UNIMPLEMENTED
+    status = "UNIMPLEMENTED"
     http = 501
 
     def __str__(self) -> str:
@@ -275,7 +273,7 @@ class Unavailable(Refusal):
     The server cannot answer for a while; the client may try again.
     """
 
-    status = grpc.StatusCode.UNAVAILABLE
+    status = "UNAVAILABLE"
     http = 503
 
 

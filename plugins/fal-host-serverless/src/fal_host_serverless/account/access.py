@@ -46,7 +46,7 @@ def create_key(
         WrongArgument: There is no such scope or preset, or not exactly one of the three
             is given.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     if sum(each is not None for each in (scope, preset, permissions)) != 1:
         raise WrongArgument(
@@ -88,7 +88,7 @@ def list_keys() -> Operation[list[UserKeyInfo]]:
     """
     List the keys, without their secrets.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
         "ListUserKeys",
@@ -101,7 +101,7 @@ def revoke_key(key_id: str) -> Operation[None]:
     """
     Revoke a key.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.RevokeUserKeyRequest(key_id=key_id)
     return Operation("RevokeUserKey", request, read_nothing)
@@ -123,7 +123,7 @@ def set_secret(
         default_exposed: Whether functions that name no secrets see it; None leaves that
             as it is.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = fill(
         isolate_proto.SetSecretRequest(name=name),
@@ -138,7 +138,7 @@ def list_secrets(stage: str | None) -> Operation[list[ServerlessSecret]]:
     """
     List the secrets, without their values.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
         "ListSecrets",
@@ -154,7 +154,7 @@ def list_stages() -> Operation[list[EnvironmentInfo]]:
     """
     List the stages.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
         "ListEnvironments",
@@ -167,7 +167,7 @@ def create_stage(name: str, description: str | None) -> Operation[EnvironmentInf
     """
     Create a stage.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
         "CreateEnvironment",
@@ -180,7 +180,7 @@ def delete_stage(name: str) -> Operation[None]:
     """
     Delete a stage with its applications and secrets.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.DeleteEnvironmentRequest(name=name)
     return Operation("DeleteEnvironment", request, read_nothing)

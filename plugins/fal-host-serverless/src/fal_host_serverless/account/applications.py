@@ -33,7 +33,7 @@ def list_apps(filter: str | None, stage: str | None) -> Operation[list[AliasInfo
     """
     List the applications whose name contains *filter*.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     def read(response: Any) -> list[AliasInfo]:
         found = [read_alias(alias) for alias in response.aliases]
@@ -60,7 +60,7 @@ def app_runners(
     Raises:
         WrongArgument: *since* is no datetime, or *state* no list.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     stage = find_stage(stage)
     check_time(since)
@@ -117,7 +117,7 @@ def scale(
     changes = {name: value for name, value in locals().items() if value is not None}
     del changes["app_name"]
     changes.pop("environment_name", None)
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     for name, value in changes.items():
         if name in _LISTS:
@@ -145,7 +145,7 @@ def rollout(app_name: str, force: bool, stage: str | None) -> Operation[None]:
     Arguments:
         force: End the old runners at once.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     stage = find_stage(stage)
     request = fill(
@@ -167,7 +167,7 @@ def list_runners(since: datetime | None) -> Operation[list[RunnerInfo]]:
     Raises:
         WrongArgument: *since* is no datetime.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     check_time(since)
     request = fill(isolate_proto.ListRunnersRequest(list_pending=True), start_time=since)
@@ -185,7 +185,7 @@ def stop_runner(runner_id: str, replace_first: bool = False) -> Operation[None]:
     Arguments:
         replace_first: Start another runner before.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.StopRunnerRequest(runner_id=runner_id, replace_first=replace_first)
     return Operation("StopRunner", request, read_nothing)
@@ -195,7 +195,7 @@ def kill_runner(runner_id: str) -> Operation[None]:
     """
     End a runner at once.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.KillRunnerRequest(runner_id=runner_id)
     return Operation("KillRunner", request, read_nothing)

@@ -31,7 +31,7 @@ from fal_host_serverless.wire.retry_options import retry_conditions, retry_confi
 from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
 
 @attrs.frozen(kw_only=True)
@@ -186,7 +186,7 @@ def register_request(
     """
     Return the request that deploys *call*.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     options = call.host_options
     strategy = registration.strategy.upper()
@@ -233,7 +233,7 @@ def build(
     Raises:
         FalServerlessError: The build failed.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.BuildEnvironmentRequest(
         **requests.environment_fields(call, inputs),

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
-
 from fal_core.calls import Call
 from fal_core.errors import (
     Cancelled,
@@ -34,7 +32,8 @@ from fal_host_serverless.running.run_requests import run_request
 from fal_host_serverless.running.turns import Turns
 from fal_host_serverless.uploading import distributions, inputs
 from fal_host_serverless.wire import channels, messages, requests, streams
-from fal_host_serverless.wire.failures import translate_run
+from fal_host_serverless.wire.failures import cause_of, translate_run
+from fal_host_serverless.wire.protocol import grpc
 from fal_host_serverless.wire.requests import UploadedInputs
 from fal_host_serverless.wire.services import Service
 
@@ -314,7 +313,7 @@ class ServerlessExecution:
             said = {str(reason), *map(str.strip, str(reason).splitlines())}
             unsaid = tuple(line for line in self._built if line.strip() not in said)
             reason = with_facts(reason, lines=tuple(self._built), unsaid=unsaid)
-        reason.__cause__ = error
+        reason.__cause__ = cause_of(error)
         return reason
 
     def _await_end(self) -> None:
@@ -353,7 +352,7 @@ class ServerlessExecution:
         It is where the service gives the runner the id of the run. Elsewhere nothing
         tells which of an application's runners it is.
         """
-        import isolate_proto
+        from fal_host_serverless.wire.protocol import isolate_proto
 
         if not self._run_id:
             return False

@@ -14,7 +14,7 @@ from fal_host_serverless.wire.requests import UploadedInputs
 from fal_host_serverless.wire.services import Service
 
 if TYPE_CHECKING:
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
 
 def with_ports(call: Call) -> Call:
@@ -69,7 +69,7 @@ def set_function(message: Any, call: Call, inputs: UploadedInputs, **how: bool) 
 def _request(
     service: Service, call: Call, inputs: UploadedInputs, *, forced: bool = True
 ) -> isolate_proto.HostedRun:
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     return isolate_proto.HostedRun(
         **requests.run_fields(call, inputs, forced=forced),

@@ -23,7 +23,7 @@ def read_alias(message: Any) -> AliasInfo:
     """
     Return the application that *message* describes.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     plain = (
         *("alias", "revision", "keep_alive", "max_concurrency", "max_multiplexing"),
@@ -67,7 +67,7 @@ def read_key(message: Any) -> UserKeyInfo:
     """
     Return the key that *message* describes.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     scopes = isolate_proto.CreateUserKeyRequest.Scope
     known = message.scope in scopes.values()

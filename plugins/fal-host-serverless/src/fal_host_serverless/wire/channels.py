@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fal_host_serverless.wire import settings
 
 if TYPE_CHECKING:
-    import grpc
+    from fal_host_serverless.wire.protocol import grpc
 
 #: Methods that gRPC may retry: sending one twice has the effect of sending it once.
 #: Methods that run code are left out, since nobody can tell whether it ran.
@@ -50,7 +50,7 @@ def security() -> grpc.ChannelCredentials:
     """
     Return TLS credentials; in test mode local ones, which reach this machine alone.
     """
-    import grpc
+    from fal_host_serverless.wire.protocol import grpc
 
     if settings.test_mode():
         return grpc.local_channel_credentials()
@@ -71,8 +71,9 @@ def stub(address: str) -> Any:
 
 
 def _connect(address: str) -> tuple[Any, Any]:
-    import grpc
     from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+
+    from fal_host_serverless.wire.protocol import grpc
 
     channel = grpc.secure_channel(address, security(), options=options())
     return channel, IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated

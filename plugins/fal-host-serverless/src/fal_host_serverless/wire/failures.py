@@ -21,7 +21,7 @@ from fal_core.errors import (
 from fal_host_serverless.errors import InternalServerlessRunFailed, ServerlessRunFailed
 
 if TYPE_CHECKING:
-    import grpc
+    from fal_host_serverless.wire.protocol import grpc
 
 #: What stands before the details of the service, by status.
 _SENTENCES = {
@@ -47,7 +47,7 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
     Return the documented error for the gRPC error of the service at *address*.
     """
     status, details = _status(error), _details(error)
-    if status == "UNAVAILABLE" and "CERTIFICATE_VERIFY_FAILED" in details:
+    if _is_untrusted(error):
         return FalServerlessError(refuse_certificate(address))
     if status == "UNAVAILABLE":
         return FalServerlessError(
@@ -62,6 +62,13 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
     if status in _SAID and _SAID[status] in details:
         sentence = None
     return FalServerlessError(f"{sentence}: {details}" if sentence else details)
+
+
+def cause_of(error: grpc.RpcError) -> grpc.RpcError | None:
+    """
+    Return *error* as the cause of what it was translated to; None where that says it all.
+    """
+    return None if _is_untrusted(error) else error
 
 
 def refuse_certificate(address: str) -> str:
@@ -121,12 +128,16 @@ def translated(address: str) -> Iterator[None]:
     """
     Translate gRPC errors of the service at *address* that are raised in the context.
     """
-    import grpc
+    from fal_host_serverless.wire.protocol import grpc
 
     try:
         yield
     except grpc.RpcError as error:
-        raise translate(error, address) from error
+        raise translate(error, address) from cause_of(error)
+
+
+def _is_untrusted(error: Any) -> bool:
+    return _status(error) == "UNAVAILABLE" and "CERTIFICATE_VERIFY_FAILED" in _details(error)
 
 
 def _status(error: Any) -> str:

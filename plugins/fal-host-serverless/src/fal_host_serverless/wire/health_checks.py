@@ -13,7 +13,7 @@ from fal_core.declaring import HealthCheck
 from fal_core.errors import OptionError
 
 if TYPE_CHECKING:
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
 #: The fields of a health check, and the types that the service takes.
 FIELDS: Mapping[str, Any] = {
@@ -40,7 +40,7 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
     check = HealthCheck.read(config)
     if check is None:
         return None
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     values = attrs.asdict(check)
     method = values.pop("method")

@@ -27,7 +27,7 @@ def read_logs(
         read_line: Makes the line of what user code printed, from its text, level and time;
             None for a text that is no line by itself.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     for log in logs:
         level: Level = isolate_proto.LogLevel.Name(log.level)

@@ -20,8 +20,9 @@ from fal_host_serverless.wire.health_checks import health_check
 from fal_host_serverless.wire.retry_options import retry_conditions, retry_config
 
 if TYPE_CHECKING:
-    import isolate_proto
     from google.protobuf.struct_pb2 import Struct
+
+    from fal_host_serverless.wire.protocol import isolate_proto
 
 #: Defaults of a function, as those of fal's SDK.
 MACHINE_TYPE = "XS"
@@ -99,7 +100,7 @@ def environment_fields(
     Arguments:
         forced: Whether the option ``force`` is passed on.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     secrets = call.host_options.secrets
     return {
@@ -150,7 +151,7 @@ def auth_mode(mode: AuthMode | None) -> isolate_proto.ApplicationAuthMode.ValueT
     Raises:
         OptionError: There is no such mode.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     structure(mode, AuthMode | None, "auth")
     return None if mode is None else isolate_proto.ApplicationAuthMode.Value(mode.upper())
@@ -167,7 +168,7 @@ def environment(
 
         forced: Whether the option ``force`` is passed on.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     kind = call.environment.kind
     options = definition(call.environment)
@@ -215,7 +216,7 @@ def build_requirements(
     Raises:
         OptionError: A value does not fit its field.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     types = machine_types(options, application=application)
     scheduler, scheduler_options = options._scheduler, options._scheduler_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fal_core.errors import OptionError
 
 if TYPE_CHECKING:
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
 _CONDITIONS = ("timeout", "server_error", "connection_error")
 
@@ -25,7 +25,7 @@ def retry_conditions(
     Raises:
         OptionError: The service has no condition of that name.
     """
-    import isolate_proto
+    from fal_host_serverless.wire.protocol import isolate_proto
 
     known = isolate_proto.RetryCondition.keys()
     numbers = []

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
 
-import grpc
 from google.protobuf.message_factory import GetMessageClass
 from isolate_proto import HostedRunResult, HostedRunStatus
 
@@ -117,7 +116,7 @@ class RunnerFailed(Refusal):
     The runner failed, and not its function.
     """
 
-    status = grpc.StatusCode.ABORTED
+    status = "ABORTED"
     http = 502
 
 
@@ -126,7 +125,7 @@ class DidNotStart(Refusal):
     No runner came up for the function.
     """
 
-    status = grpc.StatusCode.INTERNAL
+    status = "INTERNAL"
 
 
 class StartTookTooLong(Refusal):
@@ -134,5 +133,5 @@ class StartTookTooLong(Refusal):
     A service was not ready in time.
     """
 
-    status = grpc.StatusCode.DEADLINE_EXCEEDED
+    status = "DEADLINE_EXCEEDED"
     http = 504

@@ -171,7 +171,7 @@ class Controller:
         """
         if isinstance(error, Refusal):
             logger.log(level_of(error), "%s refused: %s: %s", name, type(error).__name__, error)
-            status, sentence = error.status, str(error)
+            status, sentence = grpc.StatusCode[error.status], str(error)
         else:
             logger.error("%s failed", name, exc_info=error)
             status, sentence = grpc.StatusCode.INTERNAL, "An internal error occurred."
@@ -193,7 +193,7 @@ class OtherMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             refusal = Unanswered(f"the procedure {details.method[:200]}")
-            await context.abort(refusal.status, str(refusal))
+            await context.abort(grpc.StatusCode[refusal.status], str(refusal))
             yield b""
 
         return grpc.stream_stream_rpc_method_handler(refuse)

@@ -9,8 +9,6 @@ import shutil
 import time
 from pathlib import Path
 
-import grpc
-
 from fal_server.errors import Refusal
 from fal_server.limits import option_of, write_size
 
@@ -28,7 +26,7 @@ class DiskReserved(Refusal):
     What is left on the disk is kept for clients with a key.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = "RESOURCE_EXHAUSTED"
     http = 507
 
 

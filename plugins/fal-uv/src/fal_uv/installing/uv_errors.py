@@ -215,7 +215,7 @@ def _plain_reason(
         looked = f" (looked {where})" if where else ""
         if absent[2]:
             return f"No package is called {absent[1]!r}, which {absent[2]} requires{looked}."
-        return f"No package is called {absent[1]!r}{looked}. Check its spelling."
+        return f"No package is called {absent[1]!r}{looked}."
     older = re.search(_OLDER, whole)
     if older is not None and older[1] == older[3]:
         return f"{older[1]} has no version {older[4]}; the newest is {older[2]}."
