@@ -30,7 +30,7 @@ from explained_functions import FUNCTIONS, HOSTS  # path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from house.wheels import build_wheels, install_wheels  # path
+from house.wheels import Unreachable, build_wheels, install_wheels  # path
 
 sys.path.remove(str(Path(__file__).parent))
 
@@ -260,7 +260,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     A folder with the wheels of all distributions.
     """
-    return build_wheels(tmp_path_factory.mktemp("wheels"))
+    try:
+        return build_wheels(tmp_path_factory.mktemp("wheels"))
+    except Unreachable as error:
+        # Where nobody looks, what was not tried would be taken for what works.
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell(f"There is no index: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -11,38 +11,48 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from house.imports import ROOT
 
 #: Seconds that a command may take; most take a few.
-PATIENCE = 900
+PATIENCE = 900.0
+
+
+class Unreachable(Exception):
+    """
+    Packages could not be had: there is no index.
+    """
 
 
 def find_uv() -> str:
     """
-    Return uv, which comes with the plugins.
+    Return uv, which is beside this Python or on the path.
     """
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
-    assert found is not None
+    found = found or shutil.which("uv")
+    if found is None:
+        raise FileNotFoundError("uv, which builds wheels and environments, is not installed.")
     return found
 
 
 def install(*command: str) -> None:
     """
-    Run an installer; where it fails for want of an index, the tests that need it are left out.
+    Run an installer.
+
+    Raises:
+        Unreachable: There is no index.
+        RuntimeError: It failed otherwise; what cannot be solved here is
+            wrong everywhere.
     """
-    # The tests with the lowest versions ask for those; here it is what users get.
+    # Tests with the lowest versions ask for those; here it is what users get.
     variables = {name: value for name, value in os.environ.items() if name != "UV_RESOLUTION"}
     done = subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE
     )
     if done.returncode:
-        # Where nobody looks, what was not tried would be taken for what works. What cannot
-        # be solved is wrong everywhere.
-        unreachable = "error sending request" in done.stderr or "dns error" in done.stderr
-        tell = pytest.skip if unreachable and not os.environ.get("CI") else pytest.fail
-        tell(f"{shlex.join(command)} ended with an error: {done.stderr.strip()[-1000:]}")
+        said = done.stderr.strip()[-1000:]
+        if "error sending request" in said or "dns error" in said:
+            raise Unreachable(said)
+        raise RuntimeError(f"{shlex.join(command)} ended with an error: {said}")
 
 
 def build_wheels(place: Path) -> Path:

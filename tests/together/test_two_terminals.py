@@ -152,18 +152,3 @@ def test_two_terminals(programs: Any, open_terminals: Any, tmp_path: Path):
             terminals.start()
     assert told[-1] == after.splitlines()[-1], told
     assert [line for line in told if line in printed][: len(printed)] == printed
-
-
-def test_server_of_the_first_page(open_terminals: Any, tmp_path: Path):
-    """
-    The function that the first page deploys on a server is called as the page shows.
-    """
-    (source,) = [
-        each
-        for each in blocks(section("README.md", "Serve it"), "python")
-        if "class Reader" in each
-    ]
-    (tmp_path / "app.py").write_text(source)
-    (commands,) = blocks(section("README.md", "Run your own server"), "console")
-    *_, last = open_terminals().type(commands)
-    assert f"# {last}\n" in commands

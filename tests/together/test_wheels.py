@@ -1,44 +1,34 @@
 """
-What is installed from wheels, as the first page of the repository says.
+What is installed from wheels, as the first pages of the documentation say.
+
+``python3 dev.py follow`` follows the how-tos too, and prints the times of all steps.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
-from fal_core_worker.serving import networks
-from fal_core_worker.serving.ports import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
 for name in ("fal_server", "fal_serve", "fal_host_serverless", "fal_env_conda"):
     pytest.importorskip(name)
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from follow.following import first_result, follow  # noqa: E402  # the path comes first
+from follow.pages import ROOT, Page, read_page  # noqa: E402  # the path comes first
+from follow.terminals import Terminal  # noqa: E402  # the path comes first
+from house.wheels import find_uv  # noqa: E402  # the path comes first
+
+sys.path.pop(0)
+
 #: A newer Python, whose wheels are as much tried as those of this one.
 NEWER = "python3.15"
-
-#: Seconds that a command may take; most take a few.
-PATIENCE = 900
-
-
-def read_blocks(language: str, title: str = "") -> list[str]:
-    """
-    Return the blocks of the first page, or of its section *title*.
-    """
-    page = (ROOT / "README.md").read_text("utf-8")
-    if title:
-        page = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 def find_newer() -> str | None:
@@ -49,72 +39,7 @@ def find_newer() -> str | None:
     return shutil.which(NEWER) or (str(unpacked) if unpacked.is_file() else None)
 
 
-@attrs.frozen
-class Installed:
-    """
-    A virtual environment with an extra of fal-core, and a folder where commands are typed.
-
-    Attributes:
-        folder: It has the examples, and the wheels in ``dist``, as a clone does.
-    """
-
-    folder: Path
-    binaries: Path
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """
-        The variables of its commands, which find neither this clone nor its environment.
-        """
-        cleared = ("FAL_", "PYTHON", "ISOLATE_", "UV_RESOLUTION")
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(cleared)
-        }
-        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-        return kept | {
-            "PATH": f"{self.binaries}{os.pathsep}{os.environ['PATH']}",
-            "VIRTUAL_ENV": str(self.binaries.parent),
-            "HOME": str(self.folder / "home"),
-            "XDG_CACHE_HOME": cache,
-            "FAL_CORE_CACHE": str(self.folder / "cache"),
-        }
-
-    def type(self, commands: str) -> str:
-        """
-        Type *commands*, and return what they print to standard output.
-        """
-        done = subprocess.run(
-            ["bash", "-ec", commands],
-            cwd=self.folder,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def make_installed(install_extra, wheels: Path, tmp_path_factory: pytest.TempPathFactory):
-    """
-    Make a virtual environment of a Python, with an extra of the wheels.
-    """
-
-    def make(python: str, extra: str) -> Installed:
-        place = tmp_path_factory.mktemp(extra)
-        install_extra(place / "venv", extra, python=python)
-        folder = place / "clone"
-        folder.mkdir()
-        (folder / "dist").symlink_to(wheels)
-        shutil.copytree(ROOT / "examples", folder / "examples")
-        return Installed(folder, place / "venv/bin")
-
-    return make
-
-
-@pytest.fixture(scope="module", params=[sys.executable, NEWER], ids=["this Python", NEWER])
+@pytest.fixture(params=[sys.executable, NEWER], ids=["this Python", NEWER])
 def python(request: pytest.FixtureRequest) -> str:
     """
     This Python, and a newer one.
@@ -127,12 +52,11 @@ def python(request: pytest.FixtureRequest) -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def everything(python: str, make_installed) -> Installed:
+def make_terminal(wheels: Path, folder: Path, python: str) -> Terminal:
     """
-    Everything, in an environment of each Python.
+    Return a terminal whose installers find the wheels as on an index.
     """
-    return make_installed(python, "all")
+    return Terminal(folder / "terminal", wheels, python, published=True)
 
 
 def test_packages_of_wheels_are_typed(wheels: Path):
@@ -147,114 +71,145 @@ def test_packages_of_wheels_are_typed(wheels: Path):
         assert not [each for each in packages if f"{each}/py.typed" not in files], wheel.name
 
 
-def test_first_call_is_installed_and_run_as_the_page_says(make_installed):
+@pytest.mark.parametrize(
+    ("name", "newer"), [("docs/tutorial.md", False), ("README.md", True)], ids=str
+)
+def test_page_is_followed(name: str, newer: bool, wheels: Path, tmp_path: Path):
     """
-    What the page types to install fal-core for functions on this machine is enough for them.
+    Each step of the page does what the page shows, with the extras that it names.
     """
-    # pip is asked for nothing that is not there already.
-    local = make_installed(sys.executable, "local")
-    first, again = read_blocks("console", "Install")
-    build, *rest = first.splitlines()
-    assert build == "python3 dev.py wheels"
-    local.type("\n".join(rest))
-    *_, shown = again.splitlines()
-    expected = re.escape(shown.removeprefix("# ")).replace("…", r"\d+")
-    assert re.fullmatch(expected, local.type(again).strip())
-    assert re.fullmatch(
-        expected, local.type("fal-core run examples/first_call.py::describe 3000000").strip()
-    )
+    python = (find_newer() if newer else None) or sys.executable
+    page, place = read_page(name), tmp_path / "page"
+    steps = list(follow(page, wheels, python, place, building=0.0, quick=not newer))
+    assert [step for step in steps if step.wrong] == []
+    taken = [step for step in steps if step.seconds is not None]
+    assert first_result(taken)[1][-1].shows
+    assert {each.line for each in page.blocks if each.is_program} <= {
+        step.line for step in taken
+    }
 
 
-def test_programs_of_the_page_run(everything: Installed):
-    """
-    The code of the page, as one program, runs from wheels alone.
-    """
-    program = "\n".join(read_blocks("python"))
-    assert "AppClient.connect" in program
-    (everything.folder / "page.py").write_text(program, "utf-8")
-    everything.type("python -W error page.py")
-
-
-def test_nothing_of_the_tests_is_installed_with_all(everything: Installed):
+def test_nothing_of_the_tests_is_installed_with_all(python: str, wheels: Path, tmp_path: Path):
     """
     The extra with everything brings no tool for tests, and nothing that does not fit together.
     """
-    names = everything.type("uv pip check --quiet && uv pip freeze").lower()
+    terminal = make_terminal(wheels, tmp_path, python)
+    assert terminal.type(f"{find_uv()} pip install 'fal-core[all]'").code == 0
+    names = terminal.type("uv pip check --quiet && uv pip freeze").output.lower()
     assert "fal-server==" in names
     assert not re.search(r"^(pytest|hypothesis)==", names, re.MULTILINE)
-    assert "broken" not in everything.type("fal-core plugins list")
+    assert "broken" not in terminal.type("fal-core plugins list").output
 
 
-def test_service_of_the_page_is_served_and_called(make_installed):
+def test_hints_lead_to_what_is_missing(wheels: Path, tmp_path: Path):
     """
-    The service runs with the extra that the page names, and answers as the page shows.
+    Where a plugin is missing, the error has the command that installs it, and with that the
+    next attempt works.
     """
-    served = make_installed(sys.executable, "serve")
-    start, call = read_blocks("console", "Serve it")
-    port = str(free_port())
-    command = shlex.split(start.replace("8000", port))
-    with subprocess.Popen(
-        command,
-        cwd=served.folder,
-        env=served.variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        executable=str(served.binaries / "fal-core"),
-    ) as service:
-        try:
-            assert service.stdout is not None
-            told = []
-            for line in service.stdout:
-                told.append(line)
-                if "/playground" in line:
-                    break
-            else:
-                pytest.fail("".join(told))
-            answers = served.type(call.replace("8000", port))
-        finally:
-            service.terminate()
-            service.communicate(timeout=PATIENCE)
-    answer = call.splitlines()[1].removeprefix("# ")
-    streamed = answers.removeprefix(answer).split()
-    assert answers.startswith(answer)
-    assert streamed == ["data:", '"to"', "data:", '"be"']
+    terminal = make_terminal(wheels, tmp_path, sys.executable)
+    uv = find_uv()
+    assert terminal.type(f"{uv} pip install fal-core").code == 0
+    installed = []
+    for command in (
+        "fal-core run examples/first_call.py::describe 3000000",
+        "fal-core explain examples/service.py",
+        "fal-core machines list",
+    ):
+        while (done := terminal.type(command)).code:
+            (hint,) = re.findall(r"`(pip install 'fal-core\[\w+\]')`", done.errors)
+            assert hint not in installed
+            installed.append(hint)
+            assert terminal.type(f"{uv} {hint}").code == 0
+    extras = re.findall(r"\[(\w+)\]", " ".join(installed))
+    assert extras == ["local", "serve", "machines"]
 
 
-@pytest.fixture
-def own_server(make_installed) -> Iterator[Installed]:
-    """
-    The extra of the server, which runs.
-    """
-    newer = find_newer()
-    installed = make_installed(newer or sys.executable, "server")
-    opened = ["--allow-open-runners"] if networks.missing() else []
-    with subprocess.Popen(
-        [installed.binaries / "fal-core", "server", "start", "--port", "0", *opened],
-        cwd=installed.folder,
-        env=installed.variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            assert server.stdout is not None
-            assert any(line.startswith("# Ready") for line in server.stdout)
-            yield installed
-        finally:
-            server.terminate()
-            server.communicate(timeout=PATIENCE)
-            data = installed.folder / "home/.local/share/fal-core/server"
-            installed.type(f"fal-core server end-runners --data {shlex.quote(str(data))}")
+GOOD = """\
+## Begin
+
+<!-- not followed: it needs a GPU -->
+```console
+false
+```
+
+The file is `greeting.py`:
+
+```py
+def greet(name):
+    return f"hello {name}"
+```
+
+```python
+from greeting import greet
+
+print(greet("you"))
+# hello …
+```
+
+```console
+$ export NAME=them
+$ mkdir below
+$ cd below
+```
+
+```python
+import os
+
+assert not os.getcwd().endswith("below")
+```
+
+```console
+echo "$NAME, $(basename "$PWD")"
+# them, below
+printf '%s\\n' 1 2 3 \\
+    4
+# 1
+# …
+# 4
+```
+"""
 
 
-def test_server_of_the_page_is_deployed_to_and_called(own_server: Installed):
+def follow_text(text: str, wheels: Path, folder: Path):
     """
-    The extra of the server has all that its section types.
+    Return the steps of a page with *text*.
     """
-    (source,) = [each for each in read_blocks("python", "Serve it") if "class Reader" in each]
-    (own_server.folder / "app.py").write_text(source, "utf-8")
-    (commands,) = read_blocks("console", "Run your own server")
-    *_, last = own_server.type(commands).splitlines()
-    assert f"# {last}\n" in commands
+    page = Page.of("page.md", text)
+    return list(follow(page, wheels, sys.executable, folder / "page", building=0.0))
+
+
+def test_page_is_read_as_its_reader_reads_it(wheels: Path, tmp_path: Path):
+    """
+    Files are saved under their names, the terminal keeps its directory and variables, and
+    the program goes on where its last block has ended.
+    """
+    steps = follow_text(GOOD, wheels, tmp_path)
+    assert [step for step in steps if step.wrong] == []
+    assert [step.reason for step in steps if step.seconds is None] == ["it needs a GPU"]
+    assert [step.shows for step in steps[-2:]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("# them, below", "# them, above", "Wanted: them, above\nGot: them, below"),
+        ("# hello …\n", "", "Wanted: nothing\nGot: hello you"),
+        ("# hello …", "# hello, …", "Wanted: hello, …\nGot: hello you"),
+        ("# 4\n", "", "Got: 1\n2\n3\n4"),
+        ("$ mkdir below", "$ mkdir below/it", "Exit code 1"),
+        ("import os\n", "import os\n\n1 / 0\n", "ZeroDivisionError"),
+        ("import os\n", "raise SystemExit\n", "ended before its last block"),
+        ("# them, below", "# them, below\necho 'UserWarning: x' >&2", "Got: UserWarning: x"),
+        ("The file is `greeting.py`:", "", "which file this is"),
+    ],
+)
+def test_difference_is_told(right: str, wrong: str, said: str, wheels: Path, tmp_path: Path):
+    """
+    Output that the page does not show, a command that fails, and code that is in no file
+    end the page, with what was wanted and what came.
+    """
+    assert right in GOOD
+    # The last command shows less than it prints where its last line is missing.
+    text = GOOD.replace(right, wrong).replace("# …\n```", "# 3\n```")
+    *_, last = follow_text(text + "\n```python\nassert True\n```\n", wheels, tmp_path)
+    assert said in last.wrong

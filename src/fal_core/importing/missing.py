@@ -13,6 +13,7 @@ from typing import Any
 
 from fal_core.functions import IsolatedFunction
 from fal_core.options import canonical_name, requirement_name
+from fal_core.plugins.catalog import MODULES_OF_EXTRAS, offered_extras
 from fal_core.sealing.dependencies import all_requirements
 from fal_core.sealing.imports import find_module, is_installed, referred_module
 
@@ -48,11 +49,14 @@ def explain_import(error: ModuleNotFoundError) -> str | None:
     """
     Return why a file of the user could not import a module, and how it can.
 
-    None if none of its functions has requirements that may bring the module.
+    None if it is of no plugin, and none of the functions has requirements that may bring it.
     """
     missing = (error.name or "").partition(".")[0]
     if not missing or find_module(missing) is not None:
         return None
+    extra = MODULES_OF_EXTRAS.get(missing)
+    if extra in offered_extras():
+        return f"{missing} is not installed. `pip install 'fal-core[{extra}]'` installs it."
     frames = [
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -76,10 +80,42 @@ def explain_import(error: ModuleNotFoundError) -> str | None:
     if names:
         told = f"{missing} is in requirements of {_join(names)}"
         return f"{place}{told}: import it in {_them(names)}, or under `with imports():`."
+    absent = {name: path for path in files for name in _plugins_in(path)}
+    if absent:
+        name, path = next(iter(absent.items()))
+        extra = MODULES_OF_EXTRAS[name]
+        return (
+            f"{place}There is no module {missing} here, and no {name}, which "
+            f"{os.path.basename(path)} imports too. "
+            f"`pip install 'fal-core[{extra}]'` installs it, with what it needs."
+        )
     if not declared:
         return None
     told = f"There is no module {missing} here. If requirements of {_join(declared)} bring it"
     return f"{place}{told}, import it in {_them(declared)}, or under `with imports():`."
+
+
+def _plugins_in(path: str) -> list[str]:
+    """
+    Return the modules of plugins that the file at *path* imports and that are not here.
+    """
+    found = [
+        name.partition(".")[0]
+        for node in ast.walk(_parse(path))
+        for name in (
+            [each.name for each in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    ]
+    extras = offered_extras()
+    return [
+        name
+        for name in found
+        if MODULES_OF_EXTRAS.get(name) in extras and find_module(name) is None
+    ]
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -115,11 +151,7 @@ def _declared_in(path: str) -> dict[str, list[str]]:
     Return the requirements of the functions and classes that the file at *path* declares, by
     their names, as far as they are written in it. It is not run.
     """
-    try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError):
-        return {}
+    tree = _parse(path)
     constants: dict[str, ast.expr] = {}
     for statement in tree.body:
         if isinstance(statement, ast.Assign):
@@ -131,6 +163,17 @@ def _declared_in(path: str) -> dict[str, list[str]]:
             for value in _requirements_of(node):
                 found.setdefault(node.name, []).extend(_texts_in(value, constants))
     return found
+
+
+def _parse(path: str) -> ast.Module:
+    """
+    Return the code of the file at *path*; none where it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])
 
 
 def _requirements_of(

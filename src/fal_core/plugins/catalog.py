@@ -30,6 +30,17 @@ DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
     },
 }
 
+#: The modules of these plugins that programs import, and the extra that brings each.
+MODULES_OF_EXTRAS: Mapping[str, str] = {
+    "fal_env_conda": "conda",
+    "fal_env_container": "container",
+    "fal_env_virtualenv": "local",
+    "fal_host_local": "local",
+    "fal_host_serverless": "serverless",
+    "fal_machines": "machines",
+    "fal_serve": "serve",
+    "fal_server": "server",
+}
 
 #: The hint for a name that was given in one role and belongs to the other.
 _OTHER_ROLE: Mapping[Role, str] = {

@@ -1,0 +1,3 @@
+"""
+Pages of the documentation, followed as their readers do: from wheels, step by step.
+"""
