@@ -16,7 +16,7 @@ copyright = author
 release = version_of("fal-core")
 version = release
 
-extensions = ["myst_parser", "reference"]
+extensions = ["myst_parser", "sphinx_copybutton", "reference"]
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
@@ -24,3 +24,6 @@ html_theme = "furo"
 html_title = "fal-core"
 html_static_path = ["_static"]
 pygments_style = "friendly"
+# What a reader types, without the prompts before it.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

@@ -5,7 +5,9 @@ The reference has all that a program can write.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -41,9 +43,9 @@ VARIABLE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    The pages of the reference, as text in one line each.
+    The folder of the documentation, built.
     """
     pytest.importorskip("sphinx")
     folder = tmp_path_factory.mktemp("reference")
@@ -55,10 +57,43 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(built: Path) -> dict[str, str]:
+    """
+    The pages of the reference, as text in one line each.
+    """
     return {
         path.stem: re.sub(r"<[^>]+>", "", path.read_text("utf-8"))
-        for path in (folder / "html" / "reference").glob("*.html")
+        for path in (built / "reference").glob("*.html")
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("cuda", "how-to/gpu-service"),
+        ("docker", "how-to/deployment"),
+        ("docker", "containers"),
+        ("gpu", "how-to/gpu-service"),
+        ("gpu", "machines"),
+        ("nginx", "how-to/deployment"),
+    ],
+)
+def test_search_finds_the_page_of_a_word(built: Path, word: str, page: str) -> None:
+    """
+    What people look for first leads to the page on it, by the words that the search knows
+    of its text and its titles.
+    """
+    text = (built / "searchindex.js").read_text("utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    found = set()
+    for part in ("terms", "titleterms"):
+        pages = index[part].get(word, [])
+        found |= {index["docnames"][each] for each in (pages if isinstance(pages, list) else [pages])}
+    assert page in found
 
 
 def missing(page: str, names: Iterator[str] | list[str]) -> list[str]:
@@ -154,6 +189,42 @@ def test_what_an_author_stands_on_is_there(pages: dict[str, str], page: str, cls
     if "Arguments:" in (cls.__doc__ or ""):
         names += list(inspect.signature(cls).parameters)
     assert missing(pages[page], names) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "module", "name"),
+    [
+        ("serving", "fal_serve", "App"),
+        ("serving", "fal_serve", "AppSpawnInfo"),
+        ("clients", "fal_serve", "AppClient"),
+        ("clients", "fal_serve", "AsyncAppClient"),
+        ("clients", "fal_host_serverless", "SyncServerlessClient"),
+        ("clients", "fal_host_serverless.client", "AppsNamespace"),
+        ("clients", "fal_host_serverless.client", "RunnersNamespace"),
+        ("clients", "fal_host_serverless.client", "KeysNamespace"),
+        ("clients", "fal_host_serverless.client", "SecretsNamespace"),
+        ("clients", "fal_host_serverless.client", "EnvironmentsNamespace"),
+        ("clients", "fal_host_serverless.values", "SubmittedRequest"),
+    ],
+)
+def test_classes_of_applications_and_clients_are_there(
+    pages: dict[str, str], page: str, module: str, name: str
+) -> None:
+    """
+    What applications are written with, and what calls and manages them, is listed with its
+    methods and its fields.
+    """
+    cls = getattr(importlib.import_module(module), name)
+    fields = [field.alias for field in attrs.fields(cls)] if attrs.has(cls) else []
+    assert missing(pages[page], [name, *methods_of(cls), *fields]) == []
+
+
+def test_names_of_serving_are_in_the_reference(pages: dict[str, str]) -> None:
+    """
+    Each name that fal_serve exports is on one of the two pages.
+    """
+    names = list(importlib.import_module("fal_serve").__all__)
+    assert missing(pages["serving"] + pages["clients"], names) == []
 
 
 def test_functions_of_authors_are_there(pages: dict[str, str]) -> None:

@@ -110,8 +110,8 @@ def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
     Yield the table of *fields* of *cls*, described by its docstring and those of its bases.
     """
     described: dict[str, str] = {}
-    for each in reversed(cls.__mro__):
-        described |= split(each.__doc__)[1].get("Attributes:", {})
+    for base in reversed(cls.__mro__):
+        described |= split(base.__doc__)[1].get("Attributes:", {})
     yield "| field | type | default | meaning |"
     yield "|---|---|---|---|"
     for field in fields:
@@ -245,7 +245,7 @@ def members_of(cls: type, public: frozenset[str]) -> Iterator[str]:
     own = [each for each in cls.__mro__ if each is cls or each.__name__ not in public]
     shown: set[str] = set()
     for base in own:
-        if not base.__module__.startswith("fal_core"):
+        if not base.__module__.startswith("fal_"):
             continue
         for name, member in vars(base).items():
             described = getattr(member, "__func__", getattr(member, "fget", member))
@@ -299,11 +299,9 @@ def signature_of(function: Any, *, broken: bool = False) -> str:
         broken: Put each parameter on a line of its own.
     """
     signature = inspect.signature(function)
-    parameters = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.name not in {"self", "cls"}
-    ]
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].name in {"self", "cls"}:
+        del parameters[0]
     words = list(written(parameters))
     text = "".join(f"\n    {word}," for word in words) + "\n" if broken else ", ".join(words)
     end = signature.return_annotation

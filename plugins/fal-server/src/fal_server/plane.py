@@ -149,7 +149,7 @@ class ControlPlane:
             limits=limits,
             enforces=self.settings.enforce,
         )
-        self.urls = Urls(host=self.settings.host, ports=self.ports)
+        self.urls = Urls(host=self.settings.host, ports=self.ports, public=self.settings.public)
         runners, keys = self.directory.path / "runners", self.identity.runner_keys
         seen = (folders, keys, self.contexts)
         payloads = Payloads(self.vault, self.files, self.urls, runners, *seen)

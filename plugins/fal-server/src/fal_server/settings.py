@@ -5,12 +5,16 @@ Settings: the options of a server that is started.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
 
 from fal_server.limits import Limits
+
+#: The listeners that clients reach, by their names.
+LISTENERS = ("api", "run", "queue", "ws")
 
 #: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001
@@ -48,6 +52,9 @@ class ServerSettings:
         proxies: Addresses and networks of reverse proxies, which have connections of many
             clients, as in ``10.0.0.0/8``.
 
+        public: By the name of a listener, the host by which clients reach it through a reverse
+            proxy that speaks TLS with them, as in ``fal.example.com``.
+
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``.
 
         enforce: Whether runners are held to the limits of their machine types: what plugins
@@ -83,6 +90,7 @@ class ServerSettings:
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    public: Mapping[str, str] = attrs.field(factory=dict)
     memory: tuple[str, ...] = ()
     enforce: bool = False
     allow_open_runners: bool = False

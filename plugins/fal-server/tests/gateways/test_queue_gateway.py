@@ -139,24 +139,29 @@ def test_credentials_are_not_stored(served_plane: Any, mirror: str):
     served_plane.finish(mirror, request)
 
 
+def add_closed(plane: Any) -> None:
+    """
+    Add an application that can have no runners.
+    """
+    with plane.client() as client:
+        account = client.get("/users/current").json()["user_id"]
+    application = Application(
+        owner=account,
+        owner_name="owner",
+        alias="closed",
+        auth_mode=wire.SHARED,
+        pool=make_closed_pool(),
+        ephemeral=True,
+    )
+    plane.here(lambda: plane.plane.catalog.add_ephemeral(application))
+
+
 @pytest.fixture
-def closed(plane: Any, account: str) -> Iterator[httpx.Client]:
+def closed(plane: Any) -> Iterator[httpx.Client]:
     """
     A client of the queue for an application that can have no runners.
     """
-
-    def add() -> None:
-        application = Application(
-            owner=account,
-            owner_name="owner",
-            alias="closed",
-            auth_mode=wire.SHARED,
-            pool=make_closed_pool(),
-            ephemeral=True,
-        )
-        plane.plane.catalog.add_ephemeral(application)
-
-    plane.here(add)
+    add_closed(plane)
     with httpx.Client(
         base_url=f"http://127.0.0.1:{plane.plane.ports['queue']}/owner/closed",
         headers={"Authorization": f"Key {plane.key}"},
@@ -243,3 +248,18 @@ def test_unusable_retries_are_refused(served_plane: Any, mirror: str, config: st
     assert refused.json()["detail"].startswith("A retry config looks like")
     with served_plane.client(key="") as client:
         assert client.post(f"/owner/{mirror}", json={}, headers=headers).status_code == 200
+
+
+def test_urls_of_a_request_that_came_through_a_proxy(make_plane):
+    """
+    A proxy that speaks TLS with clients may reach the server in plain text: the URLs of a
+    request are encrypted all the same, if its host is the public one.
+    """
+    plane = make_plane(public={"queue": "queue.example"})
+    add_closed(plane)
+    url = f"http://127.0.0.1:{plane.plane.ports['queue']}/owner/closed"
+    key = {"Authorization": f"Key {plane.key}"}
+    with httpx.Client(headers=key, trust_env=False) as client:
+        through = client.post(url, headers={"Host": "queue.example"}).json()
+        assert through["status_url"].startswith("https://queue.example/owner/closed/requests/")
+        assert client.post(url).json()["status_url"].startswith(url)

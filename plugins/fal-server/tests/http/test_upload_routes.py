@@ -179,3 +179,18 @@ def test_large_body_is_refused(plane):
     with plane.client() as client:
         answer = client.post("/files/missing_hashes", content=b" " * (9 << 20))
     assert answer.status_code == 413
+
+
+def test_files_are_read_through_the_proxy(make_plane):
+    """
+    A client that comes through a proxy uploads through it. Whoever uploads, the URL of the
+    file is the public one, as others read it.
+    """
+    plane = make_plane(public={"api": "api.example"})
+    with plane.client() as client:
+        direct, through = initiate(client), initiate(client, Host="api.example")
+        sent = client.post("/files/upload", content=b"abc", headers={"X-Fal-File-Name": "a"})
+    assert direct["upload_url"].startswith(f"http://127.0.0.1:{plane.plane.ports['api']}/")
+    assert through["upload_url"].startswith("https://api.example/storage/uploads/")
+    for url in (direct["file_url"], through["file_url"], sent.json()["access_url"]):
+        assert url.startswith("https://api.example/storage/files/")

@@ -71,3 +71,18 @@ def test_urls_of_an_application():
     assert urls.queue == "http://127.0.0.1:3/owner/a&b"
     assert urls.ws == "ws://127.0.0.1:4/owner/a&b"
     assert urls.log == "http://127.0.0.1:1/logs/?app_name=a%26b"
+
+
+def test_listeners_behind_a_proxy():
+    """
+    Clients are given the host of the proxy, which speaks TLS with them; runners, and clients
+    that come without it, go on to reach the server itself.
+    """
+    urls = Urls(host="127.0.0.1", ports=PORTS, public={"api": "api.example", "ws": "ws.example"})
+    assert (urls.base("api"), urls.base("ws")) == ("https://api.example", "wss://ws.example")
+    assert urls.base("run") == "http://127.0.0.1:2"
+    assert urls.address("api") == "127.0.0.1:1"
+    assert urls.api_base("api.example") == "https://api.example"
+    assert urls.api_base("127.0.0.1:1") == "http://127.0.0.1:1"
+    assert urls.file_base("127.0.0.1:1") == "https://api.example"
+    assert Urls(host="127.0.0.1", ports=PORTS).file_base("any") == "http://127.0.0.1:1"

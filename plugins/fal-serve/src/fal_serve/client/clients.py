@@ -253,10 +253,7 @@ class AsyncAppClient(_Client[AppT]):
     A client of an application for async code.
 
     Its methods are coroutine functions, or return async iterators if the endpoint is a
-    generator.
-
-    Arguments:
-        As for :class:`AppClient`.
+    generator. It is made as an :class:`AppClient` is.
     """
 
     _http = httpx.AsyncClient

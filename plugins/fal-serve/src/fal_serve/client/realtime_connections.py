@@ -123,10 +123,7 @@ class RealtimeConnection(MessageCodec):
 
     def __call__(self, message: Any, timeout: float | None = None) -> Any:
         """
-        Send an input and return the next output.
-
-        Raises:
-            As ``receive`` does.
+        Send an input and return the next output, or raise what ``receive`` does.
         """
         with contextlib.suppress(EOFError):
             self.send(message)
@@ -181,10 +178,7 @@ class AsyncRealtimeConnection(MessageCodec):
 
     async def __call__(self, message: Any) -> Any:
         """
-        Send an input and return the next output.
-
-        Raises:
-            As ``receive`` does.
+        Send an input and return the next output, or raise what ``receive`` does.
         """
         with contextlib.suppress(EOFError):
             await self.send(message)

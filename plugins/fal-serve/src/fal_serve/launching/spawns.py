@@ -97,7 +97,7 @@ class AppSpawnInfo:
             headers: Of the requests, such as those that a gateway needs.
 
         Raises:
-            AppClientError: It does not response in time, or with an error.
+            AppClientError: It does not respond in time, or with an error.
 
             Exception: Its own error, if it ends before that.
         """

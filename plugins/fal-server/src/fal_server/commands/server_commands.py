@@ -26,7 +26,7 @@ from fal_server.commands.limit_options import limit_options, take_limits
 from fal_server.commands.options import data_option, json_option, machine_option
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
-from fal_server.settings import PORT, ServerSettings, default_data
+from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
@@ -66,6 +66,21 @@ def _check_memory(
     except ServerError as error:
         raise click.BadParameter(str(error)) from None
     return written
+
+
+def _read_public(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> dict[str, str]:
+    public = {}
+    for each in written:
+        listener, _sign, host = each.partition("=")
+        if listener not in LISTENERS or not host or "/" in host:
+            raise click.BadParameter(
+                f"{each!r} does not name a listener and a host. Write one of "
+                f"{', '.join(LISTENERS)} and the host, as in 'run=run.example.com'."
+            )
+        public[listener] = host
+    return public
 
 
 @click.group()
@@ -120,6 +135,14 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     metavar="NETWORK",
     callback=_check_networks,
     help="The address or network of a reverse proxy, as in 10.0.0.7.",
+)
+@click.option(
+    "--public",
+    multiple=True,
+    metavar="LISTENER=HOST",
+    callback=_read_public,
+    help="The host by which clients reach a listener (api, run, queue or ws) through a reverse "
+    "proxy, as in run=run.example.com.",
 )
 @click.option(
     "--memory",

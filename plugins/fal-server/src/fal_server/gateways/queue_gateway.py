@@ -272,10 +272,11 @@ class QueueGateway:
         Return the URLs of a queued request, with the host by which the client calls this
         server.
         """
-        is_encrypted = request.transport is not None and bool(
-            request.transport.get_extra_info("ssl_object")
+        host = request.headers.get("Host") or self._urls.address("queue")
+        is_encrypted = self._urls.is_public("queue", host) or (
+            request.transport is not None
+            and bool(request.transport.get_extra_info("ssl_object"))
         )
-        host = request.headers.get("Host") or self._urls.base("queue").partition("://")[2]
         base = f"{'https' if is_encrypted else 'http'}://{host}"
         url = f"{base}/{queued.owner_name}/{queued.alias}/requests/{queued.id}"
         return {

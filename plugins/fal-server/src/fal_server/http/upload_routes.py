@@ -184,10 +184,10 @@ class StorageRoutes:
             digest=digest,
             lives=_lifetime(request),
         )
-        base = self._urls.api_base(request.host)
+        base, files = self._urls.api_base(request.host), self._urls.file_base(request.host)
         return web.json_response(
             {
-                "file_url": f"{base}/storage/files/{id}/{quote(name)}",
+                "file_url": f"{files}/storage/files/{id}/{quote(name)}",
                 "upload_url": f"{base}/storage/uploads/{token}",
             }
         )
@@ -203,7 +203,8 @@ class StorageRoutes:
             content_type=request.headers.get("Content-Type", "")[:200],
             seconds=_lifetime(request),
         )
-        url = f"{self._urls.api_base(request.host)}/storage/files/{file.id}/{quote(file.name)}"
+        base = self._urls.file_base(request.host)
+        url = f"{base}/storage/files/{file.id}/{quote(file.name)}"
         return web.json_response({"access_url": url})
 
     async def _put(self, request: web.Request) -> web.Response:

@@ -23,22 +23,25 @@ class Urls:
 
     Attributes:
         ports: The port of each listener; it is filled as they are opened.
+
+        public: The hosts by which clients reach listeners through a proxy that speaks TLS.
     """
 
     host: str
     ports: Mapping[str, int]
+    public: Mapping[str, str] = attrs.field(factory=dict)
 
     def base(self, listener: str) -> str:
         """
         Return the URL of *listener*, without a path.
         """
-        secret = "" if _is_here(self.host) else "s"
-        scheme = "ws" if listener == "ws" else "http"
-        return f"{scheme}{secret}://{self.address(listener)}"
+        is_secret = listener in self.public or not _is_here(self.host)
+        scheme = ("ws" if listener == "ws" else "http") + ("s" if is_secret else "")
+        return f"{scheme}://{self.public.get(listener) or self.address(listener)}"
 
     def address(self, listener: str) -> str:
         """
-        Return the host and the port of *listener*.
+        Return the host and the port of *listener*, without a proxy.
         """
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
         host = f"[{host}]" if ":" in host else host
@@ -54,9 +57,28 @@ class Urls:
         Arguments:
             requested_host: The ``Host`` header of the request.
         """
-        if self.host in {"127.0.0.1", "::1"}:
+        is_secret = self.is_public("api", requested_host)
+        if self.host in {"127.0.0.1", "::1"} and not is_secret:
             return f"http://{self.address('api')}"
         return f"https://{requested_host}"
+
+    def file_base(self, requested_host: str) -> str:
+        """
+        Return the base of the URLs of files, which others read than those who upload them.
+
+        Arguments:
+            requested_host: The ``Host`` header of the upload.
+        """
+        return self.base("api") if "api" in self.public else self.api_base(requested_host)
+
+    def is_public(self, listener: str, requested_host: str) -> bool:
+        """
+        Tell whether a request to *listener* has come through the proxy, and so over TLS.
+
+        Arguments:
+            requested_host: The ``Host`` header of the request.
+        """
+        return self.public.get(listener) == requested_host
 
     def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """
