@@ -92,7 +92,9 @@ def test_search_finds_the_page_of_a_word(built: Path, word: str, page: str) -> N
     found = set()
     for part in ("terms", "titleterms"):
         pages = index[part].get(word, [])
-        found |= {index["docnames"][each] for each in (pages if isinstance(pages, list) else [pages])}
+        found |= {
+            index["docnames"][each] for each in (pages if isinstance(pages, list) else [pages])
+        }
     assert page in found
 
 

@@ -14,9 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from house.wheels import build_wheels
+
 from follow.following import Step, first_result, follow
 from follow.pages import find_pages, read_page
-from house.wheels import build_wheels
 
 WIDTH = 100
 

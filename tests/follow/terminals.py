@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
+from house.wheels import find_uv, install
 
 from follow.outputs import replace_all
 from follow.pages import ROOT
-from house.wheels import find_uv, install
 
 #: Seconds that a command may take, and those between two looks at it.
 PATIENCE, PAUSE = 600.0, 0.05

@@ -6,7 +6,6 @@ What is installed from wheels, as the first pages of the documentation say.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
