@@ -38,6 +38,9 @@ from fal_core_worker.stream.frames import RAISED, VALUE
 #: Acts on one kind of event of a batch.
 Handler = Callable[["Batch", Any], None]
 
+#: Notes in an error which item it is of, by its tag and its arguments.
+Note = Callable[[BaseException, Any, tuple[Any, ...], dict[str, Any]], None]
+
 
 class Batch(UnattendedSink):
     """
@@ -144,8 +147,7 @@ class Batcher:
         is_wanted: Tells from its tag, just before an item is launched, whether it still
             should be. None where items are never withdrawn.
 
-        note: Notes in an error which item it is of, by its tag and its arguments. None where
-            that is plain.
+        note: None where it is plain of which item an error is.
 
     Attributes:
         waiting: Items that were not launched yet, with their tags.
@@ -161,7 +163,7 @@ class Batcher:
         *,
         timeout: float | None = None,
         is_wanted: Callable[[Any], bool] | None = None,
-        note: Callable[[BaseException, Any, tuple[Any, ...]], None] | None = None,
+        note: Note | None = None,
     ) -> None:
         self.launcher = launcher
         self._note = note
@@ -367,7 +369,7 @@ class Batcher:
         if self._note is not None and any(map(itemgetter(0), outcomes)):
             for item, tag, (kind, value) in zip(items, tags, outcomes, strict=True):
                 if kind == RAISED:
-                    self._note(value, tag, item[0])
+                    self._note(value, tag, *item)
         self._deliver(tags, outcomes)
 
     def _take_back(self, batch: Batch, first: int) -> None:
