@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
-from fal_core.batching.items import Arguments, ItemOutcome, copied, open_items
+from fal_core.batching.items import Arguments, ItemOutcome, copied, named_argument, open_items
 from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
@@ -268,13 +268,10 @@ class Batcher:
         # A call of its own costs less, but does not show when it starts.
         alone = len(items) == 1 and (self._alone or not self.pace.tells_starts)
         batch = Batch(self, items, tags, alone=alone)
+        seal = batch.launcher.call
         self.running.add(batch)
         try:
-            call: Call
-            if alone:
-                call = batch.launcher.call(items[0])
-            else:
-                call = batch.launcher.call(items, batch=len(items))
+            call: Call = seal(items[0]) if alone else seal(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
         except SharedObject as shared:
@@ -284,6 +281,7 @@ class Batcher:
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:
+                error = error if alone else named_argument(error, seal, items[0])
                 self._hand_out(items, tags, [(RAISED, error)])
                 return
             # One of them cannot be sealed; alone each gets its own error.
