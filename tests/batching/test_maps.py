@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core import function
+from fal_core import FalSerializationError, function
 from fal_host_local import LocalHost
 
 
@@ -179,3 +179,20 @@ def test_an_item_that_raises_stop_iteration_is_told(local_host: LocalHost):
     with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
         next(taken)
     assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_an_argument_that_cannot_travel_is_named(local_host: LocalHost):
+    """
+    The error of an item names its argument, as that of a call does, and no place in a batch.
+    """
+
+    @function("current", host=local_host, max_concurrency=1)
+    def take(first: object, second: object = None) -> None:
+        pass
+
+    with open(__file__) as file:
+        for items in ([file], [1, file, 3]):
+            with pytest.raises(FalSerializationError, match=r"because of args\[0\]"):
+                list(take.map(items))
+        with pytest.raises(FalSerializationError, match=r"because of kwargs\['second'\]"):
+            take.submit(1, second=file).result()

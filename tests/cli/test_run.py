@@ -81,6 +81,11 @@ async def later(text: str) -> str:
 
 
 @function("current")
+def nap(seconds: int) -> None:
+    time.sleep(seconds)
+
+
+@function("current")
 def fail() -> None:
     raise LookupError("gone")
 
@@ -234,6 +239,15 @@ def test_function_is_called_for_each_item(program: Any, given: str, text: str) -
     assert (done.returncode, done.stdout) == (0, "3\n7\n3\n"), done.stderr
     total = "" if text else " of 3"
     assert re.search(rf"^add: 3{total} in [0-9.]+ s$", done.stderr, re.MULTILINE)
+
+
+def test_failed_item_of_a_map_is_named(program: Any) -> None:
+    """
+    Below the traceback stands which item it was, and with which arguments.
+    """
+    done = program("run", "functions.py::nap", "--map", "--input", '[0, {"seconds": -1}]')
+    assert done.returncode == 1
+    assert "\nitem 1 of the map: (seconds=-1)\nError: The function raised V" in done.stderr
 
 
 @pytest.mark.parametrize(

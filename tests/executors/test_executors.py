@@ -267,6 +267,25 @@ def test_a_lost_worker_is_the_error_of_its_call(make: Callable[..., Executor]):
     assert pool.submit(double, 4).result(PATIENCE) == 8
 
 
+def test_errors_of_what_comes_with_its_call_name_what_was_called(
+    make: Callable[..., Executor], tmp_path: Path
+):
+    """
+    A bound method is the first argument of ``submit``, and no function of its own.
+    """
+    pool = make()
+    with (tmp_path / "file").open("w") as file:
+        error = pool.submit(file.write, "text").exception(PATIENCE)
+    assert "An argument of 'Executor.submit' cannot travel because of args[0]" in str(error)
+
+    class Ending:
+        def end(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    lost = pool.submit(Ending().end).exception(PATIENCE)
+    assert "Worker of 'Executor.submit' was killed (SIGKILL)" in str(lost)
+
+
 def test_the_initializer_runs_once_in_each_worker(make: Callable[..., Executor]):
     """
     Functions see the global variables that the initializer of their module has set, however

@@ -36,6 +36,15 @@ def test_a_note_says_which_item_it_was(arguments: tuple[object, ...], shown: str
     assert remote.text == ("ValueError: no\n" if shows else f"ValueError: no\n{note}\n")
 
 
+def test_arguments_that_were_given_by_name_are_shown_with_it() -> None:
+    """
+    An item may have arguments by position, and others by name.
+    """
+    error = ValueError()
+    note_item(error, 0, (1,), {"x": b"x" * 100})
+    assert error.__notes__ == ["item 0 of the map: (1, x=<bytes of 100>)"]
+
+
 def test_long_texts_are_shortened() -> None:
     """
     A note stays one line that can be read.

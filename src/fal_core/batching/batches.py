@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
-from fal_core.batching.items import Arguments, ItemOutcome, open_items
+from fal_core.batching.items import Arguments, ItemOutcome, named_argument, open_items
 from fal_core.batching.paces import LARGEST, Pace
 from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
@@ -39,6 +39,9 @@ from fal_core_worker.stream.frames import RAISED, VALUE
 
 #: Acts on one kind of event of a batch.
 Handler = Callable[["Batch", Any], None]
+
+#: Notes in an error which item it is of, by its tag and its arguments.
+Note = Callable[[BaseException, Any, tuple[Any, ...], dict[str, Any]], None]
 
 
 class Batch(UnattendedSink):
@@ -148,8 +151,7 @@ class Batcher:
         is_wanted: Tells from its tag, just before an item is launched, whether it still
             should be. None where items are never withdrawn.
 
-        note: Notes in an error which item it is of, by its tag and its arguments. None where
-            that is plain.
+        note: None where it is plain of which item an error is.
 
     Attributes:
         waiting: Items that were not launched yet, with their tags.
@@ -165,7 +167,7 @@ class Batcher:
         *,
         timeout: float | None = None,
         is_wanted: Callable[[Any], bool] | None = None,
-        note: Callable[[BaseException, Any, tuple[Any, ...]], None] | None = None,
+        note: Note | None = None,
     ) -> None:
         self.launcher = launcher
         self._note = note
@@ -270,13 +272,10 @@ class Batcher:
         # A call of its own costs less, but does not show when it starts.
         alone = len(items) == 1 and (self._alone or not self.pace.tells_starts)
         batch = Batch(self, items, tags, alone=alone)
+        seal = batch.launcher.call
         self.running.add(batch)
         try:
-            call: Call
-            if alone:
-                call = batch.launcher.call(items[0])
-            else:
-                call = batch.launcher.call(items, batch=len(items))
+            call: Call = seal(items[0]) if alone else seal(items, batch=len(items))
             batch.launched_at = time.monotonic()
             batch.follow(self._launch_call(call, batch))
         except SharedObject as shared:
@@ -286,6 +285,7 @@ class Batcher:
         except Exception as error:
             self.running.discard(batch)
             if len(items) == 1:
+                error = error if alone else named_argument(error, seal, items[0])
                 self._hand_out(items, tags, [(RAISED, error)])
                 return
             # One of them cannot be sealed; alone each gets its own error.
@@ -371,7 +371,7 @@ class Batcher:
         if self._note is not None and any(map(itemgetter(0), outcomes)):
             for item, tag, (kind, value) in zip(items, tags, outcomes, strict=True):
                 if kind == RAISED:
-                    self._note(value, tag, item[0])
+                    self._note(value, tag, *item)
         self._deliver(tags, outcomes)
 
     def _take_back(self, batch: Batch, first: int) -> None:

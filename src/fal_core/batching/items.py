@@ -4,9 +4,11 @@ The items of batches: their arguments, and their outcomes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from fal_core.errors import FalSerializationError
 from fal_core.events import Sealed
 from fal_core.sealing.opener import Opener
 from fal_core_worker.stream.frames import RAISED, SEALED, VALUE
@@ -37,3 +39,18 @@ def _open_item(opener: Opener, kind: int, value: Any) -> ItemOutcome:
     except Exception as error:
         return RAISED, error
     return kind, value
+
+
+def named_argument(
+    error: Exception, seal: Callable[[Arguments], Any], item: Arguments
+) -> Exception:
+    """
+    Return *error*, which sealing a batch of one *item* has raised, as the item's own call has
+    it: its sentence names the argument, and not a place in the batch.
+    """
+    if isinstance(error, FalSerializationError):
+        try:
+            seal(item)
+        except FalSerializationError as own:
+            return own
+    return error

@@ -5,6 +5,7 @@ Notes: what is added to an error whose sentence is not ours.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 from fal_core_worker.opening.exceptions import RemoteTraceback
@@ -13,16 +14,21 @@ from fal_core_worker.opening.exceptions import RemoteTraceback
 _LONGEST = 60
 
 
-def note_item(error: BaseException, number: int, arguments: tuple[Any, ...]) -> None:
+def note_item(
+    error: BaseException,
+    number: int,
+    arguments: tuple[Any, ...],
+    named: Mapping[str, Any] | None = None,
+) -> None:
     """
     Note that *error* is that of an item of a map.
 
     Arguments:
         number: The place of the item, from 0 on.
 
-        arguments: What the function was called with for it.
+        arguments: What the function was called with for it; *named* likewise, by name.
     """
-    add_note(error, f"item {number} of the map: {_shown(arguments)}")
+    add_note(error, f"item {number} of the map: {_shown(arguments, named or {})}")
 
 
 def add_note(error: BaseException, note: str) -> None:
@@ -44,16 +50,18 @@ def add_note(error: BaseException, note: str) -> None:
         error.__cause__.text += f"{note}\n"
 
 
-def _shown(arguments: tuple[Any, ...]) -> str:
+def _shown(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> str:
     """
-    Show *arguments* as a tuple, each shortened where it is long.
+    Show *arguments* as a tuple, and those that are *named*, each shortened where it is long.
     """
+    parts = [_shortened(value) for value in arguments]
+    parts += [f"{name}={_shortened(value)}" for name, value in named.items()]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 and arguments else ''})"
+
+
+def _shortened(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview) and len(value) > _LONGEST:
+        return f"<{type(value).__name__} of {len(value)}>"
     shorten = reprlib.Repr()
     shorten.maxstring = shorten.maxother = shorten.maxlong = _LONGEST
-    parts = []
-    for value in arguments:
-        if isinstance(value, bytes | bytearray | memoryview) and len(value) > _LONGEST:
-            parts.append(f"<{type(value).__name__} of {len(value)}>")
-        else:
-            parts.append(shorten.repr(value))
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return shorten.repr(value)

@@ -99,6 +99,9 @@ class Pooled:
         self.__module__ = module
         self.__name__ = getattr(func, "__name__", type(func).__name__)
         self.__qualname__ = getattr(func, "__qualname__", self.__name__)
+        if func is call:
+            # What comes with a call is said to be of what it was given to.
+            self.__name__ = self.__qualname__ = "Executor.submit"
         self._initialized = initialized
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
