@@ -52,6 +52,20 @@ def test_cells_are_broken_between_words() -> None:
     assert fit_columns(rows, 17) is None
 
 
+def test_words_of_the_last_column_may_be_broken() -> None:
+    """
+    A word that is longer than the column begins a line, and goes on in the next.
+    """
+    rows = [("NAME", "WHAT IT IS"), ("first", "from https://example.org/wheels")]
+    assert fit_columns(rows, 23) is None
+    assert fit_columns(rows, 23, breaks_last=True) == [5, 16]
+    assert list(row_lines(rows[1], [5, 16])) == [
+        "first  from",
+        "       https://example.",
+        "       org/wheels",
+    ]
+
+
 def test_what_is_indented_stays_so_on_its_further_lines() -> None:
     """
     The lines of a broken cell begin as the cell does.

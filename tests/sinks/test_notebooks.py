@@ -4,6 +4,7 @@ What a notebook shows, in a real kernel.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -113,3 +114,30 @@ def test_building_is_one_output_with_its_time(kernel: Any) -> None:
     shown = [content["data"] for kind, content in sent if kind.endswith("display_data")]
     assert shown[0]["text/plain"] == "Building the environment"
     assert shown[-1]["text/plain"].startswith("Built the environment in ")
+
+
+FAILING = """
+@function("current", host=InProcessHost())
+def fail(x: int) -> float:
+    return 1 / x
+"""
+
+
+@pytest.mark.parametrize(
+    "cell", ["fail(0)", "fail.submit(0).result()", "list(fail.map([0]))", "await fail.aio(0)"]
+)
+def test_an_error_of_a_function_has_no_frame_of_ours(kernel: Any, cell: str) -> None:
+    """
+    The traceback of a cell has its own line and the remote traceback, which the error keeps in
+    a pickle that needs nothing of ours.
+    """
+    run_cell(kernel, FAILING)
+    [shown] = [content for kind, content in run_cell(kernel, cell) if kind == "error"]
+    text = re.sub(r"\033\[[0-9;]*m", "", "\n".join(shown["traceback"]))
+    assert shown["ename"] == "ZeroDivisionError"
+    assert cell in text
+    assert "return 1 / x" in text
+    assert not re.findall(r"^File .*fal_core/.*", text, re.M), text
+    check = "import pickle, sys; copied = pickle.loads(pickle.dumps(sys.last_value))"
+    sent = run_cell(kernel, f"{check}; ''.join(copied._render_traceback_())")
+    assert "ZeroDivisionError: division by zero" in str(dict(sent)["execute_result"])

@@ -282,6 +282,87 @@ ROWS = {
         says=r'OptionError: Options are keywords: requirements=\["humanize"\]\.',
         needs=("fal_env_virtualenv",),
     ),
+    "a requirement is nowhere": Row(
+        program="""
+        from fal_core import function
+
+        @function("virtualenv", requirements=["humanizzz"])
+        def f():
+            pass
+
+        f()
+        """,
+        says=r"EnvironmentBuildError: The virtualenv environment could not be built at "
+        r"requirement 'humanizzz': No package is called 'humanizzz' \(looked .*\)\. "
+        r"Check requirements of 'f'\.",
+        needs=("fal_env_virtualenv",),
+        variables={"UV_NO_INDEX": "1", "UV_FIND_LINKS": "."},
+    ),
+    "a Python is not installed": Row(
+        program="""
+        from fal_core import function
+
+        @function("virtualenv", python_version="3.99")
+        def f():
+            pass
+
+        f()
+        """,
+        says=r"PythonNotInstalled: Python 3\.99 is not installed\. Found: 3\..*\. "
+        r"`uv python install 3\.99` installs one\.",
+        needs=("fal_env_virtualenv",),
+    ),
+    "a requirement is imported at the top": Row(
+        program="""
+        import humanizzz
+        from fal_core import function
+
+        @function("virtualenv", requirements=["humanizzz"])
+        def f():
+            return humanizzz
+        """,
+        command=("fal_core.cli", "run", "main.py"),
+        says=r"Error: main\.py:1: humanizzz is in requirements of 'f': import it in 'f', or "
+        r"under `with imports\(\):`\.",
+        needs=("fal_env_virtualenv",),
+    ),
+    "one colon too few": Row(
+        program="""
+        from fal_core import function
+
+        @function("current")
+        def f():
+            pass
+        """,
+        command=("fal_core.cli", "run", "main.py:f"),
+        says=r"Error: There is no module main\.py:f\. Write two colons: 'main\.py::f'\.",
+        code=2,
+    ),
+    "an option of a command is mistyped": Row(
+        program="""
+        from fal_core import function
+
+        @function("current")
+        def f():
+            pass
+        """,
+        command=("fal_core.cli", "run", "main.py::f", "--prot", "8000"),
+        says=r"Error: f has no argument 'prot'\. .*Did you mean the option '--port'\?\n.*",
+        code=2,
+    ),
+    "one item of a map raises in a command": Row(
+        program="""
+        from fal_core import function
+
+        @function("current")
+        def f(x):
+            return 1 / x
+        """,
+        command=("fal_core.cli", "run", "main.py::f", "--map", "--input", "[1, 0]"),
+        says=r"ZeroDivisionError: division by zero\nitem 1 of the map: \(0,\)\n"
+        r"Error: The function raised ZeroDivisionError\.",
+        python=(3, 11),
+    ),
     "an option has a wrong type": Row(
         program="""
         from fal_core import function

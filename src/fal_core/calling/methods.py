@@ -86,9 +86,9 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         Call the method once for each item, as :meth:`IsolatedFunction.map` does.
         """
         if not iterables:
-            from fal_core.refusing.ways import refuse_items
-
-            refuse_items(iterables)
+            # The instance alone would never come to an end. It is no mistake of this frame.
+            __tracebackhide__ = True
+            raise TypeError("A map needs at least one iterable of arguments.")
         results: Iterator[ReturnT]
         results = self.__func__.map(repeat(self.__self__), *iterables, **options)
         return results

@@ -32,7 +32,7 @@ def help_(context: click.Context, names: tuple[str, ...]) -> None:
     click.echo(found.get_help())
 
 
-@click.command()
+@click.command(short_help="Print the versions of fal-core and of its plugins.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 def version(as_json: bool) -> None:
     """

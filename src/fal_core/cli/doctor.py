@@ -9,6 +9,7 @@ import sys
 import click
 
 from fal_core.cli.outputs import print_json, styled
+from fal_core.cli.tables import beside
 
 
 @click.command()
@@ -31,9 +32,12 @@ def doctor(as_json: bool) -> None:
         findings.append({"name": check.name, "ok": finding.ok, "message": finding.message})
         if not as_json:
             colour = "green" if finding.ok else "red"
-            word = styled(f"{'ok' if finding.ok else 'fails':5}", sys.stdout, fg=colour)
+            word = f"{'ok' if finding.ok else 'fails':5}"
             message = " ".join(finding.message.split("\n"))
-            click.echo(f"{word}  {check.name}: {message}")
+            first, *rest = beside(f"{word}  ", f"{check.name}: {message}")
+            click.echo(styled(word, sys.stdout, fg=colour) + first.removeprefix(word))
+            for line in rest:
+                click.echo(line)
     if as_json:
         print_json(findings)
     if not all(finding["ok"] for finding in findings):

@@ -13,7 +13,7 @@ import click
 
 from fal_core.cli.outputs import print_json, styled
 from fal_core.cli.shells.candidates import complete_host_or_all, complete_target
-from fal_core.cli.tables import find_width, fit_columns, row_lines, wrap
+from fal_core.cli.tables import beside, find_width, fit_columns, row_lines, wrap
 from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import load_targets
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _INDENT = " " * 4
 
 
-@click.command()
+@click.command(short_help="Show what a host would do with functions.")
 @click.argument("target", metavar="FILE.PY[::NAME]", shell_complete=complete_target)
 @click.option(
     "--on",
@@ -81,13 +81,14 @@ def render(explanation: Explanation) -> Iterable[str]:
         "runs" if runs else "does not run", sys.stdout, fg="green" if runs else "red", bold=True
     )
     yield f"{explanation.function} on {explanation.host}: {verdict}"
-    yield from (f"  {reason}" for reason in explanation.reasons)
+    for reason in explanation.reasons:
+        yield from beside("  ", reason)
     if explanation.kind is not None:
         built = "built" if explanation.built else "not built yet"
         key = f"key {explanation.key[:12]}, " if explanation.key else ""
         yield f"  environment  {explanation.kind} ({key}{built})"
     if explanation.workers:
-        yield f"  workers      {explanation.workers}"
+        yield from beside("  workers      ", explanation.workers)
     yield from _section(
         "options",
         [
@@ -101,7 +102,8 @@ def render(explanation: Explanation) -> Iterable[str]:
         [(machine.name, machine.states, machine.takes) for machine in explanation.machines],
     )
     yield from _section("travels", _by_package(explanation.travels))
-    yield from (f"  note: {note}" for note in explanation.notes)
+    for note in explanation.notes:
+        yield from beside("  note: ", note)
 
 
 def _by_package(travels: Iterable[Travel]) -> list[tuple[str, str, str]]:

@@ -261,7 +261,7 @@ def _show_remote_traceback(error: BaseException) -> bool:
     text = remote_traceback(error)
     if not text:
         return False
-    # Which item of a map it is of was noted here, and is not part of the text.
+    # The traceback of the worker has its own notes; that of an item was added here.
     notes = [note for note in getattr(error, "__notes__", ()) if note not in text]
     click.echo("\n".join([text, *notes]), err=True)
     complain(f"The function raised {type(error).__name__}.")

@@ -29,7 +29,7 @@ def plugins() -> None:
     """
 
 
-@plugins.command("list")
+@plugins.command("list", short_help="List the plugins, and what is wrong with them.")
 @_json
 def list_(as_json: bool) -> None:
     """

@@ -309,6 +309,8 @@ def _say(error: click.ClickException) -> str:
     """
     if not isinstance(error, click.NoSuchOption):
         return error.format_message()
-    near = sorted(error.possibilities or ())
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"No such option {error.option_name!r}.{hint}"

@@ -24,7 +24,10 @@ from fal_core.loading.targets import load_target
 _T = TypeVar("_T")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    short_help="Run a function and print what it returns, or serve an app.",
+)
 @click.argument("target", metavar="FILE.PY::NAME", shell_complete=complete_target)
 @click.argument("words", nargs=-1, metavar="[ARGUMENTS]...", type=click.UNPROCESSED)
 @click.option(

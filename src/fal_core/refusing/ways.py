@@ -100,14 +100,11 @@ def refuse_plain(function: Function) -> None:
 
 def refuse_items(iterables: tuple[Any, ...]) -> None:
     """
-    Refuse to map over what is not iterable, or over nothing.
+    Refuse to map over what is not iterable.
 
     Raises:
-        TypeError: One is not iterable, or there is none.
+        TypeError: One is not.
     """
-    if not iterables:
-        # The instance of a method alone would never come to an end.
-        raise TypeError("A map needs at least one iterable of arguments.")
     for each in iterables:
         if not (hasattr(each, "__iter__") or hasattr(each, "__getitem__")):
             shown = type(each).__name__

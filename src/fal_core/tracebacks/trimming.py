@@ -5,6 +5,7 @@ Trimming: the frames of ours that say nothing about an error are left out of its
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -45,6 +46,7 @@ def trim(error: ErrorT) -> ErrorT:
     function has raised on its host, and for errors of fal-core. An error that nobody meant to
     raise keeps all frames but that of whoever has caught it, which raising adds again.
     """
+    _hide_in_notebooks(error)
     trace = error.__traceback__
     if isinstance(error, FalCoreError):
         _trim_causes(error)
@@ -62,7 +64,15 @@ def trim_to_user(error: ErrorT) -> ErrorT:
     from fal_core_worker.opening.exceptions import find_trace
 
     trace = find_trace(error)
+    _hide_in_notebooks(error)
     return trim(error) if trace is None else error.with_traceback(trace)
+
+
+def _hide_in_notebooks(error: BaseException) -> None:
+    if "IPython" in sys.modules:
+        from fal_core.tracebacks.notebooks import hide_calls
+
+        hide_calls(error)
 
 
 def _is_remote(cause: BaseException | None) -> bool:

@@ -23,11 +23,23 @@ _fal_core_completion fal-core
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
+#: The same for zsh, whose builtins complete nothing outside of its editor.
+COMPLETES_IN_ZSH = """
+compdef() { : }
+compadd() { print -rl -- "${(@P)@[-1]}" }
+_describe() { print -rl -- "${(@P)3}" }
+_path_files() { print -r -- "files $@" }
+source ./script
+words=("${(@s: :)1}")
+CURRENT=$#words
+_fal_core_completion
+"""
+
 
 @pytest.fixture
-def complete(command_line: Any) -> Any:
+def project(command_line: Any) -> Any:
     """
-    What bash completes a line with.
+    A folder with functions, and the program in ``PATH``.
     """
     command_line.write(
         "tasks.py",
@@ -42,8 +54,6 @@ def complete(command_line: Any) -> Any:
         """,
     )
     command_line.write("other.py", "")
-    command_line.write("script", command_line("completion", "bash").stdout)
-    command_line.write("completes", COMPLETES)
     program = command_line.folder / "bin" / "fal-core"
     command_line.write(
         "bin/fal-core", f'#!/bin/sh\nexec {sys.executable} -m fal_core.cli "$@"\n'
@@ -51,11 +61,13 @@ def complete(command_line: Any) -> Any:
     program.chmod(0o755)
     path = f"{program.parent}{os.pathsep}{command_line.variables['PATH']}"
 
-    def run(line: str) -> list[str]:
-        bash = shutil.which("bash")
-        assert bash is not None
+    def run(shell: str, *command: str) -> list[str]:
+        found = shutil.which(shell)
+        if found is None:
+            pytest.skip(f"{shell} is not installed.")
+        command_line.write("script", command_line("completion", shell).stdout)
         done = subprocess.run(
-            [bash, "completes", line],
+            [found, *command],
             cwd=command_line.folder,
             env={**command_line.variables, "PATH": path},
             capture_output=True,
@@ -68,7 +80,15 @@ def complete(command_line: Any) -> Any:
     return run
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="It is about bash.")
+@pytest.fixture
+def complete(project: Any, command_line: Any) -> Any:
+    """
+    What bash completes a line with.
+    """
+    command_line.write("completes", COMPLETES)
+    return lambda line: project("bash", "completes", line)
+
+
 @pytest.mark.parametrize(
     ("line", "candidates"),
     [
@@ -92,7 +112,6 @@ def test_bash_completes_commands_options_and_targets(
     assert complete(line) == candidates
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="It is about bash.")
 def test_bash_completes_files_itself(complete: Any, command_line: Any) -> None:
     """
     Where several files may be meant, the script asks for the completion of bash.
@@ -101,14 +120,47 @@ def test_bash_completes_files_itself(complete: Any, command_line: Any) -> None:
     assert (command_line.folder / "options").read_text() == "-o default\n"
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script(command_line: Any, shell: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("fal-core ver", ["version:Print the versions of fal-core and of its plugins."]),
+        ("fal-core run tasks.py::de", ["tasks.py::describe", "tasks.py::deliver"]),
+        ("fal-core run ", ["files -f"]),
+    ],
+)
+def test_zsh_completes_commands_targets_and_files(
+    project: Any, command_line: Any, line: str, candidates: list[str]
+) -> None:
     """
-    The script of each shell asks the program by a variable of its own.
+    The script gives zsh what the program says, with what commands do.
     """
-    done = command_line("completion", shell)
-    assert done.returncode == 0
-    assert f"_FAL_CORE_COMPLETE={shell}_complete" in done.stdout
+    command_line.write("completes", COMPLETES_IN_ZSH)
+    assert project("zsh", "-f", "completes", line) == candidates
+
+
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("fal-core ver", ["version\tPrint the versions of fal-core and of its plugins."]),
+        ("fal-core run tasks.py::de", ["tasks.py::deliver", "tasks.py::describe"]),
+        (
+            "fal-core run --det",
+            [
+                "--detach\tStart it, print its reference and leave; it goes on without this "
+                "process."
+            ],
+        ),
+        ("fal-core run ta", ["tasks.py::deliver", "tasks.py::describe"]),
+    ],
+)
+def test_fish_completes_commands_options_and_targets(
+    project: Any, line: str, candidates: list[str]
+) -> None:
+    """
+    The script gives fish what the program says, with the whole of what it does.
+    """
+    told = f"source ./script; complete -C '{line}'"
+    assert project("fish", "--no-config", "-c", told) == candidates
 
 
 def test_unknown_shell_is_refused(command_line: Any) -> None:

@@ -5,6 +5,7 @@ Images of registries that ask for a password.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def test_login_of_the_engine_is_used(build: ImageBuilder, registry: str):
     build.engine.run("login", "--username", USER, "--password", PASSWORD, address)
     build(Container(image=registry))
     assert build.engine.has(registry)
+    pulled = f"Pulled the image {re.escape(registry)}, [\\d.]+ MB"
+    assert any(re.fullmatch(pulled, line) for line in build.messages), build.messages
 
 
 def test_login_of_a_declaration_is_used(build: ImageBuilder, registry: str):

@@ -39,7 +39,7 @@ def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-@click.command()
+@click.command(short_help="Check virtual environments for damage.")
 @click.argument("keys", nargs=-1)
 @_as_json
 def verify(keys: Sequence[str], as_json: bool) -> None:
@@ -65,7 +65,7 @@ def verify(keys: Sequence[str], as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@click.command(short_help="Build a virtual environment again.")
 @click.argument("key")
 @_as_json
 def rebuild(key: str, as_json: bool) -> None:

@@ -38,7 +38,8 @@ def test_files_are_uploaded_once(rest: Any, asking: SyncServerlessClient, tmp_pa
         assert send_files(client, files, lines.append) == sent
     assert rest.asked[asked:] == [("POST", "/files/missing_hashes")]
     # One is as long as a part, and two are alike.
-    assert [line.message for line in lines] == ["Uploading 2 files, 10.5 MB"]
+    told = [line.message for line in lines]
+    assert told == ["Uploading 2 files, 10.5 MB", "Uploaded 10.5 MB of 10.5 MB (99 %)"]
     assert rest.headers[-1]["Authorization"] == "Key kid:ksecret"
 
 

@@ -51,7 +51,7 @@ def list_(as_json: bool) -> None:
     print_table(headings, [_row_of(machine) for machine in known])
 
 
-@machines.command()
+@machines.command(short_help="Show what a machine type stands for.")
 @click.argument("name")
 @_json
 def describe(name: str, as_json: bool) -> None:

@@ -4,10 +4,13 @@ Refusals: what the client is told of the error that ends its session.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from realtime_examples import error, send, take_all
+from realtime_examples import Realtime, error, send, take_all
 from starlette.exceptions import HTTPException
+from websockets.sync.client import connect
 
 from fal_serve import AppException, RequestCancelledException
 from fal_serve.realtime_sessions.refusals import Refused, invalid, refusal_of
@@ -34,6 +37,21 @@ def test_error_of_the_handler_is_told_and_ends_the_session(
     with dial("/fail") as socket:
         send(socket, {"how": how})
         assert take_all(socket, code) == [error(name, reason)]
+
+
+def test_where_the_traceback_stands_is_told_while_the_service_is_developed(
+    serve, monkeypatch
+) -> None:
+    """
+    Under ``fal-core run`` the reason names the request, whose traceback is in the output.
+    """
+    monkeypatch.setenv("FAL_SERVE_DEVELOPING", "1")
+    url = serve(Realtime).url.replace("http://", "ws://")
+    with connect(f"{url}/fail") as socket:
+        send(socket, {"how": "lookup"})
+        [refused] = take_all(socket, 1011)
+    said = r"Internal Server Error\. The traceback of request [\w-]+ is in the output of .*"
+    assert re.fullmatch(said, refused["reason"])
 
 
 def test_reason_names_the_first_of_many_invalid_fields() -> None:

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    FishComplete,
     add_completion_class,
     get_completion_class,
     split_arg_string,
@@ -60,10 +61,21 @@ class _Bash(BashComplete):
         return f"{item.type},{value}"
 
 
+class _Fish(FishComplete):
+    """
+    Completion for fish, with what options do told whole where it has commas.
+    """
+
+    source_template = FishComplete.source_template.replace(
+        'string split ","', 'string split --max 1 ","'
+    )
+
+
 add_completion_class(_Bash)
+add_completion_class(_Fish)
 
 
-@click.command(add_help_option=True)
+@click.command(add_help_option=True, short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

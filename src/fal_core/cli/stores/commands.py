@@ -25,7 +25,7 @@ _kinds = click.option(
 _KEY = 12
 
 
-@click.group()
+@click.group(short_help="Look at environments on this machine, and remove them.")
 def env() -> None:
     """
     Look at what environments have left on this machine, and remove it.
@@ -57,7 +57,7 @@ def list_(kinds: Sequence[str], as_json: bool) -> None:
         print_json([attrs.asdict(entry) for entry in entries])
     elif entries:
         headings = ("KIND", "KEY", "SIZE", "CREATED", "USED", "STATE", "WHAT")
-        print_table(headings, [_row(entry) for entry in entries])
+        print_table(headings, [_row(entry) for entry in entries], breaks_last=True)
     elif not failures:
         click.echo("No environment has been built yet.")
     failures.leave()

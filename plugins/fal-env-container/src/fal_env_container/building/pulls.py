@@ -9,6 +9,7 @@ import time
 from threading import Event
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
+from fal_core.reprs import show_size
 from fal_env_container.building import inventory
 from fal_env_container.building.processes import CommandRunner, run
 from fal_env_container.engines import KIND, Engine
@@ -65,6 +66,8 @@ def pull(runner: CommandRunner, name: str, platform: str | None) -> BuiltImage:
             lines=log.last_lines,
             unsaid=(),
         )
+    size = f", {show_size(found.size)}" if found.size else ""
+    log.write(f"Pulled the image {name}{size}")
     return found
 
 

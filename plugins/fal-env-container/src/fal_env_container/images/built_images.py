@@ -40,6 +40,8 @@ class BuiltImage:
         variables: The environment variables of its containers.
 
         triggers: Its ``ONBUILD`` instructions, which run where an image is built on it.
+
+        size: The bytes that it takes on the disk; 0 where the engine does not say.
     """
 
     __repr__ = show_fields
@@ -52,6 +54,7 @@ class BuiltImage:
     entrypoint: tuple[str, ...] = ()
     variables: Mapping[str, str] = attrs.field(factory=dict)
     triggers: tuple[str, ...] = ()
+    size: int = attrs.field(default=0, eq=False)
 
     @property
     def described(self) -> str:
@@ -86,6 +89,7 @@ class BuiltImage:
             entrypoint=tuple(config.get("Entrypoint") or ()),
             variables={variable: value for variable, _, value in pairs},
             triggers=tuple(config.get("OnBuild") or _triggers_in(content.get("History") or ())),
+            size=int(content.get("Size") or 0),
         )
 
 

@@ -125,7 +125,7 @@ def runners(
     print_runners(found, as_json=as_json)
 
 
-@apps.command()
+@apps.command(short_help="Change how an application scales.")
 @click.argument("name", shell_complete=complete_app)
 @click.option("--machine-types", multiple=True, help="A machine type; may be repeated.")
 @click.option("--regions", multiple=True, help="A region; may be repeated.")

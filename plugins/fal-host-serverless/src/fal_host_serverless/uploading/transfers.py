@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,14 +51,41 @@ def send_files(
     wanted = [by_hash[each] for each in missing if each in by_hash]
     if wanted:
         files_of = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
-        size = show_size(sum(file.size for file in wanted))
-        log(Log(f"Uploading {files_of}, {size}", "INFO", "BUILDER"))
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(lambda file: _send_parts(rest, file), wanted))
+        total = sum(file.size for file in wanted)
+        log(Log(f"Uploading {files_of}, {show_size(total)}", "INFO", "BUILDER"))
+        progress = _Progress(total, log)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(lambda file: _send_parts(rest, file, progress), wanted))
     return [UploadedFile(file.hash, file.relative_path) for file in chosen]
 
 
-def _send_parts(rest: RestClient, file: LocalFile) -> None:
+class _Progress:
+    """
+    Tells *log* how much of *total* bytes was sent, after each tenth of them.
+    """
+
+    def __init__(self, total: int, log: LogSink) -> None:
+        self._total = total
+        self._log = log
+        self._sent = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """
+        Count a part of *size* bytes. What is sent as one part, or as the last, is not told.
+        """
+        with self._lock:
+            before, self._sent = self._sent, self._sent + size
+            if self._sent < self._total and self._tenths(before) < self._tenths(self._sent):
+                sent = f"{show_size(self._sent)} of {show_size(self._total)}"
+                percent = 100 * self._sent // self._total
+                self._log(Log(f"Uploaded {sent} ({percent} %)", "INFO", "BUILDER"))
+
+    def _tenths(self, size: int) -> int:
+        return 10 * size // self._total
+
+
+def _send_parts(rest: RestClient, file: LocalFile, progress: _Progress) -> None:
     base = f"/files/app/multipart/{file.hash}"
     upload = rest.send("POST", f"{base}/initiate", json=file.facts).json()["upload_id"]
     parts: list[dict[str, Any]] = []
@@ -65,6 +93,7 @@ def _send_parts(rest: RestClient, file: LocalFile) -> None:
         for number in range(1, max(1, math.ceil(file.size / PART_SIZE)) + 1):
             response = _send_part(rest, f"{base}/{upload}/{number}", file, number)
             parts.append({"part_number": response["part_number"], "etag": response["etag"]})
+            progress.add(min(PART_SIZE, file.size - (number - 1) * PART_SIZE))
         rest.send(
             "POST", f"{base}/{upload}/complete", json={"parts": parts, "metadata": file.facts}
         )

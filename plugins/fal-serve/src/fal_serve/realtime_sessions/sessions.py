@@ -26,7 +26,7 @@ from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.batches import Batched, is_async
 from fal_serve.answering.cancellation import connection
 from fal_serve.answering.iterations import iterate
-from fal_serve.answering.logs import log_error
+from fal_serve.answering.logs import describe_unexpected, log_error
 from fal_serve.answering.threads import run_on_thread
 from fal_serve.realtime_sessions.channels import Channel, ClientGone, Drained, Idle
 from fal_serve.realtime_sessions.inputs import BufferedInputs, Inputs
@@ -112,7 +112,7 @@ class RealtimeSession:
         refusal = error if isinstance(error, Refused) else refusal_of(error)
         if refusal is None:
             log_error(error, "The realtime handler failed.")
-            refusal = Refused("INTERNAL_ERROR", "Internal Server Error", FAILED)
+            refusal = Refused("INTERNAL_ERROR", describe_unexpected(), FAILED)
         await self._channel.refuse(refusal)
 
     async def _converse(self) -> None:

@@ -155,7 +155,7 @@ def join(team: str, user: str, as_json: bool, data: Path | None, database: str |
     report(f"{user} is a member of {team}.", as_json=as_json, team=team, user=user)
 
 
-@click.command()
+@click.command(short_help="Issue a login token for a user.")
 @click.argument("nickname")
 @click.option("--days", type=click.IntRange(1, 365), default=30, show_default=True)
 @click.option(
@@ -222,7 +222,9 @@ def login(
         report(written, as_json=as_json, home=str(home), ends=ends.isoformat())
 
 
-@click.command("webhook-secret")
+@click.command(
+    "webhook-secret", short_help="Print the secret that signs webhooks of an account."
+)
 @click.argument("nickname")
 @json_option
 @data_option

@@ -18,7 +18,7 @@ from fal_server.commands.options import (
 )
 
 
-@click.command("replace-key")
+@click.command("replace-key", short_help="Make another key in place of a lost one.")
 @click.argument("name", type=click.Choice(["secrets.key", "signing.key", "webhooks.key"]))
 @json_option
 @data_option
