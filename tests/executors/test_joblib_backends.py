@@ -53,7 +53,9 @@ def test_an_error_of_a_job_ends_the_others():
     with joblib.Parallel() as parallel:
         with pytest.raises(LookupError):
             parallel(joblib.delayed(refuse)(number) for number in range(100))
-        assert len(parallel(joblib.delayed(square)(number) for number in range(3))) == 3
+        found = parallel(joblib.delayed(square)(number) for number in range(3))
+    # joblib itself may begin with jobs of before that it had put together and not sent.
+    assert [each[0] for each in found if each is not None] == [0, 1, 4]
 
 
 @pytest.mark.usefixtures("backend")

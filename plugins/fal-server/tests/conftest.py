@@ -289,8 +289,7 @@ def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """
     The released clients, at the newest version and at the oldest that is supported.
     """
-    folder = tmp_path_factory.mktemp("clients") / "environment"
-    return programs.install_clients(folder, request.param)
+    return programs.share_clients(tmp_path_factory, request.param)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from isolate_proto import RegisterApplicationRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
-from programs import to_metadata
+from programs import connect, to_metadata
 
 
 def make_server(folder: str, release: int, port: int | None = None) -> Callable[..., Any]:
@@ -169,12 +169,7 @@ class Holder:
         self.plane = plane
         self._channel = grpc.insecure_channel(plane.address)
         self._stub = IsolateControllerStub(self._channel)
-        self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{plane.plane.ports['run']}",
-            headers={"Authorization": f"Key {plane.key}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
+        self._client = connect(f"127.0.0.1:{plane.plane.ports['run']}", plane.key)
 
     def close(self) -> None:
         """

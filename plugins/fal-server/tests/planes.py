@@ -19,7 +19,7 @@ import httpx
 from isolate_proto import CreateUserKeyRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
-from programs import to_metadata
+from programs import connect, to_metadata
 
 from fal_core_worker.serving import networks
 from fal_server.access.permissions import permissions_of
@@ -151,12 +151,7 @@ class Plane:
         """
         Return a client of its HTTP side, in plain text.
         """
-        return httpx.Client(
-            base_url=f"http://{self.address}",
-            headers={"Authorization": f"Key {key or self.key}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
+        return connect(self.address, key or self.key)
 
     def close(self) -> None:
         """

@@ -4,6 +4,7 @@ Programs: a server in a process of its own, and the released clients that use it
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -20,11 +21,13 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from click.testing import CliRunner
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
 
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import is_free
+from fal_server.commands import runner_commands
 from fal_server.state.data_directories import DataDirectory
 
 #: What measures which lines are run by all that a server starts.
@@ -64,6 +67,20 @@ def _keep(first: int) -> bool:
             return False
         name.detach()
     return True
+
+
+def connect(address: str, key: str) -> httpx.Client:
+    """
+    Return a client of a listener in plain text, which shows *key* unless that is empty.
+    """
+    return httpx.Client(
+        base_url=f"http://{address}",
+        headers={"Authorization": f"Key {key}"} if key else {},
+        timeout=PATIENCE,
+        trust_env=False,
+        # Loading certificates, which nobody shows here, takes longer than most requests.
+        verify=False,
+    )
 
 
 class Program:
@@ -189,12 +206,7 @@ class Server:
         """
         Return a client of its HTTP side, with the key of its owner.
         """
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.ports['api']}",
-            headers={"Authorization": f"Key {self.key}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
+        return connect(f"127.0.0.1:{self.ports['api']}", self.key)
 
     def kill(self) -> None:
         """
@@ -220,11 +232,15 @@ def to_metadata(key: str) -> tuple[tuple[str, str], ...]:
 class Clients:
     """
     The released SDK, command line and fal_client, in an environment of their own.
+
+    Attributes:
+        home: The home directory of whoever uses them.
     """
 
-    def __init__(self, folder: Path, version: str) -> None:
+    def __init__(self, folder: Path, version: str, home: Path) -> None:
         self.folder = folder
         self.version = version
+        self.home = home
 
     def fal(
         self,
@@ -256,14 +272,13 @@ class Clients:
         directory: Path | None = None,
         code: int = 0,
     ) -> str:
-        home = self.folder / "home"
         done = subprocess.run(
             command,
             cwd=directory,
             env={
                 "PATH": os.environ["PATH"],
-                "HOME": str(home),
-                "FAL_HOME_DIR": str(home / ".fal"),
+                "HOME": str(self.home),
+                "FAL_HOME_DIR": str(self.home / ".fal"),
                 "COLUMNS": "200",
                 **variables,
             },
@@ -284,7 +299,26 @@ def install_clients(folder: Path, version: str, python: str = sys.executable) ->
     wanted = ["fal" if version == "newest" else f"fal=={version}", "fal-client"]
     install(folder, wanted, python)
     (folder / "home").mkdir()
-    return Clients(folder, version)
+    return Clients(folder, version, folder / "home")
+
+
+def share_clients(factory: pytest.TempPathFactory, version: str) -> Clients:
+    """
+    Return the released clients of *version*, with a home directory of this process. One of the
+    processes that share the tests installs them: what they import is then compiled once.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / f"clients-{version}"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # The paths in its programs are absolute, so that it is made where it stays.
+        complete = folder / "complete"
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            install_clients(folder, version)
+            complete.touch()
+    return Clients(folder, version, factory.mktemp("home"))
 
 
 def install_this(folder: Path, python: str) -> str:
@@ -325,9 +359,9 @@ def end_runners(data: Path) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
-    command = [*FAL_CORE, "server", "end-runners", "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    # Here, since most modules end with it, and another process would only import it anew.
+    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data)])
+    assert done.exit_code == 0, done.output
 
 
 class Applied:
@@ -392,9 +426,4 @@ class Applied:
         """
         Return an HTTP client of a gateway, with the key of the owner.
         """
-        return httpx.Client(
-            base_url=f"http://{self.variables[listener]}",
-            headers={"Authorization": f"Key {self.variables['FAL_KEY']}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
+        return connect(self.variables[listener], self.variables["FAL_KEY"])

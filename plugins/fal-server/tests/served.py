@@ -20,6 +20,7 @@ import httpx
 from isolate_proto import HostedRun, HostedRunStatus, RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 from polling import PATIENCE, settle
+from programs import connect
 
 
 def make_application(folder: str) -> Callable[..., None]:
@@ -266,12 +267,7 @@ class ServedPlane:
         Return a client of a gateway, with the key of the owner unless another is given.
         """
         shown = self.plane.key if key is None else key
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.plane.plane.ports[listener]}",
-            headers={"Authorization": f"Key {shown}"} if shown else {},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
+        return connect(f"127.0.0.1:{self.plane.plane.ports[listener]}", shown)
 
     def submit(
         self, path: str, told: Any = None, *, key: str | None = None, **headers: str

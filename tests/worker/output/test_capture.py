@@ -208,12 +208,13 @@ def test_output_of_a_thread_after_its_call_arrives(
 
         threading.Thread(target=speak).start()
 
-    heard = ""
+    heard = errors = ""
 
     def is_heard() -> bool:
-        nonlocal heard
-        heard += capsys.readouterr().out
+        nonlocal heard, errors
+        printed = capsys.readouterr()
+        heard, errors = heard + printed.out, errors + printed.err
         return {"late", "late child"} <= set(heard.splitlines())
 
     function("current", host=local_host, max_multiplexing=multiplexing, keep_alive=60)(leave)()
-    assert wait_until(is_heard, 30)
+    assert wait_until(is_heard, 30), (heard, errors)

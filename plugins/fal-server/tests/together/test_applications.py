@@ -119,6 +119,7 @@ def test_application_of_a_run(applied, settle):
         settle(lambda: client.post(url, json={"n": 4}).status_code == 404)
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_runner_of_a_run_is_replaced(applied):
     """
     A response with status 503 replaces the runner of a run, which goes on with another.
@@ -234,6 +235,7 @@ def row(applied, name: str) -> str:
     return next(line for line in lines if name in line)
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_rolling_deployment_drops_no_request(applied, deploy):
     """
     Requests are answered all through a deployment, and by the new release as soon as the
@@ -264,6 +266,7 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
     assert len(re.findall(r"\b[0-9a-f]{32}\b", revisions)) == 1 + len(releases)
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_scaling_and_scale_to_zero(applied, deploy, settle):
     """
     Requests beyond the capacity of one runner go to others, up to the maximum; runners
@@ -286,6 +289,7 @@ def test_scaling_and_scale_to_zero(applied, deploy, settle):
     assert call(applied, "scaled")["n"] == 1
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_start_timeout(applied, deploy, settle):
     """
     A request that no runner takes before its start timeout fails with the reason.
@@ -359,6 +363,7 @@ def test_queue(applied, deploy):
     assert cancelled == "The request was cancelled."
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_killed_server_loses_no_request(applied, deploy, settle):
     """
     A killed server finds its runners and its requests again when it is started.
@@ -380,6 +385,7 @@ def test_killed_server_loses_no_request(applied, deploy, settle):
     assert pid in {call(applied, "durable")["pid"] for _ in range(3)}
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_earlier_revision_after_a_restart(applied, deploy, settle):
     """
     A server that was started again knows revisions without an alias.

@@ -33,6 +33,7 @@ def test_result_logs_and_requirements(applied):
     ) == [[3, "0.8.3"], True]
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_output_of_a_child_process(applied):
     """
     Output of a process that a function starts is printed to the caller, also on a runner
@@ -115,6 +116,7 @@ def test_setup_and_warm_runners(applied):
     assert (first[2], second[2]) == (1, 2)
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_large_result(applied):
     """
     A result of 8 MB arrives whole.
@@ -206,6 +208,7 @@ def test_environment_that_cannot_be_built(applied):
     assert "reach" not in told
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_killed_runner(applied):
     """
     A function that kills its own process fails, and the next call runs.

@@ -114,6 +114,7 @@ def test_function_whose_image_copies_files(boxing: Any, project: Path):
     assert boxing.python(code)[-1] == "changed"
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_application_whose_image_copies_files(
     boxing: Any, engine: Any, project: Path, settle: Any
 ):
@@ -165,6 +166,7 @@ def test_command_that_runs_a_function_in_an_image(boxing: Any, project: Path):
     assert f"found {words}" in printed
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_files_that_are_refused(boxing: Any, project: Path):
     """
     Too many files, and files that were left out or are not there, are errors with a sentence

@@ -71,6 +71,7 @@ def test_secrets_of_a_build(boxing: Any):
     assert SECRET not in printed
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_registry_that_asks_for_a_password(boxing: Any, registry: str):
     """
     An image of a private registry is had with the login of its client, and without one, or

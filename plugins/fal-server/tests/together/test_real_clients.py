@@ -94,7 +94,7 @@ def test_whoami_and_teams(clients, server, variables):
     assert "'owner' - 'user|" in clients.fal("auth", "whoami", variables=variables)
     team = f"t{secrets.token_hex(4)}"
     run(server, "teams", "create", team, "--member", "owner")
-    home = clients.folder / "home" / ".fal"
+    home = clients.home / ".fal"
     run(server, "login", "owner", "--home", str(home))
     bearer = {name: value for name, value in variables.items() if name != "FAL_KEY"}
     try:

@@ -110,6 +110,7 @@ def start(
     programs.end_runners(tmp_path / "data")
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_subscribers_of_a_server_that_is_killed(
     clients: Any,
     start: Callable[[], dict[str, str]],
