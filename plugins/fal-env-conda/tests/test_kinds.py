@@ -22,11 +22,13 @@ from fal_uv.testing import write_project
 
 def test_names_and_defaults_are_those_of_the_documented_api() -> None:
     """
-    Each option has the name and the default that fal's API documents, which has ``force`` for
-    other kinds alone.
+    Each option has the name and the default that fal's API documents, which has ``force`` and
+    indexes for other kinds alone.
     """
     options = {field.alias: field.default for field in attrs.fields(Conda) if field.init}
     assert options.pop("force") is False
+    assert options.pop("index_url") is options.pop("torch_backend") is None
+    assert options.pop("extra_index_urls") == ()
     names = (
         "python_version",
         "env_dict",
@@ -85,6 +87,11 @@ def test_names_and_defaults_are_those_of_the_documented_api() -> None:
         ({"packages": ["-e ./project"]}, "Give it to option 'pip'"),
         ({"packages": ["defaults::numpy"]}, "licence"),
         ({"channels": ["defaults"]}, "Name 'conda-forge' in its place"),
+        (
+            {"packages": ["numpy"], "index_url": "https://host"},
+            "of option 'pip', and there are",
+        ),
+        ({"pip": ["torch"], "torch_backend": "cuda"}, "'torch_backend' must be one of uv's"),
     ],
 )
 def test_wrong_options_are_refused_at_the_declaration(
@@ -120,8 +127,10 @@ def test_repr_holds_no_credentials() -> None:
     environment = Conda(
         channels=["https://me:hunter2@host/channel", "https://host2/t/tk-secret/channel"],
         pip=["tool @ git+https://ghp_secret@host/tool.git"],
+        index_url="https://me:hunter3@host/simple",
+        extra_index_urls=["https://me:hunter3@host2/simple"],
     )
-    for secret in ("hunter2", "tk-secret", "ghp_secret"):
+    for secret in ("hunter2", "hunter3", "tk-secret", "ghp_secret"):
         assert secret not in repr(environment)
 
 
@@ -278,3 +287,19 @@ def test_locks_of_uv_are_not_for_pip(tmp_path: Path) -> None:
     path.write_text('lock-version = "1.0"\n')
     with pytest.raises(OptionError, match="conda chooses its own"):
         Conda(packages=["words"], pip=[str(path)])
+
+
+def test_indexes_of_pip_enter_the_key() -> None:
+    """
+    Each has an environment of its own. A service is told the indexes that it can follow, and
+    is refused the others.
+    """
+    plain = Conda(packages=["numpy"], pip=["six"])
+    extra = attrs.evolve(plain, extra_index_urls=["https://host/simple"])
+    other = attrs.evolve(plain, index_url="https://host/simple")
+    backend = attrs.evolve(plain, torch_backend="cpu")
+    assert len({each.key for each in (plain, extra, other, backend)}) == 4
+    assert extra.definition()["pip"] == ["six", "--extra-index-url https://host/simple"]
+    for each in (other, backend):
+        with pytest.raises(OptionError, match="is not for a service that builds"):
+            each.definition()

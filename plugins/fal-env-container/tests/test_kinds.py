@@ -194,11 +194,19 @@ def test_wrong_options_of_packages_are_refused(options: dict[str, Any], says: st
         declare(image="a", **options)
 
 
-def test_a_service_is_not_given_options_that_it_does_not_follow() -> None:
+def test_a_service_is_not_given_options_that_it_does_not_follow(tmp_path: Path) -> None:
     """
     A service that builds the image itself is refused what it would leave out.
     """
-    for options in ({"index_url": "https://host/simple"}, {"exclude_newer": "7 days"}):
+    constraints = tmp_path / "constraints.txt"
+    constraints.touch()
+    refused: tuple[dict[str, Any], ...] = (
+        {"index_url": "https://host/simple"},
+        {"exclude_newer": "7 days"},
+        {"extra_index_urls": ["https://host/simple"]},
+        {"constraints_file": constraints},
+    )
+    for options in refused:
         container = Container(image="a", requirements=["numpy"], **options)
         with pytest.raises(OptionError, match="is not for a service that builds"):
             container.definition()

@@ -122,6 +122,9 @@ class CondaKeywords(FunctionKeywords, total=False):
     env_yml_str: str | None
     packages: list[str] | tuple[str, ...] | None
     pip: list[str] | tuple[str, ...] | None
+    index_url: str | None
+    extra_index_urls: list[str] | tuple[str, ...] | None
+    torch_backend: str | None
     channels: list[str] | tuple[str, ...] | None
     force: bool | None
     force_env_build: bool | None

@@ -16,12 +16,13 @@ from fal_core.abilities import LockingEnvironment
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
-from fal_uv.fields import to_absolute_path, to_texts
+from fal_uv.fields import masked_repr, to_absolute_path, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_core.machines import Machine
     from fal_env_conda.building.recipes import Recipe
+    from fal_env_conda.declaring.definitions import Definition
     from fal_env_conda.declaring.environment_files import EnvironmentFile
 
 # Imports inside functions: every program that declares a function of whatever kind imports
@@ -74,6 +75,13 @@ class Conda(Environment, LockingEnvironment):
 
         pip: Requirements that uv installs, with what conda installed as constraints.
 
+        index_url: The index for *pip* in place of the usual default one.
+
+        extra_index_urls: Indexes for *pip* that are searched before the usual ones.
+
+        torch_backend: Which builds of PyTorch *pip* takes: ``auto`` for what this machine has,
+            or one of uv's names, as in ``cpu`` or ``cu128``.
+
         channels: Names, URLs or folders, after those of the environment file. By default
             ``conda-forge``.
 
@@ -96,6 +104,11 @@ class Conda(Environment, LockingEnvironment):
         default=None, converter=_to_texts, repr=_masked
     )
     pip: tuple[str, ...] | None = attrs.field(default=None, converter=_to_entries, repr=_masked)
+    index_url: str | None = attrs.field(default=None, repr=masked_repr)
+    extra_index_urls: tuple[str, ...] = attrs.field(
+        default=(), converter=to_texts, repr=masked_repr
+    )
+    torch_backend: str | None = None
     channels: tuple[str, ...] | None = attrs.field(
         default=None, converter=_to_texts, repr=_masked
     )
@@ -123,11 +136,35 @@ class Conda(Environment, LockingEnvironment):
             pip=self.pip or (),
             channels=self.channels or (),
         )
+        if self.torch_backend is not None:
+            from fal_uv.installing.request_checks import check_torch_backend
+
+            check_torch_backend(self.torch_backend)
+        definition = attrs.evolve(
+            definition,
+            indexes=(*definition.indexes, *self.extra_index_urls),
+            index_url=self.index_url,
+            torch_backend=self.torch_backend,
+        )
+        self._check_pip(definition)
         # The core reads the version before anything is built. The rest travels as values: a
         # file may be none where the environment is built, or another one.
         for name, value in self._as_values(file, definition.python_version).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_definition", definition)
+
+    def _check_pip(self, definition: Definition) -> None:
+        """
+        Check that options for *pip* have something that they are about.
+        """
+        if definition.pip:
+            return
+        for name in ("index_url", "extra_index_urls", "torch_backend"):
+            if getattr(self, name):
+                raise OptionError(
+                    f"Option {name!r} is about requirements of option 'pip', and there are "
+                    "none. Leave it out."
+                )
 
     def _take_file(self) -> None:
         """
@@ -218,14 +255,21 @@ class Conda(Environment, LockingEnvironment):
         return self.recipe.stamp()
 
     def definition(self) -> dict[str, Any]:
+        for name in ("index_url", "torch_backend"):
+            if getattr(self, name) is not None:
+                raise OptionError(
+                    f"Option {name!r} is not for a service that builds the environment itself."
+                    " Leave it out there, or use another host."
+                )
         from fal_env_conda.declaring.service_definitions import service_options
 
+        named = [f"--extra-index-url {url}" for url in self.extra_index_urls]
         return service_options(
             self._definition,
             python_version=self.python_version,
             env_dict=self.env_dict,
             packages=self.packages,
-            pip=self.pip,
+            pip=(*(self.pip or ()), *named) if named else self.pip,
             channels=self.channels,
         )
 

@@ -183,6 +183,28 @@ def test_variables_are_as_they_were_written(
     assert state == {"env_vars": variables}
 
 
+def test_index_of_pip(
+    build: Any, evaluate: Any, channel: str, tmp_path: Path, wheels: Path, monkeypatch: Any
+) -> None:
+    """
+    What pip requires comes from the index that is declared.
+    """
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("UV_FIND_LINKS")
+    page = tmp_path / "simple" / "gamma" / "index.html"
+    page.parent.mkdir(parents=True)
+    files = sorted(wheels.glob("gamma-*.whl"))
+    page.write_text("".join(f'<a href="{each.as_uri()}">{each.name}</a>' for each in files))
+    index = page.parents[1].as_uri()
+    options: tuple[dict[str, Any], ...] = (
+        {"index_url": index},
+        {"index_url": (tmp_path / "nowhere").as_uri(), "extra_index_urls": [index]},
+    )
+    for each in options:
+        environment = Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"], **each)
+        assert evaluate(build(environment), "__import__('gamma').version") == "3.1"
+
+
 def test_build_leaves_no_temporary_files(
     build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

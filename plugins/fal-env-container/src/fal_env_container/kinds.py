@@ -337,7 +337,7 @@ class Container(PackageOptions, Environment):
                 f"Option {' and '.join(map(repr, named))} is for a container engine of this "
                 "machine, and a service does not take it. Leave it out there."
             )
-        self.check_for_service()
+        self.check_for_service(untold=("constraints_file", "extra_index_urls"))
         image = self.image
         assert not isinstance(image, Mapping)  # The converter makes an image of it.
         if isinstance(image, str):

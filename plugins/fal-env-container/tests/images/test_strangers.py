@@ -326,6 +326,25 @@ def test_strangers_name_versions_of_an_index(entry: str):
     assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("project", "."),
+        ("constraints_file", "/etc/hostname"),
+        ("index_url", "http://127.0.0.1:8080/simple"),
+        ("extra_index_urls", ["http://127.0.0.1:8080/simple"]),
+    ],
+)
+def test_strangers_name_no_place_that_uv_reads(option: str, value: object):
+    """
+    uv reads indexes, projects and constraints outside of the container. Which versions it
+    takes may be said.
+    """
+    with pytest.raises(OptionError, match=f"'{option}' names a place that would be read"):
+        untrusted("python:3", requirements=["httpx"], **{option: value})
+    assert untrusted("python:3", requirements=["httpx"], exclude_newer="7 days").exclude_newer
+
+
 def test_dockerfile_of_many_images():
     """
     A Dockerfile stands on so many images that each can be asked for.

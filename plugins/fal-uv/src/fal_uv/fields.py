@@ -202,15 +202,18 @@ class PackageOptions:
 
             check_request(self.package_request())
 
-    def check_for_service(self) -> None:
+    def check_for_service(self, *, untold: tuple[str, ...] = ()) -> None:
         """
         Check that a service which builds the environment itself can follow the options.
+
+        Arguments:
+            untold: Names of further options that it is not told.
 
         Raises:
             OptionError: It cannot follow one.
         """
-        for name in ("project", "index_url", "torch_backend", "exclude_newer"):
-            if getattr(self, name) is not None:
+        for name in ("project", "index_url", "torch_backend", "exclude_newer", *untold):
+            if getattr(self, name):
                 raise OptionError(
                     f"Option {name!r} is not for a service that builds the environment itself."
                     " Leave it out there, or use another host."

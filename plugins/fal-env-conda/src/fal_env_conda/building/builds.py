@@ -168,8 +168,6 @@ class _Builder:
         """
         Return what the build depends on that no key has.
         """
-        from fal_uv.installing.indexes import find_indexes
-
         definition = self.recipe.definition
         settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         files = (
@@ -180,7 +178,7 @@ class _Builder:
         return (
             definition.channels,
             definition.pip,
-            find_indexes(definition.indexes).terms(),
+            definition.find_indexes().terms(),
             [attrs.astuple(each) for each in self.credentials],
             file_stamps(files),
             force,

@@ -30,6 +30,7 @@ from fal_env_conda.building.prefixes import (
 )
 from fal_env_conda.building.recipes import Recipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
+from fal_env_conda.declaring.definitions import Definition
 from fal_env_conda.rattling.processes import Rattler, RattlerError
 from fal_uv.installing.pins import DIST_INFO, is_version
 from fal_uv.requirements import url_credentials
@@ -78,7 +79,7 @@ def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
         library=library_of(prefix, solution.python_version or ""),
     )
     files = [attrs.asdict(each) for each in solution.wheels]
-    files += _files(built.pins, installed, recipe.definition.indexes)
+    files += _files(built.pins, installed, recipe.definition)
     with Rattler(cancelled) as rattler:
         try:
             text: str = rattler.ask(
@@ -174,14 +175,14 @@ class _Installed:
 
 
 def _files(
-    pins: Sequence[str], installed: _Installed, indexes: Sequence[str]
+    pins: Sequence[str], installed: _Installed, definition: Definition
 ) -> Iterator[dict[str, str]]:
     """
     Yield where the file of each pip requirement is, and its digest.
     """
     plain = [pin.partition(" --hash=")[0].strip() for pin in pins]
     of_index = [pin for pin in plain if is_version(pin)]
-    found = _ask_index(of_index, installed, indexes) if of_index else {}
+    found = _ask_index(of_index, installed, definition) if of_index else {}
     for pin, text in zip(pins, plain, strict=True):
         if is_version(text):
             name, _, version = text.partition("==")
@@ -229,12 +230,11 @@ def _canonical(name: str) -> str:
 
 
 def _ask_index(
-    pins: Sequence[str], installed: _Installed, indexes: Sequence[str]
+    pins: Sequence[str], installed: _Installed, definition: Definition
 ) -> dict[str, Any]:
     """
     Return what the indexes say of *pins*, by their names.
     """
-    from fal_uv.installing.indexes import find_indexes
     from fal_uv.running.uv import ask, uv_command
 
     with tempfile.TemporaryDirectory() as folder:
@@ -242,12 +242,13 @@ def _ask_index(
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(f"{pin}\n" for pin in pins)
         target = os.path.join(folder, "pylock.toml")
-        where = find_indexes(indexes, offline=is_offline())
+        where = definition.find_indexes(offline=is_offline())
         code, output = ask(
             [
                 *uv_command(),
                 *("pip", "compile", "--quiet", "--no-deps", "--format", "pylock.toml"),
                 *where.options,
+                *where.choices,
                 *("--python", installed.executable, "--output-file", target, path),
             ],
             errors=True,

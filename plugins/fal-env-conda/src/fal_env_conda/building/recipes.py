@@ -126,11 +126,10 @@ class Recipe:
     def _rest(self) -> Iterator[object]:
         yield self.definition.variables
         if self.definition.pip:
-            from fal_uv.installing.indexes import find_indexes
             from fal_uv.requirements import url_credentials
 
             yield [url_credentials.strip(entry) for entry in self.definition.pip]
-            yield find_indexes(self.definition.indexes).fingerprint()
+            yield self.definition.find_indexes().fingerprint()
         named = self._local_requirements()
         if named:
             from fal_uv.requirements.local_sources import digest as contents

@@ -18,7 +18,6 @@ from fal_env_conda.declaring.channels import Credentials
 
 if TYPE_CHECKING:
     from fal_core.stores import Build
-    from fal_uv.installing.indexes import Indexes
     from fal_uv.installing.installers import BuildLog
 
 #: What to do where a prefix that was lost cannot be built again.
@@ -64,7 +63,9 @@ def install_requirements(
         kind=KIND,
         target=Target.of_python(executable_of(prefix), library),
         workspace=opened.workspace,
-        indexes=_indexes(recipe.definition.indexes),
+        indexes=recipe.definition.find_indexes(offline=is_offline()).with_default(
+            PREFIXES.root
+        ),
         log=log,
         cancelled=opened.cancelled,
         temporary=opened.workspace,
@@ -94,9 +95,3 @@ def _versions_in(library: str) -> list[str]:
     """
     found = map(_DESCRIBED.fullmatch, sorted(os.listdir(library)))
     return [f"{each[1]}=={each[2]}" for each in found if each is not None]
-
-
-def _indexes(extra: tuple[str, ...]) -> Indexes:
-    from fal_uv.installing.indexes import find_indexes
-
-    return find_indexes(extra, offline=is_offline()).with_default(PREFIXES.root)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -24,6 +25,9 @@ from fal_env_conda.declaring.channels import (
 from fal_env_conda.declaring.environment_files import EnvironmentFile
 from fal_env_conda.declaring.lock_files import Lock
 from fal_env_conda.rattling.platforms import subdir
+
+if TYPE_CHECKING:
+    from fal_uv.installing.indexes import Indexes
 
 _PYTHON = re.compile(r"(?:[^\s:]+::)?python(?![\w.-])\s*(.*)", re.IGNORECASE)
 _VERSION_IN_BRACKETS = re.compile(r"""\[\s*version\s*=\s*["']?([^"'\]]+)["']?\s*\]""")
@@ -51,7 +55,11 @@ class Definition:
 
         pip: Requirements that are installed into it with uv.
 
-        indexes: URLs of indexes that *pip* names, which are searched before the usual ones.
+        indexes: URLs of indexes for *pip*, which are searched before the usual ones.
+
+        index_url: The index for *pip* in place of the usual default one.
+
+        torch_backend: Which builds of PyTorch *pip* takes, as uv names them.
 
         lock: The packages, where they were chosen before.
 
@@ -63,6 +71,8 @@ class Definition:
     python_version: str | None = None
     pip: tuple[str, ...] = ()
     indexes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    index_url: str | None = attrs.field(default=None, repr=False)
+    torch_backend: str | None = None
     lock: Lock | None = None
     variables: tuple[tuple[str, str], ...] = ()
 
@@ -80,6 +90,19 @@ class Definition:
         The channels, without credentials.
         """
         return tuple(map(strip, self.channels))
+
+    def find_indexes(self, *, offline: bool = False) -> Indexes:
+        """
+        Return the indexes that what *pip* requires comes from.
+        """
+        from fal_uv.installing.indexes import Choices, find_indexes
+
+        return find_indexes(
+            self.indexes,
+            default=self.index_url,
+            choices=Choices(torch_backend=self.torch_backend),
+            offline=offline,
+        )
 
     @property
     def credentials(self) -> tuple[Credentials, ...]:

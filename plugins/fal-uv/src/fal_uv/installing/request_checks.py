@@ -74,13 +74,24 @@ def files_for_python(request: PackageRequest) -> list[str]:
     return found
 
 
-def _check_choices(request: PackageRequest) -> None:
-    backend, newer = request.torch_backend, request.exclude_newer
-    if backend is not None and re.fullmatch(_BACKENDS, backend) is None:
+def check_torch_backend(backend: str) -> None:
+    """
+    Check the option ``torch_backend``.
+
+    Raises:
+        OptionError: It is none of uv's names.
+    """
+    if re.fullmatch(_BACKENDS, backend) is None:
         raise OptionError(
             "Option 'torch_backend' must be one of uv's, as in 'auto', 'cpu' or 'cu128', not "
             f"{backend!r}."
         )
+
+
+def _check_choices(request: PackageRequest) -> None:
+    newer = request.exclude_newer
+    if request.torch_backend is not None:
+        check_torch_backend(request.torch_backend)
     if newer is not None and (newer == "P" or re.fullmatch(_NEWER, newer) is None):
         raise OptionError(
             "Option 'exclude_newer' must be a date, as in '2026-05-01', or how long ago, as in "
