@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main(arguments: list[str]) -> int:
         "--keep", action="store_true", help="Keep the folders of the pages, and say where."
     )
     options = parser.parse_args(arguments)
+    # What was started is ended then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="follow-"))
     wrong = []
     try:
@@ -66,7 +69,7 @@ def main(arguments: list[str]) -> int:
                 steps.append(step)
                 print_step(name, step)
             print_sums(steps)
-            wrong += [name for step in steps if step.wrong]
+            wrong += [name] if any(step.wrong for step in steps) else []
             if not options.keep:
                 shutil.rmtree(place)
     finally:

@@ -17,11 +17,21 @@ from follow.pages import PYTHON, TYPED, Block, Page, Typed, read_typed
 from follow.programs import Program
 from follow.terminals import Done, Terminal, find_uv
 
+#: How the sentence begins about what has failed.
+_FAILED = "Exit code"
+
 #: The task of a clone that has been run already, for all pages.
 BUILDS_WHEELS = "python3 dev.py wheels"
 
 #: What ``fal-core new`` prints above the commands to go on with.
 _GO_ON = "Run and test it:\n"
+
+#: Commands and files that are outside of the folder, which nobody follows unasked.
+OUTSIDE = "it changes this machine"
+_PROGRAMS = "sudo|su|useradd|adduser|systemctl|journalctl|apt|apt-get|dnf|yum|brew|docker"
+_OUTSIDE = re.compile(
+    rf"(^|[;&|(]\s*)({_PROGRAMS})\s|(?<![\w.}}])/(opt|etc|usr|srv|var|root|home)/", re.MULTILINE
+)
 
 _NAMED = re.compile(r"\b([\w-]+\.py)::(\w+)")
 
@@ -67,13 +77,14 @@ class Reader:
 
     def follow(self) -> Iterator[Step]:
         """
-        Yield each step once it is taken. The first that is wrong is the last.
+        Yield each step once it is taken. The first that fails is the last; after one that
+        only prints something else, the others follow.
         """
         try:
             for number, block in enumerate(self.page.blocks):
                 for step in self._follow_block(number, block):
                     yield step
-                    if step.wrong:
+                    if step.wrong.startswith(_FAILED):
                         return
         finally:
             wrong = self._close()
@@ -96,6 +107,8 @@ class Reader:
             yield from self._change_environment(block)
         if block.file and not (self.terminal.directory / block.file).exists():
             yield self._save(block.file, block)
+            if block.language not in (*TYPED, "python"):
+                return
         if block.language == "py" and not block.file:
             wrong = "Nothing says which file this is, or why it is not followed."
             yield Step(line=block.line, title=describe(block), wrong=wrong)
@@ -126,6 +139,8 @@ class Reader:
             )
 
     def _save(self, name: str, block: Block) -> Step:
+        if name.startswith("/") or ".." in name:
+            return Step(line=block.line, title=f"save {name}", reason=OUTSIDE)
         file = self.terminal.directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block.text, "utf-8")
@@ -147,6 +162,8 @@ class Reader:
     def _type(self, typed: Typed) -> Step:
         if typed.command == BUILDS_WHEELS:
             return Step(line=typed.line, title=typed.command, seconds=self.building)
+        if _OUTSIDE.search(typed.command):
+            return Step(line=typed.line, title=typed.command, reason=OUTSIDE)
         started = time.monotonic()
         command = typed.command
         if self.quick and command.startswith("pip install "):
@@ -222,13 +239,17 @@ def _find_wrong(shown: tuple[str, ...], done: Done) -> str:
         if not any(fits(shown, each) for each in printed):
             return _differ("\n".join(shown), done.output or done.errors)
         if done.code and fits(shown, done.output):
-            return f"Exit code {done.code}: {done.errors.strip()[-2000:]}"
+            return _fail(done)
         return ""
     if done.code:
-        return f"Exit code {done.code}: {(done.output + done.errors).strip()[-2000:]}"
+        return _fail(done)
     if alarm := find_alarm(done.output + done.errors):
         return _differ("no warning", alarm)
     return ""
+
+
+def _fail(done: Done) -> str:
+    return f"{_FAILED} {done.code}: {(done.output + done.errors).strip()[-2000:]}"
 
 
 def _differ(wanted: str, got: str) -> str:

@@ -19,6 +19,10 @@ TYPED = ("console", "bash", "sh", "shell")
 #: program, and ``py`` a file of its own.
 PYTHON = ("python", "py")
 
+#: How the names of files end, by the language of their blocks.
+ENDINGS = {"python": ".py", "py": ".py", "toml": ".toml", "yaml": (".yml", ".yaml")}
+OTHERS = (".cfg", ".conf", ".csv", ".env", ".ini", ".json", ".service", ".txt", "Dockerfile")
+
 #: Parts of the table of contents that one follows.
 FOLLOWED = ("Tutorial", "How to")
 
@@ -33,6 +37,7 @@ fal-core new words --template {template}
 
 _FENCE = re.compile(r"```(\S.*)?$")
 _REASON = re.compile(r"<!-- not followed: (.+) -->$")
+_TITLE = re.compile(r"(#+) ")
 _FILE = re.compile(r"`([\w./-]+\.\w+|[\w./-]*Dockerfile)`")
 _EXTRA = re.compile(r"\b(?:[Ww]ith|takes|needs) the extra `([\w,]+)`")
 _INSTALL = re.compile(r"^(?:\$ )?(?:uv )?pip install .*", re.MULTILINE)
@@ -47,8 +52,8 @@ class Block:
     Attributes:
         line: The number of its first line of code.
 
-        reason: Why it is not followed, as an invisible comment before it says. Empty if
-            it is.
+        reason: Why it is not followed, as an invisible comment says: one before it, or
+            one before the title of its section or its page. Empty if it is.
 
         file: The file that it is, by the paragraph before it. Empty if that names none.
 
@@ -137,15 +142,13 @@ def _read_blocks(text: str) -> Iterator[Block]:
         end = next(
             (later for later in range(at + 1, len(lines)) if lines[later] == "```"), len(lines)
         )
-        said = lines[at - 1] if at else ""
-        reason = _REASON.match(said)
         extra = next((asked for first, asked in reversed(sections) if first <= at), "")
         language = opened[1] or "text"
         yield Block(
             language=language,
             line=at + 2,
             text="".join(f"{line}\n" for line in lines[at + 1 : end]),
-            reason=reason[1] if reason else "",
+            reason=_find_reason(lines[:at]),
             file=_name_file(lines[:at], language),
             extra="" if extra in parts else extra,
         )
@@ -165,6 +168,26 @@ def _extras_of_sections(text: str) -> list[tuple[int, str]]:
     return found
 
 
+def _find_reason(before: list[str]) -> str:
+    """
+    Return why the block after these lines is not followed. Empty if it is.
+    """
+    said = _REASON.match(before[-1]) if before else None
+    if said:
+        return said[1]
+    level, fenced = 9, False
+    for number, line in reversed(list(enumerate(before))):
+        fenced ^= line.startswith("```")
+        title = None if fenced else _TITLE.match(line)
+        if title and len(title[1]) < level:
+            level = len(title[1])
+            above = [each for each in before[:number] if each.strip()]
+            said = _REASON.match(above[-1]) if above else None
+            if said:
+                return said[1]
+    return ""
+
+
 def _name_file(before: list[str], language: str) -> str:
     """
     Return the last file that the paragraph before a block names, if it leads to the block.
@@ -180,8 +203,8 @@ def _name_file(before: list[str], language: str) -> str:
     text = " ".join(paragraph)
     if not text.endswith(":"):
         return ""
-    endings = {"python": ".py", "py": ".py", "toml": ".toml", "yaml": (".yml", ".yaml")}
-    names = [name for name in _FILE.findall(text) if name.endswith(endings.get(language, name))]
+    endings = ENDINGS.get(language, OTHERS)
+    names = [name for name in _FILE.findall(text) if name.endswith(endings)]
     return names[-1] if names else ""
 
 

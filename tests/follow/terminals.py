@@ -57,6 +57,17 @@ class Done:
     errors: str
 
 
+@attrs.frozen
+class Service:
+    """
+    A command that runs until Ctrl-C, and the variables of where it was typed.
+    """
+
+    process: subprocess.Popen[bytes]
+    errors: Path
+    variables: dict[str, str]
+
+
 @attrs.define
 class Terminal:
     """
@@ -80,9 +91,7 @@ class Terminal:
     variables: dict[str, str] = attrs.field(init=False)
     #: What the page calls what has another name here, by its name here.
     names: dict[str, str] = attrs.field(init=False, factory=dict)
-    _services: list[tuple[subprocess.Popen[bytes], Path]] = attrs.field(
-        init=False, factory=list
-    )
+    _services: list[Service] = attrs.field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.folder.mkdir()
@@ -161,7 +170,7 @@ class Terminal:
         for _ in wait_for(process):
             said = out.read_text("utf-8") + err.read_text("utf-8")
             if READY.search(said):
-                self._services.append((process, err))
+                self._services.append(Service(process, err, dict(self.variables)))
                 self._learn_ports(said)
                 break
         else:
@@ -213,18 +222,21 @@ class Terminal:
         End what runs until Ctrl-C; return what is wrong with how it ended.
         """
         wrong = ""
-        for process, err in reversed(self._services):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            for _ in wait_for(process):
-                pass
-            if process.returncode:
-                said = err.read_text("utf-8", "replace").strip()[-1000:]
-                wrong = f"After Ctrl-C, exit code {process.returncode}: {said}"
-        self._services.clear()
         data = self.folder / "home/.local/share/fal-core/server"
-        if data.exists():
-            self.type(f"fal-core server end-runners --data {shlex.quote(str(data))}")
+        for service in reversed(self._services):
+            with suppress(ProcessLookupError):
+                os.killpg(service.process.pid, signal.SIGINT)
+            for _ in wait_for(service.process):
+                pass
+            if code := service.process.returncode:
+                said = service.errors.read_text("utf-8", "replace").strip()[-1000:]
+                wrong = f"After Ctrl-C, exit code {code}: {said}"
+            if data.exists():
+                # They go on without their server, so that accepted requests are answered.
+                self.variables = service.variables
+                done = self.type(f"fal-core server end-runners --data {shlex.quote(str(data))}")
+                wrong = wrong or ("" if done.code == 0 else f"Runners go on: {done.errors}")
+        self._services.clear()
         return wrong
 
 
