@@ -8,10 +8,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from fal_core.errors import Cancelled
 from fal_core.tracebacks.trimming import trim
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fal_core.keywords.maps import MapKeywords
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
@@ -76,7 +81,9 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
         coroutine.__qualname__ = name or coroutine.__qualname__
         return coroutine
 
-    async def map(self, *iterables: Iterable[Any], **options: Any) -> AsyncIterator[ReturnT]:
+    async def map(
+        self, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> AsyncIterator[ReturnT]:
         """
         Iterate over the results of the function for each item.
         """

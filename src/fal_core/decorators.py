@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fal_core.environments import Environment
-    from fal_core.keywords.options import (
+    from fal_core.keywords.hosts import FunctionKeywords, KeywordsBesideOptions
+    from fal_core.keywords.kinds import (
         CondaKeywords,
         ContainerKeywords,
         CurrentKeywords,
-        FunctionKeywords,
-        KeywordsBesideOptions,
         VirtualenvKeywords,
     )
     from fal_core.keywords.values import ImageWithDockerfile

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
-    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
+    from fal_core.keywords.hosts import PolicyKeywords
+    from fal_core.keywords.options import AnyKeywords
     from fal_core.spawns import SpawnInfo
 
 #: Attributes that another process makes anew.

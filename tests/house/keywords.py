@@ -1,15 +1,17 @@
 """
 The keywords of ``function`` and ``on``, from the attrs classes whose fields they are.
 
-``python -m house.keywords`` writes them into ``src/fal_core/keywords/options.py``. It needs
-every plugin of this repository.
+``python -m house.keywords`` writes them into modules of ``src/fal_core/keywords``, with what
+the classes say of each field, which editors show. It needs every plugin of this repository.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +26,7 @@ from fal_core.options import Gateway, HostOptions
 from fal_core.policies import Policy
 from house.imports import ROOT
 
-FILE = ROOT / "src/fal_core/keywords/options.py"
+FOLDER = ROOT / "src/fal_core/keywords"
 
 #: The kinds of this repository, with the classes whose fields are their options.
 KINDS = {
@@ -51,7 +53,7 @@ IMPORTS = {
 
 HEAD = '''\
 """
-The options of each kind of environment, and of hosts, as keywords.
+{what}
 
 Written by ``python3 dev.py keywords``, from the classes whose fields they are. Nothing imports
 it but type checkers.
@@ -59,82 +61,162 @@ it but type checkers.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
-
 {imports}
 
 
 '''
 
+_OWN = {
+    "host": "Host[Any, Any] | str | None",
+    "local_python_modules": "list[str] | None",
+}
+_MORE = {"options": "Mapping[str, Any] | None"}
 
-def write() -> str:
+#: What is said of keywords that are no fields.
+_DOCS = {
+    "kind": "The kind of the environment, or an environment.",
+    "options": "Options of kinds and hosts that type checkers do not know.",
+    "host": "Where it runs: a host, its name or its URL.",
+    "local_python_modules": "Modules to take along as source, beside those that are found.",
+    "force_env_build": "The same as *force*.",
+}
+
+
+def write() -> dict[str, str]:
     """
-    Return the text of the module.
+    Return the text of each module, by its name.
     """
-    classes = "\n\n".join(_classes())
-    named = [each for each in sorted(IMPORTS) if re.search(rf"\b{each[1]}\b", classes)]
-    imports = "\n".join(f"from {module} import {name}" for module, name in named)
-    return _broken(HEAD.replace("{imports}", imports) + classes)
-
-
-def _classes() -> Iterator[str]:
     kinds = {kind: _options_of_kind(kind) for kind in KINDS}
+    return {
+        "hosts": _module("The options of hosts, and policies, as keywords.", _of_hosts()),
+        "kinds": _module("The options of each kind of environment, as keywords.", _of(kinds)),
+        "options": _module("The options of all kinds and hosts, as keywords.", _of_all(kinds)),
+    }
+
+
+def _module(what: str, classes: Iterator[str]) -> str:
+    text = "\n\n".join(classes)
+    lines = ["import os"] if "os." in text else []
+    for module, names in (
+        ("collections.abc", ("Callable", "Iterable", "Mapping", "Sequence")),
+        ("typing", ("Any", "Literal", "TypedDict")),
+    ):
+        used = [name for name in names if _names(text, name)]
+        lines += [f"from {module} import {', '.join(used)}"] * bool(used)
+    modules: dict[str, list[str]] = {}
+    for module, name in sorted({*IMPORTS, *_HERE}):
+        if _names(text, name) and f"class {name}(" not in text:
+            modules.setdefault(module, []).append(name)
+    lines += [""] * bool(modules)
+    lines += [f"from {module} import {', '.join(names)}" for module, names in modules.items()]
+    head = HEAD.replace("{what}", what).replace("{imports}", "\n".join(lines))
+    return _broken(head + text)
+
+
+#: The classes that modules take from each other.
+_HERE = {
+    ("fal_core.keywords.hosts", "FunctionKeywords"),
+    ("fal_core.keywords.hosts", "HostKeywords"),
+    ("fal_core.keywords.hosts", "PolicyKeywords"),
+}
+
+
+def _names(text: str, name: str) -> bool:
+    # Not in what is said of the fields.
+    code = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
+    return re.search(rf"\b{name}\b", code) is not None
+
+
+def _of_hosts() -> Iterator[str]:
+    hosts = (HostOptions, *map(_find, HOSTS))
+    of_hosts = {name: each for cls in hosts for name, each in _spelt(cls).items()}
+    gateway = _spelt(Gateway)
+    del gateway["serve"]
+    yield _class(
+        "HostKeywords",
+        "TypedDict",
+        "Options of hosts and the gateway.",
+        {**of_hosts, **gateway},
+        _docs_of(*hosts, Gateway),
+    )
+    yield _class(
+        "PolicyKeywords",
+        "TypedDict",
+        "What ``with_policy`` takes.",
+        _policy(),
+        _docs_of(Policy),
+    )
+    yield _class(
+        "KeywordsBesideOptions",
+        "HostKeywords, PolicyKeywords",
+        "What ``function`` takes for kinds that are not known here, beside ``options``.",
+        _OWN,
+    )
+    yield _class(
+        "FunctionKeywords",
+        "KeywordsBesideOptions",
+        "What it takes for every kind.",
+        _MORE,
+    )
+
+
+def _of(kinds: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for kind, options in kinds.items():
+        what = f"What ``function`` takes for kind ``{kind}``."
+        if kind == "container":
+            # Its overload takes the image, which has to be there.
+            options = {each: options[each] for each in options if each != "image"}
+            what = f"What ``function`` takes for kind ``{kind}`` beside the image."
+        name = f"{kind.title()}Keywords"
+        yield _class(name, "FunctionKeywords", what, options, _docs_of(_find(KINDS[kind])))
+
+
+def _of_all(kinds: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     merged: dict[str, list[str]] = {}
     for options in kinds.values():
         for name, annotation in options.items():
             arms = merged.setdefault(name, [])
             arms += [each for each in _arms(annotation) if each not in arms]
     names = ", ".join(f'"{kind}"' for kind in KINDS)
-
-    hosts = (HostOptions, *map(_find, HOSTS))
-    of_hosts = {name: each for cls in hosts for name, each in _spelt(cls).items()}
-    gateway = _spelt(Gateway)
-    serve = {"serve": gateway.pop("serve")}
-    more = {"options": "Mapping[str, Any] | None"}
     yield _class(
-        "HostKeywords",
+        "KindKeywords",
         "TypedDict",
-        "Options of hosts and the gateway.",
-        {**of_hosts, **gateway},
+        "The options of all kinds.",
+        {**{name: _union(arms) for name, arms in merged.items()}, **_MORE},
+        # What the first of them says.
+        _docs_of(*map(_find, reversed(KINDS.values()))),
     )
-    yield _class(
-        "KeywordsBesideOptions",
-        "HostKeywords",
-        "What ``function`` takes for kinds that are not known here, beside ``options``.",
-        {"host": "Host[Any, Any] | str | None", **_own(), **_policy()},
-    )
-    yield _class(
-        "FunctionKeywords",
-        "KeywordsBesideOptions",
-        "What it takes for every kind; ``options`` are those that are not known here.",
-        more,
-    )
-    for kind, options in kinds.items():
-        name = f"{kind.title()}Keywords"
-        what = f"What it takes for kind ``{kind}``."
-        if kind == "container":
-            # Its overload takes the image, which has to be there.
-            options = {each: options[each] for each in options if each != "image"}
-            what = f"What it takes for kind ``{kind}`` beside the image."
-        yield _class(name, "FunctionKeywords", what, options)
-    yield _class("PolicyKeywords", "TypedDict", "What ``with_policy`` takes.", _policy())
     yield _class(
         "AnyKeywords",
-        "HostKeywords",
+        "HostKeywords, KindKeywords",
         "What ``on`` takes, whose function may have any kind.",
         {
             "kind": f"Literal[{names}] | Environment | None",
-            **serve,
-            **more,
-            **{name: _union(arms) for name, arms in merged.items()},
+            "serve": _spelt(Gateway)["serve"],
         },
+        _docs_of(Gateway),
+    )
+    yield _class(
+        "ExecutorKeywords",
+        "HostKeywords, PolicyKeywords, KindKeywords",
+        "What an executor takes beside its kind and its host.",
+        {"local_python_modules": _OWN["local_python_modules"]},
     )
 
 
-def _own() -> dict[str, str]:
-    return {"local_python_modules": "list[str] | None"}
+def _docs_of(*classes: type) -> dict[str, str]:
+    """
+    Return what *classes*, of which later ones take precedence, say of their fields.
+    """
+    found: dict[str, str] = {}
+    for cls in classes:
+        section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
+        for entry in re.split(r"\n\n(?=\w+: )", textwrap.dedent(section).strip("\n")):
+            name, _, text = entry.strip().partition(": ")
+            said = " ".join(text.split())
+            # As the docstring of the class says of all times.
+            found[name] = re.sub(r"^How long ([^.]*)\.", r"How many seconds \1.", said)
+    return found
 
 
 def _policy() -> dict[str, str]:
@@ -244,10 +326,21 @@ def _without_none(spelt: str) -> str:
     return _union([arm for arm in _arms(spelt) if arm != "None"])
 
 
-def _class(name: str, base: str, doc: str, fields: Mapping[str, str]) -> str:
+def _class(
+    name: str, base: str, doc: str, fields: Mapping[str, str], docs: Mapping[str, str] = {}
+) -> str:
     lines = [f"class {name}({base}, total=False):", '    """', f"    {doc}", '    """']
-    lines += ["", *(f"    {field}: {each}" for field, each in fields.items())] if fields else []
+    for field, annotation in fields.items():
+        lines += ["", f"    {field}: {annotation}"]
+        said = docs.get(field) or _DOCS.get(field)
+        if said:
+            lines += _docstring(said)
     return "\n".join(lines) + "\n"
+
+
+def _docstring(said: str) -> list[str]:
+    lines = textwrap.wrap(said, 92, break_long_words=False, break_on_hyphens=False)
+    return ['    """', *(f"    {line}" for line in lines), '    """']
 
 
 def _broken(text: str) -> str:
@@ -256,7 +349,7 @@ def _broken(text: str) -> str:
     """
     lines = []
     for line in text.splitlines():
-        if len(line) <= 96:
+        if len(line) <= 96 or ": " not in line:
             lines.append(line)
             continue
         name, _, annotation = line.strip().partition(": ")
@@ -268,9 +361,10 @@ def _broken(text: str) -> str:
 
 def main() -> None:
     """
-    Write the module.
+    Write the modules.
     """
-    FILE.write_text(write(), "utf-8")
+    for name, text in write().items():
+        (FOLDER / f"{name}.py").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing_extensions import assert_type
 
 from fal_env_virtualenv.kinds import Virtualenv
 from fal_serve import App, AppClient, AsyncAppClient, endpoint, realtime
+from fal_serve.testing import Connect, open_in_process
 
 
 class Reader(App, kind="virtualenv", requirements=["humanize"], keep_alive=60, name="reader"):
@@ -131,6 +132,17 @@ def connected(url: str) -> None:
     assert_type(client.endpoints.count("a"), int)
     client.nope()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     client.close()
+
+
+def tested(app_client: Connect) -> None:
+    """
+    So have the clients of tests.
+    """
+    assert_type(app_client(Reader).count("a"), int)
+    app_client(Reader).nope()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    with open_in_process(Reader) as client:
+        assert_type(client.endpoints.count("a"), int)
+        assert_type(client.http.get("/health").status_code, int)
 
 
 async def awaited(url: str) -> None:

@@ -45,6 +45,8 @@ def plain() -> None:
     assert_type(embed.on(keep_alive=5)(["a"], size=1), list[float])
     assert_type(embed.spawn(["a"]), SpawnInfo[list[float]])
     assert_type(embed.spawn(["a"]).return_value, list[float])
+    assert_type(embed.on("local", keep_alive=5).spawn(["a"], size=1).return_value, list[float])
+    assert_type(embed.with_policy(timeout=3).submit(["a"]), Future[list[float]])
 
 
 def wrong() -> None:
@@ -87,6 +89,37 @@ async def from_coroutines() -> None:
         assert_type(number, int)
     async for letter in letters.aio("abc"):
         assert_type(letter, str)
+    async for number in numbers.aio.stream(3):
+        assert_type(number, int)
+    async for found in embed.aio.map([["a"], ["b"]], window=2):
+        assert_type(found, list[float])
+    assert_type(await embed.on("local").aio(["a"], size=1), list[float])
+    await embed.aio(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    embed.aio.map(["a"], windw=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+@function("current", host="local")
+def on_a_host(text: str, *, size: int = 3) -> int:
+    return len(text) * size
+
+
+@function("theirs", options={"colour": "red"}, host="local", timeout=3)
+async def of_others(text: str) -> str:
+    return text
+
+
+def with_hosts() -> None:
+    """
+    It is the same for a function with a host, and for one of a kind of others.
+    """
+    assert_type(on_a_host("a", size=2), int)
+    assert_type(on_a_host.submit("a"), Future[int])
+    assert_type(on_a_host.spawn("a").return_value, int)
+    assert_type(on_a_host.map(["a"]), Iterator[int])
+    assert_type(of_others("a"), str)
+    assert_type(of_others.on("local").spawn("a").return_value, str)
+    on_a_host(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    on_a_host.spawn("a", length=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 class Model:
@@ -114,6 +147,10 @@ def methods() -> None:
     assert_type(list(model.predict.map(["a", "b"])), list[list[float]])
     assert_type(model.predict.on("local").with_policy(timeout=3)("a"), list[float])
     assert_type(model.predict.run_local("a"), list[float])
+    model.predict.map(["a"], window=2, ordered=False)
+    model.predict.map(["a"], windw=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    model.predict.on("local", keep_aliv=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    model.predict.spawn(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(Model.predict(model, "a"), list[float])
     for letter in model.letters.stream("abc"):
         assert_type(letter, str)

@@ -53,18 +53,29 @@ class LanguageServer:
         """
         Return what is offered at the cursor of *program*.
         """
+        found = self._ask_at_cursor("textDocument/completion", program)
+        return {str(item["label"]) for item in found["items"]}
+
+    def explain(self, program: str) -> str:
+        """
+        Return what is shown of the name at the cursor of *program*.
+        """
+        found = self._ask_at_cursor("textDocument/hover", program)
+        return str(found["contents"]["value"]) if found else ""
+
+    def _ask_at_cursor(self, method: str, program: str) -> Any:
         before, _, after = program.partition(CURSOR)
         uri = (self.folder / f"program{next(self._numbers)}.py").as_uri()
         document = {"uri": uri, "languageId": "python", "version": 1, "text": before + after}
         self._tell("textDocument/didOpen", textDocument=document)
         line, column = before.count("\n"), len(before.rpartition("\n")[2])
         found = self._ask(
-            "textDocument/completion",
+            method,
             textDocument={"uri": uri},
             position={"line": line, "character": column},
         )
         self._tell("textDocument/didClose", textDocument={"uri": uri})
-        return {str(item["label"]) for item in found["items"]}
+        return found
 
     def _ask(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)

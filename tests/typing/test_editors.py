@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageServer]
 
 
 DECLARED = """
-from fal_core import function
+from fal_core import Executor, function
 from fal_serve import App
 
 @function("current")
@@ -43,6 +43,7 @@ def embed(text: str) -> int:
     [
         'function("virtualenv", {}|)',
         "function({}|)",
+        'Executor("virtualenv", {}|)',
         "embed.on({}|)",
         'embed.on("local", {}|)',
         "App.to_function({}|)",
@@ -68,6 +69,24 @@ def test_editors_complete_attributes(server: LanguageServer) -> None:
     written = "class Reader(App):\n    {}|"
     for option in ("requirements", "machine_type", "keep_alive"):
         assert option in server.complete(DECLARED + written.format(option[:3]))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'function("virtualenv", keep|_alive=3)',
+        'Executor("virtualenv", keep|_alive=3)',
+        "embed.on(keep|_alive=3)",
+        "App.spawn(keep|_alive=3)",
+    ],
+)
+def test_editors_explain_options(server: LanguageServer, written: str) -> None:
+    """
+    An editor shows what an option is, where it is written.
+    """
+    shown = server.explain(DECLARED + written)
+    assert "keep_alive: float | None" in shown
+    assert "How many seconds a worker stays warm without a call." in shown
 
 
 @pytest.mark.parametrize(

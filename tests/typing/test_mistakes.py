@@ -54,8 +54,10 @@ def fal_register_environments() -> list[type[Environment]]:
 PROGRAM = """
 from their_kinds import Theirs
 
-from fal_core import function
+from fal_core import Executor, function, register_joblib_backend
+from fal_core import functoin  # wrong
 from fal_serve import App
+from fal_serve import Ap  # wrong
 
 
 @function("virtualenv", requirements=["numpy"], keep_alive=60)
@@ -74,6 +76,14 @@ def declare() -> None:
     function(Theirs(color="blue"))  # wrong
     embed.on(keep_aliv=3)  # wrong
     embed.on(keep_alive="sixty")  # wrong
+    embed.with_policy(timout=3)  # wrong
+    embed.map(["a"], ordred=False)  # wrong
+    function("theirs", colour="blue")  # wrong
+    Executor("theirs", options={"colour": "blue"}, keep_alive=60, max_workers=2)
+    Executor("virtualenv", requirments=["numpy"])  # wrong
+    Executor("virtualenv", keep_alive="sixty")  # wrong
+    register_joblib_backend(requirements=["numpy"], host="local", keep_alive=60)
+    register_joblib_backend(keep_aliv=3)  # wrong
 
 
 class Reader(App, kind="virtualenv", requirements=["numpy"], keep_alive=60):
@@ -81,7 +91,7 @@ class Reader(App, kind="virtualenv", requirements=["numpy"], keep_alive=60):
 
 
 class Misspelt(App, keep_aliv=3):  # wrong
-    pass
+    keep_alive = "sixty"  # wrong
 """
 
 WRONG = {

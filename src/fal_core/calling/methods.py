@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from fal_core.aio import AsyncCalls
     from fal_core.declaring.declaration import Flavour
     from fal_core.hosts import Host
-    from fal_core.keywords.options import AnyKeywords, PolicyKeywords
+    from fal_core.keywords.hosts import PolicyKeywords
+    from fal_core.keywords.maps import MapKeywords
+    from fal_core.keywords.options import AnyKeywords
     from fal_core.options import OnUnsupported
     from fal_core.spawns import SpawnInfo
 
@@ -81,7 +83,9 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         return info
 
     @begins_at_caller
-    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[ReturnT]:
+    def map(
+        self, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[ReturnT]:
         """
         Call the method once for each item, as :meth:`IsolatedFunction.map` does.
         """

@@ -22,8 +22,11 @@ from fal_core.executors.pooled_functions import PooledFunctions, make_setup
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fal_core.executors.pooled_calls import PooledCalls
     from fal_core.hosts import Host
+    from fal_core.keywords.options import ExecutorKeywords
 
 ArgsT = ParamSpec("ArgsT")
 ResultT = TypeVar("ResultT")
@@ -73,7 +76,7 @@ class Executor(concurrent.futures.Executor):
         max_workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
-        **config: Any,
+        **config: Unpack[ExecutorKeywords],
     ) -> None:
         if not isinstance(kind, (str, Environment)):
             raise OptionError(
@@ -87,11 +90,12 @@ class Executor(concurrent.futures.Executor):
         for name, remedy in _INSTEAD.items():
             if name in config:
                 raise OptionError(f"An executor has no option {name!r}. {remedy}")
-        isolate: Any = function(kind, host=host, **config)
+        options: dict[str, Any] = {**config}
+        isolate: Any = function(kind, host=host, **options)
         self._most: int | None = None
         if max_workers is not None:
             if _acts_on(isolate.host, "max_concurrency"):
-                config["max_concurrency"] = max_workers
+                options["max_concurrency"] = max_workers
             else:
                 self._most = max_workers
         if initializer is not None:
@@ -99,9 +103,9 @@ class Executor(concurrent.futures.Executor):
                 raise UnsupportedError(
                     isolate.host.name, "run an initializer", "Let functions do its work."
                 )
-            config["setup_function"] = make_setup(initializer, initargs)
+            options["setup_function"] = make_setup(initializer, initargs)
 
-        isolate = function(kind, host=isolate.host, **config)
+        isolate = function(kind, host=isolate.host, **options)
         self._functions = PooledFunctions(isolate, initialized=initializer is not None)
         self._lock = threading.RLock()
         self._calls: PooledCalls | None = None

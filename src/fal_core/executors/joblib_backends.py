@@ -4,15 +4,29 @@ A backend of joblib, and so of scikit-learn, that runs on any host.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from fal_core.environments import Environment
 from fal_core.errors import OptionError
 from fal_core.executors.executors import Executor
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fal_core.environments import Environment
+    from fal_core.hosts import Host
+    from fal_core.keywords.options import ExecutorKeywords
+
 
 def register_joblib_backend(
-    name: str = "fal-core", /, kind: str | Environment = "virtualenv", **options: Any
+    name: str = "fal-core",
+    /,
+    kind: str | Environment = "virtualenv",
+    *,
+    host: Host[Any, Any] | str | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    **config: Unpack[ExecutorKeywords],
 ) -> None:
     """
     Register a backend of joblib that runs its jobs in an :class:`Executor`.
@@ -23,12 +37,13 @@ def register_joblib_backend(
     Arguments:
         kind: Of the environment, or an environment.
 
-        options: As for :class:`Executor`, without ``max_workers``, which is ``n_jobs``.
+        host: As for :class:`Executor`, and so are the arguments after it. ``max_workers`` is
+            not among them, as it is ``n_jobs``.
 
     Raises:
         OptionError: An option is wrong, or joblib is not installed.
     """
-    if "max_workers" in options:
+    if "max_workers" in config:
         raise OptionError("A backend of joblib has no option 'max_workers'. Write n_jobs=….")
     try:
         import joblib
@@ -36,6 +51,8 @@ def register_joblib_backend(
         raise OptionError(
             "joblib is not installed here. Install it to register a backend with it."
         ) from error
+    options: dict[str, Any]
+    options = {"host": host, "initializer": initializer, "initargs": initargs, **config}
     # What is wrong is said where it is written.
     Executor(kind, **options)
 

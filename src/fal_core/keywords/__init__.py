@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.keywords.options import AnyKeywords, FunctionKeywords, HostKeywords
+    from fal_core.keywords.hosts import FunctionKeywords, HostKeywords
+    from fal_core.keywords.options import AnyKeywords
 
 __all__ = ["AnyKeywords", "FunctionKeywords", "HostKeywords"]
 
-_exports = lazily(__name__, dict.fromkeys(__all__, "fal_core.keywords.options"))
+_exports = lazily(
+    __name__,
+    {
+        "AnyKeywords": "fal_core.keywords.options",
+        "FunctionKeywords": "fal_core.keywords.hosts",
+        "HostKeywords": "fal_core.keywords.hosts",
+    },
+)
 
 if not TYPE_CHECKING:
     # For type checkers, a name that is not there is an error.

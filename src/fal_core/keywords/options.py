@@ -1,5 +1,5 @@
 """
-The options of each kind of environment, and of hosts, as keywords.
+The options of all kinds and hosts, as keywords.
 
 Written by ``python3 dev.py keywords``, from the classes whose fields they are. Nothing imports
 it but type checkers.
@@ -8,203 +8,180 @@ it but type checkers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from fal_core.environments import Environment
-from fal_core.hosts import Host
+from fal_core.keywords.hosts import HostKeywords, PolicyKeywords
 from fal_core.keywords.values import ImageWithDockerfile
 
 
-class HostKeywords(TypedDict, total=False):
+class KindKeywords(TypedDict, total=False):
     """
-    Options of hosts and the gateway.
-    """
-
-    machine_type: str | list[str] | tuple[str, ...] | None
-    machine_types: list[str] | tuple[str, ...] | None
-    num_gpus: int | None
-    nodes: int | None
-    regions: list[str] | tuple[str, ...] | None
-    keep_alive: float | None
-    min_concurrency: int | None
-    max_concurrency: int | None
-    concurrency_buffer: int | None
-    concurrency_buffer_perc: int | None
-    max_multiplexing: int | None
-    scaling_delay: float | None
-    request_timeout: float | None
-    request_start_timeout: float | None
-    startup_timeout: float | None
-    termination_grace_period_seconds: float | None
-    setup_function: Callable[[], Any] | None
-    secrets: list[str] | tuple[str, ...] | None
-    data_mounts: list[str] | tuple[str, ...] | None
-    metadata: Mapping[str, Any] | None
-    app_files: list[str] | tuple[str, ...] | None
-    app_files_ignore: list[str] | tuple[str, ...] | None
-    app_files_context_dir: str | os.PathLike[str] | None
-    requirements_context_dir: str | os.PathLike[str] | None
-    metrics_port: int | None
-    private_logs: bool | None
-    logging: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None
-    health_check_config: Any
-    skip_retry_conditions: list[str] | tuple[str, ...] | None
-    retry_config: Mapping[str, Any] | None
-    _base_image: str | None
-    _scheduler: str | None
-    _scheduler_options: Mapping[str, Any] | None
-    wait: float | None
-    exposed_port: int | None
-
-
-class KeywordsBesideOptions(HostKeywords, total=False):
-    """
-    What ``function`` takes for kinds that are not known here, beside ``options``.
+    The options of all kinds.
     """
 
-    host: Host[Any, Any] | str | None
-    local_python_modules: list[str] | None
-    timeout: float | None
-    retries: int
-    retry_on: type[Exception] | Iterable[type[Exception]]
-    grace: float
-    seal: Literal["once", "every call"]
-    on_unsupported: Literal["warn", "error", "ignore"]
-    lifetime: Literal["attached", "detached"]
+    requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
 
+    constraints_file: str | os.PathLike[str] | None
 
-class FunctionKeywords(KeywordsBesideOptions, total=False):
+    index_url: str | None
     """
-    What it takes for every kind; ``options`` are those that are not known here.
+    The index for *pip* in place of the usual default one.
+    """
+
+    extra_index_urls: list[str] | tuple[str, ...] | None
+    """
+    Indexes for *pip* that are searched before the usual ones.
+    """
+
+    torch_backend: str | None
+    """
+    Which builds of PyTorch *pip* takes: ``auto`` for what this machine has, or one of uv's
+    names, as in ``cpu`` or ``cu128``.
+    """
+
+    exclude_newer: str | None
+
+    project: str | os.PathLike[str] | None
+
+    groups: list[str] | tuple[str, ...] | None
+
+    extras: list[str] | tuple[str, ...] | None
+
+    frozen: bool | None
+
+    python_version: str | None
+    """
+    As in ``3.11``, bounds as in ``>=3.12``, or the path of a file ``.python-version``. None for
+    the version of the launching Python, or another one of this machine if the files in
+    *requirements* or the project exclude that.
+    """
+
+    resolver: Literal["uv", "pip"] | None
+    """
+    Has no effect, as uv resolves in either case. ``pip`` is accepted because declarations
+    written for other builders have it.
+    """
+
+    force: bool | None
+    """
+    Resolve and build anew, once in each process.
+    """
+
+    compile_bytecode: bool | None
+    """
+    Compile what is installed, for a faster first import.
+    """
+
+    tags: list[str] | tuple[str, ...] | None
+    """
+    Words that keep this environment apart from otherwise equal ones.
+    """
+
+    force_env_build: bool | None
+    """
+    The same as *force*.
+    """
+
+    env_dict: Mapping[str, Any] | None
+    """
+    What an ``environment.yml`` says, as a dict.
+    """
+
+    env_yml: str | os.PathLike[str] | None
+    """
+    The path of an ``environment.yml``, or of a lock: a ``pixi.lock``, or what ``fal-core env
+    lock`` has written. It is read at the declaration.
+    """
+
+    env_yml_str: str | None
+    """
+    The text of such a file.
+    """
+
+    packages: list[str] | tuple[str, ...] | None
+    """
+    As conda writes them, as in ``numpy>=2`` or ``conda-forge::numpy``. One that is the name of
+    an ``environment.yml`` or a lock stands for *env_yml*.
+    """
+
+    pip: list[str] | tuple[str, ...] | None
+    """
+    Requirements that uv installs, with what conda installed as constraints.
+    """
+
+    channels: list[str] | tuple[str, ...] | None
+    """
+    Names, URLs or folders, after those of the environment file. By default ``conda-forge``.
+    """
+
+    image: str | ImageWithDockerfile | Mapping[str, Any] | None
+    """
+    A ``ContainerImage`` to build, or the name of an image.
+    """
+
+    platform: str | None
+    """
+    Of the image, as in ``linux/arm64``. None for that of the engine.
+    """
+
+    shm_size: int | str | None
+    """
+    The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the memory.
+    """
+
+    volumes: list[str] | tuple[str, ...] | None
+    """
+    What its processes see beside the working directory and the project, as in
+    ``models:/models:ro``.
+    """
+
+    network: bool | str | None
+    """
+    Whether its processes have a network, or the name of one of the engine's.
+    """
+
+    trusted: bool | None
+    """
+    Whether the image and the function may use what the user of this machine may: folders,
+    networks and logins of the engine. A server does not trust its clients.
+    """
+
+    tenant: str | None
+    """
+    Whose the image is, where it is not the user's. What one has built, with secrets or logins
+    of its own, no other is given.
     """
 
     options: Mapping[str, Any] | None
-
-
-class CurrentKeywords(FunctionKeywords, total=False):
     """
-    What it takes for kind ``current``.
+    Options of kinds and hosts that type checkers do not know.
     """
 
 
-class VirtualenvKeywords(FunctionKeywords, total=False):
-    """
-    What it takes for kind ``virtualenv``.
-    """
-
-    requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
-    constraints_file: str | os.PathLike[str] | None
-    index_url: str | None
-    extra_index_urls: list[str] | tuple[str, ...] | None
-    torch_backend: str | None
-    exclude_newer: str | None
-    project: str | os.PathLike[str] | None
-    groups: list[str] | tuple[str, ...] | None
-    extras: list[str] | tuple[str, ...] | None
-    frozen: bool | None
-    python_version: str | None
-    resolver: Literal["uv", "pip"] | None
-    force: bool | None
-    compile_bytecode: bool | None
-    tags: list[str] | tuple[str, ...] | None
-    force_env_build: bool | None
-
-
-class CondaKeywords(FunctionKeywords, total=False):
-    """
-    What it takes for kind ``conda``.
-    """
-
-    python_version: str | None
-    env_dict: Mapping[str, Any] | None
-    env_yml: str | os.PathLike[str] | None
-    env_yml_str: str | None
-    packages: list[str] | tuple[str, ...] | None
-    pip: list[str] | tuple[str, ...] | None
-    index_url: str | None
-    extra_index_urls: list[str] | tuple[str, ...] | None
-    torch_backend: str | None
-    channels: list[str] | tuple[str, ...] | None
-    force: bool | None
-    force_env_build: bool | None
-
-
-class ContainerKeywords(FunctionKeywords, total=False):
-    """
-    What it takes for kind ``container`` beside the image.
-    """
-
-    constraints_file: str | os.PathLike[str] | None
-    index_url: str | None
-    extra_index_urls: list[str] | tuple[str, ...] | None
-    torch_backend: str | None
-    exclude_newer: str | None
-    project: str | os.PathLike[str] | None
-    groups: list[str] | tuple[str, ...] | None
-    extras: list[str] | tuple[str, ...] | None
-    frozen: bool | None
-    requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
-    python_version: str | None
-    resolver: Literal["uv", "pip"] | None
-    force: bool | None
-    platform: str | None
-    shm_size: int | str | None
-    volumes: list[str] | tuple[str, ...] | None
-    network: bool | str | None
-    trusted: bool | None
-    tenant: str | None
-    force_env_build: bool | None
-
-
-class PolicyKeywords(TypedDict, total=False):
-    """
-    What ``with_policy`` takes.
-    """
-
-    timeout: float | None
-    retries: int
-    retry_on: type[Exception] | Iterable[type[Exception]]
-    grace: float
-    seal: Literal["once", "every call"]
-    on_unsupported: Literal["warn", "error", "ignore"]
-    lifetime: Literal["attached", "detached"]
-
-
-class AnyKeywords(HostKeywords, total=False):
+class AnyKeywords(HostKeywords, KindKeywords, total=False):
     """
     What ``on`` takes, whose function may have any kind.
     """
 
     kind: Literal["current", "virtualenv", "conda", "container"] | Environment | None
+    """
+    The kind of the environment, or an environment.
+    """
+
     serve: bool | None
-    options: Mapping[str, Any] | None
-    requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
-    constraints_file: str | os.PathLike[str] | None
-    index_url: str | None
-    extra_index_urls: list[str] | tuple[str, ...] | None
-    torch_backend: str | None
-    exclude_newer: str | None
-    project: str | os.PathLike[str] | None
-    groups: list[str] | tuple[str, ...] | None
-    extras: list[str] | tuple[str, ...] | None
-    frozen: bool | None
-    python_version: str | None
-    resolver: Literal["uv", "pip"] | None
-    force: bool | None
-    compile_bytecode: bool | None
-    tags: list[str] | tuple[str, ...] | None
-    force_env_build: bool | None
-    env_dict: Mapping[str, Any] | None
-    env_yml: str | os.PathLike[str] | None
-    env_yml_str: str | None
-    packages: list[str] | tuple[str, ...] | None
-    pip: list[str] | tuple[str, ...] | None
-    channels: list[str] | tuple[str, ...] | None
-    image: str | ImageWithDockerfile | Mapping[str, Any] | None
-    platform: str | None
-    shm_size: int | str | None
-    volumes: list[str] | tuple[str, ...] | None
-    network: bool | str | None
-    trusted: bool | None
-    tenant: str | None
+    """
+    Whether the function becomes an HTTP endpoint.
+    """
+
+
+class ExecutorKeywords(HostKeywords, PolicyKeywords, KindKeywords, total=False):
+    """
+    What an executor takes beside its kind and its host.
+    """
+
+    local_python_modules: list[str] | None
+    """
+    Modules to take along as source, beside those that are found.
+    """

@@ -8,9 +8,9 @@ It is switched on by a line in ``conftest.py``::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
@@ -20,10 +20,20 @@ from fal_serve.client.in_process_clients import InProcessAppClient, open_in_proc
 if TYPE_CHECKING:
     from fal_serve.apps import App
 
-__all__ = ["InProcessAppClient", "app_client", "open_in_process"]
+__all__ = ["Connect", "InProcessAppClient", "app_client", "open_in_process"]
+
+AppT = TypeVar("AppT", bound="App")
 
 #: The marker of ``fal_core.testing.plugin``.
 _MARKER = "real_environment"
+
+
+class Connect(Protocol):
+    """
+    What ``app_client`` is: type checkers take the client for an object of the class.
+    """
+
+    def __call__(self, cls: type[AppT], /) -> AppT: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,9 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def app_client(
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[[type[App]], AppClient[Any]]]:
+def app_client(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """
     Return a client of an application: ``app_client(Reader).count(text)``.
 
@@ -51,9 +59,9 @@ def app_client(
     real = request.node.get_closest_marker(_MARKER) is not None
     with ExitStack() as stack:
 
-        def connect(cls: type[App]) -> AppClient[Any]:
+        def connect(cls: type[AppT]) -> AppT:
             connected: Any = AppClient.connect(cls) if real else open_in_process(cls)
-            client: AppClient[Any] = stack.enter_context(connected)
+            client: AppT = stack.enter_context(connected)
             return client
 
         yield connect

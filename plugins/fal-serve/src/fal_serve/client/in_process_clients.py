@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from fal_serve.apps import App
     from fal_serve.serving.applications import FalFastAPI
 
+AppT = TypeVar("AppT", bound="App")
+
 #: The URL of requests that go through no network.
 _URL = "http://in-process"
 
 
-class InProcessAppClient(AppClient[Any]):
+class InProcessAppClient(AppClient[AppT]):
     """
     A client of an application that runs in this process.
 
@@ -37,7 +39,7 @@ class InProcessAppClient(AppClient[Any]):
 
     def __init__(
         self,
-        cls: type[App],
+        cls: type[AppT],
         application: FalFastAPI,
         run: Callable[[Coroutine[Any, Any, Any]], Any],
     ) -> None:
@@ -64,7 +66,7 @@ class InProcessAppClient(AppClient[Any]):
 
 
 @contextmanager
-def open_in_process(cls: type[App]) -> Iterator[InProcessAppClient]:
+def open_in_process(cls: type[AppT]) -> Iterator[InProcessAppClient[AppT]]:
     """
     Set up an application in this process, return a client of it, and tear it down.
 
@@ -77,7 +79,9 @@ def open_in_process(cls: type[App]) -> Iterator[InProcessAppClient]:
         application = servable.build_application()
         end = run(_begin(servable.lifespan(application)))
         stack.callback(lambda: run(end()))
-        yield stack.enter_context(InProcessAppClient(cls, application, run))
+        client = InProcessAppClient(cls, application, run)
+        stack.callback(client.close)
+        yield client
 
 
 async def _begin(
