@@ -83,7 +83,13 @@ else:
 
     pytest_collect_file = Sybil(
         parsers=[PythonCodeBlockParser()],
-        patterns=["docs/*.md", "docs/how-to/*.md", "README.md", "CONTRIBUTING.md", "plugins/*/README.md"],
+        patterns=[
+            "docs/*.md",
+            "docs/how-to/*.md",
+            "README.md",
+            "CONTRIBUTING.md",
+            "plugins/*/README.md",
+        ],
         setup=begin_page,
         teardown=end_page,
     ).pytest()

@@ -55,7 +55,9 @@ def test_units_are_units_of_systemd(unit: str, tmp_path: Path) -> None:
     assert not check(need("systemd-analyze"), "verify", "--man=no", str(file))
 
 
-@pytest.mark.parametrize("config", blocks("text", "reverse_proxy"), ids=["application", "server"])
+@pytest.mark.parametrize(
+    "config", blocks("text", "reverse_proxy"), ids=["application", "server"]
+)
 def test_caddy_takes_its_file(config: str, tmp_path: Path) -> None:
     """
     Caddy reads each Caddyfile, and finds it laid out as it would itself.
