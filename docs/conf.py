@@ -23,6 +23,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "fal-core"
 html_static_path = ["_static"]
+html_css_files = ["page.css"]
 pygments_style = "friendly"
 # What a reader types, without the prompts before it.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

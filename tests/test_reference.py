@@ -91,10 +91,9 @@ def test_search_finds_the_page_of_a_word(built: Path, word: str, page: str) -> N
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
     found = set()
     for part in ("terms", "titleterms"):
-        pages = index[part].get(word, [])
-        found |= {
-            index["docnames"][each] for each in (pages if isinstance(pages, list) else [pages])
-        }
+        numbers = index[part].get(word, [])
+        numbers = numbers if isinstance(numbers, list) else [numbers]
+        found |= {index["docnames"][number] for number in numbers}
     assert page in found
 
 

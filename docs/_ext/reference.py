@@ -24,6 +24,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 PROPERTIES = (property, functools.cached_property)
+#: Characters of a signature that fit into one line of a page.
+WIDTH = 88
 SECTIONS = ("Attributes:", "Arguments:", "Raises:")
 
 
@@ -274,6 +276,8 @@ def describe(name: str, member: Any, function: Any) -> Iterator[str]:
         if holds
     ]
     call = "" if isinstance(member, PROPERTIES) else signature_of(function)
+    if len(name) + len(call) > WIDTH:
+        call = signature_of(function, broken=True)
     yield f"### {name}\n"
     yield f"```python\n{name}{call}\n```\n"
     yield (f"*{', '.join(marks)}.* " if marks else "") + text + "\n"

@@ -254,6 +254,23 @@ def test_proxy_on_this_machine_tells_the_client(service):
     assert answer.json() == {"host": "203.0.113.9", "scheme": "https"}
 
 
+@pytest.mark.parametrize(
+    ("proxies", "client"),
+    [
+        ("198.51.100.7", {"host": "127.0.0.1", "scheme": "http"}),
+        ("198.51.100.7,127.0.0.0/8", {"host": "203.0.113.9", "scheme": "https"}),
+    ],
+)
+def test_proxies_that_are_trusted_are_named(monkeypatch, serve_with, proxies, client):
+    """
+    A variable names the addresses of the proxies that are trusted about the client.
+    """
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    service = serve_with(nothing, Everything)
+    headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    assert httpx.post(service.url + "/client", headers=headers).json() == client
+
+
 def test_websocket_has_an_id(service, wait_for_line):
     """
     A websocket's id is in the response, the context, the printed lines, and the log.

@@ -78,9 +78,8 @@ def test_listeners_behind_a_proxy():
     Clients are given the host of the proxy, which speaks TLS with them; runners, and clients
     that come without it, go on to reach the server itself.
     """
-    urls = Urls(
-        host="127.0.0.1", ports=PORTS, public={"api": "api.example", "ws": "ws.example"}
-    )
+    public = {"api": "api.example", "ws": "ws.example"}
+    urls = Urls(host="127.0.0.1", ports=PORTS, public=public)
     assert (urls.base("api"), urls.base("ws")) == ("https://api.example", "wss://ws.example")
     assert urls.base("run") == "http://127.0.0.1:2"
     assert urls.address("api") == "127.0.0.1:1"

@@ -5,6 +5,7 @@ The middleware around the application, which does what every request needs.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable
 from random import Random
@@ -33,6 +34,8 @@ from fal_serve.exceptions import find_gpu_error
 
 #: The longest request id that is taken from a client; a longer one is replaced.
 _LONGEST_ID = 256
+#: Uvicorn's variable for the addresses of proxies, with commas between.
+_PROXIES = "FORWARDED_ALLOW_IPS"
 #: Raised in a handler whose client has disconnected.
 _GONE = (ClientDisconnect, WebSocketDisconnect)
 #: Makes request ids. uuid4 reads the system's randomness, which lets go of the
@@ -218,5 +221,6 @@ class RequestMiddleware:
         if self._proxied is None:
             from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-            self._proxied = ProxyHeadersMiddleware(self._application)
+            trusted = os.environ.get(_PROXIES, "127.0.0.1")
+            self._proxied = ProxyHeadersMiddleware(self._application, trusted)
         return self._proxied
