@@ -122,8 +122,8 @@ def test_future_tells_whether_its_call_runs(local_host: LocalHost, tmp_path: Pat
 
 def test_call_that_waits_costs_little(local_host: LocalHost, tmp_path: Path):
     """
-    A submitted call that has to wait for a worker, and fits as one before did, runs no more than
-    five functions of ours.
+    A submitted call that has to wait for a worker, and fits as one before did, runs no more
+    than five functions of ours.
     """
     isolated = function("current", host=local_host, max_concurrency=1)(hold)
     end = tmp_path / "end"
@@ -148,7 +148,7 @@ def test_call_that_waits_costs_little(local_host: LocalHost, tmp_path: Path):
 @pytest.mark.parametrize("way", ["early", "late"])
 def test_given_executor_takes_the_calls(local_host: LocalHost, way: str):
     """
-    Submitted calls wait on the threads of an executor that was given, also after others did not.
+    Submitted calls wait on the threads of an executor that was given, if only after others.
     """
     isolated = function("current", host=local_host)(wait)
     if way == "late":
@@ -162,11 +162,11 @@ def test_given_executor_takes_the_calls(local_host: LocalHost, way: str):
 
 def test_refused_call_begins_at_the_caller(local_host: LocalHost):
     """
-    What is wrong with a submitted call is raised by one frame of ours, after others have fitted.
+    What is wrong with a submitted call is raised by one frame of ours, after others fitted too.
     """
     isolated = function("current", host=local_host)(wait)
     assert isolated.submit(0).result(60) == 0
-    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given") as raised:
+    with pytest.raises(TypeError, match="1 positional argument but 2 were given") as raised:
         isolated.submit(0, 1)  # type: ignore[call-arg]  # that is refused
     frames = [entry.frame.f_globals["__name__"] for entry in raised.traceback]
     assert frames == [__name__, "fal_core.functions"]
