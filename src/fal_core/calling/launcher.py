@@ -56,9 +56,14 @@ class Changeable(Protocol):
     An isolated function, as far as it may change between two calls.
     """
 
-    host: Host[..., Any]
-    options: Options
-    reraise: bool
+    @property
+    def host(self) -> Host[Any, Any]: ...
+
+    @property
+    def options(self) -> Options: ...
+
+    @property
+    def reraise(self) -> bool: ...
 
 
 class Launcher:
