@@ -1,5 +1,5 @@
 """
-Executors: one call at a time, many at once, and a map, as programs of ``concurrent.futures``.
+Executors: one call at a time, many at once, a map, and jobs of joblib.
 """
 
 from __future__ import annotations
@@ -93,6 +93,27 @@ def mapped(maker: str, count: int, chunksize: int) -> Iterator[Measure]:
         yield lambda: _rate(run, count)
 
 
+@contextmanager
+def jobs(backend: str, count: int) -> Iterator[Measure]:
+    """
+    Run *count* jobs of joblib with two workers.
+    """
+    joblib = peer("joblib")
+    if backend == "fal-core":
+        from fal_core import register_joblib_backend
+
+        options: Any = {"host": "local", "min_concurrency": 2, "keep_alive": 600}
+        register_joblib_backend(backend, "current", **options)
+
+    def run(numbers: range) -> int:
+        return sum(joblib.Parallel()(joblib.delayed(increment)(number) for number in numbers))
+
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        # It finds out meanwhile how many jobs should travel together.
+        run(range(count))
+        yield lambda: _rate(run, count)
+
+
 def _rate(run: Callable[[range], int], count: int) -> float:
     began = perf_counter()
     total = run(range(count))
@@ -114,14 +135,14 @@ def figures(*, quick: bool) -> list[Figure]:
             unit="µs",
             note=f"{many:,} calls a round",
             contestants=_contestants("warm", count=many),
-            goals=(Goal(against="ProcessPoolExecutor", factor=1.0),),
+            goals=(Goal(against="ProcessPoolExecutor", factor=1.5),),
         ),
         Figure(
             name="executor-submit",
             title=f"{calls:,} calls submitted to an executor of two workers",
             unit="calls/s",
             contestants=_contestants("submitted", count=calls),
-            goals=(Goal(against=BEST, factor=2.0, at_least=True),),
+            goals=(Goal(against=BEST, factor=5.0, at_least=True),),
         ),
         Figure(
             name="executor-map",
@@ -137,7 +158,29 @@ def figures(*, quick: bool) -> list[Figure]:
                     role="reference",
                 ),
             ),
-            goals=(Goal(against=BEST, factor=2.0, at_least=True),),
+            goals=(Goal(against=BEST, factor=3.0, at_least=True),),
+        ),
+        Figure(
+            name="executor-joblib",
+            title=f"{items:,} jobs of joblib, two workers",
+            unit="calls/s",
+            note="joblib itself sends many jobs as one",
+            contestants=(
+                Contestant(
+                    name=FAL_CORE,
+                    target="benchmarks.executors:jobs",
+                    settings={"backend": "fal-core", "count": items},
+                    needs=("joblib",),
+                    role="fal-core",
+                ),
+                Contestant(
+                    name="joblib's loky",
+                    target="benchmarks.executors:jobs",
+                    settings={"backend": "loky", "count": items},
+                    needs=("joblib",),
+                ),
+            ),
+            goals=(Goal(against=BEST, factor=0.5, at_least=True),),
         ),
     ]
 

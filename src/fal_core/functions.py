@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import attrs
@@ -112,6 +112,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     def executor(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
         self._executor_given = True
+        self._submitter = None
 
     @property
     def declaration(self) -> Declaration:
@@ -156,7 +157,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             if (len(args), *kwargs) not in self._shapes:
                 self.check_arguments(args, kwargs)
             launcher = self._launcher
-            if not (launcher and launcher.is_current(self.host, self.options, self.reraise)):
+            if not (launcher and launcher.is_current(self)):
                 launcher = self.make_launcher()
             flavour = self.flavour
             if flavour == "coroutine":
@@ -173,26 +174,26 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         except Exception as error:
             raise trim(error)  # noqa: B904  # the same one
 
-    @begins_at_caller
     def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
         """
         Queue a call and return the future of its result.
         """
-        self._refuse_generator("submit")
-        if "key" in kwargs:
-            from fal_core.refusing.ways import refuse_idempotency_key
+        __tracebackhide__ = True
+        try:
+            submitter = self._submitter
+            fits = (len(args), *kwargs) in self._shapes and "key" not in kwargs
+            if not (fits and submitter and submitter.launcher.is_current(self)):
+                self._refuse_way("submit", kwargs)
+                self.check_arguments(args, kwargs)
+                if self._executor_given and self._executor is not None:
+                    return self._executor.submit(self, *args, **kwargs)
+                from fal_core.batching.futures import Submitter
 
-            refuse_idempotency_key(self)
-        self.check_arguments(args, kwargs)
-        if self._executor_given and self._executor is not None:
-            return self._executor.submit(self, *args, **kwargs)
-        launcher = self.make_launcher()
-        submitter = self._submitter
-        if submitter is None:
-            from fal_core.batching.futures import Submitter
-
-            submitter = self._submitter = Submitter(launcher)
-        return submitter.submit(args, kwargs)
+                launcher = self.make_launcher()
+                submitter = self._submitter = self._submitter or Submitter(launcher)
+            return submitter.submit(args, kwargs)
+        except Exception as error:
+            raise trim(error)  # noqa: B904  # the same one
 
     @overload
     def spawn(
@@ -237,7 +238,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
             progress: Show how many items have ended, on standard error or in the notebook.
         """
-        self._refuse_generator("map")
+        self._refuse_way("map")
         if iterables:
             self.check_arguments(iterables, {})
         from fal_core.batching.maps import Mapped
@@ -314,13 +315,11 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     def make_launcher(self, *, rehearsed: bool = False) -> Launcher:
         """
-        Return the launcher of this function as it is now.
-
-        Arguments:
-            rehearsed: Only find out whether the function can be sealed; nothing is kept.
+        Return the launcher of this function as it is now. One that is *rehearsed* tells
+        whether the function can be sealed, and is not kept.
         """
-        launcher, now = self._launcher, (self.host, self.options, self.reraise)
-        if launcher is not None and launcher.is_current(*now) and not rehearsed:
+        launcher = self._launcher
+        if launcher and not rehearsed and launcher.is_current(self):
             return launcher
         from fal_core.calling.launcher import Launcher
         from fal_core.sealing.stubs import stub
@@ -346,11 +345,12 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             if len(self._shapes) < 64:  # One that takes any name has no end of them.
                 self._shapes.add(shape)
 
-    def _refuse_generator(self, way: str) -> None:
-        if self.flavour.endswith("generator") or self.options.gateway.get("serve"):
-            from fal_core.refusing.ways import refuse_generator
+    def _refuse_way(self, way: str, names: Container[str] = ()) -> None:
+        yields = self.flavour.endswith("generator")
+        if yields or self.options.gateway.get("serve") or "key" in names:
+            from fal_core.refusing.ways import refuse_way
 
-            refuse_generator(self, way)
+            refuse_way(self, way, names)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

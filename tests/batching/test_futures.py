@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -42,7 +42,7 @@ def test_a_call_counts_until_its_callbacks_have_begun(local_host: LocalHost):
     counted: list[int] = []
     isolated = function("current", host=local_host)(wait)
     future = isolated.submit(0.1)
-    submitter = future._submitter
+    submitter = future.submitter
     # On the thread that takes answers.
     Future.add_done_callback(future, lambda _: counted.append(submitter.count()))
     assert future.result(60) == 0.1
@@ -118,6 +118,58 @@ def test_future_tells_whether_its_call_runs(local_host: LocalHost, tmp_path: Pat
     end.touch()
     spawned.result(60)
     assert not spawned.running()
+
+
+def test_call_that_waits_costs_little(local_host: LocalHost, tmp_path: Path):
+    """
+    A submitted call that has to wait for a worker, and fits as one before did, runs no more
+    than five functions of ours.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)(hold)
+    end = tmp_path / "end"
+    before = [isolated.submit(end, end) for _ in range(4)]
+    entered: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_globals["__name__"].startswith("fal_"):
+            entered.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        last = isolated.submit(end, end)
+    finally:
+        sys.setprofile(None)
+    end.touch()
+
+    assert entered == ["submit", "is_current", "are_unchanged", "submit", "enqueue"]
+    assert [future.result(60) for future in [*before, last]] == [None] * 5
+
+
+@pytest.mark.parametrize("way", ["early", "late"])
+def test_given_executor_takes_the_calls(local_host: LocalHost, way: str):
+    """
+    Submitted calls wait on the threads of an executor that was given, if only after others.
+    """
+    isolated = function("current", host=local_host)(wait)
+    if way == "late":
+        assert isolated.submit(0).result(60) == 0
+    with ThreadPoolExecutor(1, thread_name_prefix="own") as executor:
+        isolated.executor = executor
+        future = isolated.submit(0)
+        assert future.result(60) == 0
+    assert type(future) is Future
+
+
+def test_refused_call_begins_at_the_caller(local_host: LocalHost):
+    """
+    What is wrong with a submitted call is raised by one frame of ours, after others fitted too.
+    """
+    isolated = function("current", host=local_host)(wait)
+    assert isolated.submit(0).result(60) == 0
+    with pytest.raises(TypeError, match="1 positional argument but 2 were given") as raised:
+        isolated.submit(0, 1)  # type: ignore[call-arg]  # that is refused
+    frames = [entry.frame.f_globals["__name__"] for entry in raised.traceback]
+    assert frames == [__name__, "fal_core.functions"]
 
 
 @attrs.define(eq=False, slots=False)

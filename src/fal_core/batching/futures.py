@@ -27,35 +27,38 @@ class SubmittedFuture(CallFuture):
     The future of a submitted call.
 
     Attributes:
+        submitter: Makes the call.
+
         wanted: False once it was cancelled, or its time is up.
     """
 
     wanted = True
+    submitter: Submitter
     deadline: Deadline | None = None
 
-    def __init__(self, submitter: Submitter) -> None:
-        super().__init__()
-        self._submitter = submitter
-
     def end_call(self) -> None:
-        self._submitter.withdraw(self)
+        self.submitter.withdraw(self)
 
     def running(self) -> bool:
         """
         Tell whether the host runs the call.
         """
-        return not self.done() and self._submitter.runs(self)
+        return not self.done() and self.submitter.runs(self)
 
 
 class Submitter:
     """
     Makes the calls of one launcher that are submitted.
+
+    Attributes:
+        launcher: Seals and launches the calls.
     """
 
     is_quiet = False
 
     def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
+        self.launcher = launcher
+        self._timeout = launcher.policy.timeout
         self.grace: float = launcher.policy.grace
         self.abandon()
 
@@ -68,7 +71,7 @@ class Submitter:
         # How many futures are being settled, whose callbacks may not have begun.
         self._settling = 0
         self._withdrawn = 0
-        self._batcher = self._make_batcher(self._launcher)
+        self._batcher = self._make_batcher(self.launcher)
         self._is_waited_for = False
 
     def _make_batcher(self, launcher: Launcher) -> Batcher:
@@ -101,7 +104,8 @@ class Submitter:
         """
         Queue a call, and launch it if the host can take another.
         """
-        future = SubmittedFuture(self)
+        future = SubmittedFuture()
+        future.submitter = self
         self.enqueue(future, args, kwargs)
         return future
 
@@ -114,11 +118,10 @@ class Submitter:
             if not self._is_waited_for:
                 program_end.wait_for(self)
                 self._is_waited_for = True
-            seconds = self._launcher.policy.timeout
-            if seconds is not None:
+            if self._timeout is not None:
                 from fal_core.calling.deadlines import Deadline
 
-                future.deadline = Deadline(seconds, partial(self._time_out, future))
+                future.deadline = Deadline(self._timeout, partial(self._time_out, future))
             batcher.waiting.append(((args, kwargs), future))
             if len(batcher.running) < batcher.limit:
                 batcher.launch_waiting()
@@ -159,7 +162,7 @@ class Submitter:
         batch.unwanted = first
         if first >= batch.end:
             batch.cancelled = True
-            launcher = self._launcher
+            launcher = self.launcher
             try_cancel(launcher.opener.host, batch.execution, launcher.policy.grace)
 
     def _take(self, handler: Handler, batch: Batch, event: Event) -> None:
@@ -208,7 +211,8 @@ class Submitter:
             self._settling += len(settled)
         try:
             for future, (kind, value) in settled:
-                self._stop_deadline(future)
+                if future.deadline is not None:
+                    future.deadline.stop()
                 if kind == RAISED:
                     future.settle(None, value)
                 else:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -50,6 +50,21 @@ def _renew_identity() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_identity)
+
+
+class Changeable(Protocol):
+    """
+    An isolated function, as far as it may change between two calls.
+    """
+
+    @property
+    def host(self) -> Host[Any, Any]: ...
+
+    @property
+    def options(self) -> Options: ...
+
+    @property
+    def reraise(self) -> bool: ...
 
 
 class Launcher:
@@ -141,19 +156,18 @@ class Launcher:
         self._is_cached = self.policy.seal == "once"
         self._prepare_launches()
 
-    # All are positional: every call asks this, and a keyword costs as much as a comparison.
-    def is_current(self, host: Host[..., Any], options: Options, reraise: bool) -> bool:
+    def is_current(self, function: Changeable) -> bool:
         """
-        Tell whether nothing that the launcher was made of has changed.
+        Tell whether nothing that the launcher was made of has changed in *function*.
 
-        Arguments:
-            host: The host that the function has now; *options* and *reraise* likewise.
+        It runs before each call.
         """
+        options = self._options
         return (
             self._is_cached
-            and self._options is options
-            and self.host is host
-            and self.declaration.reraise is reraise
+            and function.options is options
+            and function.host is self.host
+            and function.reraise is self.declaration.reraise
             and self._written == (options.host, options.environment, options.gateway)
             and self._captures_are_unchanged()
             and (self._edits is None or monotonic() < self._edits.until or self._has_no_edits())

@@ -7,7 +7,14 @@ from __future__ import annotations
 import inspect
 from types import FunctionType
 
-from fal_core_worker.annotations import signature_of
+#: What makes a function more than one that takes its arguments by position and runs at once.
+_SPECIAL = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
 
 
 def check_signatures(cls: type) -> str | None:
@@ -31,10 +38,15 @@ def _compare(cls: type, name: str, declared: object, written: object) -> str | N
     contract = _function_of(declared)
     if contract is None:
         return None
+    function = _function_of(written)
+    if type(written) is type(declared) and function and _are_alike(function, contract):
+        return None
+    # Annotations are read where there is more to compare, and to show.
+    from fal_core_worker.annotations import signature_of
+
     wanted = inspect.signature(contract)
     of_class = isinstance(declared, classmethod)
     to_write = f"'{'@classmethod ' if of_class else ''}def {name}{_show(wanted)}'"
-    function = _function_of(written)
     if function is None:
         # What takes its arguments by other means is not judged.
         is_method = callable(written) or isinstance(written, (staticmethod, classmethod))
@@ -65,6 +77,20 @@ def _function_of(attribute: object) -> FunctionType | None:
     if isinstance(attribute, (staticmethod, classmethod)):
         attribute = attribute.__func__
     return attribute if isinstance(attribute, FunctionType) else None
+
+
+def _are_alike(one: FunctionType, other: FunctionType) -> bool:
+    """
+    Tell whether two functions take as many arguments by position, and nothing else.
+
+    Most of those there are do, and every program that declares a function asks this.
+    """
+    first, second = one.__code__, other.__code__
+    return (
+        first.co_argcount == second.co_argcount
+        and not (first.co_kwonlyargcount or second.co_kwonlyargcount)
+        and not (first.co_flags | second.co_flags) & _SPECIAL
+    )
 
 
 def _show(signature: inspect.Signature) -> str:

@@ -5,6 +5,7 @@ Ways to call a function that it does not have.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fal_core.errors import OptionError
@@ -69,12 +70,13 @@ def refuse_service(function: Function, way: str) -> None:
     refuse_call(function.declaration.name, way)
 
 
-def refuse_generator(function: Function, way: str) -> None:
+def refuse_way(function: Function, way: str, names: Container[str]) -> None:
     """
-    Refuse *way* of calling a function that is served, or yields.
+    Refuse *way* of calling a function that is served, or yields, and an idempotency key among
+    the *names* of its arguments.
 
     Raises:
-        OptionError: It is or does.
+        OptionError: It is or does, or there is one that is no argument of the function.
     """
     if function.declaration.options.gateway.get("serve"):
         refuse_service(function, repr(way))
@@ -83,6 +85,8 @@ def refuse_generator(function: Function, way: str) -> None:
             f"{function!r} is a generator function and cannot be used with {way!r}. "
             "Use 'stream' to take what it yields."
         )
+    if "key" in names:
+        _refuse_idempotency_key(function)
 
 
 def refuse_plain(function: Function) -> None:
@@ -114,7 +118,7 @@ def refuse_items(iterables: tuple[Any, ...]) -> None:
             ) from None
 
 
-def refuse_idempotency_key(function: Function) -> None:
+def _refuse_idempotency_key(function: Function) -> None:
     """
     Refuse ``key=`` where it is no argument of the function.
 

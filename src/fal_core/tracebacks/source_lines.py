@@ -6,6 +6,7 @@ the host may not.
 from __future__ import annotations
 
 import linecache
+import os
 import re
 
 from fal_core_worker.opening.exceptions import RemoteTraceback
@@ -42,7 +43,17 @@ def with_lines(text: str) -> str:
         frame = _FRAME.match(line)
         if frame is None or below.startswith("    "):
             continue
-        source = linecache.getline(frame[1], int(frame[2])).strip()
+        source = _line_of(frame[1], int(frame[2]))
         if source:
             filled.append(f"    {source}")
     return "\n".join(filled)
+
+
+def _line_of(path: str, number: int) -> str:
+    """
+    Return a line of a file or a cell; empty where there is none. What a worker has sent may
+    name anything: a device or a pipe is not read.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        return ""
+    return linecache.getline(path, number).strip()
