@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from fal_core.calling.methods import BoundFunction
     from fal_core.calls import AuthMode
     from fal_core.declaring.declaration import Declaration, Flavour
-    from fal_core.keywords.hosts import PolicyKeywords
-    from fal_core.keywords.options import AnyKeywords
+    from fal_core.keywords import AnyKeywords, PolicyKeywords
     from fal_core.spawns import SpawnInfo
 
 #: Attributes that another process makes anew.

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from fal_core.aio import AsyncCalls
     from fal_core.declaring.declaration import Flavour
     from fal_core.hosts import Host
-    from fal_core.keywords.hosts import PolicyKeywords
+    from fal_core.keywords import AnyKeywords, PolicyKeywords
     from fal_core.keywords.maps import MapKeywords
-    from fal_core.keywords.options import AnyKeywords
     from fal_core.options import OnUnsupported
     from fal_core.spawns import SpawnInfo
 

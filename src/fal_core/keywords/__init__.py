@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.keywords.hosts import FunctionKeywords, HostKeywords
+    from fal_core.keywords.hosts import FunctionKeywords, HostKeywords, PolicyKeywords
     from fal_core.keywords.options import AnyKeywords
 
-__all__ = ["AnyKeywords", "FunctionKeywords", "HostKeywords"]
+__all__ = ["AnyKeywords", "FunctionKeywords", "HostKeywords", "PolicyKeywords"]
 
 _exports = lazily(
     __name__,
@@ -20,6 +20,7 @@ _exports = lazily(
         "AnyKeywords": "fal_core.keywords.options",
         "FunctionKeywords": "fal_core.keywords.hosts",
         "HostKeywords": "fal_core.keywords.hosts",
+        "PolicyKeywords": "fal_core.keywords.hosts",
     },
 )
 
