@@ -5,6 +5,7 @@ Source lines of remote tracebacks.
 from __future__ import annotations
 
 import linecache
+import os
 from pathlib import Path
 
 from fal_core.tracebacks.source_lines import fill_in, with_lines
@@ -49,3 +50,14 @@ def test_cells_of_notebooks_have_their_lines() -> None:
     finally:
         del linecache.cache[CELL]
     assert remote.text == f'  File "{CELL}", line 1, in f\n    1 / 0\nKeyError\n'
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """
+    A traceback that names a pipe or a device is left as it came.
+    """
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = f'Traceback (most recent call last):\n  File "{pipe}", line 1, in f\nValueError'
+    assert with_lines(text) == text
+    assert with_lines(text.replace(str(pipe), "/dev/zero")).count("\n") == 2
