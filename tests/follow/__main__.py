@@ -44,6 +44,9 @@ def main(arguments: list[str]) -> int:
         "--keep", action="store_true", help="Keep the folders of the pages, and say where."
     )
     options = parser.parse_args(arguments)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Where a shell started this aside, services would not hear their Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # What was started is ended then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="follow-"))

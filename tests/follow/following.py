@@ -154,8 +154,9 @@ class Reader:
             declares = re.compile(rf"^(class|def|async def) {name}\b", re.MULTILINE)
             if (self.terminal.directory / file).exists() or f"`{file}`" not in self.page.text:
                 continue
-            for block in reversed(self.page.blocks[:number]):
-                if block.language in PYTHON and declares.search(block.text):
+            above = [block for block in self.page.blocks[:number] if block.is_program]
+            for block in reversed(above):
+                if declares.search(block.text):
                     yield self._save(file, block)
                     break
 

@@ -63,6 +63,7 @@ class Service:
     A command that runs until Ctrl-C, and the variables of where it was typed.
     """
 
+    command: str
     process: subprocess.Popen[bytes]
     errors: Path
     variables: dict[str, str]
@@ -170,7 +171,7 @@ class Terminal:
         for _ in wait_for(process):
             said = out.read_text("utf-8") + err.read_text("utf-8")
             if READY.search(said):
-                self._services.append(Service(process, err, dict(self.variables)))
+                self._services.append(Service(command, process, err, dict(self.variables)))
                 self._learn_ports(said)
                 break
         else:
@@ -222,7 +223,6 @@ class Terminal:
         End what runs until Ctrl-C; return what is wrong with how it ended.
         """
         wrong = ""
-        data = self.folder / "home/.local/share/fal-core/server"
         for service in reversed(self._services):
             with suppress(ProcessLookupError):
                 os.killpg(service.process.pid, signal.SIGINT)
@@ -231,9 +231,10 @@ class Terminal:
             if code := service.process.returncode:
                 said = service.errors.read_text("utf-8", "replace").strip()[-1000:]
                 wrong = f"After Ctrl-C, exit code {code}: {said}"
-            if data.exists():
+            if "fal-core server start" in service.command:
                 # They go on without their server, so that accepted requests are answered.
                 self.variables = service.variables
+                data = self.folder / "home/.local/share/fal-core/server"
                 done = self.type(f"fal-core server end-runners --data {shlex.quote(str(data))}")
                 wrong = wrong or ("" if done.code == 0 else f"Runners go on: {done.errors}")
         self._services.clear()
