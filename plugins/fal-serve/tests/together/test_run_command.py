@@ -152,9 +152,10 @@ def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port
         refused.wait_for("Error: A service takes its arguments of requests.")
 
 
-def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_service_is_run_and_ended_by_a_signal(start, port, number):
     """
-    ``run`` prints the url and the log of a service, and Ctrl-C ends it cleanly.
+    ``run`` prints the url and the log of a service, and Ctrl-C or SIGTERM ends it cleanly.
     """
     program = start("service.py::Times", "--port", str(port))
     program.wait_for(f"http://127.0.0.1:{port}")
@@ -162,7 +163,7 @@ def test_a_service_is_run_and_ended_by_an_interrupt(start, port):
     assert ask(port, 4) == 8
     program.wait_for("asked for 4")
     assert '"path":"/times"' in program.wait_for('"status":200')
-    program.process.send_signal(signal.SIGINT)
+    program.process.send_signal(number)
 
     assert program.process.wait(PATIENCE) == 0
     with socket.socket() as again:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -64,7 +66,7 @@ def serve_once(
     tell: Callable[[Mapping[str, str]], None],
 ) -> None:
     """
-    Serve *function* until it ends or Ctrl-C, and print what it raised.
+    Serve *function* until it ends, Ctrl-C or SIGTERM, and print what it raised.
 
     Arguments:
         given: What the function takes, if it serves by itself.
@@ -72,12 +74,29 @@ def serve_once(
         tell: Prints the URLs of the service.
     """
     try:
-        serve(function, given, tell=tell)
+        with _interrupted_by_sigterm():
+            serve(function, given, tell=tell)
     except FalCoreError:
         raise
     except Exception as error:
         _show(error)
         raise click.exceptions.Exit(1) from error
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """
+    Have SIGTERM do what Ctrl-C does: whoever runs services on a machine sends it.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def serve(
