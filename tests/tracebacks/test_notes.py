@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fal_core.batching.items import copied
+from fal_core.facts import copy_error
 from fal_core.tracebacks.notes import note_item
 from fal_core_worker.opening.exceptions import RemoteTraceback
 
@@ -60,7 +60,7 @@ def test_items_that_have_an_error_in_common_have_notes_of_their_own() -> None:
     """
     error = ValueError()
     error.__notes__ = ["of the setup"]
-    errors = [error, copied(error), copied(error)]
+    errors = [error, copy_error(error), copy_error(error)]
     for number, each in enumerate(errors):
         note_item(each, number, ())
     assert [each.__notes__ for each in errors] == [
