@@ -58,7 +58,6 @@ def make_terminal(wheels: Path, folder: Path, python: str) -> Terminal:
     return Terminal(folder / "terminal", wheels, python, published=True)
 
 
-<<<<<<< HEAD
 def test_packages_of_wheels_are_typed(wheels: Path):
     """
     Every package of every wheel says that it has types.
@@ -71,9 +70,7 @@ def test_packages_of_wheels_are_typed(wheels: Path):
         assert not [each for each in packages if f"{each}/py.typed" not in files], wheel.name
 
 
-=======
 @pytest.mark.timeout(900)
->>>>>>> follow
 @pytest.mark.parametrize(
     ("name", "newer"), [("docs/tutorial.md", False), ("README.md", True)], ids=str
 )
