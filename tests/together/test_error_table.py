@@ -441,14 +441,24 @@ ROWS = {
         context.set_alpn_protocols(["h2"])
         listener = socket.create_server(("127.0.0.1", 0))
 
-        def answer():
-            while True:
-                try:
-                    context.wrap_socket(listener.accept()[0], server_side=True).close()
-                except OSError:
+        def answer(taken):
+            secured = context.wrap_socket(
+                taken, server_side=True, do_handshake_on_connect=False
+            )
+            try:
+                secured.do_handshake()
+            except OSError:
+                # One that is closed with bytes unread is reset, whatever it has sent.
+                while socket.socket.recv(secured, 4096):
                     pass
+            secured.close()
 
-        threading.Thread(target=answer, daemon=True).start()
+        def listen():
+            while True:
+                taken = listener.accept()[0]
+                threading.Thread(target=answer, args=(taken,), daemon=True).start()
+
+        threading.Thread(target=listen, daemon=True).start()
         os.environ["FAL_GRPC_HOST"] = f"127.0.0.1:{listener.getsockname()[1]}"
         os.environ["FAL_REST_HOST"] = os.environ["FAL_GRPC_HOST"]
 
