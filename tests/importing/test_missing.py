@@ -54,6 +54,17 @@ def test_an_import_of_a_requirement(tmp_path: Path, declared: str, statement: st
     assert said(tmp_path / "file.py", HEAD + statement + "\n" + declared + FUNCTION) == IN_F
 
 
+def test_an_import_of_what_the_block_of_the_file_lists(tmp_path: Path) -> None:
+    """
+    So does one whose own block has it among its dependencies.
+    """
+    block = '# /// script\n# dependencies = ["absent-package[extra]>=2"]\n# ///\n'
+    assert said(tmp_path / "file.py", block + "import absent_package\n" + FUNCTION) == (
+        "absent_package is in the dependencies of file.py, which its functions have: import it "
+        "in them, or under `with imports():`."
+    )
+
+
 def test_several_functions_and_applications(tmp_path: Path) -> None:
     """
     Functions and classes that require it are all named.

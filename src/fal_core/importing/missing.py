@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
+from fal_core.declaring.requirement_files import inline_metadata
+from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.options import canonical_name, requirement_name
 from fal_core.plugins.catalog import MODULES_OF_EXTRAS, offered_extras
@@ -80,6 +83,12 @@ def explain_import(error: ModuleNotFoundError) -> str | None:
     if names:
         told = f"{missing} is in requirements of {_join(names)}"
         return f"{place}{told}: import it in {_them(names)}, or under `with imports():`."
+    scripts = [
+        os.path.basename(path) for path in files if _brings(_texts_of_block(path), missing)
+    ]
+    if scripts:
+        told = f"{missing} is in the dependencies of {scripts[0]}, which its functions have"
+        return f"{place}{told}: import it in them, or under `with imports():`."
     absent = {name: path for path in files for name in _plugins_in(path)}
     if absent:
         name, path = next(iter(absent.items()))
@@ -93,6 +102,17 @@ def explain_import(error: ModuleNotFoundError) -> str | None:
         return None
     told = f"There is no module {missing} here. If requirements of {_join(declared)} bring it"
     return f"{place}{told}, import it in {_them(declared)}, or under `with imports():`."
+
+
+def _texts_of_block(path: str) -> list[str]:
+    """
+    Return the texts in the block ``# /// script`` of the file at *path*.
+    """
+    try:
+        block = inline_metadata(path)
+    except OptionError:
+        return []
+    return re.findall("[\"']([^\"']+)[\"']", block or "")
 
 
 def _plugins_in(path: str) -> list[str]:
