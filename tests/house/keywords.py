@@ -206,11 +206,12 @@ def _of_all(kinds: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
 
 def _docs_of(*classes: type) -> dict[str, str]:
     """
-    Return what *classes*, of which later ones take precedence, say of their fields.
+    Return what *classes*, of which later ones take precedence, and their bases say of their
+    fields.
     """
     found: dict[str, str] = {}
-    for cls in classes:
-        section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
+    for cls in (each for one in classes for each in reversed(one.__mro__)):
+        section = inspect.cleandoc(cls.__doc__ or "").partition("\nAttributes:\n")[2]
         for entry in re.split(r"\n\n(?=\w+: )", textwrap.dedent(section).strip("\n")):
             name, _, text = entry.strip().partition(": ")
             said = " ".join(text.split())
