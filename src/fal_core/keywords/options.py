@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from fal_core.environments import Environment
-from fal_core.keywords.hosts import HostKeywords, PolicyKeywords
+from fal_core.keywords.hosts import HostKeywords, PolicyKeywords, SharedHostKeywords
 from fal_core.keywords.values import ImageWithDockerfile
 
 
@@ -204,7 +204,7 @@ class AnyKeywords(HostKeywords, KindKeywords, total=False):
     """
 
 
-class ExecutorKeywords(HostKeywords, PolicyKeywords, KindKeywords, total=False):
+class ExecutorKeywords(SharedHostKeywords, PolicyKeywords, KindKeywords, total=False):
     """
     What an executor takes beside its kind and its host.
     """
