@@ -196,3 +196,31 @@ def test_an_argument_that_cannot_travel_is_named(local_host: LocalHost):
                 list(take.map(items))
         with pytest.raises(FalSerializationError, match=r"because of kwargs\['second'\]"):
             take.submit(1, second=file).result()
+
+
+class Wordless(Exception):
+    """
+    An error that says only once what is wrong.
+    """
+
+    told = False
+
+    def __str__(self) -> str:
+        if self.told:
+            raise LookupError("no words")
+        Wordless.told = True
+        return "not now"
+
+
+class Stubborn:
+    def __reduce__(self) -> str:
+        raise Wordless
+
+
+def test_an_item_that_cannot_be_sealed_twice_has_its_first_error(local_host: LocalHost):
+    """
+    Whatever goes wrong as the argument is looked for, the call of the item ends.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)(abs)
+    with pytest.raises(FalSerializationError, match="not now"):
+        isolated.submit(Stubborn()).result(60)  # type: ignore[arg-type]  # that is refused

@@ -138,6 +138,12 @@ def test_a_partial_is_called_with_what_its_arguments_are_now(make: Callable[...,
         seen.append(pool.submit(first).result())
         numbers.append(number)
     assert seen == [1, 1, 2, 4, 7]
+    found: dict[str, int] = {}
+    get, seen = functools.partial(found.get, "x"), []
+    for number in range(5):
+        seen.append(pool.submit(get).result())
+        found["x"] = number
+    assert seen == [None, 0, 1, 2, 3]
     power = functools.partial(pow, 2, mod=None)
     assert [pool.submit(power, number).result() for number in range(4)] == [1, 2, 4, 8]
 

@@ -22,6 +22,7 @@ import attrs
 from fal_core.conversion.annotations import option_types
 from fal_core.declaring.known_options import SPELLINGS
 from fal_core.environments import CurrentEnvironment
+from fal_core.executors.executors import INSTEAD
 from fal_core.options import Gateway, HostOptions
 from fal_core.policies import Policy
 from house.imports import ROOT
@@ -118,6 +119,7 @@ _HERE = {
     ("fal_core.keywords.hosts", "FunctionKeywords"),
     ("fal_core.keywords.hosts", "HostKeywords"),
     ("fal_core.keywords.hosts", "PolicyKeywords"),
+    ("fal_core.keywords.hosts", "SharedHostKeywords"),
 }
 
 
@@ -132,12 +134,20 @@ def _of_hosts() -> Iterator[str]:
     of_hosts = {name: each for cls in hosts for name, each in _spelt(cls).items()}
     gateway = _spelt(Gateway)
     del gateway["serve"]
+    options, docs = {**of_hosts, **gateway}, _docs_of(*hosts, Gateway)
+    yield _class(
+        "SharedHostKeywords",
+        "TypedDict",
+        "Options of hosts and the gateway that executors take too.",
+        {name: each for name, each in options.items() if name not in INSTEAD},
+        docs,
+    )
     yield _class(
         "HostKeywords",
-        "TypedDict",
+        "SharedHostKeywords",
         "Options of hosts and the gateway.",
-        {**of_hosts, **gateway},
-        _docs_of(*hosts, Gateway),
+        {name: each for name, each in options.items() if name in INSTEAD},
+        docs,
     )
     yield _class(
         "PolicyKeywords",
@@ -198,7 +208,7 @@ def _of_all(kinds: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     )
     yield _class(
         "ExecutorKeywords",
-        "HostKeywords, PolicyKeywords, KindKeywords",
+        "SharedHostKeywords, PolicyKeywords, KindKeywords",
         "What an executor takes beside its kind and its host.",
         {"local_python_modules": _OWN["local_python_modules"]},
     )
@@ -206,11 +216,12 @@ def _of_all(kinds: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
 
 def _docs_of(*classes: type) -> dict[str, str]:
     """
-    Return what *classes*, of which later ones take precedence, say of their fields.
+    Return what *classes*, of which later ones take precedence, and their bases say of their
+    fields.
     """
     found: dict[str, str] = {}
-    for cls in classes:
-        section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
+    for cls in (each for one in classes for each in reversed(one.__mro__)):
+        section = inspect.cleandoc(cls.__doc__ or "").partition("\nAttributes:\n")[2]
         for entry in re.split(r"\n\n(?=\w+: )", textwrap.dedent(section).strip("\n")):
             name, _, text = entry.strip().partition(": ")
             said = " ".join(text.split())

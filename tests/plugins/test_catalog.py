@@ -5,9 +5,10 @@ The catalog: errors for names that no plugin provides.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plugin_examples import plugin
@@ -16,7 +17,7 @@ import fal_core
 from fal_core import function as isolated
 from fal_core.errors import UnknownNameError
 from fal_core.plugins import installed as plugins
-from fal_core.plugins.catalog import DOCUMENTED
+from fal_core.plugins.catalog import DOCUMENTED, MODULES_OF_EXTRAS
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points
 from fal_core.testing import InProcessHost
 
@@ -120,3 +121,57 @@ def test_no_message_suggests_an_extra_that_there_is_not() -> None:
     assert named
     offered = metadata("fal-core").get_all("Provides-Extra") or ()
     assert [each for each in sorted(named) if each[0] not in offered] == []
+
+
+@pytest.fixture(scope="module")
+def projects() -> Mapping[str, Any]:
+    """
+    The ``pyproject.toml`` of each distribution of this repository, by its name.
+    """
+    tomllib = pytest.importorskip("tomllib")
+    root = Path(__file__).resolve().parents[2]
+    paths = (root / "pyproject.toml", *root.glob("plugins/*/pyproject.toml"))
+    read = [tomllib.loads(path.read_text("utf-8")) for path in paths]
+    return {each["project"]["name"]: each for each in read}
+
+
+def modules_of(requirement: str, projects: Mapping[str, Any]) -> Iterator[str]:
+    """
+    Yield the modules of this repository that *requirement* brings.
+    """
+    found = re.match(r"([\w-]+)(?:\[(.*)\])?", requirement)
+    assert found is not None
+    name, extras = found[1], re.findall(r"[\w-]+", found[2] or "")
+    if name not in projects:
+        return
+    for path in projects[name]["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        yield Path(path).name
+    project = projects[name]["project"]
+    needed = [*project.get("dependencies", ())]
+    for extra in extras:
+        needed += project["optional-dependencies"][extra]
+    for each in needed:
+        yield from modules_of(each, projects)
+
+
+@pytest.mark.parametrize(("module", "extra"), MODULES_OF_EXTRAS.items())
+def test_the_extra_of_a_module_brings_it(
+    projects: Mapping[str, Any], module: str, extra: str
+) -> None:
+    """
+    Whoever installs the extra that an error names has the module.
+    """
+    assert module in set(modules_of(f"fal-core[{extra}]", projects))
+    assert module not in set(modules_of("fal-core", projects))
+
+
+def test_each_plugin_has_an_extra(projects: Mapping[str, Any]) -> None:
+    """
+    Every plugin of this repository is known by the module that its entry points name.
+    """
+    modules = {
+        entry.partition(":")[0].partition(".")[0]
+        for each in projects.values()
+        for entry in each["project"].get("entry-points", {}).get("fal_core", {}).values()
+    }
+    assert modules - {"fal_core"} == set(MODULES_OF_EXTRAS)

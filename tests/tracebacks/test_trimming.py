@@ -49,6 +49,20 @@ def test_an_error_that_nobody_meant_keeps_its_frames() -> None:
     assert names_of(caught.value)[1:] == ["call", "raise_deeply", "inner"]
 
 
+def test_a_helper_of_the_user_that_hides_itself_keeps_its_frames() -> None:
+    """
+    Tests of a user hide frames as ours do, and what such a frame raises says where it was.
+    """
+
+    def check() -> None:
+        __tracebackhide__ = True
+        raise KeyError("no")
+
+    with pytest.raises(KeyError) as caught:
+        begins_at_caller(check)()
+    assert names_of(caught.value)[1:] == ["call", "check"]
+
+
 def test_causes_of_ours_have_no_frames_but_those_of_plugins_do() -> None:
     """
     A cause of a class of ours only repeats where ours failed; what a plugin has raised is for

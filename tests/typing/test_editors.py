@@ -90,6 +90,22 @@ def test_editors_explain_options(server: LanguageServer, written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        'function("virtualenv", index|_url="https://example.org")',
+        'Executor("virtualenv", index|_url="https://example.org")',
+    ],
+)
+def test_editors_explain_options_of_packages(server: LanguageServer, written: str) -> None:
+    """
+    What kinds have in common is explained for each of them.
+    """
+    shown = server.explain(DECLARED + written)
+    assert "index_url: str | None" in shown
+    assert "The index in place of the usual default one." in shown
+
+
+@pytest.mark.parametrize(
     ("kind", "option"),
     [("conda", "packages"), ("container", "image"), ("virtualenv", "resolver")],
 )

@@ -82,6 +82,8 @@ def declare() -> None:
     Executor("theirs", options={"colour": "blue"}, keep_alive=60, max_workers=2)
     Executor("virtualenv", requirments=["numpy"])  # wrong
     Executor("virtualenv", keep_alive="sixty")  # wrong
+    Executor("virtualenv", max_concurrency=2)  # wrong
+    Executor("virtualenv", setup_function=list)  # wrong
     register_joblib_backend(requirements=["numpy"], host="local", keep_alive=60)
     register_joblib_backend(keep_aliv=3)  # wrong
 

@@ -53,4 +53,7 @@ def named_argument(
             seal(item)
         except FalSerializationError as own:
             return own
+        except Exception:
+            # The item has an error already.
+            return error
     return error

@@ -32,7 +32,7 @@ ArgsT = ParamSpec("ArgsT")
 ResultT = TypeVar("ResultT")
 
 #: Options that an executor has under a name of its own, or cannot have.
-_INSTEAD = {
+INSTEAD = {
     "max_concurrency": "Write 'max_workers'.",
     "setup_function": "Write 'initializer' and 'initargs'.",
     "serve": "Spawn a function that is served.",
@@ -87,7 +87,7 @@ class Executor(concurrent.futures.Executor):
             raise ValueError(f"max_workers must be greater than 0, not {max_workers}.")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        for name, remedy in _INSTEAD.items():
+        for name, remedy in INSTEAD.items():
             if name in config:
                 raise OptionError(f"An executor has no option {name!r}. {remedy}")
         options: dict[str, Any] = {**config}

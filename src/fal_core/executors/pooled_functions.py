@@ -31,7 +31,7 @@ _NONE = "builtins"
 _LASTING = (types.FunctionType, types.BuiltinFunctionType, type, functools.partial)
 
 #: Types of values that do not change.
-_CONSTANT = (bool, int, float, complex, str, bytes, type(None), *_LASTING[:3])
+_CONSTANT = (bool, int, float, complex, str, bytes, type(None), types.FunctionType, type)
 
 
 class PooledFunctions:
@@ -81,8 +81,7 @@ class PooledFunctions:
                 return False
         else:
             if isinstance(func, types.BuiltinFunctionType):
-                # Those of an object are its methods.
-                return isinstance(func.__self__, types.ModuleType | None)
+                return _is_of_module(func)
             if "<" not in func.__qualname__:
                 return True
         seen = self._seen.get(id(func))
@@ -118,7 +117,16 @@ def _is_constant(value: Any) -> bool:
         return all(map(_is_constant, (value.func, *value.args, *value.keywords.values())))
     if type(value) in (tuple, frozenset):
         return all(map(_is_constant, value))
+    if isinstance(value, types.BuiltinFunctionType):
+        return _is_of_module(value)
     return type(value) in _CONSTANT or isinstance(value, type)
+
+
+def _is_of_module(func: types.BuiltinFunctionType) -> bool:
+    """
+    Tell whether *func* is a function, and no method, whose object may change.
+    """
+    return isinstance(func.__self__, types.ModuleType | None)
 
 
 def make_setup(initializer: Callable[..., object], initargs: Iterable[Any]) -> Initializer:

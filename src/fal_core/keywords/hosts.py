@@ -14,9 +14,9 @@ from typing import Any, Literal, TypedDict
 from fal_core.hosts import Host
 
 
-class HostKeywords(TypedDict, total=False):
+class SharedHostKeywords(TypedDict, total=False):
     """
-    Options of hosts and the gateway.
+    Options of hosts and the gateway that executors take too.
     """
 
     machine_type: str | list[str] | tuple[str, ...] | None
@@ -53,11 +53,6 @@ class HostKeywords(TypedDict, total=False):
     min_concurrency: int | None
     """
     How many workers stay warm at any time.
-    """
-
-    max_concurrency: int | None
-    """
-    How many workers there may be at once.
     """
 
     concurrency_buffer: int | None
@@ -101,11 +96,6 @@ class HostKeywords(TypedDict, total=False):
     termination_grace_period_seconds: float | None
     """
     How many seconds a worker may take to end.
-    """
-
-    setup_function: Callable[[], Any] | None
-    """
-    Run once in each worker; its result is passed as the first argument of each call.
     """
 
     secrets: list[str] | tuple[str, ...] | None
@@ -189,6 +179,22 @@ class HostKeywords(TypedDict, total=False):
     exposed_port: int | None
     """
     The port that a function with a server of its own listens on.
+    """
+
+
+class HostKeywords(SharedHostKeywords, total=False):
+    """
+    Options of hosts and the gateway.
+    """
+
+    max_concurrency: int | None
+    """
+    How many workers there may be at once.
+    """
+
+    setup_function: Callable[[], Any] | None
+    """
+    Run once in each worker; its result is passed as the first argument of each call.
     """
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from fal_core.environments import Environment
-from fal_core.keywords.hosts import HostKeywords, PolicyKeywords
+from fal_core.keywords.hosts import HostKeywords, PolicyKeywords, SharedHostKeywords
 from fal_core.keywords.values import ImageWithDockerfile
 
 
@@ -22,34 +22,62 @@ class KindKeywords(TypedDict, total=False):
     """
 
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
+    """
+    Entries, or layers of entries: each layer is installed after the one before it, and changes
+    nothing there. An entry is a package with versions, a URL as in ``git+https://…``, a local
+    project as in ``./project`` or ``-e ./project``, or a file that lists requirements, as in
+    ``requirements.txt``, ``pyproject.toml``, a program with inline metadata, or a
+    ``pylock.toml``, whose files are installed with the hashes that it has. In place of a list,
+    ``SCRIPT`` stands for the file that the function is written in.
+    """
 
     constraints_file: str | os.PathLike[str] | None
+    """
+    A file of versions that what is installed must have.
+    """
 
     index_url: str | None
     """
-    The index for *pip* in place of the usual default one.
+    The index in place of the usual default one.
     """
 
     extra_index_urls: list[str] | tuple[str, ...] | None
     """
-    Indexes for *pip* that are searched before the usual ones.
+    Indexes that are searched before the usual ones.
     """
 
     torch_backend: str | None
     """
-    Which builds of PyTorch *pip* takes: ``auto`` for what this machine has, or one of uv's
-    names, as in ``cpu`` or ``cu128``.
+    Which builds of PyTorch are taken: ``auto`` for what this machine has, or one of uv's names,
+    as in ``cpu`` or ``cu128``.
     """
 
     exclude_newer: str | None
+    """
+    A date, or how long ago, as in ``7 days``. Nothing that was published later is installed.
+    """
 
     project: str | os.PathLike[str] | None
+    """
+    The directory of a project with a ``uv.lock``, which is installed as that says, with the
+    projects of its workspace that it needs.
+    """
 
     groups: list[str] | tuple[str, ...] | None
+    """
+    Groups of dependencies of the project, beside its own dependencies.
+    """
 
     extras: list[str] | tuple[str, ...] | None
+    """
+    Optional dependencies of the project.
+    """
 
     frozen: bool | None
+    """
+    Use the ``uv.lock`` of the project though its ``pyproject.toml`` asks for something else by
+    now.
+    """
 
     python_version: str | None
     """
@@ -176,7 +204,7 @@ class AnyKeywords(HostKeywords, KindKeywords, total=False):
     """
 
 
-class ExecutorKeywords(HostKeywords, PolicyKeywords, KindKeywords, total=False):
+class ExecutorKeywords(SharedHostKeywords, PolicyKeywords, KindKeywords, total=False):
     """
     What an executor takes beside its kind and its host.
     """

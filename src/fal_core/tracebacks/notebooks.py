@@ -16,8 +16,9 @@ def hide_calls(error: BaseException) -> None:
     """
     Let IPython, if it runs, show *error* without the frames that hide themselves.
     """
-    ipython = sys.modules.get("IPython")
-    if ipython is None or ipython.get_ipython() is None:
+    # One that another thread is importing has no function yet.
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    if get_shell is None or get_shell() is None:
         return
     if hasattr(error, "_render_traceback_"):
         return
@@ -51,9 +52,12 @@ def without_hidden(trace: TracebackType | None) -> TracebackType | None:
     """
     Return *trace* without the frames that hide themselves; None if there are no others.
     """
-    if trace is None:
-        return None
-    rest = without_hidden(trace.tb_next)
-    if trace.tb_frame.f_locals.get("__tracebackhide__") is True:
-        return rest
-    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    shown = []
+    while trace is not None:
+        if trace.tb_frame.f_locals.get("__tracebackhide__") is not True:
+            shown.append(trace)
+        trace = trace.tb_next
+    kept = None
+    for each in reversed(shown):
+        kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return kept

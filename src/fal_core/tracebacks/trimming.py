@@ -17,6 +17,9 @@ MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 #: The package that tells users what they have called in a wrong way.
 _REFUSING = "fal_core.refusing."
 
+#: What the names of our modules begin with.
+_OURS = "fal_core."
+
 
 def begins_at_caller(method: MethodT) -> MethodT:
     """
@@ -94,8 +97,11 @@ def _is_refusal(error: BaseException) -> bool:
     if trace is None:
         return False
     raised_by = str(trace.tb_frame.f_globals.get("__name__", ""))
-    # What hides itself raises nothing but what it has trimmed.
-    return raised_by.startswith(_REFUSING) or "__tracebackhide__" in trace.tb_frame.f_locals
+    if raised_by.startswith(_REFUSING):
+        return True
+    # A way to call a function hides itself, and raises what it refuses or has trimmed. Helpers
+    # of users hide themselves too, from their tests.
+    return raised_by.startswith(_OURS) and "__tracebackhide__" in trace.tb_frame.f_locals
 
 
 def _trim_causes(error: BaseException) -> None:

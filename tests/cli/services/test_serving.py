@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,34 @@ def test_a_service_that_fails_shows_why(start: Any) -> None:
     assert "in fail" in printed
     assert printed.count("LookupError: no model") >= 1
     assert "Error: The service has ended: LookupError: no model" in printed
+
+
+#: Runs the command line on a thread, which gets no signals.
+THREADED = """
+import threading
+
+from fal_core.cli import main
+
+thread = threading.Thread(target=main, args=(["run", "app.py::fail"],))
+thread.start()
+thread.join()
+"""
+
+
+def test_a_service_is_run_on_any_thread(start: Any, command_line: Any) -> None:
+    """
+    A program that runs the command line on another thread handles signals itself.
+    """
+    command_line.write("threaded.py", THREADED)
+    ran = subprocess.run(
+        [sys.executable, "threaded.py"],
+        cwd=command_line.folder,
+        env=command_line.variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert "Error: The service has ended: LookupError: no model" in ran.stderr
 
 
 @pytest.mark.parametrize(

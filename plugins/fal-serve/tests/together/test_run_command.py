@@ -152,12 +152,15 @@ def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port
         refused.wait_for("Error: A service takes its arguments of requests.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_service_is_run_and_ended_by_a_signal(start, port, number):
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, ("--reload",))],
+)
+def test_a_service_is_run_and_ended_by_a_signal(start, port, number, options):
     """
     ``run`` prints the url and the log of a service, and Ctrl-C or SIGTERM ends it cleanly.
     """
-    program = start("service.py::Times", "--port", str(port))
+    program = start("service.py::Times", "--port", str(port), *options)
     program.wait_for(f"http://127.0.0.1:{port}")
 
     assert ask(port, 4) == 8
@@ -243,10 +246,11 @@ def test_a_version_is_of_a_process_of_its_own(start, port, tmp_path):
     wait_for_answer(port, 3, 21)
 
 
-def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path, number):
     """
-    Ctrl-C in a terminal reaches every process of the command: running requests still finish,
-    and the command ends cleanly.
+    Ctrl-C in a terminal reaches every process of the command, as SIGTERM may: running requests
+    still finish, and the command ends cleanly.
     """
     slow = SOURCE.replace(
         "        print(",
@@ -260,7 +264,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, port, 4)
         program.wait_for("begun")
-        os.killpg(program.process.pid, signal.SIGINT)
+        os.killpg(program.process.pid, number)
         assert answer.result(PATIENCE) == 8
     assert program.process.wait(PATIENCE) == 0
 

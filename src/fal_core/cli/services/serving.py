@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -87,7 +88,12 @@ def serve_once(
 def _interrupted_by_sigterm() -> Iterator[None]:
     """
     Have SIGTERM do what Ctrl-C does: whoever runs services on a machine sends it.
+
+    Only the main thread gets signals, and the others leave them to it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -96,7 +102,8 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # None stands for a handler that this Python has not set, nor can set again.
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def serve(
@@ -214,7 +221,7 @@ def serve_again(target: str, host: str | None, port: int | None) -> None:
     Serve what *target* names, and start again whenever one of its files is saved.
 
     Each version has a process of its own, so that nothing of the old one is left; the
-    port and the environment stay the same.
+    port and the environment stay the same. Ctrl-C or SIGTERM ends it.
     """
     place = port or free_port()
     Versions().run(lambda version: _serve_version(version, target, host, place))

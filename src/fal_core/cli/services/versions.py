@@ -23,10 +23,12 @@ from types import FrameType
 
 import click
 
-#: The signal by which a version's main thread gets an interrupt. The terminal sends SIGINT
-#: to all processes, and each interrupt must count once.
+#: The signals that interrupt a program. The terminal sends SIGINT to all processes, as whoever
+#: runs services may send SIGTERM, and each interrupt must count once.
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+#: The signal by which a version's main thread gets an interrupt.
 _PASSED_ON = signal.SIGUSR1
-_SIGNALS = {signal.SIGINT, _PASSED_ON}
+_SIGNALS = {*_INTERRUPTS, _PASSED_ON}
 #: Messages: a version asks for the next one; the parent passes on an interrupt.
 _NEXT, _INTERRUPT = b"\n", b"!"
 #: Seconds after which the signal is repeated to a main thread that has not handled it.
@@ -41,7 +43,8 @@ class Version:
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
         self._told = self._heard = 0
-        signal.signal(signal.SIGINT, _ignore)
+        for number in _INTERRUPTS:
+            signal.signal(number, _ignore)
         signal.signal(_PASSED_ON, self._hear)
         threading.Thread(target=self._listen, name="fal-core version", daemon=True).start()
 
@@ -116,7 +119,7 @@ class Versions:
         Raises:
             Exit: The last version has ended; raised in the parent, with its exit code.
         """
-        before = signal.signal(signal.SIGINT, self._pass_on)
+        before = {number: signal.signal(number, self._pass_on) for number in _INTERRUPTS}
         try:
             while True:
                 ours, theirs = socket.socketpair()
@@ -137,7 +140,8 @@ class Versions:
                     raise click.exceptions.Exit(code if code >= 0 else 128 - code)
         finally:
             if self._pid:
-                signal.signal(signal.SIGINT, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler or signal.SIG_DFL)
 
     def _fork(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
