@@ -16,7 +16,7 @@ from fal_core.abilities import LockingEnvironment
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
-from fal_uv.fields import masked_repr, to_absolute_path, to_texts
+from fal_uv.fields import masked_repr, refuse_for_service, to_absolute_path, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
@@ -255,12 +255,7 @@ class Conda(Environment, LockingEnvironment):
         return self.recipe.stamp()
 
     def definition(self) -> dict[str, Any]:
-        for name in ("index_url", "torch_backend"):
-            if getattr(self, name) is not None:
-                raise OptionError(
-                    f"Option {name!r} is not for a service that builds the environment itself."
-                    " Leave it out there, or use another host."
-                )
+        refuse_for_service(self, ("index_url", "torch_backend"))
         from fal_env_conda.declaring.service_definitions import service_options
 
         named = [f"--extra-index-url {url}" for url in self.extra_index_urls]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @attrs.define
 class Index:
     """
-    A package index on loopback.
+    A package index on loopback. Below ``/refused`` it answers 403.
 
     Attributes:
         requests: The paths that were requested.
@@ -81,6 +81,8 @@ def index(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             known = base64.b64encode(f"me:{served.password}".encode()).decode()
             if served.password and self.headers.get("Authorization") != f"Basic {known}":
                 status, body = 401, b""
+            elif self.path.startswith("/refused/"):
+                status, body = 403, b""
             else:
                 found = served.answer(self.path)
                 status, body = (404, b"") if found is None else (200, found)
@@ -213,6 +215,23 @@ def test_password_of_the_index_reaches_only_the_index(
     assert "hunter2" not in "\n".join((str(caught.value), *build.messages))
     for path in cache.rglob("*"):
         assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_index_that_refuses_is_said_beside_the_reason(
+    build: Builder, index: Index, make_wheel: Callable[..., Path]
+) -> None:
+    """
+    Some indexes answer 403 for what they do not have, so the package is named too.
+    """
+    make_wheel(index.directory, "delta", "1.0")
+    refused = index.url.replace("/simple", "/refused/simple")
+    with pytest.raises(EnvironmentBuildError) as caught:
+        build(Virtualenv(requirements=["delta==9.0"], extra_index_urls=[refused]))
+    assert caught.value.requirement == "delta==9.0"
+    assert caught.value.reason == (
+        f"Package 'delta' was not found, and index {refused} answers 403 Forbidden. Check the "
+        "name, and the credentials of the index."
+    )
 
 
 def test_configuration_of_a_project_does_not_count(

@@ -75,6 +75,22 @@ def masked_repr(value: object) -> str:
     return mask(repr(value))
 
 
+def refuse_for_service(environment: object, names: Iterable[str]) -> None:
+    """
+    Check that *environment* has none of the options *names*, which a service that builds the
+    environment itself is not told.
+
+    Raises:
+        OptionError: It has one.
+    """
+    for name in names:
+        if getattr(environment, name):
+            raise OptionError(
+                f"Option {name!r} is not for a service that builds the environment itself."
+                " Leave it out there, or use another host."
+            )
+
+
 @attrs.frozen(kw_only=True)
 class PackageOptions:
     """
@@ -212,12 +228,8 @@ class PackageOptions:
         Raises:
             OptionError: It cannot follow one.
         """
-        for name in ("project", "index_url", "torch_backend", "exclude_newer", *untold):
-            if getattr(self, name):
-                raise OptionError(
-                    f"Option {name!r} is not for a service that builds the environment itself."
-                    " Leave it out there, or use another host."
-                )
+        names = ("project", "index_url", "torch_backend", "exclude_newer", *untold)
+        refuse_for_service(self, names)
         if self.names_files:
             from fal_uv.requirements.entries import check_for_service
 

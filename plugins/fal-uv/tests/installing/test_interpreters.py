@@ -55,6 +55,21 @@ def test_python_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert ".".join(map(str, sys.version_info[:3])) in caught.value.known
 
 
+def test_builds_of_one_version_are_listed_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The usual build of a version comes before the one without a GIL.
+    """
+    expected = [f"3.{minor}.0{threads}" for minor in range(80, 90) for threads in ("", "t")]
+    for version in expected:
+        program = tmp_path / "versions" / version / "bin/python"
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert [each for each in installed_versions() if each in expected] == expected
+
+
 def test_python_of_a_version_manager(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_python: str
 ) -> None:

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from fal_uv.fields import PackageOptions
-from fal_uv.requirements.settled import local_names
+from fal_uv.requirements.settled import local_names, locked_names
 from fal_uv.testing import write_project
 
 
@@ -74,6 +74,9 @@ def test_packages_of_a_lock_that_are_directories() -> None:
 name = "one"
 directory = { path = "one", editable = true }
 
+[[packages.dependencies]]
+name = "two"
+
 [[packages]]
 name = "two"
 wheels = [{ url = "https://host/two.whl", hashes = { sha256 = "0" } }]
@@ -84,3 +87,19 @@ name = "three"
 path = "three"
 """
     assert local_names(text) == ["one", "three"]
+    assert locked_names(text) == ["one", "two", "three"]
+
+
+def test_an_edit_of_constraints_changes_the_stamp(tmp_path: Path) -> None:
+    """
+    A file of constraints is one of the local files.
+    """
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("six==1.16\n")
+    request = PackageOptions(requirements=["six"], constraints_file=constraints)
+    before = request.package_request().stamp()
+    assert before is not None
+    assert request.package_request().stamp() == before
+    constraints.write_text("six==1.17.0\n")
+    assert request.package_request().stamp() != before
+    assert PackageOptions(requirements=["six"]).package_request().stamp() is None

@@ -70,6 +70,23 @@ def test_reason_of_a_build() -> None:
     assert not is_unsolved(BUILD.splitlines())
 
 
+def test_arguments_of_a_build_are_not_those_of_uv() -> None:
+    """
+    A program that a build starts with an unknown argument does not make uv too old.
+    """
+    lines = [
+        "error: Failed to build `demo @ file:///work/demo`",
+        "  cause: Call to `maturin.build_wheel` failed (exit status: 1)",
+        "",
+        "[stderr]",
+        "error: unexpected argument '--zig' found",
+    ]
+    for output in (lines, lines[-1:] + lines[:2]):
+        error = build_error("virtualenv", output, [parse_entry("demo")], 1)
+        assert "Failed to build `demo @ file:///work/demo`" in error.reason
+        assert "uv is too old" not in error.reason
+
+
 @pytest.mark.parametrize("entry", ["-e .", ".", "demo @ https://h/demo"])
 def test_built_package_is_blamed_if_uv_names_none(
     entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +176,40 @@ def unsolved(because: str) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "An index URL (http://host/simple) could not be queried due to a lack of valid "
+        "authentication credentials (401 Unauthorized)",
+        "An index (http://host/simple) returned a 403 Forbidden error. Check that the index "
+        "URL is correct and the credentials are valid.",
+    ],
+)
+@pytest.mark.parametrize(
+    ("because", "reason"),
+    [
+        (
+            "there is no version of delta==9.0 and you require delta==9.0",
+            "delta has no version 9.0; the newest is 1.0.",
+        ),
+        (
+            "beta==1.0 depends on alpha<2 and you require alpha>=2",
+            "beta==1.0 depends on alpha<2 and you require alpha>=2.",
+        ),
+    ],
+)
+def test_index_that_refuses_hides_no_other_reason(because: str, reason: str, hint: str) -> None:
+    """
+    What an index answers is said beside a missing version or a conflict, not in its place.
+    """
+    lines = [*unsolved(because), "", f"hint: {hint}"]
+    error = build_error(
+        "virtualenv", lines, [parse_entry("delta==9.0")], 1, newest={"delta": "1.0"}.get
+    )
+    assert error.reason.startswith(f"{reason} Index http://host/simple answers 40")
+    assert error.reason.endswith(" Check its credentials.")
+
+
 def test_package_that_does_not_exist() -> None:
     """
     The sentence names the package, and where it was looked for.
@@ -243,6 +294,26 @@ def test_version_that_does_not_exist(because: str, reason: str) -> None:
                 "valid authentication credentials (401 Unauthorized)",
             ],
             "Index http://host/simple answers 401 Unauthorized. Check its credentials.",
+        ),
+        (
+            [
+                "error: No solution found when resolving dependencies",
+                "  cause: Because six was not found in the package registry and you require "
+                "six, we can conclude that your requirements are unsatisfiable.",
+                "",
+                "hint: An index (http://host/simple) returned a 403 Forbidden error. Check "
+                "that the index URL is correct and the credentials are valid.",
+            ],
+            "Package 'six' was not found, and index http://host/simple answers 403 Forbidden. "
+            "Check the name, and the credentials of the index.",
+        ),
+        (
+            [
+                "error: Failed to fetch: `https://host/simple/six/`",
+                "  cause: error sending request for url (https://host/simple/six/)",
+            ],
+            "https://host/simple/six/ cannot be fetched. Check the address of the index, and "
+            "the network.",
         ),
         (
             ["error: unexpected argument '--preview-features' found"],

@@ -111,7 +111,8 @@ def installed_versions() -> list[str]:
     managed = [version for version, _ in managed_pythons()]
     running = running_python()
     here = f"{running.version}t" if running.is_free_threaded else running.version
-    return sorted(filter(_runs_worker, {*found, *managed, here}), key=version_numbers)
+    versions = filter(_runs_worker, {*found, *managed, here})
+    return sorted(versions, key=lambda version: (version_numbers(version), version))
 
 
 def probe(executable: str) -> Python:

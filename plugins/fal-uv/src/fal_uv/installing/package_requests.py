@@ -101,11 +101,13 @@ class PackageRequest:
         if there are none.
         """
         named = self._local_requirements()
-        if not named:
+        if not named and self.constraints_file is None:
             return None
+        from fal_core.stores import file_stamps
         from fal_uv.requirements.local_sources import local_requirements, stamps
 
-        found = tuple(stamps(local_requirements(named)))
+        files = [] if self.constraints_file is None else [self.constraints_file]
+        found = (*stamps(local_requirements(named)), *file_stamps(files))
         return hash(found) if found else None
 
     def _local_requirements(self) -> list[Requirement]:

@@ -84,9 +84,9 @@ def build_error(
         kind,
         url_credentials.mask(
             system_reason
-            or _refused(lines)
-            or _plain_reason(chain, where, newest)
-            or _reason(chain, code)
+            or _with_refusal(
+                _plain_reason(chain, where, newest) or _reason(chain, code), chain, lines
+            )
         ),
         url_credentials.mask(requirement.text) if requirement is not None else None,
         _last(lines),
@@ -166,15 +166,25 @@ def _reason(chain: Sequence[str], code: int) -> str:
     return re.sub(_QUOTED_LINE, r"\1: ", whole)
 
 
-def _refused(lines: Sequence[str]) -> str | None:
+def _with_refusal(reason: str, chain: Sequence[str], lines: Sequence[str]) -> str:
     """
-    Return the reason if an index wants other credentials, else None: uv takes its packages for
-    absent.
+    Return *reason*, with an index that wants other credentials, if there is one.
+
+    uv takes its packages for absent, and asks no further index for them. Some indexes answer
+    403 for what they do not have.
     """
-    for line in lines:
-        if (refused := re.search(_REFUSED, line)) is not None:
-            return f"Index {refused[1]} answers {refused[2]}. Check its credentials."
-    return None
+    refused = next(filter(None, (re.search(_REFUSED, line) for line in lines)), None)
+    if refused is None:
+        return reason
+    index, answer = refused.groups()
+    absent = re.search(_ABSENT, " ".join(chain))
+    if absent is not None and answer.startswith("403"):
+        return (
+            f"Package {absent[1]!r} was not found, and index {index} answers {answer}. Check "
+            "the name, and the credentials of the index."
+        )
+    sentence = f"Index {index} answers {answer}. Check its credentials."
+    return f"{reason} {sentence}" if absent is None else sentence
 
 
 def _plain_reason(
@@ -186,15 +196,17 @@ def _plain_reason(
     """
     whole = " ".join(chain)
     if (unreached := re.search(_UNREACHED, whole)) is not None:
-        why = chain[-1].rstrip(".")
+        why = re.sub(rf"^.*{_UNREACHED}[:\s]*", "", chain[-1]).rstrip(".")
         is_untrusted = "certificate" in why
         advice = (
             "Name the certificates to trust with SSL_CERT_FILE."
             if is_untrusted
             else "Check the address of the index, and the network."
         )
-        return f"{unreached[1]} cannot be fetched: {why}. {advice}"
-    if (unknown := re.search(_TOO_OLD, whole)) is not None:
+        cause = f": {why}" if why else ""
+        return f"{unreached[1]} cannot be fetched{cause}. {advice}"
+    # Programs that a build starts say the same of their own arguments, below another error.
+    if len(chain) == 1 and (unknown := re.match(_TOO_OLD, whole)) is not None:
         return (
             f"uv is too old, it does not know {(unknown[1] or unknown[2])!r}. Run "
             "'pip install --upgrade uv'."

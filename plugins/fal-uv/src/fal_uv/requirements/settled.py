@@ -274,7 +274,7 @@ def locked_names(text: str) -> list[str]:
     """
     Return the names of the packages in the *text* of a lock.
     """
-    return re.findall(r"""^name\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+    return list(_names_of(_packages(text)))
 
 
 def local_names(text: str) -> list[str]:
@@ -282,9 +282,22 @@ def local_names(text: str) -> list[str]:
     Return the names of those packages in the *text* of a lock that are directories of this
     machine.
     """
-    blocks = re.split(r"(?m)^\[\[packages\]\]", text)[1:]
-    found = [block for block in blocks if re.search(r"(?m)^(\[packages\.)?directory\b", block)]
-    return [name for block in found for name in locked_names(block)]
+    local = r"(?m)^(\[packages\.)?directory\b"
+    return list(_names_of(block for block in _packages(text) if re.search(local, block)))
+
+
+def _packages(text: str) -> list[str]:
+    return re.split(r"(?m)^\[\[packages\]\]", text)[1:]
+
+
+def _names_of(blocks: Iterable[str]) -> Iterator[str]:
+    """
+    Yield the name of each package. Those in tables of its own, as its dependencies, come
+    after it.
+    """
+    for block in blocks:
+        if (found := re.search(r"""(?m)^name\s*=\s*["']([^"'\n]+)["']""", block)) is not None:
+            yield found[1]
 
 
 def _check_block(found: Mapping[str, Any], path: str) -> None:
