@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 #: The most files that a server has open; what it starts has the limit that it was given.
 _MOST_FILES = 65_536
+
+#: A host that clients may call, and its port.
+_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
 def _check_networks(
@@ -71,13 +75,18 @@ def _check_memory(
 def _read_public(
     _: click.Context, __: click.Parameter, written: tuple[str, ...]
 ) -> dict[str, str]:
-    public = {}
+    public: dict[str, str] = {}
     for each in written:
         listener, _sign, host = each.partition("=")
-        if listener not in LISTENERS or not host or "/" in host:
+        if listener not in LISTENERS or not _HOST.fullmatch(host):
             raise click.BadParameter(
                 f"{each!r} does not name a listener and a host. Write one of "
                 f"{', '.join(LISTENERS)} and the host, as in 'run=run.example.com'."
+            )
+        if listener in public:
+            raise click.BadParameter(
+                f"{each!r} is a second host of the listener {listener!r}, which has "
+                f"{public[listener]!r}. Name one."
             )
         public[listener] = host
     return public
