@@ -8,7 +8,10 @@ import re
 import signal
 from pathlib import Path
 
+import attrs
 import pytest
+
+from fal_server.limits import Limits, option_of
 
 
 def test_first_start_prints_a_key_once(start_program, tmp_path, current):
@@ -162,6 +165,18 @@ def test_invalid_option_is_a_usage_error(server, option, written, told):
     assert f"Invalid value for '{option}': " in errors
     assert told in " ".join(errors.split())
     assert "Traceback" not in errors
+
+
+def test_limits_have_a_heading_of_their_own(server):
+    """
+    The help of ``start`` lists the options that set a limit, and no other, under a heading.
+    """
+    shown, _ = server("start", "--help")
+    options, limits = shown.split("\nLimits:\n")
+    names = {option_of(field.name) for field in attrs.fields(Limits)}
+    assert set(re.findall(r"^  (--[a-z-]+)", limits, re.MULTILINE)) == names
+    assert "\nOptions:\n" in options
+    assert "  --port " in options
 
 
 def test_second_public_host_of_a_listener_is_a_usage_error(server):

@@ -23,7 +23,7 @@ from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import login, teams, users, webhook_secret
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
-from fal_server.commands.limit_options import limit_options, take_limits
+from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
 from fal_server.commands.options import data_option, json_option, machine_option
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
@@ -103,7 +103,7 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     server.add_command(_command)
 
 
-@server.command()
+@server.command(cls=LimitedCommand)
 @data_option
 @click.option(
     "--address",
