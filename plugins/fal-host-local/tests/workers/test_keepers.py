@@ -15,6 +15,7 @@ import pytest
 
 from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.harness.processes import wait_until
+from fal_host_local.workers.keepers import memory_kills
 
 pytestmark = pytest.mark.faults
 
@@ -141,6 +142,46 @@ def test_a_worker_killed_while_another_has_no_memory_is_not_out_of_it(narrow_gro
         be_killed()
 
     assert not isinstance(caught.value, OutOfMemory)
+
+
+#: What version 2 tells of a control group: 3 were killed in it.
+EVENTS = "low 0\nhigh 0\nmax 41\noom 5\noom_kill 3\noom_group_kill 0\n"
+#: And version 1.
+CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "text", "kills"),
+    [
+        ("0::/user.slice/a:b\n", "user.slice/a:b/memory.events.local", EVENTS, 3),
+        ("0::/\n", "memory.events.local", EVENTS, 3),
+        # In a container.
+        ("0::/docker/1234\n", "memory.events.local", EVENTS, 3),
+        ("5:memory:/a\n1:cpu:/b\n0::/\n", "memory/a/memory.oom_control", CONTROL, 4),
+        ("5:memory:/docker/1\n0::/\n", "memory/memory.oom_control", CONTROL, 4),
+        # With what was killed in groups below, which others have.
+        ("0::/a\n", "a/memory.events", EVENTS, 7),
+        ("1:cpu:/a\n", "memory/a/memory.oom_control", CONTROL, 7),
+    ],
+)
+def test_processes_killed_in_the_own_control_group_are_counted(
+    groups: str, file: str, text: str, kills: int, tmp_path: Path
+):
+    """
+    The count is that of the control group of this process, of either version; that of the
+    whole machine where the group has none.
+    """
+    files = {
+        "proc/self/cgroup": groups,
+        "proc/vmstat": "oom_kill 7\n",
+        f"sys/fs/cgroup/{file}": text,
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert memory_kills(anywhere=False, root=str(tmp_path)) == kills
+    assert memory_kills(anywhere=True, root=str(tmp_path)) == 7
+    assert memory_kills(anywhere=False, root=str(tmp_path / "nothing")) == 0
 
 
 def test_an_interpreter_that_cannot_start_is_an_error(tmp_path: Path):

@@ -226,9 +226,7 @@ class AsyncServerlessClient(ServiceClient):
         Raises:
             FalServerlessError: The service answered with an error.
         """
-        from isolate_proto.controller_pb2_grpc import IsolateControllerStub
-
-        from fal_host_serverless.wire.protocol import grpc
+        from fal_host_serverless.wire.protocol import IsolateControllerStub, grpc
 
         address = self.address
         # They may be read from a file, and a team may have to be looked up.

@@ -107,6 +107,33 @@ def test_tasks_of_an_application_end_with_it():
     assert ended == ["watch"]
 
 
+def test_task_that_goes_on_when_cancelled_is_left():
+    """
+    A task that does not end when it is cancelled holds up the end of the application for a
+    moment, as where it is served.
+    """
+    cancelled: list[str] = []
+
+    class Stubborn(App, kind="current"):
+        async def watch(self):
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancelled.append("watch")
+
+        @endpoint("/")
+        async def answer(self) -> int:
+            self.task = asyncio.create_task(self.watch())
+            await asyncio.sleep(0)
+            return 1
+
+    with open_in_process(Stubborn) as client:
+        assert client.answer() == 1
+    assert cancelled == ["watch"]
+    assert "application" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_errors_are_those_that_a_client_sees(app_client):
     """
     An error response is an error of the client; what nothing handles arrives as itself.

@@ -8,7 +8,10 @@ import re
 import signal
 from pathlib import Path
 
+import attrs
 import pytest
+
+from fal_server.limits import Limits, option_of
 
 
 def test_first_start_prints_a_key_once(start_program, tmp_path, current):
@@ -147,6 +150,10 @@ def test_unusable_database_is_an_error(server, url, told):
         ("--public", "run.example.com", "Write one of api, run, queue, ws and the host"),
         ("--public", "web=example.com", "'web=example.com' does not name a listener"),
         ("--public", "run=https://example.com", "as in 'run=run.example.com'"),
+        ("--public", "run=a b", "'run=a b' does not name a listener and a host"),
+        ("--public", "run=user@h?x#y", "'run=user@h?x#y' does not name a listener and a host"),
+        ("--public", "run=h:", "'run=h:' does not name a listener and a host"),
+        ("--public", "run=", "'run=' does not name a listener and a host"),
     ],
 )
 def test_invalid_option_is_a_usage_error(server, option, written, told):
@@ -158,6 +165,29 @@ def test_invalid_option_is_a_usage_error(server, option, written, told):
     assert f"Invalid value for '{option}': " in errors
     assert told in " ".join(errors.split())
     assert "Traceback" not in errors
+
+
+def test_limits_have_a_heading_of_their_own(server):
+    """
+    The help of ``start`` lists the options that set a limit, and no other, under a heading.
+    """
+    shown, _ = server("start", "--help")
+    options, limits = shown.split("\nLimits:\n")
+    names = {option_of(field.name) for field in attrs.fields(Limits)}
+    assert set(re.findall(r"^  (--[a-z-]+)", limits, re.MULTILINE)) == names
+    assert "\nOptions:\n" in options
+    assert "  --port " in options
+
+
+def test_second_public_host_of_a_listener_is_a_usage_error(server):
+    """
+    Two hosts of one listener are a usage error that names both.
+    """
+    options = ("--public", "run=a.example:8443", "--public", "ws=c.example")
+    _, errors = server("start", "--port", "0", *options, "--public", "run=b.example", code=2)
+    told = " ".join(errors.split())
+    assert "'run=b.example' is a second host of the listener 'run'" in told
+    assert "which has 'a.example:8443'. Name one." in told
 
 
 def test_killed_server_keeps_its_key_and_address(start_program, programs, current):

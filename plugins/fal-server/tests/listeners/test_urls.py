@@ -87,3 +87,26 @@ def test_listeners_behind_a_proxy():
     assert urls.api_base("127.0.0.1:1") == "http://127.0.0.1:1"
     assert urls.file_base("127.0.0.1:1") == "https://api.example"
     assert Urls(host="127.0.0.1", ports=PORTS).file_base("any") == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("named", "requested", "is_public"),
+    [
+        ("Fal.example.com", "fal.example.com", True),
+        ("fal.example.com", "FAL.example.com", True),
+        ("fal.example.com", "fal.example.com:443", True),
+        ("fal.example.com:443", "fal.example.com", True),
+        ("fal.example.com:8443", "fal.example.com:8443", True),
+        ("fal.example.com", "fal.example.com:8443", False),
+        ("fal.example.com:8443", "fal.example.com", False),
+    ],
+)
+def test_hosts_of_a_proxy_are_compared_as_hosts(named: str, requested: str, is_public: bool):
+    """
+    Whether a request came through the proxy does not depend on the case of the host, nor on
+    whether the usual port is written.
+    """
+    urls = Urls(host="127.0.0.1", ports=PORTS, public={"api": named, "queue": named})
+    assert urls.is_public("queue", requested) is is_public
+    base = f"https://{requested}" if is_public else "http://127.0.0.1:1"
+    assert urls.api_base(requested) == base

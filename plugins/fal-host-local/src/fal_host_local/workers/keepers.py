@@ -244,7 +244,7 @@ class Keeper:
                 )
 
 
-def memory_kills(*, anywhere: bool) -> int:
+def memory_kills(*, anywhere: bool, root: str = "") -> int:
     """
     Return how many processes the kernel has killed because memory ran out.
 
@@ -252,28 +252,30 @@ def memory_kills(*, anywhere: bool) -> int:
         anywhere: Whether those of the whole machine count, as for a worker that runs in a
             control group of its own, which goes with it. Otherwise, and where that is told,
             those of the control group of this process alone, which its workers share.
+
+        root: The directory in which the files of the kernel are, in place of ``/``.
     """
-    counts = () if anywhere else _group_counts()
+    counts = () if anywhere else _group_counts(root)
     # The kernel counts those of the whole machine there, whatever limit they have reached.
-    for path in (*counts, "/proc/vmstat"):
+    for path in (*counts, f"{root}/proc/vmstat"):
         for line in _read_lines(path):
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0
 
 
-def _group_counts() -> Iterator[str]:
+def _group_counts(root: str) -> Iterator[str]:
     """
     Yield the files that may tell of the control group of this process, of both versions.
     """
-    for line in _read_lines("/proc/self/cgroup"):
+    for line in _read_lines(f"{root}/proc/self/cgroup"):
         _, controllers, path = line.rstrip("\n").split(":", 2)
         # In a container the path may be that outside of it.
         for group in (path.rstrip("/"), ""):
             if not controllers:
-                yield f"/sys/fs/cgroup{group}/memory.events.local"
+                yield f"{root}/sys/fs/cgroup{group}/memory.events.local"
             elif "memory" in controllers.split(","):
-                yield f"/sys/fs/cgroup/{controllers}{group}/memory.oom_control"
+                yield f"{root}/sys/fs/cgroup/{controllers}{group}/memory.oom_control"
 
 
 def _read_lines(path: str) -> list[str]:

@@ -72,14 +72,17 @@ class _Progress:
 
     def add(self, size: int) -> None:
         """
-        Count a part of *size* bytes. What is sent as one part, or as the last, is not told.
+        Count a part of *size* bytes. What is sent as one part, or as the last, is not told,
+        nor is one after which all seems to be sent.
         """
         with self._lock:
             before, self._sent = self._sent, self._sent + size
             if self._sent < self._total and self._tenths(before) < self._tenths(self._sent):
-                sent = f"{show_size(self._sent)} of {show_size(self._total)}"
+                sent, total = show_size(self._sent), show_size(self._total)
                 percent = 100 * self._sent // self._total
-                self._log(Log(f"Uploaded {sent} ({percent} %)", "INFO", "BUILDER"))
+                if sent != total:
+                    line = f"Uploaded {sent} of {total} ({percent} %)"
+                    self._log(Log(line, "INFO", "BUILDER"))
 
     def _tenths(self, size: int) -> int:
         return 10 * size // self._total

@@ -32,7 +32,7 @@ def options() -> list[tuple[str, Any]]:
     """
     Return the options of a channel: message sizes, keepalive pings and retries.
     """
-    from isolate_proto.configuration import GRPC_OPTIONS
+    from fal_host_serverless.wire.protocol import GRPC_OPTIONS
 
     policy = {
         "maxAttempts": 5,
@@ -71,9 +71,7 @@ def stub(address: str) -> Any:
 
 
 def _connect(address: str) -> tuple[Any, Any]:
-    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
-
-    from fal_host_serverless.wire.protocol import grpc
+    from fal_host_serverless.wire.protocol import IsolateControllerStub, grpc
 
     channel = grpc.secure_channel(address, security(), options=options())
     return channel, IsolateControllerStub(channel)  # type: ignore[no-untyped-call]  # generated

@@ -19,9 +19,11 @@ try:
     import grpc
     import grpc.aio
     import isolate_proto
+    from isolate_proto.configuration import GRPC_OPTIONS
+    from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 finally:
     # Processes that are started later have the environment of this one.
     if _is_ours:
         del os.environ[_VARIABLE]
 
-__all__ = ["grpc", "isolate_proto"]
+__all__ = ["GRPC_OPTIONS", "IsolateControllerStub", "grpc", "isolate_proto"]

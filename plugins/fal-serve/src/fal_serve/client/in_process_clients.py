@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from fal_serve.client.clients import AppClient
+from fal_serve.serving.loops import cancel_tasks
 
 if TYPE_CHECKING:
     from fal_serve.apps import App
@@ -111,14 +112,11 @@ async def _begin(
     return end
 
 
-async def _cancel_tasks() -> None:
+async def _cancel_others() -> None:
     """
     End what still runs in this event loop, as where an application is served.
     """
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await cancel_tasks([each for each in asyncio.all_tasks() if each != asyncio.current_task()])
 
 
 @contextmanager
@@ -132,7 +130,7 @@ def _event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     try:
         yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
     finally:
-        asyncio.run_coroutine_threadsafe(_cancel_tasks(), loop).result()
+        asyncio.run_coroutine_threadsafe(_cancel_others(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(loop.shutdown_asyncgens())

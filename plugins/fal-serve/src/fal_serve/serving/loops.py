@@ -1,5 +1,5 @@
 """
-The event loop of a service, and its signal handlers.
+The event loop of a service, its signal handlers, and the end of its tasks.
 """
 
 from __future__ import annotations
@@ -7,7 +7,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+#: Seconds that a task which was cancelled may take to end.
+_LAST_GRACE = 1.0
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -41,3 +45,13 @@ def drain_on_signals(drain: Callable[[], None]) -> Iterator[None]:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+async def cancel_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """
+    Cancel *tasks*, and leave those that do not end within a second.
+    """
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_LAST_GRACE)

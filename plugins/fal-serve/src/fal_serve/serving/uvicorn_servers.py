@@ -15,10 +15,9 @@ from typing import Any
 
 import uvicorn
 
-logger: logging.Logger = logging.getLogger("fal_serve")
+from fal_serve.serving.loops import cancel_tasks
 
-#: Seconds that a request which was cancelled may take to end.
-_LAST_GRACE = 1.0
+logger: logging.Logger = logging.getLogger("fal_serve")
 
 
 class FalServer(uvicorn.Server):
@@ -127,10 +126,7 @@ class ServiceServer(FalServer):
         tasks = list(self.server_state.tasks)
         if tasks:
             logger.warning("%d requests were cancelled as the service ends.", len(tasks))
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_LAST_GRACE)
+        await cancel_tasks(tasks)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 

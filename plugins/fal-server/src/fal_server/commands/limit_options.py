@@ -1,5 +1,5 @@
 """
-The options of ``fal-core server start`` that set a limit.
+The options of ``fal-core server start`` that set a limit, with a heading in its help.
 """
 
 from __future__ import annotations
@@ -38,6 +38,26 @@ _TYPES: Mapping[str, click.ParamType[Any]] = {
     "number": click.IntRange(1),
     "seconds": click.FloatRange(0, min_open=True),
 }
+
+
+class LimitedCommand(click.Command):
+    """
+    A command whose help lists the options that set a limit below the others.
+    """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """
+        Write the options in two sections.
+        """
+        limits = {field.name for field in attrs.fields(Limits)}
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Limits": []}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                sections["Limits" if parameter.name in limits else "Options"].append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def limit_options(command: _Command) -> _Command:

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -22,7 +23,7 @@ from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import login, teams, users, webhook_secret
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
-from fal_server.commands.limit_options import limit_options, take_limits
+from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
 from fal_server.commands.options import data_option, json_option, machine_option
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 #: The most files that a server has open; what it starts has the limit that it was given.
 _MOST_FILES = 65_536
+
+#: A host that clients may call, and its port.
+_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
 def _check_networks(
@@ -71,13 +75,18 @@ def _check_memory(
 def _read_public(
     _: click.Context, __: click.Parameter, written: tuple[str, ...]
 ) -> dict[str, str]:
-    public = {}
+    public: dict[str, str] = {}
     for each in written:
         listener, _sign, host = each.partition("=")
-        if listener not in LISTENERS or not host or "/" in host:
+        if listener not in LISTENERS or not _HOST.fullmatch(host):
             raise click.BadParameter(
                 f"{each!r} does not name a listener and a host. Write one of "
                 f"{', '.join(LISTENERS)} and the host, as in 'run=run.example.com'."
+            )
+        if listener in public:
+            raise click.BadParameter(
+                f"{each!r} is a second host of the listener {listener!r}, which has "
+                f"{public[listener]!r}. Name one."
             )
         public[listener] = host
     return public
@@ -94,7 +103,7 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     server.add_command(_command)
 
 
-@server.command()
+@server.command(cls=LimitedCommand)
 @data_option
 @click.option(
     "--address",

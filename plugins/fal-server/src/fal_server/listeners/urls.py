@@ -16,6 +16,17 @@ from isolate_proto import ServiceURLs
 PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
 
 
+def plain_host(host: str) -> str:
+    """
+    Return *host* in lower case, and without the port that HTTPS has by itself.
+    """
+    return host.lower().removesuffix(":443")
+
+
+def _plain_hosts(hosts: Mapping[str, str]) -> dict[str, str]:
+    return {listener: plain_host(host) for listener, host in hosts.items()}
+
+
 @attrs.frozen(kw_only=True)
 class Urls:
     """
@@ -29,7 +40,7 @@ class Urls:
 
     host: str
     ports: Mapping[str, int]
-    public: Mapping[str, str] = attrs.field(factory=dict)
+    public: Mapping[str, str] = attrs.field(factory=dict, converter=_plain_hosts)
 
     def base(self, listener: str) -> str:
         """
@@ -78,7 +89,7 @@ class Urls:
         Arguments:
             requested_host: The ``Host`` header of the request.
         """
-        return self.public.get(listener) == requested_host
+        return self.public.get(listener) == plain_host(requested_host)
 
     def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """
