@@ -287,7 +287,8 @@ def _rebuild(
         remote.__context__ = _rebuild(record["context"], own)
     # A frozen exception has a ``__setattr__`` that refuses.
     object.__setattr__(error, "__cause__", remote)
-    return error
+    # Libraries that pickle tracebacks, as tblib, would have it tell the same twice.
+    return error.with_traceback(None)
 
 
 def _rebuild_group(record: Record, members: list[BaseException]) -> BaseException:

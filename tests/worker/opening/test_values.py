@@ -44,6 +44,31 @@ def test_sealing_an_error_never_fails() -> None:
     assert isinstance(opened.__cause__, RemoteTraceback)
 
 
+class Carried(Exception):
+    """
+    Brings a traceback along, as every exception does where tblib has been set up.
+    """
+
+    def __reduce__(self) -> Any:
+        return type(self), (), {"text": "carried"}
+
+    def __setstate__(self, state: Any) -> None:
+        try:
+            raise LookupError(state["text"])
+        except LookupError as error:
+            self.__traceback__ = error.__traceback__
+
+
+def test_frames_from_there_are_text_alone() -> None:
+    """
+    The traceback of what was raised elsewhere is in its cause, and not once more in itself.
+    """
+    opened = Opener(name="echo").open_error(seal_error(Carried(), None))
+    assert type(opened) is Carried
+    assert isinstance(opened.__cause__, RemoteTraceback)
+    assert opened.__traceback__ is None
+
+
 def test_long_chains_of_exceptions_are_cut() -> None:
     """
     Only a part of a chain of thousands of exceptions is sent.

@@ -62,6 +62,19 @@ def drop_groups() -> None:
                         os.rmdir(entry.path)
 
 
+def has_ended_some(name: str) -> bool:
+    """
+    Tell whether the control group *name* has ended processes that used more memory than it
+    may, as long as the group is there.
+    """
+    for parent, _ in _parents(0, make=False):
+        for file in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError), open(os.path.join(parent, name, file)) as lines:
+                counts = dict(line.split() for line in lines)
+                return counts.get("oom_kill", "0") != "0"
+    return False
+
+
 def _enter(group: str, settings: dict[str, int]) -> None:
     os.makedirs(group, exist_ok=True)
     try:

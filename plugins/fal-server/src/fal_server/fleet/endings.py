@@ -4,17 +4,20 @@ Endings: why a runner ended, where its host does not say.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pickle import UnpicklingError
 from typing import Any
 
 import attrs
 
-from fal_core.errors import EnvironmentBuildError, WorkerLost
-from fal_core.events import Exited, Log, Sealed
+from fal_core.errors import EnvironmentBuildError, OutOfMemory, WorkerLost
+from fal_core.events import Event, Exited, Log, Sealed, Sink
+from fal_core.facts import facts_of
 from fal_core.sealing import open_plain
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.state.texts import valid_text
+from fal_server_agent.limits import has_ended_some
 from fal_server_agent.outcomes import ApplicationFailed
 
 #: The longest sentence of an agent, and the longest reason or traceback, in characters.
@@ -43,6 +46,23 @@ class AgentError:
     sentence: str
     traceback: str = ""
     is_reported: bool = False
+
+
+def telling_of_memory(take: Sink, group: str) -> Sink:
+    """
+    Return a sink around *take*, of a runner whose memory the control group *group* limits: one
+    that the group has ended is reported as out of memory. Its host knows of no such group.
+    """
+
+    def tell(event: Event) -> None:
+        reason = event.reason if isinstance(event, Exited) else None
+        is_killed = isinstance(reason, WorkerLost) and reason.signal == signal.SIGKILL
+        if isinstance(reason, WorkerLost) and is_killed and has_ended_some(group):
+            known = {name: getattr(reason, name) for name in facts_of(WorkerLost)}
+            event = Exited(reason=OutOfMemory(**known))
+        take(event)
+
+    return tell
 
 
 class PrintedErrors:

@@ -26,6 +26,7 @@ from fal_server.devices.device_lines import DeviceLine
 from fal_server.devices.inventories import Inventory
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
+from fal_server.fleet.endings import telling_of_memory
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.payloads import RunnerFolders
 from fal_server.fleet.runners import Runner
@@ -252,8 +253,7 @@ class RunnerLauncher:
         runner.was_started_at(started_at)
         # The host reports its URLs again.
         runner.lines.known_until = known_until
-        sink = LimitedSink(runner.take, _LARGEST_EVENT)
-        runner.execution = detaching(self.host).attach(reference, sink, 0)
+        runner.execution = detaching(self.host).attach(reference, _sink_of(runner), 0)
         return runner
 
     def _make_runner(
@@ -297,8 +297,7 @@ class RunnerLauncher:
                 if claim is not None:
                     claim.release()
                 raise
-            sink = LimitedSink(runner.take, _LARGEST_EVENT)
-            execution = self.scheduler.launch(claim, call, sink)
+            execution = self.scheduler.launch(claim, call, _sink_of(runner))
             check_execution(self.host.name, execution)
             runner.loop.call_soon_threadsafe(runner.launched, execution)
 
@@ -334,7 +333,7 @@ class RunnerLauncher:
         from fal_server_agent.agents import Agent
 
         spec = runner.spec
-        reference = f"runner-{runner.id}"
+        reference = _reference_of(runner)
         paths = self.builds.agent_paths(spec.environment)
         sockets, seen = self.seclusion.make_folder(runner.id), self._folders
         agent = Agent(
@@ -368,3 +367,17 @@ class RunnerLauncher:
             folders=None if seen is None else seen.make(spec, sockets),
             owner=self._owner,
         )
+
+
+def _reference_of(runner: Runner) -> str:
+    """
+    Return the name of a runner's call, and of its control group.
+    """
+    return f"runner-{runner.id}"
+
+
+def _sink_of(runner: Runner) -> LimitedSink:
+    """
+    Return the sink of what the host tells of *runner*.
+    """
+    return LimitedSink(telling_of_memory(runner.take, _reference_of(runner)), _LARGEST_EVENT)
