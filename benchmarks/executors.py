@@ -142,7 +142,7 @@ def figures(*, quick: bool) -> list[Figure]:
             title=f"{calls:,} calls submitted to an executor of two workers",
             unit="calls/s",
             contestants=_contestants("submitted", count=calls),
-            goals=(Goal(against=BEST, factor=5.0, at_least=True),),
+            goals=(Goal(against=BEST, factor=4.0, at_least=True),),
         ),
         Figure(
             name="executor-map",
