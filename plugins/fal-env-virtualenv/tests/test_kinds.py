@@ -16,6 +16,7 @@ from fal_core import function
 from fal_core.declaring import structure_environment
 from fal_core.errors import OptionError
 from fal_core.options import Options
+from fal_core.testing import InProcessHost
 from fal_env_virtualenv.kinds import Virtualenv
 
 if TYPE_CHECKING:
@@ -164,7 +165,10 @@ def test_credentials_are_not_shown_in_a_notebook() -> None:
     """
     requirement = "x @ https://bob:t0ken@example.com/x.whl"
     made = function(
-        "virtualenv", requirements=[requirement], index_url="https://bob:s3cret@example.com/"
+        "virtualenv",
+        host=InProcessHost(),
+        requirements=[requirement],
+        index_url="https://bob:s3cret@example.com/",
     )(len)
     html = made._repr_html_()
     assert "example.com/x.whl" in html
