@@ -124,7 +124,7 @@ def adapt(modules: dict[str, Any]) -> None:
     """
     Let programs of the tests import the tested executor, and futures be its futures.
     """
-    from fal_core.executors.pooled_calls import PooledFuture
+    from fal_core.executors.pooled_calls import Future
 
     run = modules["test_shutdown"].assert_python_ok
     imported = "from concurrent.futures import "
@@ -143,7 +143,7 @@ def adapt(modules: dict[str, Any]) -> None:
     modules["test_shutdown"].assert_python_ok = run_adapted
     from test.test_concurrent_futures import util
 
-    util.Future = modules["test_future"].Future = PooledFuture
+    util.Future = modules["test_future"].Future = Future
     make, states = util.create_future, util
     for name, future in {
         "PENDING_FUTURE": make(state=states.PENDING),

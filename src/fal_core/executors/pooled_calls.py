@@ -26,9 +26,10 @@ BROKEN = "The initializer of the executor failed, so that it runs no more calls.
 _logger = logging.getLogger("concurrent.futures")
 
 
-class PooledFuture(AnsweredFuture):
+class Future(AnsweredFuture):
     """
-    The future of a call of an executor, which runs from when it is sent to a worker.
+    The future of a call of an executor, which runs from when it is sent to a worker. It is
+    shown by its class's name, as those of the standard library are.
 
     Attributes:
         calls: The calls that it belongs to.
@@ -86,7 +87,7 @@ class PooledBatcher(Batcher):
     Batches of calls of several functions. The calls of one batch have their function in common.
     """
 
-    def launcher_of(self, tag: PooledFuture) -> Launcher:
+    def launcher_of(self, tag: Future) -> Launcher:
         return tag.launcher or self.launcher
 
     def count_apart(self, count: int) -> int:
@@ -127,7 +128,7 @@ class PooledCalls(Submitter):
         Begin without calls, in a forked child: those there are belong to the parent.
         """
         super().abandon()
-        self.futures: set[PooledFuture] = set()
+        self.futures: set[Future] = set()
         self._ended = threading.Condition()
 
     def _make_batcher(self, launcher: Launcher) -> Batcher:
@@ -164,11 +165,11 @@ class PooledCalls(Submitter):
 
     def queue(
         self, launcher: Launcher, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> PooledFuture:
+    ) -> Future:
         """
         Queue a call, and launch it if the host can take another.
         """
-        future = PooledFuture()
+        future = Future()
         future.calls, future.launcher = self, launcher
         self.futures.add(future)
         try:
@@ -197,7 +198,7 @@ class PooledCalls(Submitter):
             self._ended.wait_for(lambda: not self.futures)
         callback_thread.wait()
 
-    def forget(self, future: PooledFuture) -> None:
+    def forget(self, future: Future) -> None:
         """
         Wait for *future* no longer: its call has ended, and its callbacks have been called.
         """
@@ -224,7 +225,7 @@ class PooledCalls(Submitter):
                 error.__cause__ = cause
                 future.settle(None, error)
 
-    def _start(self, future: PooledFuture) -> bool:
+    def _start(self, future: Future) -> bool:
         """
         Take *future* out of the queue; tell whether its call is to be sent.
         """
