@@ -114,7 +114,8 @@ def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) 
     """
     Damage leads to exit code 1, and to a hint at the command that repairs it.
     """
-    assert command("verify").exit_code == 0
+    before = command("verify")
+    assert before.exit_code == 0, before.output
     key = three[1][0].key
     os.unlink(three[1][1].executable)
     result = command("verify")

@@ -172,7 +172,7 @@ def test_project_is_installed_as_it_is_locked(
     modules = "alpha_one gamma work member importlib.util"
     assert evaluate(interpreter, said, modules) == "1.0 3.1 1 1"
     assert evaluate(interpreter, ABSENT.format("heavy"), modules) == "True"
-    workspace.write("value = 2\n")
+    workspace.write("value = 1 + 1\n")
     assert evaluate(interpreter, said, modules) == "1.0 3.1 2 1"
     more = Virtualenv(
         project=workspace.path / "pyproject.toml", groups=["extra-one"], extras=["fast"]
