@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 from bare_runners import raised
 from isolate_proto import HostedRun
 
-from fal_core.events import Sealed
+from fal_core.errors import HostError, OutOfMemory, WorkerLost
+from fal_core.events import Event, Exited, Sealed
 from fal_core_worker.opening.seals import PLAIN_PREFIX, MissingModule
 from fal_core_worker.opening.values import seal_error
 from fal_host_local import LocalHost
+from fal_server.fleet import endings
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
     LARGEST_ERROR,
@@ -292,3 +295,31 @@ def _ends_of(name: str, owner: str) -> set[str | None]:
     """
     listed = [each for each in LocalHost().executions() if each.owner == owner]
     return {each.end for each in listed if each.name == name and each.ended}
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (WorkerLost(signal=signal.SIGKILL, function="f"), OutOfMemory),
+        (OutOfMemory(signal=signal.SIGKILL, fits="M"), OutOfMemory),
+        (WorkerLost(signal=signal.SIGSEGV), WorkerLost),
+        (WorkerLost(1), WorkerLost),
+    ],
+)
+def test_what_a_control_group_has_ended_is_out_of_memory(
+    reason: WorkerLost, expected: type[HostError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A runner that was killed is told as out of memory by the count of its group; what its host
+    knows of it stays.
+    """
+    taken: list[Event] = []
+    for ended in (False, True):
+        monkeypatch.setattr(endings, "has_ended_some", lambda name, ended=ended: ended)
+        endings.telling_of_memory(taken.append, "runner-1")(Exited(reason=reason))
+    before, after = taken
+    assert before == Exited(reason=reason)
+    assert isinstance(after, Exited)
+    assert type(after.reason) is expected
+    assert getattr(after.reason, "function", None) == reason.function
+    assert getattr(after.reason, "fits", None) == getattr(reason, "fits", None)

@@ -56,8 +56,13 @@ def telling_of_memory(take: Sink, group: str) -> Sink:
 
     def tell(event: Event) -> None:
         reason = event.reason if isinstance(event, Exited) else None
-        is_killed = isinstance(reason, WorkerLost) and reason.signal == signal.SIGKILL
-        if isinstance(reason, WorkerLost) and is_killed and has_ended_some(group):
+        # A host that limits memory itself knows more of it.
+        if (
+            isinstance(reason, WorkerLost)
+            and not isinstance(reason, OutOfMemory)
+            and reason.signal == signal.SIGKILL
+            and has_ended_some(group)
+        ):
             known = {name: getattr(reason, name) for name in facts_of(WorkerLost)}
             event = Exited(reason=OutOfMemory(**known))
         take(event)
