@@ -54,10 +54,15 @@ def test_cells_of_notebooks_have_their_lines() -> None:
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     """
-    A traceback that names a pipe or a device is left as it came.
+    A traceback that names a pipe, a device or what is too large for source stays as it came.
     """
+    large = tmp_path / "large.py"
+    with large.open("wb") as file:
+        file.write(b"x = 1\n")
+        file.truncate(1 << 25)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     text = f'Traceback (most recent call last):\n  File "{pipe}", line 1, in f\nValueError'
     assert with_lines(text) == text
     assert with_lines(text.replace(str(pipe), "/dev/zero")).count("\n") == 2
+    assert with_lines(text.replace(str(pipe), str(large))).count("\n") == 2

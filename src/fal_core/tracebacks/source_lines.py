@@ -8,8 +8,12 @@ from __future__ import annotations
 import linecache
 import os
 import re
+import stat
 
 from fal_core_worker.opening.exceptions import RemoteTraceback
+
+#: Bytes of the largest file that is taken for source.
+_LARGEST = 1 << 24
 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+), in ')
 
@@ -52,8 +56,14 @@ def with_lines(text: str) -> str:
 def _line_of(path: str, number: int) -> str:
     """
     Return a line of a file or a cell; empty where there is none. What a worker has sent may
-    name anything: a device or a pipe is not read.
+    name anything: a device, a pipe or a file that is no source is not read.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        return ""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        # It may be the cell of a notebook.
+        pass
+    else:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            return ""
     return linecache.getline(path, number).strip()
