@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fal_core.cli.stores.locks import lock
+from fal_core.cli.program import cli
 
 
 def test_function_of_another_kind_has_no_lock(
@@ -23,7 +23,7 @@ def test_function_of_another_kind_has_no_lock(
         "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
         "@function('current', host=ProcessHost())\ndef plain() -> int:\n    return 1\n"
     )
-    answer = CliRunner().invoke(lock, ["plain_of_locks.py::plain"])
+    answer = CliRunner().invoke(cli, ["env", "lock", "plain_of_locks.py::plain"])
     assert answer.exit_code == 1
     assert "has an environment of kind 'current', for which no lock is written." in (
         answer.output
@@ -37,6 +37,6 @@ def test_function_that_is_not_there_is_a_usage_error(
     The exit code is that of the other commands that take a function.
     """
     monkeypatch.chdir(tmp_path)
-    answer = CliRunner().invoke(lock, ["missing.py::words"])
+    answer = CliRunner().invoke(cli, ["env", "lock", "missing.py::words"])
     assert answer.exit_code == 2
     assert answer.output.endswith("Error: There is no file missing.py.\n")

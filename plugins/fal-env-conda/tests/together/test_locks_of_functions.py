@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fal_core.cli.stores.locks import lock
+from fal_core.cli.program import cli
 from fal_env_conda.rattling import machines
 
 
@@ -25,7 +25,7 @@ def test_lock_and_explicit_list_are_written(
         f"@function('conda', host=ProcessHost(), packages=['words'], channels=['{channel}'])\n"
         "def words() -> int:\n    return 1\n"
     )
-    answer = CliRunner().invoke(lock, ["words.py::words", "-o", "words.lock"])
+    answer = CliRunner().invoke(cli, ["env", "lock", "words.py::words", "-o", "words.lock"])
     assert answer.exit_code == 0, answer.output
     assert "Wrote words.lock and words.explicit.txt." in answer.output
     assert Path("words.lock").read_text().startswith("version: 7\n")
@@ -48,6 +48,6 @@ def test_lock_is_of_the_machine_type_of_the_function(
         f"@function('conda', {declared})\ndef here() -> None: ...\n"
     )
     for name, package in (("small", "engine-0.9"), ("here", "engine-1.0")):
-        answer = CliRunner().invoke(lock, [f"locked_types.py::{name}", "-o", f"{name}.lock"])
+        answer = CliRunner().invoke(cli, ["env", "lock", f"locked_types.py::{name}", "-o", f"{name}.lock"])
         assert answer.exit_code == 0, answer.output
         assert package in Path(f"{name}.lock").read_text()

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fal_core.cli.explain import explain
-from fal_core.cli.run import run
-from fal_core.cli.stores.locks import lock
+from fal_core.cli.program import cli
 
 TEXT = """\
 # /// script
@@ -60,8 +58,8 @@ def script(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{name}.py"
 
 
-def invoke(command: object, *arguments: str) -> str:
-    answer = CliRunner().invoke(command, [*arguments])  # type: ignore[arg-type]  # of click
+def invoke(*arguments: str) -> str:
+    answer = CliRunner().invoke(cli, [*arguments])
     assert answer.exit_code == 0, answer.output
     return answer.stdout
 
@@ -71,8 +69,8 @@ def test_block_counts_by_itself_under_run(script: str) -> None:
     A function that declares no requirements has those of its file; one that does has its own.
     """
     for name, expected in (("plain", "'3.1'"), ("more", "'3.1 1.0'"), ("others", "True")):
-        assert invoke(run, f"{script}::{name}").strip() == expected
-    shown = json.loads(invoke(explain, f"{script}::plain", "--json"))
+        assert invoke("run", f"{script}::{name}").strip() == expected
+    shown = json.loads(invoke("explain", f"{script}::plain", "--json"))
     assert script in json.dumps(shown)
 
 
@@ -80,7 +78,7 @@ def test_lock_of_a_function_is_named_by_default(script: str) -> None:
     """
     ``env lock`` writes a ``pylock.toml`` with hashes, which requirements may name.
     """
-    said = invoke(lock, f"{script}::more")
+    said = invoke("env", "lock", f"{script}::more")
     assert said.strip().endswith("Wrote pylock.toml.")
     text = Path("pylock.toml").read_text()
     assert text.count("[[packages]]") == text.count("sha256") == 2
