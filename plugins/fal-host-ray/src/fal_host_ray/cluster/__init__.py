@@ -1,0 +1,3 @@
+"""
+The cluster: the launcher, a process that speaks to Ray, and what it is asked.
+"""

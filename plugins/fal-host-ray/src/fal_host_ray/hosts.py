@@ -1,0 +1,154 @@
+"""
+The host ``ray``: functions in workers on the nodes of a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from fal_core.errors import HostClosed, HostError, OptionError
+from fal_core.events import State
+from fal_core.hosts import Capabilities
+from fal_core.options import HostOptions
+from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_core.workers import Worker
+from fal_host_ray.options import RayOptions, find_machine, resources_of
+
+if TYPE_CHECKING:
+    from fal_core.environments import Environment
+    from fal_core.options import Gateway
+    from fal_core.pools import Start
+    from fal_host_ray.cluster.launchers import Actor, Launcher
+
+
+@attrs.define(eq=False, slots=False)
+class RayHost(WorkerHost[..., Any]):
+    """
+    A Ray cluster: each worker is in an actor, on a node that has room for it.
+
+    Attributes:
+        address: Where the cluster is, as ``ray.init`` takes it: ``auto`` for the one that this
+            machine is a node of, or ``ray://head:10001``. By default the one that is found
+            here, or else one that is started here and ends with this process.
+
+        python: The path of a Python that has Ray. By default the variable
+            ``FAL_RAY_PYTHON``, or this Python.
+    """
+
+    name: ClassVar[str] = "ray"
+    options: ClassVar[type[HostOptions]] = RayOptions
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None,
+        concurrency=64,
+        keep_alive=True,
+        multiplex=True,
+        serve=True,
+        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus"},
+    )
+
+    address: str | None = None
+    python: str | None = None
+
+    _launching: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
+    _launcher: Launcher | None = attrs.field(init=False, default=None, repr=False)
+    _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
+    _closed: bool = attrs.field(init=False, default=False, repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> RayHost:
+        """
+        Return the host of a cluster, as in ``ray://head:10001``.
+        """
+        _, _, address = url.partition("://")
+        if not address:
+            raise OptionError(f"{url!r} names no cluster. Write 'ray://head:10001'.")
+        return cls(url)
+
+    def check(
+        self,
+        environment: Environment,
+        options: HostOptions,
+        gateway: Gateway,
+        origin: str | None = None,
+    ) -> None:
+        """
+        Refuse a machine type that no plugin knows.
+        """
+        find_machine(options)
+
+    def begin(self, start: Start) -> Worker:
+        from fal_host_ray.nodes.workers import NodeWorker, agent_request
+
+        options = RayOptions.of(start)
+        digest, archive = self._pack(start.environment)
+        code = {"digest": digest, "archive": archive}
+        launcher = self._find_launcher()
+        agent = agent_request(start, find_machine(options))
+        asked = {**code, "resources": resources_of(options), "agent": agent}
+        actor = launcher.start(asked)
+        try:
+            facts = _await_up(actor, start)
+            actor.node = facts["node"]
+            at = (facts["address"], facts["port"])
+            return NodeWorker(actor, at, agent["token"]).begin(start)
+        except BaseException:
+            actor.end()
+            actor.forget()
+            raise
+
+    def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
+        return urls
+
+    def close(self) -> None:
+        super().close()
+        with self._launching:
+            self._closed = True
+            launcher, self._launcher = self._launcher, None
+        if launcher is not None:
+            launcher.close()
+
+    def _pack(self, environment: Environment) -> tuple[str, str]:
+        from fal_host_ray.nodes.packages import pack
+
+        module = type(environment).__module__.partition(".")[0]
+        with self._launching:
+            if module not in self._code:
+                cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+                folder = os.path.join(cache, "fal-core", "ray", "archives")
+                self._code[module] = pack({module.replace("_", "-")}, folder)
+            return self._code[module]
+
+    def _find_launcher(self) -> Launcher:
+        from fal_host_ray.cluster.launchers import Launcher, find_python
+
+        with self._launching:
+            if self._closed:
+                raise HostClosed(self.name)
+            if self._launcher is None or self._launcher.ended:
+                self._launcher = Launcher(find_python(self.python), self.address)
+            return self._launcher
+
+
+def _await_up(actor: Actor, start: Start) -> dict[str, Any]:
+    """
+    Wait until the agent of *actor* listens, and return where.
+    """
+    queued = False
+    while True:
+        facts = actor.next_event(start.cancelled)
+        if facts["event"] == "up":
+            if queued:
+                start.report(State("starting"))
+            return facts
+        if facts["event"] == "queued":
+            if not queued:
+                start.report(State("queued"))
+            queued = True
+            start.say(facts["why"])
+        else:
+            raise HostError(facts["why"])

@@ -1,0 +1,3 @@
+"""
+The nodes: what a node is given, and the agent that builds and starts a worker there.
+"""

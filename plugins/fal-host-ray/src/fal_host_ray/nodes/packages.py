@@ -1,0 +1,114 @@
+"""
+Packages: the code that an agent imports on a node, as one archive.
+
+It is what this process has: fal-core, this package, the plugin of the environment, and what
+these require. The archive has a name by its contents, so that a node unpacks it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from fal_core.caches import new_file
+from fal_core.errors import HostError
+
+#: What a program needs that a worker's host does not.
+_LEFT_OUT = frozenset(("click", "colorama", "ray"))
+#: Programs that packages bring, which are found beside the packages.
+_PROGRAMS = frozenset(("uv", "uvx"))
+
+
+def pack(plugins: Iterable[str], folder: str) -> tuple[str, str]:
+    """
+    Return the digest of the code that an agent needs, and the path of its archive, which is
+    made in *folder* where it is not there.
+
+    Arguments:
+        plugins: The names of distributions, beside those that each agent needs.
+
+    Raises:
+        HostError: One of them is not installed as a distribution.
+    """
+    files = dict(_files_of(_closure({"fal-core", "fal-host-ray", *plugins})))
+    sums = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        status = path.stat()
+        sums.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    digest = sums.hexdigest()[:32]
+    target = os.path.join(folder, f"{digest}.zip")
+    if not os.path.exists(target):
+        os.makedirs(folder, exist_ok=True)
+        with new_file(target) as made:
+            with zipfile.ZipFile(made, "w") as archive:
+                for name, path in sorted(files.items()):
+                    archive.write(path, name)
+            os.replace(made, target)
+    return digest, target
+
+
+def _closure(names: Iterable[str]) -> list[Distribution]:
+    """
+    Return distributions and what they require, each once.
+    """
+    found: dict[str, Distribution] = {}
+    left = list(names)
+    while left:
+        name = _plain(left.pop())
+        if name in found or name in _LEFT_OUT:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            if name.startswith("fal-"):
+                raise HostError(
+                    f"The package {name!r} is not installed, which a node of the cluster needs. "
+                    f"pip install {name!r} here."
+                ) from None
+            continue
+        left += _requirements_of(found[name])
+    return list(found.values())
+
+
+def _requirements_of(found: Distribution) -> Iterator[str]:
+    for line in found.requires or ():
+        requirement, _, marker = line.partition(";")
+        # What an extra needs is not needed, and what another Python needs is not here.
+        if "extra" not in marker:
+            match = re.match(r"\s*([A-Za-z0-9._-]+)", requirement)
+            if match:
+                yield match[1]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _files_of(distributions: Iterable[Distribution]) -> Iterator[tuple[str, Path]]:
+    """
+    Yield the files of packages, each with its name in the archive.
+    """
+    for each in distributions:
+        for file in each.files or ():
+            path = Path(str(each.locate_file(file)))
+            parts = file.parts
+            if path.suffix == ".pth":
+                for folder in path.read_text().splitlines():
+                    if os.path.isdir(folder):
+                        yield from _files_below(Path(folder))
+            elif ".." in parts:
+                if path.name in _PROGRAMS:
+                    yield f"bin/{path.name}", path
+            elif "__pycache__" not in parts and path.is_file():
+                yield "/".join(parts), path
+
+
+def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix(), path
