@@ -37,6 +37,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workers/",
         "claims/",
         "calling/",
+        "detached/",
         # Calls that cannot work are refused.
         "refusing/",
         "groups/",

@@ -8,6 +8,7 @@ first line of each says a token, which nobody else knows, and what it is for:
   worker can be started, what it prints, and its exit code. Lines from the caller end it.
 - ``stream``: there is one. The worker has it as its standard input and output.
 - ``forward PORT``: bytes to and from a port of this node that a service listens on.
+- ``await PORT``: a ``+`` once a service listens there.
 
 Everything ends with the connection for control, or with the actor that started the agent.
 """
@@ -32,7 +33,7 @@ from fal_core.environments import Command, Environment, Interpreter
 from fal_core.errors import EnvironmentBuildError, FalCoreError
 from fal_core.events import Log
 from fal_core.workers import ARGUMENTS
-from fal_host_ray.nodes.splices import splice
+from fal_host_ray.nodes.splices import await_port, splice
 from fal_host_ray.nodes.watched_sockets import watch_peer
 
 #: Seconds that a stranger has to say who it is, and that the caller has to come.
@@ -104,6 +105,10 @@ class Agent:
             elif purpose.startswith(b"forward ") and purpose[8:].isdigit():
                 threading.Thread(
                     target=splice, args=(connection, int(purpose[8:])), daemon=True
+                ).start()
+            elif purpose.startswith(b"await ") and purpose[6:].isdigit():
+                threading.Thread(
+                    target=await_port, args=(connection, int(purpose[6:])), daemon=True
                 ).start()
             else:
                 connection.close()

@@ -23,7 +23,7 @@ from fal_core.sinks import read_journal
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
-from fal_host_local.detached.supervisors import Supervisor
+from fal_core.detached import Supervisor
 
 
 def test_a_killed_supervisor_is_reported(
