@@ -119,6 +119,13 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hosts",
         "__init__",
     ),
+    "fal_host_ray": (
+        "options",
+        "cluster/",
+        "nodes/",
+        "hosts",
+        "__init__",
+    ),
     "fal_host_serverless": (
         "errors values",
         # What runs at the far end travels, and imports nothing else of this package.

@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import IO, Any, cast
 
 from fal_core.environments import Command, Environment, Interpreter
-from fal_core.errors import EnvironmentBuildError, FalCoreError
+from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_core.workers import ARGUMENTS
 from fal_host_ray.nodes.splices import await_port, splice
@@ -44,8 +44,8 @@ _LONGEST = 256
 _STRANGERS = 32
 #: Seconds that a worker may take to end once it is told to.
 _GRACE = 10.0
-#: Bytes of a line of standard error that is passed on.
-_LONGEST_LINE = 8192
+#: Bytes of a line of standard error that is passed on, and of the last lines that are kept.
+_LONGEST_LINE, _SAID = 8192, 4096
 
 
 class Agent:
@@ -68,6 +68,7 @@ class Agent:
         self.writing = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
         self.command: Command | None = None
+        self.said = ""
 
     # -- connections -------------------------------------------------------------
 
@@ -95,7 +96,6 @@ class Agent:
         if not hmac.compare_digest(token, self.token):
             connection.close()
             return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         watch_peer(connection)
         with self.arrived:
             if purpose == b"control" and self.control is None:
@@ -193,17 +193,24 @@ class Agent:
         said.start()
         code = self.process.wait()
         said.join(0.2)
-        reason = None if self.command.explain is None else self.command.explain(code, "")
-        self.tell(exited=code, reason=None if reason is None else str(reason))
+        self.tell(exited=code, reason=self._explain(code))
         return 0
+
+    def _explain(self, code: int) -> str | None:
+        """
+        Return the packed reason for *code* that the interpreter knows; None if it knows none.
+        """
+        assert self.command is not None
+        if self.command.explain is None:
+            return None
+        reason = self.command.explain(code, self.said.strip())
+        return None if reason is None else _pack(reason)
 
     def build(self) -> Interpreter | None:
         if not self.environment.is_built():
             self.tell(state="building")
         try:
             interpreter = self.environment.build(self._log, self.ending)
-        except EnvironmentBuildError as error:
-            self.tell(failed=_pack(error))
         except FalCoreError as error:
             self.tell(failed=_pack(error))
         except Exception as error:
@@ -219,7 +226,9 @@ class Agent:
     def _pass_on(self, output: IO[bytes]) -> None:
         with suppress(OSError, ValueError):
             for line in iter(lambda: output.readline(_LONGEST_LINE), b""):
-                self.tell(said=line.decode(errors="replace").rstrip("\r\n"))
+                text = line.decode(errors="replace").rstrip("\r\n")
+                self.said = f"{self.said}{text}\n"[-_SAID:]
+                self.tell(said=text)
 
 
 def end_process(process: subprocess.Popen[bytes], command: Command | None) -> None:
