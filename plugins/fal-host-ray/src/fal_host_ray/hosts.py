@@ -6,28 +6,33 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from fal_core.abilities import DetachingHost, ExecutionStatus, Tunnel, TunnellingHost
 from fal_core.errors import HostClosed, HostError, OptionError
 from fal_core.events import State
-from fal_core.hosts import Capabilities
+from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
 from fal_core.workers import Worker
 from fal_host_ray.options import RayOptions, find_machine, resources_of
+from fal_host_ray.services.relays import Relays, Way
 
 if TYPE_CHECKING:
+    from fal_core.calls import Call
     from fal_core.environments import Environment
+    from fal_core.events import Sink
     from fal_core.options import Gateway
     from fal_core.pools import Start
     from fal_host_ray.cluster.launchers import Actor, Launcher
 
 
 @attrs.define(eq=False, slots=False)
-class RayHost(WorkerHost[..., Any]):
+class RayHost(WorkerHost[..., Any], DetachingHost, TunnellingHost):
     """
     A Ray cluster: each worker is in an actor, on a node that has room for it.
 
@@ -48,6 +53,7 @@ class RayHost(WorkerHost[..., Any]):
         keep_alive=True,
         multiplex=True,
         serve=True,
+        detach=True,
         options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus"},
     )
 
@@ -56,6 +62,10 @@ class RayHost(WorkerHost[..., Any]):
 
     _launching: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _launcher: Launcher | None = attrs.field(init=False, default=None, repr=False)
+    _relays: Relays = attrs.field(init=False, factory=Relays, repr=False)
+    _ways: weakref.WeakKeyDictionary[Worker, Way] = attrs.field(
+        init=False, factory=weakref.WeakKeyDictionary, repr=False
+    )
     _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
 
@@ -95,14 +105,38 @@ class RayHost(WorkerHost[..., Any]):
             facts = _await_up(actor, start)
             actor.node = facts["node"]
             at = (facts["address"], facts["port"])
-            return NodeWorker(actor, at, agent["token"]).begin(start)
+            worker = NodeWorker(actor, at, agent["token"]).begin(start)
+            self._ways[worker] = Way(at, agent["token"])
+            return worker
         except BaseException:
             actor.end()
             actor.forget()
             raise
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
-        return urls
+        way = self._ways[worker]
+        return self._relays.open(way, urls, lambda: worker.gone, is_awaited=True)
+
+    def find_tunnel(self, url: str) -> Tunnel | None:
+        return self._relays.find_tunnel(url)
+
+    def launch_apart(self, call: Call, sink: Sink) -> Execution:
+        if call.lifetime != "detached":
+            return super().launch_apart(call, sink)
+        from fal_host_ray.detached.executions import launch_detached
+
+        code = self._pack(call.environment)
+        return launch_detached(call, sink, self._find_launcher, self._relays, code)
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        from fal_host_ray.detached.executions import attach
+
+        return attach(reference, sink, after, self._find_launcher, self._relays)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        from fal_host_ray.detached.executions import list_executions
+
+        return list_executions(self._find_launcher())
 
     def close(self) -> None:
         super().close()
@@ -111,6 +145,7 @@ class RayHost(WorkerHost[..., Any]):
             launcher, self._launcher = self._launcher, None
         if launcher is not None:
             launcher.close()
+        self._relays.close()
 
     def _pack(self, environment: Environment) -> tuple[str, str]:
         from fal_host_ray.nodes.packages import pack

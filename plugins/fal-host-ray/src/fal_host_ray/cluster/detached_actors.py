@@ -186,7 +186,9 @@ class Guard:
 
         folder = self.unpack(facts["digest"], [records.code.remote(facts["digest"])])
         address = ray.util.get_node_ip_address()
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
+        }
         supervisor = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _SUPERVISOR, folder],
             stdin=subprocess.PIPE,
@@ -315,7 +317,10 @@ class DetachedActors:
                 return {"found": "lost", "node": node, "why": why}
             if not node:
                 return {"found": "queued", "node": ""}
-        return {"found": "at", **{name: facts[name] for name in ("address", "port", "node", "told")}}
+        return {
+            "found": "at",
+            **{name: facts[name] for name in ("address", "port", "node", "told")},
+        }
 
     def _ended(self, records: Any, reference: str, facts: dict[str, Any]) -> dict[str, Any]:
         handle, path = tempfile.mkstemp(prefix="fal-core-ray-")

@@ -6,7 +6,8 @@ imports Ray and the standard library alone. It reads requests from its standard 
 JSON object a line, and writes events to its standard output. All that it has started ends
 with it, as Ray ends the actors of a program that is gone.
 
-A request is ``{"id": …, "start": {…}}`` or ``{"id": …, "end": true}``. The events of a
+A request is ``{"id": …, "start": {…}}``, ``{"id": …, "end": true}`` or, of detached work,
+``{"id": …, "detached": {…}}``, which gets one event, ``answer``. The events of a
 start are ``queued`` with ``why``, ``up`` with ``address``, ``node`` and ``python``,
 ``refused`` with ``why``, ``lost`` with ``why`` and ``node``, and ``ended`` with ``code``.
 """
@@ -49,7 +50,9 @@ class Keeper:
 
         folder = _unpack(asked["digest"], code)
         address = ray.util.get_node_ip_address()
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
+        }
         self.agent = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _AGENT, folder],
             stdin=subprocess.PIPE,
@@ -134,6 +137,8 @@ class Launcher:
         self.lock = threading.Lock()
         self.codes: dict[str, Any] = {}
         self.keeper = ray.remote(Keeper)
+        actors = _load("detached_actors")
+        self.detached = actors.DetachedActors(ray, options_of, _unpack)
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -147,8 +152,25 @@ class Launcher:
             threading.Thread(
                 target=self.run, args=(number, request["start"]), daemon=True
             ).start()
+        elif "detached" in request:
+            threading.Thread(
+                target=self.answer, args=(number, request["detached"]), daemon=True
+            ).start()
         elif request.get("end"):
             self.end(number)
+
+    def answer(self, number: int, asked: dict[str, Any]) -> None:
+        """
+        Answer what is asked of detached work.
+        """
+        try:
+            problem = self.problem_of(asked["resources"]) if "resources" in asked else ""
+            found = (
+                {"found": "refused", "why": problem} if problem else self.detached.answer(asked)
+            )
+        except Exception as error:
+            found = {"found": "refused", "why": f"{type(error).__name__}: {_sentence(error)}"}
+        self.tell(number, "answer", **found)
 
     def end(self, number: int) -> None:
         """
@@ -170,7 +192,9 @@ class Launcher:
             actor = self.make(number, asked)
             if actor is None:
                 return
-            began = actor.start.remote(asked, [self.put_code(asked["digest"], asked["archive"])])
+            began = actor.start.remote(
+                asked, [self.put_code(asked["digest"], asked["archive"])]
+            )
             self.await_start(number, began, asked)
             answer = self.ray.get(began)
             if "why" in answer:
@@ -192,20 +216,7 @@ class Launcher:
                 self.ray.kill(actor)
 
     def make(self, number: int, asked: dict[str, Any]) -> Any:
-        resources = asked["resources"]
-        options: dict[str, Any] = {
-            "num_cpus": resources["cpus"],
-            "num_gpus": resources["gpus"],
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": 2,
-        }
-        if resources.get("memory"):
-            options["memory"] = resources["memory"]
-        if resources.get("custom"):
-            options["resources"] = resources["custom"]
-        if resources.get("labels"):
-            options["label_selector"] = resources["labels"]
+        options = options_of(asked["resources"])
         with self.lock:
             if number in self.ended:
                 return None
@@ -270,6 +281,45 @@ class Launcher:
             if why != told:
                 told = why
                 self.tell(number, "queued", why=f"{why}.")
+
+
+def options_of(resources: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the options of an actor that needs *resources*.
+    """
+    options: dict[str, Any] = {
+        "num_cpus": resources["cpus"],
+        "num_gpus": resources["gpus"],
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": 2,
+    }
+    if resources.get("memory"):
+        options["memory"] = resources["memory"]
+    if resources.get("custom"):
+        options["resources"] = resources["custom"]
+    if resources.get("labels"):
+        options["label_selector"] = resources["labels"]
+    return options
+
+
+def _load(name: str) -> Any:
+    """
+    Return the module *name* beside this one, whose classes travel to nodes that lack it.
+    """
+    import importlib.util
+
+    import ray
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"fal_ray_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    ray.cloudpickle.register_pickle_by_value(module)
+    return module
 
 
 def _scales() -> bool:

@@ -110,6 +110,36 @@ class Launcher:
             raise HostClosed("ray", self.problem())
         return Actor(self, number, events)
 
+    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Ask something of detached work, and return the answer.
+
+        Raises:
+            HostClosed: The launcher has ended.
+
+            HostError: Ray refuses it.
+        """
+        with self._lock:
+            self._count += 1
+            number = self._count
+            events = self._requests[number] = queue.SimpleQueue()
+        try:
+            self._write({"id": number, "detached": asked})
+            if self.ended:
+                raise BrokenPipeError
+            answer = events.get(timeout=_PATIENCE)
+        except OSError as error:
+            raise HostClosed("ray", self.problem()) from error
+        except queue.Empty:
+            raise HostError(f"Ray has not answered within {_PATIENCE:g} s.") from None
+        finally:
+            self.forget(number)
+        if answer["event"] != "answer":
+            raise HostClosed("ray", answer["why"])
+        if answer["found"] == "refused":
+            raise HostError(answer["why"])
+        return answer
+
     def end(self, number: int) -> None:
         """
         End the actor of a request.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from fal_host_ray.nodes.watched_sockets import watch_peer
 _REACH = 20.0
 #: Connections of one relay that are open at once; further ones wait.
 _MOST = 256
+#: Seconds between two looks whether the service has ended.
+_LOOK = 1.0
 
 
 @attrs.frozen
@@ -63,16 +65,6 @@ class Way:
             raise
         return connection
 
-    def wait_for_port(self, port: int) -> bool:
-        """
-        Wait until something listens at a port of the node, and return whether it does.
-
-        Raises:
-            OSError: The node cannot be reached.
-        """
-        with self.connect(f"await {port}") as connection:
-            return connection.recv(1) == b"+"
-
 
 class Relay:
     """
@@ -80,44 +72,45 @@ class Relay:
 
     Every user of this machine reaches it.
 
+    Arguments:
+        is_over: Returns whether the service has ended, and the relay with it.
+
     Attributes:
-        url: Where it is reached.
+        own_port: The port of this machine.
     """
 
-    def __init__(self, way: Way, port: int) -> None:
+    def __init__(self, way: Way, port: int, is_over: Callable[[], bool]) -> None:
         self.way = way
         self.port = port
+        self._is_over = is_over
         self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._server.settimeout(_LOOK)
         self.own_port: int = self._server.getsockname()[1]
         self._room = threading.BoundedSemaphore(_MOST)
-        threading.Thread(target=self._accept, name="fal-core ray relay", daemon=True).start()
 
-    def close(self) -> None:
+    def serve(self) -> None:
         """
-        Accept nobody any more. Connections end with the service.
+        Pass connections on until the service has ended.
         """
-        # A thread that waits for a connection is not woken by closing alone.
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
+        with self._server:
+            while not self._is_over():
+                if not self._room.acquire(timeout=_LOOK):
+                    continue
+                try:
+                    connection, _ = self._server.accept()
+                except OSError:
+                    self._room.release()
+                    continue
+                threading.Thread(
+                    target=self._pass_on, args=(connection,), name="fal-core relay", daemon=True
+                ).start()
 
-    def _accept(self) -> None:
-        while True:
-            self._room.acquire()
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(
-                target=self._serve, args=(connection,), name="fal-core ray relay", daemon=True
-            ).start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def _pass_on(self, connection: socket.socket) -> None:
         try:
-            with connection:
+            with connection, suppress(OSError):
+                connection.settimeout(None)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with suppress(OSError):
-                    join(connection, self.way.connect(f"forward {self.port}"))
+                join(connection, self.way.connect(f"forward {self.port}"))
         finally:
             self._room.release()
 
@@ -130,49 +123,53 @@ class Relays:
     def __init__(self) -> None:
         self._relays: dict[int, Relay] = {}
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def open(
-        self, way: Way, urls: Mapping[str, str], *, is_awaited: bool = False
-    ) -> tuple[Mapping[str, str], Callable[[], None]]:
+        self,
+        way: Way,
+        urls: Mapping[str, str],
+        is_over: Callable[[], bool],
+        *,
+        is_awaited: bool = False,
+    ) -> Mapping[str, str]:
         """
-        Return *urls*, as a service on a node sees them, as they are reached from here; and
-        what ends the relays to them.
+        Return *urls*, as a service on a node sees them, as they are reached from here.
 
         Arguments:
+            is_over: Returns whether the service has ended, and with it the relays.
+
             is_awaited: Whether to wait until the service listens.
 
         Raises:
             HostError: The node cannot be reached, or the service has ended.
         """
-        made: dict[int, Relay] = {}
+        ports: dict[int, int] = {}
         relayed = {}
-        try:
-            for name, url in urls.items():
-                parts = urlsplit(url)
-                port = parts.port or 80
-                if port not in made:
-                    if is_awaited and not way.wait_for_port(port):
-                        raise HostError(f"Port {port} of a node is closed: its worker has ended.")
-                    made[port] = Relay(way, port)
-                netloc = f"127.0.0.1:{made[port].own_port}"
-                relayed[name] = parts._replace(netloc=netloc).geturl()
-        except OSError as error:
-            _close(made.values())
-            where = f"{way.address[0]}:{way.address[1]}"
-            raise HostError(f"A node cannot be reached at {where}: {error}.") from error
-        except BaseException:
-            _close(made.values())
-            raise
+        for name, url in urls.items():
+            parts = urlsplit(url)
+            port = parts.port or 80
+            if port not in ports:
+                if is_awaited:
+                    _wait_for_port(way, port)
+                ports[port] = self._open(Relay(way, port, lambda: self._is_closed or is_over()))
+            relayed[name] = parts._replace(netloc=f"127.0.0.1:{ports[port]}").geturl()
+        return relayed
+
+    def _open(self, relay: Relay) -> int:
         with self._lock:
-            self._relays.update((each.own_port, each) for each in made.values())
+            self._relays[relay.own_port] = relay
 
-        def close() -> None:
-            with self._lock:
-                for each in made.values():
-                    self._relays.pop(each.own_port, None)
-            _close(made.values())
+        def serve() -> None:
+            try:
+                relay.serve()
+            finally:
+                with self._lock:
+                    if self._relays.get(relay.own_port) is relay:
+                        del self._relays[relay.own_port]
 
-        return relayed, close
+        threading.Thread(target=serve, name="fal-core relay", daemon=True).start()
+        return relay.own_port
 
     def find_tunnel(self, url: str) -> Tunnel | None:
         """
@@ -183,19 +180,27 @@ class Relays:
             relay = self._relays.get(parts.port or 80)
         if relay is None or parts.hostname != "127.0.0.1":
             return None
-        way = relay.way
-        return Tunnel(*way.address, way.greeting(f"forward {relay.port}"))
+        return Tunnel(*relay.way.address, relay.way.greeting(f"forward {relay.port}"))
 
     def close(self) -> None:
         """
         End all relays.
         """
-        with self._lock:
-            left = list(self._relays.values())
-            self._relays.clear()
-        _close(left)
+        self._is_closed = True
 
 
-def _close(relays: Iterable[Relay]) -> None:
-    for each in relays:
-        each.close()
+def _wait_for_port(way: Way, port: int) -> None:
+    """
+    Wait until something listens at a port of a node.
+
+    Raises:
+        HostError: The node cannot be reached, or the worker has ended.
+    """
+    try:
+        with way.connect(f"await {port}") as connection:
+            is_open = connection.recv(1) == b"+"
+    except OSError as error:
+        where = f"{way.address[0]}:{way.address[1]}"
+        raise HostError(f"A node cannot be reached at {where}: {error}.") from error
+    if not is_open:
+        raise HostError(f"Port {port} of a node is closed: its worker has ended.")
