@@ -123,6 +123,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "options",
         "cluster/",
         "nodes/",
+        "services/",
+        "detached/",
         "hosts",
         "__init__",
     ),

@@ -66,7 +66,8 @@ _SUPERVISE = """\
 import sys
 sys.path[:] = {path!r}
 from fal_host_local.detached.supervision import supervise
-supervise(sys.argv[1], {terms!r}, {claim!r})
+from fal_host_local.hosts import LocalHost
+supervise(sys.argv[1], lambda: LocalHost(**{terms!r}), {claim!r})
 """
 
 
