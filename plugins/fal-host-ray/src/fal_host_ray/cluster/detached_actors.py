@@ -226,19 +226,15 @@ class DetachedActors:
     What the launcher is asked of detached work.
 
     Arguments:
-        make_options: Returns the options of an actor for the resources that it needs.
-
         unpack: Returns the folder of the code of a digest on a node.
     """
 
     def __init__(
         self,
         ray: Any,
-        make_options: Callable[[dict[str, Any]], dict[str, Any]],
         unpack: Callable[[str, list[Any]], str],
     ) -> None:
         self.ray = ray
-        self.make_options = make_options
         self.unpack = unpack
         self.lock = threading.Lock()
         self.kept: Any = None
@@ -279,7 +275,7 @@ class DetachedActors:
         facts = {"digest": asked["digest"], "told": asked["told"]}
         self.ray.get(records.add.remote(reference, facts, call))
         options = {
-            **self.make_options(asked["resources"]),
+            **_options_of(asked["resources"]),
             "name": _name_of(reference),
             "namespace": NAMESPACE,
             "lifetime": "detached",
@@ -372,6 +368,26 @@ class DetachedActors:
         except ValueError:
             pass
         return {"found": "ended"}
+
+
+def _options_of(resources: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the options of an actor that needs *resources*.
+    """
+    options: dict[str, Any] = {
+        "num_cpus": resources["cpus"],
+        "num_gpus": resources["gpus"],
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": 2,
+    }
+    if resources.get("memory"):
+        options["memory"] = resources["memory"]
+    if resources.get("custom"):
+        options["resources"] = resources["custom"]
+    if resources.get("labels"):
+        options["label_selector"] = resources["labels"]
+    return options
 
 
 def _name_of(reference: str) -> str:

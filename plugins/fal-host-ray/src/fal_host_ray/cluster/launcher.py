@@ -8,8 +8,12 @@ with it, as Ray ends the actors of a program that is gone.
 
 A request is ``{"id": …, "start": {…}}``, ``{"id": …, "end": true}`` or, of detached work,
 ``{"id": …, "detached": {…}}``, which gets one event, ``answer``. The events of a
-start are ``queued`` with ``why``, ``up`` with ``address``, ``node`` and ``python``,
-``refused`` with ``why``, ``lost`` with ``why`` and ``node``, and ``ended`` with ``code``.
+start are ``queued`` with ``why``, ``up`` with ``address``, ``port`` and ``node``, ``refused``
+with ``why``, and ``lost`` with ``why``.
+
+The place of a worker is a placement group of one bundle, which starts no process. Its agent
+is that of the node, in an actor which takes no resources. A worker with GPUs has an actor in
+its place, and an agent of its own, since Ray tells devices to actors alone.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ import threading
 import time
 from typing import IO, Any
 
-#: Seconds that an actor may take until it is told that it waits.
+#: Seconds that a place may take to be had until it is told that a worker waits.
 _PATIENCE = 1.0
-#: Seconds between two looks at what an actor waits for.
+#: Seconds between two looks at what a worker waits for.
 _TURN = 5.0
 #: Bytes of the errors of an agent that are kept.
 _SAID = 4096
+#: The least of a processor that Ray can reserve: a place is never of nothing.
+_LEAST = 0.0001
 
 #: The first lines of an agent, which has what it imports in one folder.
 _AGENT = "import sys; sys.path.insert(0, sys.argv[1]); from fal_host_ray.nodes.agent import main; main()"
@@ -35,24 +41,26 @@ _AGENT = "import sys; sys.path.insert(0, sys.argv[1]); from fal_host_ray.nodes.a
 
 class Keeper:
     """
-    The actor of one worker: it holds the place in the cluster, and the agent as its child.
+    The actor of a node: it has the agent as its child.
     """
 
     def __init__(self) -> None:
         self.agent: subprocess.Popen[bytes] | None = None
         self.said = b""
+        self.writing = threading.Lock()
 
-    def start(self, asked: dict[str, Any], code: list[Any]) -> dict[str, Any]:
+    def begin(self, digest: str, code: list[Any]) -> dict[str, Any]:
         """
         Start the agent, and return where it listens.
         """
         import ray
 
-        folder = _unpack(asked["digest"], code)
+        try:
+            folder = _unpack(digest, code)
+        except OSError as error:
+            return {"why": f"It cannot be given the code of its agent: {error}"}
         address = ray.util.get_node_ip_address()
-        variables = {
-            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
-        }
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
         self.agent = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _AGENT, folder],
             stdin=subprocess.PIPE,
@@ -61,25 +69,36 @@ class Keeper:
             env=variables,
             start_new_session=True,
         )
-        assert self.agent.stdin is not None
         assert self.agent.stdout is not None
         threading.Thread(target=self._listen, args=(self.agent.stderr,), daemon=True).start()
-        line = json.dumps({"address": address, **asked["agent"]})
-        self.agent.stdin.write(line.encode() + b"\n")
-        self.agent.stdin.flush()
+        self._write({"address": address})
         answer = self.agent.stdout.readline()
         if not answer:
             self.agent.wait()
             return {"why": self.said.decode(errors="replace").strip() or "It said nothing."}
-        version = ".".join(map(str, sys.version_info[:3]))
-        return {"address": address, **json.loads(answer), "python": version}
+        return {"address": address, **json.loads(answer)}
 
-    def wait(self) -> int:
+    def take(self, place: dict[str, Any]) -> None:
         """
-        Wait for the end of the agent, and return its exit code.
+        Tell the agent of a worker that it is asked for, or to end.
+        """
+        self._write(place)
+
+    def wait(self) -> str:
+        """
+        Wait for the end of the agent, and return what it has said last.
         """
         assert self.agent is not None
-        return self.agent.wait()
+        code = self.agent.wait()
+        said = self.said.decode(errors="replace").strip()
+        return f"Its agent has ended with exit code {code}. {said}"
+
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self.agent is not None
+        assert self.agent.stdin is not None
+        with self.writing:
+            self.agent.stdin.write(json.dumps(line).encode() + b"\n")
+            self.agent.stdin.flush()
 
     def _listen(self, output: IO[bytes]) -> None:
         for line in output:
@@ -121,24 +140,52 @@ def _unpack(digest: str, code: list[Any]) -> str:
     return folder
 
 
+class Node:
+    """
+    The actor of a node, and the requests whose workers its agent has.
+
+    Attributes:
+        facts: Where the agent listens.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.facts: dict[str, Any] = {}
+        self.ready = threading.Lock()
+        self.numbers: set[int] = set()
+
+
+class Place:
+    """
+    What a request has of the cluster.
+    """
+
+    def __init__(self, group: Any, token: str) -> None:
+        self.group = group
+        self.token = token
+        self.node: Node | None = None
+
+
 class Launcher:
     """
-    The requests that this process has, and the actors that it has made for them.
+    The requests that this process has, and what it has had for them.
     """
 
     def __init__(self, output: IO[bytes]) -> None:
         import ray
+        from ray.util import scheduling_strategies
 
         self.ray = ray
+        self.strategies = scheduling_strategies
         self.output = output
         self.writing = threading.Lock()
-        self.actors: dict[int, Any] = {}
-        self.ended: set[int] = set()
         self.lock = threading.Lock()
+        self.places: dict[int, Place] = {}
+        self.unwanted: set[int] = set()
+        self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
         self.keeper = ray.remote(Keeper)
-        actors = _load("detached_actors")
-        self.detached = actors.DetachedActors(ray, options_of, _unpack)
+        self.detached = _load("detached_actors").DetachedActors(ray, _unpack)
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -149,80 +196,178 @@ class Launcher:
     def take(self, request: dict[str, Any]) -> None:
         number = request["id"]
         if "start" in request:
-            threading.Thread(
-                target=self.run, args=(number, request["start"]), daemon=True
-            ).start()
+            work: Any = lambda: self.run(number, request["start"])
         elif "detached" in request:
-            threading.Thread(
-                target=self.answer, args=(number, request["detached"]), daemon=True
-            ).start()
-        elif request.get("end"):
-            self.end(number)
+            work = lambda: self.answer(number, request["detached"])
+        else:
+            with self.lock:
+                self.unwanted.add(number)
+            work = lambda: self.end(number)
+        threading.Thread(target=work, daemon=True).start()
 
     def answer(self, number: int, asked: dict[str, Any]) -> None:
         """
         Answer what is asked of detached work.
         """
         try:
-            problem = self.problem_of(asked["resources"]) if "resources" in asked else ""
-            found = (
-                {"found": "refused", "why": problem} if problem else self.detached.answer(asked)
-            )
+            why = self.problem_of(asked["resources"]) if "resources" in asked else ""
+            found = {"found": "refused", "why": why} if why else self.detached.answer(asked)
         except Exception as error:
             found = {"found": "refused", "why": f"{type(error).__name__}: {_sentence(error)}"}
         self.tell(number, "answer", **found)
 
-    def end(self, number: int) -> None:
-        """
-        End the actor of a request; its agent ends with it.
-        """
-        with self.lock:
-            self.ended.add(number)
-            actor = self.actors.pop(number, None)
-        if actor is not None:
-            self.ray.kill(actor)
-
     def run(self, number: int, asked: dict[str, Any]) -> None:
-        node = ""
+        """
+        Have a place for a worker, and tell its agent of it.
+        """
         try:
             problem = self.problem_of(asked["resources"])
             if problem:
                 self.tell(number, "refused", why=problem)
                 return
-            actor = self.make(number, asked)
-            if actor is None:
+            place = self.make_place(number, asked)
+            if place is None or not self.await_place(number, place, asked["resources"]):
                 return
-            began = actor.start.remote(
-                asked, [self.put_code(asked["digest"], asked["archive"])]
-            )
-            self.await_start(number, began, asked)
-            answer = self.ray.get(began)
-            if "why" in answer:
-                self.tell(number, "refused", why=answer["why"])
+            node = self.find_node(place, asked)
+            if "why" in node.facts:
+                self.tell(number, "refused", why=node.facts["why"])
+                self.end(number)
                 return
-            node = answer["node"]
-            self.tell(number, "up", **answer)
-            code = self.ray.get(actor.wait.remote())
-            self.tell(number, "ended", code=code)
+            with self.lock:
+                node.numbers.add(number)
+                place.node = node
+            self.ray.get(node.actor.take.remote(asked["agent"]))
+            self.tell(number, "up", **node.facts)
         except self.ray.exceptions.RayActorError as error:
-            self.tell(number, "lost", why=_sentence(error), node=node)
+            self.tell(number, "lost", why=_sentence(error))
+            self.end(number)
         except Exception as error:
             self.tell(number, "refused", why=f"{type(error).__name__}: {_sentence(error)}")
-        finally:
-            with self.lock:
-                actor = self.actors.pop(number, None)
-                self.ended.discard(number)
-            if actor is not None:
-                self.ray.kill(actor)
+            self.end(number)
 
-    def make(self, number: int, asked: dict[str, Any]) -> Any:
-        options = options_of(asked["resources"])
+    def end(self, number: int) -> None:
+        """
+        Give the place of a request back, and end its worker if it has one.
+        """
         with self.lock:
-            if number in self.ended:
+            place = self.places.pop(number, None)
+            if place is None:
+                return
+            self.unwanted.discard(number)
+            node = place.node
+            if node is not None:
+                node.numbers.discard(number)
+        if node is not None:
+            node.actor.take.remote({"end": place.token})
+        # It ends an actor in the place too.
+        self.ray.util.remove_placement_group(place.group)
+
+    def make_place(self, number: int, asked: dict[str, Any]) -> Place | None:
+        """
+        Ask Ray for a place; None if it is not wanted any more.
+        """
+        resources = asked["resources"]
+        bundle = {
+            "CPU": resources["cpus"],
+            "GPU": resources["gpus"],
+            "memory": resources.get("memory") or 0,
+            **(resources.get("custom") or {}),
+        }
+        bundle = {name: amount for name, amount in bundle.items() if amount}
+        more = {}
+        if resources.get("labels"):
+            more["bundle_label_selector"] = [resources["labels"]]
+        with self.lock:
+            if number in self.unwanted:
+                self.unwanted.discard(number)
                 return None
-            actor = self.keeper.options(**options).remote()
-            self.actors[number] = actor
-        return actor
+            group = self.ray.util.placement_group([bundle or {"CPU": _LEAST}], **more)
+            place = self.places[number] = Place(group, asked["agent"]["token"])
+        return place
+
+    def await_place(self, number: int, place: Place, resources: dict[str, Any]) -> bool:
+        """
+        Wait until Ray has the place, and tell now and then that a worker waits. It returns
+        False once the worker is not wanted any more.
+        """
+        wait, told = _PATIENCE, ""
+        while not place.group.wait(wait):
+            if self.places.get(number) is not place:
+                return False
+            wait = _TURN
+            free = self.ray.available_resources()
+            why = (
+                f"A worker waits for {resources['cpus']:g} CPU and {resources['gpus']:g} GPU; "
+                f"{free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU of the cluster "
+                "are free."
+            )
+            if why != told:
+                told = why
+                self.tell(number, "queued", why=why)
+        return self.places.get(number) is place
+
+    def find_node(self, place: Place, asked: dict[str, Any]) -> Node:
+        """
+        Return the node that *place* is on, whose agent has been started.
+        """
+        found = self.ray.util.placement_group_table(place.group)["bundles_to_node_id"]
+        [name] = found.values()
+        digest, gpus = asked["digest"], asked["resources"]["gpus"]
+        if gpus:
+            strategy = self.strategies.PlacementGroupSchedulingStrategy(place.group, 0)
+            node = self.make_node(strategy, gpus)
+            key = (name, asked["agent"]["token"])
+        else:
+            key = (name, digest)
+            with self.lock:
+                node = self.nodes.get(key) or self.make_node(
+                    self.strategies.NodeAffinitySchedulingStrategy(name, soft=False), 0
+                )
+                self.nodes[key] = node
+        with node.ready:
+            if not node.facts:
+                code = self.put_code(digest, asked["archive"])
+                try:
+                    node.facts = self.ray.get(node.actor.begin.remote(digest, [code]))
+                except BaseException:
+                    self.drop(key, node)
+                    raise
+                if "why" in node.facts:
+                    self.drop(key, node)
+                else:
+                    threading.Thread(target=self.watch, args=(key, node), daemon=True).start()
+        return node
+
+    def make_node(self, strategy: Any, gpus: float) -> Node:
+        options = self.keeper.options(
+            num_cpus=0,
+            num_gpus=gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            # One of them waits for the agent.
+            max_concurrency=16,
+            scheduling_strategy=strategy,
+        )
+        return Node(options.remote())
+
+    def drop(self, key: tuple[str, str], node: Node) -> None:
+        with self.lock:
+            if self.nodes.get(key) is node:
+                del self.nodes[key]
+
+    def watch(self, key: tuple[str, str], node: Node) -> None:
+        """
+        Wait until the agent of a node is gone, and tell it those who have workers there.
+        """
+        try:
+            why = self.ray.get(node.actor.wait.remote())
+        except Exception as error:
+            why = _sentence(error)
+        self.drop(key, node)
+        with self.lock:
+            numbers = list(node.numbers)
+        for number in numbers:
+            self.tell(number, "lost", why=why)
 
     def put_code(self, digest: str, archive: str) -> Any:
         """
@@ -264,43 +409,6 @@ class Launcher:
         }
         has = ", ".join(f"{amount:g} {name}" for name, amount in most.items())
         return f"None of the {len(nodes)} nodes has {', '.join(parts)}; the most that one has: {has}."
-
-    def await_start(self, number: int, began: Any, asked: dict[str, Any]) -> None:
-        """
-        Wait until the agent runs, and tell now and then that it waits.
-        """
-        wait, told = _PATIENCE, ""
-        while not self.ray.wait([began], timeout=wait)[0]:
-            wait = _TURN
-            free = self.ray.available_resources()
-            why = (
-                f"A worker waits for {asked['resources']['cpus']:g} CPU and "
-                f"{asked['resources']['gpus']:g} GPU; {free.get('CPU', 0):g} CPU and "
-                f"{free.get('GPU', 0):g} GPU of the cluster are free"
-            )
-            if why != told:
-                told = why
-                self.tell(number, "queued", why=f"{why}.")
-
-
-def options_of(resources: dict[str, Any]) -> dict[str, Any]:
-    """
-    Return the options of an actor that needs *resources*.
-    """
-    options: dict[str, Any] = {
-        "num_cpus": resources["cpus"],
-        "num_gpus": resources["gpus"],
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "max_concurrency": 2,
-    }
-    if resources.get("memory"):
-        options["memory"] = resources["memory"]
-    if resources.get("custom"):
-        options["resources"] = resources["custom"]
-    if resources.get("labels"):
-        options["label_selector"] = resources["labels"]
-    return options
 
 
 def _load(name: str) -> Any:
