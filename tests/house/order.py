@@ -23,6 +23,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "calls spawns",
         "hosts",
         "abilities checks routes",
+        "capacities/",
         "hooks",
         # What type checkers know of the options of kinds and hosts.
         "keywords/",
@@ -120,7 +121,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_host_ray": (
-        "options",
+        "options testing",
         "cluster/",
         "nodes/",
         "services/",
@@ -184,7 +185,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server_agent": (
-        "functions limits messages mounts relays request_labels sockets surroundings",
+        "carried functions limits messages mounts relays",
+        "request_labels sockets surroundings",
         "directories outcomes",
         "places",
         "listening",

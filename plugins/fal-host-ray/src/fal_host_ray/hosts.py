@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from fal_core.abilities import DetachingHost, ExecutionStatus, Tunnel, TunnellingHost
+from fal_core.capacities import CountingHost
 from fal_core.errors import HostClosed, HostError, OptionError
 from fal_core.events import State
 from fal_core.hosts import Capabilities, Execution
@@ -24,6 +25,7 @@ from fal_host_ray.services.relays import Relays, Way
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
+    from fal_core.capacities import Capacity
     from fal_core.environments import Environment
     from fal_core.events import Sink
     from fal_core.options import Gateway
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, slots=False)
-class RayHost(WorkerHost[..., Any], DetachingHost, TunnellingHost):
+class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost):
     """
     A Ray cluster: each worker is in an actor, on a node that has room for it.
 
@@ -137,6 +139,11 @@ class RayHost(WorkerHost[..., Any], DetachingHost, TunnellingHost):
         from fal_host_ray.detached.executions import list_executions
 
         return list_executions(self._find_launcher())
+
+    def read_capacity(self) -> Capacity:
+        from fal_host_ray.cluster.capacities import read_capacity
+
+        return read_capacity(self._find_launcher())
 
     def close(self) -> None:
         super().close()

@@ -13,11 +13,9 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -64,7 +62,9 @@ class Cluster:
 
 
 @contextmanager
-def shared_cluster(python: str, folder: Path, *, gpus: Sequence[int] = (2, 2)) -> Iterator[Cluster]:
+def shared_cluster(
+    python: str, folder: Path, *, gpus: Sequence[int] = (2, 2)
+) -> Iterator[Cluster]:
     """
     Have a cluster that all processes share which name this *folder*.
 
@@ -101,7 +101,14 @@ def _start_owner(python: str, folder: Path, gpus: Sequence[int]) -> None:
     """
     Start the process that has the cluster as its child, and ends it.
     """
-    command = [sys.executable, "-m", "fal_host_ray.testing", python, str(folder), *map(str, gpus)]
+    command = [
+        sys.executable,
+        "-m",
+        "fal_host_ray.testing",
+        python,
+        str(folder),
+        *map(str, gpus),
+    ]
     with open(folder / "owner.log", "wb") as log:
         owner = subprocess.Popen(
             command,

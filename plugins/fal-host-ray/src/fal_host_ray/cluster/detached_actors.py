@@ -7,7 +7,6 @@ library alone.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
@@ -22,8 +21,6 @@ from typing import IO, Any
 #: The namespace of all actors, and the name of the one that keeps the records.
 NAMESPACE, RECORDS = "fal-core", "fal-core-records"
 
-#: Seconds for which the record of work that has ended is kept.
-_KEPT = 24 * 3600.0
 #: Seconds that an actor may take to answer, and that all may take that are listed.
 _PATIENCE = 3.0
 #: Bytes of the errors of a supervisor that are kept.
@@ -36,109 +33,17 @@ _SUPERVISOR = (
 )
 
 
-class Records:
-    """
-    The actor that knows all detached work of the cluster, and keeps the journals of what has
-    ended. There is one, on the head: what ends with the head has no use for it.
-    """
-
-    def __init__(self) -> None:
-        import ray
-
-        # It is started again where its process was lost, with the same id.
-        own = ray.get_runtime_context().get_actor_id()
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(
-            os.path.expanduser("~"), ".cache"
-        )
-        self.folder = os.path.join(cache, "fal-core", "ray", "records", own)
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        self.known: dict[str, dict[str, Any]] = {}
-        self.calls: dict[str, bytes] = {}
-        self.codes: dict[str, bytes] = {}
-        for path in glob.glob(os.path.join(glob.escape(self.folder), "*.json")):
-            with open(path) as file:
-                self.known[os.path.basename(path)[:-5]] = json.load(file)
-
-    def has_code(self, digest: str) -> bool:
-        return digest in self.codes
-
-    def add_code(self, digest: str, code: bytes) -> None:
-        self.codes[digest] = code
-
-    def code(self, digest: str) -> bytes:
-        return self.codes[digest]
-
-    def add(self, reference: str, facts: dict[str, Any], call: bytes) -> None:
-        """
-        Record work that is about to be launched.
-        """
-        self._forget_old()
-        self.calls[reference] = call
-        self.known[reference] = {**facts, "launched": time.time()}
-        self._write(reference)
-
-    def take(self, reference: str) -> tuple[dict[str, Any], bytes]:
-        """
-        Return the facts of work, and its call.
-        """
-        return self.known[reference], self.calls[reference]
-
-    def note(self, reference: str, **facts: Any) -> None:
-        """
-        Note what has become of work.
-        """
-        if reference in self.known and "closed" not in self.known[reference]:
-            self.calls.pop(reference, None)
-            self.known[reference] |= facts
-            self._write(reference)
-
-    def close(self, reference: str, status: dict[str, Any], journal: bytes) -> None:
-        """
-        Keep what is left of work that has ended, unless that was done before.
-        """
-        if reference not in self.known or "closed" in self.known[reference]:
-            return
-        with open(self._path(reference, "journal"), "wb") as file:
-            file.write(journal)
-        self.note(reference, status=status, closed=time.time())
-
-    def find(self, reference: str) -> dict[str, Any] | None:
-        return self.known.get(reference)
-
-    def journal(self, reference: str) -> bytes:
-        with open(self._path(reference, "journal"), "rb") as file:
-            return file.read()
-
-    def all(self) -> dict[str, dict[str, Any]]:
-        return self.known
-
-    def _path(self, reference: str, ending: str) -> str:
-        return os.path.join(self.folder, f"{os.path.basename(reference)}.{ending}")
-
-    def _write(self, reference: str) -> None:
-        path = self._path(reference, "json")
-        with open(f"{path}.new", "w") as file:
-            json.dump(self.known[reference], file)
-        os.replace(f"{path}.new", path)
-
-    def _forget_old(self) -> None:
-        before = time.time() - _KEPT
-        for reference, facts in list(self.known.items()):
-            if facts.get("closed", before) < before:
-                del self.known[reference]
-                for ending in ("json", "journal"):
-                    if os.path.exists(self._path(reference, ending)):
-                        os.unlink(self._path(reference, ending))
-
-
 class Guard:
     """
     The actor of detached work: it holds the place in the cluster, and the supervisor of the
     work as its child.
     """
 
-    def __init__(self, reference: str, unpack: Callable[[str, list[Any]], str]) -> None:
+    def __init__(
+        self, reference: str, records: Any, unpack: Callable[[str, list[Any]], str]
+    ) -> None:
         self.reference = reference
+        self.records = records
         self.unpack = unpack
         self.directory = ""
         self.said = b""
@@ -160,7 +65,7 @@ class Guard:
         """
         import ray
 
-        records = ray.get_actor(RECORDS, NAMESPACE)
+        records = self.records
         status: dict[str, Any] = {}
         journal = b""
         try:
@@ -226,15 +131,19 @@ class DetachedActors:
     What the launcher is asked of detached work.
 
     Arguments:
+        record_class: The class of the actor that keeps the records.
+
         unpack: Returns the folder of the code of a digest on a node.
     """
 
     def __init__(
         self,
         ray: Any,
+        record_class: type[Any],
         unpack: Callable[[str, list[Any]], str],
     ) -> None:
         self.ray = ray
+        self.record_class = record_class
         self.unpack = unpack
         self.lock = threading.Lock()
         self.kept: Any = None
@@ -243,7 +152,13 @@ class DetachedActors:
         """
         Return the answer to one request.
         """
-        answers = {"launch": self.launch, "find": self.find, "list": self.list, "end": self.end}
+        answers = {
+            "launch": self.launch,
+            "find": self.find,
+            "list": self.list,
+            "end": self.end,
+            "count": self.count,
+        }
         return answers[asked["do"]](asked)
 
     def records(self) -> Any:
@@ -262,7 +177,7 @@ class DetachedActors:
                     "num_cpus": 0,
                     "resources": {"node:__internal_head__": 0.001},
                 }
-                self.kept = self.ray.remote(Records).options(**options).remote()
+                self.kept = self.ray.remote(self.record_class).options(**options).remote()
             return self.kept
 
     def launch(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +195,7 @@ class DetachedActors:
             "namespace": NAMESPACE,
             "lifetime": "detached",
         }
-        self.ray.remote(Guard).options(**options).remote(reference, self.unpack)
+        self.ray.remote(Guard).options(**options).remote(reference, records, self.unpack)
         return {"found": "launched"}
 
     def find(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -355,6 +270,17 @@ class DetachedActors:
                 status |= {"ended": True, "end": "failed"}
             listed[reference] = {"launched": facts["launched"], "told": facts["told"], **status}
         return {"found": "list", "list": listed}
+
+    def count(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return what the nodes have, and what of all of them is free.
+        """
+        nodes = [
+            {"resources": node["Resources"], "labels": node.get("Labels") or {}}
+            for node in self.ray.nodes()
+            if node["Alive"]
+        ]
+        return {"found": "nodes", "nodes": nodes, "free": self.ray.available_resources()}
 
     def end(self, asked: dict[str, Any]) -> dict[str, Any]:
         """

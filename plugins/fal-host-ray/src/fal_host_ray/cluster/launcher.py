@@ -60,7 +60,9 @@ class Keeper:
         except OSError as error:
             return {"why": f"It cannot be given the code of its agent: {error}"}
         address = ray.util.get_node_ip_address()
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
+        }
         self.agent = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _AGENT, folder],
             stdin=subprocess.PIPE,
@@ -185,7 +187,8 @@ class Launcher:
         self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
         self.keeper = ray.remote(Keeper)
-        self.detached = _load("detached_actors").DetachedActors(ray, _unpack)
+        records = _load("detached_records").Records
+        self.detached = _load("detached_actors").DetachedActors(ray, records, _unpack)
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"

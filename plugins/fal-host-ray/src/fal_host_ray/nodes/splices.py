@@ -25,6 +25,7 @@ def splice(connection: socket.socket, port: int) -> None:
         connection.close()
         return
     service.settimeout(None)
+    service.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     join(connection, service)
 
 
