@@ -119,7 +119,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_host_ray": (
-        "options",
+        "options testing variables",
         "cluster/",
         "nodes/",
         "hosts",

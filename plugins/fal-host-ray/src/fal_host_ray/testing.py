@@ -11,13 +11,13 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -27,8 +27,11 @@ from fal_core.errors import HostError
 _PATIENCE = 180.0
 #: The process 1 of a node: it starts Ray, says so, and takes the exit codes of what is left.
 _FIRST = '"$@" >&2 </dev/null || exit 1; echo up; while sleep 1000; do :; done'
-#: The variables of Ray that nodes and programs share.
-_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+#: Two nodes, more of which processors the functions of tests do not use. The devices are none.
+TWO_NODES = (
+    ("--num-cpus=40", "--num-gpus=2"),
+    ("--num-cpus=40", "--num-gpus=2", "--labels=ray.io/accelerator-type=H100"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +67,9 @@ class Cluster:
 
 
 @contextmanager
-def shared_cluster(python: str, folder: Path, *, gpus: Sequence[int] = (2, 2)) -> Iterator[Cluster]:
+def shared_cluster(
+    python: str, folder: Path, *, nodes: Sequence[Sequence[str]] = TWO_NODES
+) -> Iterator[Cluster]:
     """
     Have a cluster that all processes share which name this *folder*.
 
@@ -73,21 +78,16 @@ def shared_cluster(python: str, folder: Path, *, gpus: Sequence[int] = (2, 2)) -
 
         folder: An empty folder at first, for what Ray and its nodes write.
 
-        gpus: How many GPUs each node says that it has. Those of the second node and further
-            ones have the model H100.
+        nodes: What else ``ray start`` is told of each node, of which the first is the head.
 
     Raises:
         HostError: It cannot be started.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = folder / "cluster.json"
-    users = os.open(folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    starting = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    starting, users = _enter(folder)
     try:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        fcntl.flock(users, fcntl.LOCK_SH)
         if not state.exists():
-            _start_owner(python, folder, gpus)
+            _start_owner(python, folder, nodes)
         os.close(starting)
         starting = -1
         yield Cluster(**json.loads(state.read_text()))
@@ -97,11 +97,32 @@ def shared_cluster(python: str, folder: Path, *, gpus: Sequence[int] = (2, 2)) -
             os.close(starting)
 
 
-def _start_owner(python: str, folder: Path, gpus: Sequence[int]) -> None:
+def _enter(folder: Path) -> tuple[int, int]:
+    """
+    Return two locks, as descriptors: one for whoever starts a cluster, and one of all its users.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = []
+        try:
+            for name, kind in (("starting", fcntl.LOCK_EX), ("users", fcntl.LOCK_SH)):
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                opened.append(os.open(folder / name, flags, 0o600))
+                fcntl.flock(opened[-1], kind)
+            # The owner of an earlier cluster removes them as it ends.
+            if os.stat(folder / "users").st_ino == os.fstat(opened[1]).st_ino:
+                return opened[0], opened[1]
+        except FileNotFoundError:
+            pass
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _start_owner(python: str, folder: Path, nodes: Sequence[Sequence[str]]) -> None:
     """
     Start the process that has the cluster as its child, and ends it.
     """
-    command = [sys.executable, "-m", "fal_host_ray.testing", python, str(folder), *map(str, gpus)]
+    command = [sys.executable, "-m", __name__, python, str(folder), json.dumps(nodes)]
     with open(folder / "owner.log", "wb") as log:
         owner = subprocess.Popen(
             command,
@@ -121,7 +142,7 @@ def _start_owner(python: str, folder: Path, gpus: Sequence[int]) -> None:
     owner.returncode = 0
 
 
-def _own(python: str, folder: Path, gpus: Sequence[int]) -> None:
+def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
     """
     Start a cluster, and end it once nobody uses it.
     """
@@ -138,16 +159,14 @@ def _own(python: str, folder: Path, gpus: Sequence[int]) -> None:
         temporary = folder / "r"
         first = ["--head", f"--port={port}", f"--ray-client-server-port={client}"]
         first += ["--include-dashboard=false", f"--temp-dir={temporary}"]
-        nodes[head] = _start_node(python, head, [*first, f"--num-gpus={gpus[0]}"], settings)
+        nodes[head] = _start_node(python, head, [*first, *told[0]], settings)
         _await_node(nodes[head])
-        for number, count in enumerate(gpus[1:], 2):
+        for number, arguments in enumerate(told[1:], 2):
             address = f"{network}.{number}"
-            more = [f"--address={head}:{port}", f"--num-gpus={count}"]
-            more += ["--labels", "ray.io/accelerator-type=H100"]
+            more = [f"--address={head}:{port}", *arguments]
             nodes[address] = _start_node(python, address, more, settings)
-        for node in nodes.values():
-            if node is not nodes[head]:
-                _await_node(node)
+            # Two that start at once would choose the same sockets.
+            _await_node(nodes[address])
         cluster = Cluster(
             address=f"{head}:{port}",
             client=f"ray://{head}:{client}",
@@ -164,11 +183,12 @@ def _own(python: str, folder: Path, gpus: Sequence[int]) -> None:
         starting = os.open(folder / "starting", os.O_RDWR)
         fcntl.flock(starting, fcntl.LOCK_EX)
     finally:
-        state.unlink(missing_ok=True)
         for node in nodes.values():
             node.kill()
         for node in nodes.values():
             node.wait()
+        if state.exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settings(cache: Path) -> dict[str, str]:
@@ -177,6 +197,8 @@ def _settings(cache: Path) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # It would end workers for what else this machine does.
         "RAY_memory_monitor_refresh_ms": "0",
+        # What it runs is not to wait for other tests.
+        "RAY_worker_niceness": "0",
         "PYTHONWARNINGS": "ignore",
     }
 
@@ -188,7 +210,7 @@ def _start_node(
     if os.getuid() != 0:
         apart += ["--user", "--map-root-user"]
     ray = os.path.join(os.path.dirname(python), "ray")
-    start = [ray, "start", f"--node-ip-address={address}", "--num-cpus=40", *arguments]
+    start = [ray, "start", f"--node-ip-address={address}", *arguments]
     start += ["--object-store-memory=1000000000", "--disable-usage-stats"]
     start += ["--min-worker-port=0", "--max-worker-port=0"]
     return subprocess.Popen(
@@ -203,9 +225,13 @@ def _start_node(
 
 def _await_node(node: subprocess.Popen[bytes]) -> None:
     assert node.stdout is not None
+    timer = threading.Timer(_PATIENCE, node.kill)
+    timer.start()
     with node.stdout:
-        if node.stdout.readline() != b"up\n":
-            raise SystemExit("A node did not start.")
+        answer = node.stdout.readline()
+    timer.cancel()
+    if answer != b"up\n":
+        raise SystemExit("A node did not start.")
 
 
 def _free_port() -> int:
@@ -216,4 +242,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    _own(sys.argv[1], Path(sys.argv[2]), [int(each) for each in sys.argv[3:]])
+    _own(sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]))
