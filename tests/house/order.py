@@ -121,7 +121,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_host_ray": (
-        "options testing",
+        "options testing variables",
         "cluster/",
         "nodes/",
         "services/",

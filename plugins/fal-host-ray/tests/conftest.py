@@ -9,14 +9,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from fal_host_ray import RayHost
-from fal_host_ray.testing import Cluster, shared_cluster
+from fal_host_ray.testing import TWO_NODES, Cluster, shared_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+#: A node that may be lost: nothing is placed there that does not name it.
+SPARE = ("--num-cpus=0", "--num-gpus=0", '--resources={"spare": 4}')
 
 
 def find_ray() -> str | None:
@@ -33,7 +38,7 @@ def find_ray() -> str | None:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """
-    A cluster of two nodes, which the whole test run shares.
+    A cluster of two nodes and a spare one, which the whole test run shares.
     """
     python = find_ray()
     if python is None:
@@ -45,7 +50,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         shared = shared.parent
     # The paths of Ray's sockets must be short.
     folder = Path(tempfile.gettempdir()) / f"ray-{shared.stat().st_ino:x}"
-    with pytest.MonkeyPatch.context() as patch, shared_cluster(python, folder) as cluster:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        nodes = (*TWO_NODES, SPARE)
+        cluster = stack.enter_context(shared_cluster(python, folder, nodes=nodes))
         patch.setenv("FAL_RAY_PYTHON", python)
         for name, value in cluster.variables.items():
             patch.setenv(name, value)

@@ -14,14 +14,15 @@ import attrs
 
 from fal_core.abilities import DetachingHost, ExecutionStatus, Tunnel, TunnellingHost
 from fal_core.capacities import CountingHost
-from fal_core.errors import HostClosed, HostError, OptionError
+from fal_core.errors import HostClosed, HostError, OptionError, WorkerLost
 from fal_core.events import State
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
 from fal_core.workers import Worker
-from fal_host_ray.options import RayOptions, find_machine, resources_of
+from fal_host_ray.options import RayOptions, find_machines, resources_of
 from fal_host_ray.services.relays import Relays, Way
+from fal_host_ray.variables import resolve_secrets
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
@@ -56,7 +57,8 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         multiplex=True,
         serve=True,
         detach=True,
-        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus"},
+        secrets=True,
+        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
 
     address: str | None = None
@@ -89,31 +91,41 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         origin: str | None = None,
     ) -> None:
         """
-        Refuse a machine type that no plugin knows.
+        Refuse a machine type that no plugin knows, and secrets that are not set.
         """
-        find_machine(options)
+        find_machines(options)
+        if options.secrets:
+            resolve_secrets(options.secrets, origin)
 
     def begin(self, start: Start) -> Worker:
         from fal_host_ray.nodes.workers import NodeWorker, agent_request
 
         options = RayOptions.of(start)
+        secrets = resolve_secrets(options.secrets or (), start.origin)
         digest, archive = self._pack(start.environment)
-        code = {"digest": digest, "archive": archive}
-        launcher = self._find_launcher()
-        agent = agent_request(start, find_machine(options))
-        asked = {**code, "resources": resources_of(options), "agent": agent}
-        actor = launcher.start(asked)
+        machines = find_machines(options)
+        agent = agent_request(start, machines)
+        actor = self._find_launcher().start(
+            {
+                "digest": digest,
+                "archive": archive,
+                "choices": [resources_of(options, each) for each in machines or [None]],
+                "agent": agent,
+            }
+        )
         try:
             facts = _await_up(actor, start)
             actor.node = facts["node"]
             at = (facts["address"], facts["port"])
             worker = NodeWorker(actor, at, agent["token"]).begin(start)
             self._ways[worker] = Way(at, agent["token"])
-            return worker
         except BaseException:
             actor.end()
             actor.forget()
             raise
+        if secrets:
+            worker.send_secrets(secrets)
+        return worker
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
         way = self._ways[worker]
@@ -155,14 +167,15 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         self._relays.close()
 
     def _pack(self, environment: Environment) -> tuple[str, str]:
-        from fal_host_ray.nodes.packages import pack
+        from fal_core.caches import cache_directory
+        from fal_host_ray.nodes.packages import find_plugin, pack
 
         module = type(environment).__module__.partition(".")[0]
         with self._launching:
             if module not in self._code:
-                cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-                folder = os.path.join(cache, "fal-core", "ray", "archives")
-                self._code[module] = pack({module.replace("_", "-")}, folder)
+                plugin = find_plugin(module, environment.kind)
+                folder = cache_directory(os.path.join("ray", "archives"), make=True)
+                self._code[module] = pack({plugin}, folder)
             return self._code[module]
 
     def _find_launcher(self) -> Launcher:
@@ -192,5 +205,9 @@ def _await_up(actor: Actor, start: Start) -> dict[str, Any]:
                 start.report(State("queued"))
             queued = True
             start.say(facts["why"])
+        elif facts["event"] == "lost":
+            raise WorkerLost(detail=facts["why"])
+        elif facts["event"] == "closed":
+            raise HostClosed("ray", facts["why"])
         else:
             raise HostError(facts["why"])

@@ -21,6 +21,8 @@ import pytest
 if importlib.util.find_spec("fal_host_ray") is None:
     pytest.skip("The host is not installed.", allow_module_level=True)
 
+from programs import share_clients
+
 from fal_host_ray.testing import Cluster, shared_cluster
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -82,6 +84,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """
+    The released clients.
+    """
+    return share_clients(tmp_path_factory, "newest")
+
+
+@pytest.fixture(scope="module")
 def applied(cluster: Cluster, make_applied: Any) -> Any:
     """
     A server for the released clients, whose runners are on the cluster.
@@ -109,7 +119,6 @@ def node_of(cluster: Cluster, answer: Any) -> str:
     raise AssertionError(f"{answer} is of no node.")
 
 
-@pytest.mark.usefixtures("newest_clients")
 def test_runner_outlives_its_server_and_requests_outlive_its_node(
     applied: Any, cluster: Cluster
 ):

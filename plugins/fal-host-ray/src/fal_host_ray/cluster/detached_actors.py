@@ -187,10 +187,12 @@ class DetachedActors:
                 self.ray.get(records.add_code.remote(asked["digest"], file.read()))
         with open(asked["call"], "rb") as file:
             call = file.read()
-        facts = {"digest": asked["digest"], "told": asked["told"]}
+        choice = asked["choice"]
+        told = {**asked["told"], "machine": asked["machines"][choice]}
+        facts = {"digest": asked["digest"], "told": told}
         self.ray.get(records.add.remote(reference, facts, call))
         options = {
-            **_options_of(asked["resources"]),
+            **_options_of(asked["choices"][choice]),
             "name": _name_of(reference),
             "namespace": NAMESPACE,
             "lifetime": "detached",

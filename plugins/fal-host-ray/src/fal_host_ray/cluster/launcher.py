@@ -23,13 +23,16 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from typing import IO, Any
 
 #: Seconds that a place may take to be had until it is told that a worker waits.
 _PATIENCE = 1.0
 #: Seconds between two looks at what a worker waits for.
 _TURN = 5.0
+#: Seconds that a cluster may take to be connected to.
+_REACH = 10.0
+#: Seconds that a server of Ray's client has to take note of the end.
+_FAREWELL = 5.0
 #: Bytes of the errors of an agent that are kept.
 _SAID = 4096
 #: The least of a processor that Ray can reserve: a place is never of nothing.
@@ -182,8 +185,8 @@ class Launcher:
         self.output = output
         self.writing = threading.Lock()
         self.lock = threading.Lock()
-        self.places: dict[int, Place] = {}
-        self.unwanted: set[int] = set()
+        # None for those that have no place yet.
+        self.places: dict[int, Place | None] = {}
         self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
         self.keeper = ray.remote(Keeper)
@@ -199,21 +202,23 @@ class Launcher:
     def take(self, request: dict[str, Any]) -> None:
         number = request["id"]
         if "start" in request:
-            work: Any = lambda: self.run(number, request["start"])
-        elif "detached" in request:
-            work = lambda: self.answer(number, request["detached"])
-        else:
             with self.lock:
-                self.unwanted.add(number)
-            work = lambda: self.end(number)
-        threading.Thread(target=work, daemon=True).start()
+                self.places[number] = None
+            work, arguments = self.run, (number, request["start"])
+        elif "detached" in request:
+            work, arguments = self.answer, (number, request["detached"])
+        else:
+            work, arguments = self.end, (number,)
+        threading.Thread(target=work, args=arguments, daemon=True).start()
 
     def answer(self, number: int, asked: dict[str, Any]) -> None:
         """
         Answer what is asked of detached work.
         """
         try:
-            why = self.problem_of(asked["resources"]) if "resources" in asked else ""
+            why = ""
+            if "choices" in asked:
+                asked["choice"], why = self.choose(asked["choices"])
             found = {"found": "refused", "why": why} if why else self.detached.answer(asked)
         except Exception as error:
             found = {"found": "refused", "why": f"{type(error).__name__}: {_sentence(error)}"}
@@ -224,22 +229,26 @@ class Launcher:
         Have a place for a worker, and tell its agent of it.
         """
         try:
-            problem = self.problem_of(asked["resources"])
+            choice, problem = self.choose(asked["choices"])
             if problem:
                 self.tell(number, "refused", why=problem)
+                self.end(number)
                 return
-            place = self.make_place(number, asked)
-            if place is None or not self.await_place(number, place, asked["resources"]):
+            resources = asked["choices"][choice]
+            place = self.make_place(number, resources, asked["agent"]["token"])
+            if place is None or not self.await_place(number, place, resources):
                 return
-            node = self.find_node(place, asked)
+            node = self.find_node(place, asked, resources["gpus"])
             if "why" in node.facts:
                 self.tell(number, "refused", why=node.facts["why"])
                 self.end(number)
                 return
             with self.lock:
+                if self.places.get(number) is not place:
+                    return
                 node.numbers.add(number)
                 place.node = node
-            self.ray.get(node.actor.take.remote(asked["agent"]))
+            self.ray.get(node.actor.take.remote({**asked["agent"], "choice": choice}))
             self.tell(number, "up", **node.facts)
         except self.ray.exceptions.RayActorError as error:
             self.tell(number, "lost", why=_sentence(error))
@@ -256,7 +265,6 @@ class Launcher:
             place = self.places.pop(number, None)
             if place is None:
                 return
-            self.unwanted.discard(number)
             node = place.node
             if node is not None:
                 node.numbers.discard(number)
@@ -265,27 +273,19 @@ class Launcher:
         # It ends an actor in the place too.
         self.ray.util.remove_placement_group(place.group)
 
-    def make_place(self, number: int, asked: dict[str, Any]) -> Place | None:
+    def make_place(self, number: int, resources: dict[str, Any], token: str) -> Place | None:
         """
         Ask Ray for a place; None if it is not wanted any more.
         """
-        resources = asked["resources"]
-        bundle = {
-            "CPU": resources["cpus"],
-            "GPU": resources["gpus"],
-            "memory": resources.get("memory") or 0,
-            **(resources.get("custom") or {}),
-        }
-        bundle = {name: amount for name, amount in bundle.items() if amount}
+        bundle = _amounts(resources)
         more = {}
         if resources.get("labels"):
             more["bundle_label_selector"] = [resources["labels"]]
         with self.lock:
-            if number in self.unwanted:
-                self.unwanted.discard(number)
+            if number not in self.places:
                 return None
             group = self.ray.util.placement_group([bundle or {"CPU": _LEAST}], **more)
-            place = self.places[number] = Place(group, asked["agent"]["token"])
+            place = self.places[number] = Place(group, token)
         return place
 
     def await_place(self, number: int, place: Place, resources: dict[str, Any]) -> bool:
@@ -299,23 +299,23 @@ class Launcher:
                 return False
             wait = _TURN
             free = self.ray.available_resources()
-            why = (
-                f"A worker waits for {resources['cpus']:g} CPU and {resources['gpus']:g} GPU; "
-                f"{free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU of the cluster "
-                "are free."
+            wanted = _amounts(resources)
+            why = ", ".join(
+                f"{amount:g} {name} of which {free.get(name, 0):g} are free in the cluster"
+                for name, amount in wanted.items()
             )
             if why != told:
                 told = why
-                self.tell(number, "queued", why=why)
+                self.tell(number, "queued", why=f"A worker waits for {why}.")
         return self.places.get(number) is place
 
-    def find_node(self, place: Place, asked: dict[str, Any]) -> Node:
+    def find_node(self, place: Place, asked: dict[str, Any], gpus: float) -> Node:
         """
         Return the node that *place* is on, whose agent has been started.
         """
         found = self.ray.util.placement_group_table(place.group)["bundles_to_node_id"]
         [name] = found.values()
-        digest, gpus = asked["digest"], asked["resources"]["gpus"]
+        digest = asked["digest"]
         if gpus:
             strategy = self.strategies.PlacementGroupSchedulingStrategy(place.group, 0)
             node = self.make_node(strategy, gpus)
@@ -382,19 +382,23 @@ class Launcher:
                     self.codes[digest] = self.ray.put(file.read())
             return self.codes[digest]
 
-    def problem_of(self, resources: dict[str, Any]) -> str:
+    def choose(self, choices: list[dict[str, Any]]) -> tuple[int, str]:
         """
-        Return why no node of the cluster can ever run an actor with *resources*, as a
-        sentence; empty if one can.
+        Return the first of *choices* that a node of the cluster has room for, be it now or
+        later; why there is none, as a sentence, if none has.
         """
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
-        wanted = {
-            "CPU": resources["cpus"],
-            "GPU": resources["gpus"],
-            "memory": resources.get("memory") or 0,
-            **(resources.get("custom") or {}),
-        }
-        wanted = {name: amount for name, amount in wanted.items() if amount}
+        problems = [self.problem_of(resources, nodes) for resources in choices]
+        for number, problem in enumerate(problems):
+            if not problem:
+                return number, ""
+        return 0, " ".join(problems)
+
+    def problem_of(self, resources: dict[str, Any], nodes: list[dict[str, Any]]) -> str:
+        """
+        Return why none of *nodes* can ever have *resources*, as a sentence; empty if one can.
+        """
+        wanted = _amounts(resources)
         labels = resources.get("labels") or {}
         for node in nodes:
             has = node["Resources"]
@@ -412,6 +416,18 @@ class Launcher:
         }
         has = ", ".join(f"{amount:g} {name}" for name, amount in most.items())
         return f"None of the {len(nodes)} nodes has {', '.join(parts)}; the most that one has: {has}."
+
+def _amounts(resources: dict[str, Any]) -> dict[str, float]:
+    """
+    Return how much is asked for, by Ray's names.
+    """
+    amounts = {
+        "CPU": resources["cpus"],
+        "GPU": resources["gpus"],
+        "memory": resources["memory"] or 0,
+        **resources["custom"],
+    }
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def _load(name: str) -> Any:
@@ -442,6 +458,23 @@ def _sentence(error: BaseException) -> str:
     return " ".join(lines)[:2000]
 
 
+def _absence(address: str | None) -> str:
+    """
+    Return why nobody is at *address*, as a sentence; empty if somebody may be. Ray itself looks
+    for minutes.
+    """
+    import socket
+
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not (host and port.isdigit()):
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
+    except OSError as error:
+        return f"{host}:{port} cannot be connected to: {error.strerror or error}."
+    return ""
+
+
 def main() -> None:
     """
     Take requests until the standard input ends.
@@ -450,10 +483,13 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     told = json.loads(sys.stdin.readline())
+    facts: dict[str, Any] = {}
     try:
         import ray
 
-        began = time.monotonic()
+        absence = _absence(told["address"])
+        if absence:
+            raise ConnectionError(absence)
         ray.init(
             address=told["address"],
             namespace=told["namespace"],
@@ -465,16 +501,20 @@ def main() -> None:
     except ImportError:
         facts = {"problem": "no ray", "python": sys.executable}
     except BaseException as error:
-        facts = {"problem": f"{type(error).__name__}: {_sentence(error)}"}
+        facts = {"problem": _sentence(error) or type(error).__name__}
     else:
-        facts = {"version": ray.__version__, "took": time.monotonic() - began}
+        facts = {"version": ray.__version__}
     output.write(json.dumps(facts).encode() + b"\n")
     output.flush()
     if "problem" in facts:
         os._exit(1)
     for line in sys.stdin:
         launcher.take(json.loads(line))
-    # Ray ends the actors once this process is gone.
+    # Ray ends the actors once this process is gone. A server of its client waits for it to
+    # come back, unless it is told.
+    if str(told["address"]).startswith("ray://"):
+        threading.Timer(_FAREWELL, os._exit, (0,)).start()
+        ray.shutdown()
     os._exit(0)
 
 

@@ -39,8 +39,9 @@ class Launcher:
     """
 
     def __init__(self, python: str, address: str | None) -> None:
-        variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
-        variables.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Those of Python are for this one.
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        variables.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             self.process = subprocess.Popen(
                 [python, "-u", str(launcher.__file__)],
@@ -166,6 +167,10 @@ class Launcher:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if not self.version:
+            # Nobody reads it.
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
     def forget(self, number: int) -> None:
         with self._lock:
@@ -183,23 +188,25 @@ class Launcher:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            facts = json.loads(line)
-            with self._lock:
-                events = self._requests.get(facts["id"])
-            if events is not None:
-                events.put(facts)
+        with self.process.stdout as answers:
+            for line in answers:
+                facts = json.loads(line)
+                with self._lock:
+                    events = self._requests.get(facts["id"])
+                if events is not None:
+                    events.put(facts)
         self.process.wait()
         with self._lock:
             self.ended = True
             left = list(self._requests.values())
         for events in left:
-            events.put({"event": "lost", "why": self.problem(), "node": ""})
+            events.put({"event": "closed", "why": self.problem()})
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said = (self.said + line)[-4096:]
+        with self.process.stderr as said:
+            for line in said:
+                self.said = (self.said + line)[-4096:]
 
 
 class Actor:
@@ -235,8 +242,8 @@ class Actor:
 
     def await_end(self, timeout: float) -> dict[str, Any] | None:
         """
-        Return how it has ended: the event ``lost`` or ``ended``. None if it has not after
-        *timeout* seconds.
+        Return the event that tells how it was lost. None if it was not after *timeout*
+        seconds.
         """
         if self._end is None:
             with suppress(queue.Empty):

@@ -5,6 +5,7 @@ Launching detached work on a node, attaching to it, and listing what there is.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pickle
 import secrets
@@ -20,10 +21,12 @@ from fal_core.calls import Call
 from fal_core.detached import FollowedExecution
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, Ready, Sink, State
+from fal_core.machines import Machine
 from fal_core.sinks import UnreadableRecord, read_journal
 from fal_host_ray.cluster.launchers import Launcher
-from fal_host_ray.options import RayOptions, find_machine, resources_of
+from fal_host_ray.options import RayOptions, find_machines, resources_of
 from fal_host_ray.services.relays import Relays, Way
+from fal_host_ray.variables import resolve_secrets
 
 #: Seconds between two looks at work that waits, and at one that cannot be followed.
 _TURN, _PAUSE = 0.3, 0.1
@@ -65,20 +68,21 @@ def launch_detached(
     """
     from fal_core.sealing import encode_call
 
-    options = call.host_options
-    assert isinstance(options, RayOptions)
+    options = RayOptions.of(call)
+    machines: list[Machine | None] = [*find_machines(options)] or [None]
+    known = resolve_secrets(options.secrets or (), call.origin)
     digest, archive = code
     told = {
         "name": call.name,
         "owner": call.owner,
         "largest": limit_of(sink),
         "token": secrets.token_hex(32),
-        "machine": base64.b64encode(pickle.dumps(find_machine(options))).decode(),
     }
     handle, path = tempfile.mkstemp(prefix="fal-core-ray-")
     try:
         with open(handle, "wb") as file:
-            file.write(encode_call(call))
+            # Secrets are in no record, and are forgotten once the work has begun.
+            file.write(json.dumps(known).encode() + b"\n" + encode_call(call))
         find_launcher().ask(
             {
                 "do": "launch",
@@ -86,7 +90,8 @@ def launch_detached(
                 "digest": digest,
                 "archive": archive,
                 "call": path,
-                "resources": resources_of(options),
+                "choices": [resources_of(options, each) for each in machines],
+                "machines": [base64.b64encode(pickle.dumps(each)).decode() for each in machines],
                 "told": told,
             }
         )

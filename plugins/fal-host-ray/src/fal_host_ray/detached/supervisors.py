@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,6 +52,8 @@ class NodeHost(WorkerHost[..., Any]):
 
     Attributes:
         machine: What the workers are given. None for what the node has.
+
+        secrets: What they are sent before anything runs there.
     """
 
     name: ClassVar[str] = "ray"
@@ -60,11 +63,15 @@ class NodeHost(WorkerHost[..., Any]):
     )
 
     machine: Machine | None = None
+    secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     def begin(self, start: Start) -> Worker:
         name = f"fal-core-{os.getpid()}-{os.urandom(4).hex()}"
         command = start.build().command(ARGUMENTS, machine=self.machine, name=name)
-        return Worker.start(command, directory=os.path.expanduser("~"))
+        worker = Worker.start(command, directory=os.path.expanduser("~"))
+        if self.secrets:
+            worker.send_secrets(self.secrets)
+        return worker
 
 
 class NodeSupervisor(Supervisor):
@@ -144,10 +151,11 @@ def main() -> None:
     Run the work that a line of standard input describes, and whose call follows it.
     """
     told = json.loads(sys.stdin.buffer.readline())
-    directory = write_record(told, sys.stdin.buffer.read(told["size"]))
+    known, _, call = sys.stdin.buffer.read(told["size"]).partition(b"\n")
+    directory = write_record(told, call)
     machine = pickle.loads(base64.b64decode(told["machine"]))
     listener = socket.create_server((told["address"], 0), backlog=128)
-    host = NodeHost(machine)
+    host = NodeHost(machine, json.loads(known))
 
     def end_with_actor() -> None:
         sys.stdin.buffer.read()

@@ -225,7 +225,8 @@ class NodeProcess:
         stream = None if interpreter is None else self.await_connection("stream")
         if interpreter is None or stream is None:
             return
-        machine = pickle.loads(base64.b64decode(self.told["machine"]))
+        machines = pickle.loads(base64.b64decode(self.told["machines"]))
+        machine = machines[self.told["choice"]] if machines else None
         name = f"fal-core-{os.getpid()}-{os.urandom(4).hex()}"
         self.command = interpreter.command(ARGUMENTS, machine=machine, name=name)
         with self.arrived:

@@ -11,7 +11,7 @@ import secrets
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from fal_core.errors import (
     WorkerLost,
 )
 from fal_core.events import Log, State
+from fal_core.machines import Machine
 from fal_core.pools import Start
 from fal_core.workers import Worker, reason_of_exit
 from fal_host_ray.cluster.launchers import Actor
@@ -42,14 +43,17 @@ _PATIENCE = 15.0
 _SAID = 4096
 
 
-def agent_request(start: Start, machine: object) -> dict[str, str]:
+def agent_request(start: Start, machines: Sequence[Machine]) -> dict[str, str]:
     """
     Return what an agent is told for *start*, as values for JSON.
+
+    Arguments:
+        machines: Those that the launcher chooses of.
     """
     return {
         "token": secrets.token_hex(32),
         "environment": base64.b64encode(pickle.dumps(start.environment)).decode(),
-        "machine": base64.b64encode(pickle.dumps(machine)).decode(),
+        "machines": base64.b64encode(pickle.dumps(list(machines))).decode(),
     }
 
 
