@@ -47,12 +47,15 @@ class Guard:
         self.unpack = unpack
         self.directory = ""
         self.said = b""
+        self.end: dict[str, Any] | None = None
         threading.Thread(target=self.run).start()
 
     def status(self) -> dict[str, Any]:
         """
         Return what the supervisor says of the work. Empty before it has started.
         """
+        if self.end is not None:
+            return self.end
         try:
             with open(os.path.join(self.directory, "status.json")) as file:
                 return dict(json.load(file))
@@ -77,13 +80,15 @@ class Guard:
         except Exception as error:
             status = {"ended": True, "end": "failed"}
             status["error"] = f"{type(error).__name__}: {error}"
-        if self.directory:
-            shutil.rmtree(self.directory, ignore_errors=True)
         if not status.get("ended"):
             # Some status was written before it was lost.
             said = self.said.decode(errors="replace").strip().rpartition("\n")[2]
+            status |= {"ended": True, "end": "failed"}
             status["error"] = f"Its supervisor exited before it ended. {said}".strip()
+        self.end = status
         ray.get(records.close.remote(self.reference, status, journal))
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
         os._exit(0)
 
     def start(self, records: Any, facts: dict[str, Any], call: bytes) -> None:

@@ -204,7 +204,8 @@ class Launcher:
         if "start" in request:
             with self.lock:
                 self.places[number] = None
-            work, arguments = self.run, (number, request["start"])
+            work: Any = self.run
+            arguments: Any = (number, request["start"])
         elif "detached" in request:
             work, arguments = self.answer, (number, request["detached"])
         else:

@@ -88,7 +88,7 @@ class FleetHost:
         inventory.look(_FRESH)
         devices = [each for each in inventory.visible if not each.partitioned]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        models = {each.name for each in devices} or {None}
+        models: set[str | None] = {each.name for each in devices}
         return Capacity(
             nodes=tuple(
                 NodeCapacity(
@@ -97,7 +97,7 @@ class FleetHost:
                     gpus=sum(each.name == model for each in devices),
                     gpu_model=model,
                 )
-                for model in models
+                for model in models or {None}
             ),
             free_gpus=float(len(devices) - self._used_gpus()),
         )
