@@ -16,21 +16,20 @@ from fal_core.events import State
 from fal_core.hosts import Capabilities
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
-from fal_core.workers import Worker
 from fal_host_ray.options import RayOptions, find_machines, resources_of
-from fal_host_ray.variables import resolve_secrets
 
 if TYPE_CHECKING:
     from fal_core.environments import Environment
     from fal_core.options import Gateway
     from fal_core.pools import Start
+    from fal_core.workers import Worker
     from fal_host_ray.cluster.launchers import Actor, Launcher
 
 
 @attrs.define(eq=False, slots=False)
 class RayHost(WorkerHost[..., Any]):
     """
-    A Ray cluster: each worker is in an actor, on a node that has room for it.
+    A Ray cluster: each worker has a place on a node, which Ray keeps for it.
 
     Attributes:
         address: Where the cluster is, as ``ray.init`` takes it: ``auto`` for the one that this
@@ -83,10 +82,13 @@ class RayHost(WorkerHost[..., Any]):
         """
         find_machines(options)
         if options.secrets:
+            from fal_host_ray.variables import resolve_secrets
+
             resolve_secrets(options.secrets, origin)
 
     def begin(self, start: Start) -> Worker:
         from fal_host_ray.nodes.workers import NodeWorker, agent_request
+        from fal_host_ray.variables import resolve_secrets
 
         options = RayOptions.of(start)
         secrets = resolve_secrets(options.secrets or (), start.origin)
