@@ -20,6 +20,7 @@ from fal_host_ray.options import RayOptions, find_machines, resources_of
 
 if TYPE_CHECKING:
     from fal_core.environments import Environment
+    from fal_core.machines import Machine
     from fal_core.options import Gateway
     from fal_core.pools import Start
     from fal_core.workers import Worker
@@ -94,12 +95,13 @@ class RayHost(WorkerHost[..., Any]):
         secrets = resolve_secrets(options.secrets or (), start.origin)
         digest, archive = self._pack(start.environment)
         machines = find_machines(options)
+        asked_of: list[Machine | None] = [*machines] if machines else [None]
         agent = agent_request(start, machines)
         actor = self._find_launcher().start(
             {
                 "digest": digest,
                 "archive": archive,
-                "choices": [resources_of(options, each) for each in machines or [None]],
+                "choices": [resources_of(options, each) for each in asked_of],
                 "agent": agent,
             }
         )
