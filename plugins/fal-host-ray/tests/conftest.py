@@ -36,15 +36,23 @@ def find_ray() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def ray_python() -> str:
     """
-    A cluster of two nodes and a spare one, which the whole test run shares.
+    A Python that has Ray.
     """
     python = find_ray()
     if python is None:
         reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
         # Where nobody looks, what was not tried would be taken for what works.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return python
+
+
+@pytest.fixture(scope="session")
+def cluster(ray_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """
+    A cluster of two nodes and a spare one, which the whole test run shares.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -52,8 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = Path(tempfile.gettempdir()) / f"ray-{shared.stat().st_ino:x}"
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         nodes = (*TWO_NODES, SPARE)
-        cluster = stack.enter_context(shared_cluster(python, folder, nodes=nodes))
-        patch.setenv("FAL_RAY_PYTHON", python)
+        cluster = stack.enter_context(shared_cluster(ray_python, folder, nodes=nodes))
+        patch.setenv("FAL_RAY_PYTHON", ray_python)
         for name, value in cluster.variables.items():
             patch.setenv(name, value)
         yield cluster

@@ -19,25 +19,25 @@ from fal_core.events import State
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
-from fal_core.workers import Worker
 from fal_host_ray.options import RayOptions, find_machines, resources_of
 from fal_host_ray.services.relays import Relays, Way
-from fal_host_ray.variables import resolve_secrets
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
     from fal_core.capacities import Capacity
     from fal_core.environments import Environment
     from fal_core.events import Sink
+    from fal_core.machines import Machine
     from fal_core.options import Gateway
     from fal_core.pools import Start
+    from fal_core.workers import Worker
     from fal_host_ray.cluster.launchers import Actor, Launcher
 
 
 @attrs.define(eq=False, slots=False)
 class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost):
     """
-    A Ray cluster: each worker is in an actor, on a node that has room for it.
+    A Ray cluster: each worker has a place on a node, which Ray keeps for it.
 
     Attributes:
         address: Where the cluster is, as ``ray.init`` takes it: ``auto`` for the one that this
@@ -95,21 +95,25 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         """
         find_machines(options)
         if options.secrets:
+            from fal_host_ray.variables import resolve_secrets
+
             resolve_secrets(options.secrets, origin)
 
     def begin(self, start: Start) -> Worker:
         from fal_host_ray.nodes.workers import NodeWorker, agent_request
+        from fal_host_ray.variables import resolve_secrets
 
         options = RayOptions.of(start)
         secrets = resolve_secrets(options.secrets or (), start.origin)
         digest, archive = self._pack(start.environment)
         machines = find_machines(options)
+        asked_of: list[Machine | None] = [*machines] if machines else [None]
         agent = agent_request(start, machines)
         actor = self._find_launcher().start(
             {
                 "digest": digest,
                 "archive": archive,
-                "choices": [resources_of(options, each) for each in machines or [None]],
+                "choices": [resources_of(options, each) for each in asked_of],
                 "agent": agent,
             }
         )

@@ -99,7 +99,7 @@ def shared_cluster(
 
 def _enter(folder: Path) -> tuple[int, int]:
     """
-    Return two locks, as descriptors: one for whoever starts a cluster, and one of all its users.
+    Return two locks, as descriptors: one for whoever starts a cluster, and one of its users.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)

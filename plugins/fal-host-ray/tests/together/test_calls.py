@@ -121,7 +121,10 @@ def test_a_call_that_waits_for_room_says_so(host: RayHost) -> None:
     try:
         holding.wait_for_line("holding", PATIENCE)
         waiting.launch()
-        assert wait_until(lambda: any("waits for 3 spare" in log.message for log in waiting.logs), PATIENCE)
+        said = "A worker waits for 3 spare of which"
+        assert wait_until(
+            lambda: any(log.message.startswith(said) for log in waiting.logs), PATIENCE
+        )
         assert State("queued") in waiting.events
     finally:
         holding.cancel(0.1)
@@ -234,7 +237,7 @@ def test_a_node_that_is_lost_is_named(host: RayHost, cluster: Cluster) -> None:
     """
     A call whose node is gone is lost before Ray has noticed, and its error names the node.
     """
-    address, pid = list(cluster.nodes.items())[-1]
+    address = list(cluster.nodes)[-1]
     on_spare = function("current", host=host, ray_cpus=0, ray_resources={"spare": 1})
     recorder = Recorder(on_spare(hold).make_launcher())
     recorder.launch()

@@ -51,4 +51,4 @@ def host_program(cluster: Any) -> str:
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    return 120.0
+    return 30.0

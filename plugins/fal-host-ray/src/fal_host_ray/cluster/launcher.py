@@ -2,9 +2,10 @@
 The launcher: a program that speaks to Ray, and to the process that started it by lines.
 
 It runs in a Python that has Ray, where nothing else of this package need be installed: it
-imports Ray and the standard library alone. It reads requests from its standard input, one
-JSON object a line, and writes events to its standard output. All that it has started ends
-with it, as Ray ends the actors of a program that is gone.
+imports Ray and the standard library alone, and loads modules beside it by their files. It
+reads requests from its standard input, one JSON object a line, and writes events to its
+standard output. All that it has started ends with it, as Ray ends the actors of a program
+that is gone.
 
 A request is ``{"id": …, "start": {…}}``, ``{"id": …, "end": true}`` or, of detached work,
 ``{"id": …, "detached": {…}}``, which gets one event, ``answer``. The events of a
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from typing import IO, Any
@@ -33,116 +33,8 @@ _TURN = 5.0
 _REACH = 10.0
 #: Seconds that a server of Ray's client has to take note of the end.
 _FAREWELL = 5.0
-#: Bytes of the errors of an agent that are kept.
-_SAID = 4096
 #: The least of a processor that Ray can reserve: a place is never of nothing.
 _LEAST = 0.0001
-
-#: The first lines of an agent, which has what it imports in one folder.
-_AGENT = "import sys; sys.path.insert(0, sys.argv[1]); from fal_host_ray.nodes.agent import main; main()"
-
-
-class Keeper:
-    """
-    The actor of a node: it has the agent as its child.
-    """
-
-    def __init__(self) -> None:
-        self.agent: subprocess.Popen[bytes] | None = None
-        self.said = b""
-        self.writing = threading.Lock()
-
-    def begin(self, digest: str, code: list[Any]) -> dict[str, Any]:
-        """
-        Start the agent, and return where it listens.
-        """
-        import ray
-
-        try:
-            folder = _unpack(digest, code)
-        except OSError as error:
-            return {"why": f"It cannot be given the code of its agent: {error}"}
-        address = ray.util.get_node_ip_address()
-        variables = {
-            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
-        }
-        self.agent = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _AGENT, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            start_new_session=True,
-        )
-        assert self.agent.stdout is not None
-        threading.Thread(target=self._listen, args=(self.agent.stderr,), daemon=True).start()
-        self._write({"address": address})
-        answer = self.agent.stdout.readline()
-        if not answer:
-            self.agent.wait()
-            return {"why": self.said.decode(errors="replace").strip() or "It said nothing."}
-        return {"address": address, **json.loads(answer)}
-
-    def take(self, place: dict[str, Any]) -> None:
-        """
-        Tell the agent of a worker that it is asked for, or to end.
-        """
-        self._write(place)
-
-    def wait(self) -> str:
-        """
-        Wait for the end of the agent, and return what it has said last.
-        """
-        assert self.agent is not None
-        code = self.agent.wait()
-        said = self.said.decode(errors="replace").strip()
-        return f"Its agent has ended with exit code {code}. {said}"
-
-    def _write(self, line: dict[str, Any]) -> None:
-        assert self.agent is not None
-        assert self.agent.stdin is not None
-        with self.writing:
-            self.agent.stdin.write(json.dumps(line).encode() + b"\n")
-            self.agent.stdin.flush()
-
-    def _listen(self, output: IO[bytes]) -> None:
-        for line in output:
-            self.said = (self.said + line)[-_SAID:]
-
-
-def _unpack(digest: str, code: list[Any]) -> str:
-    """
-    Return the folder of the code of *digest* on this node, unpacking it if it is not there.
-    """
-    import shutil
-    import tempfile
-    import zipfile
-
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    parent = os.path.join(cache, "fal-core", "ray", "code")
-    folder = os.path.join(parent, digest)
-    if os.path.isdir(folder):
-        return folder
-    import io
-
-    import ray
-
-    os.makedirs(parent, exist_ok=True)
-    made = tempfile.mkdtemp(dir=parent, prefix=".new-")
-    try:
-        with zipfile.ZipFile(io.BytesIO(ray.get(code[0]))) as archive:
-            archive.extractall(made)
-            for each in archive.infolist():
-                if each.external_attr >> 16 & 0o111:
-                    os.chmod(os.path.join(made, each.filename), 0o755)
-        os.rename(made, folder)
-    except OSError:
-        # Another actor of this node may have been quicker.
-        if not os.path.isdir(folder):
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
 
 
 class Node:
@@ -189,9 +81,11 @@ class Launcher:
         self.places: dict[int, Place | None] = {}
         self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
-        self.keeper = ray.remote(Keeper)
-        records = _load("detached_records").Records
-        self.detached = _load("detached_actors").DetachedActors(ray, records, _unpack)
+        keepers = load("keepers")
+        self.keeper = ray.remote(keepers.Keeper)
+        self.amounts = load("amounts")
+        records = load("detached_records").Records
+        self.detached = load("detached_actors").DetachedActors(ray, records, keepers.unpack)
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -219,7 +113,7 @@ class Launcher:
         try:
             why = ""
             if "choices" in asked:
-                asked["choice"], why = self.choose(asked["choices"])
+                asked["choice"], why = self.amounts.choose(asked["choices"], self.ray.nodes())
             found = {"found": "refused", "why": why} if why else self.detached.answer(asked)
         except Exception as error:
             found = {"found": "refused", "why": f"{type(error).__name__}: {_sentence(error)}"}
@@ -230,7 +124,7 @@ class Launcher:
         Have a place for a worker, and tell its agent of it.
         """
         try:
-            choice, problem = self.choose(asked["choices"])
+            choice, problem = self.amounts.choose(asked["choices"], self.ray.nodes())
             if problem:
                 self.tell(number, "refused", why=problem)
                 self.end(number)
@@ -278,7 +172,7 @@ class Launcher:
         """
         Ask Ray for a place; None if it is not wanted any more.
         """
-        bundle = _amounts(resources)
+        bundle = self.amounts.amounts_of(resources)
         more = {}
         if resources.get("labels"):
             more["bundle_label_selector"] = [resources["labels"]]
@@ -300,7 +194,7 @@ class Launcher:
                 return False
             wait = _TURN
             free = self.ray.available_resources()
-            wanted = _amounts(resources)
+            wanted = self.amounts.amounts_of(resources)
             why = ", ".join(
                 f"{amount:g} {name} of which {free.get(name, 0):g} are free in the cluster"
                 for name, amount in wanted.items()
@@ -383,55 +277,8 @@ class Launcher:
                     self.codes[digest] = self.ray.put(file.read())
             return self.codes[digest]
 
-    def choose(self, choices: list[dict[str, Any]]) -> tuple[int, str]:
-        """
-        Return the first of *choices* that a node of the cluster has room for, be it now or
-        later; why there is none, as a sentence, if none has.
-        """
-        nodes = [node for node in self.ray.nodes() if node["Alive"]]
-        problems = [self.problem_of(resources, nodes) for resources in choices]
-        for number, problem in enumerate(problems):
-            if not problem:
-                return number, ""
-        return 0, " ".join(problems)
 
-    def problem_of(self, resources: dict[str, Any], nodes: list[dict[str, Any]]) -> str:
-        """
-        Return why none of *nodes* can ever have *resources*, as a sentence; empty if one can.
-        """
-        wanted = _amounts(resources)
-        labels = resources.get("labels") or {}
-        for node in nodes:
-            has = node["Resources"]
-            own = node.get("Labels") or {}
-            enough = all(has.get(name, 0) >= amount for name, amount in wanted.items())
-            if enough and all(own.get(name) == value for name, value in labels.items()):
-                return ""
-        if _scales():
-            return ""
-        parts = [f"{amount:g} {name}" for name, amount in wanted.items()]
-        parts += [f"the label {name}={value}" for name, value in labels.items()]
-        most = {
-            name: max((node["Resources"].get(name, 0) for node in nodes), default=0)
-            for name in wanted
-        }
-        has = ", ".join(f"{amount:g} {name}" for name, amount in most.items())
-        return f"None of the {len(nodes)} nodes has {', '.join(parts)}; the most that one has: {has}."
-
-def _amounts(resources: dict[str, Any]) -> dict[str, float]:
-    """
-    Return how much is asked for, by Ray's names.
-    """
-    amounts = {
-        "CPU": resources["cpus"],
-        "GPU": resources["gpus"],
-        "memory": resources["memory"] or 0,
-        **resources["custom"],
-    }
-    return {name: amount for name, amount in amounts.items() if amount}
-
-
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
     """
     Return the module *name* beside this one, whose classes travel to nodes that lack it.
     """
@@ -448,10 +295,6 @@ def _load(name: str) -> Any:
     spec.loader.exec_module(module)
     ray.cloudpickle.register_pickle_by_value(module)
     return module
-
-
-def _scales() -> bool:
-    return os.environ.get("FAL_RAY_SCALES") == "1"
 
 
 def _sentence(error: BaseException) -> str:

@@ -85,8 +85,9 @@ class Launcher:
         facts = json.loads(line)
         if facts.get("problem") == "no ray":
             raise HostError(
-                f"There is no Ray in {python}. Install it there with pip install 'ray[client]', "
-                "or name a Python that has it: RayHost(python=...) or FAL_RAY_PYTHON."
+                f"There is no Ray in {python}. Install it there with pip install "
+                "'ray[client]', or name a Python that has it: RayHost(python=...) or "
+                "FAL_RAY_PYTHON."
             )
         if "problem" in facts:
             raise HostError(f"Ray cannot reach {where}: {facts['problem']}")

@@ -248,8 +248,8 @@ class NodeProcess:
     def _start(self, command: Command, stream: socket.socket) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command.argv,
-            stdin=stream,
-            stdout=stream,
+            stdin=stream.fileno(),
+            stdout=stream.fileno(),
             stderr=subprocess.PIPE,
             cwd=command.directory or os.path.expanduser("~"),
             env={**os.environ, **command.variables},

@@ -83,8 +83,8 @@ def _closure(names: Iterable[str]) -> list[Distribution]:
         except PackageNotFoundError:
             if name.startswith("fal-"):
                 raise HostError(
-                    f"The package {name!r} is not installed, which a node of the cluster needs. "
-                    f"pip install {name!r} here."
+                    f"The package {name!r} is not installed, which a node of the cluster "
+                    f"needs. pip install {name!r} here."
                 ) from None
             continue
         left += _requirements_of(found[name])
