@@ -50,5 +50,12 @@ def host_program(cluster: Any) -> str:
 
 
 @pytest.fixture(scope="session")
+def host_url(cluster: Any) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield "ray"
+
+
+@pytest.fixture(scope="session")
 def law_timeout() -> float:
     return 30.0

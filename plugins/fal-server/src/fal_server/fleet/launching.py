@@ -18,6 +18,7 @@ from fal_core.claims import Claim
 from fal_core.errors import FalCoreError, HostError
 from fal_core.events import Exited, Sealed
 from fal_core.options import Gateway, Lifetime
+from fal_core.plugins import make_host
 from fal_core.sinks import check_execution
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
@@ -50,7 +51,9 @@ class RunnerLauncher:
     Launches runners on the hosts of a server, and finds them again.
 
     Arguments:
-        machines, make_sockets, sizes, enforces: As :class:`HostPool` takes them.
+        machines: The names or the URLs of the hosts, each counted once.
+
+        make_sockets, sizes, enforces: As :class:`HostPool` takes them.
 
         observe_start: Called with the seconds that a runner took to start.
 
@@ -91,7 +94,7 @@ class RunnerLauncher:
         limits = limits or Limits()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
         self.hosts = HostPool(
-            machines,
+            {name: make_host(name) for name in machines},
             make_sockets,
             self._threads,
             allows_open=allows_open,

@@ -21,10 +21,8 @@ from fal_core.claims import ClaimedHost
 from fal_core.errors import OptionError
 from fal_core.hosts import Host
 from fal_core.machines import Machine, count_cpus, resolve_machine
-from fal_core.plugins import make_host
 from fal_server.devices.device_lines import DeviceLine
 from fal_server.devices.inventories import Inventory
-from fal_server.errors import ServerError
 from fal_server.fleet.placing.ways import Way
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.scheduling import Scheduler, enforcing
@@ -112,7 +110,7 @@ class HostPool:
     The hosts of a server, in the order in which runners are given to them.
 
     Arguments:
-        names: The name or the URL of each.
+        hosts: The hosts, by the names or the URLs that the server was told.
 
         make_sockets: Returns the directory for the sockets of runners on this machine.
 
@@ -125,12 +123,12 @@ class HostPool:
         sizes: The memory limits of machine types, in bytes.
 
     Raises:
-        ServerError: One is named twice, or cannot hold runners to limits.
+        ServerError: One cannot hold runners to limits.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
+        hosts: Mapping[str, Host[Any, Any]],
         make_sockets: Callable[[], Path],
         threads: ThreadPoolExecutor,
         *,
@@ -138,15 +136,10 @@ class HostPool:
         enforces: bool,
         sizes: Mapping[str, int],
     ) -> None:
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ServerError(f"The host {twice!r} is named twice. Name each once.")
         self.line = DeviceLine(Inventory(), threads)
         self.hosts: list[FleetHost] = []
-        for name in names:
-            host: Host[Any, Any] = make_host(name)
-            if enforces:
-                host = enforcing(host)
+        for name, given in hosts.items():
+            host = enforcing(given) if enforces else given
             tunnels = host if isinstance(host, TunnellingHost) else None
             self.hosts.append(
                 FleetHost(
