@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     arrays,
     calls,
+    clusters,
     conda_environments,
     containers,
     control_plane,
@@ -47,6 +48,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         arrays,
         large_values,
         machines,
+        clusters,
         startup,
         conda_environments,
         containers,

@@ -45,7 +45,7 @@ def call_exchange(array: Array) -> Array:
     return exchange(array)
 
 
-def _measure(call: Callable[[Array], Array], size: int) -> Measure:
+def exchange_measure(call: Callable[[Array], Array], size: int) -> Measure:
     """
     Return what measures one call with an array of *size* bytes.
     """
@@ -81,7 +81,7 @@ def arrays_fal_core(size: int, warm: bool) -> Iterator[Measure]:
     from fal_core import function
 
     isolated = function("current", host="local", max_concurrency=1, keep_alive=600)
-    yield _warmed(_measure(isolated(call_exchange), size), warm=warm)
+    yield _warmed(exchange_measure(isolated(call_exchange), size), warm=warm)
 
 
 @contextmanager
@@ -92,7 +92,9 @@ def arrays_pool(size: int, warm: bool) -> Iterator[Measure]:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1) as pool:
-        measure = _measure(lambda array: pool.submit(call_exchange, array).result(), size)
+        measure = exchange_measure(
+            lambda array: pool.submit(call_exchange, array).result(), size
+        )
         yield _warmed(measure, warm=warm)
 
 
@@ -107,7 +109,7 @@ def arrays_ray(size: int, warm: bool) -> Iterator[Measure]:
         def call(array: Array) -> Array:
             return ray.get(actor.__call__.remote(array))
 
-        yield _warmed(_measure(call, size), warm=warm)
+        yield _warmed(exchange_measure(call, size), warm=warm)
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def arrays_fal(size: int, warm: bool) -> Iterator[Measure]:
     options: Any = {"resolver": "uv", "requirements": requirements}
     function: Any = fal.function("virtualenv", host=fal.api.LocalHost(), **options)(exchange)
     function(numpy.arange(2.0))
-    yield _warmed(_measure(function, size), warm=warm)
+    yield _warmed(exchange_measure(function, size), warm=warm)
 
 
 @contextmanager

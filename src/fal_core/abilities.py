@@ -146,6 +146,40 @@ class IsolatingHost(ABC):
         """
 
 
+@attrs.frozen
+class Tunnel:
+    """
+    How a connection to a service on another machine is opened, without a relay on this one.
+
+    Attributes:
+        host: The machine that is connected to.
+
+        port: The port there.
+
+        greeting: What is sent first. What is sent after it reaches the service.
+    """
+
+    host: str
+    port: int
+    greeting: bytes = attrs.field(repr=False)
+
+
+class TunnellingHost(ABC):
+    """
+    A :class:`Host` of other machines, to whose services a program may connect by itself.
+
+    The URLs that it reports are those of relays on this machine, which serve every program.
+    One that sends many requests, such as a gateway, asks for the tunnel beside the relay.
+    """
+
+    @abstractmethod
+    def find_tunnel(self, url: str) -> Tunnel | None:
+        """
+        Return how a connection is opened to the service behind *url*, which this host has
+        reported. None where it has not, or the service has ended.
+        """
+
+
 # -- options ---------------------------------------------------------------------
 
 

@@ -38,7 +38,10 @@ KINDS = {
 }
 
 #: The hosts of this repository that have options of their own.
-HOSTS = ("fal_host_local.options.LocalOptions",)
+HOSTS = (
+    "fal_host_local.options.LocalOptions",
+    "fal_host_ray.options.RayOptions",
+)
 
 #: What stands for the classes of plugins, which the core does not import.
 STANDING_IN = {

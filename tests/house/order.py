@@ -23,6 +23,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "calls spawns",
         "hosts",
         "abilities checks routes",
+        "capacities/",
         "hooks",
         # What type checkers know of the options of kinds and hosts.
         "keywords/",
@@ -37,6 +38,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workers/",
         "claims/",
         "calling/",
+        "detached/",
         # Calls that cannot work are refused.
         "refusing/",
         "groups/",
@@ -118,6 +120,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         "hosts",
         "__init__",
     ),
+    "fal_host_ray": (
+        "options testing variables",
+        "cluster/",
+        "nodes/",
+        "services/",
+        "detached/",
+        "hosts",
+        "__init__",
+    ),
     "fal_host_serverless": (
         "errors values",
         # What runs at the far end travels, and imports nothing else of this package.
@@ -174,7 +185,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server_agent": (
-        "functions limits messages mounts relays request_labels sockets surroundings",
+        "carried functions limits messages mounts relays",
+        "request_labels sockets surroundings",
         "directories outcomes",
         "places",
         "listening",

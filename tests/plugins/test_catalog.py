@@ -51,7 +51,7 @@ def test_unknown_name_says_what_to_install_or_to_write(
         hint = "This version of fal-core has no extra that brings it."
         for extra in extras:
             hint = f"Install it with `pip install 'fal-core[{extra}]'`."
-    absent = {"conda", "container", "serverless"}
+    absent = {"conda", "container", "ray", "serverless"}
     installed = [entry for entry in find_entry_points() if entry.name not in absent]
     monkeypatch.setattr(plugins, "find_entry_points", lambda: tuple(installed))
     with plugins.registered(plugin()), pytest.raises(UnknownNameError) as caught:

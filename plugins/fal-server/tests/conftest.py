@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -310,18 +310,18 @@ def make_applied(
     """
     started: list[Any] = []
 
-    def start(*options: str) -> Any:
+    def start(*options: str, machines: Sequence[str] = ("local",)) -> Any:
         def launch(data: Path, *arguments: str) -> Any:
             return launch_program(data, *arguments, *options)
 
         data = tmp_path_factory.mktemp("applied") / "data"
-        started.append(programs.Applied(data, launch, clients))
-        return started[-1]
+        started.append((programs.Applied(data, launch, clients), machines))
+        return started[-1][0]
 
     yield start
-    for server in started:
+    for server, machines in started:
         server.program.end()
-        programs.end_runners(server.data)
+        programs.end_runners(server.data, machines)
 
 
 @pytest.fixture(scope="module")

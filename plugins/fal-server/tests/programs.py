@@ -355,12 +355,13 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     return made
 
 
-def end_runners(data: Path) -> None:
+def end_runners(data: Path, machines: Sequence[str] = ("local",)) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
     # Here, since most modules end with it, and another process would only import it anew.
-    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data)])
+    named = [word for each in machines for word in ("--machine", each)]
+    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data), *named])
     assert done.exit_code == 0, done.output
 
 

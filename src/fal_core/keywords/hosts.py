@@ -176,6 +176,22 @@ class SharedHostKeywords(TypedDict, total=False):
     How many seconds a call waits for GPUs that others hold. For as long as it takes by default.
     """
 
+    ray_resources: Mapping[str, float] | None
+    """
+    Resources of Ray by their names, as in ``{"TPU": 4}``.
+    """
+
+    ray_labels: Mapping[str, str] | None
+    """
+    Labels that the node must have, as in ``{"ray.io/zone": "a"}``.
+    """
+
+    ray_cpus: float | None
+    """
+    How many processors it takes, as Ray counts them, in place of those of its machine type. 1
+    where neither says.
+    """
+
     exposed_port: int | None
     """
     The port that a function with a server of its own listens on.

@@ -36,6 +36,7 @@ MODULES_OF_EXTRAS: Mapping[str, str] = {
     "fal_env_container": "container",
     "fal_env_virtualenv": "local",
     "fal_host_local": "local",
+    "fal_host_ray": "ray",
     "fal_host_serverless": "serverless",
     "fal_machines": "machines",
     "fal_serve": "serve",

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from fal_core import Cancelled, HostError, WorkerLost, attach
+from fal_core.detached import followers
 from fal_core.events import Exited, Log
 from fal_core.sinks import Journal
 from fal_core.testing.harness.processes import is_alive, wait_until
@@ -143,7 +144,7 @@ def test_a_supervisor_that_does_not_end_is_killed(
     reference, pid = launch(600)
     supervisor = supervisor_of(reference)
     os.kill(supervisor, signal.SIGSTOP)
-    monkeypatch.setattr(executions, "_receive", lambda _: RUBBISH)
+    monkeypatch.setattr(followers, "_receive", lambda _: RUBBISH)
 
     info = attach("local", reference)
     assert info.future is not None
@@ -157,7 +158,7 @@ def test_a_follower_that_was_cut_off_comes_again(launch, monkeypatch: pytest.Mon
     One whose connection ends early gets every event once, and the result.
     """
     reference, _ = launch(10)
-    receive = executions._receive
+    receive = followers._receive
     received: list[int] = []
 
     def receive_some(connection: socket.socket) -> bytes:
@@ -165,8 +166,8 @@ def test_a_follower_that_was_cut_off_comes_again(launch, monkeypatch: pytest.Mon
         # It ends in the middle of an event, as one does that is too slow.
         return b"" if len(received) % 10 == 0 else receive(connection)
 
-    monkeypatch.setattr(executions, "_receive", receive_some)
-    monkeypatch.setattr(executions, "_PART", 50)
+    monkeypatch.setattr(followers, "_receive", receive_some)
+    monkeypatch.setattr(followers, "_PART", 50)
     info = attach("local", reference)
     assert info.return_value == {"steps": 10}
     lines = [info.logs.get().message for _ in range(info.logs.qsize())]

@@ -6,30 +6,38 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from fal_core.errors import HostClosed, HostError, OptionError
+from fal_core.abilities import DetachingHost, ExecutionStatus, Tunnel, TunnellingHost
+from fal_core.capacities import CountingHost
+from fal_core.errors import HostClosed, HostError, OptionError, WorkerLost
 from fal_core.events import State
-from fal_core.hosts import Capabilities
+from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
-from fal_core.workers import Worker
-from fal_host_ray.options import RayOptions, find_machine, resources_of
+from fal_host_ray.options import RayOptions, find_machines, resources_of
+from fal_host_ray.services.relays import Relays, Way
 
 if TYPE_CHECKING:
+    from fal_core.calls import Call
+    from fal_core.capacities import Capacity
     from fal_core.environments import Environment
+    from fal_core.events import Sink
+    from fal_core.machines import Machine
     from fal_core.options import Gateway
     from fal_core.pools import Start
+    from fal_core.workers import Worker
     from fal_host_ray.cluster.launchers import Actor, Launcher
 
 
 @attrs.define(eq=False, slots=False)
-class RayHost(WorkerHost[..., Any]):
+class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost):
     """
-    A Ray cluster: each worker is in an actor, on a node that has room for it.
+    A Ray cluster: each worker has a place on a node, which Ray keeps for it.
 
     Attributes:
         address: Where the cluster is, as ``ray.init`` takes it: ``auto`` for the one that this
@@ -48,7 +56,9 @@ class RayHost(WorkerHost[..., Any]):
         keep_alive=True,
         multiplex=True,
         serve=True,
-        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus"},
+        detach=True,
+        secrets=True,
+        options=POOL_OPTIONS | {"machine_type", "machine_types", "num_gpus", "secrets"},
     )
 
     address: str | None = None
@@ -56,6 +66,10 @@ class RayHost(WorkerHost[..., Any]):
 
     _launching: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _launcher: Launcher | None = attrs.field(init=False, default=None, repr=False)
+    _relays: Relays = attrs.field(init=False, factory=Relays, repr=False)
+    _ways: weakref.WeakKeyDictionary[Worker, Way] = attrs.field(
+        init=False, factory=weakref.WeakKeyDictionary, repr=False
+    )
     _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
 
@@ -77,32 +91,75 @@ class RayHost(WorkerHost[..., Any]):
         origin: str | None = None,
     ) -> None:
         """
-        Refuse a machine type that no plugin knows.
+        Refuse a machine type that no plugin knows, and secrets that are not set.
         """
-        find_machine(options)
+        find_machines(options)
+        if options.secrets:
+            from fal_host_ray.variables import resolve_secrets
+
+            resolve_secrets(options.secrets, origin)
 
     def begin(self, start: Start) -> Worker:
         from fal_host_ray.nodes.workers import NodeWorker, agent_request
+        from fal_host_ray.variables import resolve_secrets
 
         options = RayOptions.of(start)
+        secrets = resolve_secrets(options.secrets or (), start.origin)
         digest, archive = self._pack(start.environment)
-        code = {"digest": digest, "archive": archive}
-        launcher = self._find_launcher()
-        agent = agent_request(start, find_machine(options))
-        asked = {**code, "resources": resources_of(options), "agent": agent}
-        actor = launcher.start(asked)
+        machines = find_machines(options)
+        asked_of: list[Machine | None] = [*machines] if machines else [None]
+        agent = agent_request(start, machines)
+        actor = self._find_launcher().start(
+            {
+                "digest": digest,
+                "archive": archive,
+                "choices": [resources_of(options, each) for each in asked_of],
+                "agent": agent,
+            }
+        )
         try:
             facts = _await_up(actor, start)
             actor.node = facts["node"]
             at = (facts["address"], facts["port"])
-            return NodeWorker(actor, at, agent["token"]).begin(start)
+            worker = NodeWorker(actor, at, agent["token"]).begin(start)
+            self._ways[worker] = Way(at, agent["token"])
         except BaseException:
             actor.end()
             actor.forget()
             raise
+        if secrets:
+            worker.send_secrets(secrets)
+        return worker
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
-        return urls
+        way = self._ways[worker]
+        return self._relays.open(way, urls, lambda: worker.gone, is_awaited=True)
+
+    def find_tunnel(self, url: str) -> Tunnel | None:
+        return self._relays.find_tunnel(url)
+
+    def launch_apart(self, call: Call, sink: Sink) -> Execution:
+        if call.lifetime != "detached":
+            return super().launch_apart(call, sink)
+        from fal_host_ray.detached.executions import launch_detached
+
+        code = self._pack(call.environment)
+        return launch_detached(call, sink, self._find_launcher, self._relays, code)
+
+    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
+        from fal_host_ray.detached.executions import attach
+
+        return attach(reference, sink, after, self._find_launcher, self._relays)
+
+    def executions(self) -> Iterable[ExecutionStatus]:
+        from fal_host_ray.detached.executions import list_executions
+
+        return list_executions(self._find_launcher())
+
+    def read_capacity(self) -> Capacity:
+        from fal_host_ray.cluster.capacities import read_capacity
+
+        return read_capacity(self._find_launcher())
 
     def close(self) -> None:
         super().close()
@@ -111,16 +168,18 @@ class RayHost(WorkerHost[..., Any]):
             launcher, self._launcher = self._launcher, None
         if launcher is not None:
             launcher.close()
+        self._relays.close()
 
     def _pack(self, environment: Environment) -> tuple[str, str]:
-        from fal_host_ray.nodes.packages import pack
+        from fal_core.caches import cache_directory
+        from fal_host_ray.nodes.packages import find_plugin, pack
 
         module = type(environment).__module__.partition(".")[0]
         with self._launching:
             if module not in self._code:
-                cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-                folder = os.path.join(cache, "fal-core", "ray", "archives")
-                self._code[module] = pack({module.replace("_", "-")}, folder)
+                plugin = find_plugin(module, environment.kind)
+                folder = cache_directory(os.path.join("ray", "archives"), make=True)
+                self._code[module] = pack({plugin}, folder)
             return self._code[module]
 
     def _find_launcher(self) -> Launcher:
@@ -150,5 +209,9 @@ def _await_up(actor: Actor, start: Start) -> dict[str, Any]:
                 start.report(State("queued"))
             queued = True
             start.say(facts["why"])
+        elif facts["event"] == "lost":
+            raise WorkerLost(detail=facts["why"])
+        elif facts["event"] == "closed":
+            raise HostClosed("ray", facts["why"])
         else:
             raise HostError(facts["why"])

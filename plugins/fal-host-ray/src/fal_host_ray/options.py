@@ -26,33 +26,30 @@ class RayOptions(HostOptions):
         ray_resources: Resources of Ray by their names, as in ``{"TPU": 4}``.
 
         ray_labels: Labels that the node must have, as in ``{"ray.io/zone": "a"}``.
+
+        ray_cpus: How many processors it takes, as Ray counts them, in place of those of its
+            machine type. 1 where neither says.
     """
 
     ray_resources: Mapping[str, float] | None = None
-    ray_labels: Mapping[str, str] | None = attrs.field(default=None)
+    ray_labels: Mapping[str, str] | None = None
     ray_cpus: float | None = attrs.field(default=None, validator=at_least(0))
 
 
-def find_machine(options: HostOptions) -> Machine | None:
+def find_machines(options: HostOptions) -> list[Machine]:
     """
-    Return the machine that *options* ask for; None for any.
+    Return the machines that *options* ask for, the preferred one first; empty for any.
 
     Raises:
-        OptionError: No plugin knows the machine type.
+        OptionError: No plugin knows one of the machine types.
     """
-    if not options.machine_names:
-        return None
-    return resolve_machine(options.machine_names[0])
+    return [resolve_machine(name) for name in options.machine_names]
 
 
-def resources_of(options: RayOptions) -> dict[str, Any]:
+def resources_of(options: RayOptions, machine: Machine | None) -> dict[str, Any]:
     """
-    Return what an actor for *options* asks of the cluster, as values for JSON.
-
-    Raises:
-        OptionError: No plugin knows the machine type.
+    Return what a worker on *machine* asks of the cluster, as values for JSON.
     """
-    machine = find_machine(options)
     labels = dict(options.ray_labels or {})
     gpus: float = 0
     cpus: float = 1

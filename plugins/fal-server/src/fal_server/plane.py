@@ -136,7 +136,7 @@ class ControlPlane:
         contexts, limits = self.directory.path / "contexts", self.settings.limits
         self.contexts = BuildContexts(self.files, contexts, limits)
         self.launcher = RunnerLauncher(
-            self.settings.machine,
+            self.settings.machines,
             self.logs,
             sizes,
             self.directory.make_sockets,
@@ -259,8 +259,7 @@ class ControlPlane:
         try:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
             await self._listen()
-            await self.launcher.seclusion.look()
-            await self.launcher.scheduler.look()
+            await self.launcher.hosts.look()
             await self.deployments.start()
             await self.queue.start()
             self.doors.open()

@@ -40,7 +40,7 @@ class ServerSettings:
 
         metrics_port: The port of the metrics. None is the fourth after *port*.
 
-        machine: The host that runners are launched on: its name or its URL.
+        machines: The hosts that runners are launched on: the name or the URL of each.
 
         database: The URL of a database to use instead of the file in *data*.
 
@@ -85,7 +85,7 @@ class ServerSettings:
     queue_port: int | None = None
     ws_port: int | None = None
     metrics_port: int | None = None
-    machine: str = "local"
+    machines: tuple[str, ...] = ("local",)
     database: str | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import Any
 from fal_core_worker import current
 from fal_core_worker.serving import services
 from fal_core_worker.serving.ports import free_port
-from fal_server_agent import functions, outcomes
+from fal_server_agent import carried, functions, outcomes
 from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import (
@@ -164,10 +164,12 @@ class ControlServer:
 
     # -- calls -------------------------------------------------------------------
 
-    def _settle(self, header: dict[str, Any]) -> None:
+    def _settle(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
         """
         Set the environment variables of a message, and once the directories.
         """
+        if not self._settled:
+            header.update(carried.unpack(header, parts))
         for name in TRACE_VARIABLES:
             os.environ.pop(name, None)
         os.environ.update(header.get("variables") or {})
@@ -179,7 +181,7 @@ class ControlServer:
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
         try:
-            self._settle(header)
+            self._settle(header, parts)
         except OSError as error:
             return outcomes.failed(_unsettled(error))
         services.request_id.set(header["call"])
@@ -273,12 +275,11 @@ class ControlServer:
         if self._served is None:
             header, parts = unpack(body)
             try:
-                self._settle(header)
+                self._settle(header, parts)
             except OSError as error:
                 _write(writer, outcomes.failed(_unsettled(error)))
                 await writer.drain()
-                self._ended.set()
-                return
+                return self._ended.set()
             self._served = asyncio.create_task(self._serve_now(header, parts))
         up = asyncio.ensure_future(self._up.wait())
         await asyncio.wait({up, self._served}, return_when=asyncio.FIRST_COMPLETED)

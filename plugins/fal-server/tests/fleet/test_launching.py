@@ -67,7 +67,7 @@ def test_launch_that_has_not_begun_ends_with_its_launcher(database: Database):
             finally:
                 dropped = True
 
-        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
+        launcher = RunnerLauncher(["local"], Logs(database), {}, SOCKETS)
         spec = RunnerSpec(name="one", owner="", environment=CurrentEnvironment())
         launcher.launch(spec, lambda _: None, before=record)
         await began.wait()
@@ -93,7 +93,7 @@ def launched(
             echoed.append(line.message)
 
     async def main() -> Runner:
-        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
+        launcher = RunnerLauncher(["local"], Logs(database), {}, SOCKETS)
         launcher.echoes["run-1"] = echo
         try:
             runner = use(launcher, lambda it: alive.append(it.is_alive))
@@ -192,7 +192,7 @@ def test_runner_that_is_gone_is_not_found_again(database: Database):
     """
 
     async def main() -> None:
-        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS)
+        launcher = RunnerLauncher(["local"], Logs(database), {}, SOCKETS)
         try:
             with pytest.raises(FalCoreError):
                 launcher.attach("id", spec(), "token", "runner-gone", 1.0, lambda _: None)
@@ -209,7 +209,7 @@ def test_start_of_a_runner_is_observed_once(database: Database):
     seconds: list[float] = []
 
     async def main() -> None:
-        launcher = RunnerLauncher("local", Logs(database), {}, SOCKETS, seconds.append)
+        launcher = RunnerLauncher(["local"], Logs(database), {}, SOCKETS, seconds.append)
         never = Unbuildable(error=EnvironmentBuildError("unbuildable", "No wheel."))
         runner = launcher.launch(spec(never), lambda _: None)
         assert seconds == []

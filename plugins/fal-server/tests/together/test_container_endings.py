@@ -172,7 +172,7 @@ def supervisors(data: Path) -> list[int]:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if any("detached.supervisors" in word for word in words):
+        if any("detached.supervision" in word for word in words):
             record = Path(words[-2]) / "status.json"
             if record.is_file() and str(data) in record.read_text():
                 found.append(int(folder.name))

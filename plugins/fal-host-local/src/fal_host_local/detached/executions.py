@@ -12,7 +12,6 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,34 +20,26 @@ from typing import Any
 import attrs
 
 from fal_core.abilities import limit_of
-from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.claims import Claim, describe_claim
+from fal_core.detached import LOST, FollowedExecution, SupervisedExecution, read_status
 from fal_core.errors import HostError, WorkerLost
-from fal_core.events import Credit, Exited, Message, Sink
+from fal_core.events import Exited, Sink
 from fal_core.facts import with_facts
-from fal_core.sinks import JournalReader, UnreadableRecord, read_journal
+from fal_core.sinks import UnreadableRecord, read_journal
 from fal_core.workers import given_to_children
-from fal_core_worker.stream import frames
-from fal_core_worker.stream.frames import HEADER, pack_buffers, pack_frame
 from fal_host_local.detached.records import (
-    LOST,
     NO_SUPERVISOR,
-    PATIENCE,
     connect,
     create_record,
     find_record,
     is_supervised,
-    read_status,
     remove_old_records,
 )
 from fal_host_local.options import Terms
 
 #: Bytes that are received at once.
 _PART = 1 << 16
-
-#: Bytes of a record beside the value that an event carries.
-_TEXT = 1 << 21
 
 #: Seconds between two attempts to reach a supervisor, and between two that failed one after
 #: the other, after how many of which no more are made.
@@ -74,7 +65,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], *sys.argv[2:]])
 _SUPERVISE = """\
 import sys
 sys.path[:] = {path!r}
-from fal_host_local.detached.supervisors import supervise
+from fal_host_local.detached.supervision import supervise
 from fal_host_local.hosts import LocalHost
 supervise(sys.argv[1], lambda: LocalHost(**{terms!r}), {claim!r})
 """
@@ -146,38 +137,17 @@ def attach(reference: str, sink: Sink, after: int) -> DetachedExecution:
     return DetachedExecution(reference, find_record(reference), sink, after)
 
 
-class DetachedExecution(LateExecution):
+class DetachedExecution(FollowedExecution):
     """
-    Detached work, as one process sees it. Its inner execution is the supervisor's.
-
-    Its methods return once the supervisor has been sent the request, so that this process
-    may exit right after.
+    Detached work of this machine, as one process sees it.
     """
 
     def __init__(self, reference: str, directory: Path, sink: Sink, after: int = 0) -> None:
-        super().__init__(reference)
+        super().__init__(reference, sink, after)
         self._directory = directory
-        self._sink = sink
-        self._after = after
-        self._received = 0
-        limit = limit_of(sink)
-        # A record has a text beside the value.
-        self._largest = sys.maxsize if limit is None else limit + _TEXT
-        threading.Thread(target=self._follow, name="fal-core detached", daemon=True).start()
+        self.begin()
 
-    def send(self, message: Message) -> None:
-        super().send(message)
-        self.wait_until_settled(PATIENCE)
-
-    def drain(self) -> None:
-        super().drain()
-        self.wait_until_settled(PATIENCE)
-
-    def cancel(self, grace: float) -> None:
-        super().cancel(grace)
-        self.wait_until_settled(PATIENCE)
-
-    def _follow(self) -> None:
+    def follow(self) -> None:
         lost: HostError = with_facts(LOST)
         try:
             ended, is_running = self._follow_supervisors()
@@ -190,7 +160,7 @@ class DetachedExecution(LateExecution):
             ended, lost = False, WorkerLost(detail=f"{_UNREADABLE}: {error}.")
             self._end_supervisor()
         if not ended:
-            self._sink(Exited(reason=lost))
+            self.report(Exited(reason=lost))
 
     def _lose(self) -> HostError:
         """
@@ -214,39 +184,16 @@ class DetachedExecution(LateExecution):
         """
         failures = 0
         while failures < _TRIES:
-            before, connection = self._received, self._connect()
-            if connection is not None and self._follow_supervisor(connection):
+            before, connection = self.received, self._connect()
+            if connection is not None and self.follow_supervisor(connection):
                 return True, False
             # Whoever takes the events too slowly is cut off, and comes again, as who came
             # when the supervisor could open no file.
-            failures = 0 if self._received > before else failures + 1
+            failures = 0 if self.received > before else failures + 1
             if failures and not is_supervised(self._directory):
                 return False, False
             time.sleep(min(_PAUSE * (1 << failures), _LONGEST_PAUSE))
         return False, True
-
-    def _follow_supervisor(self, connection: socket.socket) -> bool:
-        """
-        Report what a supervisor sends, and return whether the work has ended.
-
-        Raises:
-            UnreadableRecord: It sends what is no event.
-        """
-        # Sent before all requests. A supervisor that has exited since it was found is
-        # noticed when its events are read.
-        with suppress(OSError):
-            connection.sendall(self._after.to_bytes(8, "little"))
-        self.settle(SupervisedExecution(self.reference, connection))
-        reader, start = JournalReader(self._largest), self._after
-        with connection:
-            while chunk := _receive(connection):
-                self._received += len(chunk)
-                for event in reader.feed(chunk):
-                    self._after = start + reader.number
-                    self._sink(event)
-                    if isinstance(event, Exited):
-                        return True
-        return False
 
     def _connect(self) -> socket.socket | None:
         """
@@ -285,54 +232,11 @@ class DetachedExecution(LateExecution):
         event: Any = None
         try:
             journal = self._directory / "journal"
-            for event in read_journal(journal, self._after, self._largest):
-                self._sink(event)
+            for event in read_journal(journal, self.after, self.largest):
+                self.report(event)
         except OSError:
             return False
         return isinstance(event, Exited)
-
-
-class SupervisedExecution:
-    """
-    The execution at the other end of the connection to a supervisor.
-    """
-
-    def __init__(self, reference: str, connection: socket.socket) -> None:
-        self._reference = reference
-        self._connection = connection
-
-    @property
-    def reference(self) -> str:
-        return self._reference
-
-    def send(self, message: Message) -> None:
-        if isinstance(message, Credit):
-            self._send(pack_frame(frames.CREDIT, a=message.count))
-            return
-        data, buffers = message.sealed
-        if buffers:
-            data = b"".join(map(bytes, pack_buffers(data, buffers, None)))
-        numbers = (0, message.number, int(message.raised), len(data))
-        header = HEADER.pack(frames.HOME_RESULT, frames.VERSION, len(buffers), *numbers)
-        self._send(header + data)
-
-    def drain(self) -> None:
-        self._send(pack_frame(frames.DRAIN))
-
-    def cancel(self, grace: float) -> None:
-        self._send(pack_frame(frames.CANCEL, a=int(grace * 1000)))
-
-    def _send(self, message: bytes) -> None:
-        # A supervisor that has exited is noticed when its events are read.
-        with suppress(OSError):
-            self._connection.sendall(message)
-
-
-def _receive(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(_PART)
-    except ConnectionError:
-        return b""
 
 
 def _kill_listener(connection: socket.socket) -> None:

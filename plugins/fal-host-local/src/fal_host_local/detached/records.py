@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.abilities import ExecutionStatus
-from fal_core.caches import ForeignCache, cache_directory, write_atomically
+from fal_core.caches import ForeignCache, cache_directory
 from fal_core.calls import Call
-from fal_core.errors import Cancelled, HostError, WorkerLost
-from fal_core.events import Exited, Outcome
+from fal_core.detached import LOST, describe, read_status
+from fal_core.errors import HostError
 from fal_core_worker import trees
 
 #: Seconds for which the record of work that has ended is kept.
@@ -41,9 +41,6 @@ PATIENCE = 20.0
 
 #: How connecting to a supervisor fails that is not there. Other errors say nothing of it.
 NO_SUPERVISOR = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
-
-#: Why work has ended whose supervisor is gone.
-LOST = WorkerLost(detail="Its supervisor exited before it ended.")
 
 
 class NoSuchExecution(HostError):
@@ -144,7 +141,7 @@ def list_executions() -> Iterator[ExecutionStatus]:
             status = read_status(path.parent) or status
         end, error = status.get("end"), status.get("error", "")
         if ended and "ended" not in status:
-            end, error = "failed", _describe(LOST)
+            end, error = "failed", describe(LOST)
         found.append(
             ExecutionStatus(
                 reference=path.parent.name,
@@ -159,40 +156,6 @@ def list_executions() -> Iterator[ExecutionStatus]:
             )
         )
     return iter(sorted(found, key=lambda status: status.started))
-
-
-def read_status(directory: Path) -> dict[str, Any] | None:
-    """
-    Return the status of detached work. None where it cannot be read.
-    """
-    try:
-        status: dict[str, Any] = json.loads((directory / "status.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return status
-
-
-def write_status(directory: Path, status: dict[str, Any]) -> None:
-    """
-    Replace the status of detached work.
-    """
-    write_atomically(directory / "status.json", json.dumps(status), durable=False)
-
-
-def end_status(outcome: Outcome | None, exited: Exited) -> dict[str, Any]:
-    """
-    Return what the status of a call says of its end.
-    """
-    if isinstance(exited.reason, Cancelled):
-        return {"ended": True, "end": "cancelled"}
-    if outcome is not None:
-        return {"ended": True, "end": "raised" if outcome.raised else "returned"}
-    error = exited.reason or WorkerLost(exited.code, exited.signal)
-    return {"ended": True, "end": "failed", "error": _describe(error)}
-
-
-def _describe(error: HostError) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def remove_old_records() -> None:

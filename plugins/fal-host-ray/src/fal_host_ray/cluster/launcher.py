@@ -2,138 +2,90 @@
 The launcher: a program that speaks to Ray, and to the process that started it by lines.
 
 It runs in a Python that has Ray, where nothing else of this package need be installed: it
-imports Ray and the standard library alone. It reads requests from its standard input, one
-JSON object a line, and writes events to its standard output. All that it has started ends
-with it, as Ray ends the actors of a program that is gone.
+imports Ray and the standard library alone, and loads modules beside it by their files. It
+reads requests from its standard input, one JSON object a line, and writes events to its
+standard output. All that it has started ends with it, as Ray ends the actors of a program
+that is gone.
 
-A request is ``{"id": …, "start": {…}}`` or ``{"id": …, "end": true}``. The events of a
-start are ``queued`` with ``why``, ``up`` with ``address``, ``node`` and ``python``,
-``refused`` with ``why``, ``lost`` with ``why`` and ``node``, and ``ended`` with ``code``.
+A request is ``{"id": …, "start": {…}}``, ``{"id": …, "end": true}`` or, of detached work,
+``{"id": …, "detached": {…}}``, which gets one event, ``answer``. The events of a
+start are ``queued`` with ``why``, ``up`` with ``address``, ``port`` and ``node``, ``refused``
+with ``why``, and ``lost`` with ``why``.
+
+The place of a worker is a placement group of one bundle, which starts no process. Its agent
+is that of the node, in an actor which takes no resources. A worker with GPUs has an actor in
+its place, and an agent of its own, since Ray tells devices to actors alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
-import time
 from typing import IO, Any
 
-#: Seconds that an actor may take until it is told that it waits.
+#: Seconds that a place may take to be had until it is told that a worker waits.
 _PATIENCE = 1.0
-#: Seconds between two looks at what an actor waits for.
+#: Seconds between two looks at what a worker waits for.
 _TURN = 5.0
-#: Bytes of the errors of an agent that are kept.
-_SAID = 4096
+#: Seconds that a cluster may take to be connected to.
+_REACH = 10.0
+#: Seconds that a server of Ray's client has to take note of the end.
+_FAREWELL = 5.0
+#: The least of a processor that Ray can reserve: a place is never of nothing.
+_LEAST = 0.0001
 
-#: The first lines of an agent, which has what it imports in one folder.
-_AGENT = "import sys; sys.path.insert(0, sys.argv[1]); from fal_host_ray.nodes.agent import main; main()"
 
-
-class Keeper:
+class Node:
     """
-    The actor of one worker: it holds the place in the cluster, and the agent as its child.
+    The actor of a node, and the requests whose workers its agent has.
+
+    Attributes:
+        facts: Where the agent listens.
     """
 
-    def __init__(self) -> None:
-        self.agent: subprocess.Popen[bytes] | None = None
-        self.said = b""
-
-    def start(self, asked: dict[str, Any], code: list[Any]) -> dict[str, Any]:
-        """
-        Start the agent, and return where it listens.
-        """
-        import ray
-
-        folder = _unpack(asked["digest"], code)
-        address = ray.util.get_node_ip_address()
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
-        self.agent = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _AGENT, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            start_new_session=True,
-        )
-        assert self.agent.stdin is not None
-        assert self.agent.stdout is not None
-        threading.Thread(target=self._listen, args=(self.agent.stderr,), daemon=True).start()
-        line = json.dumps({"address": address, **asked["agent"]})
-        self.agent.stdin.write(line.encode() + b"\n")
-        self.agent.stdin.flush()
-        answer = self.agent.stdout.readline()
-        if not answer:
-            self.agent.wait()
-            return {"why": self.said.decode(errors="replace").strip() or "It said nothing."}
-        version = ".".join(map(str, sys.version_info[:3]))
-        return {"address": address, **json.loads(answer), "python": version}
-
-    def wait(self) -> int:
-        """
-        Wait for the end of the agent, and return its exit code.
-        """
-        assert self.agent is not None
-        return self.agent.wait()
-
-    def _listen(self, output: IO[bytes]) -> None:
-        for line in output:
-            self.said = (self.said + line)[-_SAID:]
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.facts: dict[str, Any] = {}
+        self.ready = threading.Lock()
+        self.numbers: set[int] = set()
 
 
-def _unpack(digest: str, code: list[Any]) -> str:
+class Place:
     """
-    Return the folder of the code of *digest* on this node, unpacking it if it is not there.
+    What a request has of the cluster.
     """
-    import shutil
-    import tempfile
-    import zipfile
 
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    parent = os.path.join(cache, "fal-core", "ray", "code")
-    folder = os.path.join(parent, digest)
-    if os.path.isdir(folder):
-        return folder
-    import io
-
-    import ray
-
-    os.makedirs(parent, exist_ok=True)
-    made = tempfile.mkdtemp(dir=parent, prefix=".new-")
-    try:
-        with zipfile.ZipFile(io.BytesIO(ray.get(code[0]))) as archive:
-            archive.extractall(made)
-            for each in archive.infolist():
-                if each.external_attr >> 16 & 0o111:
-                    os.chmod(os.path.join(made, each.filename), 0o755)
-        os.rename(made, folder)
-    except OSError:
-        # Another actor of this node may have been quicker.
-        if not os.path.isdir(folder):
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
+    def __init__(self, group: Any, token: str) -> None:
+        self.group = group
+        self.token = token
+        self.node: Node | None = None
 
 
 class Launcher:
     """
-    The requests that this process has, and the actors that it has made for them.
+    The requests that this process has, and what it has had for them.
     """
 
     def __init__(self, output: IO[bytes]) -> None:
         import ray
+        from ray.util import scheduling_strategies
 
         self.ray = ray
+        self.strategies = scheduling_strategies
         self.output = output
         self.writing = threading.Lock()
-        self.actors: dict[int, Any] = {}
-        self.ended: set[int] = set()
         self.lock = threading.Lock()
+        # None for those that have no place yet.
+        self.places: dict[int, Place | None] = {}
+        self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
-        self.keeper = ray.remote(Keeper)
+        keepers = load("keepers")
+        self.keeper = ray.remote(keepers.Keeper)
+        self.amounts = load("amounts")
+        records = load("detached_records").Records
+        self.detached = load("detached_actors").DetachedActors(ray, records, keepers.unpack)
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -144,74 +96,176 @@ class Launcher:
     def take(self, request: dict[str, Any]) -> None:
         number = request["id"]
         if "start" in request:
-            threading.Thread(
-                target=self.run, args=(number, request["start"]), daemon=True
-            ).start()
-        elif request.get("end"):
+            with self.lock:
+                self.places[number] = None
+            work: Any = self.run
+            arguments: Any = (number, request["start"])
+        elif "detached" in request:
+            work, arguments = self.answer, (number, request["detached"])
+        else:
+            work, arguments = self.end, (number,)
+        threading.Thread(target=work, args=arguments, daemon=True).start()
+
+    def answer(self, number: int, asked: dict[str, Any]) -> None:
+        """
+        Answer what is asked of detached work.
+        """
+        try:
+            why = ""
+            if "choices" in asked:
+                asked["choice"], why = self.amounts.choose(asked["choices"], self.ray.nodes())
+            found = {"found": "refused", "why": why} if why else self.detached.answer(asked)
+        except Exception as error:
+            found = {"found": "refused", "why": f"{type(error).__name__}: {_sentence(error)}"}
+        self.tell(number, "answer", **found)
+
+    def run(self, number: int, asked: dict[str, Any]) -> None:
+        """
+        Have a place for a worker, and tell its agent of it.
+        """
+        try:
+            choice, problem = self.amounts.choose(asked["choices"], self.ray.nodes())
+            if problem:
+                self.tell(number, "refused", why=problem)
+                self.end(number)
+                return
+            resources = asked["choices"][choice]
+            place = self.make_place(number, resources, asked["agent"]["token"])
+            if place is None or not self.await_place(number, place, resources):
+                return
+            node = self.find_node(place, asked, resources["gpus"])
+            if "why" in node.facts:
+                self.tell(number, "refused", why=node.facts["why"])
+                self.end(number)
+                return
+            with self.lock:
+                if self.places.get(number) is not place:
+                    return
+                node.numbers.add(number)
+                place.node = node
+            self.ray.get(node.actor.take.remote({**asked["agent"], "choice": choice}))
+            self.tell(number, "up", **node.facts)
+        except self.ray.exceptions.RayActorError as error:
+            self.tell(number, "lost", why=_sentence(error))
+            self.end(number)
+        except Exception as error:
+            self.tell(number, "refused", why=f"{type(error).__name__}: {_sentence(error)}")
             self.end(number)
 
     def end(self, number: int) -> None:
         """
-        End the actor of a request; its agent ends with it.
+        Give the place of a request back, and end its worker if it has one.
         """
         with self.lock:
-            self.ended.add(number)
-            actor = self.actors.pop(number, None)
-        if actor is not None:
-            self.ray.kill(actor)
+            place = self.places.pop(number, None)
+            if place is None:
+                return
+            node = place.node
+            if node is not None:
+                node.numbers.discard(number)
+        if node is not None:
+            node.actor.take.remote({"end": place.token})
+        # It ends an actor in the place too.
+        self.ray.util.remove_placement_group(place.group)
 
-    def run(self, number: int, asked: dict[str, Any]) -> None:
-        node = ""
-        try:
-            problem = self.problem_of(asked["resources"])
-            if problem:
-                self.tell(number, "refused", why=problem)
-                return
-            actor = self.make(number, asked)
-            if actor is None:
-                return
-            began = actor.start.remote(asked, [self.put_code(asked["digest"], asked["archive"])])
-            self.await_start(number, began, asked)
-            answer = self.ray.get(began)
-            if "why" in answer:
-                self.tell(number, "refused", why=answer["why"])
-                return
-            node = answer["node"]
-            self.tell(number, "up", **answer)
-            code = self.ray.get(actor.wait.remote())
-            self.tell(number, "ended", code=code)
-        except self.ray.exceptions.RayActorError as error:
-            self.tell(number, "lost", why=_sentence(error), node=node)
-        except Exception as error:
-            self.tell(number, "refused", why=f"{type(error).__name__}: {_sentence(error)}")
-        finally:
-            with self.lock:
-                actor = self.actors.pop(number, None)
-                self.ended.discard(number)
-            if actor is not None:
-                self.ray.kill(actor)
-
-    def make(self, number: int, asked: dict[str, Any]) -> Any:
-        resources = asked["resources"]
-        options: dict[str, Any] = {
-            "num_cpus": resources["cpus"],
-            "num_gpus": resources["gpus"],
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": 2,
-        }
-        if resources.get("memory"):
-            options["memory"] = resources["memory"]
-        if resources.get("custom"):
-            options["resources"] = resources["custom"]
+    def make_place(self, number: int, resources: dict[str, Any], token: str) -> Place | None:
+        """
+        Ask Ray for a place; None if it is not wanted any more.
+        """
+        bundle = self.amounts.amounts_of(resources)
+        more = {}
         if resources.get("labels"):
-            options["label_selector"] = resources["labels"]
+            more["bundle_label_selector"] = [resources["labels"]]
         with self.lock:
-            if number in self.ended:
+            if number not in self.places:
                 return None
-            actor = self.keeper.options(**options).remote()
-            self.actors[number] = actor
-        return actor
+            group = self.ray.util.placement_group([bundle or {"CPU": _LEAST}], **more)
+            place = self.places[number] = Place(group, token)
+        return place
+
+    def await_place(self, number: int, place: Place, resources: dict[str, Any]) -> bool:
+        """
+        Wait until Ray has the place, and tell now and then that a worker waits. It returns
+        False once the worker is not wanted any more.
+        """
+        wait, told = _PATIENCE, ""
+        while not place.group.wait(wait):
+            if self.places.get(number) is not place:
+                return False
+            wait = _TURN
+            free = self.ray.available_resources()
+            wanted = self.amounts.amounts_of(resources)
+            why = ", ".join(
+                f"{amount:g} {name} of which {free.get(name, 0):g} are free in the cluster"
+                for name, amount in wanted.items()
+            )
+            if why != told:
+                told = why
+                self.tell(number, "queued", why=f"A worker waits for {why}.")
+        return self.places.get(number) is place
+
+    def find_node(self, place: Place, asked: dict[str, Any], gpus: float) -> Node:
+        """
+        Return the node that *place* is on, whose agent has been started.
+        """
+        found = self.ray.util.placement_group_table(place.group)["bundles_to_node_id"]
+        [name] = found.values()
+        digest = asked["digest"]
+        if gpus:
+            strategy = self.strategies.PlacementGroupSchedulingStrategy(place.group, 0)
+            node = self.make_node(strategy, gpus)
+            key = (name, asked["agent"]["token"])
+        else:
+            key = (name, digest)
+            with self.lock:
+                node = self.nodes.get(key) or self.make_node(
+                    self.strategies.NodeAffinitySchedulingStrategy(name, soft=False), 0
+                )
+                self.nodes[key] = node
+        with node.ready:
+            if not node.facts:
+                code = self.put_code(digest, asked["archive"])
+                try:
+                    node.facts = self.ray.get(node.actor.begin.remote(digest, [code]))
+                except BaseException:
+                    self.drop(key, node)
+                    raise
+                if "why" in node.facts:
+                    self.drop(key, node)
+                else:
+                    threading.Thread(target=self.watch, args=(key, node), daemon=True).start()
+        return node
+
+    def make_node(self, strategy: Any, gpus: float) -> Node:
+        options = self.keeper.options(
+            num_cpus=0,
+            num_gpus=gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            # One of them waits for the agent.
+            max_concurrency=16,
+            scheduling_strategy=strategy,
+        )
+        return Node(options.remote())
+
+    def drop(self, key: tuple[str, str], node: Node) -> None:
+        with self.lock:
+            if self.nodes.get(key) is node:
+                del self.nodes[key]
+
+    def watch(self, key: tuple[str, str], node: Node) -> None:
+        """
+        Wait until the agent of a node is gone, and tell it those who have workers there.
+        """
+        try:
+            why = self.ray.get(node.actor.wait.remote())
+        except Exception as error:
+            why = _sentence(error)
+        self.drop(key, node)
+        with self.lock:
+            numbers = list(node.numbers)
+        for number in numbers:
+            self.tell(number, "lost", why=why)
 
     def put_code(self, digest: str, archive: str) -> Any:
         """
@@ -223,62 +277,46 @@ class Launcher:
                     self.codes[digest] = self.ray.put(file.read())
             return self.codes[digest]
 
-    def problem_of(self, resources: dict[str, Any]) -> str:
-        """
-        Return why no node of the cluster can ever run an actor with *resources*, as a
-        sentence; empty if one can.
-        """
-        nodes = [node for node in self.ray.nodes() if node["Alive"]]
-        wanted = {
-            "CPU": resources["cpus"],
-            "GPU": resources["gpus"],
-            "memory": resources.get("memory") or 0,
-            **(resources.get("custom") or {}),
-        }
-        wanted = {name: amount for name, amount in wanted.items() if amount}
-        labels = resources.get("labels") or {}
-        for node in nodes:
-            has = node["Resources"]
-            own = node.get("Labels") or {}
-            enough = all(has.get(name, 0) >= amount for name, amount in wanted.items())
-            if enough and all(own.get(name) == value for name, value in labels.items()):
-                return ""
-        if _scales():
-            return ""
-        parts = [f"{amount:g} {name}" for name, amount in wanted.items()]
-        parts += [f"the label {name}={value}" for name, value in labels.items()]
-        most = {
-            name: max((node["Resources"].get(name, 0) for node in nodes), default=0)
-            for name in wanted
-        }
-        has = ", ".join(f"{amount:g} {name}" for name, amount in most.items())
-        return f"None of the {len(nodes)} nodes has {', '.join(parts)}; the most that one has: {has}."
 
-    def await_start(self, number: int, began: Any, asked: dict[str, Any]) -> None:
-        """
-        Wait until the agent runs, and tell now and then that it waits.
-        """
-        wait, told = _PATIENCE, ""
-        while not self.ray.wait([began], timeout=wait)[0]:
-            wait = _TURN
-            free = self.ray.available_resources()
-            why = (
-                f"A worker waits for {asked['resources']['cpus']:g} CPU and "
-                f"{asked['resources']['gpus']:g} GPU; {free.get('CPU', 0):g} CPU and "
-                f"{free.get('GPU', 0):g} GPU of the cluster are free"
-            )
-            if why != told:
-                told = why
-                self.tell(number, "queued", why=f"{why}.")
+def load(name: str) -> Any:
+    """
+    Return the module *name* beside this one, whose classes travel to nodes that lack it.
+    """
+    import importlib.util
 
+    import ray
 
-def _scales() -> bool:
-    return os.environ.get("FAL_RAY_SCALES") == "1"
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"fal_ray_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    ray.cloudpickle.register_pickle_by_value(module)
+    return module
 
 
 def _sentence(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:2000]
+
+
+def _absence(address: str | None) -> str:
+    """
+    Return why nobody is at *address*, as a sentence; empty if somebody may be. Ray itself looks
+    for minutes.
+    """
+    import socket
+
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not (host and port.isdigit()):
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
+    except OSError as error:
+        return f"{host}:{port} cannot be connected to: {error.strerror or error}."
+    return ""
 
 
 def main() -> None:
@@ -289,10 +327,13 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     told = json.loads(sys.stdin.readline())
+    facts: dict[str, Any] = {}
     try:
         import ray
 
-        began = time.monotonic()
+        absence = _absence(told["address"])
+        if absence:
+            raise ConnectionError(absence)
         ray.init(
             address=told["address"],
             namespace=told["namespace"],
@@ -304,16 +345,20 @@ def main() -> None:
     except ImportError:
         facts = {"problem": "no ray", "python": sys.executable}
     except BaseException as error:
-        facts = {"problem": f"{type(error).__name__}: {_sentence(error)}"}
+        facts = {"problem": _sentence(error) or type(error).__name__}
     else:
-        facts = {"version": ray.__version__, "took": time.monotonic() - began}
+        facts = {"version": ray.__version__}
     output.write(json.dumps(facts).encode() + b"\n")
     output.flush()
     if "problem" in facts:
         os._exit(1)
     for line in sys.stdin:
         launcher.take(json.loads(line))
-    # Ray ends the actors once this process is gone.
+    # Ray ends the actors once this process is gone. A server of its client waits for it to
+    # come back, unless it is told.
+    if str(told["address"]).startswith("ray://"):
+        threading.Timer(_FAREWELL, os._exit, (0,)).start()
+        ray.shutdown()
     os._exit(0)
 
 

@@ -39,8 +39,9 @@ class Launcher:
     """
 
     def __init__(self, python: str, address: str | None) -> None:
-        variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
-        variables.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Those of Python are for this one.
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        variables.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             self.process = subprocess.Popen(
                 [python, "-u", str(launcher.__file__)],
@@ -84,8 +85,9 @@ class Launcher:
         facts = json.loads(line)
         if facts.get("problem") == "no ray":
             raise HostError(
-                f"There is no Ray in {python}. Install it there with pip install 'ray[client]', "
-                "or name a Python that has it: RayHost(python=...) or FAL_RAY_PYTHON."
+                f"There is no Ray in {python}. Install it there with pip install "
+                "'ray[client]', or name a Python that has it: RayHost(python=...) or "
+                "FAL_RAY_PYTHON."
             )
         if "problem" in facts:
             raise HostError(f"Ray cannot reach {where}: {facts['problem']}")
@@ -109,6 +111,36 @@ class Launcher:
         if self.ended:
             raise HostClosed("ray", self.problem())
         return Actor(self, number, events)
+
+    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Ask something of detached work, and return the answer.
+
+        Raises:
+            HostClosed: The launcher has ended.
+
+            HostError: Ray refuses it.
+        """
+        with self._lock:
+            self._count += 1
+            number = self._count
+            events = self._requests[number] = queue.SimpleQueue()
+        try:
+            self._write({"id": number, "detached": asked})
+            if self.ended:
+                raise BrokenPipeError
+            answer = events.get(timeout=_PATIENCE)
+        except OSError as error:
+            raise HostClosed("ray", self.problem()) from error
+        except queue.Empty:
+            raise HostError(f"Ray has not answered within {_PATIENCE:g} s.") from None
+        finally:
+            self.forget(number)
+        if answer["event"] != "answer":
+            raise HostClosed("ray", answer["why"])
+        if answer["found"] == "refused":
+            raise HostError(answer["why"])
+        return answer
 
     def end(self, number: int) -> None:
         """
@@ -136,6 +168,10 @@ class Launcher:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if not self.version:
+            # Nobody reads it.
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
     def forget(self, number: int) -> None:
         with self._lock:
@@ -153,23 +189,25 @@ class Launcher:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            facts = json.loads(line)
-            with self._lock:
-                events = self._requests.get(facts["id"])
-            if events is not None:
-                events.put(facts)
+        with self.process.stdout as answers:
+            for line in answers:
+                facts = json.loads(line)
+                with self._lock:
+                    events = self._requests.get(facts["id"])
+                if events is not None:
+                    events.put(facts)
         self.process.wait()
         with self._lock:
             self.ended = True
             left = list(self._requests.values())
         for events in left:
-            events.put({"event": "lost", "why": self.problem(), "node": ""})
+            events.put({"event": "closed", "why": self.problem()})
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said = (self.said + line)[-4096:]
+        with self.process.stderr as said:
+            for line in said:
+                self.said = (self.said + line)[-4096:]
 
 
 class Actor:
@@ -205,8 +243,8 @@ class Actor:
 
     def await_end(self, timeout: float) -> dict[str, Any] | None:
         """
-        Return how it has ended: the event ``lost`` or ``ended``. None if it has not after
-        *timeout* seconds.
+        Return the event that tells how it was lost. None if it was not after *timeout*
+        seconds.
         """
         if self._end is None:
             with suppress(queue.Empty):

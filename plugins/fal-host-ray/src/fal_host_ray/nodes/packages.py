@@ -12,7 +12,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 
 from fal_core.caches import new_file
@@ -52,6 +52,22 @@ def pack(plugins: Iterable[str], folder: str) -> tuple[str, str]:
     return digest, target
 
 
+def find_plugin(module: str, kind: str) -> str:
+    """
+    Return the name of the distribution whose plugin has *module*, that of a *kind*.
+
+    Raises:
+        HostError: There is none.
+    """
+    for entry in entry_points(group="fal_core"):
+        if entry.module.partition(".")[0] == module and entry.dist is not None:
+            return entry.dist.name
+    raise HostError(
+        f"Kind {kind!r} is in the module {module!r}, which no installed plugin brings: the "
+        "nodes of a cluster cannot import it. Install it as a distribution with an entry point."
+    )
+
+
 def _closure(names: Iterable[str]) -> list[Distribution]:
     """
     Return distributions and what they require, each once.
@@ -67,8 +83,8 @@ def _closure(names: Iterable[str]) -> list[Distribution]:
         except PackageNotFoundError:
             if name.startswith("fal-"):
                 raise HostError(
-                    f"The package {name!r} is not installed, which a node of the cluster needs. "
-                    f"pip install {name!r} here."
+                    f"The package {name!r} is not installed, which a node of the cluster "
+                    f"needs. pip install {name!r} here."
                 ) from None
             continue
         left += _requirements_of(found[name])

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pickle
 import secrets
+import select
 import socket
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from fal_core.environments import python_problem
 from fal_core.errors import (
@@ -23,25 +24,36 @@ from fal_core.errors import (
     WorkerLost,
 )
 from fal_core.events import Log, State
+from fal_core.machines import Machine
 from fal_core.pools import Start
-from fal_core.workers import Worker
+from fal_core.workers import Worker, reason_of_exit
 from fal_host_ray.cluster.launchers import Actor
 from fal_host_ray.nodes.watched_sockets import watch_peer
 
 #: Seconds that a node may take to be reached.
 _REACH = 20.0
-#: Seconds that Ray may take to tell that a node is gone.
-_NEWS = 20.0
+#: Seconds between two looks at whether a worker is wanted.
+_TURN = 0.1
+#: Seconds that Ray has to tell why a connection broke. It tells the end of a process at
+#: once, and that of a node after 14 seconds, for which nobody waits.
+_NEWS = 2.0
+#: Seconds that an agent has to end its worker, until Ray ends the agent.
+_PATIENCE = 15.0
+#: Bytes: so much of what a process has printed last is in the error.
+_SAID = 4096
 
 
-def agent_request(start: Start, machine: object) -> dict[str, str]:
+def agent_request(start: Start, machines: Sequence[Machine]) -> dict[str, str]:
     """
     Return what an agent is told for *start*, as values for JSON.
+
+    Arguments:
+        machines: Those that the launcher chooses of.
     """
     return {
         "token": secrets.token_hex(32),
         "environment": base64.b64encode(pickle.dumps(start.environment)).decode(),
-        "machine": base64.b64encode(pickle.dumps(machine)).decode(),
+        "machines": base64.b64encode(pickle.dumps(list(machines))).decode(),
     }
 
 
@@ -59,30 +71,48 @@ class NodeWorker:
         self.actor = actor
         self.address = address
         self._token = token
-        self._control: IO[bytes] | None = None
+        self._control = self.connect("control")
         self._gone = threading.Event()
-        self._exited: dict[str, Any] | None = None
+        self._reason: HostError = WorkerLost(detail=f"Node {self.node} does not answer.")
         self._said = ""
+
+    @property
+    def node(self) -> str:
+        """
+        The node, as messages name it.
+        """
+        return f"{self.actor.node} ({self.address[0]})"
 
     def begin(self, start: Start) -> Worker:
         """
         Have the environment built, and return the worker in it.
+
+        Raises:
+            EnvironmentBuildError: It cannot be built there.
+
+            HostError: The node is lost.
+
+            Cancelled: The worker is not wanted any more.
         """
-        control = self.connect("control")
-        self._control = control.makefile("rwb", buffering=0)
-        self._build(start)
-        stream = self.connect("stream")
-        descriptor = stream.detach()
+        facts = self._facts()
+        try:
+            self._build(facts, start)
+            stream = self.connect("stream").detach()
+        except BaseException:
+            # Whoever has the other end ends with it.
+            self._control.close()
+            raise
         worker = Worker(
-            descriptor,
-            descriptor,
+            stream,
+            stream,
             lost=self.why_lost,
             kill=self.kill,
             wait=self._gone.wait,
+            # No program is in between, but a network may be: no wait is a short one.
             settings={"relayed": True},
         )
         threading.Thread(
-            target=self._watch, args=(worker,), name="fal-core ray worker", daemon=True
+            target=self._watch, args=(facts, worker), name="fal-core ray worker", daemon=True
         ).start()
         return worker
 
@@ -95,70 +125,72 @@ class NodeWorker:
         """
         try:
             connection = socket.create_connection(self.address, _REACH)
+            connection.settimeout(None)
+            watch_peer(connection)
+            connection.sendall(f"{self._token} {purpose}\n".encode())
         except OSError as error:
             raise HostError(
-                f"Node {self.actor.node!r} cannot be reached at "
-                f"{self.address[0]}:{self.address[1]}: {error.strerror or error}."
+                f"Node {self.actor.node} cannot be reached at {self.address[0]}:"
+                f"{self.address[1]}: {error.strerror or error}. Calls on Ray need "
+                "connections from here to the nodes."
             ) from error
-        connection.settimeout(None)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        watch_peer(connection)
-        connection.sendall(f"{self._token} {purpose}\n".encode())
         return connection
 
     def kill(self) -> None:
         """
         End the worker and all that it has started.
         """
-        control = self._control
-        if control is not None:
-            with suppress(OSError, ValueError):
-                control.write(b'{"end": true}\n')
-        threading.Timer(0, self.actor.end).start() if control is None else None
+        with suppress(OSError):
+            self._control.sendall(b'{"end": true}\n')
+        timer = threading.Timer(_PATIENCE, self._kill_actor)
+        timer.daemon = True
+        timer.start()
 
     def why_lost(self) -> HostError:
         """
         Return why the worker was lost.
         """
-        self._gone.wait(10)
-        exited = self._exited
-        if exited is not None:
-            code = exited["exited"]
-            from fal_core.workers.stopping import reason_of_exit
+        if not self._gone.wait(_PATIENCE):
+            self._kill_actor()
+        return self._reason
 
-            return reason_of_exit(code, self._said)
-        ended = self.actor.await_end(_NEWS)
-        node = f"Node {self.actor.node!r}"
-        if ended is not None and ended["event"] == "lost":
-            return WorkerLost(detail=f"{node}: {ended['why']}")
-        return WorkerLost(detail=f"{node} broke its connection.")
+    def _kill_actor(self) -> None:
+        if not self._gone.is_set():
+            self.actor.end()
 
-    def _build(self, start: Start) -> None:
-        assert self._control is not None
-        done = threading.Event()
-
-        def watch() -> None:
-            while not done.is_set():
-                if start.cancelled.wait(0.1):
-                    self.kill()
+    def _facts(self) -> Iterator[dict[str, Any] | None]:
+        """
+        Yield what the agent says until its connection ends, and None now and then.
+        """
+        rest = b""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        with suppress(OSError, ValueError):
+            while True:
+                if not poll.poll(_TURN * 1000):
+                    yield None
+                    continue
+                part = self._control.recv(65536)
+                if not part:
                     return
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
 
-        threading.Thread(target=watch, name="fal-core ray build", daemon=True).start()
-        try:
-            for line in self._control:
-                facts = json.loads(line)
-                if "built" in facts:
-                    problem = python_problem(facts["built"])
-                    if problem:
-                        raise HostError(problem)
-                    start.report(State("starting"))
-                    return
-                self._pass_on(facts, start)
-        finally:
-            done.set()
-        if start.cancelled.is_set():
-            raise Cancelled
-        raise self.why_lost()
+    def _build(self, told: Iterator[dict[str, Any] | None], start: Start) -> None:
+        for facts in told:
+            if start.cancelled.is_set():
+                raise Cancelled
+            if facts is None:
+                continue
+            if "built" in facts:
+                problem = python_problem(facts["built"])
+                if problem:
+                    raise HostError(problem)
+                start.report(State("starting"))
+                return
+            self._pass_on(facts, start)
+        raise self._reason_of_break()
 
     def _pass_on(self, facts: dict[str, Any], start: Start) -> None:
         if facts.get("state") == "building":
@@ -167,26 +199,48 @@ class NodeWorker:
             message, level, source, when = facts["log"]
             start.report(Log(message, level, source, when))
         elif "failed" in facts:
-            error = pickle.loads(base64.b64decode(facts["failed"]))
-            assert isinstance(error, FalCoreError)
-            raise error
+            raise _unpack(facts["failed"])
         elif "refused" in facts:
-            raise HostError(f"Node {self.actor.node!r}: {facts['refused']}")
+            raise HostError(f"Node {self.node}: {facts['refused']}")
 
-    def _watch(self, worker: Worker) -> None:
-        assert self._control is not None
-        with suppress(OSError, ValueError):
-            for line in self._control:
-                facts = json.loads(line)
-                if "said" in facts:
-                    self._said = f"{self._said}{facts['said']}\n"[-4096:]
-                    worker.say(facts["said"])
-                elif "exited" in facts:
-                    self._exited = facts
-                    break
+    def _watch(self, told: Iterator[dict[str, Any] | None], worker: Worker) -> None:
+        exited = None
+        for facts in told:
+            if facts is None:
+                continue
+            if "said" in facts:
+                self._said = f"{self._said}{facts['said']}\n"[-_SAID:]
+                worker.say(facts["said"])
+            elif "exited" in facts:
+                exited = facts
+                break
+        self._reason = self._reason_of_break() if exited is None else self._reason_of(exited)
         self._gone.set()
         self.actor.end()
-        worker.close()
-        with suppress(OSError):
-            self._control.close()
         self.actor.forget()
+        worker.close()
+        self._control.close()
+
+    def _reason_of(self, exited: dict[str, Any]) -> HostError:
+        if exited["reason"] is not None:
+            reason = _unpack(exited["reason"])
+            if isinstance(reason, HostError):
+                return reason
+        return reason_of_exit(exited["exited"], self._said.strip())
+
+    def _reason_of_break(self) -> HostError:
+        """
+        Return why the agent says nothing more, as Ray knows it.
+        """
+        ended = self.actor.await_end(_NEWS)
+        if ended is None or ended["event"] != "lost":
+            return WorkerLost(detail=f"Node {self.node} is gone, or its network.")
+        if "OutOfMemory" in ended["why"]:
+            return OutOfMemory(detail=f"Node {self.node}: {ended['why']}")
+        return WorkerLost(detail=f"Node {self.node}: {ended['why']}")
+
+
+def _unpack(packed: str) -> FalCoreError:
+    error = pickle.loads(base64.b64decode(packed))
+    assert isinstance(error, FalCoreError)
+    return error

@@ -25,6 +25,8 @@ KEPT = (
     *("CONTAINERS_*", "CONTAINER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),
     *("PODMAN_*", "REGISTRY_AUTH_FILE", "CONDA_OFFLINE", "CONDA_OVERRIDE_*", "RATTLER_*"),
     "FAL_CORE_*",
+    # How hosts of other machines are reached, without what they are reached with.
+    *("FAL_RAY_*", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_TLS_*"),
 )
 
 #: Variables that match these patterns, and that no child process needs.

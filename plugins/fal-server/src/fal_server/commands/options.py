@@ -30,14 +30,16 @@ database_option = click.option(
     metavar="URL",
     help="The URL of a database to use instead of a file in the directory.",
 )
-machine_option = click.option(
+machines_option = click.option(
+    "--machine",
     "--on",
-    "machine",
+    "machines",
     metavar="HOST",
-    default="local",
+    multiple=True,
+    default=("local",),
     show_default=True,
     shell_complete=complete_host,
-    help="The host of the runners: a name or a URL.",
+    help="A host of the runners, as a name or a URL; several share them.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 

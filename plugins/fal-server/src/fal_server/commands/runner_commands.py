@@ -22,7 +22,7 @@ from fal_server.commands.options import (
     data_option,
     database_option,
     json_option,
-    machine_option,
+    machines_option,
     opened_state,
     report,
     settings_of,
@@ -39,9 +39,11 @@ _PATIENCE = 30.0
 @click.command("end-runners")
 @data_option
 @database_option
-@machine_option
+@machines_option
 @json_option
-def end_runners(data: Path | None, database: str | None, machine: str, as_json: bool) -> None:
+def end_runners(
+    data: Path | None, database: str | None, machines: tuple[str, ...], as_json: bool
+) -> None:
     """
     End the runners that a server has left running.
 
@@ -52,7 +54,6 @@ def end_runners(data: Path | None, database: str | None, machine: str, as_json: 
     Example:
       fal-core server end-runners
     """
-    from fal_core.plugins import make_host
     from fal_server.state.data_directories import DataDirectory
     from fal_server.store.runner_records import read_references
 
@@ -61,11 +62,8 @@ def end_runners(data: Path | None, database: str | None, machine: str, as_json: 
         with _alone_on(directory):
             directory.remove_left_sockets()
             references = state.read_here(read_references)
-            host = make_host(machine)
-            try:
-                _end(host, references, as_json=as_json)
-            finally:
-                host.close()
+            with _opened(machines) as hosts:
+                _end(hosts, references, as_json=as_json)
             directory.drop_sockets()
 
 
@@ -77,7 +75,6 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
     Arguments:
         settings: Those of the server, whose data directory is still locked.
     """
-    from fal_core.plugins import make_host
     from fal_server.errors import Refusal, ServerError
     from fal_server.store.runner_records import read_unfinished
 
@@ -86,14 +83,16 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
             aliases = state.read_here(read_unfinished)
     except (Refusal, ServerError) as error:
         raise ServerError(f"It is not known which runners go on: {error}") from error
-    host = make_host(settings.machine)
-    try:
+    if not aliases:
+        # A host of other machines takes a while to be reached.
         if are_ended:
-            _end(host, aliases, mark="# ")
+            _end((), aliases, mark="# ")
+        return
+    with _opened(settings.machines) as hosts:
+        if are_ended:
+            _end(hosts, aliases, mark="# ")
             return
-        left = Counter(aliases[each] for each in _running(host, aliases))
-    finally:
-        host.close()
+        left = Counter(aliases[each] for host in hosts for each in _running(host, aliases))
     if left:
         count = left.total()
         names = (name if number == 1 else f"{name} ({number})" for name, number in left.items())
@@ -109,15 +108,29 @@ def _command_to_end(settings: ServerSettings) -> str:
     Return the command that ends the runners of a server, without a password.
     """
     words = ["fal-core", "server", "end-runners", "--data", str(settings.data)]
-    if settings.machine != "local":
-        words += ["--on", settings.machine]
+    if settings.machines != ("local",):
+        words += [word for name in settings.machines for word in ("--machine", name)]
     if settings.database is not None:
         words += ["--database", "URL"]
     return shlex.join(words)
 
 
+@contextlib.contextmanager
+def _opened(machines: Sequence[str]) -> Iterator[Sequence[Host[..., Any]]]:
+    """
+    Open the hosts of these names for as long as the context lasts.
+    """
+    from fal_core.plugins import make_host
+
+    with contextlib.ExitStack() as stack:
+        hosts = [make_host(each) for each in machines]
+        for host in hosts:
+            stack.callback(host.close)
+        yield hosts
+
+
 def _end(
-    host: Host[..., Any],
+    hosts: Sequence[Host[..., Any]],
     references: Collection[str],
     *,
     mark: str = "",
@@ -129,7 +142,8 @@ def _end(
     Arguments:
         mark: What the line begins with, as where those around it are comments of a shell.
     """
-    count, left = end_executions(host, references)
+    ended = [end_executions(host, references) for host in hosts]
+    count, left = sum(each for each, _ in ended), [name for _, names in ended for name in names]
     told = "1 runner has ended." if count == 1 else f"{count} runners have ended."
     report(mark + told, as_json=as_json, ended=count, left=left)
     if left:

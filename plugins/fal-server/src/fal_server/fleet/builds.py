@@ -175,16 +175,20 @@ class EnvironmentBuilds:
         if environment.key not in self._built:
             self._build(environment, log, cancelled)
 
-    def with_agent(self, environment: Environment) -> Environment:
+    def with_agent(
+        self, environment: Environment, *, is_elsewhere: bool = False
+    ) -> Environment:
         """
         Return *environment* as a runner has it: with the packages of the agent, unless these
         can lie beside it, see :meth:`agent_paths`.
+
+        Arguments:
+            is_elsewhere: Whether the runner is on another machine, where nothing of this
+                server lies.
         """
-        return (
-            environment
-            if _lies_beside(environment)
-            else environment.extend(_AGENT_REQUIREMENTS)
-        )
+        if _lies_beside(environment) and not is_elsewhere:
+            return environment
+        return environment.extend(_AGENT_REQUIREMENTS)
 
     def agent_paths(self, environment: Environment) -> tuple[str, ...]:
         """

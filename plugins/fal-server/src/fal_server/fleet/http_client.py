@@ -21,12 +21,14 @@ from urllib.parse import urlsplit
 import aiohttp
 import attrs
 
+from fal_core.abilities import Tunnel
 from fal_server.fleet.http_upstreams import (
     BrokenUpstream,
     RefusedUpstream,
     UnreachedUpstream,
     Upstream,
 )
+from fal_server.fleet.placing.ways import TUNNEL, read_tunnel
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.unix_sockets import open_unix, plain_socket
 from fal_server_agent.sockets import UNIX
@@ -64,6 +66,8 @@ class HttpOrigin:
         path: The prefix of all paths.
 
         socket: The path of a Unix socket, which is used in place of a port.
+
+        tunnel: Leads to it, in place of a port of this machine.
     """
 
     host: str
@@ -71,6 +75,7 @@ class HttpOrigin:
     is_encrypted: bool
     path: str
     socket: str = ""
+    tunnel: Tunnel | None = None
 
     @property
     def name(self) -> str:
@@ -90,10 +95,14 @@ def find_origin(url: str) -> HttpOrigin:
     """
     if url.startswith(UNIX):
         return HttpOrigin("localhost", 80, False, "", url.removeprefix(UNIX))
+    tunnel = None
+    if url.startswith(TUNNEL):
+        tunnel, url = read_tunnel(url)
     parts = urlsplit(url)
     is_encrypted = parts.scheme == "https"
     port = parts.port or (443 if is_encrypted else 80)
-    return HttpOrigin(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
+    path = parts.path.rstrip("/")
+    return HttpOrigin(parts.hostname or "", port, is_encrypted, path, tunnel=tunnel)
 
 
 def is_url(text: object) -> bool:
@@ -194,7 +203,8 @@ class HttpClient:
             aiohttp.ClientError: The runner does not accept it.
         """
         origin = find_origin(url)
-        base = f"http://{origin.name}" if origin.socket else url
+        # Through a tunnel or not, others reach the same.
+        base = f"http://{origin.name}" if origin.socket or origin.tunnel else url
         async with contextlib.AsyncExitStack() as stack:
             with _connector_of(origin) as connector:
                 session = aiohttp.ClientSession(
@@ -300,6 +310,12 @@ async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstrea
     if origin.socket:
         connected = await open_unix(origin.socket)
         _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), sock=connected)
+        return upstream
+    if (tunnel := origin.tunnel) is not None:
+        transport, upstream = await loop.create_connection(
+            lambda: Upstream(lost), tunnel.host, tunnel.port
+        )
+        transport.write(tunnel.greeting)
         return upstream
     context = ssl.create_default_context() if origin.is_encrypted else None
     _, upstream = await loop.create_connection(

@@ -8,30 +8,26 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fal_core.abilities import LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.claims import Claim
-from fal_core.errors import FalCoreError
+from fal_core.errors import FalCoreError, HostError
 from fal_core.events import Exited, Sealed
-from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_core.sinks import check_execution
-from fal_server.devices.device_lines import DeviceLine
-from fal_server.devices.inventories import Inventory
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.endings import telling_of_memory
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.payloads import RunnerFolders
+from fal_server.fleet.placing.host_pools import FleetHost, HostPool
 from fal_server.fleet.runners import Runner
-from fal_server.fleet.scheduling import NotWanted, Scheduler, enforcing
-from fal_server.fleet.seclusion import Seclusion
+from fal_server.fleet.scheduling import NotWanted
 from fal_server.limits import Limits
 from fal_server.logs.log_lines import LogLine
 from fal_server.logs.logs import Logs
@@ -52,14 +48,12 @@ _AT_ONCE = 16
 
 class RunnerLauncher:
     """
-    Launches runners on one host, and finds them again.
+    Launches runners on the hosts of a server, and finds them again.
 
     Arguments:
-        machine: The name or the URL of the host.
+        machines: The names or the URLs of the hosts, each counted once.
 
-        sizes: The memory limits of machine types, in bytes.
-
-        make_sockets: Returns the directory for the sockets of runners.
+        make_sockets, sizes, enforces: As :class:`HostPool` takes them.
 
         observe_start: Called with the seconds that a runner took to start.
 
@@ -75,19 +69,15 @@ class RunnerLauncher:
 
         limits: What is taken of agents and of accounts. None for the defaults.
 
-        enforces: Whether runners are held to the limits of their machine types.
-
     Attributes:
         offers: What is run of what requests ask for.
 
-        scheduler: Gives the devices of this machine to runners.
-
-        seclusion: How runners are kept out of the reach of other local users.
+        hosts: The hosts.
     """
 
     def __init__(
         self,
-        machine: str,
+        machines: Sequence[str],
         logs: Logs,
         sizes: Mapping[str, int],
         make_sockets: Callable[[], Path],
@@ -102,10 +92,15 @@ class RunnerLauncher:
         enforces: bool = False,
     ) -> None:
         limits = limits or Limits()
-        self.host: Host[Any, Any] = make_host(machine)
-        if enforces:
-            self.host = enforcing(self.host)
-        self.seclusion = Seclusion(self.host, make_sockets, allows_open)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
+        self.hosts = HostPool(
+            {name: make_host(name) for name in machines},
+            make_sockets,
+            self._threads,
+            allows_open=allows_open,
+            enforces=enforces,
+            sizes=sizes,
+        )
         self.logs = logs
         self.offers = Offers(kinds=kinds, machine_types=sizes)
         self._observe_start = observe_start
@@ -113,9 +108,6 @@ class RunnerLauncher:
         self._folders = folders
         self._prepare = prepare
         self._largest_result = limits.largest_result
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "launch")
-        line = DeviceLine(Inventory(), self._threads)
-        self.scheduler = Scheduler(self.host, line, enforces, sizes)
         #: What runs in the background for the runners.
         self.tasks = Tasks()
         #: Builds the environments of runners.
@@ -131,9 +123,8 @@ class RunnerLauncher:
         begun are dropped: the next server finds no such runner.
         """
         await self.tasks.close()
-        await self.scheduler.line.close()
         await self.http.aclose()
-        await asyncio.get_running_loop().run_in_executor(None, self.host.close)
+        await self.hosts.close()
         self.builds.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -166,8 +157,6 @@ class RunnerLauncher:
 
             must_fit: Whether it is given up where this machine has no such devices.
         """
-        if lifetime == "detached" and not self.host.capabilities.detach:
-            lifetime = "attached"
         observed = self._observing(changed)
         runner = self._make_runner(secrets.token_hex(8), spec, secrets.token_hex(16), observed)
         runner.lines.starting_request = starting_request
@@ -178,7 +167,7 @@ class RunnerLauncher:
     async def _schedule(
         self,
         runner: Runner,
-        launch: Callable[[Claim | None], Awaitable[None]],
+        launch: Callable[[FleetHost, Claim | None], Awaitable[None]],
         *,
         must_fit: bool,
     ) -> None:
@@ -188,13 +177,18 @@ class RunnerLauncher:
             # No thread of launches and no device is held while an environment is built.
             # The server may run other kinds than when it was deployed.
             check_kind(runner.spec.environment.kind, self.offers.kinds)
-            await self.builds.prepare(runner.spec.environment, runner.spec.owner, runner.take)
+            choose = functools.partial(self.hosts.choose, runner.spec)
+            host = await runner.loop.run_in_executor(self._threads, choose)
+            host.take(runner)
+            if not host.way.is_elsewhere:
+                spec = runner.spec
+                await self.builds.prepare(spec.environment, spec.owner, runner.take)
             try:
-                claim = await self.scheduler.claim(runner, must_fit=must_fit)
+                claim = await host.scheduler.claim(runner, must_fit=must_fit)
             except NotWanted:
                 runner.take(Exited())
             else:
-                await launch(claim)
+                await launch(host, claim)
 
     def _observing(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
         observed = False
@@ -214,9 +208,12 @@ class RunnerLauncher:
         lifetime: Lifetime,
         serves: bool,
         before: Callable[[Runner], Awaitable[None]] | None,
+        host: FleetHost,
         claim: Claim | None,
     ) -> None:
-        launch = functools.partial(self._launch, runner, lifetime, claim, serves=serves)
+        if lifetime == "detached" and not host.host.capabilities.detach:
+            lifetime = "attached"
+        launch = functools.partial(self._launch, runner, host, lifetime, claim, serves=serves)
         try:
             if before is not None:
                 await before(runner)
@@ -238,22 +235,29 @@ class RunnerLauncher:
         changed: Callable[[Runner], None],
         *,
         known_until: float = 0.0,
+        machine: str | None = None,
     ) -> Runner:
         """
         Find a detached runner again.
 
         Arguments:
+            machine: The host that it was launched on. None for the first of this server.
+
             known_until: When the last of its stored lines was printed, in seconds since
                 the epoch.
 
         Raises:
-            FalCoreError: The runner is gone.
+            FalCoreError: The runner is gone, or its host is not one of this server.
         """
+        host = self.hosts.find(machine)
+        if host is None:
+            raise HostError(f"Host {machine!r} is not one of this server.")
         runner = self._make_runner(id, spec, token, changed)
         runner.was_started_at(started_at)
         # The host reports its URLs again.
         runner.lines.known_until = known_until
-        runner.execution = detaching(self.host).attach(reference, _sink_of(runner), 0)
+        host.take(runner)
+        runner.execution = detaching(host.host).attach(reference, _sink_of(runner), 0)
         return runner
 
     def _make_runner(
@@ -263,9 +267,9 @@ class RunnerLauncher:
 
         def note(runner: Runner) -> None:
             if not runner.is_alive:
-                self.scheduler.line.wake()
+                self.hosts.forget(runner)
                 with contextlib.suppress(RuntimeError):
-                    self._threads.submit(self.seclusion.drop, runner.id)
+                    self._threads.submit(self.hosts.first.seclusion.drop, runner.id)
                     if limited:
                         # A runner on this machine leaves its control group behind.
                         self._threads.submit(drop_groups)
@@ -282,23 +286,28 @@ class RunnerLauncher:
             changed=note,
             echoes=self.echoes,
             largest_result=self._largest_result,
-            is_url=self.seclusion.url_check(spec, id),
         )
 
     # -- in a thread -----------------------------------------------------------------
 
     def _launch(
-        self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
+        self,
+        runner: Runner,
+        host: FleetHost,
+        lifetime: Lifetime,
+        claim: Claim | None,
+        *,
+        serves: bool,
     ) -> None:
         with self._refusing(runner):
             try:
-                call = self._make_call(runner, lifetime, claim, serves=serves)
+                call = self._make_call(runner, host, lifetime, claim, serves=serves)
             except BaseException:
                 if claim is not None:
                     claim.release()
                 raise
-            execution = self.scheduler.launch(claim, call, _sink_of(runner))
-            check_execution(self.host.name, execution)
+            execution = host.scheduler.launch(claim, call, _sink_of(runner))
+            check_execution(host.host.name, execution)
             runner.loop.call_soon_threadsafe(runner.launched, execution)
 
     @contextlib.contextmanager
@@ -327,23 +336,30 @@ class RunnerLauncher:
         runner.take(Exited())
 
     def _make_call(
-        self, runner: Runner, lifetime: Lifetime, claim: Claim | None, *, serves: bool
+        self,
+        runner: Runner,
+        host: FleetHost,
+        lifetime: Lifetime,
+        claim: Claim | None,
+        *,
+        serves: bool,
     ) -> Call:
         from fal_core.sealing import seal_function
         from fal_server_agent.agents import Agent
 
-        spec = runner.spec
+        spec, is_elsewhere = runner.spec, host.way.is_elsewhere
         reference = _reference_of(runner)
-        paths = self.builds.agent_paths(spec.environment)
-        sockets, seen = self.seclusion.make_folder(runner.id), self._folders
+        paths = () if is_elsewhere else self.builds.agent_paths(spec.environment)
+        sockets = host.seclusion.make_folder(runner.id)
+        seen = None if is_elsewhere else self._folders
         agent = Agent(
             runner.token,
             paths,
-            memory=self.scheduler.memory(spec, claim),
+            memory=host.scheduler.memory(spec, claim),
             name=reference,
             folder=sockets,
             network=find_network(),
-            may_be_open=bool(self.seclusion.problem(spec)),
+            may_be_open=bool(host.seclusion.problem(spec)),
         )
         # The Python of the environment may be another than that of this process.
         seal = seal_function(agent, local_python_modules=agent.packages, portable=True)
@@ -352,17 +368,17 @@ class RunnerLauncher:
             name=spec.name,
             function=seal.sealed,
             arguments=Sealed(b""),
-            environment=self.builds.with_agent(spec.environment),
-            host_options=self.host.options(
+            environment=self.builds.with_agent(spec.environment, is_elsewhere=is_elsewhere),
+            host_options=host.host.options(
                 termination_grace_period_seconds=spec.grace,
                 startup_timeout=spec.startup_timeout,
-                **self.scheduler.options(spec, claim),
+                **host.scheduler.options(spec, claim),
             ),
             gateway=Gateway(serve=True),
             sources=seal.sources,
             application_name=spec.name,
             lifetime=lifetime,
-            own_network=self.seclusion.own_network(spec, serves=serves),
+            own_network=host.seclusion.own_network(spec, serves=serves),
             reached_ports=None if seen is None else seen.reached_ports,
             folders=None if seen is None else seen.make(spec, sockets),
             owner=self._owner,

@@ -5,8 +5,10 @@ that runners see.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,9 +26,13 @@ from fal_server.state.bodies import translated
 from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.uploads import AppFiles
 from fal_server.store.vaults import Vault
+from fal_server_agent.carried import pack_folder
 
 #: Where applications expect the data of their account, and their files.
 DATA, FILES = "/data", "/app"
+
+#: Variables that name files of this machine.
+_PATHS = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "FAL_CORE_DATA")
 
 #: The file of certificate authorities, among the sockets of a runner.
 _BUNDLE = "bundle.pem"
@@ -143,6 +149,8 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
+        if runner.way.is_elsewhere:
+            return await self._carry(spec, header, parts)
         if spec.environment.isolates_files:
             # It was started with what it sees; its image was built of the files of its client.
             header |= {"home": "", "mounts": {}, "directories": list(spec.mounts)}
@@ -159,6 +167,46 @@ class Payloads:
             for mount in (DATA, *spec.mounts)
         ]
         return header, parts
+
+    async def _carry(
+        self, spec: RunnerSpec, header: dict[str, Any], parts: list[bytes]
+    ) -> Message:
+        """
+        Return the message for an agent on another machine, with what it finds here otherwise.
+        """
+        is_apart = spec.environment.isolates_files
+        # These name files of this machine.
+        for name in _PATHS:
+            header["variables"].pop(name, None)
+        header |= {
+            "home": "",
+            "mounts": {},
+            "directories": list(spec.mounts) if is_apart else [],
+        }
+        bundle = await asyncio.to_thread(self.seen.bundle.read_text)
+        files = b"" if is_apart else await self._pack(spec)
+        header["carried"] = {
+            "bundle": bundle,
+            "account": quote(spec.owner, safe=""),
+            "mounts": [] if is_apart else list(spec.mounts),
+            "files": len(parts) if files else None,
+            "is_apart": is_apart,
+        }
+        return header, [*parts, files] if files else parts
+
+    async def _pack(self, spec: RunnerSpec) -> bytes:
+        """
+        Return an archive of the files of a runner; nothing where it has none.
+        """
+        if not spec.files:
+            return b""
+        with translated(), tempfile.TemporaryDirectory(dir=self._make_folder()) as made:
+            await self.files.place(spec.owner, spec.files, Path(made))
+            return await asyncio.to_thread(pack_folder, Path(made))
+
+    def _make_folder(self) -> Path:
+        self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        return self.folder
 
     async def _place(self, spec: RunnerSpec, runner: Runner) -> Path:
         """

@@ -28,6 +28,7 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient, is_url
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
+from fal_server.fleet.placing.ways import Way
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate
@@ -73,8 +74,6 @@ class Runner:
 
         traceback: That of the exception with which it has ended. Empty where there is none.
 
-        in_flight: How many requests it has.
-
         released: Called when a request has given its place back.
 
         failed_checks: How many health checks it has failed in a row.
@@ -88,6 +87,8 @@ class Runner:
         largest_result: The largest message that its agent may send, in bytes.
 
         is_url: Tells whether a URL that it reports may lead to it.
+
+        way: How the runners of its host are reached, once it has one.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Runner:
     largest_result: int = Limits().largest_result
     is_url: Callable[[object], bool] = attrs.field(default=is_url, repr=False)
     requests: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    way: Way = attrs.field(factory=Way)
     lifecycle: Lifecycle = attrs.field(init=False)
     agent: AgentClient = attrs.field(init=False, repr=False)
     lines: RunnerLines = attrs.field(init=False, repr=False)
@@ -172,8 +174,7 @@ class Runner:
         """
         Seconds since its start, or between its start and its end.
         """
-        until = time.monotonic() if self._ended is None else self._ended
-        return until - self._began
+        return (self._ended or time.monotonic()) - self._began
 
     def was_started_at(self, time_of_start: float) -> None:
         """
@@ -210,9 +211,9 @@ class Runner:
             self.break_off("It was ended because it has reported what is no URL.")
             return
         if "control" in urls:
-            self.agent.listens_at(urls["control"])
+            self.agent.listens_at(self.way.lead_to(urls["control"]))
         if "run" in urls:
-            self.url = urls["run"]
+            self.url = self.way.lead_to(urls["run"])
             self.become_ready()
 
     def become_ready(self) -> None:
@@ -323,8 +324,7 @@ class Runner:
         except (asyncio.TimeoutError, UnreachedUpstream):
             self.end_sick("It no longer answered.")
         except OSError:
-            # Its host reports how it ended.
-            return
+            return  # Its host reports how it ended.
 
     def release(self) -> None:
         """

@@ -59,7 +59,9 @@ async def _serve(runner: Runner, load: Callable[[], Awaitable[Message]]) -> None
                     return
                 if not isinstance(header["urls"], dict):
                     raise UnreadableMessage("its URLs have no names")
-                runner.take_urls(header["urls"])
+                if not runner.way.is_elsewhere:
+                    # From another machine, its host reports how it is reached.
+                    runner.take_urls(header["urls"])
     except UnreadableMessage as error:
         runner.break_off(f"It was ended because its agent cannot be read: {error}.")
     except UnreachedUpstream:

@@ -4,6 +4,7 @@ The gRPC methods for applications and their aliases.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -84,7 +85,8 @@ class ApplicationMethods:
         # From here on it goes on, whether the client stays or not.
         env_id = await self._launcher.builds.key_of(spec.environment)
         yield RegisterApplicationResult(env_id=env_id)
-        for warning in _warnings(takeover, self._launcher.seclusion.warn(spec)):
+        warned = await asyncio.to_thread(self._launcher.hosts.warn, spec)
+        for warning in _warnings(takeover, warned):
             yield RegisterApplicationResult(logs=[to_log(line_of(warning))])
         if request.attach_to_deployment or not request.HasField("attach_to_deployment"):
             async for printed in takeover.follow():

@@ -182,7 +182,7 @@ class RunMethods:
         alias = f"{spec.name}-{run_id[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
         auth_mode = request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC
-        check = self._launcher.seclusion.check
+        check = self._launcher.hosts.check
         # The engine of containers may have to be found.
         await asyncio.to_thread(check, spec, is_public=auth_mode == wire.PUBLIC)
         lines = make_results()

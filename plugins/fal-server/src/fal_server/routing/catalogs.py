@@ -256,7 +256,7 @@ class ApplicationCatalog:
         records = await self.fleet.records.unfinished()
         known = {record.id for record in records}
         await asyncio.to_thread(self.fleet.payloads.drop_left, known)
-        await asyncio.to_thread(self.fleet.launcher.seclusion.drop_left, known)
+        await asyncio.to_thread(self.fleet.launcher.hosts.drop_left, known)
         for record in records:
             # Without a pool, as for an earlier revision, a runner is drained.
             found = pools.get((record.account_id, record.alias, record.revision))

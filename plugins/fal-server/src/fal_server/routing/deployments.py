@@ -7,6 +7,7 @@ has come up. Whatever happens before, the previous revision goes on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -80,7 +81,7 @@ class Deployments:
             auth_mode = before.auth_mode if before is not None else wire.PRIVATE
             if request.HasField("auth_mode"):
                 auth_mode = request.auth_mode
-            self._check_seclusion(spec, auth_mode)
+            await self._check_seclusion(spec, auth_mode)
             revision = Revision(
                 id=secrets.token_hex(16),
                 account_id=caller.user_id,
@@ -124,7 +125,7 @@ class Deployments:
                 scaling = before.scaling.with_revision(scaling)
             if auth_mode is None:
                 auth_mode = before.auth_mode if before is not None else wire.PRIVATE
-            self._check_seclusion(spec, auth_mode)
+            await self._check_seclusion(spec, auth_mode)
             takeover = await self._plan(before, revision_id, spec, scaling, rolling=rolling)
             renamed = attrs.evolve(revision, alias=alias)
             target = _to_alias(caller.nickname, renamed, auth_mode, scaling)
@@ -172,15 +173,16 @@ class Deployments:
             application.begin(takeover, self.catalog.tasks)
             return takeover
 
-    def _check_seclusion(self, spec: RunnerSpec, auth_mode: int) -> None:
+    async def _check_seclusion(self, spec: RunnerSpec, auth_mode: int) -> None:
         """
         Check that local users do not reach what they may not use.
 
         Raises:
             OpenRunner: They would.
         """
-        seclusion = self.catalog.fleet.launcher.seclusion
-        seclusion.check(spec, is_public=auth_mode == wire.PUBLIC)
+        check = self.catalog.fleet.launcher.hosts.check
+        # A host may have to be asked.
+        await asyncio.to_thread(check, spec, is_public=auth_mode == wire.PUBLIC)
 
     # -- how a deployment goes on ----------------------------------------------------------
 

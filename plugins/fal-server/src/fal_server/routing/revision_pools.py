@@ -75,9 +75,8 @@ class RevisionPools:
         Return why the runners that are *present* leave no room for another of a revision, as
         a sentence. Empty where they do, or where nobody knows.
         """
-        specs = [runner.spec for runner in present]
-        another, scheduler = _with_settings(spec, scaling), self.launcher.scheduler
-        return await asyncio.to_thread(scheduler.crowding, specs, another)
+        another, hosts = _with_settings(spec, scaling), self.launcher.hosts
+        return await asyncio.to_thread(hosts.crowding, present, another)
 
     async def attach(self, record: RunnerRecord, pool: RunnerPool | None) -> None:
         """
@@ -97,6 +96,7 @@ class RevisionPools:
                 record.started_at,
                 self._recording_end(home.changed),
                 known_until=await self.launcher.logs.last_time(record.id),
+                machine=record.host,
             )
         except FalCoreError:
             await self.records.end(record.id)
@@ -120,7 +120,8 @@ class RevisionPools:
         spec = runner.spec
         leads = (spec.owner, spec.application, runner.revision)
         is_public = await self.revisions.is_public(*leads)
-        self.launcher.seclusion.check(spec, is_public=is_public)
+        host = self.launcher.hosts.find(runner.way.name) or self.launcher.hosts.first
+        host.seclusion.check(spec, is_public=is_public)
         record = RunnerRecord(
             id=runner.id,
             account_id=runner.spec.owner,
@@ -130,6 +131,7 @@ class RevisionPools:
             reference=f"runner-{runner.id}",
             machine_type=runner.spec.machine_type,
             started_at=runner.started_at,
+            host=runner.way.name,
         )
         await self.records.add(record)
 

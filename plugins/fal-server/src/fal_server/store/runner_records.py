@@ -29,6 +29,8 @@ runners = sa.Table(
     sa.Column("machine_type", sa.String, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
+    # The host that it is on; none where there was but one when it was launched.
+    sa.Column("host", sa.String),
 )
 
 
@@ -51,6 +53,7 @@ class RunnerRecord:
     machine_type: str
     started_at: float
     ended_at: float | None = None
+    host: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +68,7 @@ class RunnerTimes:
 
 def read_references(connection: sa.Connection) -> frozenset[str]:
     """
-    Return the references of all recorded runners on their host.
+    Return the references of all recorded runners on their hosts.
     """
     return frozenset(connection.scalars(sa.select(runners.c.reference)))
 

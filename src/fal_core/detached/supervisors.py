@@ -20,7 +20,8 @@ import attrs
 from fal_core.abilities import LimitedSink
 from fal_core.calling import LateExecution, with_attempts, with_deadline
 from fal_core.calls import Call
-from fal_core.claims import Claim, ClaimedHost, inherit_claim
+from fal_core.claims import Claim, ClaimedHost
+from fal_core.detached.statuses import end_status, write_status
 from fal_core.errors import HostError
 from fal_core.events import Credit, Event, Exited, Log, Outcome, Reply, Sealed, Sink, State
 from fal_core.hosts import Execution, Host
@@ -35,7 +36,6 @@ from fal_core_worker.stream.frames import (
     check_size,
     unpack_buffers,
 )
-from fal_host_local.detached.records import end_status, write_status
 
 #: Seconds that a follower may take to read what it is sent.
 _FOLLOWER_TIMEOUT = 10
@@ -87,7 +87,7 @@ class Supervisor(SinkAround):
         """
         Run the call, and return when it has ended.
         """
-        server = self._listen()
+        server = self.listen()
         self._write_status(pid=os.getpid())
         envelope = (self._directory / "call").read_bytes()
         call = attrs.evolve(decode_call(envelope), lifetime="attached")
@@ -125,7 +125,10 @@ class Supervisor(SinkAround):
             launch = with_deadline(launch, call.timeout, grace=Policy().grace)
         return launch(call, self.for_host())
 
-    def _listen(self) -> socket.socket:
+    def listen(self) -> socket.socket:
+        """
+        Return the socket that accepts followers: of those of this machine, by default.
+        """
         server = socket.socket(socket.AF_UNIX)
         before = os.getcwd()
         os.chdir(self._directory)
@@ -135,6 +138,15 @@ class Supervisor(SinkAround):
             os.chdir(before)
         server.listen(16)
         return server
+
+    def greet(self, connection: socket.socket) -> bool:
+        """
+        Return whether *connection* is one of a follower. It is closed or used otherwise where
+        it is not.
+
+        It is called on a thread of its own.
+        """
+        return True
 
     # -- what the call does --------------------------------------------------------
 
@@ -238,6 +250,8 @@ class Supervisor(SinkAround):
 
     def _serve(self, connection: socket.socket, execution: Execution) -> None:
         try:
+            if not self.greet(connection):
+                return
             after = int.from_bytes(_receive_exactly(connection, 8), "little")
             connection.settimeout(_FOLLOWER_TIMEOUT)
             with ExitStack() as files:
@@ -337,17 +351,3 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
             raise EOFError
         data += part
     return bytes(data)
-
-
-def supervise(
-    directory: str, make_host: Callable[[], Host[..., Any]], claim: str | None = None
-) -> None:
-    """
-    Run the detached call whose record is in *directory*, on a host of its own.
-
-    Arguments:
-        claim: The devices that it is to have, as ``describe_claim`` describes them. None for
-            those that the host claims.
-    """
-    taken = None if claim is None else inherit_claim(claim)
-    Supervisor(Path(directory), taken).run(make_host)

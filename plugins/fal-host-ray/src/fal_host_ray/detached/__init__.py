@@ -1,0 +1,3 @@
+"""
+Detached work: calls on nodes that outlive the process that launched them.
+"""

@@ -1,0 +1,171 @@
+"""
+The supervisor of detached work on a node: it builds the environment, runs the call in a worker
+of its own, and lets callers follow it.
+
+It listens at a port of its node. The first line of a connection says a token, which those know
+whom Ray tells of the work, and what it is for:
+
+- ``follow``: what a follower of any supervisor sends and is sent.
+- ``forward PORT`` and ``await PORT``: as with the agent of a worker.
+
+Everything ends with the actor that started it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import pickle
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from fal_core.detached import Supervisor, write_status
+from fal_core.hosts import Capabilities
+from fal_core.machines import Machine
+from fal_core.options import HostOptions
+from fal_core.pools import Start, WorkerHost
+from fal_core.workers import ARGUMENTS, Worker
+from fal_host_ray.nodes.splices import await_port, splice
+from fal_host_ray.nodes.watched_sockets import watch_peer
+from fal_host_ray.options import RayOptions
+
+#: Seconds that a stranger has to say who it is, and how many there may be at once.
+_GREETING, _STRANGERS = 10.0, 64
+#: Bytes of the line that a connection begins with.
+_LONGEST = 256
+
+
+@attrs.define(eq=False, slots=False)
+class NodeHost(WorkerHost[..., Any]):
+    """
+    Runs calls in workers on this node.
+
+    Attributes:
+        machine: What the workers are given. None for what the node has.
+
+        secrets: What they are sent before anything runs there.
+    """
+
+    name: ClassVar[str] = "ray"
+    options: ClassVar[type[HostOptions]] = RayOptions
+    capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
+        kinds=None, keep_alive=True, multiplex=True, serve=True
+    )
+
+    machine: Machine | None = None
+    secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    def begin(self, start: Start) -> Worker:
+        name = f"fal-core-{os.getpid()}-{os.urandom(4).hex()}"
+        command = start.build().command(ARGUMENTS, machine=self.machine, name=name)
+        worker = Worker.start(command, directory=os.path.expanduser("~"))
+        if self.secrets:
+            worker.send_secrets(self.secrets)
+        return worker
+
+
+class NodeSupervisor(Supervisor):
+    """
+    A supervisor whose followers are on other machines.
+
+    Arguments:
+        listener: Accepts them.
+
+        token: What they show.
+    """
+
+    def __init__(self, directory: Path, listener: socket.socket, token: str) -> None:
+        super().__init__(directory)
+        self._listener = listener
+        self._token = token.encode()
+        self._strangers = threading.BoundedSemaphore(_STRANGERS)
+
+    def listen(self) -> socket.socket:
+        return self._listener
+
+    def greet(self, connection: socket.socket) -> bool:
+        if not self._strangers.acquire(blocking=False):
+            connection.close()
+            return False
+        try:
+            connection.settimeout(_GREETING)
+            line = read_line(connection)
+            connection.settimeout(None)
+        finally:
+            self._strangers.release()
+        token, _, purpose = line.partition(b" ")
+        if not hmac.compare_digest(token, self._token):
+            connection.close()
+            return False
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        watch_peer(connection)
+        what, _, port = purpose.partition(b" ")
+        if what == b"follow":
+            return True
+        if what in (b"forward", b"await") and port.isdigit():
+            (splice if what == b"forward" else await_port)(connection, int(port))
+        else:
+            connection.close()
+        return False
+
+
+def read_line(connection: socket.socket) -> bytes:
+    """
+    Return the first line of *connection*, without its end; nothing where it is too long.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        part = connection.recv(1)
+        if not part or len(line) > _LONGEST:
+            return b""
+        line += part
+    return line[:-1]
+
+
+def write_record(told: dict[str, Any], call: bytes) -> Path:
+    """
+    Write the record of work on this node, and return its directory.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="fal-core-ray-"))
+    status = {"name": told["name"], "owner": told["owner"], "started": time.time()}
+    if told["largest"] is not None:
+        status["largest"] = told["largest"]
+    write_status(directory, status)
+    (directory / "journal").touch()
+    (directory / "call").write_bytes(call)
+    return directory
+
+
+def main() -> None:
+    """
+    Run the work that a line of standard input describes, and whose call follows it.
+    """
+    told = json.loads(sys.stdin.buffer.readline())
+    known, _, call = sys.stdin.buffer.read(told["size"]).partition(b"\n")
+    directory = write_record(told, call)
+    machine = pickle.loads(base64.b64decode(told["machine"]))
+    listener = socket.create_server((told["address"], 0), backlog=128)
+    host = NodeHost(machine, json.loads(known))
+
+    def end_with_actor() -> None:
+        sys.stdin.buffer.read()
+        host.close()
+        os._exit(1)
+
+    threading.Thread(target=end_with_actor, daemon=True).start()
+    facts = {"port": listener.getsockname()[1], "node": socket.gethostname()}
+    sys.stdout.write(json.dumps({**facts, "directory": str(directory)}) + "\n")
+    sys.stdout.flush()
+    NodeSupervisor(directory, listener, told["token"]).run(lambda: host)
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,3 @@
+"""
+Services: ports of this machine that lead to services on nodes.
+"""

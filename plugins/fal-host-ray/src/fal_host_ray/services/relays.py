@@ -1,0 +1,206 @@
+"""
+Relays: ports of this machine that lead to a service on a node, through the agent there.
+
+Whoever speaks to many services does without a relay: see :meth:`Relays.find_tunnel`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import attrs
+
+from fal_core.abilities import Tunnel
+from fal_core.errors import HostError
+from fal_host_ray.nodes.splices import join
+from fal_host_ray.nodes.watched_sockets import watch_peer
+
+#: Seconds that a node may take to be reached.
+_REACH = 20.0
+#: Connections of one relay that are open at once; further ones wait.
+_MOST = 256
+#: Seconds between two looks whether the service has ended.
+_LOOK = 1.0
+
+
+@attrs.frozen
+class Way:
+    """
+    How the agent of a worker is reached.
+
+    Attributes:
+        address: Where it listens.
+
+        token: What it knows its callers by.
+    """
+
+    address: tuple[str, int]
+    token: str = attrs.field(repr=False)
+
+    def greeting(self, purpose: str) -> bytes:
+        """
+        Return what a connection begins with that is for *purpose*.
+        """
+        return f"{self.token} {purpose}\n".encode()
+
+    def connect(self, purpose: str) -> socket.socket:
+        """
+        Open a connection to the agent.
+
+        Raises:
+            OSError: It cannot be reached.
+        """
+        connection = socket.create_connection(self.address, _REACH)
+        try:
+            connection.settimeout(None)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            watch_peer(connection)
+            connection.sendall(self.greeting(purpose))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Relay:
+    """
+    A port of the loopback address of this machine that leads to a port of a node.
+
+    Every user of this machine reaches it.
+
+    Arguments:
+        is_over: Returns whether the service has ended, and the relay with it.
+
+    Attributes:
+        own_port: The port of this machine.
+    """
+
+    def __init__(self, way: Way, port: int, is_over: Callable[[], bool]) -> None:
+        self.way = way
+        self.port = port
+        self._is_over = is_over
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._server.settimeout(_LOOK)
+        self.own_port: int = self._server.getsockname()[1]
+        self._room = threading.BoundedSemaphore(_MOST)
+
+    def serve(self) -> None:
+        """
+        Pass connections on until the service has ended.
+        """
+        with self._server:
+            while not self._is_over():
+                if not self._room.acquire(timeout=_LOOK):
+                    continue
+                try:
+                    connection, _ = self._server.accept()
+                except OSError:
+                    self._room.release()
+                    continue
+                threading.Thread(
+                    target=self._pass_on, args=(connection,), name="fal-core relay", daemon=True
+                ).start()
+
+    def _pass_on(self, connection: socket.socket) -> None:
+        try:
+            with connection, suppress(OSError):
+                connection.settimeout(None)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                join(connection, self.way.connect(f"forward {self.port}"))
+        finally:
+            self._room.release()
+
+
+class Relays:
+    """
+    The relays of a host.
+    """
+
+    def __init__(self) -> None:
+        self._relays: dict[int, Relay] = {}
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def open(
+        self,
+        way: Way,
+        urls: Mapping[str, str],
+        is_over: Callable[[], bool],
+        *,
+        is_awaited: bool = False,
+    ) -> Mapping[str, str]:
+        """
+        Return *urls*, as a service on a node sees them, as they are reached from here.
+
+        Arguments:
+            is_over: Returns whether the service has ended, and with it the relays.
+
+            is_awaited: Whether to wait until the service listens.
+
+        Raises:
+            HostError: The node cannot be reached, or the service has ended.
+        """
+        ports: dict[int, int] = {}
+        relayed = {}
+        for name, url in urls.items():
+            parts = urlsplit(url)
+            port = parts.port or 80
+            if port not in ports:
+                if is_awaited:
+                    _wait_for_port(way, port)
+                ports[port] = self._open(Relay(way, port, lambda: self._is_closed or is_over()))
+            relayed[name] = parts._replace(netloc=f"127.0.0.1:{ports[port]}").geturl()
+        return relayed
+
+    def _open(self, relay: Relay) -> int:
+        with self._lock:
+            self._relays[relay.own_port] = relay
+
+        def serve() -> None:
+            try:
+                relay.serve()
+            finally:
+                with self._lock:
+                    if self._relays.get(relay.own_port) is relay:
+                        del self._relays[relay.own_port]
+
+        threading.Thread(target=serve, name="fal-core relay", daemon=True).start()
+        return relay.own_port
+
+    def find_tunnel(self, url: str) -> Tunnel | None:
+        """
+        Return how a connection is opened to what a relay leads to, and None for another URL.
+        """
+        parts = urlsplit(url)
+        with self._lock:
+            relay = self._relays.get(parts.port or 80)
+        if relay is None or parts.hostname != "127.0.0.1":
+            return None
+        return Tunnel(*relay.way.address, relay.way.greeting(f"forward {relay.port}"))
+
+    def close(self) -> None:
+        """
+        End all relays.
+        """
+        self._is_closed = True
+
+
+def _wait_for_port(way: Way, port: int) -> None:
+    """
+    Wait until something listens at a port of a node.
+
+    Raises:
+        HostError: The node cannot be reached, or the worker has ended.
+    """
+    try:
+        with way.connect(f"await {port}") as connection:
+            is_open = connection.recv(1) == b"+"
+    except OSError as error:
+        where = f"{way.address[0]}:{way.address[1]}"
+        raise HostError(f"A node cannot be reached at {where}: {error}.") from error
+    if not is_open:
+        raise HostError(f"Port {port} of a node is closed: its worker has ended.")

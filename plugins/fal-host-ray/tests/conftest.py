@@ -1,0 +1,77 @@
+"""
+Fixtures of the tests of the host ``ray``: a cluster of two nodes, and hosts on it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fal_host_ray import RayHost
+from fal_host_ray.testing import TWO_NODES, Cluster, shared_cluster
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+#: A node that may be lost: nothing is placed there that does not name it.
+SPARE = ("--num-cpus=0", "--num-gpus=0", '--resources={"spare": 4}')
+
+
+def find_ray() -> str | None:
+    """
+    Return a Python that has Ray: that of ``FAL_RAY_PYTHON``, of ``.ci/run``, or this one.
+    """
+    prepared = ROOT / ".tox/ray/bin/python"
+    named = os.environ.get("FAL_RAY_PYTHON")
+    if named or prepared.exists():
+        return named or str(prepared)
+    return sys.executable if importlib.util.find_spec("ray") else None
+
+
+@pytest.fixture(scope="session")
+def ray_python() -> str:
+    """
+    A Python that has Ray.
+    """
+    python = find_ray()
+    if python is None:
+        reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
+        # Where nobody looks, what was not tried would be taken for what works.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return python
+
+
+@pytest.fixture(scope="session")
+def cluster(ray_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """
+    A cluster of two nodes and a spare one, which the whole test run shares.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    # The paths of Ray's sockets must be short.
+    folder = Path(tempfile.gettempdir()) / f"ray-{shared.stat().st_ino:x}"
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        nodes = (*TWO_NODES, SPARE)
+        cluster = stack.enter_context(shared_cluster(ray_python, folder, nodes=nodes))
+        patch.setenv("FAL_RAY_PYTHON", ray_python)
+        for name, value in cluster.variables.items():
+            patch.setenv(name, value)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_host(cluster: Cluster) -> Iterator[RayHost]:
+    """
+    A host on the cluster, which tests share.
+    """
+    host = RayHost(cluster.address)
+    yield host
+    host.close()

@@ -1,0 +1,61 @@
+"""
+The laws of what runs on with nobody waiting: services and detached work, on a cluster.
+
+A seeded part of them runs by default; FAL_CORE_FAULTS=all runs them all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fal_core.testing.suite import *  # noqa: F403  # every law
+from fal_core.testing.suite import GROUPS
+from fal_host_ray import RayHost
+
+#: So many of each group run by default.
+SHARES = {"serve": 2, "own servers": 1, "detach": 3}
+
+
+def chosen_laws(group: str) -> set[str]:
+    """
+    Return the laws of a group that run.
+    """
+    laws = sorted(name for name in vars(GROUPS[group]) if name.startswith("test_"))
+    if os.environ.get("FAL_CORE_FAULTS") == "all" and group in SHARES:
+        return set(laws)
+    return set(random.Random(17).sample(laws, SHARES.get(group, 0)))
+
+
+for group in GROUPS:
+    for law in [name for name in vars(GROUPS[group]) if name.startswith("test_")]:
+        if law not in chosen_laws(group):
+            globals().pop(law, None)
+
+
+@pytest.fixture(scope="session")
+def host(cluster: Any) -> Iterator[RayHost]:
+    host = RayHost(cluster.address)
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def host_program(cluster: Any) -> str:
+    return f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
+
+
+@pytest.fixture(scope="session")
+def host_url(cluster: Any) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield "ray"
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    return 30.0

@@ -1,0 +1,3 @@
+"""
+Placing: which of several hosts a runner is launched on, and how it is reached there.
+"""

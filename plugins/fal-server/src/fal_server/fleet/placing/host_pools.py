@@ -1,0 +1,256 @@
+"""
+Host pools: the hosts of a server, and which of them a runner is launched on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fal_core.abilities import TunnellingHost
+from fal_core.capacities import Capacity, CountingHost, NodeCapacity
+from fal_core.claims import ClaimedHost
+from fal_core.errors import OptionError
+from fal_core.hosts import Host
+from fal_core.machines import Machine, count_cpus, resolve_machine
+from fal_server.devices.device_lines import DeviceLine
+from fal_server.devices.inventories import Inventory
+from fal_server.fleet.placing.ways import Way
+from fal_server.fleet.runners import Runner
+from fal_server.fleet.scheduling import Scheduler, enforcing
+from fal_server.fleet.seclusion import Seclusion
+from fal_server.specs.runner_specs import RunnerSpec
+
+#: Seconds for which what a host has told of its machines is good enough.
+_FRESH = 2.0
+
+
+@attrs.frozen(eq=False)
+class FleetHost:
+    """
+    One host that runners are launched on.
+
+    Attributes:
+        way: How its runners are reached.
+
+        seclusion: How they are kept out of the reach of local users.
+
+        scheduler: Gives them the devices of this machine.
+
+        runners: Those that are on it and have not ended.
+    """
+
+    host: Host[Any, Any]
+    way: Way
+    seclusion: Seclusion
+    scheduler: Scheduler
+    runners: set[Runner] = attrs.field(factory=set)
+    _told: dict[str, tuple[float, Capacity | None]] = attrs.field(factory=dict)
+
+    def take(self, runner: Runner) -> None:
+        """
+        Note that *runner* is on this host.
+        """
+        runner.way = self.way
+        runner.is_url = self.seclusion.url_check(runner.spec, runner.id)
+        if runner.is_alive:
+            self.runners.add(runner)
+
+    def read_capacity(self) -> Capacity | None:
+        """
+        Return what its machines have; None where nobody knows. It may take a while.
+        """
+        now = time.monotonic()
+        looked_at, capacity = self._told.get("", (-_FRESH, None))
+        if now - looked_at >= _FRESH:
+            capacity = self._ask()
+            self._told[""] = (now, capacity)
+        return capacity
+
+    def _ask(self) -> Capacity | None:
+        if isinstance(self.host, CountingHost):
+            return self.host.read_capacity()
+        if not isinstance(self.host, ClaimedHost):
+            return None
+        inventory = self.scheduler.line.inventory
+        if not inventory.can_look:
+            return None
+        inventory.look(_FRESH)
+        devices = [each for each in inventory.visible if not each.partitioned]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        models: set[str | None] = {each.name for each in devices}
+        return Capacity(
+            nodes=tuple(
+                NodeCapacity(
+                    cpus=float(count_cpus()),
+                    memory=memory,
+                    gpus=sum(each.name == model for each in devices),
+                    gpu_model=model,
+                )
+                for model in models or {None}
+            ),
+            free_gpus=float(len(devices) - self._used_gpus()),
+        )
+
+    def _used_gpus(self) -> int:
+        wants = (self.scheduler.wants(each.spec)[:1] for each in self.runners)
+        return sum(want.count for one in wants for want in one)
+
+
+class HostPool:
+    """
+    The hosts of a server, in the order in which runners are given to them.
+
+    Arguments:
+        hosts: The hosts, by the names or the URLs that the server was told.
+
+        make_sockets: Returns the directory for the sockets of runners on this machine.
+
+        threads: Run what waits for devices.
+
+        allows_open: Whether local users may reach applications that are not public.
+
+        enforces: Whether runners are held to the limits of their machine types.
+
+        sizes: The memory limits of machine types, in bytes.
+
+    Raises:
+        ServerError: One cannot hold runners to limits.
+    """
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host[Any, Any]],
+        make_sockets: Callable[[], Path],
+        threads: ThreadPoolExecutor,
+        *,
+        allows_open: bool,
+        enforces: bool,
+        sizes: Mapping[str, int],
+    ) -> None:
+        self.line = DeviceLine(Inventory(), threads)
+        self.hosts: list[FleetHost] = []
+        for name, given in hosts.items():
+            host = enforcing(given) if enforces else given
+            tunnels = host if isinstance(host, TunnellingHost) else None
+            self.hosts.append(
+                FleetHost(
+                    host,
+                    Way(name, tunnels),
+                    Seclusion(host, make_sockets, allows_open),
+                    Scheduler(host, self.line, enforces, sizes),
+                )
+            )
+
+    @property
+    def first(self) -> FleetHost:
+        """
+        The host that a runner is given to which fits nowhere: it tells why.
+        """
+        return self.hosts[0]
+
+    def find(self, name: str | None) -> FleetHost | None:
+        """
+        Return the host of a name; None where it is not one of this server.
+
+        Arguments:
+            name: None for the only host that servers had before they had several.
+        """
+        if name is None:
+            return self.first
+        return next((each for each in self.hosts if each.way.name == name), None)
+
+    def choose(self, spec: RunnerSpec) -> FleetHost:
+        """
+        Return the host for a runner: the first that has what its machine type needs free, or
+        else the first that has it at all. Hosts may have to be asked, which takes a while.
+        """
+        if len(self.hosts) == 1:
+            return self.first
+        machines = [_machine_of(spec, each) for each in spec.machine_types or ("",)]
+        possible: list[FleetHost] = []
+        for machine in machines:
+            for each in self.hosts:
+                capacity = each.read_capacity()
+                if capacity is None or capacity.has(machine):
+                    if capacity is None or capacity.has_free(machine):
+                        return each
+                    possible.append(each)
+        return possible[0] if possible else self.first
+
+    def check(self, spec: RunnerSpec, *, is_public: bool) -> None:
+        """
+        Check that nobody reaches the application *spec* who may not use it, on the host that
+        it would be launched on now.
+
+        Raises:
+            OpenRunner: Every local user would.
+        """
+        self.choose(spec).seclusion.check(spec, is_public=is_public)
+
+    def warn(self, spec: RunnerSpec) -> str:
+        """
+        Return what whoever deploys *spec* is told about its port. Empty if that is nothing.
+        """
+        return self.choose(spec).seclusion.warn(spec)
+
+    def crowding(self, present: Sequence[Runner], another: RunnerSpec) -> str:
+        """
+        Return why runners leave no room for another one, as a sentence. Empty where they do,
+        or where this process cannot know.
+        """
+        host = self.choose(another)
+        specs = [each.spec for each in present if each.way is host.way]
+        return host.scheduler.crowding(specs, another)
+
+    def forget(self, runner: Runner) -> None:
+        """
+        Note that *runner* has ended: another one may have what it had.
+        """
+        for each in self.hosts:
+            each.runners.discard(runner)
+        self.line.wake()
+
+    async def look(self) -> None:
+        """
+        Find out what this machine has and can do.
+        """
+        for each in self.hosts:
+            await each.seclusion.look()
+        await self.first.scheduler.look()
+
+    def drop_left(self, known: Collection[str]) -> None:
+        """
+        Remove what a server that was killed has left of all runners but those whose ids are
+        *known*.
+        """
+        self.first.seclusion.drop_left(known)
+
+    async def close(self) -> None:
+        """
+        End the attached runners.
+        """
+        await self.line.close()
+        for each in self.hosts:
+            await asyncio.get_running_loop().run_in_executor(None, each.host.close)
+
+
+def _machine_of(spec: RunnerSpec, name: str) -> Machine:
+    """
+    Return what a runner of *spec* needs on a machine type. It needs nothing of one that
+    nobody states.
+    """
+    machine = Machine(name=name)
+    with contextlib.suppress(OptionError):
+        machine = resolve_machine(name) if name else machine
+    if spec.num_gpus is None:
+        return machine
+    return attrs.evolve(machine, gpus=spec.num_gpus)

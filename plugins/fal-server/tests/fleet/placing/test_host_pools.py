@@ -1,0 +1,105 @@
+"""
+Which of several hosts a runner is launched on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from fal_core.abilities import Tunnel, TunnellingHost
+from fal_core.capacities import Capacity, CountingHost, NodeCapacity
+from fal_core.environments import CurrentEnvironment
+from fal_core.hosts import Host
+from fal_core.testing import InProcessHost
+from fal_server.fleet.placing.host_pools import HostPool
+from fal_server.specs.runner_specs import RunnerSpec
+
+
+@attrs.define(eq=False, slots=False)
+class Counted(InProcessHost, CountingHost, TunnellingHost):
+    """
+    A host of other machines, which has what it is given.
+    """
+
+    capacity: Capacity = attrs.field(factory=Capacity)
+
+    def read_capacity(self) -> Capacity:
+        return self.capacity
+
+    def find_tunnel(self, url: str) -> Tunnel | None:
+        return None
+
+
+def node(gpus: int = 0, model: str | None = None) -> NodeCapacity:
+    return NodeCapacity(cpus=64, memory=1 << 40, gpus=gpus, gpu_model=model)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as opened:
+        yield opened
+
+
+def choose(
+    threads: ThreadPoolExecutor, hosts: Mapping[str, Host[Any, Any]], *types: str, **more: Any
+) -> str:
+    """
+    Return the name of the host for a runner that asks for machine types.
+    """
+    pool = HostPool(
+        hosts, lambda: Path("unused"), threads, allows_open=False, enforces=False, sizes={}
+    )
+    spec = RunnerSpec(name="one", owner="me", environment=CurrentEnvironment(), **more)
+    return pool.choose(spec.on(*types)).way.name
+
+
+def test_runner_goes_where_its_gpus_are(threads: ThreadPoolExecutor):
+    """
+    A host is chosen that has the model and the number of GPUs of the machine type, and of
+    several machine types the preferred one.
+    """
+    hosts = {
+        "plain": Counted(capacity=Capacity(nodes=(node(),))),
+        "small": Counted(capacity=Capacity(nodes=(node(1, "A100"), node(1, "A100")))),
+        "large": Counted(capacity=Capacity(nodes=(node(8, "H100"),))),
+    }
+    assert choose(threads, hosts) == "plain"
+    assert choose(threads, hosts, "XS") == "plain"
+    assert choose(threads, hosts, "GPU-A100") == "small"
+    # No machine of that host has two.
+    assert choose(threads, hosts, "GPU-A100", num_gpus=2) == "plain"
+    assert choose(threads, hosts, "GPU-H100", num_gpus=2) == "large"
+    assert choose(threads, hosts, "GPU-H100", "GPU-A100") == "large"
+    assert choose(threads, hosts, "GPU-L40", "GPU-A100") == "small"
+
+
+def test_runner_goes_where_there_is_room(threads: ThreadPoolExecutor):
+    """
+    A host that has what is needed free comes before one that is full, and a full one before
+    one that never has it.
+    """
+    full = Capacity(nodes=(node(1, "A100"),), free_cpus=64, free_gpus=0)
+    busy = Capacity(nodes=(node(1, "A100"),), free_cpus=0, free_gpus=1)
+    hosts = {
+        "never": Counted(capacity=Capacity(nodes=(node(),))),
+        "full": Counted(capacity=full),
+        "busy": Counted(capacity=busy),
+    }
+    assert choose(threads, hosts, "GPU-A100") == "full"
+    free = Counted(capacity=attrs.evolve(full, free_gpus=1))
+    assert choose(threads, {**hosts, "free": free}, "GPU-A100") == "free"
+
+
+def test_host_that_does_not_count_is_taken_at_its_word(threads: ThreadPoolExecutor):
+    """
+    A host that does not tell what it has may have it; the only one is never asked.
+    """
+    hosts = {"plain": Counted(capacity=Capacity(nodes=(node(),))), "mute": InProcessHost()}
+    assert choose(threads, hosts, "GPU-A100") == "mute"
+    assert choose(threads, {"plain": hosts["plain"]}, "GPU-A100") == "plain"

@@ -1,0 +1,163 @@
+"""
+Servers whose runners are on the nodes of a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if importlib.util.find_spec("fal_host_ray") is None:
+    pytest.skip("The host is not installed.", allow_module_level=True)
+
+from programs import share_clients
+
+from fal_host_ray.testing import Cluster, shared_cluster
+
+ROOT = Path(__file__).resolve().parents[4]
+
+#: Two nodes that can have a runner each, beside the head. Their devices are none.
+NODES = (
+    ("--num-cpus=8", "--num-gpus=0"),
+    *[
+        (
+            "--num-cpus=64",
+            "--num-gpus=1",
+            "--memory=900000000000",
+            "--labels=ray.io/accelerator-type=A100",
+        )
+    ]
+    * 2,
+)
+
+APP = """
+import os, time
+import fal
+from pydantic import BaseModel
+
+class Input(BaseModel):
+    n: int = 1
+
+class Where(fal.App, keep_alive=300, max_concurrency=1, max_multiplexing=4):
+    machine_type = "GPU-A100"
+
+    @fal.endpoint("/")
+    def where(self, input: Input) -> dict:
+        print("answering", input.n)
+        time.sleep(0.05)
+        return {"n": input.n, "pid": os.getpid(), "node": os.readlink("/proc/self/ns/pid")}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """
+    A cluster whose nodes may be lost.
+    """
+    prepared = ROOT / ".tox/ray/bin/python"
+    python = os.environ.get("FAL_RAY_PYTHON") or (str(prepared) if prepared.exists() else None)
+    if python is None and importlib.util.find_spec("ray"):
+        python = sys.executable
+    if python is None:
+        reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
+        # Where nobody looks, what was not tried would be taken for what works.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    # The paths of Ray's sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder, pytest.MonkeyPatch.context() as patch:
+        with shared_cluster(python, Path(folder) / "c", nodes=NODES) as cluster:
+            patch.setenv("FAL_RAY_PYTHON", python)
+            patch.setenv("RAY_ADDRESS", cluster.address)
+            for name, value in cluster.variables.items():
+                patch.setenv(name, value)
+            yield cluster
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """
+    The released clients.
+    """
+    return share_clients(tmp_path_factory, "newest")
+
+
+@pytest.fixture(scope="module")
+def applied(cluster: Cluster, make_applied: Any) -> Any:
+    """
+    A server for the released clients, whose runners are on the cluster.
+    """
+    options = ("--machine", "ray", "--allow-open-runners", "--variable", "RAY_AUTH_TOKEN")
+    return make_applied(*options, machines=["ray"])
+
+
+def ask(applied: Any, n: int) -> Any:
+    with applied.client() as client:
+        answer = client.post("/owner/where", json={"n": n})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def node_of(cluster: Cluster, answer: Any) -> str:
+    """
+    Return the address of the node that has answered.
+    """
+    for address, pid in cluster.nodes.items():
+        # One that is lost has none.
+        with suppress(FileNotFoundError):
+            if os.readlink(f"/proc/{pid}/ns/pid_for_children") == answer["node"]:
+                return address
+    raise AssertionError(f"{answer} is of no node.")
+
+
+def test_runner_outlives_its_server_and_requests_outlive_its_node(
+    applied: Any, cluster: Cluster
+):
+    """
+    An application that a released client deploys runs on a node. The next server finds its
+    runner there. Requests that were accepted are answered by a runner on another node once
+    that one is lost, and requests to the application meanwhile as well.
+    """
+    file = applied.data.parent / "where.py"
+    file.write_text(APP)
+    applied.fal("deploy", f"{file}::Where", "--app-name", "where", "--auth", "private")
+    first = ask(applied, 1)
+    node = node_of(cluster, first)
+    assert node != next(iter(cluster.nodes))
+
+    applied.program.end()
+    applied.start()
+    assert ask(applied, 2)["pid"] == first["pid"]
+
+    told = applied.python(
+        """
+        import fal_client, json
+        handles = [fal_client.submit("owner/where", {"n": n}) for n in range(40)]
+        print("JSON " + json.dumps([each.request_id for each in handles]))
+        """
+    )
+    with ThreadPoolExecutor() as threads:
+        cluster.kill_node(node)
+        direct = threads.submit(ask, applied, 3)
+        answers = applied.python(
+            f"""
+            import fal_client, json
+            client = fal_client.SyncClient(default_timeout=120)
+            handles = [client.get_handle("owner/where", each) for each in {told!r}]
+            print("JSON " + json.dumps([each.get() for each in handles]))
+            """
+        )
+        assert [each["n"] for each in answers] == list(range(40))
+        assert node_of(cluster, answers[-1]) != node
+        assert direct.result()["n"] == 3
+    lines = applied.fal("apps", "runners", "where", "--json")
+    assert json.loads(lines.splitlines()[-1])["runners"]
