@@ -48,16 +48,67 @@ kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
 engines = _load("engines")
+postgresql_servers = _load("postgresql_servers")
 
 Plane = planes.Plane
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """
+    A PostgreSQL that runs for all tests of this process.
+    """
+    reason = postgresql_servers.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    server = postgresql_servers.PostgreSQL()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def postgresql_url(postgresql: Any) -> Iterator[str]:
+    """
+    The URL of a database of PostgreSQL with all tables of the server, and nothing in them.
+    """
+    url: str = postgresql.make_database()
+    yield url
+    postgresql.drop(url)
+
+
+#: The kinds of databases that keep the state of a server.
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """
+    Have the tests that need a database run on each kind: those of the stores always, and the
+    others with FAL_CORE_FAULTS=all.
+    """
+    if "database_url" in metafunc.fixturenames:
+        always = {"state", "store", "logs"} & set(metafunc.definition.path.parts)
+        whole = always or os.environ.get("FAL_CORE_FAULTS") == "all"
+        kinds = DATABASES if whole else DATABASES[:1]
+        metafunc.parametrize("database_url", kinds, indirect=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """
+    The URL of a database for one test.
+    """
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
     """
     A database with all tables of the server, and nothing in them.
     """
-    opened = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    opened = Database(database_url)
     yield opened
     opened.close()
 

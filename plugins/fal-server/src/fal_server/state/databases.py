@@ -70,6 +70,7 @@ class Pending:
     work: Callable[[sa.Connection], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    fenced: bool = True
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """
@@ -83,11 +84,20 @@ class Pending:
             self.future.set_exception(error)
 
 
+class _Refused(Exception):
+    """
+    The fence has raised the argument.
+    """
+
+
 class Database:
     """
     A database, with one thread that writes, and *readers* threads that read.
 
     Attributes:
+        fence: Called at the beginning of each transaction that writes. What it raises refuses
+            all writes of that transaction but those that are not *fenced*.
+
         observe: Called after each transaction with the number of its writes and the
             seconds that it took.
 
@@ -100,6 +110,7 @@ class Database:
     def __init__(self, url: str, *, readers: int = 4, patience: float = PATIENCE) -> None:
         self.url = url
         self.patience = patience
+        self.fence: Callable[[sa.Connection], None] = _allow
         self.observe: Callable[[int, float], None] = _ignore
         self._writing = make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
         self._reading = make_engine(url, begin="BEGIN", pool=readers)
@@ -114,13 +125,16 @@ class Database:
         self._thread = threading.Thread(target=self._write_all, name="state-writer")
         self._thread.start()
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+    async def write(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """
         Run *work* in a transaction that writes, and return its result once that is
         durable.
 
         *work* may run more than once if the transaction is repeated, so that it must do
         nothing but use the connection. An exception rolls back this work alone.
+
+        Arguments:
+            fenced: Whether the fence has to let it pass.
 
         Raises:
             StorageFull: The disk is full.
@@ -129,13 +143,13 @@ class Database:
 
             Unavailable: The database is closed.
 
-            Exception: What *work* raised.
+            Exception: What *work* raised, or the fence.
         """
         if self._closed:
             raise Unavailable("The server is ending.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(Pending(work, loop, future))
+        self._queue.put(Pending(work, loop, future, fenced))
         return await future
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -160,11 +174,17 @@ class Database:
         """
         return self._patiently(lambda: self._within(self._reading, work))
 
-    def write_here(self, work: Callable[[sa.Connection], T]) -> T:
+    def write_here(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """
         Do the same as :meth:`write`, in this thread.
         """
-        return self._patiently(lambda: self._within(self._writing, work))
+
+        def pass_and_work(connection: sa.Connection) -> T:
+            if fenced:
+                self.fence(connection)
+            return work(connection)
+
+        return self._patiently(lambda: self._within(self._writing, pass_and_work))
 
     def close(self) -> None:
         """
@@ -245,6 +265,12 @@ class Database:
             except (Unavailable, *STATE_TROUBLE) as error:
                 _settle([(each, None, error) for each in group])
                 return
+            except _Refused as refusal:
+                _settle([(each, None, refusal.args[0]) for each in group if each.fenced])
+                others = [each for each in group if not each.fenced]
+                if others:
+                    self._write_group(others)
+                return
             except Exception:
                 # One of the writes failed. Each is repeated in a transaction of its own.
                 pass
@@ -253,16 +279,28 @@ class Database:
                 return
         for pending in group:
             try:
-                result = self.write_here(pending.work)
+                result = self.write_here(pending.work, fenced=pending.fenced)
             except Exception as error:
                 _settle([(pending, None, error)])
             else:
                 _settle([(pending, result, None)])
 
     def _write_together(self, group: list[Pending]) -> list[Any]:
-        return self._within(
-            self._writing, lambda connection: [each.work(connection) for each in group]
-        )
+        def work(connection: sa.Connection) -> list[Any]:
+            if any(each.fenced for each in group):
+                self._pass(connection)
+            return [each.work(connection) for each in group]
+
+        return self._within(self._writing, work)
+
+    def _pass(self, connection: sa.Connection) -> None:
+        try:
+            self.fence(connection)
+        except DatabaseError:
+            # The database is not there to be asked.
+            raise
+        except Exception as error:
+            raise _Refused(error) from error
 
     def _within(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         if self._file is not None and identify(self._path) != self._file:
@@ -296,6 +334,12 @@ class Database:
                 raise StateUnavailable("The database is damaged.") from error
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
+
+
+def _allow(connection: sa.Connection) -> None:
+    """
+    Let every transaction pass.
+    """
 
 
 def _ignore(count: int, seconds: float) -> None:

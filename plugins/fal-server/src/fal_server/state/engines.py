@@ -75,6 +75,8 @@ def _make_other(url: str, pool: int) -> sa.Engine:
             "The value of '--database' is not the URL of a database. Write one as in "
             "'sqlite:////srv/state.db'."
         ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
     try:
         return sa.create_engine(parsed, pool_size=pool, max_overflow=0, pool_pre_ping=True)
     except sa.exc.NoSuchModuleError:
