@@ -155,6 +155,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks errors limits",
         "settings",
         "state/",
+        # Which of several servers on one database decides.
+        "claims/",
         "listeners/",
         "specs/",
         "logs/",
@@ -169,6 +171,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "gateways/",
         "grpc/",
         "http/",
+        # What a server does whether it decides or another one does.
+        "replicas/",
         "plane",
         "commands/",
         "__init__",

@@ -21,6 +21,7 @@ The errors of the server, and the refusals of requests.
     ├── StorageFull
     ├── Unanswered
     └── Unavailable
+        ├── Fenced               another replica of the server decides
         └── StateUnavailable     the state cannot be read or written for a while
 
 The client is sent the sentence of a refusal, with the status code of its class.
@@ -275,6 +276,12 @@ class Unavailable(Refusal):
 
     status = "UNAVAILABLE"
     http = 503
+
+
+class Fenced(Unavailable):
+    """
+    This server may not write, as another replica decides.
+    """
 
 
 class StateUnavailable(Unavailable):

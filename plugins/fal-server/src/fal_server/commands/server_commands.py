@@ -127,6 +127,12 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The URL of a database to use instead of a file in the directory.",
 )
 @click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    help="The address at which other servers on the same PostgreSQL reach this one [default: "
+    "the address to listen on].",
+)
+@click.option(
     "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
 )
 @click.option(

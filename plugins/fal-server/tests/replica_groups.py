@@ -1,0 +1,130 @@
+"""
+Replicas: servers in processes of their own, on one PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from polling import settle
+from programs import Server, end_runners
+from served import ServedPlane
+
+from fal_server.claims.claims import APPLICATIONS, read_claim
+from fal_server.claims.replicas import read_replicas
+from fal_server.state.engines import make_engine
+
+#: What the servers of one state share.
+_KEYS = ("secrets.key", "signing.key", "webhooks.key", "owner.key")
+
+
+class Replicas:
+    """
+    Servers on one database of PostgreSQL, each with a data directory of its own, and an
+    application to deploy on them.
+
+    Attributes:
+        url: The URL of the database.
+
+        servers: The servers, of which any may be killed and started again.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        url: str,
+        count: int,
+        *arguments: str,
+        variables: Mapping[int, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.url = url
+        self._root = root
+        self._engine = make_engine(url, begin="", pool=1)
+        self._arguments = (*arguments, "--database", url)
+        self._variables = variables or {}
+        (root / "folder").mkdir()
+        self.servers: list[Server] = []
+        for _ in range(count):
+            self.add()
+        self.served = [
+            ServedPlane(root / "folder", lambda each=each: each) for each in self.servers
+        ]
+
+    def add(self) -> Server:
+        """
+        Start one more server.
+        """
+        number = len(self.servers)
+        data = self._root / f"data{number}"
+        data.mkdir(mode=0o700)
+        for name in _KEYS if number else ():
+            shutil.copy(self._root / "data0" / name, data / name)
+        server = Server(data, *self._arguments, variables=self._variables.get(number))
+        self.servers.append(server)
+        return server
+
+    @property
+    def decider(self) -> int:
+        """
+        The index of the server that decides, once one does.
+        """
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = self._look()
+            return bool(found)
+
+        settle(look)
+        return found[0]
+
+    @property
+    def token(self) -> int:
+        """
+        The token of the claim to decide.
+        """
+        with self._engine.connect() as connection:
+            return read_claim(connection, APPLICATIONS).token
+
+    @property
+    def followers(self) -> list[int]:
+        """
+        The indices of the servers that run and do not decide.
+        """
+        decider = self.decider
+        return [
+            number
+            for number, server in enumerate(self.servers)
+            if number != decider and server.program.process.poll() is None
+        ]
+
+    def read(self, query: sa.Select[Any]) -> list[Any]:
+        """
+        Return the rows that the database has.
+        """
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def close(self) -> None:
+        """
+        End all servers and their runners.
+        """
+        self._engine.dispose()
+        for server in self.servers:
+            if server.program.process.poll() is None:
+                server.close()
+        end_runners(self.servers[0].data, self.url)
+
+    def _look(self) -> list[int]:
+        with self._engine.connect() as connection:
+            claim = read_claim(connection, APPLICATIONS)
+            replicas = {each.id: each for each in read_replicas(connection)}
+        if not claim.is_ready or claim.expires_in < 0 or claim.holder not in replicas:
+            return []
+        port = replicas[claim.holder].ports["api"]
+        return [
+            number for number, server in enumerate(self.servers) if server.ports["api"] == port
+        ]
