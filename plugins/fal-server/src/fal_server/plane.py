@@ -17,12 +17,7 @@ from aiohttp import web
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.key_files import (
-    make_keys,
-    open_vault,
-    read_key,
-    read_metrics_key,
-)
+from fal_server.access.key_files import make_keys, open_vault, read_key, read_metrics_key
 from fal_server.access.owners import has_accounts, make_owner
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
 from fal_server.access.tokens import Tokens
@@ -67,6 +62,8 @@ from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.state.disk_reserves import DiskReserve
+from fal_server.state.file_stores import FileStore
+from fal_server.state.opened_stores import open_files
 from fal_server.store.blobs import Blobs
 from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.housekeeping import Housekeeping
@@ -94,6 +91,8 @@ class ControlPlane:
     Attributes:
         directory: The data directory, which the caller has locked.
 
+        store: What is too large for the database.
+
         files: The files of applications.
 
         first_key: The key of the first user, if this start has created it. Otherwise None.
@@ -109,6 +108,7 @@ class ControlPlane:
     stages: Stages
     vault: Vault
     logs: Logs
+    store: FileStore
     blobs: Blobs
     files: AppFiles
     stored_files: StoredFiles
@@ -128,13 +128,13 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         folders = RunnerFolders(
-            self.directory.path / "accounts",
+            self.store.path_of("accounts") or self.directory.path / "accounts",
             self.directory.tls / "bundle.pem",
             self.directory.make_sockets,
             self.ports,
         )
-        contexts, limits = self.directory.path / "contexts", self.settings.limits
-        self.contexts = BuildContexts(self.files, contexts, limits)
+        limits = self.settings.limits
+        self.contexts = BuildContexts(self.files, self.directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
             self.settings.machine,
             self.logs,
@@ -151,9 +151,8 @@ class ControlPlane:
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports, public=self.settings.public)
         runners, keys = self.directory.path / "runners", self.identity.runner_keys
-        seen = (folders, keys, self.contexts)
-        payloads = Payloads(self.vault, self.files, self.urls, runners, *seen)
-        revisions = Revisions(self.database)
+        files, revisions = self.files, Revisions(self.database)
+        payloads = Payloads(self.vault, files, self.urls, runners, folders, keys, self.contexts)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.deployments = Deployments(self.catalog)
@@ -164,7 +163,7 @@ class ControlPlane:
 
     def _make_queue(self) -> RequestQueue:
         limits, requests = self.settings.limits, QueuedRequests(self.database)
-        files = BodyFiles(self.directory.path / "requests")
+        files = BodyFiles(self.store.below("requests"))
         responses = KeptResponses(self.database, files, largest=limits.largest_responses)
         webhooks = Webhooks(
             requests,
@@ -180,7 +179,7 @@ class ControlPlane:
             files,
             responses,
             webhooks,
-            DiskReserve(self.directory.path, limits.disk_reserve),
+            DiskReserve(self.store.disk, limits.disk_reserve),
             limits,
         )
 
@@ -211,10 +210,8 @@ class ControlPlane:
             stages.removals.append(remove_secrets)
             vault = open_vault(database, directory)
             stages.removed.append(vault.clear_cache)
-            blobs, signing_key = (
-                Blobs(directory.path / "blobs"),
-                read_key(directory, "signing.key"),
-            )
+            store = open_files(settings.files, directory.path)
+            blobs, signing_key = Blobs(store.below("blobs")), read_key(directory, "signing.key")
             return cls(
                 settings=settings,
                 directory=directory,
@@ -226,16 +223,16 @@ class ControlPlane:
                 stages=stages,
                 vault=vault,
                 logs=Logs(database, metrics.log_lines.inc, settings.limits),
+                store=store,
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
                 first_key=key,
             )
-        except Refusal as refusal:
+        except BaseException as error:
             database.close()
-            raise ServerError(str(refusal)) from refusal
-        except BaseException:
-            database.close()
+            if isinstance(error, Refusal):
+                raise ServerError(str(error)) from error
             raise
 
     async def start(self) -> None:
