@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import s3_servers
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,9 +23,10 @@ from hypothesis import strategies as st
 from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import Database
 from fal_server.state.file_stores import FolderStore
+from fal_server.state.opened_stores import open_files
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
-from fal_server.store.uploads import StoredFiles, safe_name, stored_files
+from fal_server.store.uploads import AppFiles, StoredFiles, safe_name, stored_files
 
 MODE = 0o100644
 
@@ -281,3 +283,37 @@ def test_contents_of_nobody_are_dropped(database: Database, tmp_path: Path):
 
 async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
     yield content
+
+
+def test_files_of_an_application_in_an_object_store(
+    database: Database, s3: Any, tmp_path: Path
+):
+    """
+    Files that lie in an object store are copied to where an application has them, with their
+    modes; the parts that they were sent in are gone.
+    """
+    store = open_files(f"s3://{s3_servers.BUCKET}/{secrets.token_hex(8)}", tmp_path / "data")
+    blobs = Blobs(store)
+    files = AppFiles(database, blobs)
+    contents = {f"a/{number}": b"%d" % number * 5000 for number in range(20)}
+
+    async def main() -> None:
+        account = await database.write(lambda each: make_account(each, "user", "ann").id)
+        wanted = []
+        for path, content in contents.items():
+            id = await blobs.begin(account)
+            for number, part in enumerate((content[:999], content[999:]), 1):
+                await blobs.add_part(account, id, number, chunks_of(part))
+            hash = hash_of(content)
+            await files.complete(account, hash, id, [1, 2], mode=MODE)
+            wanted.append((hash, path))
+        assert blobs.count_begun(account) == 0
+        await files.place(account, wanted, tmp_path / "files", shares=True)
+
+    asyncio.run(main())
+    for path, content in contents.items():
+        file = tmp_path / "files" / path
+        assert (file.read_bytes(), file.stat().st_mode & 0o777) == (content, MODE & 0o777)
+    assert len([*store.find("contents")]) == len(contents)
+    assert not [*store.find("uploads")]
+    assert not any(each.is_file() for each in (tmp_path / "data").rglob("*"))

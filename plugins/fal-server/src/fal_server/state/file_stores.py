@@ -270,7 +270,7 @@ def check_complete(left: int, name: str) -> None:
         OSError: The file is too short.
     """
     if left:
-        raise OSError(errno.EIO, "The file of a body is not complete", name)
+        raise OSError(errno.EIO, "A file of the server is not complete", name)
 
 
 @contextlib.contextmanager

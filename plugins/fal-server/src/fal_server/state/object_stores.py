@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import logging
 import os
 import shutil
@@ -219,10 +220,10 @@ class ObjectStore(FileStore):
         while True:
             try:
                 return attempt()
-            except FileNotFoundError:
-                raise
             except Exception as error:
                 # File systems raise what their clients raise, which have no class in common.
+                if isinstance(error, FileNotFoundError) or _is_short(error):
+                    raise
                 if not is_told:
                     logger.warning("The files at %s: %s", self.path, _describe(error))
                     is_told = True
@@ -287,6 +288,13 @@ def _describe(error: Exception) -> str:
     """
     text = " ".join(str(error).split())[:500] or type(error).__name__
     return text if text.endswith(".") else f"{text}."
+
+
+def _is_short(error: Exception) -> bool:
+    """
+    Return whether more of an object was asked for than there is of it.
+    """
+    return isinstance(error, OSError) and error.errno == errno.EINVAL
 
 
 def _time_of(facts: Mapping[str, Any]) -> float:
