@@ -13,12 +13,7 @@ import attrs
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.key_files import (
-    make_keys,
-    open_vault,
-    read_key,
-    read_metrics_key,
-)
+from fal_server.access.key_files import make_keys, open_vault, read_key, read_metrics_key
 from fal_server.access.owners import has_accounts, make_owner
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
 from fal_server.access.tokens import Tokens
@@ -37,6 +32,7 @@ from fal_server.routing.function_pools import FunctionPools
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
+from fal_server.state.opened_stores import open_files
 from fal_server.store.blobs import Blobs
 from fal_server.store.keys import NewKey
 from fal_server.store.stages import Stages
@@ -90,10 +86,8 @@ class ControlPlane(Ground):
             stages.removals.append(remove_secrets)
             vault = open_vault(database, directory)
             stages.removed.append(vault.clear_cache)
-            blobs, signing_key = (
-                Blobs(directory.path / "blobs"),
-                read_key(directory, "signing.key"),
-            )
+            store = open_files(settings.files, directory.path)
+            blobs, signing_key = Blobs(store.below("blobs")), read_key(directory, "signing.key")
             return cls(
                 settings=settings,
                 directory=directory,
@@ -104,16 +98,16 @@ class ControlPlane(Ground):
                 ),
                 stages=stages,
                 vault=vault,
+                store=store,
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
                 first_key=key,
             )
-        except Refusal as refusal:
+        except BaseException as error:
             database.close()
-            raise ServerError(str(refusal)) from refusal
-        except BaseException:
-            database.close()
+            if isinstance(error, Refusal):
+                raise ServerError(str(error)) from error
             raise
 
     async def start(self) -> None:

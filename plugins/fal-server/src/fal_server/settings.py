@@ -44,6 +44,9 @@ class ServerSettings:
 
         database: The URL of a database to use instead of the file in *data*.
 
+        files: The URL of the store of files to use instead of *data*, as in
+            ``s3://bucket/prefix``.
+
         names: Host names of this machine for its certificate, besides ``localhost`` and
             *host*.
 
@@ -89,6 +92,7 @@ class ServerSettings:
     metrics_port: int | None = None
     machine: str = "local"
     database: str | None = None
+    files: str | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()

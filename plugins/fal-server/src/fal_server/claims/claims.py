@@ -80,7 +80,8 @@ def take_claim(connection: sa.Connection, name: str, holder: str) -> int | None:
         "expires_at": NOW + LEASE,
     }
     taken = claims.update().where(claims.c.name.in_(free.with_for_update(skip_locked=True)))
-    return connection.scalar(taken.values(changes).returning(claims.c.token))
+    token: int | None = connection.scalar(taken.values(changes).returning(claims.c.token))
+    return token
 
 
 def renew_claim(

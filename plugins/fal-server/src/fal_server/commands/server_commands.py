@@ -127,6 +127,12 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The URL of a database to use instead of a file in the directory.",
 )
 @click.option(
+    "--files",
+    metavar="URL",
+    help="The URL of a store to keep files in instead of the directory, as in "
+    "s3://bucket/prefix or file:///srv/shared.",
+)
+@click.option(
     "--advertise",
     metavar="ADDRESS",
     help="The address at which other servers on the same PostgreSQL reach this one [default: "
@@ -233,6 +239,7 @@ def start(
     from fal_core.plugins import find_environment
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
+    from fal_server.state.opened_stores import open_files
 
     for kind in settings["kinds"]:
         find_environment(kind)  # A name that no plugin provides is a mistake.
@@ -242,9 +249,11 @@ def start(
     )
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
-    leave_behind(os.environ, variables)
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
+        # Its client reads credentials from variables which are gone then, and stays connected.
+        open_files(chosen.files, chosen.data)
+        leave_behind(os.environ, variables)
         _run(chosen, _tell_as_json if as_json else _tell)
         settle_runners(chosen, are_ended=ends_runners)
 

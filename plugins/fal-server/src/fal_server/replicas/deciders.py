@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from fal_server.access.key_files import read_key
 from fal_server.fleet.launching import RunnerLauncher
@@ -95,7 +96,7 @@ class Decider:
         self.logs = Logs(database, metrics.log_lines.inc, limits)
         sizes = read_sizes(settings.memory)
         folders = RunnerFolders(
-            directory.path / "accounts",
+            ground.store.path_of("accounts") or directory.path / "accounts",
             directory.tls / "bundle.pem",
             directory.make_sockets,
             ground.ports,
@@ -259,7 +260,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
     Make the queue of requests, which is not started yet.
     """
     limits, requests = ground.settings.limits, QueuedRequests(ground.database)
-    files = BodyFiles(ground.directory.path / "requests")
+    files = BodyFiles(ground.store.below("requests"))
     responses = KeptResponses(ground.database, files, largest=limits.largest_responses)
     webhooks = Webhooks(
         requests,
@@ -275,12 +276,12 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
         files,
         responses,
         webhooks,
-        DiskReserve(ground.directory.path, limits.disk_reserve),
+        DiskReserve(ground.store.disk, limits.disk_reserve),
         limits,
     )
 
 
-async def healthy(_: web.Request) -> web.Response:
+async def healthy(_: BaseRequest) -> web.Response:
     """
     Answer that the server runs, and what it can do.
     """

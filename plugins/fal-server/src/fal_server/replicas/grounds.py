@@ -12,6 +12,7 @@ from fal_server.listeners.urls import Urls
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FileStore
 from fal_server.store.blobs import Blobs
 from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
@@ -26,6 +27,8 @@ class Ground:
     Attributes:
         directory: The data directory, which the caller has locked.
 
+        store: What is too large for the database.
+
         files: The files of applications.
 
         ports: The port of each listener, once it is open.
@@ -38,6 +41,7 @@ class Ground:
     identity: CallerIdentity
     stages: Stages
     vault: Vault
+    store: FileStore
     blobs: Blobs
     files: AppFiles
     stored_files: StoredFiles

@@ -5,6 +5,7 @@ Relays of websockets to the replica that decides.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 import aiohttp
@@ -110,7 +111,7 @@ def _refuse(error: aiohttp.WSServerHandshakeError) -> web.Response:
     Raises:
         NotBegun: It does not decide.
     """
-    headers = error.headers or {}
+    headers: Mapping[str, str] = error.headers or {}
     if RELAY in headers:
         raise NotBegun from error
     if error.status < 400:
