@@ -36,6 +36,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "claims/",
+        "checks",
         "calling/",
         # Calls that cannot work are refused.
         "refusing/",
@@ -152,11 +153,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server": (
-        "checks errors limits",
+        "errors limits",
         "settings",
         "state/",
         # Which of several servers on one database decides.
         "claims/",
+        "checks",
         "listeners/",
         "specs/",
         "logs/",

@@ -4,18 +4,22 @@ Replicas: servers in processes of their own, on one PostgreSQL.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from click.testing import CliRunner
 from polling import settle
 from programs import Server, end_runners
 from served import ServedPlane
 
 from fal_server.claims.claims import APPLICATIONS, read_claim
 from fal_server.claims.replicas import read_replicas
+from fal_server.commands import replica_commands
 from fal_server.state.engines import make_engine
 
 #: What the servers of one state share.
@@ -44,28 +48,24 @@ class Replicas:
         self.url = url
         self._root = root
         self._engine = make_engine(url, begin="", pool=1)
-        self._arguments = (*arguments, "--database", url)
+        files = ("--files", f"file://{root / 'files'}")
+        self._arguments = (*arguments, *files, "--database", url)
         self._variables = variables or {}
         (root / "folder").mkdir()
-        self.servers: list[Server] = []
-        for _ in range(count):
-            self.add()
+        # The first makes the keys.
+        self.servers = [self._start(0)]
+        with ThreadPoolExecutor(count) as threads:
+            self.servers += threads.map(self._start, range(1, count))
         self.served = [
             ServedPlane(root / "folder", lambda each=each: each) for each in self.servers
         ]
 
-    def add(self) -> Server:
-        """
-        Start one more server.
-        """
-        number = len(self.servers)
+    def _start(self, number: int) -> Server:
         data = self._root / f"data{number}"
         data.mkdir(mode=0o700)
         for name in _KEYS if number else ():
             shutil.copy(self._root / "data0" / name, data / name)
-        server = Server(data, *self._arguments, variables=self._variables.get(number))
-        self.servers.append(server)
-        return server
+        return Server(data, *self._arguments, variables=self._variables.get(number))
 
     @property
     def decider(self) -> int:
@@ -108,14 +108,30 @@ class Replicas:
         with self._engine.connect() as connection:
             return list(connection.execute(query))
 
+    def list(self) -> Any:
+        """
+        Return what ``fal-core server replicas`` lists.
+        """
+        data = str(self.servers[0].data)
+        done = CliRunner().invoke(replica_commands.replicas, ["--data", data, "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    def forget(self) -> None:
+        """
+        Connect anew, as the database was restarted.
+        """
+        self._engine.dispose()
+
     def close(self) -> None:
         """
         End all servers and their runners.
         """
         self._engine.dispose()
-        for server in self.servers:
-            if server.program.process.poll() is None:
-                server.close()
+        with ThreadPoolExecutor(len(self.servers)) as threads:
+            running = (each for each in self.servers if each.program.process.poll() is None)
+            for _ in threads.map(Server.close, running):
+                pass
         end_runners(self.servers[0].data, self.url)
 
     def _look(self) -> list[int]:

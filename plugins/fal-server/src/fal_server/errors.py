@@ -283,6 +283,8 @@ class Fenced(Unavailable):
     This server may not write, as another replica decides.
     """
 
+    retry_after = 1
+
 
 class StateUnavailable(Unavailable):
     """

@@ -130,7 +130,8 @@ class ControlPlane(Ground):
                 await self._start_among_others()
             else:
                 await self._start_alone()
-            self.directory.write_addresses(self.ports, self.settings.host)
+            shared = self.settings.database if self.database.is_shared else None
+            self.directory.write_addresses(self.ports, self.settings.host, shared)
         except Refusal as refusal:
             await self.close()
             raise ServerError(str(refusal)) from refusal

@@ -100,6 +100,7 @@ class Membership:
     _told: Standing | None = None
     _moved: float = attrs.field(factory=time.monotonic)
     _is_closed: bool = False
+    _is_cut_off: bool = False
     _bell: tuple[socket.socket, socket.socket] = attrs.field(factory=socket.socketpair)
     _thread: threading.Thread = attrs.field(init=False)
 
@@ -155,7 +156,9 @@ class Membership:
                     with engine.connect() as connection:
                         self._belong(connection)
                 except (SQLAlchemyError, OSError) as error:
-                    logger.warning("A replica cannot reach its database: %s", _reason(error))
+                    if not self._is_cut_off:
+                        self._is_cut_off = True
+                        logger.warning("The database cannot be reached: %s", _reason(error))
                     engine.dispose()
                     self._sleep(self._bell[1].fileno(), seconds=_PAUSE)
         except Exception:
@@ -169,6 +172,9 @@ class Membership:
         """
         connection.execute(sa.text(f"LISTEN {CHANNEL}"))
         add_claim(connection, APPLICATIONS)
+        if self._is_cut_off:
+            self._is_cut_off = False
+            logger.warning("The database can be reached again.")
         since = time.monotonic()
         while True:
             if self._is_closed:

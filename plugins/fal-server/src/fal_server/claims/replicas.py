@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import sqlalchemy as sa
@@ -36,6 +37,7 @@ replicas = sa.Table(
     sa.Column("ports", sa.String, nullable=False),
     sa.Column("authority", sa.String, nullable=False),
     sa.Column("machine", sa.String, nullable=False),
+    sa.Column("files", sa.String, nullable=False),
     sa.Column("version", sa.String, nullable=False),
     sa.Column("clock", sa.Float, nullable=False),
     sa.Column("seen_at", sa.Float, nullable=False),
@@ -56,6 +58,8 @@ class Replica:
 
         machine: The machine that its local runners are on.
 
+        files: Where it keeps what is too large for the database, without a password.
+
         clock: Seconds by which the clock of the database is ahead of its own.
 
         silence: Seconds since its last sign of life, by the clock of the database.
@@ -66,6 +70,7 @@ class Replica:
     ports: Mapping[str, int]
     authority: str = attrs.field(repr=False)
     machine: str
+    files: str
     version: str
     clock: float = 0.0
     silence: float = 0.0
@@ -138,25 +143,44 @@ def name_machine() -> str:
     return path.read_text()
 
 
-def check_address(address: str, *, machine: str, others: Sequence[Replica]) -> None:
+def name_files(url: str | None, folder: Path, machine: str) -> str:
     """
-    Check that the *others* reach a replica at its address, and that it reaches them.
+    Return what stands for where files are kept: at *url*, without a password, or in a *folder*
+    of this machine.
+    """
+    if url is None:
+        return f"{folder} of machine {machine}"
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def check_others(me: Replica, others: Sequence[Replica]) -> None:
+    """
+    Check that a replica can be one among *others*.
 
     Raises:
-        ServerError: They do not.
+        ServerError: They do not reach it at its address or it does not reach them, or they
+            keep files elsewhere.
     """
-    if address in _ANY:
+    if me.address in _ANY:
         raise ServerError(
-            f"Other replicas cannot reach this one at {address or 'an empty address'}. Name an "
-            "address of this machine by '--advertise'."
+            f"Other replicas cannot reach this one at {me.address!r}. Name an address of this "
+            "machine by '--advertise'."
         )
     for other in others:
-        if not other.is_alive or other.machine == machine:
+        if not other.is_alive:
             continue
-        if is_loopback(address):
+        if other.files != me.files:
+            raise ServerError(
+                f"Another replica keeps its files at {other.files}, and this one would at "
+                f"{me.files}. Start all with the same '--files'."
+            )
+        if other.machine == me.machine:
+            continue
+        if is_loopback(me.address):
             raise ServerError(
                 f"Another replica runs at {other.address}, on another machine, and cannot "
-                f"reach this one at {address}. Name an address that it reaches by "
+                f"reach this one at {me.address}. Name an address that it reaches by "
                 "'--advertise', or listen at one by '--address'."
             )
         if is_loopback(other.address):

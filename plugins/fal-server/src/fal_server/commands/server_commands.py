@@ -25,6 +25,7 @@ from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
 from fal_server.commands.options import data_option, json_option, machine_option
+from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
@@ -99,7 +100,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners):
+for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners, replicas):
     server.add_command(_command)
 
 

@@ -17,7 +17,13 @@ import attrs
 from fal_server.access.key_files import read_key
 from fal_server.claims.claims import APPLICATIONS, Fence, refuse_writes
 from fal_server.claims.memberships import Membership, Standing
-from fal_server.claims.replicas import Replica, check_address, name_machine, read_replicas
+from fal_server.claims.replicas import (
+    Replica,
+    check_others,
+    name_files,
+    name_machine,
+    read_replicas,
+)
 from fal_server.errors import Fenced
 from fal_server.listeners.doors import Doors, Service
 from fal_server.replicas.deciders import Decider
@@ -84,16 +90,16 @@ class Roles:
         settings = self.ground.settings
         address = settings.advertise or _ANY.get(settings.host, settings.host)
         machine = name_machine()
-        others = await self.ground.database.read(read_replicas)
-        check_address(address, machine=machine, others=others)
         me = Replica(
             id=f"{platform.node().partition('.')[0]}-{secrets.token_hex(4)}",
             address=address,
             ports=dict(self.ground.ports),
             authority=(self.ground.directory.tls / "ca.pem").read_text(),
             machine=machine,
+            files=name_files(settings.files, self.ground.directory.path, machine),
             version=version("fal-server"),
         )
+        check_others(me, await self.ground.database.read(read_replicas))
         self._membership = Membership(self.ground.database.url, me, self._changed, self._woken)
         self._task = asyncio.create_task(self._follow())
         self._membership.start()

@@ -91,6 +91,13 @@ def _make_other(url: str, pool: int) -> sa.Engine:
         ) from None
 
 
+def hide_password(url: str) -> str:
+    """
+    Return the URL of a database without its password.
+    """
+    return sa.engine.make_url(url).render_as_string(hide_password=True)
+
+
 def is_locked(error: DatabaseError) -> bool:
     """
     Return whether another process has locked the SQLite database.
