@@ -17,9 +17,9 @@ from aiohttp import web
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.key_files import make_keys, open_vault, read_key, read_metrics_key
-from fal_server.access.owners import has_accounts, make_owner
+from fal_server.access.owners import begin_state
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
+from fal_server.access.server_keys import ServerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
@@ -102,6 +102,7 @@ class ControlPlane:
 
     settings: ServerSettings
     directory: DataDirectory
+    keys: ServerKeys
     metrics: ServerMetrics
     database: Database
     identity: CallerIdentity
@@ -168,7 +169,7 @@ class ControlPlane:
         webhooks = Webhooks(
             requests,
             responses,
-            read_key(self.directory, WEBHOOKS_KEY),
+            self.keys.read(WEBHOOKS_KEY),
             [ip_network(each) for each in self.settings.webhook_networks],
             most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
@@ -201,20 +202,19 @@ class ControlPlane:
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = None
-            if not has_accounts(database, directory):
-                # In this order: who has an account has keys, also after a kill.
-                make_keys(directory)
-                key = make_owner(database, directory, settings.owner)
+            keys = ServerKeys(database, directory, settings.secrets_key)
+            key = begin_state(database, directory, keys, settings.owner)
+            keys.share_authority()
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = open_vault(database, directory)
+            vault = keys.open_vault()
             stages.removed.append(vault.clear_cache)
             store = open_files(settings.files, directory.path)
-            blobs, signing_key = Blobs(store.below("blobs")), read_key(directory, "signing.key")
+            blobs, signing_key = Blobs(store.below("blobs")), keys.read("signing.key")
             return cls(
                 settings=settings,
                 directory=directory,
+                keys=keys,
                 metrics=metrics,
                 database=database,
                 identity=CallerIdentity(
@@ -328,7 +328,7 @@ class ControlPlane:
         ):
             doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
         asks = self.settings.asks_for_metrics_key
-        key = read_metrics_key(self.directory) if asks else None
+        key = self.keys.read_metrics_key() if asks else None
         doors.listen("metrics", await self._start_http(self.metrics.make_application(key)))
 
     async def _start_grpc(self) -> TunnelMouth:

@@ -34,7 +34,7 @@ def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
     Raises:
         ServerError: *url* names no database that can be used here.
     """
-    if not url.startswith("sqlite"):
+    if not is_file(url):
         return _make_other(url, pool)
     engine = sa.create_engine(
         url,
@@ -96,6 +96,13 @@ def is_locked(error: DatabaseError) -> bool:
     Return whether another process has locked the SQLite database.
     """
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED
+
+
+def is_file(url: str) -> bool:
+    """
+    Return whether a URL is that of SQLite, whose file belongs to one machine.
+    """
+    return url.startswith("sqlite")
 
 
 def path_of(engine: sa.Engine) -> str | None:
