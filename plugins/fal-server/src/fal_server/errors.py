@@ -160,16 +160,16 @@ class StateBroken(ServerError):
 
     Attributes:
         url: Where it is, without a password.
+
+        remedy: What to do, as a sentence without its end.
     """
 
     url: str
     reason: str
+    remedy: str = "Put a copy of it there, or use another data directory"
 
     def __str__(self) -> str:
-        return (
-            f"The state at {self.url} cannot be used: {self.reason}. Put a copy of it "
-            "there, or use another data directory."
-        )
+        return f"The state at {self.url} cannot be used: {self.reason}. {self.remedy}."
 
 
 def level_of(refusal: Refusal) -> int:

@@ -17,10 +17,21 @@ import pytest
 import sqlalchemy as sa
 
 from fal_core.testing.harness.processes import wait_until
-from fal_server.errors import DataTooNew, StorageFull, Unavailable
-from fal_server.state.databases import Database, layouts, metadata
+from fal_server.errors import StorageFull, Unavailable
+from fal_server.state.databases import Database
 
-numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+numbers = sa.Table(
+    "test_numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True)
+)
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """
+    A database with a table of numbers too.
+    """
+    database.write_here(numbers.create)
+    return database
 
 
 @pytest.fixture
@@ -31,6 +42,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_file(file: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{file}")
+    database.write_here(numbers.create)
     yield database
     database.close()
 
@@ -179,6 +191,7 @@ def test_patience_ends(file: Path):
     A database that stays locked is an answer that the client may ask again.
     """
     database = Database(f"sqlite:///{file}", patience=0.1)
+    database.write_here(numbers.create)
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable):
@@ -213,22 +226,12 @@ def test_full_database_fails_at_once_and_recovers(in_file: Database):
     assert in_file.read_here(every) == [7]
 
 
-def test_newer_layout_is_refused(database: Database, database_url: str):
-    """
-    A state that a newer version has written is left alone.
-    """
-    database.write_here(
-        lambda connection: connection.execute(layouts.update().values(version=99))
-    )
-    with pytest.raises(DataTooNew, match="layout 99"):
-        Database(database_url)
-
-
 def test_closed_database_refuses_writes(database_url: str):
     """
     Writes before the close are done, and those after it are refused.
     """
     database = Database(database_url)
+    database.write_here(numbers.create)
 
     async def main() -> None:
         written = [asyncio.ensure_future(database.write(add(number))) for number in range(50)]
@@ -250,10 +253,13 @@ def test_closed_database_refuses_writes(database_url: str):
 KILLED = """
 import asyncio, sys
 import sqlalchemy as sa
-from fal_server.state.databases import Database, metadata
+from fal_server.state.databases import Database
 
-numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+numbers = sa.Table(
+    "test_numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True)
+)
 database = Database(sys.argv[1])
+database.write_here(numbers.create)
 
 async def add(number):
     await database.write(lambda c: c.execute(numbers.insert().values(number=number)))

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
-from fal_server.state.engines import Prepared
-from fal_server.state.upgrades import VALUE
+from fal_server.state.prepared_statements import Prepared
 from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
 from fal_server.store.recent_bodies import RecentBodies
 
@@ -25,14 +24,7 @@ def _size(name: str) -> sa.Column[Any]:
     """
     Return the column of the size of the content *name*.
     """
-    length = sa.func.coalesce(sa.func.length(sa.literal_column(name)), 0)
-    return sa.Column(
-        f"{name}_size",
-        sa.BigInteger,
-        nullable=False,
-        server_default="0",
-        info={VALUE: length},
-    )
+    return sa.Column(f"{name}_size", sa.BigInteger, nullable=False, server_default="0")
 
 
 def _index_of_some(name: str, column: str) -> sa.Index:
