@@ -5,7 +5,6 @@ Replicas: servers in processes of their own, on one PostgreSQL.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +19,7 @@ from served import ServedPlane
 from fal_server.claims.claims import APPLICATIONS, read_claim
 from fal_server.claims.replicas import read_replicas
 from fal_server.commands import replica_commands
-from fal_server.state.engines import make_engine
-
-#: What the servers of one state share.
-_KEYS = ("secrets.key", "signing.key", "webhooks.key", "owner.key")
+from fal_server.state.database_urls import make_engines
 
 
 class Replicas:
@@ -47,24 +43,24 @@ class Replicas:
     ) -> None:
         self.url = url
         self._root = root
-        self._engine = make_engine(url, begin="", pool=1)
+        self._engine = make_engines(url, readers=1).writing
         files = ("--files", f"file://{root / 'files'}")
         self._arguments = (*arguments, *files, "--database", url)
         self._variables = variables or {}
         (root / "folder").mkdir()
-        # The first makes the keys.
-        self.servers = [self._start(0)]
         with ThreadPoolExecutor(count) as threads:
-            self.servers += threads.map(self._start, range(1, count))
+            self.servers = list(threads.map(self._start, range(count)))
+        # One of them has made the first user.
+        (key,) = (each.key for each in self.servers if each.key)
+        for each in self.servers:
+            (each.data / "owner.key").write_text(key)
+            each.key = key
         self.served = [
             ServedPlane(root / "folder", lambda each=each: each) for each in self.servers
         ]
 
     def _start(self, number: int) -> Server:
         data = self._root / f"data{number}"
-        data.mkdir(mode=0o700)
-        for name in _KEYS if number else ():
-            shutil.copy(self._root / "data0" / name, data / name)
         return Server(data, *self._arguments, variables=self._variables.get(number))
 
     @property

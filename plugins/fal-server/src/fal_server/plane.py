@@ -13,9 +13,9 @@ import attrs
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.key_files import make_keys, open_vault, read_key, read_metrics_key
-from fal_server.access.owners import has_accounts, make_owner
+from fal_server.access.owners import begin_state
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
+from fal_server.access.server_keys import ServerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
@@ -77,20 +77,19 @@ class ControlPlane(Ground):
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = None
-            if not has_accounts(database, directory):
-                # In this order: who has an account has keys, also after a kill.
-                make_keys(directory)
-                key = make_owner(database, directory, settings.owner)
+            keys = ServerKeys(database, directory, settings.secrets_key)
+            key = begin_state(database, directory, keys, settings.owner)
+            keys.share_authority()
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = open_vault(database, directory)
+            vault = keys.open_vault()
             stages.removed.append(vault.clear_cache)
             store = open_files(settings.files, directory.path)
-            blobs, signing_key = Blobs(store.below("blobs")), read_key(directory, "signing.key")
+            blobs, signing_key = Blobs(store.below("blobs")), keys.read("signing.key")
             return cls(
                 settings=settings,
                 directory=directory,
+                keys=keys,
                 metrics=metrics,
                 database=database,
                 identity=CallerIdentity(
@@ -170,7 +169,7 @@ class ControlPlane(Ground):
         for name, service in services.items():
             self.doors.listen(name, service)
         asks = self.settings.asks_for_metrics_key
-        key = read_metrics_key(self.directory) if asks else None
+        key = self.keys.read_metrics_key() if asks else None
         application = self.metrics.make_application(key)
         drain = self.settings.drain
         metrics = await self.doors.start_http(application, self._ends, lambda: drain)

@@ -47,6 +47,9 @@ class ServerSettings:
         files: The URL of the store of files to use instead of *data*, as in
             ``s3://bucket/prefix``.
 
+        secrets_key: The file of the key that encrypts secrets, if that is kept in neither
+            *data* nor *database*.
+
         names: Host names of this machine for its certificate, besides ``localhost`` and
             *host*.
 
@@ -93,6 +96,7 @@ class ServerSettings:
     machine: str = "local"
     database: str | None = None
     files: str | None = None
+    secrets_key: Path | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()

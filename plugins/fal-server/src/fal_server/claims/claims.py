@@ -106,11 +106,13 @@ def give_claim_back(connection: sa.Connection, name: str, holder: str, token: in
 
 def read_claim(connection: sa.Connection, name: str) -> Claim:
     """
-    Return the state of a claim.
+    Return the state of a claim, which nobody may have made yet.
     """
     left = (claims.c.expires_at - NOW).label("left")
     columns = (claims.c.token, claims.c.holder, claims.c.is_ready, left)
-    row = connection.execute(sa.select(*columns).where(claims.c.name == name)).one()
+    row = connection.execute(sa.select(*columns).where(claims.c.name == name)).first()
+    if row is None:
+        return Claim(token=0, holder="", is_ready=False, expires_in=0.0)
     return Claim(token=row.token, holder=row.holder, is_ready=row.is_ready, expires_in=row.left)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from fal_server.claims.claims import APPLICATIONS, Claim, read_claim
+from fal_server.claims.claims import APPLICATIONS, Claim, claims, read_claim
 from fal_server.claims.replicas import Replica, read_replicas
-from fal_server.state.engines import make_engine
+from fal_server.state.database_urls import make_engines
 
 #: Seconds by which a clock may be wrong without notice: what replicas compare is corrected,
 #: and what they show to people and to other services is not.
@@ -28,14 +28,16 @@ def read_all(url: str) -> tuple[Sequence[Replica], Claim]:
     Raises:
         SQLAlchemyError: It cannot be read.
     """
-    engine = make_engine(url, begin="", pool=1)
+    def read(connection: sa.Connection) -> tuple[Sequence[Replica], Claim]:
+        if not sa.inspect(connection).has_table(claims.name):
+            return (), Claim(token=0, holder="", is_ready=False, expires_in=0.0)
+        return read_replicas(connection), read_claim(connection, APPLICATIONS)
+
+    engines = make_engines(url, readers=1)
     try:
-        with engine.connect() as connection:
-            if not sa.inspect(connection).has_table("claims"):
-                return (), Claim(token=0, holder="", is_ready=False, expires_in=0.0)
-            return read_replicas(connection), read_claim(connection, APPLICATIONS)
+        return engines.read(read)
     finally:
-        engine.dispose()
+        engines.dispose()
 
 
 def find_problems(replicas: Sequence[Replica], claim: Claim) -> list[str]:

@@ -36,7 +36,7 @@ from fal_server.claims.claims import (
     take_claim,
 )
 from fal_server.claims.replicas import Replica, read_replicas, remove_replica, show_replica
-from fal_server.state.engines import make_engine
+from fal_server.state.database_urls import make_engines
 
 logger = logging.getLogger(__name__)
 
@@ -290,8 +290,8 @@ def _make_engine(url: str) -> sa.Engine:
     parsed = sa.engine.make_url(url)
     patience = {"connect_timeout": "3", "tcp_user_timeout": "5000"}
     limited = parsed.update_query_dict({**patience, **parsed.query})
-    engine = make_engine(limited.render_as_string(hide_password=False), begin="", pool=1)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    engines = make_engines(limited.render_as_string(hide_password=False), readers=1)
+    return engines.writing.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _reason(error: Exception) -> str:

@@ -31,9 +31,7 @@ def replicas(data: Path | None, database: str | None, as_json: bool) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from fal_server.claims.findings import find_problems, read_all
-    from fal_server.errors import StateBroken
     from fal_server.state.data_directories import DataDirectory
-    from fal_server.state.engines import hide_password
 
     directory = (data or default_data()).absolute()
     url = database
@@ -47,8 +45,8 @@ def replicas(data: Path | None, database: str | None, as_json: bool) -> None:
     try:
         found, claim = read_all(url)
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip()
-        raise StateBroken(hide_password(url), reason) from error
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise click.ClickException(f"The database cannot be read: {reason}.") from error
     problems = find_problems(found, claim)
     if as_json:
         rows = [

@@ -24,7 +24,14 @@ from fal_server.commands.account_commands import login, teams, users, webhook_se
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
-from fal_server.commands.options import data_option, json_option, machine_option
+from fal_server.commands.options import (
+    data_option,
+    database_option,
+    files_option,
+    json_option,
+    machine_option,
+    secrets_option,
+)
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
@@ -122,17 +129,9 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The port of the API; the gateways have the next ones. 0 takes free ones.",
 )
 @machine_option
-@click.option(
-    "--database",
-    metavar="URL",
-    help="The URL of a database to use instead of a file in the directory.",
-)
-@click.option(
-    "--files",
-    metavar="URL",
-    help="The URL of a store to keep files in instead of the directory, as in "
-    "s3://bucket/prefix or file:///srv/shared.",
-)
+@database_option
+@files_option
+@secrets_option
 @click.option(
     "--advertise",
     metavar="ADDRESS",

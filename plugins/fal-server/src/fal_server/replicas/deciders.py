@@ -16,7 +16,6 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from fal_server.access.key_files import read_key
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
@@ -265,7 +264,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
     webhooks = Webhooks(
         requests,
         responses,
-        read_key(ground.directory, WEBHOOKS_KEY),
+        ground.keys.read(WEBHOOKS_KEY),
         [ip_network(each) for each in ground.settings.webhook_networks],
         most=limits.most_webhooks,
         observe=lambda outcome: ground.metrics.deliveries.labels(outcome).inc(),

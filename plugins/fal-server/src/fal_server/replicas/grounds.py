@@ -7,6 +7,7 @@ from __future__ import annotations
 import attrs
 
 from fal_server.access.identities import CallerIdentity
+from fal_server.access.server_keys import ServerKeys
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.urls import Urls
 from fal_server.settings import ServerSettings
@@ -36,6 +37,7 @@ class Ground:
 
     settings: ServerSettings
     directory: DataDirectory
+    keys: ServerKeys
     metrics: ServerMetrics
     database: Database
     identity: CallerIdentity

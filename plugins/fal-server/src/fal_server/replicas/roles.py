@@ -14,7 +14,6 @@ from importlib.metadata import version
 
 import attrs
 
-from fal_server.access.key_files import read_key
 from fal_server.claims.claims import APPLICATIONS, Fence, refuse_writes
 from fal_server.claims.memberships import Membership, Standing
 from fal_server.claims.replicas import (
@@ -66,7 +65,7 @@ class Roles:
     _began: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        secret = share_secret(read_key(self.ground.directory, "signing.key"))
+        secret = share_secret(self.ground.keys.read("signing.key"))
         self.doors.connections.relay_secret = secret
         self._lines = Lines(self._seats, secret)
         self._follower = Follower(self.ground, self.doors, self._lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import logging
 import os
 import shutil
@@ -138,8 +139,8 @@ class ObjectStore(FileStore):
         target = self._name(name)
         while start < size:
             end = min(start + _PART, size)
-            part = self._patiently(
-                lambda start=start, end=end: self.system.cat_file(target, start=start, end=end)
+            part: bytes = self._patiently(
+                functools.partial(self.system.cat_file, target, start=start, end=end)
             )
             check_complete(end - start - len(part), target)
             for begin in range(0, len(part), most):

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from fal_server.claims import arrivals, claims, replicas
 from fal_server.logs import kept_lines, log_lines
+from fal_server.state import kept_keys
 from fal_server.store import (
     accounts,
     idempotency_keys,
@@ -27,6 +28,7 @@ MODULES = (
     claims,
     idempotency_keys,
     keys,
+    kept_keys,
     kept_lines,
     log_lines,
     queued_requests,
