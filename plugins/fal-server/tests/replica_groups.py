@@ -97,6 +97,14 @@ class Replicas:
             if number != decider and server.program.process.poll() is None
         ]
 
+    @property
+    def machines(self) -> set[str]:
+        """
+        The machines of the replicas that run, or ran lately.
+        """
+        with self._engine.connect() as connection:
+            return {each.machine for each in read_replicas(connection)}
+
     def read(self, query: sa.Select[Any]) -> list[Any]:
         """
         Return the rows that the database has.

@@ -5,9 +5,11 @@ Several servers on one PostgreSQL: any of them takes requests, and one of them d
 from __future__ import annotations
 
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ import sqlalchemy as sa
 
 from fal_server.checks import check_replicas
 from fal_server.store.queued_requests import requests
+from fal_server.store.runner_records import runners
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +191,47 @@ def test_restarted_database(replicas: Any, postgresql: Any):
     assert served.finish("app", held).json() == {"cancelled": False}
     # Whoever decided goes on.
     assert replicas.token == token
+
+
+def own_address() -> str:
+    """
+    Return an address of this machine that is not one of loopback. Empty where it has none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            # Nothing is sent.
+            tried.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        address: str = tried.getsockname()[0]
+        return address
+
+
+@pytest.mark.skipif(not own_address(), reason="this machine has only addresses of loopback")
+def test_decider_on_another_machine(make_replicas: Callable[..., Any], tmp_path: Path):
+    """
+    A replica on another machine, which cannot reach a runner, starts another one, and the first
+    is ended by the replica beside it, when that runs again.
+    """
+    caches = {number: {"FAL_CORE_CACHE": str(tmp_path / f"cache{number}")} for number in (0, 1)}
+    options = ("--address", "0.0.0.0", "--advertise", own_address(), "--no-metrics-key")
+    made = make_replicas(2, *options, variables=caches)
+    decider, (other,) = made.decider, made.followers
+    made.served[decider].deploy("app")
+    first, second = made.served[decider], made.served[other]
+    (before,) = made.read(sa.select(runners))
+    token = made.token
+    made.servers[decider].kill()
+    assert ask(second, "app/echo", {"name": "there"}).status_code == 200
+    assert made.token == token + 1
+    (after,) = made.read(sa.select(runners).where(runners.c.id != before.id))
+    assert {before.machine, after.machine} == made.machines
+    assert [row.ended_at for row in made.read(sa.select(runners))] == [None, None]
+    made.servers[decider].start()
+
+    def has_ended() -> bool:
+        (row,) = made.read(sa.select(runners).where(runners.c.id == before.id))
+        return row.ended_at is not None
+
+    first.settle(has_ended)
+    assert ask(first, "app/echo", {"name": "again"}).status_code == 200

@@ -28,8 +28,10 @@ from fal_server.listeners.doors import Doors, Service
 from fal_server.replicas.deciders import Decider
 from fal_server.replicas.followers import Follower
 from fal_server.replicas.grounds import Ground
+from fal_server.replicas.leftovers import Leftovers
 from fal_server.replicas.lines import Lines, share_secret
 from fal_server.replicas.seats import Seats
+from fal_server.store.runner_records import RunnerRecords
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Roles:
     _token: int = 0
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _watching: asyncio.Task[None] | None = None
     _began: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -101,6 +104,8 @@ class Roles:
         check_others(me, await self.ground.database.read(read_replicas))
         self._membership = Membership(self.ground.database.url, me, self._changed, self._woken)
         self._task = asyncio.create_task(self._follow())
+        leftovers = Leftovers(settings.machine, RunnerRecords(self.ground.database), machine)
+        self._watching = asyncio.create_task(leftovers.watch(lambda: self._is_elsewhere(machine)))
         self._membership.start()
         await asyncio.shield(self._began)
 
@@ -108,9 +113,10 @@ class Roles:
         """
         Give requests time to finish, and let another replica decide.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._decider is not None:
             await self._decider.close()
         if self._membership is not None:
@@ -130,6 +136,13 @@ class Roles:
         self.ground.database.clock = self._membership.clock
         if self._decider is not None:
             self._decider.queue.take_arrivals()
+
+    def _is_elsewhere(self, machine: str) -> bool:
+        """
+        Return whether a replica on another machine decides.
+        """
+        seat = self._seats.now
+        return self._decider is None and seat is not None and seat.replica.machine != machine
 
     # -- changes ---------------------------------------------------------------------------
 
