@@ -4,6 +4,8 @@ Several servers on one PostgreSQL: any of them takes requests, and one of them d
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
 from collections import Counter
@@ -12,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import grpc
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -19,6 +23,10 @@ import sqlalchemy as sa
 from fal_server.checks import check_replicas
 from fal_server.store.queued_requests import requests
 from fal_server.store.runner_records import runners
+
+EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,23 @@ def ask(served: Any, path: str, told: Any) -> httpx.Response:
         return client.post(f"/owner/{path}", json=told)
 
 
+def run_until(served: Any, gate: str) -> Any:
+    """
+    Run a function that ends when the gate is open, or with its server.
+    """
+    folder = str(served.folder)
+
+    def wait() -> None:
+        import pathlib
+        import time
+
+        (pathlib.Path(folder) / "called").touch()
+        while not (pathlib.Path(folder) / gate).exists():
+            time.sleep(0.01)
+
+    return served.run(wait)
+
+
 def submit(served: Any, path: str) -> httpx.Response:
     with served.client() as client:
         return client.post(f"/owner/{path}", json={})
@@ -64,6 +89,27 @@ def test_any_replica_takes_any_request(replicas: Any):
     for id in ids:
         for served in replicas.served:
             assert served.finish("app", id).json()["told"] == large
+
+
+def test_websocket_at_any_replica(replicas: Any):
+    """
+    Requests are sent over a websocket at every replica.
+    """
+
+    async def talk(served: Any) -> list[str]:
+        address = f"ws://127.0.0.1:{served.plane.ports['ws']}/owner/app/echo"
+        headers = {"Authorization": f"Key {served.plane.key}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(address, headers=headers) as socket,
+        ):
+            await socket.send_str('{"name": "over a websocket"}')
+            return [str((await socket.receive()).data) for _ in range(3)]
+
+    for served in replicas.served:
+        start, body, end = asyncio.run(talk(served))
+        assert ('"status": 200' in start, '"status": 200' in end) == (True, True)
+        assert "over a websocket" in body
 
 
 def test_function_is_run_at_any_replica(replicas: Any):
@@ -117,10 +163,13 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     """
     When the replica that decides is killed, requests in the queue are answered, and those that
     a runner had are counted as another attempt. A direct request that waits for a runner is
-    answered as well; one that a runner has ends with a sentence which says so.
+    answered as well; one that a runner has, and a function that runs, end with a sentence which
+    says so.
     """
     decider, (first, second) = replicas.decider, replicas.followers
     token, served = replicas.token, replicas.served[first]
+    called = threads.submit(run_until, served, "killed")
+    served.settle(lambda: (served.folder / "called").exists())
     running = threads.submit(ask, served, "app/hold", {"gate": "killed", "name": "direct"})
     served.settle(lambda: "hold direct" in served.order())
     waiting = threads.submit(ask, served, "app/echo", {"name": "waited"})
@@ -131,6 +180,9 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     replicas.servers[decider].kill()
     lost = running.result()
     assert (lost.status_code, "may have run" in lost.text) == (502, True)
+    error = called.exception()
+    assert isinstance(error, grpc.RpcError)
+    assert (error.code(), "may have run" in error.details()) == (UNAVAILABLE, True)
     # Some more while nobody decides, or another one begins to.
     queued += [replicas.served[second].submit("app/echo") for _ in range(10)]
     served.open("killed")
@@ -207,6 +259,8 @@ def own_address() -> str:
         return address
 
 
+@pytest.mark.faults
+@pytest.mark.skipif(not EVERY, reason="with FAL_CORE_FAULTS=all: environments are built twice")
 @pytest.mark.skipif(not own_address(), reason="this machine has only addresses of loopback")
 def test_decider_on_another_machine(make_replicas: Callable[..., Any], tmp_path: Path):
     """
