@@ -201,16 +201,18 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     assert begun["echo waited"] == 1
 
 
-def test_replica_that_stood_still(replicas: Any):
+def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
     """
     A replica that stood still for longer than its lease decides no longer: another one does,
-    and what the first writes later is refused. It follows from then on.
+    and what the first writes later is refused. It follows from then on, and a request that it
+    was to answer ends with a sentence.
     """
     decider, token = replicas.decider, replicas.token
     served = replicas.served[decider]
     other = replicas.served[replicas.followers[0]]
     held = other.submit("app/hold", {"gate": "stood", "name": "stood"})
     other.begin("app", held)
+    direct = threads.submit(ask, served, "app/hold", {"gate": "resumed"})
     process = replicas.servers[decider].program.process
     process.send_signal(signal.SIGSTOP)
     try:
@@ -219,6 +221,9 @@ def test_replica_that_stood_still(replicas: Any):
         assert other.finish("app", held).status_code == 200
     finally:
         process.send_signal(signal.SIGCONT)
+    lost = direct.result()
+    assert (lost.status_code, "may have run" in lost.text) == (502, True)
+    served.open("resumed")
     # It finds out that it follows with its first write, if not before.
     served.settle(lambda: submit(served, "app/echo").status_code == 200)
     id = served.submit("app/echo", {"name": "by the follower"})

@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 #: Addresses that stand for all interfaces, and what reaches a server there from its machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
-#: Seconds that requests have to finish where another replica decides already.
-_BREAK_OFF = 0.1
-
 
 @attrs.define(eq=False)
 class Roles:
@@ -176,9 +173,8 @@ class Roles:
             services = await decider.serve()
             await decider.start()
         except BaseException as error:
-            decider.drain = _BREAK_OFF
             with contextlib.suppress(Exception):
-                await decider.close()
+                await decider.break_off()
             membership.give_back(token)
             if not isinstance(error, Exception):
                 raise
@@ -203,8 +199,7 @@ class Roles:
         self.ground.database.fence = refuse_writes
         self.doors.hand_over(self._services)
         self.decides(None)
-        decider.drain = _BREAK_OFF
         try:
-            await decider.close()
+            await decider.break_off()
         except Exception:
             logger.exception("What this replica did could not be ended in order")
