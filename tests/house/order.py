@@ -37,6 +37,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "claims/",
+        "checks",
         "calling/",
         "detached/",
         # Calls that cannot work are refused.
@@ -163,9 +164,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server": (
-        "checks errors limits",
+        "errors limits",
         "settings",
         "state/",
+        # Which of several servers on one database decides.
+        "claims/",
+        "checks",
         "listeners/",
         "specs/",
         "logs/",
@@ -180,6 +184,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "gateways/",
         "grpc/",
         "http/",
+        # What a server does whether it decides or another one does.
+        "replicas/",
         "plane",
         "commands/",
         "__init__",

@@ -48,16 +48,92 @@ kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
 engines = _load("engines")
+postgresql_servers = _load("postgresql_servers")
+replica_groups = _load("replica_groups")
+s3_servers = _load("s3_servers")
 
 Plane = planes.Plane
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """
+    A PostgreSQL that runs for all tests of this process.
+    """
+    reason = postgresql_servers.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    server = postgresql_servers.PostgreSQL()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def postgresql_url(postgresql: Any) -> Iterator[str]:
+    """
+    The URL of a database of PostgreSQL with all tables of the server, and nothing in them.
+    """
+    url: str = postgresql.make_database()
+    yield url
+    postgresql.drop(url)
+
+
+@pytest.fixture(scope="session")
+def s3_of_session() -> Iterator[Any]:
+    reason = s3_servers.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    server = s3_servers.S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_of_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """
+    A server of S3, which this process is told of.
+    """
+    import s3fs
+
+    for name, value in s3_of_session.variables.items():
+        monkeypatch.setenv(name, value)
+    yield s3_of_session
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+#: The kinds of databases that keep the state of a server.
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """
+    Have the tests that need a database run on each kind: those of the stores always, and the
+    others with FAL_CORE_FAULTS=all.
+    """
+    if "database_url" in metafunc.fixturenames:
+        always = {"state", "store", "logs"} & set(metafunc.definition.path.parts)
+        whole = always or os.environ.get("FAL_CORE_FAULTS") == "all"
+        kinds = DATABASES if whole else DATABASES[:1]
+        metafunc.parametrize("database_url", kinds, indirect=True)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """
+    The URL of a database for one test.
+    """
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
     """
     A database with all tables of the server, and nothing in them.
     """
-    opened = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    opened = Database(database_url)
     yield opened
     opened.close()
 
@@ -264,6 +340,27 @@ def standing(
     return make_standing(tmp_path_factory.mktemp("standing"))
 
 
+@pytest.fixture(scope="module")
+def make_replicas(
+    postgresql: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """
+    Start servers on one database of PostgreSQL; they and their runners end with the module.
+    """
+    started: list[Any] = []
+
+    def start(count: int, *arguments: str, **options: Any) -> Any:
+        root = tmp_path_factory.mktemp("replicas")
+        url = postgresql.make_database()
+        started.append(replica_groups.Replicas(root, url, count, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+        postgresql.drop(each.url)
+
+
 @pytest.fixture
 def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """
@@ -321,7 +418,7 @@ def make_applied(
     yield start
     for server, machines in started:
         server.program.end()
-        programs.end_runners(server.data, machines)
+        programs.end_runners(server.data, machines=machines)
 
 
 @pytest.fixture(scope="module")

@@ -355,13 +355,17 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     return made
 
 
-def end_runners(data: Path, machines: Sequence[str] = ("local",)) -> None:
+def end_runners(
+    data: Path, database: str | None = None, *, machines: Sequence[str] = ("local",)
+) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
+    where = () if database is None else ("--database", database)
     # Here, since most modules end with it, and another process would only import it anew.
     named = [word for each in machines for word in ("--machine", each)]
-    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data), *named])
+    words = ["server", "end-runners", "--data", str(data), *where, *named]
+    done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
 
 

@@ -20,7 +20,8 @@ from fal_core.plugins import registered
 from fal_server.errors import DataTooNew, ServerError, Unavailable
 from fal_server.plane import ControlPlane, describe_ports, serve
 from fal_server.settings import ServerSettings
-from fal_server.state.databases import LAYOUT, open_database
+from fal_server.state.databases import open_database
+from fal_server.state.migrations.layouts import LAYOUT
 from fal_server.store.accounts import list_accounts
 
 

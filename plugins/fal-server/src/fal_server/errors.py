@@ -7,6 +7,7 @@ The errors of the server, and the refusals of requests.
         ├── DataTooNew
         ├── KeyLost
         ├── StateBroken
+        ├── StateKeyLost
         └── StateLost
 
     Refusal                          one request is refused, and the server goes on
@@ -21,6 +22,7 @@ The errors of the server, and the refusals of requests.
     ├── StorageFull
     ├── Unanswered
     └── Unavailable
+        ├── Fenced               another replica of the server decides
         └── StateUnavailable     the state cannot be read or written for a while
 
 The client is sent the sentence of a refusal, with the status code of its class.
@@ -107,6 +109,32 @@ class KeyLost(ServerError):
 
 
 @facts
+class StateKeyLost(ServerError):
+    """
+    A key of the state is missing, or is not what it was.
+
+    Attributes:
+        url: Where the state is, without a password.
+
+        cost: What replacing it costs, in words.
+
+        why: What is wrong with it, in words that follow its name.
+    """
+
+    name: str
+    url: str
+    cost: str
+    why: str = "is missing, or is not whole"
+
+    def __str__(self) -> str:
+        return (
+            f"The key {self.name} of the state at {self.url} {self.why}. Restore a backup of "
+            "the state, or make another key with 'fal-core server replace-key "
+            f"{self.name}' and '--database': {self.cost}."
+        )
+
+
+@facts
 class StateLost(ServerError):
     """
     The database is empty, although a server has run on the data directory.
@@ -133,16 +161,16 @@ class StateBroken(ServerError):
 
     Attributes:
         url: Where it is, without a password.
+
+        remedy: What to do, as a sentence without its end.
     """
 
     url: str
     reason: str
+    remedy: str = "Put a copy of it there, or use another data directory"
 
     def __str__(self) -> str:
-        return (
-            f"The state at {self.url} cannot be used: {self.reason}. Put a copy of it "
-            "there, or use another data directory."
-        )
+        return f"The state at {self.url} cannot be used: {self.reason}. {self.remedy}."
 
 
 def level_of(refusal: Refusal) -> int:
@@ -275,6 +303,14 @@ class Unavailable(Refusal):
 
     status = "UNAVAILABLE"
     http = 503
+
+
+class Fenced(Unavailable):
+    """
+    This server may not write, as another replica decides.
+    """
+
+    retry_after = 1
 
 
 class StateUnavailable(Unavailable):

@@ -44,6 +44,12 @@ class ServerSettings:
 
         database: The URL of a database to use instead of the file in *data*.
 
+        files: The URL of the store of files to use instead of *data*, as in
+            ``s3://bucket/prefix``.
+
+        secrets_key: The file of the key that encrypts secrets, if that is kept in neither
+            *data* nor *database*.
+
         names: Host names of this machine for its certificate, besides ``localhost`` and
             *host*.
 
@@ -76,6 +82,8 @@ class ServerSettings:
         owner: The nickname of the user that is made on the first start.
 
         drain: Seconds that requests have to finish when the server ends.
+
+        advertise: The address at which other replicas reach this one. None for *host*.
     """
 
     data: Path
@@ -87,6 +95,8 @@ class ServerSettings:
     metrics_port: int | None = None
     machines: tuple[str, ...] = ("local",)
     database: str | None = None
+    files: str | None = None
+    secrets_key: Path | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
@@ -100,6 +110,7 @@ class ServerSettings:
     cors: bool = True
     owner: str = "owner"
     drain: float = 10.0
+    advertise: str | None = None
 
     def port_of(self, listener: str) -> int:
         """

@@ -5,7 +5,6 @@ Lines of logs: their limits, and how they are selected.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ import sqlalchemy as sa
 from kept_lines import history
 
 from fal_server.logs.log_lines import LogFilter, LogLine, from_row, logs, numbered, to_row
-from fal_server.state.databases import metadata
-from fal_server.state.engines import make_engine
+from fal_server.state.databases import Database
 
 #: Lines of two accounts, each at another second.
 LINES = [
@@ -38,18 +36,14 @@ LINES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+@pytest.fixture
+def database(database: Database) -> Database:
     """
-    An engine whose database has the lines.
+    A database that has the lines.
     """
-    path = tmp_path_factory.mktemp("lines") / "state.db"
-    engine = make_engine(f"sqlite:///{path}", begin="BEGIN", pool=1)
-    metadata.create_all(engine)
-    with engine.connect() as connection, connection.begin():
-        connection.execute(logs.insert(), [to_row(line) for line in LINES])
-    yield engine
-    engine.dispose()
+    rows = [to_row(line) for line in LINES]
+    database.write_here(lambda connection: connection.execute(logs.insert(), rows))
+    return database
 
 
 @pytest.mark.parametrize(
@@ -71,7 +65,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
     ],
 )
 def test_new_lines_are_selected_like_stored_ones(
-    engine: sa.Engine, wanted: dict[str, Any], count: int
+    database: Database, wanted: dict[str, Any], count: int
 ):
     """
     A filter selects the same lines when they come as it does in the database, and ignores
@@ -79,8 +73,8 @@ def test_new_lines_are_selected_like_stored_ones(
     """
     filter = LogFilter(account_id="me", **wanted)
     query = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
-    with engine.connect() as connection, connection.begin():
-        found = [from_row(row) for row in connection.execute(query)]
+    rows = database.read_here(lambda connection: connection.execute(query).all())
+    found = [from_row(row) for row in rows]
     assert found == [line for line in LINES if filter.matches(line)]
     assert len(found) == count
 

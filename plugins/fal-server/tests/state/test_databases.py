@@ -17,20 +17,32 @@ import pytest
 import sqlalchemy as sa
 
 from fal_core.testing.harness.processes import wait_until
-from fal_server.errors import DataTooNew, StorageFull, Unavailable
-from fal_server.state.databases import Database, layouts, metadata
+from fal_server.errors import StorageFull, Unavailable
+from fal_server.state.databases import Database
 
-numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state.db'}"
+numbers = sa.Table(
+    "test_numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True)
+)
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    database = Database(url)
+def database(database: Database) -> Database:
+    """
+    A database with a table of numbers too.
+    """
+    database.write_here(numbers.create)
+    return database
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def in_file(file: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{file}")
+    database.write_here(numbers.create)
     yield database
     database.close()
 
@@ -104,15 +116,67 @@ def test_failed_write_is_rolled_back_alone(database: Database):
     assert database.read_here(every) == [1, 2, 3]
 
 
-def test_locked_database_is_waited_for(database: Database, tmp_path: Path):
+class Fenced(Exception):
+    """
+    This process may not write any more.
+    """
+
+
+def refuse(connection: sa.Connection) -> None:
+    assert connection.in_transaction()
+    raise Fenced
+
+
+def test_fence_refuses_a_group_of_writes(database: Database):
+    """
+    What the fence raises refuses all writes of a transaction but those that are made without
+    it, and is not asked for these alone.
+    """
+
+    async def write(*numbers: int, fenced: bool) -> list[Any]:
+        works = (database.write(add(number), fenced=fenced) for number in numbers)
+        return await asyncio.gather(*works, return_exceptions=True)
+
+    async def main() -> None:
+        assert await write(1, 2, fenced=True) == [1, 2]
+        database.fence = refuse
+        refused, passed = await asyncio.gather(
+            write(3, 4, fenced=True), write(5, 6, fenced=False)
+        )
+        assert [type(each) for each in refused] == [Fenced, Fenced]
+        assert passed == [5, 6]
+
+    asyncio.run(main())
+    with pytest.raises(Fenced):
+        database.write_here(add(7))
+    assert database.write_here(add(8), fenced=False) == 8
+    assert database.read_here(every) == [1, 2, 5, 6, 8]
+
+
+def test_fence_is_asked_within_the_transaction(database: Database):
+    """
+    The fence sees what is written so far, and what it writes is committed with the writes.
+    """
+    database.fence = lambda connection: add(len(every(connection)) + 100)(connection) and None
+
+    async def main() -> None:
+        await database.write(add(1))
+        await database.write(add(2))
+        await database.write(add(3), fenced=False)
+
+    asyncio.run(main())
+    assert database.read_here(every) == [1, 2, 3, 100, 102]
+
+
+def test_locked_database_is_waited_for(in_file: Database, file: Path):
     """
     While another process holds the database, a write waits, and then succeeds.
     """
-    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
     async def main() -> int:
-        writing = asyncio.ensure_future(database.write(add(1)))
+        writing = asyncio.ensure_future(in_file.write(add(1)))
         _, pending = await asyncio.wait([writing], timeout=1.5)
         assert pending
         other.execute("COMMIT")
@@ -122,12 +186,13 @@ def test_locked_database_is_waited_for(database: Database, tmp_path: Path):
     other.close()
 
 
-def test_patience_ends(url: str, tmp_path: Path):
+def test_patience_ends(file: Path):
     """
     A database that stays locked is an answer that the client may ask again.
     """
-    database = Database(url, patience=0.1)
-    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    database = Database(f"sqlite:///{file}", patience=0.1)
+    database.write_here(numbers.create)
+    other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable):
         run(database.write(add(1)))
@@ -137,7 +202,7 @@ def test_patience_ends(url: str, tmp_path: Path):
     database.close()
 
 
-def test_full_database_fails_at_once_and_recovers(database: Database):
+def test_full_database_fails_at_once_and_recovers(in_file: Database):
     """
     A write to a full disk fails at once, and writes work again once there is room.
     """
@@ -152,31 +217,21 @@ def test_full_database_fails_at_once_and_recovers(database: Database):
         connection.execute(numbers.insert(), [{"number": n} for n in range(100_000)])
 
     # The connection that writes is one; a pragma of it lasts.
-    database.write_here(limit(1))
-    database.patience = 0.5
+    in_file.write_here(limit(1))
+    in_file.patience = 0.5
     with pytest.raises(StorageFull):
-        run(database.write(fill))
-    database.write_here(limit(1_000_000))
-    assert run(database.write(add(7))) == 7
-    assert database.read_here(every) == [7]
+        run(in_file.write(fill))
+    in_file.write_here(limit(1_000_000))
+    assert run(in_file.write(add(7))) == 7
+    assert in_file.read_here(every) == [7]
 
 
-def test_newer_layout_is_refused(database: Database, url: str):
-    """
-    A state that a newer version has written is left alone.
-    """
-    database.write_here(
-        lambda connection: connection.execute(layouts.update().values(version=99))
-    )
-    with pytest.raises(DataTooNew, match="layout 99"):
-        Database(url)
-
-
-def test_closed_database_refuses_writes(url: str):
+def test_closed_database_refuses_writes(database_url: str):
     """
     Writes before the close are done, and those after it are refused.
     """
-    database = Database(url)
+    database = Database(database_url)
+    database.write_here(numbers.create)
 
     async def main() -> None:
         written = [asyncio.ensure_future(database.write(add(number))) for number in range(50)]
@@ -190,7 +245,7 @@ def test_closed_database_refuses_writes(url: str):
             await database.read(every)
 
     asyncio.run(main())
-    again = Database(url)
+    again = Database(database_url)
     assert again.read_here(every) == list(range(50))
     again.close()
 
@@ -198,10 +253,13 @@ def test_closed_database_refuses_writes(url: str):
 KILLED = """
 import asyncio, sys
 import sqlalchemy as sa
-from fal_server.state.databases import Database, metadata
+from fal_server.state.databases import Database
 
-numbers = sa.Table("test_numbers", metadata, sa.Column("number", sa.Integer, primary_key=True))
+numbers = sa.Table(
+    "test_numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True)
+)
 database = Database(sys.argv[1])
+database.write_here(numbers.create)
 
 async def add(number):
     await database.write(lambda c: c.execute(numbers.insert().values(number=number)))
@@ -216,12 +274,12 @@ asyncio.run(main())
 
 @pytest.mark.faults
 @pytest.mark.parametrize("acknowledged", [1, 300, 700])
-def test_sigkill_loses_nothing_that_was_acknowledged(url: str, acknowledged: int):
+def test_sigkill_loses_nothing_that_was_acknowledged(database_url: str, acknowledged: int):
     """
     A write that has returned is there after SIGKILL.
     """
     seen: list[int] = []
-    command = [sys.executable, "-c", KILLED, url]
+    command = [sys.executable, "-c", KILLED, database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         try:
@@ -234,6 +292,6 @@ def test_sigkill_loses_nothing_that_was_acknowledged(url: str, acknowledged: int
         finally:
             writer.kill()
     assert writer.returncode == -signal.SIGKILL
-    database = Database(url)
+    database = Database(database_url)
     assert set(seen) <= set(database.read_here(every))
     database.close()

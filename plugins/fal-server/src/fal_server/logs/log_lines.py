@@ -12,7 +12,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.state.databases import metadata
-from fal_server.state.texts import valid_text
+from fal_server.state.texts import LowerCase, valid_text
 
 logs = sa.Table(
     "logs",
@@ -122,7 +122,8 @@ class LogFilter:
         )
         parts = [column == wanted for column, wanted in columns if wanted is not None]
         if self.search is not None:
-            parts.append(logs.c.message.icontains(self.search, autoescape=True))
+            message = LowerCase(logs.c.message)
+            parts.append(message.contains(self.search.lower(), autoescape=True))
         if self.since is not None:
             parts.append(logs.c.time >= to_micros(self.since))
         if self.until is not None:

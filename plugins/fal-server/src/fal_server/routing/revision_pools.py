@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import FalCoreError
+from fal_server.claims.replicas import name_machine
 from fal_server.errors import STATE_TROUBLE
 from fal_server.fleet.endings import RunnerLost
 from fal_server.fleet.launching import RunnerLauncher
@@ -24,6 +26,8 @@ from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecord, RunnerRecords
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -85,6 +89,14 @@ class RevisionPools:
         Arguments:
             pool: The pool to which it belongs. None drains the runner.
         """
+        if record.machine not in ("", name_machine()):
+            logger.warning(
+                "Runner %s of %s is on another machine, which this one cannot reach: it is "
+                "replaced, and ended by a replica there.",
+                record.id,
+                record.alias,
+            )
+            return
         spec = await self._spec_of_record(record)
         home = pool or RunnerPool(Scaling(), _refuse_launch)
         try:
@@ -132,6 +144,7 @@ class RevisionPools:
             machine_type=runner.spec.machine_type,
             started_at=runner.started_at,
             host=runner.way.name,
+            machine="" if runner.way.is_elsewhere else name_machine(),
         )
         await self.records.add(record)
 

@@ -22,25 +22,18 @@ from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from fal_server.errors import (
     STATE_TROUBLE,
-    DataTooNew,
     StateBroken,
     StateUnavailable,
     StorageFull,
     Unavailable,
 )
-from fal_server.state.engines import (
-    FileGone,
-    identify,
-    is_full,
-    is_locked,
-    make_engine,
-    path_of,
-)
-from fal_server.state.upgrades import add_missing
+from fal_server.state.database_urls import make_engines
+from fal_server.state.engines import NotThere, Trouble, Unusable
+from fal_server.state.migrations.layouts import migrate
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +42,11 @@ T = TypeVar("T")
 #: All tables of the server.
 metadata = sa.MetaData()
 
-#: The version of the layout of the tables, increased when older servers cannot read it.
-LAYOUT = 2
-
 #: Seconds to wait for a database that is locked or gone.
 PATIENCE = 60.0
 
 #: The most writes in one transaction.
 _GROUP = 512
-
-layouts = sa.Table("layout", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 
 @attrs.define(eq=False)
@@ -70,6 +58,7 @@ class Pending:
     work: Callable[[sa.Connection], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    fenced: bool = True
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """
@@ -83,13 +72,24 @@ class Pending:
             self.future.set_exception(error)
 
 
+class _Refused(Exception):
+    """
+    The fence has raised the argument.
+    """
+
+
 class Database:
     """
     A database, with one thread that writes, and *readers* threads that read.
 
     Attributes:
+        fence: Called at the beginning of each transaction that writes. What it raises refuses
+            all writes of that transaction but those that are not *fenced*.
+
         observe: Called after each transaction with the number of its writes and the
             seconds that it took.
+
+        clock: Seconds by which its clock is ahead of this machine's, as far as was measured.
 
     Raises:
         DataTooNew: A newer version of the server has written it.
@@ -100,27 +100,44 @@ class Database:
     def __init__(self, url: str, *, readers: int = 4, patience: float = PATIENCE) -> None:
         self.url = url
         self.patience = patience
+        self.fence: Callable[[sa.Connection], None] = _allow
         self.observe: Callable[[int, float], None] = _ignore
-        self._writing = make_engine(url, begin="BEGIN IMMEDIATE", pool=1)
-        self._reading = make_engine(url, begin="BEGIN", pool=readers)
+        self.clock = 0.0
+        self._engines = make_engines(url, readers=readers)
         self._readers = ThreadPoolExecutor(readers, "state-reader")
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._closed = False
-        self._path = path_of(self._writing)
-        self._file: tuple[int, int] | None = None
-        self._make_tables()
-        if self._path is not None:
-            self._file = identify(self._path)
+        try:
+            self._open()
+        except BaseException:
+            self._engines.dispose()
+            raise
         self._thread = threading.Thread(target=self._write_all, name="state-writer")
         self._thread.start()
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+    @property
+    def is_shared(self) -> bool:
+        """
+        Whether several servers may use it.
+        """
+        return self._engines.dialect == "postgresql"
+
+    def now(self) -> float:
+        """
+        Return the time by its clock, for what other servers compare with theirs.
+        """
+        return time.time() + self.clock
+
+    async def write(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """
         Run *work* in a transaction that writes, and return its result once that is
         durable.
 
         *work* may run more than once if the transaction is repeated, so that it must do
         nothing but use the connection. An exception rolls back this work alone.
+
+        Arguments:
+            fenced: Whether the fence has to let it pass.
 
         Raises:
             StorageFull: The disk is full.
@@ -129,13 +146,13 @@ class Database:
 
             Unavailable: The database is closed.
 
-            Exception: What *work* raised.
+            Exception: What *work* raised, or the fence.
         """
         if self._closed:
             raise Unavailable("The server is ending.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(Pending(work, loop, future))
+        self._queue.put(Pending(work, loop, future, fenced))
         return await future
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -158,13 +175,19 @@ class Database:
         """
         Do the same as :meth:`read`, in this thread.
         """
-        return self._patiently(lambda: self._within(self._reading, work))
+        return self._patiently(lambda: self._engines.read(work))
 
-    def write_here(self, work: Callable[[sa.Connection], T]) -> T:
+    def write_here(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """
         Do the same as :meth:`write`, in this thread.
         """
-        return self._patiently(lambda: self._within(self._writing, work))
+
+        def pass_and_work(connection: sa.Connection) -> T:
+            if fenced:
+                self.fence(connection)
+            return work(connection)
+
+        return self._patiently(self._engines.writer(pass_and_work))
 
     def close(self) -> None:
         """
@@ -176,42 +199,41 @@ class Database:
         self._queue.put(None)
         self._thread.join()
         self._readers.shutdown()
-        self._writing.dispose()
-        self._reading.dispose()
+        self._engines.dispose()
 
-    def _make_tables(self) -> None:
-        def check(connection: sa.Connection) -> None:
-            found = connection.scalar(sa.select(layouts.c.version))
-            if found is None:
-                connection.execute(layouts.insert().values(version=LAYOUT))
-            elif found > LAYOUT:
-                raise DataTooNew(found, LAYOUT)
-            elif found < LAYOUT:
-                add_missing(connection, metadata)
-                connection.execute(layouts.update().values(version=LAYOUT))
-
-        try:
-            self._first(lambda: metadata.create_all(self._writing))
-            self.write_here(check)
-        except BaseException:
-            self._writing.dispose()
-            raise
-
-    def _first(self, attempt: Callable[[], None]) -> None:
+    def _open(self) -> None:
         """
-        Open the database, and wait while it is locked.
+        Make the tables, or change those of an earlier version, and wait while the database
+        is locked or gone.
 
         Raises:
+            DataTooNew: A newer version of the server has written it.
+
             StateBroken: It cannot be used.
         """
-        deadline = time.monotonic() + self.patience
+        engines, deadline = self._engines, time.monotonic() + self.patience
+
+        def prepare(connection: sa.Connection) -> None:
+            engines.lock(connection)
+            migrate(connection)
+
+        told = False
         while True:
             try:
-                return attempt()
+                engines.writer(prepare)()
+                return engines.watch()
+            except Unusable as error:
+                raise StateBroken(engines.shown, error.reason, error.remedy) from error
             except DatabaseError as error:
-                if not is_locked(error) or time.monotonic() > deadline:
-                    url = sa.engine.make_url(self.url).render_as_string(hide_password=True)
-                    raise StateBroken(url, str(error.orig)) from error
+                found = engines.explain(error)
+                if not engines.may_pass(error) or time.monotonic() > deadline:
+                    raise StateBroken(engines.shown, found.reason, found.remedy) from error
+                if not told:
+                    logger.warning("Waiting for the state: %s", found.reason)
+                told = True
+            except NotThere:
+                # It is asked again.
+                pass
             time.sleep(0.1)
 
     def _write_all(self) -> None:
@@ -241,9 +263,15 @@ class Database:
         """
         if len(group) > 1:
             try:
-                results = self._patiently(lambda: self._write_together(group))
+                results = self._patiently(self._engines.writer(self._together(group)))
             except (Unavailable, *STATE_TROUBLE) as error:
                 _settle([(each, None, error) for each in group])
+                return
+            except _Refused as refusal:
+                _settle([(each, None, refusal.args[0]) for each in group if each.fenced])
+                others = [each for each in group if not each.fenced]
+                if others:
+                    self._write_group(others)
                 return
             except Exception:
                 # One of the writes failed. Each is repeated in a transaction of its own.
@@ -253,23 +281,28 @@ class Database:
                 return
         for pending in group:
             try:
-                result = self.write_here(pending.work)
+                result = self.write_here(pending.work, fenced=pending.fenced)
             except Exception as error:
                 _settle([(pending, None, error)])
             else:
                 _settle([(pending, result, None)])
 
-    def _write_together(self, group: list[Pending]) -> list[Any]:
-        return self._within(
-            self._writing, lambda connection: [each.work(connection) for each in group]
-        )
+    def _together(self, group: list[Pending]) -> Callable[[sa.Connection], list[Any]]:
+        def work(connection: sa.Connection) -> list[Any]:
+            if any(each.fenced for each in group):
+                self._pass(connection)
+            return [each.work(connection) for each in group]
 
-    def _within(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
-        if self._file is not None and identify(self._path) != self._file:
-            # SQLite would write on to the file that was removed, or make an empty one.
-            raise FileGone
-        with engine.connect() as connection, connection.begin():
-            return work(connection)
+        return work
+
+    def _pass(self, connection: sa.Connection) -> None:
+        try:
+            self.fence(connection)
+        except DatabaseError:
+            # The database is not there to be asked.
+            raise
+        except Exception as error:
+            raise _Refused(error) from error
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         deadline = time.monotonic() + self.patience
@@ -278,24 +311,32 @@ class Database:
             over = self._closed or time.monotonic() > deadline
             try:
                 return attempt()
-            except FileGone:
+            except NotThere as error:
                 if over:
-                    raise StateUnavailable("The file of the database is gone.") from None
-            except OperationalError as error:
-                if is_full(error, self._path):
+                    raise StateUnavailable(str(error)) from None
+            except DatabaseError as error:
+                trouble = self._engines.trouble_of(error)
+                if trouble is None:
+                    # The statement is wrong, and not the database.
+                    raise
+                if trouble is Trouble.FULL:
                     raise StorageFull("The disk of the server is full.") from error
+                if trouble is Trouble.DAMAGED:
+                    logger.error("The database is damaged: %s", error.orig)
+                    raise StateUnavailable("The database is damaged.") from error
                 if over:
+                    logger.error("The database cannot be used: %s", error.orig)
                     raise StateUnavailable(
                         "The database cannot be read or written at present."
                     ) from error
-            except DatabaseError as error:
-                if type(error) is not DatabaseError:
-                    # The statement is wrong, and not the database.
-                    raise
-                logger.error("The database is damaged: %s", error.orig)
-                raise StateUnavailable("The database is damaged.") from error
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
+
+
+def _allow(connection: sa.Connection) -> None:
+    """
+    Let every transaction pass.
+    """
 
 
 def _ignore(count: int, seconds: float) -> None:

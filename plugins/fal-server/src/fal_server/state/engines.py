@@ -1,171 +1,122 @@
 """
-Engines: connections to a database, and the meaning of its errors.
+Engines: connections to a database of one kind, and the meaning of its errors.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from fal_server.errors import ServerError
-
-#: The error codes of SQLite for a full disk, for a failing one, and for a locked database.
-_FULL, _IO, _LOCKED = 13, 10, (5, 6)
-
-#: A disk with fewer free bytes is full. SQLite reports some such failures as I/O errors.
-_ROOM = 64 * 1024
+T = TypeVar("T")
 
 
-class FileGone(Exception):
+class Trouble(enum.Enum):
     """
-    The file that was opened is gone, or was replaced by another.
+    What an error of a database means, if not that a statement is wrong.
     """
 
+    #: It is locked, or gone, and may be there again in a moment.
+    WAIT = enum.auto()
+    #: Its disk is full.
+    FULL = enum.auto()
+    DAMAGED = enum.auto()
+    #: It does not let this server in until somebody changes that.
+    REFUSED = enum.auto()
 
-def make_engine(url: str, *, begin: str, pool: int) -> sa.Engine:
+
+class NotThere(Exception):
     """
-    Make an engine with *pool* connections. Transactions of SQLite start with *begin*.
-
-    Raises:
-        ServerError: *url* names no database that can be used here.
+    The database cannot be used for a while. The argument is a sentence that says why.
     """
-    if not url.startswith("sqlite"):
-        return _make_other(url, pool)
-    engine = sa.create_engine(
-        url,
-        poolclass=sa.QueuePool,
-        pool_size=pool,
-        max_overflow=0,
-        connect_args={"timeout": 0.1, "check_same_thread": False},
-    )
-
-    def connect(connection: sqlite3.Connection, _: object) -> None:
-        # SQLAlchemy begins and commits, and the driver must not.
-        connection.isolation_level = None
-        # That of SQLite leaves all letters but those of ASCII as they are.
-        connection.create_function("lower", 1, str.lower, deterministic=True)
-        # Older versions of SQLite have none.
-        connection.create_function("octet_length", 1, _octet_length, deterministic=True)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    sa.event.listen(engine, "connect", connect)
-    sa.event.listen(engine, "begin", start)
-    return engine
 
 
-def _octet_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _make_other(url: str, pool: int) -> sa.Engine:
-    try:
-        parsed = sa.engine.make_url(url)
-    except sa.exc.ArgumentError:
-        # The text may contain a password, and cannot be parsed to leave it out.
-        raise ServerError(
-            "The value of '--database' is not the URL of a database. Write one as in "
-            "'sqlite:////srv/state.db'."
-        ) from None
-    try:
-        return sa.create_engine(parsed, pool_size=pool, max_overflow=0, pool_pre_ping=True)
-    except sa.exc.NoSuchModuleError:
-        raise ServerError(
-            f"No kind of database is called {parsed.drivername!r}. The URL begins with one "
-            "that SQLAlchemy knows, as in 'sqlite:////srv/state.db'."
-        ) from None
-    except ImportError as error:
-        raise ServerError(
-            f"A database of kind {parsed.drivername!r} needs the module {error.name!r}, "
-            "which is not installed where the server runs. Install what brings it."
-        ) from None
-
-
-def is_locked(error: DatabaseError) -> bool:
+class Unusable(Exception):
     """
-    Return whether another process has locked the SQLite database.
-    """
-    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED
-
-
-def path_of(engine: sa.Engine) -> str | None:
-    """
-    Return the file of an SQLite database. None for any other.
-    """
-    database = engine.url.database
-    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
-        return None
-    return os.path.abspath(database)
-
-
-def identify(path: str | None) -> tuple[int, int] | None:
-    """
-    Return the device and the inode of a file. None where there is no file.
-    """
-    try:
-        found = os.stat(path or "")
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def is_full(error: DatabaseError, path: str | None) -> bool:
-    """
-    Return whether the disk is full.
+    No server can keep its state in the database.
 
     Arguments:
-        path: The file of the database. None where it is not SQLite.
-    """
-    code = getattr(error.orig, "sqlite_errorcode", 0)
-    if code & 0xFF == _FULL:
-        return True
-    if code & 0xFF != _IO or path is None:
-        return False
-    found = os.statvfs(os.path.dirname(path))
-    return bool(found.f_bavail * found.f_frsize < _ROOM)
+        reason: Why, in words that follow those that it cannot be used.
 
-
-class Prepared:
-    """
-    A statement that changes or reads rows, and is compiled only once.
-
-    SQLAlchemy takes longer to prepare a statement than SQLite takes to run it. The values
-    go to the driver as they are, without the conversions of their column types.
+        remedy: What to do, as a sentence without its end.
     """
 
-    def __init__(self, statement: sa.UpdateBase | sa.Select[Any]) -> None:
-        self._statement = statement
-        self._compiled: dict[str, tuple[str, Sequence[str] | None, Mapping[str, Any]]] = {}
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason, self.remedy = reason, remedy
 
-    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
-        """
-        Execute it, and return how many rows it changed.
-        """
-        return self._execute(connection, values).rowcount
 
-    def first(self, connection: sa.Connection, values: Mapping[str, Any]) -> Any:
-        """
-        Execute it, and return the first value of the first row that it reads, if any.
-        """
-        return self._execute(connection, values).scalar()
+class Engines(ABC):
+    """
+    The connections to one database: one that writes, and several that read.
 
-    def _execute(
-        self, connection: sa.Connection, values: Mapping[str, Any]
-    ) -> sa.CursorResult[Any]:
-        dialect = connection.dialect
-        if dialect.name not in self._compiled:
-            compiled = self._statement.compile(dialect=dialect)
-            order = compiled.positiontup if compiled.positional else None
-            self._compiled[dialect.name] = str(compiled), order, compiled.params
-        text, names, constants = self._compiled[dialect.name]
-        given = {**constants, **values}
-        parameters = given if names is None else tuple([given[name] for name in names])
-        return connection.exec_driver_sql(text, parameters)
+    Attributes:
+        shown: The URL of the database without its password.
+
+        dialect: The name of its kind.
+    """
+
+    dialect: str
+
+    def __init__(self, url: sa.URL, writing: sa.Engine, reading: sa.Engine) -> None:
+        self.shown = url.render_as_string(hide_password=True)
+        self.writing, self.reading = writing, reading
+
+    @abstractmethod
+    def trouble_of(self, error: DatabaseError) -> Trouble | None:
+        """
+        Return what an error means. None where a statement is wrong.
+        """
+
+    @abstractmethod
+    def explain(self, error: DatabaseError) -> Unusable:
+        """
+        Return why a server cannot start that gets this error.
+        """
+
+    def may_pass(self, error: DatabaseError) -> bool:
+        """
+        Return whether a server that starts waits for the end of what an error means.
+        """
+        return self.trouble_of(error) is Trouble.WAIT
+
+    @abstractmethod
+    def lock(self, connection: sa.Connection) -> None:
+        """
+        Keep other servers from changing tables until the end of this transaction.
+
+        Raises:
+            Unusable: No server can keep its state in the database.
+        """
+
+    @abstractmethod
+    def writer(self, work: Callable[[sa.Connection], T]) -> Callable[[], T]:
+        """
+        Return what runs *work* in a transaction that writes, and is called again if that
+        fails for a while. It returns what *work* returned in the transaction that is
+        committed, and there is one at most.
+        """
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Run *work* in a transaction that reads, and sees the state of one moment.
+        """
+        with self.reading.connect() as connection, connection.begin():
+            return work(connection)
+
+    @abstractmethod
+    def watch(self) -> None:
+        """
+        Notice from now on if the database is replaced by another.
+        """
+
+    def dispose(self) -> None:
+        """
+        Close all connections.
+        """
+        self.writing.dispose()
+        self.reading.dispose()

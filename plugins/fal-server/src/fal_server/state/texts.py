@@ -1,8 +1,18 @@
 """
-Text that can be stored and sent.
+Text that can be stored and sent, and compared whatever its case.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+#: The collation of PostgreSQL that knows the cases of all letters. That of a database may know
+#: those of ASCII alone.
+CASES = "und-x-icu"
 
 
 def valid_text(text: str) -> str:
@@ -11,3 +21,24 @@ def valid_text(text: str) -> str:
     message of the protocol takes one. File names that are not UTF-8 have them.
     """
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+class LowerCase(sa.sql.functions.FunctionElement[str]):
+    """
+    A text of the database in lower case, as Python has it.
+    """
+
+    type = sa.String()
+    inherit_cache = True
+    name = "lower_case"
+
+
+@compiles(LowerCase)
+def _compile(element: LowerCase, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower{compiler.process(element.clause_expr, **options)}"
+
+
+@compiles(LowerCase, "postgresql")
+def _compile_for_postgresql(element: LowerCase, compiler: SQLCompiler, **options: Any) -> str:
+    text = compiler.process(element.clauses, **options)
+    return f'lower({text} COLLATE "{CASES}")'

@@ -1,0 +1,3 @@
+"""
+The changes from each layout of the tables to the next, as Alembic runs them.
+"""
