@@ -25,9 +25,9 @@ from click.testing import CliRunner
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
 
+from fal_core.cli.program import cli
 from fal_core_worker.serving import networks
 from fal_core_worker.serving.ports import is_free
-from fal_server.commands import runner_commands
 from fal_server.state.data_directories import DataDirectory
 
 #: What measures which lines are run by all that a server starts.

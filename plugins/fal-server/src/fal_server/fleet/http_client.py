@@ -16,22 +16,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from urllib.parse import urlsplit
 
 import aiohttp
-import attrs
 
-from fal_core.abilities import Tunnel
 from fal_server.fleet.http_upstreams import (
     BrokenUpstream,
     RefusedUpstream,
     UnreachedUpstream,
     Upstream,
 )
-from fal_server.fleet.placing.ways import TUNNEL, read_tunnel
+from fal_server.fleet.placing.origins import HttpOrigin, find_origin
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.unix_sockets import open_unix, plain_socket
-from fal_server_agent.sockets import UNIX
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -55,64 +51,6 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _BARE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
-
-
-@attrs.frozen
-class HttpOrigin:
-    """
-    Where a runner listens.
-
-    Attributes:
-        path: The prefix of all paths.
-
-        socket: The path of a Unix socket, which is used in place of a port.
-
-        tunnel: Leads to it, in place of a port of this machine.
-    """
-
-    host: str
-    port: int
-    is_encrypted: bool
-    path: str
-    socket: str = ""
-    tunnel: Tunnel | None = None
-
-    @property
-    def name(self) -> str:
-        """
-        The value of the header ``Host``.
-        """
-        if self.socket:
-            return self.host
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-@functools.lru_cache(1024)
-def find_origin(url: str) -> HttpOrigin:
-    """
-    Return the origin of *url*.
-    """
-    if url.startswith(UNIX):
-        return HttpOrigin("localhost", 80, False, "", url.removeprefix(UNIX))
-    tunnel = None
-    if url.startswith(TUNNEL):
-        tunnel, url = read_tunnel(url)
-    parts = urlsplit(url)
-    is_encrypted = parts.scheme == "https"
-    port = parts.port or (443 if is_encrypted else 80)
-    path = parts.path.rstrip("/")
-    return HttpOrigin(parts.hostname or "", port, is_encrypted, path, tunnel=tunnel)
-
-
-def is_url(text: object) -> bool:
-    """
-    Return whether *text* is the URL of something that can be asked.
-    """
-    try:
-        return isinstance(text, str) and bool(find_origin(text).host)
-    except ValueError:
-        return False
 
 
 class HttpClient:

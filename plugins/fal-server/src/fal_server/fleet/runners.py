@@ -26,8 +26,9 @@ from fal_server.fleet.endings import (
     make_lines,
 )
 from fal_server.fleet.host_events import EventIntake, HostEvents
-from fal_server.fleet.http_client import HttpClient, is_url
+from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
+from fal_server.fleet.placing.origins import is_url
 from fal_server.fleet.placing.ways import Way
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits

@@ -102,7 +102,9 @@ class Roles:
         self._membership = Membership(self.ground.database.url, me, self._changed, self._woken)
         self._task = asyncio.create_task(self._follow())
         leftovers = Leftovers(RunnerRecords(self.ground.database), machine)
-        self._watching = asyncio.create_task(leftovers.watch(lambda: self._is_elsewhere(machine)))
+        self._watching = asyncio.create_task(
+            leftovers.watch(lambda: self._is_elsewhere(machine))
+        )
         self._membership.start()
         await asyncio.shield(self._began)
 
