@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.clusters import on_cluster
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure, Role
 from benchmarks.footprints import memory
 from benchmarks.loads import ask, describe_client
@@ -33,7 +34,8 @@ from benchmarks.services import await_answer, end_session, free_ports, post, ser
 
 _HERE = "benchmarks.control_plane:"
 
-DIRECT, PROXY, RAY, SDK = (
+HERE, DIRECT, PROXY, RAY, SDK = (
+    "its runner on this machine",
     "the service itself",
     "a bare aiohttp proxy",
     "Ray Serve",
@@ -64,6 +66,12 @@ def _served(way: str) -> Iterator[str]:
     if way == "gateway":
         with deployed() as plane:
             yield plane.url()
+        return
+    if way == "cluster":
+        with on_cluster() as cluster:
+            os.environ["RAY_ADDRESS"] = cluster.address
+            with deployed("ray") as plane:
+                yield plane.url()
         return
     with alone() as direct:
         if way == "direct":
@@ -275,6 +283,7 @@ def figures(*, quick: bool) -> list[Figure]:
     return [
         _gateway("rate", 16, seconds),
         _gateway("p50", 1, seconds),
+        _gateway_to_cluster(seconds),
         _own(
             "queue-answer",
             "queue: durable submit to the result, one at a time",
@@ -391,6 +400,24 @@ def _gateway(measure: str, connections: int, seconds: float) -> Figure:
             _contestant(RAY, "gateway_ray", load, needs=("ray",), private=True),
         ),
         goals=(goal,),
+    )
+
+
+def _gateway_to_cluster(seconds: float) -> Figure:
+    load = {"measure": "rate", "connections": 16, "seconds": seconds}
+    needs = ("fal_server", "fal_host_serverless", "fal_serve", "fal_host_ray", "ray")
+    here, there = {"way": "gateway", **load}, {"way": "cluster", **load}
+    return Figure(
+        name="gateway-ray",
+        title="an application through the gateway, its runner on a Ray cluster: requests a second",
+        unit="requests/s",
+        note=f"16 connections, {describe_client()}",
+        contestants=(
+            _contestant(FAL_CORE, "gateway", there, role="fal-core", needs=needs),
+            _contestant(HERE, "gateway", here, role="reference", needs=needs),
+            _contestant(RAY, "gateway_ray", load, needs=("ray",), private=True),
+        ),
+        goals=(Goal(against=HERE, factor=0.9, at_least=True),),
     )
 
 

@@ -64,14 +64,20 @@ class Plane:
 
 
 @contextmanager
-def control_plane() -> Iterator[Plane]:
+def control_plane(machine: str = "local") -> Iterator[Plane]:
     """
     Start a control plane on a new directory, and point this process at it.
+
+    Arguments:
+        machine: The host of its runners. Where that is another machine, the variables by which
+            Ray is reached are passed on.
     """
+    more = ["--machine", machine]
+    opens = [] if machine == "local" else ["--allow-open-runners", "--variable", "RAY_*"]
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
         command = [sys.executable, "-m", "fal_core.cli", "server"]
         process = subprocess.Popen(
-            [*command, "start", "--port", "0", "--data", directory],
+            [*command, "start", "--port", "0", "--data", directory, *more, *opens],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -88,15 +94,15 @@ def control_plane() -> Iterator[Plane]:
             yield Plane(pid=process.pid, variables=variables)
         finally:
             end_session(process)
-            subprocess.run([*command, "end-runners", "--data", directory], check=True)
+            subprocess.run([*command, "end-runners", "--data", directory, *more], check=True)
 
 
 @contextmanager
-def deployed() -> Iterator[Plane]:
+def deployed(machine: str = "local") -> Iterator[Plane]:
     """
     Start a control plane with the application, which has answered.
     """
-    with control_plane() as plane:
+    with control_plane(machine) as plane:
         plane.deploy()
         post(f"{plane.url()}/sync", BODY)
         yield plane

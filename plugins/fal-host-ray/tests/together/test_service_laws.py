@@ -18,7 +18,7 @@ from fal_core.testing.suite import GROUPS
 from fal_host_ray import RayHost
 
 #: So many of each group run by default.
-SHARES = {"serve": 2, "own servers": 1, "detach": 3}
+SHARES = {"serve": 1, "own servers": 1, "detach": 2}
 
 
 def chosen_laws(group: str) -> set[str]:
@@ -54,6 +54,12 @@ def host_url(cluster: Any) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield "ray"
+
+
+@pytest.fixture(scope="session")
+def kind() -> str:
+    # The Python of the cluster has no package that serves.
+    return "virtualenv"
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from contextlib import suppress
 from typing import IO, Any, cast
 
 from fal_core.environments import Command, Environment, Interpreter
-from fal_core.errors import FalCoreError, HostError
+from fal_core.errors import FalCoreError, HostError, WorkerLost
 from fal_core.events import Log
 from fal_core.workers import ARGUMENTS
 from fal_host_ray.nodes.splices import await_port, splice
@@ -44,6 +44,8 @@ _GREETING, _ARRIVAL = 10.0, 60.0
 _LONGEST = 256
 #: How many connections may be about to say who they are.
 _STRANGERS = 256
+#: Why a worker ended that nobody has asked to.
+_ABANDONED = "Ray has ended what it ran on the node: its head is gone, or the node is to end."
 #: Seconds that a worker may take to end once it is told to.
 _GRACE = 10.0
 #: Bytes of a line of standard error that is passed on, and of the last lines that are kept.
@@ -81,7 +83,7 @@ class Agent:
             threading.Thread(target=self._run, args=(key, worker), daemon=True).start()
         with self.changed:
             left = list(self.workers.values())
-        ends = [threading.Thread(target=each.end) for each in left]
+        ends = [threading.Thread(target=each.end, args=(_ABANDONED,)) for each in left]
         for end in ends:
             end.start()
         for end in ends:
@@ -141,6 +143,7 @@ class NodeProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.command: Command | None = None
         self.said = ""
+        self.why = ""
 
     # -- connections -------------------------------------------------------------
 
@@ -199,13 +202,17 @@ class NodeProcess:
                         connection.shutdown(socket.SHUT_RDWR)
                     connection.close()
 
-    def end(self) -> None:
+    def end(self, why: str = "") -> None:
         """
         End the worker, or its build.
+
+        Arguments:
+            why: As a sentence, unless it was asked for.
         """
         with self.arrived:
             if self.ending.is_set():
                 return
+            self.why = why
             self.ending.set()
             self.arrived.notify_all()
         if self.process is not None:
@@ -261,6 +268,8 @@ class NodeProcess:
         Return the packed reason for *code* that the interpreter knows; None if it knows none.
         """
         assert self.command is not None
+        if self.why:
+            return _pack(WorkerLost(detail=self.why))
         if self.command.explain is None:
             return None
         reason = self.command.explain(code, self.said.strip())
