@@ -355,12 +355,13 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     return made
 
 
-def end_runners(data: Path) -> None:
+def end_runners(data: Path, database: str | None = None) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
+    where = () if database is None else ("--database", database)
     # Here, since most modules end with it, and another process would only import it anew.
-    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data)])
+    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data), *where])
     assert done.exit_code == 0, done.output
 
 

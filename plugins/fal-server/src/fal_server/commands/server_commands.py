@@ -32,6 +32,7 @@ from fal_server.commands.options import (
     machine_option,
     secrets_option,
 )
+from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
@@ -106,7 +107,7 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners):
+for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners, replicas):
     server.add_command(_command)
 
 
@@ -131,6 +132,12 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
 @database_option
 @files_option
 @secrets_option
+@click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    help="The address at which other servers on the same PostgreSQL reach this one [default: "
+    "the address to listen on].",
+)
 @click.option(
     "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
 )

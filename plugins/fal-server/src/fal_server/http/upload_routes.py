@@ -100,7 +100,7 @@ class AppFileRoutes:
         content = await read_object(request)
         metadata = content.get("metadata")
         mode = metadata.get("mode") if isinstance(metadata, dict) else None
-        if not re.fullmatch(r"[0-9]{1,10}", str(mode)):
+        if not re.fullmatch(r"[0-9]{1,9}", str(mode)):
             raise Invalid("'metadata' must contain the 'mode' of the file, in decimal.")
         parts = _parts_of(content, "part_number")
         await self._files.complete(caller.user_id, hash, id, parts, mode=int(str(mode)))

@@ -17,6 +17,7 @@ from fal_server.limits import Limits, write_size
 from fal_server.logs.line_buffers import write_number
 from fal_server.logs.log_lines import OVERHEAD, LogLine, logs, size_of, to_row
 from fal_server.state.databases import metadata
+from fal_server.state.upserts import add_to
 
 shares = sa.Table(
     "log_shares",
@@ -163,10 +164,8 @@ def _is(account_id: str, runner_id: str | None) -> sa.ColumnElement[bool]:
 
 
 def _add(connection: sa.Connection, account_id: str, runner_id: str, size: int) -> None:
-    changed = shares.update().where(_is(account_id, runner_id))
-    if not connection.execute(changed.values(size=shares.c.size + size)).rowcount:
-        values = {"account_id": account_id, "runner_id": runner_id, "size": size}
-        connection.execute(shares.insert().values(**values))
+    values = {"account_id": account_id, "runner_id": runner_id, "size": size, "dropped": 0}
+    add_to(connection, shares.c.size, values)
 
 
 def _size(connection: sa.Connection, account_id: str, runner_id: str | None = None) -> int:
@@ -204,6 +203,8 @@ def _trim(
 
         largest: What they may have.
     """
+    # Whoever else drops lines of the account waits, and sees what is left then.
+    connection.execute(sa.select(shares.c.size).where(_is(account_id, None)).with_for_update())
     excess = size - largest + 2 * (largest // _PART)
     # By one column, so that an index has them in this order.
     of_them = (

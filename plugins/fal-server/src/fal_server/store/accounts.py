@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import AlreadyExists, Invalid, NotFound
 from fal_server.state.databases import metadata
+from fal_server.state.upserts import add_new
 
 accounts = sa.Table(
     "accounts",
@@ -74,8 +75,6 @@ def make_account(
             f"{nickname[:80]!r} is not a valid nickname. A nickname has at most 63 lower-case "
             "letters, digits and dashes, and begins and ends with a letter or digit."
         )
-    if find_account(connection, nickname=nickname) is not None:
-        raise AlreadyExists(f"There is an account {nickname!r} already.")
     account = Account(
         id=f"{kind}|{secrets.token_hex(8)}",
         kind=kind,
@@ -83,7 +82,8 @@ def make_account(
         full_name=full_name or nickname,
         created_at=time.time(),
     )
-    connection.execute(accounts.insert().values(attrs.asdict(account)))
+    if not add_new(connection, accounts, attrs.asdict(account)):
+        raise AlreadyExists(f"There is an account {nickname!r} already.")
     return account
 
 
@@ -120,9 +120,8 @@ def add_member(connection: sa.Connection, team: str, user: str) -> None:
         if account is None or account.kind != kind:
             raise NotFound(f"There is no {kind} {nickname[:80]!r}.")
     team_id, user_id = (account.id for account in found if account is not None)
-    if is_member(connection, team_id, user_id):
+    if not add_new(connection, members, {"team_id": team_id, "user_id": user_id}):
         raise AlreadyExists(f"{user!r} is a member of {team!r} already.")
-    connection.execute(members.insert().values(team_id=team_id, user_id=user_id))
 
 
 def is_member(connection: sa.Connection, team_id: str, user_id: str) -> bool:

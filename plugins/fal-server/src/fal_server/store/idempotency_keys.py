@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import Invalid
 from fal_server.state.databases import metadata
+from fal_server.state.upserts import add_new
 
 keys = sa.Table(
     "idempotency_keys",
@@ -98,12 +99,12 @@ def claim(
     Note that the request *request_id* is accepted with *key*, and return None. If another
     request was accepted with it before, return the id and the digest of that one.
     """
-    query = sa.select(keys.c.request_id, keys.c.digest).where(keys.c.scope == key.scope)
-    found = connection.execute(query).first()
-    if found is not None:
-        return found.request_id, found.digest
     row = {"scope": key.scope, "digest": key.digest, "request_id": request_id}
-    connection.execute(keys.insert().values(**row, created_at=time.time()))
+    query = sa.select(keys.c.request_id, keys.c.digest).where(keys.c.scope == key.scope)
+    while not add_new(connection, keys, {**row, "created_at": time.time()}):
+        # It may be deleted between the two.
+        if (found := connection.execute(query).first()) is not None:
+            return found.request_id, found.digest
     return None
 
 

@@ -142,10 +142,10 @@ def revoke_key(connection: sa.Connection, account_id: str, id: str) -> None:
     Raises:
         NotFound: The account has no such key.
     """
-    key = find_key(connection, id)
-    if key is None or key.account_id != account_id or key.revoked_at is not None:
+    chosen = (keys.c.id == id) & (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
+    revoked = keys.update().where(chosen).values(revoked_at=time.time())
+    if not connection.execute(revoked).rowcount:
         raise NotFound(f"Key {id[:80]!r} was not found.")
-    connection.execute(keys.update().where(keys.c.id == id).values(revoked_at=time.time()))
 
 
 def _from_row(row: sa.Row[Any]) -> Key:

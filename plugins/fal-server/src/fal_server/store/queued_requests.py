@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 import sqlalchemy as sa
 
+from fal_server.claims.arrivals import add_arrival
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
 from fal_server.state.prepared_statements import Prepared
@@ -168,8 +169,20 @@ class QueuedRequests:
         self._database = database
         self._recent = RecentBodies()
 
+    @property
+    def database(self) -> Database:
+        """
+        The database in which they are.
+        """
+        return self._database
+
     async def add(
-        self, request: QueuedRequest, key: IdempotencyKey | None = None, *, body: bytes = b""
+        self,
+        request: QueuedRequest,
+        key: IdempotencyKey | None = None,
+        *,
+        body: bytes = b"",
+        arrives: bool = False,
     ) -> str:
         """
         Store a new request durably, and return its id. If a request was accepted with *key*
@@ -177,6 +190,8 @@ class QueuedRequests:
 
         Arguments:
             body: Its body. Empty where that is in a file.
+
+            arrives: Whether another replica is to have it answered.
 
         Raises:
             KeyReused: That one was another request.
@@ -187,11 +202,14 @@ class QueuedRequests:
             first = None if key is None else claim(connection, key, request.id)
             if first is None:
                 _ADDED.run(connection, row)
+                if arrives:
+                    add_arrival(connection, request.id)
             return first
 
-        first = await self._database.write(work)
+        first = await self._database.write(work, fenced=not arrives)
         if first is None or key is None:
-            self._recent.keep(request.id, body)
+            if not arrives:
+                self._recent.keep(request.id, body)
             return request.id
         first_id, digest = first
         if digest != key.digest:
@@ -235,7 +253,7 @@ class QueuedRequests:
         Note that a runner gets a request, and return the body of the request, which is empty
         where it is in a file. None where the request is over.
         """
-        changes = {"state": "running", "started_at": time.time(), "attempts": attempts}
+        changes = {"state": "running", "started_at": self._database.now(), "attempts": attempts}
         begun = _changed(tuple(changes), UNFINISHED)
         parameters = {**changes, "request_id": id}
         body = self._recent.take(id)
@@ -253,7 +271,7 @@ class QueuedRequests:
         """
         Cancel those requests that are in one of the states *only*, and return their ids.
         """
-        changes = {"state": "cancelled", "ended_at": time.time(), "body": b""}
+        changes = {"state": "cancelled", "ended_at": self._database.now(), "body": b""}
         cancelled = _changed(tuple(changes), only)
 
         def work(connection: sa.Connection) -> list[str]:

@@ -16,6 +16,7 @@ from isolate_proto import controller_pb2 as wire
 from fal_server.errors import NotFound
 from fal_server.specs.scaling import Scaling
 from fal_server.state.databases import Database, metadata
+from fal_server.state.upserts import put
 from fal_server.store.accounts import find_account
 
 revisions = sa.Table(
@@ -179,7 +180,8 @@ class Revisions:
             chosen = _is_alias(aliases, account_id, alias)
             connection.execute(aliases.update().where(chosen).values(scaling=_to_text(scaling)))
             chosen = _is_alias(takeovers, account_id, alias)
-            text = connection.scalar(sa.select(takeovers.c.scaling).where(chosen))
+            planned = sa.select(takeovers.c.scaling).where(chosen).with_for_update()
+            text = connection.scalar(planned)
             if text is not None:
                 changed = scaling.with_revision(_from_text(text))
                 connection.execute(
@@ -275,6 +277,21 @@ class Revisions:
             ]
         )
 
+    async def find_alias(self, owner_name: str, alias: str) -> Alias | None:
+        """
+        Return an alias by the nickname of its owner. None where there is none.
+        """
+
+        def read(connection: sa.Connection) -> Alias | None:
+            account = find_account(connection, nickname=owner_name)
+            if account is None:
+                return None
+            chosen = sa.select(aliases).where(_is_alias(aliases, account.id, alias))
+            row = connection.execute(chosen).first()
+            return None if row is None else _to_alias(connection, row)
+
+        return await self._database.read(read)
+
 
 def full_alias(name: str, stage: str) -> str:
     """
@@ -286,16 +303,13 @@ def full_alias(name: str, stage: str) -> str:
 
 
 def _point(connection: sa.Connection, row: dict[str, Any]) -> None:
-    for table in (aliases, takeovers):
-        chosen = _is_alias(table, row["account_id"], row["alias"])
-        connection.execute(table.delete().where(chosen))
-    connection.execute(aliases.insert().values(row))
+    put(connection, aliases, row)
+    chosen = _is_alias(takeovers, row["account_id"], row["alias"])
+    connection.execute(takeovers.delete().where(chosen))
 
 
 def _plan(connection: sa.Connection, row: dict[str, Any], rolling: bool) -> None:
-    chosen = _is_alias(takeovers, row["account_id"], row["alias"])
-    connection.execute(takeovers.delete().where(chosen))
-    connection.execute(takeovers.insert().values({**row, "rolling": rolling}))
+    put(connection, takeovers, {**row, "rolling": rolling})
 
 
 def _to_row(alias: Alias) -> dict[str, Any]:

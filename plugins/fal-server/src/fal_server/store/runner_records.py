@@ -29,6 +29,8 @@ runners = sa.Table(
     sa.Column("machine_type", sa.String, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
+    # The machine that it cannot be reached from elsewhere than. Empty for a host of many.
+    sa.Column("machine", sa.String, nullable=False, server_default=""),
 )
 
 
@@ -40,6 +42,10 @@ _MOST = 1000
 class RunnerRecord:
     """
     What a server needs to find a runner again.
+
+    Attributes:
+        machine: The machine that it is on, where other machines do not reach it. Otherwise
+            empty.
     """
 
     id: str
@@ -51,6 +57,7 @@ class RunnerRecord:
     machine_type: str
     started_at: float
     ended_at: float | None = None
+    machine: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import AlreadyExists, Invalid, NotFound, NotNow
 from fal_server.state.databases import Database, metadata
+from fal_server.state.upserts import add_new
 from fal_server.store.accounts import find_account
 
 #: The stage that every account has.
@@ -110,10 +111,9 @@ class Stages:
         new = Stage(name=name, description=description, created_at=time.time())
 
         def write(connection: sa.Connection) -> Stage:
-            if exists(connection, account_id, name):
-                raise AlreadyExists(f"There is an environment {name!r} already.")
             values = {"account_id": account_id, **attrs.asdict(new)}
-            connection.execute(stages.insert().values(values))
+            if name == DEFAULT or not add_new(connection, stages, values):
+                raise AlreadyExists(f"There is an environment {name!r} already.")
             return new
 
         return await self._database.write(write)
@@ -131,7 +131,8 @@ class Stages:
             raise NotNow(f"The environment {DEFAULT!r} cannot be removed.")
 
         def write(connection: sa.Connection) -> None:
-            require(connection, account_id, name)
+            # Nothing is added to it meanwhile.
+            require(connection, account_id, name, locked=True)
             for removal in self.removals:
                 removal(connection, account_id, name)
             connection.execute(stages.delete().where(_is(account_id, name)))
@@ -143,24 +144,22 @@ class Stages:
                 each()
 
 
-def exists(connection: sa.Connection, account_id: str, name: str) -> bool:
-    """
-    Return whether an account has a stage of this name.
-    """
-    if name == DEFAULT:
-        return True
-    found = connection.execute(sa.select(stages).where(_is(account_id, name)))
-    return found.first() is not None
-
-
-def require(connection: sa.Connection, account_id: str, name: str) -> None:
+def require(
+    connection: sa.Connection, account_id: str, name: str, *, locked: bool = False
+) -> None:
     """
     Check that an account has a stage of this name.
+
+    Arguments:
+        locked: Whether it stays until the end of the transaction.
 
     Raises:
         NotFound: It has not.
     """
-    if not exists(connection, account_id, name):
+    if name == DEFAULT:
+        return
+    query = sa.select(stages.c.name).where(_is(account_id, name))
+    if connection.scalar(query.with_for_update() if locked else query) is None:
         raise NotFound(f"Environment {name[:80]!r} was not found.")
 
 

@@ -29,6 +29,7 @@ from fal_server.errors import NotFound, TooLarge
 from fal_server.specs.file_paths import safe_path
 from fal_server.state.databases import Database, metadata
 from fal_server.state.file_stores import translated
+from fal_server.state.upserts import put
 from fal_server.store.blobs import Blob, Blobs
 
 T = TypeVar("T")
@@ -135,17 +136,8 @@ class AppFiles:
         """
 
         def write(connection: sa.Connection) -> None:
-            chosen = (app_files.c.account_id == account_id) & (app_files.c.hash == hash)
-            connection.execute(app_files.delete().where(chosen))
-            connection.execute(
-                app_files.insert().values(
-                    account_id=account_id,
-                    hash=hash,
-                    mode=mode,
-                    size=blob.size,
-                    created_at=time.time(),
-                )
-            )
+            row = {"account_id": account_id, "hash": hash, "mode": mode, "size": blob.size}
+            put(connection, app_files, {**row, "created_at": time.time()})
 
         async with self._blobs.completing(
             account_id, upload, parts, suffix=str(mode), digest=hash
@@ -284,14 +276,13 @@ class StoredFiles:
         def write(connection: sa.Connection) -> StoredFile:
             chosen = stored_files.c.id == file.id
             before = connection.execute(
-                sa.select(stored_files.c.expires_at).where(chosen)
+                sa.select(stored_files.c.expires_at).where(chosen).with_for_update()
             ).first()
             kept = file
             if before is not None and file.expires_at is not None:
                 expires_at = before.expires_at and max(before.expires_at, file.expires_at)
                 kept = attrs.evolve(file, expires_at=expires_at)
-            connection.execute(stored_files.delete().where(chosen))
-            connection.execute(stored_files.insert().values(attrs.asdict(kept)))
+            put(connection, stored_files, attrs.asdict(kept))
             return kept
 
         return await self._database.write(write)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import Database, metadata
+from fal_server.state.upserts import put
 from fal_server.store.stages import require
 
 secrets = sa.Table(
@@ -107,22 +108,14 @@ class Vault:
         sealed = self._seal(account_id, stage, name, value)
 
         def write(connection: sa.Connection) -> None:
-            require(connection, account_id, stage)
-            before = connection.execute(
-                sa.select(secrets.c.default_exposed).where(_is(account_id, stage, name))
-            ).one_or_none()
-            connection.execute(secrets.delete().where(_is(account_id, stage, name)))
-            kept = before.default_exposed if before is not None else None
-            connection.execute(
-                secrets.insert().values(
-                    account_id=account_id,
-                    environment=stage,
-                    name=name,
-                    value=sealed,
-                    default_exposed=kept if default_exposed is None else default_exposed,
-                    created_at=time.time(),
-                )
-            )
+            require(connection, account_id, stage, locked=True)
+            changes = {"value": sealed, "created_at": time.time()}
+            if default_exposed is not None:
+                changes["default_exposed"] = default_exposed
+            changed = secrets.update().where(_is(account_id, stage, name)).values(changes)
+            if not connection.execute(changed).rowcount:
+                place = {"account_id": account_id, "environment": stage, "name": name}
+                put(connection, secrets, {**place, **changes})
 
         try:
             await self._database.write(write)

@@ -1,0 +1,35 @@
+"""
+Arrivals: queued requests that a replica has accepted which does not decide.
+
+The request and its arrival are stored together. The replica that decides takes arrivals in;
+one that begins to decide finds all requests without a response anyway.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from fal_server.claims.claims import notify
+from fal_server.state.databases import metadata
+
+arrivals = sa.Table("arrivals", metadata, sa.Column("request_id", sa.String, primary_key=True))
+
+#: The most arrivals that are taken in at once.
+MOST = 500
+
+
+def add_arrival(connection: sa.Connection, request_id: str) -> None:
+    """
+    Note that a request was accepted, and wake the replica that decides.
+    """
+    connection.execute(arrivals.insert().values(request_id=request_id))
+    notify(connection)
+
+
+def take_arrivals(connection: sa.Connection) -> list[str]:
+    """
+    Take some arrivals, and return the ids of their requests.
+    """
+    some = sa.select(arrivals.c.request_id).limit(MOST).with_for_update(skip_locked=True)
+    taken = arrivals.delete().where(arrivals.c.request_id.in_(some))
+    return list(connection.scalars(taken.returning(arrivals.c.request_id)))
