@@ -335,6 +335,8 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.files is None and plane.keys.are_in_state:
+        click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""
