@@ -49,6 +49,7 @@ _load("releases")
 _load("process_memory")
 engines = _load("engines")
 postgresql_servers = _load("postgresql_servers")
+s3_servers = _load("s3_servers")
 
 Plane = planes.Plane
 
@@ -74,6 +75,29 @@ def postgresql_url(postgresql: Any) -> Iterator[str]:
     url: str = postgresql.make_database()
     yield url
     postgresql.drop(url)
+
+
+@pytest.fixture(scope="session")
+def s3_of_session() -> Iterator[Any]:
+    reason = s3_servers.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    server = s3_servers.S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_of_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """
+    A server of S3, which this process is told of.
+    """
+    import s3fs
+
+    for name, value in s3_of_session.variables.items():
+        monkeypatch.setenv(name, value)
+    yield s3_of_session
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 #: The kinds of databases that keep the state of a server.

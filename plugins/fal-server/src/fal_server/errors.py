@@ -7,6 +7,7 @@ The errors of the server, and the refusals of requests.
         ├── DataTooNew
         ├── KeyLost
         ├── StateBroken
+        ├── StateKeyLost
         └── StateLost
 
     Refusal                          one request is refused, and the server goes on
@@ -103,6 +104,32 @@ class KeyLost(ServerError):
         return (
             f"{self.path} {self.why}. Put a copy of it there, or make another key with "
             f"'{command}': {self.cost}."
+        )
+
+
+@facts
+class StateKeyLost(ServerError):
+    """
+    A key of the state is missing, or is not what it was.
+
+    Attributes:
+        url: Where the state is, without a password.
+
+        cost: What replacing it costs, in words.
+
+        why: What is wrong with it, in words that follow its name.
+    """
+
+    name: str
+    url: str
+    cost: str
+    why: str = "is missing, or is not whole"
+
+    def __str__(self) -> str:
+        return (
+            f"The key {self.name} of the state at {self.url} {self.why}. Restore a backup of "
+            "the state, or make another key with 'fal-core server replace-key "
+            f"{self.name}' and '--database': {self.cost}."
         )
 
 

@@ -17,14 +17,9 @@ from aiohttp import web
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
-from fal_server.access.key_files import (
-    make_keys,
-    open_vault,
-    read_key,
-    read_metrics_key,
-)
-from fal_server.access.owners import has_accounts, make_owner
+from fal_server.access.owners import begin_state
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
+from fal_server.access.server_keys import ServerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
@@ -67,6 +62,8 @@ from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.state.disk_reserves import DiskReserve
+from fal_server.state.file_stores import FileStore
+from fal_server.state.opened_stores import open_files
 from fal_server.store.blobs import Blobs
 from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.housekeeping import Housekeeping
@@ -94,6 +91,8 @@ class ControlPlane:
     Attributes:
         directory: The data directory, which the caller has locked.
 
+        store: What is too large for the database.
+
         files: The files of applications.
 
         first_key: The key of the first user, if this start has created it. Otherwise None.
@@ -103,12 +102,14 @@ class ControlPlane:
 
     settings: ServerSettings
     directory: DataDirectory
+    keys: ServerKeys
     metrics: ServerMetrics
     database: Database
     identity: CallerIdentity
     stages: Stages
     vault: Vault
     logs: Logs
+    store: FileStore
     blobs: Blobs
     files: AppFiles
     stored_files: StoredFiles
@@ -128,13 +129,13 @@ class ControlPlane:
     def __attrs_post_init__(self) -> None:
         sizes = read_sizes(self.settings.memory)
         folders = RunnerFolders(
-            self.directory.path / "accounts",
+            self.store.path_of("accounts") or self.directory.path / "accounts",
             self.directory.tls / "bundle.pem",
             self.directory.make_sockets,
             self.ports,
         )
-        contexts, limits = self.directory.path / "contexts", self.settings.limits
-        self.contexts = BuildContexts(self.files, contexts, limits)
+        limits = self.settings.limits
+        self.contexts = BuildContexts(self.files, self.directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
             self.settings.machine,
             self.logs,
@@ -151,9 +152,8 @@ class ControlPlane:
         )
         self.urls = Urls(host=self.settings.host, ports=self.ports, public=self.settings.public)
         runners, keys = self.directory.path / "runners", self.identity.runner_keys
-        seen = (folders, keys, self.contexts)
-        payloads = Payloads(self.vault, self.files, self.urls, runners, *seen)
-        revisions = Revisions(self.database)
+        files, revisions = self.files, Revisions(self.database)
+        payloads = Payloads(self.vault, files, self.urls, runners, folders, keys, self.contexts)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.deployments = Deployments(self.catalog)
@@ -164,12 +164,12 @@ class ControlPlane:
 
     def _make_queue(self) -> RequestQueue:
         limits, requests = self.settings.limits, QueuedRequests(self.database)
-        files = BodyFiles(self.directory.path / "requests")
+        files = BodyFiles(self.store.below("requests"))
         responses = KeptResponses(self.database, files, largest=limits.largest_responses)
         webhooks = Webhooks(
             requests,
             responses,
-            read_key(self.directory, WEBHOOKS_KEY),
+            self.keys.read(WEBHOOKS_KEY),
             [ip_network(each) for each in self.settings.webhook_networks],
             most=limits.most_webhooks,
             observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
@@ -180,7 +180,7 @@ class ControlPlane:
             files,
             responses,
             webhooks,
-            DiskReserve(self.directory.path, limits.disk_reserve),
+            DiskReserve(self.store.disk, limits.disk_reserve),
             limits,
         )
 
@@ -202,22 +202,19 @@ class ControlPlane:
         database, metrics = Database(settings.database_url), ServerMetrics()
         try:
             database.observe = metrics.observe_write
-            key = None
-            if not has_accounts(database, directory):
-                # In this order: who has an account has keys, also after a kill.
-                make_keys(directory)
-                key = make_owner(database, directory, settings.owner)
+            keys = ServerKeys(database, directory, settings.secrets_key)
+            key = begin_state(database, directory, keys, settings.owner)
+            keys.share_authority()
             stages = Stages(database)
             stages.removals.append(remove_secrets)
-            vault = open_vault(database, directory)
+            vault = keys.open_vault()
             stages.removed.append(vault.clear_cache)
-            blobs, signing_key = (
-                Blobs(directory.path / "blobs"),
-                read_key(directory, "signing.key"),
-            )
+            store = open_files(settings.files, directory.path)
+            blobs, signing_key = Blobs(store.below("blobs")), keys.read("signing.key")
             return cls(
                 settings=settings,
                 directory=directory,
+                keys=keys,
                 metrics=metrics,
                 database=database,
                 identity=CallerIdentity(
@@ -226,16 +223,16 @@ class ControlPlane:
                 stages=stages,
                 vault=vault,
                 logs=Logs(database, metrics.log_lines.inc, settings.limits),
+                store=store,
                 blobs=blobs,
                 files=AppFiles(database, blobs),
                 stored_files=StoredFiles(database, blobs),
                 first_key=key,
             )
-        except Refusal as refusal:
+        except BaseException as error:
             database.close()
-            raise ServerError(str(refusal)) from refusal
-        except BaseException:
-            database.close()
+            if isinstance(error, Refusal):
+                raise ServerError(str(error)) from error
             raise
 
     async def start(self) -> None:
@@ -331,7 +328,7 @@ class ControlPlane:
         ):
             doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
         asks = self.settings.asks_for_metrics_key
-        key = read_metrics_key(self.directory) if asks else None
+        key = self.keys.read_metrics_key() if asks else None
         doors.listen("metrics", await self._start_http(self.metrics.make_application(key)))
 
     async def _start_grpc(self) -> TunnelMouth:

@@ -44,6 +44,12 @@ class ServerSettings:
 
         database: The URL of a database to use instead of the file in *data*.
 
+        files: The URL of the store of files to use instead of *data*, as in
+            ``s3://bucket/prefix``.
+
+        secrets_key: The file of the key that encrypts secrets, if that is kept in neither
+            *data* nor *database*.
+
         names: Host names of this machine for its certificate, besides ``localhost`` and
             *host*.
 
@@ -87,6 +93,8 @@ class ServerSettings:
     metrics_port: int | None = None
     machine: str = "local"
     database: str | None = None
+    files: str | None = None
+    secrets_key: Path | None = None
     names: tuple[str, ...] = ()
     webhook_networks: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()

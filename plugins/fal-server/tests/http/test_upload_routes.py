@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -75,14 +77,21 @@ def test_upload_that_is_completed_twice_at_once(plane):
         urls = initiate(client, "initiate-multipart")
         assert anybody.put(f"{urls['upload_url']}/1", content=b"part").status_code == 200
         told = {"parts": [{"part_number": 1}]}
-        # While it is held, no content is stored.
-        with plane.plane.blobs._lock:
+        # Until it is set, nothing is recorded.
+        goes_on = threading.Event()
+        holding = threads.submit(
+            plane.run, plane.plane.database.write(lambda _: goes_on.wait())
+        )
+        try:
             completing = [
                 threads.submit(anybody.post, f"{urls['upload_url']}/complete", json=told)
                 for _ in range(2)
             ]
             ended, held = wait(completing, timeout=60, return_when=FIRST_COMPLETED)
             answers = [each.result() for each in ended]
+        finally:
+            goes_on.set()
+        assert holding.result()
         assert [each.status_code for each in answers] == [409]
         assert answers[0].json()["detail"] == "The upload is being completed already."
         assert [each.result().status_code for each in held] == [200]
@@ -114,8 +123,10 @@ def test_files_expire(plane):
         content = secrets.token_bytes(1000)
         assert anybody.put(urls["upload_url"], content=content).status_code == 200
         assert anybody.get(urls["file_url"]).status_code == 404
-    path = plane.plane.blobs.path_of(hashlib.sha256(content).hexdigest())
-    assert path.exists()
+    name = plane.plane.blobs.name_of(hashlib.sha256(content).hexdigest())
+    path = plane.directory.path / "blobs" / name
+    # It was not stored a moment ago.
+    os.utime(path, (1, 1))
     plane.run(plane.plane.stored_files.drop_expired())
     assert not path.exists()
 

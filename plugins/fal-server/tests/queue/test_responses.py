@@ -25,6 +25,7 @@ from fal_server.routing.refusals import RequestTimeout, StartTimeout
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.scaling import Scaling
 from fal_server.state.bodies import Body
+from fal_server.state.file_stores import FolderStore
 from fal_server.store.queued_requests import QueuedRequest
 
 
@@ -208,7 +209,7 @@ def test_response_whose_exchange_does_not_end_leaves_no_file(plane, tmp_path, se
 
     async def main() -> None:
         async with serving(plane, answer, timeout=1.0) as (application, runner, _):
-            body = EndlessBody(size=2, path=tmp_path)
+            body = EndlessBody(size=2, files=FolderStore(tmp_path))
             with pytest.raises(RequestTimeout):
                 await ask_once(plane, application, runner, make_request(), body, name="kept")
 

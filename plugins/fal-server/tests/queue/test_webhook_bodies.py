@@ -17,6 +17,7 @@ from queued import make_request
 from fal_server.queue import webhook_bodies
 from fal_server.queue.webhook_bodies import LARGEST, make_body
 from fal_server.state.bodies import SMALL, Body, BodyFiles
+from fal_server.state.file_stores import FolderStore
 
 
 def body_of(answer: Body, **fields: Any) -> bytes:
@@ -42,7 +43,9 @@ def store(folder: Path, content: bytes) -> Body:
     """
 
     async def main() -> Body:
-        with BodyFiles(folder / "bodies").receive("one", largest=1 << 30) as incoming:
+        with BodyFiles(FolderStore(folder / "bodies")).receive(
+            "one", largest=1 << 30
+        ) as incoming:
             await incoming.write(content)
             incoming.keep()
             return await incoming.finish()
@@ -101,7 +104,9 @@ def test_response_of_very_many_values_is_not_read(tmp_path: Path):
     body = json.loads(body_of(store(tmp_path, many)))
     assert body["payload"] is None
     assert "too large for a webhook" in body["payload_error"]
-    large = json.loads(body_of(Body(size=LARGEST + 1, path=tmp_path / "unread"), status=200))
+    large = json.loads(
+        body_of(Body(size=LARGEST + 1, files=FolderStore(tmp_path), name="unread"), status=200)
+    )
     assert "too large for a webhook" in large["payload_error"]
 
 

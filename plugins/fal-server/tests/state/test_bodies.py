@@ -13,6 +13,7 @@ import pytest
 
 from fal_server.errors import StorageFull, TooLarge
 from fal_server.state.bodies import SMALL, Body, BodyFiles, IncomingBody
+from fal_server.state.file_stores import FolderStore
 
 LARGE = bytes(range(256)) * 4096
 
@@ -22,7 +23,7 @@ FULL = Path("/dev/full")
 
 @pytest.fixture
 def files(tmp_path: Path) -> BodyFiles:
-    return BodyFiles(tmp_path / "bodies")
+    return BodyFiles(FolderStore(tmp_path / "bodies"))
 
 
 async def read(body: Body) -> bytes:
@@ -57,14 +58,15 @@ def test_body_is_read_as_it_came(files: BodyFiles, tmp_path: Path, size: int, st
             body = await incoming.finish()
             incoming.keep()
         assert (body.size, incoming.size) == (size, size)
-        assert (body.path is None) == (size <= SMALL)
+        assert (body.files is None) == (size <= SMALL)
         assert await read(body) == content
         assert content.startswith(body.start())
         stored = files.find("one", size, body.content)
         assert b"".join(stored.pieces_here()) == content
-        await names(tmp_path, ["one"] if body.path else [])
-        if body.path:
-            assert body.path.stat().st_mode & 0o777 == 0o600
+        await names(tmp_path, ["one"] if body.files else [])
+        if body.files:
+            path = tmp_path / "bodies" / body.name
+            assert path.stat().st_mode & 0o777 == 0o600
         files.remove("one")
         await names(tmp_path, [])
 
@@ -124,7 +126,7 @@ def test_leftovers_are_removed(files: BodyFiles, tmp_path: Path):
     run(main())
 
 
-def test_file_that_is_not_complete(files: BodyFiles):
+def test_file_that_is_not_complete(files: BodyFiles, tmp_path: Path):
     """
     A body of which a part is missing is an error, and not a shorter body.
     """
@@ -133,8 +135,7 @@ def test_file_that_is_not_complete(files: BodyFiles):
         with files.receive("one", largest=1 << 20) as incoming:
             await incoming.write(LARGE)
             body = await incoming.finish()
-            assert body.path is not None
-            body.path.write_bytes(LARGE[:-1])
+            (tmp_path / "bodies" / body.name).write_bytes(LARGE[:-1])
             with pytest.raises(OSError, match="not complete"):
                 await read(body)
 

@@ -20,6 +20,7 @@ from isolate_proto import BuildEnvironmentRequest
 from fal_server.errors import NotFound, TooLarge, TooMany
 from fal_server.limits import Limits
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FolderStore
 from fal_server.store import build_contexts
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
@@ -45,7 +46,7 @@ class Made:
         Have the account ``me`` send a file, and return its hash.
         """
         hash = hashlib.sha256(content + str(mode).encode()).hexdigest()
-        id = self.blobs.begin(self.me)
+        id = await self.blobs.begin(self.me)
         await self.blobs.add_part(self.me, id, 1, chunks_of(content))
         await self.contexts.files.complete(self.me, hash, id, [1], mode=mode)
         return hash
@@ -57,7 +58,7 @@ async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 def made(database: Database, tmp_path: Path) -> Made:
-    blobs = Blobs(tmp_path / "blobs")
+    blobs = Blobs(FolderStore(tmp_path / "blobs"))
     limits = Limits(most_image_files=3, largest_image_files=100, most_build_contexts=2)
     contexts = BuildContexts(AppFiles(database, blobs), tmp_path / "contexts", limits)
     me, other = (

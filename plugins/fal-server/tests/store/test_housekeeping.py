@@ -22,6 +22,7 @@ from fal_server.logs.logs import Logs
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FolderStore
 from fal_server.store import housekeeping
 from fal_server.store.blobs import Blobs
 from fal_server.store.build_contexts import BuildContexts
@@ -71,7 +72,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
     Make data of a server.
     """
     certificate = Certificate(directory, [])
-    blobs = Blobs(directory.path / "blobs")
+    blobs = Blobs(FolderStore(directory.path / "blobs"))
     requests, logs = QueuedRequests(database), Logs(database)
     now = time.time()
     for age, seconds in (("old", OLD), ("new", NEW)):
@@ -81,9 +82,9 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         await requests.change(age, ended_at=now - seconds)
     await logs.flush()
     uploads = directory.path / "blobs" / "uploads"
-    ids = {f"upload {age}": blobs.begin("a") for age in ("old", "new")}
-    os.utime(uploads / ids["upload old"], (1, 1))
-    files = BodyFiles(directory.path / "requests")
+    ids = {f"upload {age}": await blobs.begin("a") for age in ("old", "new")}
+    os.utime(uploads / ids["upload old"] / "begun", (1, 1))
+    files = BodyFiles(FolderStore(directory.path / "requests"))
     rounds = Housekeeping(
         certificate=certificate,
         blobs=blobs,

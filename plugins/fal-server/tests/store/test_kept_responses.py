@@ -14,6 +14,7 @@ from queued import make_request
 
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FolderStore
 from fal_server.store import kept_responses
 from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.kept_responses import KeptResponses, Sender
@@ -29,7 +30,7 @@ class Kept:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.requests = QueuedRequests(database)
-        self.files = BodyFiles(folder / "requests")
+        self.files = BodyFiles(FolderStore(folder / "requests"))
         self.folder = folder / "requests"
         self.responses = KeptResponses(database, self.files, largest=LARGEST)
 

@@ -16,6 +16,7 @@ import pytest
 from fal_server.errors import TooLarge, TooMany
 from fal_server.limits import Limits
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FolderStore
 from fal_server.store import storage_shares
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
@@ -70,7 +71,7 @@ def test_uploads_begun_at_once_are_limited(database: Database, tmp_path: Path):
     """
 
     async def main() -> None:
-        blobs = Blobs(tmp_path / "blobs")
+        blobs = Blobs(FolderStore(tmp_path / "blobs"))
         shares = StorageShares(database, blobs, Limits(most_uploads=3))
         # What the account has is counted now.
         await shares.begin("a")
@@ -151,7 +152,7 @@ def test_a_content_counts_once(database: Database, tmp_path: Path):
     """
 
     async def main() -> None:
-        blobs = Blobs(tmp_path)
+        blobs = Blobs(FolderStore(tmp_path))
         files = StoredFiles(database, blobs)
         account = await database.write(lambda each: make_account(each, "user", "ann").id)
         limits = Limits(largest_storage=40_000)

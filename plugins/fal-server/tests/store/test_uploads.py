@@ -15,15 +15,18 @@ from typing import Any
 
 import httpx
 import pytest
+import s3_servers
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import Database
+from fal_server.state.file_stores import FolderStore
+from fal_server.state.opened_stores import open_files
 from fal_server.store.accounts import make_account
 from fal_server.store.blobs import Blobs
-from fal_server.store.uploads import StoredFiles, safe_name, stored_files
+from fal_server.store.uploads import AppFiles, StoredFiles, safe_name, stored_files
 
 MODE = 0o100644
 
@@ -128,7 +131,7 @@ def test_content_with_another_hash_is_refused(plane):
         assert answer.status_code == 422
         assert missing(client, hash) == [hash]
     kept = hash_of(b"something else")
-    assert not plane.plane.blobs.path_of(kept).exists()
+    assert not plane.plane.blobs.files.has(plane.plane.blobs.name_of(kept))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_many_files_expire_at_once(database: Database, tmp_path: Path):
     However many files have expired since the last round, all of them are deleted, with the
     contents that no other file has.
     """
-    blobs = Blobs(tmp_path)
+    blobs = Blobs(FolderStore(tmp_path))
     files = StoredFiles(database, blobs)
 
     async def content(word: bytes) -> AsyncIterator[bytes]:
@@ -220,11 +223,15 @@ def test_many_files_expire_at_once(database: Database, tmp_path: Path):
         again = await files.add(owner, content(b"kept"), seconds=-1)
         lost = [await files.add(owner, content(b"%d" % it), seconds=-1) for it in range(30)]
         assert again.digest == kept.digest
+        for each in lost[1:]:
+            os.utime(tmp_path / blobs.name_of(each.digest), (1, 1))
         await files.drop_expired()
         left = await database.read(lambda it: list(it.scalars(sa.select(stored_files.c.id))))
         assert left == [kept.id]
-        assert blobs.path_of(kept.digest).read_bytes() == b"kept"
-        assert not any(blobs.path_of(each.digest).exists() for each in lost)
+        assert b"".join(blobs.pieces(kept.digest, 4)) == b"kept"
+        # One that was stored a moment ago may be somebody else's by now.
+        found = [blobs.files.has(blobs.name_of(each.digest)) for each in lost]
+        assert found == [True] + [False] * 29
 
     asyncio.run(main())
 
@@ -256,23 +263,57 @@ def test_contents_of_nobody_are_dropped(database: Database, tmp_path: Path):
     """
 
     async def main() -> None:
-        blobs = Blobs(tmp_path)
+        blobs = Blobs(FolderStore(tmp_path))
         files = StoredFiles(database, blobs)
         account = await database.write(lambda each: make_account(each, "user", "ann").id)
         kept = await files.add(account, chunks_of(b"kept"))
         old, new = [await blobs.keep(chunks_of(each)) for each in (b"old", b"new")]
         for digest in (kept.digest, old.digest):
-            os.utime(blobs.path_of(digest), (1, 1))
+            os.utime(tmp_path / blobs.name_of(digest), (1, 1))
         await files.drop_unused()
-        found = [blobs.path_of(each.digest).exists() for each in (kept, old, new)]
+        found = [blobs.files.has(blobs.name_of(each.digest)) for each in (kept, old, new)]
         assert found == [True, False, True]
-        os.utime(blobs.path_of(new.digest), (1, 1))
+        os.utime(tmp_path / blobs.name_of(new.digest), (1, 1))
         assert await blobs.keep(chunks_of(b"new")) == new
-        blobs.drop_old(new.digest)
-        assert blobs.path_of(new.digest).exists()
+        blobs.drop(new.digest)
+        assert blobs.files.has(blobs.name_of(new.digest))
 
     asyncio.run(main())
 
 
 async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
     yield content
+
+
+def test_files_of_an_application_in_an_object_store(
+    database: Database, s3: Any, tmp_path: Path
+):
+    """
+    Files that lie in an object store are copied to where an application has them, with their
+    modes; the parts that they were sent in are gone.
+    """
+    store = open_files(f"s3://{s3_servers.BUCKET}/{secrets.token_hex(8)}", tmp_path / "data")
+    blobs = Blobs(store)
+    files = AppFiles(database, blobs)
+    contents = {f"a/{number}": b"%d" % number * 5000 for number in range(20)}
+
+    async def main() -> None:
+        account = await database.write(lambda each: make_account(each, "user", "ann").id)
+        wanted = []
+        for path, content in contents.items():
+            id = await blobs.begin(account)
+            for number, part in enumerate((content[:999], content[999:]), 1):
+                await blobs.add_part(account, id, number, chunks_of(part))
+            hash = hash_of(content)
+            await files.complete(account, hash, id, [1, 2], mode=MODE)
+            wanted.append((hash, path))
+        assert blobs.count_begun(account) == 0
+        await files.place(account, wanted, tmp_path / "files", shares=True)
+
+    asyncio.run(main())
+    for path, content in contents.items():
+        file = tmp_path / "files" / path
+        assert (file.read_bytes(), file.stat().st_mode & 0o777) == (content, MODE & 0o777)
+    assert len([*store.find("contents")]) == len(contents)
+    assert not [*store.find("uploads")]
+    assert not any(each.is_file() for each in (tmp_path / "data").rglob("*"))

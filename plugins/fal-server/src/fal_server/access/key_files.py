@@ -6,82 +6,89 @@ unasked.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import attrs
 
 from fal_server.errors import KeyLost
 from fal_server.state.data_directories import DataDirectory
-from fal_server.state.databases import Database
-from fal_server.store.vaults import Vault
 
 #: The bytes of a key.
-_SIZE = 32
+SIZE = 32
+
+#: The key that encrypts secrets.
+SECRETS = "secrets.key"
 
 #: The files, and what ends when one is replaced.
 KEY_FILES: Mapping[str, str] = {
-    "secrets.key": "all secrets have to be set again",
+    SECRETS: "all secrets have to be set again",
     "signing.key": "tokens, logins, upload URLs and the keys of running runners end",
     "webhooks.key": "receivers of webhooks need the new secrets of their accounts",
 }
 
 
-def make_keys(directory: DataDirectory) -> None:
+@attrs.frozen
+class KeyFiles:
     """
-    Make the files that are missing, for a state in which nobody has an account yet.
+    The keys in files of a data directory.
     """
-    for name in KEY_FILES:
-        if not (directory.path / name).exists():
-            replace_key(directory, name)
 
+    directory: DataDirectory
 
-def replace_key(directory: DataDirectory, name: str) -> None:
-    """
-    Write a new key.
-    """
-    directory.write_private(directory.path / name, secrets.token_bytes(_SIZE))
+    def has(self, name: str) -> bool:
+        """
+        Return whether there is such a file.
+        """
+        return (self.directory.path / name).exists()
 
+    def make(self, names: Iterable[str]) -> None:
+        """
+        Make those of *names* that are missing.
+        """
+        for name in names:
+            if not self.has(name):
+                self.replace(name)
 
-def read_key(directory: DataDirectory, name: str) -> bytes:
-    """
-    Return the key in a file of the data directory.
+    def replace(self, name: str) -> None:
+        """
+        Write a new key.
+        """
+        self.directory.write_private(self.directory.path / name, secrets.token_bytes(SIZE))
 
-    Raises:
-        KeyLost: The file is missing, or is not whole.
-    """
-    path = directory.path / name
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        raise KeyLost(str(path), "is missing", KEY_FILES[name]) from None
-    except OSError as error:
-        why = f"cannot be read ({error.strerror})"
-        raise KeyLost(str(path), why, KEY_FILES[name]) from error
-    if len(key) != _SIZE:
-        why = f"is not whole: it has {len(key)} bytes, and not {_SIZE}" if key else "is empty"
-        raise KeyLost(str(path), why, KEY_FILES[name])
-    return key
+    def read(self, name: str) -> bytes:
+        """
+        Return the key in a file.
 
+        Raises:
+            KeyLost: The file is missing, or is not whole.
+        """
+        path = self.directory.path / name
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            raise KeyLost(str(path), "is missing", KEY_FILES[name]) from None
+        except OSError as error:
+            why = f"cannot be read ({error.strerror})"
+            raise KeyLost(str(path), why, KEY_FILES[name]) from error
+        if len(key) != SIZE:
+            why = (
+                f"is not whole: it has {len(key)} bytes, and not {SIZE}" if key else "is empty"
+            )
+            raise KeyLost(str(path), why, KEY_FILES[name])
+        return key
 
-def open_vault(database: Database, directory: DataDirectory) -> Vault:
-    """
-    Return the secrets of all accounts.
+    def read_metrics_key(self) -> str:
+        """
+        Return what readers of the metrics have to show. It is made where it is missing or
+        empty.
+        """
+        path = self.directory.metrics_key_file
+        if not path.exists() or not path.read_text().strip():
+            self.write_metrics_key(secrets.token_urlsafe(SIZE).encode())
+        return path.read_text().strip()
 
-    Raises:
-        KeyLost: Their key is lost, or is another one.
-    """
-    name = "secrets.key"
-    vault = Vault(database, read_key(directory, name))
-    if not vault.has_right_key():
-        why = "is not the key with which the secrets of the state were encrypted"
-        raise KeyLost(str(directory.path / name), why, KEY_FILES[name])
-    return vault
-
-
-def read_metrics_key(directory: DataDirectory) -> str:
-    """
-    Return what readers of the metrics have to show, from a file of the data directory that
-    is made where it is missing or empty.
-    """
-    path = directory.metrics_key_file
-    if not path.exists() or not path.read_text().strip():
-        directory.write_private(path, secrets.token_urlsafe(_SIZE).encode())
-    return path.read_text().strip()
+    def write_metrics_key(self, key: bytes) -> None:
+        """
+        Write what readers of the metrics have to show.
+        """
+        self.directory.write_private(self.directory.metrics_key_file, key)

@@ -20,9 +20,9 @@ from fal_server.commands.options import (
     data_option,
     database_option,
     json_option,
+    opened_keys,
     opened_state,
     report,
-    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -184,7 +184,6 @@ def login(
       fal-core server login bob --days 7
     """
     from fal_server.access.identities import LOGIN
-    from fal_server.access.key_files import read_key
     from fal_server.access.permissions import PRESETS
     from fal_server.access.tokens import Tokens
     from fal_server.errors import NotFound
@@ -197,7 +196,6 @@ def login(
             f"{home} belongs to another user, who could replace the login. Choose a directory "
             "of yours by '--home'."
         )
-    directory = DataDirectory(settings_of(data, database).data)
     seconds = days * 24 * 3600.0
     ends = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc)
 
@@ -210,8 +208,9 @@ def login(
             connection, account.id, PRESETS["FULL"], preset="FULL", alias=alias
         )
 
-    account, key = write_to(data, database, make)
-    tokens = Tokens(read_key(directory, "signing.key"))
+    with opened_keys(data, database) as keys:
+        tokens = Tokens(keys.read("signing.key"))
+        account, key = refused(lambda: keys.database.write_here(make))
     token = tokens.make(LOGIN, account.id, key=key.id, seconds=seconds)
     if home is None:
         report(token, as_json=as_json, token=token, ends=ends.isoformat())
@@ -239,16 +238,15 @@ def webhook_secret(
     Example:
       fal-core server webhook-secret bob
     """
-    from fal_server.access.key_files import read_key
     from fal_server.queue.webhooks import KEY, secret_of
-    from fal_server.state.data_directories import DataDirectory
 
-    with opened_state(data, database) as state:
+    with opened_keys(data, database) as keys:
         account = refused(
-            lambda: state.read_here(lambda connection: named_account(connection, nickname))
+            lambda: keys.database.read_here(
+                lambda connection: named_account(connection, nickname)
+            )
         )
-    key = read_key(DataDirectory(settings_of(data, database).data), KEY)
-    secret = secret_of(key, account.id)
+        secret = secret_of(keys.read(KEY), account.id)
     report(secret, as_json=as_json, nickname=nickname, secret=secret)
 
 

@@ -24,7 +24,14 @@ from fal_server.commands.account_commands import login, teams, users, webhook_se
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
-from fal_server.commands.options import data_option, json_option, machine_option
+from fal_server.commands.options import (
+    data_option,
+    database_option,
+    files_option,
+    json_option,
+    machine_option,
+    secrets_option,
+)
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
@@ -121,11 +128,9 @@ for _command in (users, teams, keys, login, webhook_secret, replace_key, end_run
     help="The port of the API; the gateways have the next ones. 0 takes free ones.",
 )
 @machine_option
-@click.option(
-    "--database",
-    metavar="URL",
-    help="The URL of a database to use instead of a file in the directory.",
-)
+@database_option
+@files_option
+@secrets_option
 @click.option(
     "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
 )
@@ -227,6 +232,7 @@ def start(
     from fal_core.plugins import find_environment
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
+    from fal_server.state.opened_stores import open_files
 
     for kind in settings["kinds"]:
         find_environment(kind)  # A name that no plugin provides is a mistake.
@@ -236,9 +242,11 @@ def start(
     )
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
-    leave_behind(os.environ, variables)
     raise_open_files(_MOST_FILES)
     with DataDirectory(chosen.data).locked():
+        # Its client reads credentials from variables which are gone then, and stays connected.
+        open_files(chosen.files, chosen.data)
+        leave_behind(os.environ, variables)
         _run(chosen, _tell_as_json if as_json else _tell)
         settle_runners(chosen, are_ended=ends_runners)
 

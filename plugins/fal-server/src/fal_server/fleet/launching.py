@@ -38,7 +38,7 @@ from fal_server.logs.logs import Logs
 from fal_server.specs.kinds import check_kind
 from fal_server.specs.offers import Offers
 from fal_server.specs.runner_specs import RunnerSpec
-from fal_server.state.bodies import translated
+from fal_server.state.file_stores import translated
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
 from fal_server_agent.sockets import find_network

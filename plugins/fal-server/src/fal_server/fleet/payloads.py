@@ -20,7 +20,7 @@ from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.listeners.urls import Urls
 from fal_server.specs.runner_specs import Message, RunnerSpec
-from fal_server.state.bodies import translated
+from fal_server.state.file_stores import translated
 from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.uploads import AppFiles
 from fal_server.store.vaults import Vault

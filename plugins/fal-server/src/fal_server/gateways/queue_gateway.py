@@ -209,7 +209,7 @@ class QueueGateway:
         headers = CIMultiDict(queued.answer_headers)
         headers[REQUEST_ID] = queued.id
         status = queued.status or 500
-        if body.path is None:
+        if body.files is None:
             return web.Response(body=body.content, status=status, headers=headers)
         headers["Content-Length"] = str(body.size)
         response = web.StreamResponse(status=status, headers=headers)

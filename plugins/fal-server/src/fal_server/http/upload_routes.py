@@ -5,6 +5,7 @@ The routes to upload and download files.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from fal_server.access.identities import CallerIdentity
 from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
+from fal_server.http.file_relays import relay
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
@@ -243,11 +245,14 @@ class StorageRoutes:
         return web.json_response({})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        file, path = await self._files.find(request.match_info["id"])
+        file = await self._files.find(request.match_info["id"])
         kind = file.content_type if re.fullmatch(r"[\x20-\x7e]+", file.content_type) else ""
-        return web.FileResponse(
-            path, headers={**_SAFE_HEADERS, "Content-Type": kind or "application/octet-stream"}
-        )
+        headers = {**_SAFE_HEADERS, "Content-Type": kind or "application/octet-stream"}
+        path = self._blobs.path_of(file.digest)
+        if path is not None:
+            return web.FileResponse(path, headers=headers)
+        pieces = functools.partial(self._blobs.pieces, file.digest, file.size)
+        return await relay(request, headers, file.size, pieces)
 
     async def _add(self, claims: Mapping[str, Any], content: Any) -> None:
         await self._files.add(

@@ -114,6 +114,25 @@ def _authority(directory: DataDirectory) -> tuple[x509.Certificate, ec.EllipticC
     return certificate, key
 
 
+def read_authority(directory: DataDirectory) -> bytes:
+    """
+    Return the authority of a directory, which is made if there is none, with its key.
+    """
+    certificate, key = _authority(directory)
+    return _key_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def write_authority(directory: DataDirectory, content: bytes) -> None:
+    """
+    Have an authority in a directory, in the place of any other.
+    """
+    key, mark, certificate = content.partition(b"-----BEGIN CERTIFICATE-----")
+    files = {directory.tls / "ca.key": key, directory.tls / "ca.pem": mark + certificate}
+    for path, wanted in files.items():
+        if not path.exists() or path.read_bytes() != wanted:
+            directory.write_private(path, wanted)
+
+
 def _make_server(
     directory: DataDirectory,
     authority: x509.Certificate,

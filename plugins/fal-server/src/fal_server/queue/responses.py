@@ -115,7 +115,7 @@ async def ask(
     # The response is read later, perhaps by a webhook, and not by whoever accepted an
     # encoding in the request.
     headers["Accept-Encoding"] = "identity"
-    if body.path is not None:
+    if body.files is not None:
         headers["Content-Length"] = str(body.size)
     timeout = application.scaling.request_timeout
     try:
@@ -123,7 +123,8 @@ async def ask(
             request.method,
             request.path,
             headers=headers,
-            body=(body.content or None) if body.path is None else body.pieces(),
+            # A body that cannot be read at present is told before a runner has a part of it.
+            body=(body.content or None) if body.files is None else await body.begun(),
             seconds=timeout,
         ) as upstream:
             with responding(runner, upstream.status, upstream.headers):

@@ -49,7 +49,7 @@ class WebhookBody:
         Return its signature.
         """
         signed = hmac.new(secret.encode(), timestamp.encode() + b".", hashlib.sha256)
-        if self._answer.path is None:
+        if self._answer.files is None:
             return _update(signed, self.pieces_here())
         return await asyncio.to_thread(_update, signed, self.pieces_here())
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import math
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import attrs
 
 from fal_core.caches import remove_quietly
-from fal_server.errors import StorageFull, TooLarge
+from fal_server.errors import STATE_TROUBLE, TooLarge
 from fal_server.state.disk_reserves import DiskReserve
+from fal_server.state.file_stores import FileStore, translated
 from fal_server.state.tasks import insist
 
 #: The largest body that is kept in memory and in the database, in bytes.
@@ -27,6 +29,9 @@ SMALL = 1 << 16
 
 #: How many bytes of a large body are in memory at once.
 _PIECE = 1 << 17
+
+#: Seconds after which a file in a shared store that nothing refers to is a leftover.
+_SHARED = 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -37,12 +42,15 @@ class Body:
     Attributes:
         content: The bytes of a small one.
 
-        path: The file of a large one.
+        files: The store that has the file of a large one. None for a small one.
+
+        name: The name of that file.
     """
 
     size: int = 0
     content: bytes = attrs.field(default=b"", repr=False)
-    path: Path | None = None
+    files: FileStore | None = None
+    name: str = ""
 
     @classmethod
     def of(cls, content: bytes) -> Body:
@@ -57,8 +65,10 @@ class Body:
 
         Raises:
             OSError: The file cannot be read, or is not complete.
+
+            StateUnavailable: The store of files could not be reached for too long.
         """
-        if self.path is None:
+        if self.files is None:
             if self.content:
                 yield self.content
             return
@@ -66,20 +76,31 @@ class Body:
         while piece := await asyncio.to_thread(next, pieces, b""):
             yield piece
 
+    async def begun(self) -> AsyncIterator[bytes]:
+        """
+        Read its beginning, and return an iterator over all of its bytes.
+
+        Raises:
+            OSError, StateUnavailable: As :meth:`pieces` does.
+        """
+        pieces = self.pieces()
+        first = await anext(pieces, b"")
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield first
+            async for piece in pieces:
+                yield piece
+
+        return whole()
+
     def pieces_here(self) -> Iterator[bytes]:
         """
         Do the same as :meth:`pieces`, in this thread.
         """
-        if self.path is None:
+        if self.files is None:
             yield from (self.content,) if self.content else ()
-            return
-        left = self.size
-        with self.path.open("rb", buffering=0) as file:
-            while left and (piece := file.read(min(left, _PIECE))):
-                left -= len(piece)
-                yield piece
-        if left:
-            raise OSError(errno.EIO, "The file of a body is not complete", str(self.path))
+        else:
+            yield from self.files.pieces(self.name, self.size, most=_PIECE)
 
     def start(self) -> bytes:
         """
@@ -90,20 +111,19 @@ class Body:
 
 class BodyFiles:
     """
-    The folder of large bodies.
+    The files of large bodies.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
         self._arriving: set[str] = set()
-        folder.mkdir(exist_ok=True, mode=0o700)
 
     def find(self, name: str, size: int, content: bytes) -> Body:
         """
         Return a body that was stored with this *content*. None of a large one is in there.
         """
         if size and not content:
-            return Body(size=size, path=self._folder / name)
+            return Body(size=size, files=self._store, name=name)
         return Body.of(content)
 
     def receive(
@@ -126,7 +146,8 @@ class BodyFiles:
         """
         self._arriving.add(name)
         return IncomingBody(
-            self._folder / name,
+            self._store,
+            name,
             largest,
             patient,
             lambda: self._arriving.discard(name),
@@ -137,7 +158,7 @@ class BodyFiles:
         """
         Remove the file of a body, in the background. There may be none.
         """
-        _remove(self._folder / name)
+        _remove(self._store, name)
 
     async def remove_leftovers(
         self, choose: Callable[[Iterable[str]], Iterator[str]], *, count: int = 500
@@ -151,13 +172,15 @@ class BodyFiles:
         """
 
         def work() -> None:
-            with os.scandir(self._folder) as entries:
-                names = [entry.name for entry in entries]
+            # Another server may have put it there, and be about to refer to it.
+            before = time.time() - _SHARED if self._store.is_shared else math.inf
+            names = [each.name for each in self._store.find("") if each.modified < before]
             # One that arrived meanwhile is referred to by now.
             names = [name for name in names if name not in arriving]
             for start in range(0, len(names), count):
                 for name in choose(names[start : start + count]):
-                    remove_quietly(self._folder / name)
+                    with contextlib.suppress(OSError):
+                        self._store.remove(name)
 
         arriving = frozenset(self._arriving)
         await asyncio.to_thread(work)
@@ -176,7 +199,8 @@ class IncomingBody:
 
     def __init__(
         self,
-        path: Path,
+        store: FileStore,
+        name: str,
         largest: int,
         patient: bool,
         ended: Callable[[], None],
@@ -184,7 +208,8 @@ class IncomingBody:
     ) -> None:
         self.size = 0
         self.largest = largest
-        self._path = path
+        self._store = store
+        self._name = name
         self._patient = patient
         self._ended = ended
         self._reserve = reserve
@@ -230,8 +255,8 @@ class IncomingBody:
         if not self._has_file:
             return Body.of(b"".join(self._parts))
         await self._flush()
-        await self._try(self._sync)
-        return Body(size=self.size, path=self._path)
+        await self._try(self._put)
+        return Body(size=self.size, files=self._store, name=self._name)
 
     def take(self) -> None:
         """
@@ -254,7 +279,7 @@ class IncomingBody:
         self._parts.clear()
         self._ended()
         if self._has_file:
-            _remove(self._path)
+            _remove(self._store, self._name)
 
     async def _flush(self) -> None:
         content = b"".join(self._parts)
@@ -273,30 +298,15 @@ class IncomingBody:
     def _write(self, content: bytes, offset: int, flags: int) -> None:
         # The file is opened each time: a thread that goes on after its task was cancelled
         # must not write to what the descriptor stands for by then.
-        with translated(), _opened(self._path, flags) as file:
+        path = self._store.place_of(self._name)
+        with translated(), _opened(path, flags) as file:
             left = memoryview(content)
             while left:
                 count = os.pwrite(file, left, offset)
                 left, offset = left[count:], offset + count
 
-    def _sync(self) -> None:
-        with translated():
-            for path in (self._path, self._path.parent):
-                with _opened(path, os.O_RDONLY) as file:
-                    os.fsync(file)
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """
-    Raise :class:`StorageFull` for a full disk.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull("The disk of the server is full.") from error
-        raise
+    def _put(self) -> None:
+        self._store.put(self._store.place_of(self._name), self._name)
 
 
 @contextlib.contextmanager
@@ -308,6 +318,12 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(file)
 
 
-def _remove(path: Path) -> None:
+def _remove(store: FileStore, name: str) -> None:
+    def work() -> None:
+        remove_quietly(store.place_of(name))
+        with contextlib.suppress(OSError, *STATE_TROUBLE):
+            # What is left there is removed as one of the leftovers.
+            store.remove(name)
+
     # To remove a large file takes a while.
-    asyncio.get_running_loop().run_in_executor(None, remove_quietly, path)
+    asyncio.get_running_loop().run_in_executor(None, work)

@@ -45,3 +45,10 @@ def make_engines(url: str, *, readers: int) -> Engines:
         f"The state cannot be kept in a database of kind {parsed.drivername!r}. The URL begins "
         "with 'sqlite:' or 'postgresql:', as in 'postgresql://name@host/state'."
     )
+
+
+def is_file(url: str) -> bool:
+    """
+    Return whether a URL is that of SQLite, whose file belongs to one machine.
+    """
+    return url.startswith("sqlite")

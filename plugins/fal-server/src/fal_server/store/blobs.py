@@ -1,7 +1,8 @@
 """
 Blobs: contents of files, each stored once under its SHA-256.
 
-A blob is written to a temporary file, synced and renamed, so that no blob is incomplete.
+A blob is written to a file of this machine and put into the store as a whole, so that no blob
+is incomplete.
 """
 
 from __future__ import annotations
@@ -9,20 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import re
 import secrets
-import shutil
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from fal_core.caches import new_file
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
-from fal_server.state.bodies import translated
+from fal_server.state.file_stores import Entry, FileStore, translated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UPLOAD = re.compile(r"[0-9a-f]{48}")
@@ -37,7 +35,8 @@ MOST_PARTS = 10_000
 #: Seconds after which an incomplete upload is deleted.
 _ABANDONED = 24 * 3600.0
 
-_CHUNK = 1 << 20
+#: The file that an upload has from its beginning to its end.
+_BEGUN = "begun"
 
 
 @attrs.frozen
@@ -53,35 +52,39 @@ class Blob:
 @attrs.frozen
 class Blobs:
     """
-    The contents in a folder, and the uploads in progress, each of an account.
+    The contents in a store of files, and the uploads in progress, each of an account.
+
+    An upload is a folder with a file :data:`_BEGUN` and one for each part.
     """
 
-    folder: Path
-    #: Held while a content is put in its place, or an old one is deleted.
-    _lock: threading.Lock = attrs.field(
-        factory=threading.Lock, init=False, repr=False, eq=False
-    )
-    #: The ids of the uploads that are being completed, in the process that has the folder.
+    files: FileStore
+    #: The ids of the uploads that are being completed by this process, and of those that
+    #: are being cancelled.
     _completing: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+    _cancelling: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.folder / "contents").mkdir(exist_ok=True, mode=0o700)
-
-    @property
-    def _uploads(self) -> Path:
-        return self.folder / "uploads"
-
-    def path_of(self, digest: str) -> Path:
+    def name_of(self, digest: str) -> str:
         """
-        Return the path of a content.
+        Return the name of the file with a content.
 
         Raises:
             NotFound: *digest* is not a digest.
         """
         if not _DIGEST.fullmatch(digest):
             raise NotFound("There is no such content.")
-        return self.folder / "contents" / digest[:2] / digest
+        return f"contents/{digest[:2]}/{digest}"
+
+    def path_of(self, digest: str) -> Path | None:
+        """
+        Return the path of a content. None where the store is not a folder.
+        """
+        return self.files.path_of(self.name_of(digest))
+
+    def pieces(self, digest: str, size: int, *, start: int = 0) -> Iterator[bytes]:
+        """
+        Yield a content of *size* bytes, from *start* on, in a thread that may wait.
+        """
+        return self.files.pieces(self.name_of(digest), size, start=start)
 
     async def keep(
         self,
@@ -101,18 +104,24 @@ class Blobs:
             Invalid: Its digest is not the expected *digest*; it is not stored.
         """
         content = hashlib.sha256()
-        with new_file(self._uploads / "one") as path:
+        with new_file(self.files.place_of("uploads/one")) as path:
             size = await _receive(chunks, path, largest, content.update)
             blob = Blob(content.hexdigest(), size)
             return await asyncio.to_thread(self._put, path, blob, digest)
 
-    def begin(self, account_id: str) -> str:
+    async def begin(self, account_id: str) -> str:
         """
         Begin an upload in parts, and return its id.
         """
         id = _prefix_of(account_id) + secrets.token_hex(16)
-        with translated():
-            (self._uploads / id).mkdir(mode=0o700)
+
+        def mark() -> None:
+            with new_file(self.files.place_of("uploads/begun")) as path:
+                with translated():
+                    Path(path).touch(0o600)
+                self.files.put(path, f"uploads/{id}/{_BEGUN}", is_durable=False)
+
+        await asyncio.to_thread(mark)
         return id
 
     async def add_part(
@@ -130,14 +139,14 @@ class Blobs:
         """
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
-        part = self._folder_of(account_id, id) / str(number)
+        await self._check(account_id, id)
         content = hashlib.md5(usedforsecurity=False)
-        with new_file(part) as path:
+        with new_file(self.files.place_of("uploads/part")) as path:
             await _receive(chunks, path, LARGEST_PART, content.update)
             # It may have been completed or cancelled meanwhile.
-            self._folder_of(account_id, id)
-            with translated():
-                os.replace(path, part)
+            await self._check(account_id, id)
+            name = f"uploads/{id}/{number}"
+            await asyncio.to_thread(self.files.put, path, name, is_durable=False)
             return content.hexdigest()
 
     @contextlib.asynccontextmanager
@@ -168,20 +177,25 @@ class Blobs:
             Invalid: A part is named twice, or its digest is not the expected *digest*; it is
                 not stored.
         """
-        folder = self._folder_of(account_id, id)
+        await self._check(account_id, id)
         if len(set(numbers)) != len(numbers):
             # What an account stores is counted as it is sent.
             raise Invalid("A part of the upload is named twice.")
-        paths = [folder / str(number) for number in numbers if 1 <= number <= MOST_PARTS]
-        if not numbers or len(paths) < len(numbers) or not all(map(Path.is_file, paths)):
-            raise NotFound("A part of the upload is missing.")
-        if sum(path.stat().st_size for path in paths) > LARGEST_FILE:
-            raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
-        # What is joined at once is not more than what the account has sent.
         self._completing.add(id)
         try:
-            yield await asyncio.to_thread(self._adopt, paths, suffix, digest)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            parts = {
+                int(number): part
+                for number, part in await asyncio.to_thread(self._list, id)
+                if number.isdigit()
+            }
+            if not numbers or not set(numbers) <= set(parts):
+                raise NotFound("A part of the upload is missing.")
+            # What is joined at once is not more than what the account has sent.
+            chosen = [parts[number] for number in numbers]
+            if sum(part.size for part in chosen) > LARGEST_FILE:
+                raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
+            yield await asyncio.to_thread(self._adopt, chosen, suffix, digest)
+            await asyncio.to_thread(self.files.remove_folder, f"uploads/{id}")
         finally:
             self._completing.discard(id)
 
@@ -194,108 +208,103 @@ class Blobs:
 
             NotNow: It is being completed.
         """
-        folder = self._folder_of(account_id, id)
-        # Nobody adds to it from now on. To delete many parts takes a while.
-        left = folder.rename(folder.with_suffix(".cancelled"))
-        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        await self._check(account_id, id)
+        self._cancelling.add(id)
+        try:
+            # Nobody adds to it from now on. To delete many parts takes a while.
+            await asyncio.to_thread(self.files.remove, f"uploads/{id}/{_BEGUN}")
+            await asyncio.to_thread(self.files.remove_folder, f"uploads/{id}")
+        finally:
+            self._cancelling.discard(id)
 
     def count_begun(self, account_id: str) -> int:
         """
         Return how many uploads an account has begun, and neither completed nor cancelled.
         """
-        return len(self._begun(account_id))
+        return sum(each.name.endswith(f"/{_BEGUN}") for each in self._find(account_id))
 
     def measure_parts(self, account_id: str) -> Sequence[int]:
         """
         Return the sizes of all parts that an account has sent, in bytes.
         """
-        sizes = []
-        for folder in self._begun(account_id):
-            # It may be completed, or cancelled, meanwhile.
-            with contextlib.suppress(OSError), os.scandir(folder) as parts:
-                sizes += [part.stat().st_size for part in parts if part.name.isdigit()]
-        return sizes
+        return [
+            each.size
+            for each in self._find(account_id)
+            if each.name.rpartition("/")[2].isdigit()
+        ]
 
-    def _begun(self, account_id: str) -> Sequence[str]:
-        prefix = _prefix_of(account_id)
-        with os.scandir(self._uploads) as found:
-            return [each.path for each in found if each.name.startswith(prefix)]
+    def _find(self, account_id: str) -> Iterator[Entry]:
+        return self.files.find("uploads", _prefix_of(account_id))
+
+    def _list(self, id: str) -> Sequence[tuple[str, Entry]]:
+        found = self.files.find(f"uploads/{id}")
+        return [(each.name.rpartition("/")[2], each) for each in found]
 
     def drop_abandoned(self) -> None:
         """
-        Delete the uploads that were not completed within a day.
+        Delete the uploads that were not completed within a day after they were last added to.
         """
-        for path in self._uploads.iterdir():
-            if self._is_old(path) and path.name not in self._completing:
+        touched: dict[str, float] = {}
+        for each in self.files.find("uploads"):
+            id = each.name.split("/")[1]
+            touched[id] = max(touched.get(id, 0), each.modified)
+        for id, modified in touched.items():
+            if modified < time.time() - _ABANDONED and id not in self._completing:
                 with contextlib.suppress(OSError):
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                    else:
-                        path.unlink()
+                    self.files.remove(f"uploads/{id}/{_BEGUN}")
+                    self.files.remove_folder(f"uploads/{id}")
+                    if not _UPLOAD.fullmatch(id):
+                        # What was being written when a server was killed.
+                        self.files.remove(f"uploads/{id}")
 
     def find_old(self) -> Sequence[str]:
         """
         Return the digests of the contents that were stored more than a day ago.
         """
-        return [
-            path.name
-            for path in (self.folder / "contents").glob("*/*")
-            if self._is_old(path) and _DIGEST.fullmatch(path.name)
-        ]
+        before = time.time() - _ABANDONED
+        old = (each.name for each in self.files.find("contents") if each.modified < before)
+        digests = (name.rpartition("/")[2] for name in old)
+        return [digest for digest in digests if _DIGEST.fullmatch(digest)]
 
-    def drop_old(self, digest: str) -> None:
+    def drop(self, digest: str, *, unless_within: float = _ABANDONED) -> None:
         """
-        Delete a content that nobody has, unless it was stored anew within a day.
+        Delete a content that nobody has, unless it was stored anew within some seconds.
         """
-        path = self.path_of(digest)
-        with self._lock:
-            if self._is_old(path):
-                path.unlink(missing_ok=True)
+        self.files.remove_older(self.name_of(digest), time.time() - unless_within)
 
-    def _is_old(self, path: Path) -> bool:
-        with contextlib.suppress(OSError):
-            return path.stat().st_mtime < time.time() - _ABANDONED
-        return False
-
-    def _folder_of(self, account_id: str, id: str) -> Path:
-        folder = self._uploads / id
+    async def _check(self, account_id: str, id: str) -> None:
+        name = f"uploads/{id}/{_BEGUN}"
         is_own = _UPLOAD.fullmatch(id) and id.startswith(_prefix_of(account_id))
-        if not is_own or not folder.is_dir():
+        is_there = is_own and await asyncio.to_thread(self.files.has, name)
+        if not is_there or id in self._cancelling:
             raise NotFound("There is no such upload.")
         if id in self._completing:
             raise NotNow("The upload is being completed already.")
-        return folder
 
     def _adopt(
-        self, parts: Sequence[Path], suffix: str = "", expected: str | None = None
+        self, parts: Sequence[Entry], suffix: str = "", expected: str | None = None
     ) -> Blob:
         """
         Join *parts*, and store the whole under its digest.
         """
         digest, size = hashlib.sha256(), 0
-        with new_file(self._uploads / "whole") as whole:
+        with new_file(self.files.place_of("uploads/whole")) as whole:
             with translated(), open(whole, "xb") as target:
                 for part in parts:
-                    with part.open("rb") as source:
-                        while chunk := source.read(_CHUNK):
-                            digest.update(chunk)
-                            size += len(chunk)
-                            target.write(chunk)
+                    for chunk in self.files.pieces(part.name, part.size):
+                        digest.update(chunk)
+                        size += len(chunk)
+                        target.write(chunk)
             digest.update(suffix.encode())
             return self._put(whole, Blob(digest.hexdigest(), size), expected)
 
     def _put(self, path: str, blob: Blob, expected: str | None) -> Blob:
         """
-        Sync the file *path* and put it in its place, as the content *blob*. Return that.
+        Put the file *path* in its place, as the content *blob*. Return that.
         """
         if expected not in {None, blob.digest}:
             raise Invalid("The content does not have the expected hash.")
-        final = self.path_of(blob.digest)
-        with translated(), open(path, "rb+") as written:
-            os.fsync(written.fileno())
-        with translated(), self._lock:
-            final.parent.mkdir(exist_ok=True, mode=0o700)
-            os.replace(path, final)
+        self.files.put(path, self.name_of(blob.digest))
         return blob
 
 

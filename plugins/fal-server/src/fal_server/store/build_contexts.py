@@ -26,7 +26,7 @@ from fal_server.limits import Limits, option_of, write_size
 from fal_server.specs.file_paths import read_files
 from fal_server.specs.requested_environments import read_environment
 from fal_server.specs.runner_specs import RunnerSpec, read_spec
-from fal_server.state.bodies import translated
+from fal_server.state.file_stores import translated
 from fal_server.state.tasks import uninterrupted
 from fal_server.store.uploads import AppFiles, new_id
 

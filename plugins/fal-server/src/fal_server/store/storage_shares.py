@@ -84,7 +84,7 @@ class StorageShares:
         async with share.beginning:
             begun = await asyncio.to_thread(self._blobs.count_begun, account_id)
             if begun < self._limits.most_uploads:
-                return self._blobs.begin(account_id)
+                return await self._blobs.begin(account_id)
         logger.warning(
             "Account %s has begun %d uploads: %s", account_id, begun, option_of("most_uploads")
         )

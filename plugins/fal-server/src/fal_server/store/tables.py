@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fal_server.logs import kept_lines, log_lines
+from fal_server.state import kept_keys
 from fal_server.store import (
     accounts,
     idempotency_keys,
@@ -24,6 +25,7 @@ MODULES = (
     accounts,
     idempotency_keys,
     keys,
+    kept_keys,
     kept_lines,
     log_lines,
     queued_requests,

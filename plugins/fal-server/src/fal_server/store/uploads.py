@@ -8,22 +8,34 @@ import asyncio
 import errno
 import os
 import secrets
-import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
 
 from fal_server.errors import NotFound, TooLarge
 from fal_server.specs.file_paths import safe_path
-from fal_server.state.bodies import translated
 from fal_server.state.databases import Database, metadata
+from fal_server.state.file_stores import translated
 from fal_server.state.upserts import put
 from fal_server.store.blobs import Blob, Blobs
+
+T = TypeVar("T")
+
+#: Seconds within which a content that was stored is recorded as somebody's.
+_RECORDED = 300.0
 
 app_files = sa.Table(
     "app_files",
@@ -169,13 +181,13 @@ class AppFiles:
         if largest is not None and size > largest:
             raise TooLarge(f"The files have {size} bytes together, and may have {largest}.")
 
-        def put() -> None:
-            for hash, path in wanted:
-                self._put(hash, folder / path, found[hash][0], shares=shares)
+        def put(each: tuple[str, PurePosixPath]) -> None:
+            hash, path = each
+            self._put(hash, folder / path, *found[hash], shares=shares)
 
-        await asyncio.to_thread(put)
+        await asyncio.to_thread(_do_all, put, wanted, self._blobs.files.at_once)
 
-    def _put(self, hash: str, target: Path, mode: int, *, shares: bool) -> None:
+    def _put(self, hash: str, target: Path, mode: int, size: int, *, shares: bool) -> None:
         """
         Copy a file, unless it is shared: an application may change its own.
         """
@@ -184,14 +196,28 @@ class AppFiles:
         permissions = stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR
         with translated():
             target.parent.mkdir(parents=True, exist_ok=True)
-            if shares and _linked(source, target):
+            if shares and source is not None and _linked(source, target):
                 # The hash stands for the mode too: whoever has this content has this mode.
                 target.chmod(permissions)
                 return
             file = os.open(target, flags, 0o600)
-            with os.fdopen(file, "wb") as stream, source.open("rb") as content:
-                shutil.copyfileobj(content, stream, 1 << 20)
+            with os.fdopen(file, "wb") as stream:
+                for piece in self._blobs.pieces(hash, size):
+                    stream.write(piece)
                 os.fchmod(stream.fileno(), permissions)
+
+
+def _do_all(work: Callable[[T], None], items: Sequence[T], at_once: int) -> None:
+    """
+    Do *work* for all *items*, for so many of them at once.
+    """
+    if at_once == 1:
+        for each in items:
+            work(each)
+        return
+    with ThreadPoolExecutor(at_once, "files") as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def _linked(source: Path, target: Path) -> bool:
@@ -261,9 +287,9 @@ class StoredFiles:
 
         return await self._database.write(write)
 
-    async def find(self, id: str) -> tuple[StoredFile, Path]:
+    async def find(self, id: str) -> StoredFile:
         """
-        Return a file and the path of its content.
+        Return a file.
 
         Raises:
             NotFound: There is no such file, or it has expired.
@@ -276,8 +302,7 @@ class StoredFiles:
         row = await self._database.read(read)
         if row is None or (row.expires_at is not None and row.expires_at < time.time()):
             raise NotFound("There is no such file.")
-        file = StoredFile(**row._mapping)
-        return file, self._blobs.path_of(file.digest)
+        return StoredFile(**row._mapping)
 
     async def drop_expired(self) -> None:
         """
@@ -298,7 +323,8 @@ class StoredFiles:
             return digests
 
         for digest in await self._database.write(write):
-            self._blobs.path_of(digest).unlink(missing_ok=True)
+            # Whoever has sent the same content just now may not have recorded it yet.
+            await asyncio.to_thread(self._blobs.drop, digest, unless_within=_RECORDED)
 
     async def drop_unused(self) -> None:
         """
@@ -317,7 +343,7 @@ class StoredFiles:
                 return set(connection.scalars(used))
 
             for digest in set(some) - await self._database.read(read):
-                await asyncio.to_thread(self._blobs.drop_old, digest)
+                await asyncio.to_thread(self._blobs.drop, digest)
 
 
 def new_id() -> str:
