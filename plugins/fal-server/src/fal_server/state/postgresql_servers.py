@@ -149,6 +149,9 @@ class PostgreSQLServer(Engines):
 
         return attempt
 
+    def keep_open(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0").close()
+
     def watch(self) -> None:
         """
         Do nothing: the server sees to its files.
