@@ -5,8 +5,7 @@ Claims: one holder at a time, and what it writes later is refused.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -68,7 +67,9 @@ def test_only_the_holder_renews_a_claim(shared: Database):
     """
 
     def renew(holder: str, token: int) -> bool:
-        return shared.write_here(lambda it: renew_claim(it, "one", holder, token, is_ready=True))
+        return shared.write_here(
+            lambda it: renew_claim(it, "one", holder, token, is_ready=True)
+        )
 
     take(shared, "a")
     expire(shared)

@@ -12,9 +12,7 @@ import pytest
 from fal_server.claims.replicas import Replica
 from fal_server.replicas.seats import NobodyDecides, Seats
 
-ONE = Replica(
-    id="one", address="", ports={}, authority="", machine="", files="", version=""
-)
+ONE = Replica(id="one", address="", ports={}, authority="", machine="", files="", version="")
 
 
 def test_seat_is_waited_for_and_ends():

@@ -87,8 +87,8 @@ def opened_state(data: Path | None, database: str | None) -> Iterator[Database]:
     """
     from fal_server.access.owners import has_accounts
     from fal_server.state.data_directories import DataDirectory
-    from fal_server.state.databases import open_database
     from fal_server.state.database_urls import is_file
+    from fal_server.state.databases import open_database
     from fal_server.store.accounts import list_accounts
     from fal_server.store.tables import table_names
 

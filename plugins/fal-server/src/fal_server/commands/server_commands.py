@@ -21,6 +21,7 @@ import click
 from fal_core.cli import print_json
 from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import login, teams, users, webhook_secret
+from fal_server.commands.backup_commands import backup, restore
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
@@ -107,7 +108,10 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners, replicas):
+for _command in (
+    *(users, teams, keys, login, webhook_secret, replace_key),
+    *(end_runners, replicas, backup, restore),
+):
     server.add_command(_command)
 
 
@@ -335,6 +339,8 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.files is None and plane.keys.are_in_state:
+        click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""

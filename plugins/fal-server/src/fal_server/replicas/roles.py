@@ -23,7 +23,7 @@ from fal_server.claims.replicas import (
     name_machine,
     read_replicas,
 )
-from fal_server.errors import Fenced
+from fal_server.errors import Fenced, ServerError
 from fal_server.listeners.doors import Doors, Service
 from fal_server.replicas.deciders import Decider
 from fal_server.replicas.followers import Follower
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: Addresses that stand for all interfaces, and what reaches a server there from its machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+#: Seconds between two looks at the certificate.
+_ROUND = 3600.0
 
 
 @attrs.define(eq=False)
@@ -61,6 +64,7 @@ class Roles:
     _token: int = 0
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _renewing: asyncio.Task[None] | None = None
     _watching: asyncio.Task[None] | None = None
     _began: asyncio.Future[None] = attrs.field(init=False)
 
@@ -68,7 +72,7 @@ class Roles:
         secret = share_secret(self.ground.keys.read("signing.key"))
         self.doors.connections.relay_secret = secret
         self._lines = Lines(self._seats, secret)
-        self._follower = Follower(self.ground, self.doors, self._lines)
+        self._follower = Follower(self.ground, self.doors, self._lines, self._announce)
         self.ground.database.fence = refuse_writes
         self._began = asyncio.get_running_loop().create_future()
 
@@ -105,6 +109,7 @@ class Roles:
         self._watching = asyncio.create_task(
             leftovers.watch(lambda: self._is_elsewhere(machine))
         )
+        self._renewing = asyncio.create_task(self._renew())
         self._membership.start()
         await asyncio.shield(self._began)
 
@@ -112,7 +117,7 @@ class Roles:
         """
         Give requests time to finish, and let another replica decide.
         """
-        for task in (self._task, self._watching):
+        for task in (self._task, self._watching, self._renewing):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -130,11 +135,27 @@ class Roles:
         self._seats.change(standing.decider, standing.token)
         self._news.set()
 
+    def _announce(self) -> None:
+        if self._membership is not None:
+            self._membership.announce()
+
     def _woken(self) -> None:
         assert self._membership is not None
         self.ground.database.clock = self._membership.clock
         if self._decider is not None:
             self._decider.queue.take_arrivals()
+
+    async def _renew(self) -> None:
+        """
+        Renew the certificate in time, whether this replica decides or not.
+        """
+        while True:
+            await asyncio.sleep(_ROUND)
+            try:
+                self.doors.certificate.renew()
+            except (OSError, ServerError):
+                # The certificate is valid for another month.
+                logger.exception("The certificate could not be renewed")
 
     def _is_elsewhere(self, machine: str) -> bool:
         """
