@@ -28,6 +28,7 @@ def read_all(url: str) -> tuple[Sequence[Replica], Claim]:
     Raises:
         SQLAlchemyError: It cannot be read.
     """
+
     def read(connection: sa.Connection) -> tuple[Sequence[Replica], Claim]:
         if not sa.inspect(connection).has_table(claims.name):
             return (), Claim(token=0, holder="", is_ready=False, expires_in=0.0)
