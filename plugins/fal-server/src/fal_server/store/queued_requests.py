@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
-from fal_server.state.prepared_statements import Prepared
+from fal_server.state.prepared_statements import Prepared, Row
 from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
 from fal_server.store.recent_bodies import RecentBodies
 
@@ -183,13 +183,15 @@ class QueuedRequests:
         """
         row = {**_to_row(request), "body": body, "answer": b""}
 
+        added = Row(_ADDED, row)
+
         def work(connection: sa.Connection) -> tuple[str, str] | None:
             first = None if key is None else claim(connection, key, request.id)
             if first is None:
-                _ADDED.run(connection, row)
+                added(connection)
             return first
 
-        first = await self._database.write(work)
+        first = await self._database.write(added if key is None else work)
         if first is None or key is None:
             self._recent.keep(request.id, body)
             return request.id
