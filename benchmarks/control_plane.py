@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.clusters import on_cluster
+from benchmarks.databases import database
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure, Role
 from benchmarks.footprints import memory
 from benchmarks.loads import ask, describe_client
@@ -34,12 +35,13 @@ from benchmarks.services import await_answer, end_session, free_ports, post, ser
 
 _HERE = "benchmarks.control_plane:"
 
-HERE, DIRECT, PROXY, RAY, SDK = (
+HERE, DIRECT, PROXY, RAY, SDK, SQLITE = (
     "its runner on this machine",
     "the service itself",
     "a bare aiohttp proxy",
     "Ray Serve",
     "the fal SDK",
+    "SQLite",
 )
 
 
@@ -70,7 +72,7 @@ def _served(way: str) -> Iterator[str]:
     if way == "cluster":
         with on_cluster() as cluster:
             os.environ["RAY_ADDRESS"] = cluster.address
-            with deployed("ray") as plane:
+            with deployed(machine="ray") as plane:
                 yield plane.url()
         return
     with alone() as direct:
@@ -138,11 +140,16 @@ def queue_answer(count: int) -> Iterator[Measure]:
 
 
 @contextmanager
-def queue_submissions(connections: int, seconds: float) -> Iterator[Measure]:
+def queue_submissions(
+    connections: int, seconds: float, kind: str = "sqlite"
+) -> Iterator[Measure]:
     """
     Submit requests as fast as they are taken; every one of them is answered.
+
+    Arguments:
+        kind: The kind of the database.
     """
-    with deployed() as plane:
+    with database(kind) as options, deployed(*options) as plane:
         answered = 1
 
         def measure() -> float:
@@ -301,6 +308,7 @@ def figures(*, quick: bool) -> list[Figure]:
             {"connections": 16, "seconds": seconds},
             note=f"16 connections, {describe_client()}; every one is answered",
         ),
+        _submissions_to_postgresql(seconds),
         _own(
             "from-zero",
             "no runner, environment built: request to the answer",
@@ -432,4 +440,25 @@ def _function_call(count: int) -> Figure:
         note="x + 1, one at a time; both on servers of this project",
         contestants=(own, sdk),
         goals=(Goal(against=SDK), Goal(plus=0.005)),
+    )
+
+
+def _submissions_to_postgresql(seconds: float) -> Figure:
+    needs = ("fal_server", "fal_host_serverless", "fal_serve")
+    load = {"connections": 16, "seconds": seconds}
+    own = _contestant(
+        FAL_CORE,
+        "queue_submissions",
+        {**load, "kind": "postgresql"},
+        role="fal-core",
+        needs=(*needs, "psycopg"),
+    )
+    sqlite = _contestant(SQLITE, "queue_submissions", load, role="reference", needs=needs)
+    return Figure(
+        name="queue-submissions-postgresql",
+        title="queue: durable submissions, with the state in PostgreSQL",
+        unit="requests/s",
+        note=f"16 connections, {describe_client()}; every one is answered, and on disk",
+        contestants=(own, sqlite),
+        goals=(Goal(against=SQLITE, factor=0.4, at_least=True),),
     )

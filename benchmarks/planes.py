@@ -64,15 +64,17 @@ class Plane:
 
 
 @contextmanager
-def control_plane(machine: str = "local") -> Iterator[Plane]:
+def control_plane(*options: str, machine: str = "local") -> Iterator[Plane]:
     """
     Start a control plane on a new directory, and point this process at it.
 
     Arguments:
+        options: What it is started with, and the commands for its database.
+
         machine: The host of its runners. Where that is another machine, the variables by which
             Ray is reached are passed on.
     """
-    more = ["--machine", machine]
+    more = ["--machine", machine, *options]
     opens = [] if machine == "local" else ["--allow-open-runners", "--variable", "RAY_*"]
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
         command = [sys.executable, "-m", "fal_core.cli", "server"]
@@ -98,11 +100,11 @@ def control_plane(machine: str = "local") -> Iterator[Plane]:
 
 
 @contextmanager
-def deployed(machine: str = "local") -> Iterator[Plane]:
+def deployed(*options: str, machine: str = "local") -> Iterator[Plane]:
     """
     Start a control plane with the application, which has answered.
     """
-    with control_plane(machine) as plane:
+    with control_plane(*options, machine=machine) as plane:
         plane.deploy()
         post(f"{plane.url()}/sync", BODY)
         yield plane

@@ -355,17 +355,25 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     return made
 
 
+#: Return the database of the server of a data directory, as the fixture `state_kind` wants it.
+#: None for a file in there.
+find_database: Callable[[Path], str] | None = None
+
+
 def end_runners(
-    data: Path, database: str | None = None, *, machines: Sequence[str] = ("local",)
+    data: Path, *, database: str | None = None, machines: Sequence[str] = ("local",)
 ) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
-    where = () if database is None else ("--database", database)
     # Here, since most modules end with it, and another process would only import it anew.
-    named = [word for each in machines for word in ("--machine", each)]
-    words = ["server", "end-runners", "--data", str(data), *where, *named]
-    done = CliRunner().invoke(cli, words)
+    words = ["--data", str(data)]
+    words += [word for each in machines for word in ("--machine", each)]
+    if find_database is not None:
+        database = find_database(data)
+    if database is not None:
+        words += ["--database", database]
+    done = CliRunner().invoke(cli, ["server", "end-runners", *words])
     assert done.exit_code == 0, done.output
 
 
