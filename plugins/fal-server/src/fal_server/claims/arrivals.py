@@ -7,6 +7,8 @@ one that begins to decide finds all requests without a response anyway.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from fal_server.state.databases import metadata
@@ -21,7 +23,7 @@ def adding_arrival(requests: sa.Table) -> sa.Insert:
     """
     Return the statement that stores a request and its arrival together.
     """
-    values = {each.name: sa.bindparam(each.name) for each in requests.c}
+    values: dict[str, Any] = {it.name: sa.bindparam(it.name) for it in requests.c}
     added = requests.insert().values(values).returning(requests.c.id).cte("added")
     return arrivals.insert().from_select(["request_id"], sa.select(added.c.id))
 
