@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -74,7 +73,10 @@ def cluster() -> Iterator[Cluster]:
         # Where nobody looks, what was not tried would be taken for what works.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     # The paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         with shared_cluster(python, Path(folder) / "c", nodes=NODES) as cluster:
             patch.setenv("FAL_RAY_PYTHON", python)
             patch.setenv("RAY_ADDRESS", cluster.address)
