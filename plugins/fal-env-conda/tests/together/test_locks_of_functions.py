@@ -48,6 +48,8 @@ def test_lock_is_of_the_machine_type_of_the_function(
         f"@function('conda', {declared})\ndef here() -> None: ...\n"
     )
     for name, package in (("small", "engine-0.9"), ("here", "engine-1.0")):
-        answer = CliRunner().invoke(cli, ["env", "lock", f"locked_types.py::{name}", "-o", f"{name}.lock"])
+        answer = CliRunner().invoke(
+            cli, ["env", "lock", f"locked_types.py::{name}", "-o", f"{name}.lock"]
+        )
         assert answer.exit_code == 0, answer.output
         assert package in Path(f"{name}.lock").read_text()

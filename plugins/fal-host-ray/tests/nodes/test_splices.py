@@ -99,9 +99,9 @@ def test_port_that_is_awaited(serve):
     """
     port = _free_port()
     front = serve(lambda connection: await_port(connection, port))
-    with socket.create_connection(("127.0.0.1", front), timeout=60) as connection:
-        with socket.create_server(("127.0.0.1", port)):
-            assert connection.recv(1) == b"+"
+    connection = socket.create_connection(("127.0.0.1", front), timeout=60)
+    with connection, socket.create_server(("127.0.0.1", port)):
+        assert connection.recv(1) == b"+"
 
 
 def _free_port() -> int:
