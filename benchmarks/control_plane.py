@@ -417,7 +417,7 @@ def _gateway_to_cluster(seconds: float) -> Figure:
     here, there = {"way": "gateway", **load}, {"way": "cluster", **load}
     return Figure(
         name="gateway-ray",
-        title="an application through the gateway, its runner on a Ray cluster: requests a second",
+        title="an application through the gateway, its runner on Ray: requests a second",
         unit="requests/s",
         note=f"16 connections, {describe_client()}",
         contestants=(

@@ -15,6 +15,7 @@ FOLDERS = {
     "uv": "plugins/fal-uv/tests",
     "virtualenv": "plugins/fal-env-virtualenv/tests",
     "machines": "plugins/fal-machines/tests",
+    "ray": "plugins/fal-host-ray/tests",
     "conda": "plugins/fal-env-conda/tests",
     "container": "plugins/fal-env-container/tests",
     "serve": "plugins/fal-serve/tests",

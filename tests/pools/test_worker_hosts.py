@@ -125,6 +125,27 @@ def follow(isolated: Any, *arguments: Any) -> Recorder:
     return recorder
 
 
+def test_an_idle_worker_makes_room(make: Callable[..., Any]) -> None:
+    """
+    A host whose place is full ends an idle worker, none that runs a call, and says whether
+    there was one.
+    """
+    host = make(KeepingHost)
+    assert not host.make_room()
+    keeping = function("current", host=host, keep_alive=600)
+    assert keeping(os.getpid)()
+    waiting = Recorder(keeping(time.sleep).make_launcher())
+    waiting.launch(600)
+    assert wait_until(lambda: "running" in waiting.phases, PATIENCE)
+    assert not host.make_room()
+    waiting.execution.cancel(0.1)
+    waiting.wait(PATIENCE)
+    assert keeping(os.getpid)()
+    assert host.make_room()
+    # On a busy machine another worker may have been started for the last call.
+    assert wait_until(lambda: not host.make_room() and host.worker_count == 0, PATIENCE)
+
+
 def test_each_call_has_a_worker_of_its_own(make: Callable[..., Any]) -> None:
     """
     Without ``keep_alive`` a worker ends after its first call.

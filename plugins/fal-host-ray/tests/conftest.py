@@ -4,9 +4,7 @@ Fixtures of the tests of the host ``ray``: a cluster of two nodes, and hosts on 
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,24 +13,10 @@ from pathlib import Path
 import pytest
 
 from fal_host_ray import RayHost
-from fal_host_ray.testing import TWO_NODES, Cluster, shared_cluster
-
-ROOT = Path(__file__).resolve().parents[3]
-
+from fal_host_ray.testing import TWO_NODES, Cluster, find_ray, shared_cluster
 
 #: A node that may be lost: nothing is placed there that does not name it.
 SPARE = ("--num-cpus=0", "--num-gpus=0", '--resources={"spare": 4}')
-
-
-def find_ray() -> str | None:
-    """
-    Return a Python that has Ray: that of ``FAL_RAY_PYTHON``, of ``.ci/run``, or this one.
-    """
-    prepared = ROOT / ".tox/ray/bin/python"
-    named = os.environ.get("FAL_RAY_PYTHON")
-    if named or prepared.exists():
-        return named or str(prepared)
-    return sys.executable if importlib.util.find_spec("ray") else None
 
 
 @pytest.fixture(scope="session")

@@ -212,14 +212,16 @@ class Pool(GrowingPool):
         for worker in idle:
             worker.stop()
 
-    def give_way(self, uuids: Collection[str]) -> bool:
+    def give_way(self, uuids: Collection[str] | None = None) -> bool:
         """
-        Stop the worker that has been idle for longest and has one of the devices *uuids*;
-        return whether there was one that may be stopped.
+        Stop the worker that has been idle for longest and has one of the devices *uuids*, or
+        for None whatever it has; return whether there was one that may be stopped.
         """
         with self._lock:
             roster = self._roster
-            resting = claimed.holders(roster.resting(0), uuids)
+            resting = list(roster.resting(0))
+            if uuids is not None:
+                resting = claimed.holders(resting, uuids)
             if not resting or self.worker_count <= self._upkeep.least:
                 return False
             roster.remove(resting[0])

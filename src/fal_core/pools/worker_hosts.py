@@ -100,6 +100,15 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         """
         return urls
 
+    def make_room(self) -> bool:
+        """
+        Stop a worker of this host that is idle, and return whether there was one.
+
+        :meth:`begin` calls it now and then while it waits for what idle workers may have,
+        such as a place in a cluster.
+        """
+        return self._pools is not None and self._pools.give_way()
+
     def launch(self, call: Call, sink: Sink) -> Execution:
         gateway = call.gateway
         if gateway.serve or gateway.exposed_port is not None or call.lifetime == "detached":

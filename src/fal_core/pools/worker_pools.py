@@ -289,6 +289,12 @@ class WorkerPools:
 
     # -- pools ---------------------------------------------------------------------
 
+    def give_way(self) -> bool:
+        """
+        Stop a worker that is idle; return whether there was one that may be stopped.
+        """
+        return any(pool.give_way() for pool in list(self.pools.values()))
+
     @property
     def worker_count(self) -> int:
         """

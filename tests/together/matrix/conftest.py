@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 _NEEDED = (
     *("fal_host_local", "fal_env_virtualenv", "fal_env_conda", "fal_env_container"),
-    *("fal_serve", "fal_server", "fal_host_serverless"),
+    *("fal_serve", "fal_server", "fal_host_serverless", "fal_host_ray"),
 )
 
 if None in map(importlib.util.find_spec, _NEEDED):

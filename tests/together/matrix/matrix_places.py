@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -155,10 +156,37 @@ def open_serverless(folder: Path) -> Iterator[Place]:
     assert "Traceback" not in told, told
 
 
+@contextmanager
+def open_ray(folder: Path) -> Iterator[Place]:
+    """
+    Open the host ``ray``, on a cluster of one node.
+    """
+    from fal_host_ray import RayHost
+    from fal_host_ray.testing import TWO_NODES, find_ray, shared_cluster
+
+    python = find_ray()
+    if python is None:
+        pytest.skip("There is no Ray: name a Python that has it with FAL_RAY_PYTHON.")
+    # The paths of Ray's sockets must be short.
+    place = Path(tempfile.gettempdir()) / f"ray-{os.urandom(4).hex()}"
+    with (
+        shared_cluster(python, place, nodes=TWO_NODES[:1]) as cluster,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("FAL_RAY_PYTHON", python)
+        for name, value in cluster.variables.items():
+            patch.setenv(name, value)
+        host = RayHost(cluster.address)
+        made = f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
+        yield Place(host=host, program=made, url=cluster.client)
+        host.close()
+
+
 #: How each host is opened, by its name.
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "local": open_local,
     "serverless": open_serverless,
     "process": open_smallest,
     "directory": open_directory,
+    "ray": open_ray,
 }

@@ -41,6 +41,13 @@ CAPABILITIES: Mapping[str, str] = {
     "detached": "test_detached_work_gives_its_result",
 }
 
+#: What a host cannot offer for a kind, though it claims it for others: the Python of a Ray
+#: cluster has no server, and a container there has a network of its own.
+EXCEPT: Mapping[tuple[str, str], frozenset[str]] = {
+    ("ray", "current"): frozenset({"services"}),
+    ("ray", "container"): frozenset({"services"}),
+}
+
 #: The options of the runs: what a law prints is shown where it is broken.
 _OPTIONS = (
     *("-q", "--tb=short", "--no-header", "--no-summary", "-p", "no:cacheprovider"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fal_core.pools import Start
     from fal_core.workers import Worker
     from fal_host_ray.cluster.launchers import Actor, Launcher
+
+#: Seconds in which an idle worker that was stopped frees its place, before another one is.
+_EACH = 0.5
 
 
 @attrs.define(eq=False, slots=False)
@@ -118,7 +122,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             }
         )
         try:
-            facts = _await_up(actor, start)
+            facts = self._await_up(actor, start)
             actor.node = facts["node"]
             at = (facts["address"], facts["port"])
             worker = NodeWorker(actor, at, agent["token"]).begin(start)
@@ -182,6 +186,33 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
                 self._code[module] = pack({plugin}, folder)
             return self._code[module]
 
+    def _await_up(self, actor: Actor, start: Start) -> dict[str, Any]:
+        """
+        Wait until the agent of *actor* knows of it, and return where that listens. While there
+        is no room for it, idle workers of this host give way.
+        """
+        told_at = 0.0
+        while True:
+            facts = actor.next_event(start.cancelled)
+            if facts is None:
+                if told_at and time.monotonic() - told_at > _EACH and self.make_room():
+                    told_at = time.monotonic()
+            elif facts["event"] == "up":
+                if told_at:
+                    start.report(State("starting"))
+                return facts
+            elif facts["event"] == "queued":
+                if not told_at:
+                    start.report(State("queued"))
+                told_at = time.monotonic()
+                start.say(facts["why"])
+            elif facts["event"] == "lost":
+                raise WorkerLost(detail=facts["why"])
+            elif facts["event"] == "closed":
+                raise HostClosed(self.name, facts["why"])
+            else:
+                raise HostError(facts["why"])
+
     def _find_launcher(self) -> Launcher:
         from fal_host_ray.cluster.launchers import Launcher, find_python
 
@@ -191,27 +222,3 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             if self._launcher is None or self._launcher.ended:
                 self._launcher = Launcher(find_python(self.python), self.address)
             return self._launcher
-
-
-def _await_up(actor: Actor, start: Start) -> dict[str, Any]:
-    """
-    Wait until the agent of *actor* listens, and return where.
-    """
-    queued = False
-    while True:
-        facts = actor.next_event(start.cancelled)
-        if facts["event"] == "up":
-            if queued:
-                start.report(State("starting"))
-            return facts
-        if facts["event"] == "queued":
-            if not queued:
-                start.report(State("queued"))
-            queued = True
-            start.say(facts["why"])
-        elif facts["event"] == "lost":
-            raise WorkerLost(detail=facts["why"])
-        elif facts["event"] == "closed":
-            raise HostClosed("ray", facts["why"])
-        else:
-            raise HostError(facts["why"])

@@ -8,6 +8,7 @@ shared by all processes of a test run, and ends once none of them uses it any mo
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import os
 import secrets
@@ -32,6 +33,17 @@ TWO_NODES = (
     ("--num-cpus=40", "--num-gpus=2"),
     ("--num-cpus=40", "--num-gpus=2", "--labels=ray.io/accelerator-type=H100"),
 )
+
+
+def find_ray() -> str | None:
+    """
+    Return a Python that has Ray: that of ``FAL_RAY_PYTHON``, or else this one; None if neither
+    has it.
+    """
+    named = os.environ.get("FAL_RAY_PYTHON")
+    if named and os.access(named, os.X_OK):
+        return named
+    return sys.executable if importlib.util.find_spec("ray") else None
 
 
 @attrs.frozen(kw_only=True)

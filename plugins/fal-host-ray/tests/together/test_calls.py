@@ -131,6 +131,15 @@ def test_a_call_that_waits_for_room_says_so(host: RayHost) -> None:
     waiting.result(PATIENCE)
 
 
+def test_idle_workers_give_way(host: RayHost) -> None:
+    """
+    A call that waits for what an idle worker has gets it, long before that would have ended.
+    """
+    spare = function("current", host=host, ray_cpus=0, ray_resources={"spare": 3})
+    for kept in (600, 601):
+        assert spare(version).on(keep_alive=kept)()[0] == 3
+
+
 def test_an_environment_that_cannot_be_solved_is_an_error_of_its_own(host: RayHost) -> None:
     """
     A call whose requirements there are not ends with the error of its builder.

@@ -7,12 +7,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,7 @@ if importlib.util.find_spec("fal_host_ray") is None:
 
 from programs import share_clients
 
-from fal_host_ray.testing import Cluster, shared_cluster
-
-ROOT = Path(__file__).resolve().parents[4]
+from fal_host_ray.testing import Cluster, find_ray, shared_cluster
 
 #: Two nodes that can have a runner each, beside the head. Their devices are none.
 NODES = (
@@ -65,22 +61,21 @@ def cluster() -> Iterator[Cluster]:
     """
     A cluster whose nodes may be lost.
     """
-    prepared = ROOT / ".tox/ray/bin/python"
-    python = os.environ.get("FAL_RAY_PYTHON") or (str(prepared) if prepared.exists() else None)
-    if python is None and importlib.util.find_spec("ray"):
-        python = sys.executable
+    python = find_ray()
     if python is None:
         reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
         # Where nobody looks, what was not tried would be taken for what works.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    # The paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder, pytest.MonkeyPatch.context() as patch:
-        with shared_cluster(python, Path(folder) / "c", nodes=NODES) as cluster:
-            patch.setenv("FAL_RAY_PYTHON", python)
-            patch.setenv("RAY_ADDRESS", cluster.address)
-            for name, value in cluster.variables.items():
-                patch.setenv(name, value)
-            yield cluster
+    with ExitStack() as stack:
+        # The paths of Ray's sockets must be short.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-"))
+        cluster = stack.enter_context(shared_cluster(python, Path(folder) / "c", nodes=NODES))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("FAL_RAY_PYTHON", python)
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        for name, value in cluster.variables.items():
+            patch.setenv(name, value)
+        yield cluster
 
 
 @pytest.fixture(scope="module")

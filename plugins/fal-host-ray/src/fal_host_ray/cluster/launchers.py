@@ -227,19 +227,19 @@ class Actor:
         self.node = ""
         self._end: dict[str, Any] | None = None
 
-    def next_event(self, cancelled: threading.Event) -> dict[str, Any]:
+    def next_event(self, cancelled: threading.Event) -> dict[str, Any] | None:
         """
-        Wait for what becomes of it next.
+        Return what becomes of it next; None if nothing has for a moment.
 
         Raises:
             Cancelled: *cancelled* was set.
         """
-        while True:
-            try:
-                return self._events.get(timeout=_TURN)
-            except queue.Empty:
-                if cancelled.is_set():
-                    raise Cancelled from None
+        try:
+            return self._events.get(timeout=_TURN)
+        except queue.Empty:
+            if cancelled.is_set():
+                raise Cancelled from None
+            return None
 
     def await_end(self, timeout: float) -> dict[str, Any] | None:
         """

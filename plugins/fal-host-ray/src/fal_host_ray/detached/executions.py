@@ -91,13 +91,17 @@ def launch_detached(
                 "archive": archive,
                 "call": path,
                 "choices": [resources_of(options, each) for each in machines],
-                "machines": [base64.b64encode(pickle.dumps(each)).decode() for each in machines],
+                "machines": [_pack(each) for each in machines],
                 "told": told,
             }
         )
     finally:
         os.unlink(path)
     return RayExecution(call.id, sink, 0, find_launcher, relays)
+
+
+def _pack(machine: Machine | None) -> str:
+    return base64.b64encode(pickle.dumps(machine)).decode()
 
 
 def attach(

@@ -1,10 +1,15 @@
 """
 Splices: two connections that are one.
+
+All splices of a process share one thread, which wakes once for many that have something to
+pass on: requests come in bursts, and a thread of its own for each direction would cost a busy
+node more than the passing on.
 """
 
 from __future__ import annotations
 
 import select
+import selectors
 import socket
 import threading
 from contextlib import suppress
@@ -15,16 +20,160 @@ _PART = 1 << 18
 _PAUSE = 0.02
 
 
+class Direction:
+    """
+    One direction of a splice.
+
+    Attributes:
+        held: What the target had no room for. Nothing more is read until it has.
+
+        is_over: Whether the source has ended, and the target was told.
+    """
+
+    def __init__(self, source: socket.socket, target: socket.socket) -> None:
+        self.source = source
+        self.target = target
+        self.held = memoryview(b"")
+        self.is_over = False
+
+    def pass_on(self) -> bool:
+        """
+        Pass on what there is, and return whether the splice goes on.
+        """
+        try:
+            if not self.held:
+                part = self.source.recv(_PART)
+                if not part:
+                    self.is_over = True
+                    self.target.shutdown(socket.SHUT_WR)
+                    return True
+                self.held = memoryview(part)
+            self.held = self.held[self.target.send(self.held) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        return True
+
+
+class Splicer:
+    """
+    The thread of all splices.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._new: list[tuple[socket.socket, socket.socket, threading.Event]] = []
+        self._lock = threading.Lock()
+        #: The direction out of each socket, and what is set at the end of its splice.
+        self._out: dict[socket.socket, Direction] = {}
+        self._ends: dict[socket.socket, threading.Event] = {}
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        threading.Thread(target=self._run, name="fal-core splices", daemon=True).start()
+
+    def add(self, one: socket.socket, other: socket.socket) -> threading.Event:
+        """
+        Pass bytes between two connections until both have ended, and close them. Return an
+        event that is set then.
+        """
+        ended = threading.Event()
+        with self._lock:
+            self._new.append((one, other, ended))
+        self._waker.send(b"+")
+        return ended
+
+    def _run(self) -> None:
+        while True:
+            for key, ready in self._selector.select():
+                if key.fileobj is self._woken:
+                    self._take_new()
+                    continue
+                found = key.fileobj
+                assert isinstance(found, socket.socket)
+                # Another event of this round may have ended it.
+                if found in self._out:
+                    self._serve(found, ready)
+
+    def _take_new(self) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(4096)
+        with self._lock:
+            new, self._new = self._new, []
+        for one, other, ended in new:
+            for source, target in ((one, other), (other, one)):
+                source.setblocking(False)
+                self._out[source] = Direction(source, target)
+                self._ends[source] = ended
+                self._selector.register(source, selectors.EVENT_READ)
+
+    def _serve(self, found: socket.socket, ready: int) -> None:
+        own = self._out[found]
+        back = self._out[own.target]
+        goes_on = True
+        if ready & selectors.EVENT_READ and not own.held and not own.is_over:
+            goes_on = own.pass_on()
+        if goes_on and ready & selectors.EVENT_WRITE and back.held:
+            goes_on = back.pass_on()
+        if goes_on and not (own.is_over and back.is_over):
+            self._watch(own, back)
+            self._watch(back, own)
+        else:
+            self._end(found, own.target)
+
+    def _watch(self, own: Direction, back: Direction) -> None:
+        """
+        Look for what the source of *own* is watched for: it is read unless what came before is
+        held, and written to if the other direction holds something.
+        """
+        wanted = 0 if own.held or own.is_over else selectors.EVENT_READ
+        if back.held:
+            wanted |= selectors.EVENT_WRITE
+        known = self._selector.get_map().get(own.source)
+        if known is None:
+            if wanted:
+                self._selector.register(own.source, wanted)
+        elif not wanted:
+            self._selector.unregister(own.source)
+        elif known.events != wanted:
+            self._selector.modify(own.source, wanted)
+
+    def _end(self, *both: socket.socket) -> None:
+        for each in both:
+            with suppress(KeyError):
+                self._selector.unregister(each)
+            self._out.pop(each, None)
+            self._ends.pop(each).set()
+            each.close()
+
+
+_making = threading.Lock()
+_splicer: Splicer | None = None
+
+
+def join(one: socket.socket, other: socket.socket) -> threading.Event:
+    """
+    Pass bytes between two connections until both have ended, and close them. Return at once
+    an event that is set then.
+    """
+    global _splicer
+    with _making:
+        if _splicer is None:
+            _splicer = Splicer()
+    return _splicer.add(one, other)
+
+
 def splice(connection: socket.socket, port: int) -> None:
     """
-    Pass bytes between *connection* and a port of the loopback address until both have ended.
+    Pass bytes between *connection* and a port of the loopback address until both have ended,
+    in the background.
     """
     try:
         service = socket.create_connection(("127.0.0.1", port), timeout=10)
     except OSError:
         connection.close()
         return
-    service.settimeout(None)
     service.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     join(connection, service)
 
@@ -39,22 +188,3 @@ def await_port(connection: socket.socket, port: int) -> None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
                 connection.sendall(b"+")
                 return
-
-
-def join(one: socket.socket, other: socket.socket) -> None:
-    """
-    Pass bytes between two connections until both have ended, and close them.
-    """
-    with one, other:
-        back = threading.Thread(target=_pass_on, args=(other, one), daemon=True)
-        back.start()
-        _pass_on(one, other)
-        back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while part := source.recv(_PART):
-            target.sendall(part)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)

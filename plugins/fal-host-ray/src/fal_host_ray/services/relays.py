@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 import attrs
@@ -107,10 +106,10 @@ class Relay:
 
     def _pass_on(self, connection: socket.socket) -> None:
         try:
-            with connection, suppress(OSError):
-                connection.settimeout(None)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                join(connection, self.way.connect(f"forward {self.port}"))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            join(connection, self.way.connect(f"forward {self.port}")).wait()
+        except OSError:
+            connection.close()
         finally:
             self._room.release()
 
