@@ -15,7 +15,6 @@ import pytest
 from fal_host_ray import RayHost
 from fal_host_ray.testing import TWO_NODES, Cluster, find_ray, shared_cluster
 
-
 #: A node that may be lost: nothing is placed there that does not name it.
 SPARE = ("--num-cpus=0", "--num-gpus=0", '--resources={"spare": 4}')
 
