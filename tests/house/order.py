@@ -164,6 +164,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "logs/",
         "store/",
         "access/",
+        "backups/",
         "devices/",
         # A request goes from a gateway to the queue, from either to routing, and from
         # there to a runner of the fleet.

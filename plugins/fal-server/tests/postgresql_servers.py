@@ -23,6 +23,9 @@ _TEMPLATE = "tables"
 #: Nobody needs the data after the tests: what the kernel has written is there after a SIGKILL.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=32MB")
 
+#: Ends the program when its standard input ends: with this process, however that does.
+_WATCHED = 'exec 3<&0; (read _ <&3; kill -INT $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+
 
 def missing() -> str | None:
     """
@@ -34,8 +37,8 @@ def missing() -> str | None:
         return f"the driver of PostgreSQL cannot be imported: {error}"
     if _find("initdb") is None:
         return "PostgreSQL is not installed: there is no initdb"
-    if shutil.which("setpriv") is None:
-        return "there is no setpriv, which ends PostgreSQL with the tests"
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        return "there is no setpriv, which starts it as another user"
     if os.geteuid() == 0 and subprocess.run(["id", _USER], capture_output=True).returncode:
         return f"PostgreSQL does not run as root, and there is no user {_USER}"
     return None
@@ -83,7 +86,11 @@ class PostgreSQL:
             options += [word for each in self._settings for word in ("-c", each)]
             with log.open("ab") as file:
                 process = subprocess.Popen(
-                    _as_user([*command, *options]), cwd="/", stdout=file, stderr=file
+                    ["sh", "-c", _WATCHED, "sh", *_as_user([*command, *options])],
+                    cwd="/",
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=file,
                 )
             self._process = process
             while process.poll() is None:
@@ -93,6 +100,8 @@ class PostgreSQL:
                     continue
                 self.port = port
                 return
+            if process.stdin is not None:
+                process.stdin.close()
             if self.port or "Address already in use" not in log.read_text("utf-8", "replace"):
                 raise RuntimeError(
                     f"PostgreSQL has ended:\n{log.read_text('utf-8', 'replace')}"
@@ -104,9 +113,11 @@ class PostgreSQL:
         End it: at once and in order, which SIGINT means to it, or as in a crash by SIGQUIT.
         """
         if self._process is not None:
-            self._process.send_signal(kind)
-            self._process.wait()
-            self._process = None
+            process, self._process = self._process, None
+            process.send_signal(kind)
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
 
     def close(self) -> None:
         """
@@ -176,11 +187,11 @@ def _find(program: str) -> str | None:
 
 
 def _as_user(command: list[str | None]) -> list[str]:
-    # It ends with this process, however that ends.
-    words = ["setpriv", "--pdeathsig", "INT"]
-    if os.geteuid() == 0:
-        words += ["--reuid", _USER, "--regid", _USER, "--init-groups"]
-    return [*words, *(word for word in command if word is not None)]
+    words = ["setpriv", "--reuid", _USER, "--regid", _USER, "--init-groups"]
+    return [
+        *(words if os.geteuid() == 0 else ()),
+        *(word for word in command if word is not None),
+    ]
 
 
 def _to_text(port: int, database: str) -> str:

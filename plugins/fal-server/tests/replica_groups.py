@@ -31,6 +31,8 @@ class Replicas:
         url: The URL of the database.
 
         servers: The servers, of which any may be killed and started again.
+
+        key: The key of their owner.
     """
 
     def __init__(
@@ -51,10 +53,10 @@ class Replicas:
         with ThreadPoolExecutor(count) as threads:
             self.servers = list(threads.map(self._start, range(count)))
         # One of them has made the first user.
-        (key,) = (each.key for each in self.servers if each.key)
+        (self.key,) = (each.key for each in self.servers if each.key)
         for each in self.servers:
-            (each.data / "owner.key").write_text(key)
-            each.key = key
+            (each.data / "owner.key").write_text(self.key)
+            each.key = self.key
         self.served = [
             ServedPlane(root / "folder", lambda each=each: each) for each in self.servers
         ]
@@ -96,6 +98,14 @@ class Replicas:
             for number, server in enumerate(self.servers)
             if number != decider and server.program.process.poll() is None
         ]
+
+    @property
+    def machines(self) -> set[str]:
+        """
+        The machines of the replicas that run, or ran lately.
+        """
+        with self._engine.connect() as connection:
+            return {each.machine for each in read_replicas(connection)}
 
     def read(self, query: sa.Select[Any]) -> list[Any]:
         """

@@ -4,18 +4,29 @@ Several servers on one PostgreSQL: any of them takes requests, and one of them d
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import aiohttp
+import grpc
 import httpx
 import pytest
 import sqlalchemy as sa
 
 from fal_server.checks import check_replicas
 from fal_server.store.queued_requests import requests
+from fal_server.store.runner_records import runners
+
+EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +53,23 @@ def ask(served: Any, path: str, told: Any) -> httpx.Response:
         return client.post(f"/owner/{path}", json=told)
 
 
+def run_until(served: Any, gate: str) -> Any:
+    """
+    Run a function that ends when the gate is open, or with its server.
+    """
+    folder = str(served.folder)
+
+    def wait() -> None:
+        import pathlib
+        import time
+
+        (pathlib.Path(folder) / "called").touch()
+        while not (pathlib.Path(folder) / gate).exists():
+            time.sleep(0.01)
+
+    return served.run(wait)
+
+
 def submit(served: Any, path: str) -> httpx.Response:
     with served.client() as client:
         return client.post(f"/owner/{path}", json={})
@@ -61,6 +89,27 @@ def test_any_replica_takes_any_request(replicas: Any):
     for id in ids:
         for served in replicas.served:
             assert served.finish("app", id).json()["told"] == large
+
+
+def test_websocket_at_any_replica(replicas: Any):
+    """
+    Requests are sent over a websocket at every replica.
+    """
+
+    async def talk(served: Any) -> list[str]:
+        address = f"ws://127.0.0.1:{served.plane.ports['ws']}/owner/app/echo"
+        headers = {"Authorization": f"Key {served.plane.key}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(address, headers=headers) as socket,
+        ):
+            await socket.send_str('{"name": "over a websocket"}')
+            return [str((await socket.receive()).data) for _ in range(3)]
+
+    for served in replicas.served:
+        start, body, end = asyncio.run(talk(served))
+        assert ('"status": 200' in start, '"status": 200' in end) == (True, True)
+        assert "over a websocket" in body
 
 
 def test_function_is_run_at_any_replica(replicas: Any):
@@ -114,10 +163,13 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     """
     When the replica that decides is killed, requests in the queue are answered, and those that
     a runner had are counted as another attempt. A direct request that waits for a runner is
-    answered as well; one that a runner has ends with a sentence which says so.
+    answered as well; one that a runner has, and a function that runs, end with a sentence which
+    says so.
     """
     decider, (first, second) = replicas.decider, replicas.followers
     token, served = replicas.token, replicas.served[first]
+    called = threads.submit(run_until, served, "killed")
+    served.settle(lambda: (served.folder / "called").exists())
     running = threads.submit(ask, served, "app/hold", {"gate": "killed", "name": "direct"})
     served.settle(lambda: "hold direct" in served.order())
     waiting = threads.submit(ask, served, "app/echo", {"name": "waited"})
@@ -128,6 +180,9 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     replicas.servers[decider].kill()
     lost = running.result()
     assert (lost.status_code, "may have run" in lost.text) == (502, True)
+    error = called.exception()
+    assert isinstance(error, grpc.RpcError)
+    assert (error.code(), "may have run" in error.details()) == (UNAVAILABLE, True)
     # Some more while nobody decides, or another one begins to.
     queued += [replicas.served[second].submit("app/echo") for _ in range(10)]
     served.open("killed")
@@ -146,16 +201,18 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     assert begun["echo waited"] == 1
 
 
-def test_replica_that_stood_still(replicas: Any):
+def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
     """
     A replica that stood still for longer than its lease decides no longer: another one does,
-    and what the first writes later is refused. It follows from then on.
+    and what the first writes later is refused. It follows from then on, and a request that it
+    was to answer ends with a sentence.
     """
     decider, token = replicas.decider, replicas.token
     served = replicas.served[decider]
     other = replicas.served[replicas.followers[0]]
     held = other.submit("app/hold", {"gate": "stood", "name": "stood"})
     other.begin("app", held)
+    direct = threads.submit(ask, served, "app/hold", {"gate": "resumed"})
     process = replicas.servers[decider].program.process
     process.send_signal(signal.SIGSTOP)
     try:
@@ -164,6 +221,9 @@ def test_replica_that_stood_still(replicas: Any):
         assert other.finish("app", held).status_code == 200
     finally:
         process.send_signal(signal.SIGCONT)
+    lost = direct.result()
+    assert (lost.status_code, "may have run" in lost.text) == (502, True)
+    served.open("resumed")
     # It finds out that it follows with its first write, if not before.
     served.settle(lambda: submit(served, "app/echo").status_code == 200)
     id = served.submit("app/echo", {"name": "by the follower"})
@@ -188,3 +248,49 @@ def test_restarted_database(replicas: Any, postgresql: Any):
     assert served.finish("app", held).json() == {"cancelled": False}
     # Whoever decided goes on.
     assert replicas.token == token
+
+
+def own_address() -> str:
+    """
+    Return an address of this machine that is not one of loopback. Empty where it has none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            # Nothing is sent.
+            tried.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        address: str = tried.getsockname()[0]
+        return address
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not EVERY, reason="with FAL_CORE_FAULTS=all: environments are built twice")
+@pytest.mark.skipif(not own_address(), reason="this machine has only addresses of loopback")
+def test_decider_on_another_machine(make_replicas: Callable[..., Any], tmp_path: Path):
+    """
+    A replica on another machine, which cannot reach a runner, starts another one, and the first
+    is ended by the replica beside it, when that runs again.
+    """
+    caches = {number: {"FAL_CORE_CACHE": str(tmp_path / f"cache{number}")} for number in (0, 1)}
+    options = ("--address", "0.0.0.0", "--advertise", own_address(), "--no-metrics-key")
+    made = make_replicas(2, *options, variables=caches)
+    decider, (other,) = made.decider, made.followers
+    made.served[decider].deploy("app")
+    first, second = made.served[decider], made.served[other]
+    (before,) = made.read(sa.select(runners))
+    token = made.token
+    made.servers[decider].kill()
+    assert ask(second, "app/echo", {"name": "there"}).status_code == 200
+    assert made.token == token + 1
+    (after,) = made.read(sa.select(runners).where(runners.c.id != before.id))
+    assert {before.machine, after.machine} == made.machines
+    assert [row.ended_at for row in made.read(sa.select(runners))] == [None, None]
+    made.servers[decider].start()
+
+    def has_ended() -> bool:
+        (row,) = made.read(sa.select(runners).where(runners.c.id == before.id))
+        return row.ended_at is not None
+
+    first.settle(has_ended)
+    assert ask(first, "app/echo", {"name": "again"}).status_code == 200

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,9 @@ from fal_server.store.vaults import Vault
 
 #: The names of further keys in the state.
 _METRICS, _AUTHORITY = "metrics.key", "authority"
+
+#: The file with the key of the first user, as backups have it.
+_OWNER = "owner.key"
 
 
 @attrs.frozen
@@ -222,6 +226,43 @@ class ServerKeys:
         directory = self.directory
         shared = self._state.find_or_make(_AUTHORITY, lambda: read_authority(directory))
         write_authority(directory, shared)
+
+    def read_all(self) -> dict[str, bytes]:
+        """
+        Return all keys that are here by their names, for a backup.
+        """
+        found: dict[str, bytes] = {}
+        if self.directory is not None and self.directory.key_file.exists():
+            found[_OWNER] = self.directory.key_file.read_bytes()
+        for name in (*KEY_FILES, _METRICS, _AUTHORITY):
+            if self.are_in_state:
+                kept = self._state.find(name)
+                if kept is not None and kept.value is not None:
+                    found[name] = kept.value
+            elif name in KEY_FILES and self._files.has(name):
+                found[name] = self._files.read(name)
+        if not self.are_in_state and self.directory is not None:
+            found[_METRICS] = self._files.read_metrics_key().encode()
+            found[_AUTHORITY] = read_authority(self.directory)
+        return found
+
+    def write_all(self, keys: Mapping[str, bytes]) -> None:
+        """
+        Put keys from a backup where those of this server are, which has none yet.
+        """
+        assert self.directory is not None
+        for name, value in keys.items():
+            if name == _OWNER:
+                self.directory.write_private(self.directory.key_file, value)
+            elif self.are_in_state:
+                self._state.find_or_make(name, functools.partial(bytes, value))
+            elif name == _AUTHORITY:
+                write_authority(self.directory, value)
+            else:
+                self.directory.write_private(self.directory.path / name, value)
+            kept = self._state.find(name)
+            if not self.are_in_state and kept is not None and kept.value is not None:
+                self._state.forget(name)
 
     @property
     def _url(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from fal_server.claims.claims import notify
 from fal_server.state.databases import metadata
 
 arrivals = sa.Table("arrivals", metadata, sa.Column("request_id", sa.String, primary_key=True))
@@ -20,10 +19,16 @@ MOST = 500
 
 def add_arrival(connection: sa.Connection, request_id: str) -> None:
     """
-    Note that a request was accepted, and wake the replica that decides.
+    Note that a request was accepted.
     """
     connection.execute(arrivals.insert().values(request_id=request_id))
-    notify(connection)
+
+
+def has_arrivals(connection: sa.Connection) -> bool:
+    """
+    Return whether there are any.
+    """
+    return connection.scalar(sa.select(arrivals.c.request_id).limit(1)) is not None
 
 
 def take_arrivals(connection: sa.Connection) -> list[str]:

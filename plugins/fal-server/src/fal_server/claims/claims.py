@@ -9,6 +9,8 @@ clock of the database.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import sqlalchemy as sa
 
@@ -21,8 +23,9 @@ APPLICATIONS = "applications"
 #: Seconds for which a claim is held unless it is renewed, and between two renewals.
 LEASE, RENEWAL = 3.0, 1.0
 
-#: The channel of notifications about claims and about requests that were accepted.
+#: The channel of notifications, and what they are about.
 CHANNEL = "fal_core"
+Subject = Literal["claims", "arrivals"]
 
 claims = sa.Table(
     "claims",
@@ -116,11 +119,11 @@ def read_claim(connection: sa.Connection, name: str) -> Claim:
     return Claim(token=row.token, holder=row.holder, is_ready=row.is_ready, expires_in=row.left)
 
 
-def notify(connection: sa.Connection) -> None:
+def notify(connection: sa.Connection, subject: Subject = "claims") -> None:
     """
     Wake the other servers once the transaction is committed.
     """
-    connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+    connection.execute(sa.select(sa.func.pg_notify(CHANNEL, subject)))
 
 
 @attrs.frozen

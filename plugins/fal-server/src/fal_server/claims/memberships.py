@@ -99,6 +99,8 @@ class Membership:
     _rests_until: float = 0.0
     _told: Standing | None = None
     _moved: float = attrs.field(factory=time.monotonic)
+    _announces: bool = False
+    _looks: bool = False
     _is_closed: bool = False
     _is_cut_off: bool = False
     _bell: tuple[socket.socket, socket.socket] = attrs.field(factory=socket.socketpair)
@@ -120,15 +122,23 @@ class Membership:
         Tell the others that this replica, which holds the claim by *token*, answers.
         """
         if self._token == token:
-            self._is_ready = True
+            self._is_ready = self._looks = True
             self._ring()
 
     def give_back(self, token: int) -> None:
         """
         Leave the claim to others, if it is held by *token*.
         """
-        self._given_back = token
+        self._given_back, self._looks = token, True
         self._ring()
+
+    def announce(self) -> None:
+        """
+        Tell the replica that decides that a request was accepted here.
+        """
+        if not self._announces:
+            self._announces = True
+            self._ring()
 
     def close(self) -> None:
         """
@@ -176,14 +186,19 @@ class Membership:
             self._is_cut_off = False
             logger.warning("The database can be reached again.")
         since = time.monotonic()
-        while True:
-            if self._is_closed:
-                self._leave(connection)
-                return
-            claim = self._look(connection, may_take=time.monotonic() - since > _SETTLED)
+        next_look = 0.0
+        while not self._is_closed:
+            if self._announces:
+                self._announces = False
+                notify(connection, "arrivals")
+            if self._looks or time.monotonic() >= next_look:
+                self._looks = False
+                claim = self._look(connection, may_take=time.monotonic() - since > _SETTLED)
+                seconds = RENEWAL if claim.holder == self.me.id else claim.expires_in
+                next_look = time.monotonic() + min(max(seconds, 0.05), RENEWAL)
             self._call(self.woken)
-            seconds = RENEWAL if claim.holder == self.me.id else claim.expires_in
-            self._wait(connection, min(max(seconds, 0.05), RENEWAL))
+            self._wait(connection, max(0.0, next_look - time.monotonic()))
+        self._leave(connection)
 
     def _look(self, connection: sa.Connection, *, may_take: bool) -> Claim:
         """
@@ -262,9 +277,8 @@ class Membership:
         driver = connection.connection.driver_connection
         assert driver is not None
         self._sleep(driver.fileno(), self._bell[1].fileno(), seconds=seconds)
-        # What has come is taken, so that it wakes nobody twice.
-        for _ in driver.notifies(timeout=0):
-            pass
+        for told in driver.notifies(timeout=0):
+            self._looks = self._looks or told.payload == "claims"
 
     def _sleep(self, *files: int, seconds: float) -> None:
         """

@@ -21,6 +21,7 @@ import click
 from fal_core.cli import print_json
 from fal_core.workers import raise_open_files
 from fal_server.commands.account_commands import login, teams, users, webhook_secret
+from fal_server.commands.backup_commands import backup, restore
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
@@ -107,7 +108,10 @@ def server() -> None:
     """
 
 
-for _command in (users, teams, keys, login, webhook_secret, replace_key, end_runners, replicas):
+for _command in (
+    *(users, teams, keys, login, webhook_secret, replace_key),
+    *(end_runners, replicas, backup, restore),
+):
     server.add_command(_command)
 
 

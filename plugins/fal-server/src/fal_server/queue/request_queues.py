@@ -21,7 +21,7 @@ import attrs
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.claims.arrivals import take_arrivals
+from fal_server.claims.arrivals import has_arrivals, take_arrivals
 from fal_server.errors import Fenced, NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.limits import Limits
@@ -172,7 +172,9 @@ class RequestQueue:
 
     async def _take_arrivals(self) -> None:
         with contextlib.suppress(Fenced):
-            while ids := await insist(lambda: self.requests.database.write(take_arrivals)):
+            database = self.requests.database
+            while await insist(lambda: database.read(has_arrivals)):
+                ids = await insist(lambda: database.write(take_arrivals))
                 found = await insist(functools.partial(self.requests.find_all, ids))
                 for request in sorted(found.values(), key=lambda it: it.number):
                     self._take_in(request)

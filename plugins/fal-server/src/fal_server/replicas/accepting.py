@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Callable
 
 import attrs
 import sqlalchemy as sa
@@ -38,6 +39,9 @@ _MOST_AHEAD = 1000
 class AcceptingQueue:
     """
     Accepts requests that another replica has answered.
+
+    Attributes:
+        announce: Called when one was accepted.
     """
 
     database: Database
@@ -45,6 +49,7 @@ class AcceptingQueue:
     requests: QueuedRequests
     responses: KeptResponses
     webhooks: Webhooks
+    announce: Callable[[], None]
     _arriving: set[Place] = attrs.field(factory=set)
     _next_look: float = 0.0
     _looking: asyncio.Future[None] | None = None
@@ -99,6 +104,7 @@ class AcceptingQueue:
             raise
         if accepted == request.id:
             incoming.keep()
+            self.announce()
         else:
             incoming.discard()
         return accepted

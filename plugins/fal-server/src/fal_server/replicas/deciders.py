@@ -41,6 +41,7 @@ from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
+from fal_server.replicas.duties import Duties
 from fal_server.replicas.grounds import Ground
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.deployments import Deployments
@@ -61,6 +62,9 @@ from fal_server.store.storage_shares import StorageShares
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys"
+
+#: Seconds that responses have to be sent where another replica decides.
+_MOMENT = 0.5
 
 
 @attrs.define(eq=False)
@@ -85,6 +89,7 @@ class Decider:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
+    _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
@@ -147,7 +152,7 @@ class Decider:
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
-            server = serve_gateway(gateway.answer, cors=cors)
+            server = serve_gateway(self._duties.guard(gateway.answer), cors=cors)
             services[name] = Service(doors.start_gateway(server, ends, self._drain))
         return services
 
@@ -180,6 +185,14 @@ class Decider:
             responses_kept=ground.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
+
+    async def break_off(self) -> None:
+        """
+        End at once, as another replica decides. Requests that are not answered are told so.
+        """
+        self.drain = _MOMENT
+        self._duties.end()
+        await self.close()
 
     async def close(self) -> None:
         """

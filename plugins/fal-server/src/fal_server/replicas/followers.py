@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -46,11 +46,15 @@ from fal_server.store.revisions import Revisions
 class Follower:
     """
     Answers at the ports of a replica while another one decides.
+
+    Attributes:
+        announce: Called when a request was accepted for the queue.
     """
 
     ground: Ground
     doors: Doors
     lines: Lines
+    announce: Callable[[], None]
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
     _room: WaitingRoom = attrs.field(init=False)
     _relay: HttpRelay = attrs.field(init=False)
@@ -68,7 +72,12 @@ class Follower:
         router = Router(self._applications, ground.identity)
         whole = make_queue(ground, router)
         self._queue = AcceptingQueue(
-            ground.database, whole.reception, whole.requests, whole.responses, whole.webhooks
+            ground.database,
+            whole.reception,
+            whole.requests,
+            whole.responses,
+            whole.webhooks,
+            self.announce,
         )
         logs = StoredLogs(ground.database)
         self._gateway = QueueGateway(router, self._queue, logs, ground.urls)

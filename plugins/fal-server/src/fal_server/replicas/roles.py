@@ -23,21 +23,23 @@ from fal_server.claims.replicas import (
     name_machine,
     read_replicas,
 )
-from fal_server.errors import Fenced
+from fal_server.errors import Fenced, ServerError
 from fal_server.listeners.doors import Doors, Service
 from fal_server.replicas.deciders import Decider
 from fal_server.replicas.followers import Follower
 from fal_server.replicas.grounds import Ground
+from fal_server.replicas.leftovers import Leftovers
 from fal_server.replicas.lines import Lines, share_secret
 from fal_server.replicas.seats import Seats
+from fal_server.store.runner_records import RunnerRecords
 
 logger = logging.getLogger(__name__)
 
 #: Addresses that stand for all interfaces, and what reaches a server there from its machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
-#: Seconds that requests have to finish where another replica decides already.
-_BREAK_OFF = 0.1
+#: Seconds between two looks at the certificate.
+_ROUND = 3600.0
 
 
 @attrs.define(eq=False)
@@ -62,13 +64,15 @@ class Roles:
     _token: int = 0
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _renewing: asyncio.Task[None] | None = None
+    _watching: asyncio.Task[None] | None = None
     _began: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         secret = share_secret(self.ground.keys.read("signing.key"))
         self.doors.connections.relay_secret = secret
         self._lines = Lines(self._seats, secret)
-        self._follower = Follower(self.ground, self.doors, self._lines)
+        self._follower = Follower(self.ground, self.doors, self._lines, self._announce)
         self.ground.database.fence = refuse_writes
         self._began = asyncio.get_running_loop().create_future()
 
@@ -101,6 +105,11 @@ class Roles:
         check_others(me, await self.ground.database.read(read_replicas))
         self._membership = Membership(self.ground.database.url, me, self._changed, self._woken)
         self._task = asyncio.create_task(self._follow())
+        leftovers = Leftovers(settings.machine, RunnerRecords(self.ground.database), machine)
+        self._watching = asyncio.create_task(
+            leftovers.watch(lambda: self._is_elsewhere(machine))
+        )
+        self._renewing = asyncio.create_task(self._renew())
         self._membership.start()
         await asyncio.shield(self._began)
 
@@ -108,9 +117,10 @@ class Roles:
         """
         Give requests time to finish, and let another replica decide.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self._watching, self._renewing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._decider is not None:
             await self._decider.close()
         if self._membership is not None:
@@ -125,11 +135,34 @@ class Roles:
         self._seats.change(standing.decider, standing.token)
         self._news.set()
 
+    def _announce(self) -> None:
+        if self._membership is not None:
+            self._membership.announce()
+
     def _woken(self) -> None:
         assert self._membership is not None
         self.ground.database.clock = self._membership.clock
         if self._decider is not None:
             self._decider.queue.take_arrivals()
+
+    async def _renew(self) -> None:
+        """
+        Renew the certificate in time, whether this replica decides or not.
+        """
+        while True:
+            await asyncio.sleep(_ROUND)
+            try:
+                self.doors.certificate.renew()
+            except (OSError, ServerError):
+                # The certificate is valid for another month.
+                logger.exception("The certificate could not be renewed")
+
+    def _is_elsewhere(self, machine: str) -> bool:
+        """
+        Return whether a replica on another machine decides.
+        """
+        seat = self._seats.now
+        return self._decider is None and seat is not None and seat.replica.machine != machine
 
     # -- changes ---------------------------------------------------------------------------
 
@@ -163,9 +196,8 @@ class Roles:
             services = await decider.serve()
             await decider.start()
         except BaseException as error:
-            decider.drain = _BREAK_OFF
             with contextlib.suppress(Exception):
-                await decider.close()
+                await decider.break_off()
             membership.give_back(token)
             if not isinstance(error, Exception):
                 raise
@@ -190,8 +222,7 @@ class Roles:
         self.ground.database.fence = refuse_writes
         self.doors.hand_over(self._services)
         self.decides(None)
-        decider.drain = _BREAK_OFF
         try:
-            await decider.close()
+            await decider.break_off()
         except Exception:
             logger.exception("What this replica did could not be ended in order")

@@ -300,7 +300,8 @@ class DataDirectory:
         with others. None where there is none.
         """
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            return json.loads(self.addresses_file.read_bytes()).get("database")
+            found = json.loads(self.addresses_file.read_bytes()).get("database")
+            return found if isinstance(found, str) else None
         return None
 
     def read_key(self) -> str:

@@ -177,6 +177,27 @@ class Database:
         """
         return self._patiently(lambda: self._engines.read(work))
 
+    def snapshot(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Do the same as :meth:`read_here`, but once, and for as long as *work* takes.
+
+        Raises:
+            StateUnavailable: The database could not be read.
+        """
+
+        def keep_open_and_work(connection: sa.Connection) -> T:
+            self._engines.keep_open(connection)
+            return work(connection)
+
+        try:
+            return self._engines.read(keep_open_and_work)
+        except NotThere as error:
+            raise StateUnavailable(str(error)) from None
+        except DatabaseError as error:
+            if self._engines.trouble_of(error) is None:
+                raise
+            raise StateUnavailable(f"The database cannot be read: {error.orig}") from error
+
     def write_here(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """
         Do the same as :meth:`write`, in this thread.

@@ -101,6 +101,12 @@ class Engines(ABC):
         committed, and there is one at most.
         """
 
+    @abstractmethod
+    def keep_open(self, connection: sa.Connection) -> None:
+        """
+        Let this transaction stand still for as long as it likes.
+        """
+
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """
         Run *work* in a transaction that reads, and sees the state of one moment.

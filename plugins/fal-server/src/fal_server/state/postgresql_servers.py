@@ -28,6 +28,7 @@ _OLDEST = 13
 #: word is noticed after some seconds.
 _CONNECTING = {
     "application_name": "fal-server",
+    "client_encoding": "utf8",
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -46,7 +47,7 @@ SELECT set_config('idle_in_transaction_session_timeout', '15s', false),
 #: Any number that no other program takes: the lock of those who change tables.
 _TABLES = 0x66616C_01
 
-_ID, _STATUS = "SELECT pg_current_xact_id_if_assigned()", "SELECT pg_xact_status(%s)"
+_ID, _STATUS = "SELECT pg_current_xact_id_if_assigned()", "SELECT pg_xact_status(%s::xid8)"
 
 #: Codes of errors after which it may be as before in a moment: connections that are lost or
 #: too many, transactions that were in each other's way, and a server that starts, ends, or
@@ -147,6 +148,9 @@ class PostgreSQLServer(Engines):
                 return result
 
         return attempt
+
+    def keep_open(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0").close()
 
     def watch(self) -> None:
         """

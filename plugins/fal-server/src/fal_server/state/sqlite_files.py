@@ -69,6 +69,11 @@ class SQLiteFile(Engines):
         self._check()
         return super().read(work)
 
+    def keep_open(self, connection: sa.Connection) -> None:
+        """
+        Do nothing: it may.
+        """
+
     def watch(self) -> None:
         if self.path is not None:
             self._file = identify(self.path)

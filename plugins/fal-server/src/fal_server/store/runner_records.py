@@ -102,13 +102,18 @@ class RunnerRecords:
         added = runners.insert().values(attrs.asdict(record))
         await self._database.write(lambda connection: connection.execute(added))
 
-    async def end(self, runner_id: str, ended_at: float | None = None) -> None:
+    async def end(
+        self, runner_id: str, ended_at: float | None = None, *, fenced: bool = True
+    ) -> None:
         """
         Record the end of a runner, now if *ended_at* is None.
+
+        Arguments:
+            fenced: Whether only the server that decides may.
         """
         chosen = runners.update().where(runners.c.id == runner_id)
         ended = chosen.values(ended_at=time.time() if ended_at is None else ended_at)
-        await self._database.write(lambda connection: connection.execute(ended))
+        await self._database.write(lambda connection: connection.execute(ended), fenced=fenced)
 
     async def unfinished(self) -> Sequence[RunnerRecord]:
         """

@@ -30,25 +30,28 @@ def find_layout(connection: sa.Connection) -> int | None:
     return connection.scalar(sa.select(layouts.c.version))
 
 
-def migrate(connection: sa.Connection) -> None:
+def migrate(connection: sa.Connection, layout: int = LAYOUT) -> None:
     """
     Make the tables, or change those of an earlier version.
+
+    Arguments:
+        layout: What they are to be.
 
     Raises:
         DataTooNew: A newer version of the server has made them.
     """
     found = find_layout(connection)
-    if found == LAYOUT:
+    if found == layout:
         return
-    if found is not None and found > LAYOUT:
-        raise DataTooNew(found, LAYOUT)
-    _run(connection)
+    if found is not None and found > layout:
+        raise DataTooNew(found, layout)
+    _run(connection, layout)
     layouts.create(connection, checkfirst=True)
     connection.execute(layouts.delete())
-    connection.execute(layouts.insert().values(version=LAYOUT))
+    connection.execute(layouts.insert().values(version=layout))
 
 
-def _run(connection: sa.Connection) -> None:
+def _run(connection: sa.Connection, layout: int) -> None:
     # It takes a while to import.
     from alembic import command
     from alembic.config import Config
@@ -58,4 +61,4 @@ def _run(connection: sa.Connection) -> None:
     config.set_main_option("script_location", folder)
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, str(layout))

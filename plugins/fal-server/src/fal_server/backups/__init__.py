@@ -1,0 +1,3 @@
+"""
+Backups: all of a server in one file, and servers that are made of such a file.
+"""
