@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.databases import database
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure, Role
 from benchmarks.footprints import memory
 from benchmarks.loads import ask, describe_client
@@ -33,11 +34,12 @@ from benchmarks.services import await_answer, end_session, free_ports, post, ser
 
 _HERE = "benchmarks.control_plane:"
 
-DIRECT, PROXY, RAY, SDK = (
+DIRECT, PROXY, RAY, SDK, SQLITE = (
     "the service itself",
     "a bare aiohttp proxy",
     "Ray Serve",
     "the fal SDK",
+    "SQLite",
 )
 
 
@@ -130,11 +132,16 @@ def queue_answer(count: int) -> Iterator[Measure]:
 
 
 @contextmanager
-def queue_submissions(connections: int, seconds: float) -> Iterator[Measure]:
+def queue_submissions(
+    connections: int, seconds: float, kind: str = "sqlite"
+) -> Iterator[Measure]:
     """
     Submit requests as fast as they are taken; every one of them is answered.
+
+    Arguments:
+        kind: The kind of the database.
     """
-    with deployed() as plane:
+    with database(kind) as options, deployed(*options) as plane:
         answered = 1
 
         def measure() -> float:
@@ -292,6 +299,7 @@ def figures(*, quick: bool) -> list[Figure]:
             {"connections": 16, "seconds": seconds},
             note=f"16 connections, {describe_client()}; every one is answered",
         ),
+        _submissions_to_postgresql(seconds),
         _own(
             "from-zero",
             "no runner, environment built: request to the answer",
@@ -405,4 +413,25 @@ def _function_call(count: int) -> Figure:
         note="x + 1, one at a time; both on servers of this project",
         contestants=(own, sdk),
         goals=(Goal(against=SDK), Goal(plus=0.005)),
+    )
+
+
+def _submissions_to_postgresql(seconds: float) -> Figure:
+    needs = ("fal_server", "fal_host_serverless", "fal_serve")
+    load = {"connections": 16, "seconds": seconds}
+    own = _contestant(
+        FAL_CORE,
+        "queue_submissions",
+        {**load, "kind": "postgresql"},
+        role="fal-core",
+        needs=(*needs, "psycopg"),
+    )
+    sqlite = _contestant(SQLITE, "queue_submissions", load, role="reference", needs=needs)
+    return Figure(
+        name="queue-submissions-postgresql",
+        title="queue: durable submissions, with the state in PostgreSQL",
+        unit="requests/s",
+        note=f"16 connections, {describe_client()}; every one is answered, and on disk",
+        contestants=(own, sqlite),
+        goals=(Goal(against=SQLITE, factor=0.4, at_least=True),),
     )

@@ -64,14 +64,17 @@ class Plane:
 
 
 @contextmanager
-def control_plane() -> Iterator[Plane]:
+def control_plane(*options: str) -> Iterator[Plane]:
     """
     Start a control plane on a new directory, and point this process at it.
+
+    Arguments:
+        options: What it is started with, and the commands for its database.
     """
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
         command = [sys.executable, "-m", "fal_core.cli", "server"]
         process = subprocess.Popen(
-            [*command, "start", "--port", "0", "--data", directory],
+            [*command, "start", "--port", "0", "--data", directory, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -88,15 +91,16 @@ def control_plane() -> Iterator[Plane]:
             yield Plane(pid=process.pid, variables=variables)
         finally:
             end_session(process)
-            subprocess.run([*command, "end-runners", "--data", directory], check=True)
+            ending = [*command, "end-runners", "--data", directory, *options]
+            subprocess.run(ending, check=True)
 
 
 @contextmanager
-def deployed() -> Iterator[Plane]:
+def deployed(*options: str) -> Iterator[Plane]:
     """
     Start a control plane with the application, which has answered.
     """
-    with control_plane() as plane:
+    with control_plane(*options) as plane:
         plane.deploy()
         post(f"{plane.url()}/sync", BODY)
         yield plane

@@ -105,16 +105,44 @@ def s3(s3_of_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 DATABASES = ("sqlite", "postgresql")
 
 
+#: Where the tests are that run with a server on each kind with FAL_CORE_FAULTS=all.
+SERVED = frozenset({"access", "gateways", "grpc", "http", "logs", "queue", "routing", "store"})
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     Have the tests that need a database run on each kind: those of the stores always, and the
     others with FAL_CORE_FAULTS=all.
     """
+    parts, is_sweep = metafunc.definition.path.parts, os.environ.get("FAL_CORE_FAULTS") == "all"
     if "database_url" in metafunc.fixturenames:
-        always = {"state", "store", "logs"} & set(metafunc.definition.path.parts)
-        whole = always or os.environ.get("FAL_CORE_FAULTS") == "all"
-        kinds = DATABASES if whole else DATABASES[:1]
+        always = {"state", "store", "logs"} & set(parts)
+        kinds = DATABASES if always or is_sweep else DATABASES[:1]
         metafunc.parametrize("database_url", kinds, indirect=True)
+    if is_sweep and "state_kind" in metafunc.fixturenames and SERVED & set(parts):
+        metafunc.parametrize("state_kind", DATABASES, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def state_kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """
+    Have the servers of a module keep their state in a kind of database, each data directory
+    in one of its own.
+    """
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield
+        return
+    server, urls = request.getfixturevalue("postgresql"), {}
+
+    def find(data: Path) -> str:
+        if data not in urls:
+            urls[data] = server.make_empty()
+        found: str = urls[data]
+        return found
+
+    programs.find_database = find
+    yield
+    programs.find_database = None
 
 
 @pytest.fixture
@@ -139,7 +167,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterator[Plane]:
     """
     A control plane that the tests of a module share.
     """
@@ -244,7 +272,7 @@ def may_mount() -> bool:
 
 
 @pytest.fixture(scope="module")
-def served_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def served_plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterator[Any]:
     """
     A control plane and an application on it; its runners end with the module.
     """
@@ -284,7 +312,7 @@ def held(
 
 
 @pytest.fixture
-def make_plane(tmp_path: Path) -> Iterator[Callable[..., Plane]]:
+def make_plane(tmp_path: Path, state_kind: None) -> Iterator[Callable[..., Plane]]:
     """
     Start control planes on one data directory; those that the test does not end, end after
     it.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import grpc
 import httpx
+import programs
 from isolate_proto import CreateUserKeyRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from polling import PATIENCE
@@ -41,6 +42,8 @@ class Plane:
     def __init__(self, data: Path, **settings: Any) -> None:
         # Where there are no network namespaces, private applications are served nevertheless.
         settings.setdefault("allow_open_runners", bool(networks.missing()))
+        if programs.find_database is not None:
+            settings.setdefault("database", programs.find_database(data))
         self.settings = ServerSettings(data=data, port=0, drain=1.0, **settings)
         self.directory = DataDirectory(data)
         self._loop = make_loop()

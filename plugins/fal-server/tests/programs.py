@@ -355,13 +355,22 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
     return made
 
 
-def end_runners(data: Path, database: str | None = None) -> None:
+#: Return the database of the server of a data directory, as the fixture `state_kind` wants it.
+#: None for a file in there.
+find_database: Callable[[Path], str] | None = None
+
+
+def end_runners(data: Path, *, database: str | None = None) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """
-    where = () if database is None else ("--database", database)
     # Here, since most modules end with it, and another process would only import it anew.
-    done = CliRunner().invoke(runner_commands.end_runners, ["--data", str(data), *where])
+    words = ["--data", str(data)]
+    if find_database is not None:
+        database = find_database(data)
+    if database is not None:
+        words += ["--database", database]
+    done = CliRunner().invoke(runner_commands.end_runners, words)
     assert done.exit_code == 0, done.output
 
 

@@ -159,8 +159,10 @@ def test_webhook_is_delivered_and_signed(served_plane, app, make_receiver):
     assert (body["request_id"], body["gateway_request_id"]) == (request, request)
     assert (body["status"], body["payload"]["told"]) == ("OK", {"n": 1})
     assert "fal_webhook" not in body["payload"]["path"]
-    data = str(served_plane.plane.settings.data)
-    printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", "--data", data])
+    settings = served_plane.plane.settings
+    words = ["--data", str(settings.data)]
+    words += ["--database", settings.database] if settings.database else []
+    printed = CliRunner().invoke(cli, ["server", "webhook-secret", "owner", *words])
     assert printed.exit_code == 0, printed.output
     secret = printed.output.strip().encode()
     timestamp = delivery.headers["x-fal-webhook-timestamp"]
@@ -169,7 +171,7 @@ def test_webhook_is_delivered_and_signed(served_plane, app, make_receiver):
     assert delivery.headers["x-fal-webhook-signature"] == expected
     assert delivery.headers["x-fal-webhook-request-id"] == request
     assert abs(int(timestamp) - served_plane.find(request).ended_at) < 60
-    unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", "--data", data])
+    unknown = CliRunner().invoke(cli, ["server", "webhook-secret", "nobody", *words])
     assert (unknown.exit_code, "nobody" in unknown.output) == (1, True)
 
 
