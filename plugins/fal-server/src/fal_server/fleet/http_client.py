@@ -25,7 +25,7 @@ from fal_server.fleet.http_upstreams import (
     UnreachedUpstream,
     Upstream,
 )
-from fal_server.fleet.placing.origins import HttpOrigin, find_origin
+from fal_server.fleet.placing.ways import HttpOrigin, find_origin
 from fal_server.listeners.http_connections import Unreadable
 from fal_server.listeners.unix_sockets import open_unix, plain_socket
 

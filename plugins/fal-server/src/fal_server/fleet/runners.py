@@ -28,8 +28,7 @@ from fal_server.fleet.endings import (
 from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
-from fal_server.fleet.placing.origins import is_url
-from fal_server.fleet.placing.ways import Way
+from fal_server.fleet.placing.ways import Way, is_url
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
 from fal_server.logs.line_rates import LineRate

@@ -19,7 +19,7 @@ import attrs
 from fal_core.abilities import IsolatingHost
 from fal_core.hosts import Host
 from fal_server.errors import NotNow
-from fal_server.fleet.placing.origins import is_url
+from fal_server.fleet.placing.ways import is_url
 from fal_server.specs.runner_specs import USUAL_PORT, RunnerSpec
 from fal_server_agent.sockets import CONTROL, METRICS, RUN, url_of
 

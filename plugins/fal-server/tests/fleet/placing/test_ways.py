@@ -8,8 +8,7 @@ import attrs
 
 from fal_core.abilities import Tunnel, TunnellingHost
 from fal_core.testing import InProcessHost
-from fal_server.fleet.placing.origins import find_origin
-from fal_server.fleet.placing.ways import Way, read_tunnel
+from fal_server.fleet.placing.ways import Way, find_origin, read_tunnel
 
 TUNNEL = Tunnel("fd00::7", 4000, b"token forward 8080\n")
 
