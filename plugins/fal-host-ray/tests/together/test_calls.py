@@ -220,7 +220,7 @@ def test_a_lost_worker_is_counted_by_retries(host: RayHost, tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_has_a_launcher_of_its_own(host: RayHost) -> None:
     """
-    A process that was forked after a call makes calls too, and leaves those of its parent alone.
+    A process that was forked after a call makes calls too, and disturbs none of its parent.
     """
     find = function("current", host=host, keep_alive=60)(find_node)
     assert find()
