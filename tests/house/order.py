@@ -36,6 +36,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "claims/",
+        "checks",
         "calling/",
         # Calls that cannot work are refused.
         "refusing/",
@@ -152,9 +153,12 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server": (
-        "checks errors limits",
+        "errors limits",
         "settings",
         "state/",
+        # Which of several servers on one database decides.
+        "claims/",
+        "checks",
         "listeners/",
         "specs/",
         "logs/",
@@ -170,6 +174,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "gateways/",
         "grpc/",
         "http/",
+        # What a server does whether it decides or another one does.
+        "replicas/",
         "plane",
         "commands/",
         "__init__",

@@ -49,6 +49,7 @@ _load("releases")
 _load("process_memory")
 engines = _load("engines")
 postgresql_servers = _load("postgresql_servers")
+replica_groups = _load("replica_groups")
 s3_servers = _load("s3_servers")
 
 Plane = planes.Plane
@@ -365,6 +366,27 @@ def standing(
     A server in a process of its own, with an application to deploy on it.
     """
     return make_standing(tmp_path_factory.mktemp("standing"))
+
+
+@pytest.fixture(scope="module")
+def make_replicas(
+    postgresql: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """
+    Start servers on one database of PostgreSQL; they and their runners end with the module.
+    """
+    started: list[Any] = []
+
+    def start(count: int, *arguments: str, **options: Any) -> Any:
+        root = tmp_path_factory.mktemp("replicas")
+        url = postgresql.make_database()
+        started.append(replica_groups.Replicas(root, url, count, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+        postgresql.drop(each.url)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ The errors of the server, and the refusals of requests.
     ├── StorageFull
     ├── Unanswered
     └── Unavailable
+        ├── Fenced               another replica of the server decides
         └── StateUnavailable     the state cannot be read or written for a while
 
 The client is sent the sentence of a refusal, with the status code of its class.
@@ -302,6 +303,14 @@ class Unavailable(Refusal):
 
     status = "UNAVAILABLE"
     http = 503
+
+
+class Fenced(Unavailable):
+    """
+    This server may not write, as another replica decides.
+    """
+
+    retry_after = 1
 
 
 class StateUnavailable(Unavailable):

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-from collections.abc import Mapping
-from ipaddress import ip_network
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from aiohttp import web
 
 from fal_core.machines import list_machines
 from fal_server.access.identities import CallerIdentity
@@ -23,166 +19,45 @@ from fal_server.access.server_keys import ServerKeys
 from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
-from fal_server.fleet.payloads import Payloads, RunnerFolders
-from fal_server.gateways.http_servers import serve_gateway
-from fal_server.gateways.queue_gateway import QueueGateway
-from fal_server.gateways.run_gateway import RunGateway
-from fal_server.gateways.websocket_gateway import WebSocketGateway
-from fal_server.grpc.application_methods import ApplicationMethods
-from fal_server.grpc.key_methods import KeyMethods
-from fal_server.grpc.run_methods import RunMethods
-from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.servers import make_server
-from fal_server.grpc.service import Controller, OtherMethods
-from fal_server.grpc.stage_methods import StageMethods
-from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
-from fal_server.http.api import OpenRoute, make_application
-from fal_server.http.fleet_metrics import FleetMetrics
-from fal_server.http.log_routes import LogRoutes
-from fal_server.http.token_routes import TokenRoutes
-from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
-from fal_server.listeners.doors import Doors
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.server_metrics import ServerMetrics
-from fal_server.listeners.shared_ports import ProtocolFactory
-from fal_server.listeners.urls import Urls
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
-from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
-from fal_server.queue.webhooks import Webhooks
+from fal_server.replicas.deciders import Decider
+from fal_server.replicas.grounds import Ground
+from fal_server.replicas.roles import Roles
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.deployments import Deployments
 from fal_server.routing.function_pools import FunctionPools
-from fal_server.routing.revision_pools import RevisionPools
-from fal_server.routing.routers import Router
-from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.settings import ServerSettings
-from fal_server.specs.memory import read_sizes
-from fal_server.state.bodies import BodyFiles
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
-from fal_server.state.disk_reserves import DiskReserve
-from fal_server.state.file_stores import FileStore
 from fal_server.state.opened_stores import open_files
 from fal_server.store.blobs import Blobs
-from fal_server.store.build_contexts import BuildContexts
-from fal_server.store.housekeeping import Housekeeping
-from fal_server.store.kept_responses import KeptResponses
 from fal_server.store.keys import NewKey
-from fal_server.store.queued_requests import QueuedRequests
-from fal_server.store.revisions import Revisions
-from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.stages import Stages
-from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles
-from fal_server.store.vaults import Vault, remove_secrets
-
-#: What clients may rely on that fal's protocol does not have: words, separated by spaces.
-ABILITIES = "idempotency-keys"
+from fal_server.store.vaults import remove_secrets
 
 
-@attrs.define(eq=False)
-class ControlPlane:
+@attrs.define(eq=False, kw_only=True)
+class ControlPlane(Ground):
     """
-    A control plane: one process, one data directory.
+    A control plane: one process with one data directory, alone on its state or one of several
+    replicas.
 
     It is made by :meth:`create`, in the event loop in which it is started and closed.
 
     Attributes:
-        directory: The data directory, which the caller has locked.
-
-        store: What is too large for the database.
-
-        files: The files of applications.
-
         first_key: The key of the first user, if this start has created it. Otherwise None.
 
-        ports: The port of each listener, once it is open.
+        decider: What runs the applications. None where another replica has it.
     """
 
-    settings: ServerSettings
-    directory: DataDirectory
-    keys: ServerKeys
-    metrics: ServerMetrics
-    database: Database
-    identity: CallerIdentity
-    stages: Stages
-    vault: Vault
-    logs: Logs
-    store: FileStore
-    blobs: Blobs
-    files: AppFiles
-    stored_files: StoredFiles
     first_key: NewKey | None = None
-    ports: dict[str, int] = attrs.field(factory=dict)
-    contexts: BuildContexts = attrs.field(init=False)
-    launcher: RunnerLauncher = attrs.field(init=False)
-    urls: Urls = attrs.field(init=False)
-    catalog: ApplicationCatalog = attrs.field(init=False)
-    deployments: Deployments = attrs.field(init=False)
-    functions: FunctionPools = attrs.field(init=False)
-    runs: RunMethods = attrs.field(init=False)
-    queue: RequestQueue = attrs.field(init=False)
+    decider: Decider | None = None
     doors: Doors = attrs.field(init=False)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
-
-    def __attrs_post_init__(self) -> None:
-        sizes = read_sizes(self.settings.memory)
-        folders = RunnerFolders(
-            self.store.path_of("accounts") or self.directory.path / "accounts",
-            self.directory.tls / "bundle.pem",
-            self.directory.make_sockets,
-            self.ports,
-        )
-        limits = self.settings.limits
-        self.contexts = BuildContexts(self.files, self.directory.path / "contexts", limits)
-        self.launcher = RunnerLauncher(
-            self.settings.machine,
-            self.logs,
-            sizes,
-            self.directory.make_sockets,
-            self.metrics.starts.observe,
-            owner=f"The server of {self.directory.path}",
-            allows_open=self.settings.allow_open_runners,
-            kinds=self.settings.kinds,
-            folders=folders,
-            prepare=self.contexts.prepare,
-            limits=limits,
-            enforces=self.settings.enforce,
-        )
-        self.urls = Urls(host=self.settings.host, ports=self.ports, public=self.settings.public)
-        runners, keys = self.directory.path / "runners", self.identity.runner_keys
-        files, revisions = self.files, Revisions(self.database)
-        payloads = Payloads(self.vault, files, self.urls, runners, folders, keys, self.contexts)
-        fleet = RevisionPools(self.launcher, revisions, RunnerRecords(self.database), payloads)
-        self.catalog = ApplicationCatalog(revisions, fleet)
-        self.deployments = Deployments(self.catalog)
-        self.functions = FunctionPools(self.launcher, payloads)
-        self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, self.urls)
-        self.queue = self._make_queue()
-        self.metrics.registry.register(FleetMetrics(self.catalog, self.queue, self.functions))
-
-    def _make_queue(self) -> RequestQueue:
-        limits, requests = self.settings.limits, QueuedRequests(self.database)
-        files = BodyFiles(self.store.below("requests"))
-        responses = KeptResponses(self.database, files, largest=limits.largest_responses)
-        webhooks = Webhooks(
-            requests,
-            responses,
-            self.keys.read(WEBHOOKS_KEY),
-            [ip_network(each) for each in self.settings.webhook_networks],
-            most=limits.most_webhooks,
-            observe=lambda outcome: self.metrics.deliveries.labels(outcome).inc(),
-        )
-        return RequestQueue(
-            Router(self.catalog, self.identity),
-            requests,
-            files,
-            responses,
-            webhooks,
-            DiskReserve(self.store.disk, limits.disk_reserve),
-            limits,
-        )
 
     @classmethod
     def create(cls, settings: ServerSettings) -> ControlPlane:
@@ -222,7 +97,6 @@ class ControlPlane:
                 ),
                 stages=stages,
                 vault=vault,
-                logs=Logs(database, metrics.log_lines.inc, settings.limits),
                 store=store,
                 blobs=blobs,
                 files=AppFiles(database, blobs),
@@ -237,7 +111,8 @@ class ControlPlane:
 
     async def start(self) -> None:
         """
-        Open all ports, and continue what an earlier server has left.
+        Open all ports, and continue what an earlier server has left, unless another replica
+        does.
 
         Connections wait until the state has been read: nobody is told that an application
         or a request does not exist that the server does not know of yet.
@@ -248,21 +123,14 @@ class ControlPlane:
         """
         self._ends.callback(self.directory.drop_sockets, if_empty=True)
         self._ends.callback(self.database.close)
-        self._ends.push_async_callback(self.logs.close)
-        self._ends.push_async_callback(self.launcher.close)
-        self._ends.push_async_callback(self.catalog.close)
-        self._ends.callback(self.functions.close)
-        self._ends.push_async_callback(self.queue.close)
         try:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
-            await self._listen()
-            await self.launcher.seclusion.look()
-            await self.launcher.scheduler.look()
-            await self.deployments.start()
-            await self.queue.start()
-            self.doors.open()
-            self._start_rounds()
-            self.directory.write_addresses(self.ports, self.settings.host)
+            if self.database.is_shared:
+                await self._start_among_others()
+            else:
+                await self._start_alone()
+            shared = self.settings.database if self.database.is_shared else None
+            self.directory.write_addresses(self.ports, self.settings.host, shared)
         except Refusal as refusal:
             await self.close()
             raise ServerError(str(refusal)) from refusal
@@ -276,105 +144,85 @@ class ControlPlane:
         """
         await self._ends.aclose()
 
-    def _make_controller(self, mouth: TunnelMouth) -> Controller:
-        """
-        Make the gRPC service from the objects that implement its methods.
-        """
-        return Controller(
-            self.identity,
-            self.metrics,
-            mouth.recognise,
-            KeyMethods(self.database, self.identity),
-            StageMethods(self.stages, self.vault),
-            self.runs,
-            ApplicationMethods(self.launcher, self.deployments, self.urls),
-            RunnerMethods(self.catalog, self.functions),
-        )
+    async def _start_alone(self) -> None:
+        decider = self.decider = Decider(self, self.doors)
+        self._ends.push_async_callback(decider.close)
+        await self._listen(await decider.serve())
+        await decider.start()
+        self.doors.open()
+        decider.keep_house()
 
-    def _make_api(self) -> web.Application:
-        """
-        Make the HTTP side of the API.
-        """
-        shares = StorageShares(self.database, self.blobs, self.settings.limits)
-        storage = StorageRoutes(self.stored_files, self.blobs, shares, self.identity, self.urls)
-        return make_application(
-            self.identity,
-            self.metrics,
-            [
-                OpenRoute("GET", "/health", _healthy),
-                *AccountRoutes(self.database).routes(),
-                *ApplicationRoutes(self.catalog, self.queue).routes(),
-                *RunnerRoutes(self.catalog).routes(),
-                *LogRoutes(self.logs, self.identity.revocations).routes(),
-                *AppFileRoutes(self.files, self.blobs, shares).routes(),
-                *storage.routes(),
-                *TokenRoutes(self.identity.tokens, self.catalog, self.urls).routes(),
-            ],
-        )
+    async def _start_among_others(self) -> None:
+        def decides(decider: Decider | None) -> None:
+            self.decider = decider
 
-    async def _listen(self) -> None:
+        roles = Roles(self, self.doors, decides)
+        self._ends.push_async_callback(roles.close)
+        await self._listen(await roles.serve())
+        await roles.start()
+        self.doors.open()
+
+    async def _listen(self, services: Mapping[str, Service]) -> None:
         """
         Listen at all ports.
         """
-        doors, router = self.doors, self.queue.router
-        cors, limits = self.settings.cors, self.settings.limits
-        room = WaitingRoom(limits)
-        mouth = await self._start_grpc()
-        doors.listen("api", await self._start_http(self._make_api()), mouth=mouth)
-        for name, gateway in (
-            ("run", RunGateway(router, room, cors=cors)),
-            ("queue", QueueGateway(router, self.queue, self.logs, self.urls)),
-            ("ws", WebSocketGateway(router, room)),
-        ):
-            doors.listen(name, doors.start_gateway(serve_gateway(gateway.answer, cors=cors)))
+        for name, service in services.items():
+            self.doors.listen(name, service)
         asks = self.settings.asks_for_metrics_key
         key = self.keys.read_metrics_key() if asks else None
-        doors.listen("metrics", await self._start_http(self.metrics.make_application(key)))
+        application = self.metrics.make_application(key)
+        drain = self.settings.drain
+        metrics = await self.doors.start_http(application, self._ends, lambda: drain)
+        self.doors.listen("metrics", Service(metrics))
 
-    async def _start_grpc(self) -> TunnelMouth:
+    # -- what decides ----------------------------------------------------------------------
+
+    @property
+    def launcher(self) -> RunnerLauncher:
         """
-        Start the gRPC server, and return what makes tunnels to it.
+        Launches runners.
         """
-        server = make_server(self.settings.limits)
-        folder = self.directory.make_socket_folder()
-        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = str(Path(folder) / "grpc")
-        mouth = TunnelMouth(path, self.settings.limits)
-        controller = self._make_controller(mouth)
-        server.add_generic_rpc_handlers((controller.handler(), OtherMethods()))
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
-        self._ends.push_async_callback(server.stop, self.settings.drain)
-        return mouth
+        return self._deciding.launcher
 
-    async def _start_http(self, application: web.Application) -> ProtocolFactory:
-        application.on_shutdown.append(self._end_streams)
-        return await self.doors.start_http(application)
+    @property
+    def catalog(self) -> ApplicationCatalog:
+        """
+        The applications.
+        """
+        return self._deciding.catalog
 
-    async def _end_streams(self, _: web.Application) -> None:
-        self.logs.end_following()
+    @property
+    def deployments(self) -> Deployments:
+        """
+        Deploys revisions.
+        """
+        return self._deciding.deployments
 
-    def _start_rounds(self) -> None:
-        rounds = Housekeeping(
-            certificate=self.doors.certificate,
-            blobs=self.blobs,
-            stored_files=self.stored_files,
-            contexts=self.contexts,
-            requests=self.queue.requests,
-            responses=self.queue.responses,
-            logs=self.logs,
-            responses_kept=self.settings.limits.responses_kept,
-        )
-        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
+    @property
+    def functions(self) -> FunctionPools:
+        """
+        The runners of functions.
+        """
+        return self._deciding.functions
 
+    @property
+    def queue(self) -> RequestQueue:
+        """
+        The queued requests.
+        """
+        return self._deciding.queue
 
-async def _healthy(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
+    @property
+    def logs(self) -> Logs:
+        """
+        The lines of runners.
+        """
+        return self._deciding.logs
 
-
-async def _end_task(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    @property
+    def _deciding(self) -> Decider:
+        assert self.decider is not None, "Another replica decides."
+        return self.decider
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:
@@ -384,7 +232,9 @@ def describe_ports(ports: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {port}" for name, port in ports.items())
 
 
-async def serve(settings: ServerSettings, stop: asyncio.Event, started: Any) -> None:
+async def serve(
+    settings: ServerSettings, stop: asyncio.Event, started: Callable[[ControlPlane], Any]
+) -> None:
     """
     Run a control plane until *stop* is set. *started* is called with it once it runs.
     """

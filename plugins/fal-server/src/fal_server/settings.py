@@ -82,6 +82,8 @@ class ServerSettings:
         owner: The nickname of the user that is made on the first start.
 
         drain: Seconds that requests have to finish when the server ends.
+
+        advertise: The address at which other replicas reach this one. None for *host*.
     """
 
     data: Path
@@ -108,6 +110,7 @@ class ServerSettings:
     cors: bool = True
     owner: str = "owner"
     drain: float = 10.0
+    advertise: str | None = None
 
     def port_of(self, listener: str) -> int:
         """

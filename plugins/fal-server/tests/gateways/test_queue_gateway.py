@@ -193,8 +193,9 @@ def test_body_that_is_too_large_for_the_queue(plane, closed, monkeypatch):
     """
     A body over the limit is refused, whether its length is known in advance or not.
     """
-    limits = attrs.evolve(plane.plane.queue.limits, largest_queued_body=10)
-    monkeypatch.setattr(plane.plane.queue, "limits", limits)
+    reception = plane.plane.queue.reception
+    limits = attrs.evolve(reception.limits, largest_queued_body=10)
+    monkeypatch.setattr(reception, "limits", limits)
     for content in (b"a" * 11, iter([b"a" * 6, b"a" * 6])):
         refused = closed.post("/", content=content)
         assert (refused.status_code, "10 bytes" in refused.text) == (413, True)

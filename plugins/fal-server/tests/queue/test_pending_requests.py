@@ -46,7 +46,8 @@ def test_restored_request_has_waited_since_its_submission(waited: float):
     """
     before = time.monotonic()
     row = make_request(submitted_at=time.time() - waited, state="running")
-    pending = PendingRequest.restore(row, Place(("owner", "app"), ("user|2", "")))
+    place = Place(("owner", "app"), ("user|2", ""))
+    pending = PendingRequest.restore(row, place, time.time())
     assert pending.was_running
     assert before - max(0.0, waited) - 1 <= pending.since <= time.monotonic() - max(0, waited)
 

@@ -60,3 +60,15 @@ def test_what_waits_is_what_was_added_and_not_discarded():
     for request in (*requests, *requests):
         order.discard(request)
     assert dict(order.counts()) == {}
+
+
+def test_requests_of_one_number():
+    """
+    Requests to which two servers have given the same number are two.
+    """
+    order = QueueOrder()
+    one, two = make_pending("one", 5), make_pending("two", 5)
+    assert [order.add(two), order.add(one)] == [0, 0]
+    assert [order.position(each) for each in (one, two)] == [0, 1]
+    assert order.discard(one) == 0
+    assert order.discard(two) == 0

@@ -70,3 +70,18 @@ def test_nothing_is_left_of_those_that_left():
     for number in range(3):
         room.leave(room.enter(("owner", f"app{number}"), f"user{number}", "owner", 7))
     assert (room._applications, room._senders) == ({}, {})
+
+
+def test_room_is_counted_anew():
+    """
+    Where other servers accept requests too, what is stored counts, and what arrives here.
+    """
+    room = QueueRoom(Limits(most_queued=4))
+    name = ("owner", "app")
+    arriving = room.enter(name, "user", "owner", 10)
+    room.recount([(Place(name, ("user", ""), 30), 3)], [arriving])
+    assert room.count(name) == 4
+    with pytest.raises(QueueFull, match="4 requests are unanswered"):
+        room.enter(name, "other", "owner", 0)
+    room.leave(arriving)
+    assert room.count(name) == 3

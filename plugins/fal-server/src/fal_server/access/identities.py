@@ -85,7 +85,7 @@ class CallerIdentity:
         token = _shown_token(headers)
         if token is not None:
             return await self._authenticate_user(token, headers.get("fal-user-id"))
-        shown = _shown_key(headers)
+        shown = shown_key(headers)
         if shown is None:
             raise Unauthenticated("A key is required. Set FAL_KEY to 'ID:SECRET'.")
         known = _ID.fullmatch(shown.id) is not None
@@ -238,7 +238,7 @@ class CallerIdentity:
         return key, account
 
 
-def _shown_key(headers: Mapping[str, str]) -> ShownKey | None:
+def shown_key(headers: Mapping[str, str]) -> ShownKey | None:
     """
     Return the key in *headers*. None where there is none.
     """

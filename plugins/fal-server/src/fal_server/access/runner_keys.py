@@ -61,6 +61,26 @@ class RunnerKeys:
         """
         self._keys.pop(f"{_PREFIX}{runner_id}", None)
 
+    def made(self, id: str) -> bool:
+        """
+        Return whether *id* is that of a key of a runner, whichever replica has launched it.
+        """
+        return id.startswith(_PREFIX)
+
+    def is_genuine(self, id: str, secret: str) -> bool:
+        """
+        Return whether a server of this state has issued the key of a runner, which may have
+        ended.
+        """
+        right = hmac.new(self._secret, id.encode(), "sha256").hexdigest()
+        return hmac.compare_digest(right.encode(), secret.encode())
+
+    def clear(self) -> None:
+        """
+        Accept no key any longer that was issued before.
+        """
+        self._keys.clear()
+
     def find(self, id: str) -> Key | None:
         """
         Return the key with this *id*. None where no live runner has it.

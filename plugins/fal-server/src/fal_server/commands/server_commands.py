@@ -33,6 +33,7 @@ from fal_server.commands.options import (
     machine_option,
     secrets_option,
 )
+from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
 from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
@@ -109,7 +110,7 @@ def server() -> None:
 
 for _command in (
     *(users, teams, keys, login, webhook_secret, replace_key),
-    *(end_runners, backup, restore),
+    *(end_runners, replicas, backup, restore),
 ):
     server.add_command(_command)
 
@@ -135,6 +136,12 @@ for _command in (
 @database_option
 @files_option
 @secrets_option
+@click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    help="The address at which other servers on the same PostgreSQL reach this one [default: "
+    "the address to listen on].",
+)
 @click.option(
     "--name", "names", multiple=True, help="A host name of this machine, for the certificate."
 )
@@ -332,6 +339,8 @@ def _tell(plane: ControlPlane) -> None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
+    if plane.settings.files is None and plane.keys.are_in_state:
+        click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = plane.first_key.text if plane.first_key else ""

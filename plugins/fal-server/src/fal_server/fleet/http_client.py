@@ -109,9 +109,13 @@ def is_url(text: object) -> bool:
 class HttpClient:
     """
     Sends requests to runners, over connections that are kept alive.
+
+    Arguments:
+        tls: The context of encrypted connections. None for the authorities of this system.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._sessions: set[aiohttp.ClientSession] = set()
         self._open: set[Upstream] = set()
         self._idle: dict[HttpOrigin, deque[Upstream]] = {}
@@ -128,6 +132,7 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | AsyncIterable[bytes] | None = None,
         seconds: float | None = None,
+        informed: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[Upstream]:
         """
         Send a request, and yield its response within the context.
@@ -140,11 +145,13 @@ class HttpClient:
 
             path: The path with the query, encoded as it is sent.
 
-            headers: The headers, without ``Host`` and without the length of the body. For
-                a *body* that is a stream, ``Content-Length`` may be given; without it the
-                body is sent in chunks.
+            headers: The headers, without the length of the body. For a *body* that is a
+                stream, ``Content-Length`` may be given; without it the body is sent in
+                chunks.
 
             seconds: The time limit of the whole exchange. None for no limit.
+
+            informed: Called with the status of each interim response.
 
         Raises:
             UnreachedUpstream: The runner accepted no connection, and nothing was sent.
@@ -161,6 +168,7 @@ class HttpClient:
             upstream, may_repeat = await self._find(origin)
             may_repeat = may_repeat and method in _REPEATABLE
             upload: asyncio.Task[None] | None = None
+            upstream.informed = informed
             try:
                 upstream.begin(message, is_bodiless=method == "HEAD")
                 if not (body is None or isinstance(body, bytes)):
@@ -172,6 +180,7 @@ class HttpClient:
                     if not may_repeat or upstream.has_received:
                         raise
                     upstream = await self._connect(origin)
+                    upstream.informed = informed
                     upstream.begin(message, is_bodiless=method == "HEAD")
                     await upstream.wait_for_head()
                 yield upstream
@@ -209,6 +218,7 @@ class HttpClient:
                     headers=headers,
                     protocols=protocols,
                     max_msg_size=LARGEST_MESSAGE,
+                    ssl=self._tls or True,
                 )
             yield opened
 
@@ -242,7 +252,8 @@ class HttpClient:
             raise BrokenUpstream("There are no more connections.")
         try:
             async with timeout(_LONGEST_CONNECT):
-                upstream = await _open(origin, functools.partial(self._drop, origin))
+                drop = functools.partial(self._drop, origin)
+                upstream = await _open(origin, drop, self._tls)
         except asyncio.TimeoutError as error:
             # Since Python 3.11 it is also an OSError.
             seconds = f"{_LONGEST_CONNECT:g} seconds"
@@ -289,7 +300,9 @@ class HttpClient:
             del self._idle[origin]
 
 
-async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstream:
+async def _open(
+    origin: HttpOrigin, lost: Callable[[Upstream], None], tls: ssl.SSLContext | None
+) -> Upstream:
     """
     Open a connection.
 
@@ -301,7 +314,7 @@ async def _open(origin: HttpOrigin, lost: Callable[[Upstream], None]) -> Upstrea
         connected = await open_unix(origin.socket)
         _, upstream = await loop.create_unix_connection(lambda: Upstream(lost), sock=connected)
         return upstream
-    context = ssl.create_default_context() if origin.is_encrypted else None
+    context = tls or ssl.create_default_context() if origin.is_encrypted else None
     _, upstream = await loop.create_connection(
         lambda: Upstream(lost), origin.host, origin.port, ssl=context
     )
@@ -337,7 +350,9 @@ def _begin_message(
     Raises:
         Unreadable: The method, the path or a header would break the HTTP message.
     """
-    lines = [f"{method} {origin.path}{path} HTTP/1.1", f"Host: {origin.name}"]
+    lines = [f"{method} {origin.path}{path} HTTP/1.1"]
+    if "Host" not in headers:
+        lines.append(f"Host: {origin.name}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if "Content-Length" not in headers:
         if body is None or isinstance(body, bytes):

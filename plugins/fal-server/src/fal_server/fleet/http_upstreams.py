@@ -69,6 +69,8 @@ class Upstream(asyncio.Protocol):
         has_received: Whether any byte has arrived since the last request.
 
         idle_since: When the last response was complete, in seconds of the monotonic clock.
+
+        informed: Called with the status of each interim response, as 102.
     """
 
     def __init__(self, lost: Callable[[Upstream], None]) -> None:
@@ -84,6 +86,7 @@ class Upstream(asyncio.Protocol):
         self.idle_since = 0.0
         self._reset(is_bodiless=False)
         self._is_complete = True
+        self.informed: Callable[[int], None] = lambda _: None
 
     def _reset(self, *, is_bodiless: bool) -> None:
         self.status = 0
@@ -307,6 +310,7 @@ class Upstream(asyncio.Protocol):
         if status < 200:
             if status == 101:
                 raise BrokenUpstream("It switched to another protocol.")
+            self.informed(status)
             return
         self.status = status
         length = self.headers.get("Content-Length")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fal_core.abilities import LimitedSink, detaching
+from fal_core.abilities import IsolatingHost, LimitedSink, detaching
 from fal_core.calls import Call
 from fal_core.claims import Claim
 from fal_core.errors import FalCoreError
@@ -22,6 +22,7 @@ from fal_core.hosts import Host
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_core.sinks import check_execution
+from fal_server.claims.replicas import name_machine
 from fal_server.devices.device_lines import DeviceLine
 from fal_server.devices.inventories import Inventory
 from fal_server.errors import STATE_TROUBLE, Refusal
@@ -105,6 +106,9 @@ class RunnerLauncher:
         self.host: Host[Any, Any] = make_host(machine)
         if enforces:
             self.host = enforcing(self.host)
+        #: The machine that its runners cannot be reached from elsewhere than. Empty where they
+        #: can.
+        self.machine_name = name_machine() if isinstance(self.host, IsolatingHost) else ""
         self.seclusion = Seclusion(self.host, make_sockets, allows_open)
         self.logs = logs
         self.offers = Offers(kinds=kinds, machine_types=sizes)

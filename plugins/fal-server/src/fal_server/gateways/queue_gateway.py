@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
@@ -18,17 +18,21 @@ from multidict import CIMultiDict
 from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow, Unanswered, Unauthenticated
-from fal_server.listeners.http_connections import recognise
+from fal_server.listeners.http_connections import recognise, tell_begun
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter, LogLine
-from fal_server.logs.logs import Logs
-from fal_server.queue.request_queues import RequestQueue, may_read, may_read_logs
+from fal_server.logs.logs import StoredLogs
+from fal_server.queue.incoming_requests import IncomingRequest
+from fal_server.queue.receptions import Reception
+from fal_server.queue.request_queues import may_read, may_read_logs
+from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.headers import REQUEST_ID, new_request_id, start_timeout, to_runner
 from fal_server.routing.routers import WEBHOOK, Router, Target
 from fal_server.specs.request_retries import RETRY_CONFIG, read_budgets
 from fal_server.state.bodies import Body
 from fal_server.store.idempotency_keys import IdempotencyKey, check_text
-from fal_server.store.queued_requests import QueuedRequest
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 #: The header with the idempotency key of a request, and that of a response which says that
 #: the request was accepted before.
@@ -57,12 +61,43 @@ _MOST_LINES = 2000
 _CANCELLED = "The request was cancelled."
 
 
+class Queue(Protocol):
+    """
+    What accepts requests, whoever has them answered.
+    """
+
+    reception: Reception
+    requests: QueuedRequests
+    responses: KeptResponses
+    webhooks: Webhooks
+
+    async def submit(
+        self,
+        request: QueuedRequest,
+        incoming: IncomingRequest,
+        key: IdempotencyKey | None = None,
+    ) -> str:
+        """
+        Accept a request whose body has arrived, and return its id.
+        """
+
+    async def position(self, request: QueuedRequest) -> int:
+        """
+        Return how many requests to the same application are ahead of one that waits.
+        """
+
+    async def cancel(self, request: QueuedRequest) -> bool:
+        """
+        Cancel a request, and return False if it has ended already.
+        """
+
+
 class QueueGateway:
     """
     Accepts requests for the queue, and answers the routes of queued requests.
     """
 
-    def __init__(self, router: Router, queue: RequestQueue, logs: Logs, urls: Urls) -> None:
+    def __init__(self, router: Router, queue: Queue, logs: StoredLogs, urls: Urls) -> None:
         self._router = router
         self._queue = queue
         self._logs = logs
@@ -72,6 +107,8 @@ class QueueGateway:
         """
         Submit a request, or answer a route of a queued one.
         """
+        if request.method not in _READING:
+            tell_begun(request)
         target = self._router.find(request.rel_url)
         parts = target.path.strip("/").split("/")
         if parts[0] == "requests" and (len(parts) in (2, 3) or parts[2:] == _STATUS_STREAM):
@@ -110,7 +147,8 @@ class QueueGateway:
         head = len(target.path_and_query) + sum(
             len(name) + len(value) for name, value in headers.items()
         )
-        with self._queue.receive(
+        reception = self._queue.reception
+        with reception.receive(
             request_id, application, sender, head=head, body=request.content_length
         ) as incoming:
             async for piece in request.content.iter_any():
@@ -118,7 +156,7 @@ class QueueGateway:
             body = await incoming.finish()
             queued = QueuedRequest(
                 id=request_id,
-                number=self._queue.next_number(),
+                number=reception.next_number(),
                 account_id=application.owner,
                 owner_name=application.owner_name,
                 alias=application.alias,
@@ -129,6 +167,7 @@ class QueueGateway:
                 body_size=body.size,
                 priority=_PRIORITIES[priority],
                 webhook=webhook,
+                submitted_at=self._queue.requests.database.now(),
                 start_timeout=timeout,
             )
             key = None
@@ -144,7 +183,7 @@ class QueueGateway:
                 "status": _STATES[queued.state],
                 "request_id": accepted,
                 **self._urls_of(request, queued),
-                "queue_position": self._queue.position(accepted),
+                "queue_position": await self._queue.position(queued),
             },
             accepted,
         )
@@ -244,7 +283,7 @@ class QueueGateway:
         }
         status["status"] = _STATES[queued.state]
         if queued.state == "queued":
-            status["queue_position"] = self._queue.position(queued.id)
+            status["queue_position"] = await self._queue.position(queued)
             if waits_for:
                 status["reason"] = waits_for
                 if wants_logs:

@@ -21,7 +21,7 @@ from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.gateways.incoming_websockets import accept_websocket
 from fal_server.gateways.websocket_relays import relay_websocket
-from fal_server.listeners.http_connections import Unreadable, recognise
+from fal_server.listeners.http_connections import Unreadable, recognise, tell_begun
 from fal_server.routing.headers import (
     REQUEST_ID,
     from_runner,
@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 
 #: The largest body that is forwarded in one piece, in bytes. The body of a request is there
 #: before a runner is taken for it.
-_SMALL = 1 << 18
+SMALL_BODY = 1 << 18
 
 #: What is in memory of a larger one until a runner is there, in bytes: its beginning, and
 #: what is read ahead of it.
-_BEGINNING = 2 * _SMALL
+_BEGINNING = 2 * SMALL_BODY
 
 
 class RunGateway:
@@ -75,7 +75,7 @@ class RunGateway:
         if is_websocket(request) and not web.WebSocketResponse().can_prepare(request):
             raise Unreadable
         try:
-            body = await _take_body(request, self._room, caller)
+            body = await take_body(request, self._room, caller)
             size = _BEGINNING if body else 0
             if isinstance(body, bytes):
                 size = len(body)
@@ -123,6 +123,7 @@ class RunGateway:
             forwarded["Content-Length"] = str(request.content_length)
         timeout = target.application.scaling.request_timeout
         response: web.StreamResponse | None = None
+        tell_begun(request)
         try:
             async with runner.ask(
                 request.method,
@@ -133,7 +134,7 @@ class RunGateway:
             ) as upstream:
                 with responding(runner, upstream.status, upstream.headers):
                     headers = from_runner(upstream.headers, request_id)
-                    if upstream.size is not None and upstream.size <= _SMALL:
+                    if upstream.size is not None and upstream.size <= SMALL_BODY:
                         content = await upstream.read()
                         return web.Response(
                             body=content, status=upstream.status, headers=headers
@@ -166,7 +167,7 @@ class RunGateway:
             raise await describe_disconnection(runner, error) from error
 
 
-async def _take_body(
+async def take_body(
     request: BaseRequest, room: WaitingRoom, caller: Caller | None
 ) -> bytes | AsyncIterable[bytes] | None:
     """
@@ -180,14 +181,14 @@ async def _take_body(
     content = request.content
     if not request.body_exists:
         return None
-    if content.is_eof() and (request.content_length or _SMALL + 1) <= _SMALL:
+    if content.is_eof() and (request.content_length or SMALL_BODY + 1) <= SMALL_BODY:
         return await content.read()
     received = bytearray()
     with room.hold("" if caller is None else caller.user_id) as held:
         async for part in content.iter_any():
             held.grow(len(part))
             received += part
-            if len(received) > _SMALL:
+            if len(received) > SMALL_BODY:
                 return _go_on(bytes(received), content)
     return bytes(received)
 

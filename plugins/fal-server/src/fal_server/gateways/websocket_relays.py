@@ -56,11 +56,11 @@ async def relay_websocket(
         chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
         socket = accepted.make_response(chosen)
         socket.headers[REQUEST_ID] = request_id
-        code = await _relay_to_the_end(accepted, socket, upstream_socket, hold)
+        code = await relay_to_the_end(accepted, socket, upstream_socket, hold)
         return socket, code or upstream_socket.close_code or WSCloseCode.OK
 
 
-async def _relay_to_the_end(
+async def relay_to_the_end(
     accepted: IncomingWebSocket,
     socket: web.WebSocketResponse,
     upstream_socket: Socket,

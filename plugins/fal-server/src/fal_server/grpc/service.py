@@ -176,7 +176,8 @@ class Controller:
             logger.error("%s failed", name, exc_info=error)
             status, sentence = grpc.StatusCode.INTERNAL, "An internal error occurred."
         self._count(name, status)
-        await context.abort(status, sentence)
+        # By it a replica knows an answer from a connection that was lost.
+        await context.abort(status, sentence, self._greeting)
 
     def _count(self, name: str, status: grpc.StatusCode) -> None:
         self._metrics.procedures.labels(name, status.name).inc()

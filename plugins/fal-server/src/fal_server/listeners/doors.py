@@ -5,6 +5,7 @@ Doors: the listeners of a server, opened together.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 
 import attrs
 from aiohttp import web
@@ -18,6 +19,21 @@ from fal_server.listeners.open_connections import OpenConnections
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
+
+
+@attrs.frozen
+class Service:
+    """
+    What answers at a port.
+
+    Attributes:
+        http: Makes the protocol of an HTTP/1.1 connection.
+
+        grpc: Makes tunnels to a gRPC server. None where there is no gRPC.
+    """
+
+    http: ProtocolFactory
+    grpc: TunnelMouth | None = None
 
 
 @attrs.define(eq=False)
@@ -59,9 +75,7 @@ class Doors:
         own = [] if host in {"0.0.0.0", "::", ""} else [host]
         return cls(settings, Certificate(directory, [*settings.names, *own]), ports, ends)
 
-    def listen(
-        self, name: str, http: ProtocolFactory, *, mouth: TunnelMouth | None = None
-    ) -> None:
+    def listen(self, name: str, service: Service) -> None:
         """
         Listen at a port. Connections wait until :meth:`open`.
 
@@ -69,9 +83,10 @@ class Doors:
             ServerError: The port is taken, or the address is not one of this machine.
         """
         host, port = self.settings.host, self.settings.port_of(name)
-        protocols = ["http/1.1"] if mouth is None else ["h2", "http/1.1"]
+        protocols = ["http/1.1"] if service.grpc is None else ["h2", "http/1.1"]
         tls = self.certificate.make_context(*protocols)
-        listener = Listener(name, http, mouth, tls, self.settings.limits, self.connections)
+        limits, http, grpc = self.settings.limits, service.http, service.grpc
+        listener = Listener(name, http, grpc, tls, limits, self.connections)
         try:
             self.ports[name] = listener.listen(host, port)
         except OSError as error:
@@ -79,20 +94,51 @@ class Doors:
         self.ends.push_async_callback(listener.close)
         self._listeners.append(listener)
 
-    async def start_http(self, application: web.Application) -> ProtocolFactory:
+    def hand_over(self, services: Mapping[str, Service]) -> None:
+        """
+        Have others answer the connections that come from now on, by the names of the ports.
+        """
+        for listener in self._listeners:
+            if listener.name in services:
+                service = services[listener.name]
+                listener.http, listener.grpc = service.http, service.grpc
+
+    async def start_http(
+        self,
+        application: web.Application,
+        ends: contextlib.AsyncExitStack,
+        drain: Callable[[], float],
+    ) -> ProtocolFactory:
         """
         Start an HTTP application, and return the factory of its connections.
+
+        Arguments:
+            ends: Called when it ends.
+
+            drain: Returns the seconds that requests then have to finish.
         """
-        drain, limits = self.settings.drain, self.settings.limits
-        runner, connect = await start_http(application, drain=drain, limits=limits)
-        self.ends.push_async_callback(runner.cleanup)
+        longest, limits = self.settings.drain, self.settings.limits
+        runner, connect = await start_http(application, drain=longest, limits=limits)
+
+        async def end() -> None:
+            if drain() < longest and runner.server is not None:
+                await runner.server.shutdown(drain())
+            await runner.cleanup()
+
+        ends.push_async_callback(end)
         return connect
 
-    def start_gateway(self, server: web.Server) -> ProtocolFactory:
+    def start_gateway(
+        self, server: web.Server, ends: contextlib.AsyncExitStack, drain: Callable[[], float]
+    ) -> ProtocolFactory:
         """
-        Return the factory of the connections of a gateway.
+        Return the factory of the connections of a gateway, as :meth:`start_http` does.
         """
-        self.ends.push_async_callback(server.shutdown, self.settings.drain)
+
+        async def end() -> None:
+            await server.shutdown(drain())
+
+        ends.push_async_callback(end)
         return connections_of(server, self.settings.limits, inflates=False)
 
     def open(self) -> None:

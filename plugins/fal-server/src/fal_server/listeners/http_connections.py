@@ -32,6 +32,9 @@ _LONGEST_REASON = 123
 
 _UNREADABLE = "The request cannot be read."
 
+#: The header by which a replica of this server shows that it passes a request on.
+RELAY = "Fal-Core-Relay"
+
 #: Makes the protocol of a connection, of which other modules know the argument.
 HttpFactory = Callable[..., "HttpConnection"]
 
@@ -199,6 +202,24 @@ def begin(request: BaseRequest) -> None:
     connection = request.protocol
     if isinstance(connection, HttpConnection):
         connection.stalls.begin(request)
+        if RELAY in request.headers:
+            connection.visit.check_relay(request.headers[RELAY])
+
+
+def is_relayed(request: BaseRequest) -> bool:
+    """
+    Return whether another replica of this server has passed *request* on.
+    """
+    connection = request.protocol
+    return isinstance(connection, HttpConnection) and connection.visit.is_relayed
+
+
+def tell_begun(request: BaseRequest) -> None:
+    """
+    Tell the replica that has passed *request* on, if one has, that it may run from now on.
+    """
+    if is_relayed(request) and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
 
 def recognise(request: BaseRequest) -> None:
@@ -243,6 +264,7 @@ async def _follow(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     begin(request)
+    tell_begun(request)
     return await handler(request)
 
 

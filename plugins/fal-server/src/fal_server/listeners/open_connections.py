@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import ipaddress
 import logging
 import time
@@ -53,6 +54,8 @@ class OpenConnection:
         among: The connections that it is one of. None where nobody counts them.
 
         is_counted: Whether it still counts.
+
+        is_relayed: Whether it comes from another replica of this server.
     """
 
     abort: Callable[[], Any] = lambda: None
@@ -60,6 +63,16 @@ class OpenConnection:
     site: str = ""
     among: OpenConnections | None = None
     is_counted: bool = False
+    is_relayed: bool = False
+
+    def check_relay(self, secret: str) -> None:
+        """
+        Note that it comes from another replica, if *secret* is what replicas share.
+        """
+        shared = self.among.relay_secret if self.among is not None else ""
+        if shared and hmac.compare_digest(secret.encode(), shared.encode()):
+            self.is_relayed = True
+            self.recognise()
 
     def recognise(self) -> None:
         """
@@ -115,6 +128,8 @@ class OpenConnections:
         most = limits.most_connections
         if files is not None:
             most = max(1, min(most, (files - _KEPT_FILES) // _FILES_EACH))
+        #: What the replicas of this server share. Empty where there is one server alone.
+        self.relay_secret = ""
         self._most = most
         self._all = _Crowd(most)
         self._lowered_until = 0.0

@@ -78,7 +78,56 @@ class Follower:
     woken: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
-class Logs:
+class StoredLogs:
+    """
+    The lines that are stored, whichever server writes them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def flush(self) -> None:
+        """
+        Leave it to the server that takes lines to write them.
+        """
+
+    async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
+        """
+        Return the newest lines that match, about *size* of them.
+
+        Lines of the same time are on the same page, so that the next page, which ends at
+        ``next_until``, continues exactly where this one ends.
+        """
+        size = max(1, min(size, _BATCH))
+        order = (logs.c.time.desc(), logs.c.number.desc())
+
+        def read(connection: sa.Connection) -> Page:
+            chosen = sa.select(logs).where(filter.condition())
+            rows = list(connection.execute(chosen.order_by(*order).limit(size + 1)))
+            if len(rows) <= size:
+                return Page([from_row(row) for row in rows], None)
+            last = rows[-1].time
+            kept = [row for row in rows if row.time > last]
+            if not kept:
+                same = chosen.where(logs.c.time == last).order_by(*order)
+                kept, last = list(connection.execute(same)), last - 1
+            return Page([from_row(row) for row in kept], last / 1_000_000)
+
+        return await self._database.read(read)
+
+    async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
+        """
+        Return the first lines that match, in the order in which they came.
+        """
+
+        def read(connection: sa.Connection) -> Sequence[LogLine]:
+            chosen = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
+            return [from_row(row) for row in connection.execute(chosen.limit(size))]
+
+        return await self._database.read(read)
+
+
+class Logs(StoredLogs):
     """
     Stores the logs of all runners.
 
@@ -98,7 +147,7 @@ class Logs:
         count: Callable[[float], None] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self.limits = limits or Limits()
         self._kept = KeptLines(self.limits)
         self._count = count
@@ -151,41 +200,6 @@ class Logs:
         self._closing = True
         await self.flush()
         self._ended = True
-
-    async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
-        """
-        Return the newest lines that match, about *size* of them.
-
-        Lines of the same time are on the same page, so that the next page, which ends at
-        ``next_until``, continues exactly where this one ends.
-        """
-        size = max(1, min(size, _BATCH))
-        order = (logs.c.time.desc(), logs.c.number.desc())
-
-        def read(connection: sa.Connection) -> Page:
-            chosen = sa.select(logs).where(filter.condition())
-            rows = list(connection.execute(chosen.order_by(*order).limit(size + 1)))
-            if len(rows) <= size:
-                return Page([from_row(row) for row in rows], None)
-            last = rows[-1].time
-            kept = [row for row in rows if row.time > last]
-            if not kept:
-                same = chosen.where(logs.c.time == last).order_by(*order)
-                kept, last = list(connection.execute(same)), last - 1
-            return Page([from_row(row) for row in kept], last / 1_000_000)
-
-        return await self._database.read(read)
-
-    async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
-        """
-        Return the first lines that match, in the order in which they came.
-        """
-
-        def read(connection: sa.Connection) -> Sequence[LogLine]:
-            chosen = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
-            return [from_row(row) for row in connection.execute(chosen.limit(size))]
-
-        return await self._database.read(read)
 
     async def follow(self, filter: LogFilter) -> AsyncGenerator[LogLine, None]:
         """

@@ -73,12 +73,12 @@ class PendingRequest:
         return cls(request.id, request.number, request.priority, place, request=request)
 
     @classmethod
-    def restore(cls, row: Any, place: Place) -> PendingRequest:
+    def restore(cls, row: Any, place: Place, now: float) -> PendingRequest:
         """
-        Return a request that an earlier process accepted, from its *row*. How long it has
-        waited is only known from the wall clock.
+        Return a request that another process accepted, from its *row*. How long it has
+        waited is only known from the time *now* by the clock of the state.
         """
-        since = time.monotonic() - max(0.0, time.time() - row.submitted_at)
+        since = time.monotonic() - max(0.0, now - row.submitted_at)
         was_running = row.state == "running"
         return cls(row.id, row.number, row.priority, place, since, was_running)
 

@@ -75,8 +75,9 @@ class QueueOrder:
             yield name, len(line)
 
 
-def _place_of(request: PendingRequest) -> tuple[int, int]:
-    return request.priority, request.number
+def _place_of(request: PendingRequest) -> tuple[int, int, str]:
+    # Several servers may give the same number at once.
+    return request.priority, request.number, request.id
 
 
 def _find(line: list[PendingRequest], request: PendingRequest) -> tuple[int, bool]:

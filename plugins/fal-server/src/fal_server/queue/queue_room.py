@@ -8,6 +8,8 @@ many wait.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from fal_server.errors import TooMany
@@ -107,6 +109,27 @@ class QueueRoom:
         Make room.
         """
         self._add(place, -1, -place.size)
+
+    def count(self, application: Name) -> int:
+        """
+        Return how many requests to an application are unanswered.
+        """
+        return self._applications.get(application, _Used()).count
+
+    def recount(self, stored: Iterable[tuple[Place, int]], arriving: Iterable[Place]) -> None:
+        """
+        Count anew what is used, where other servers accept and answer requests as well.
+
+        Arguments:
+            stored: What is stored: places with the bytes of so many requests each.
+
+            arriving: The places of requests that are not stored yet.
+        """
+        self._applications.clear()
+        self._senders.clear()
+        for place, count in (*stored, *((each, 1) for each in arriving)):
+            _change(self._applications, place.application, count, place.size)
+            _change(self._senders, place.sender, count, place.size)
 
     def _check(self, place: Place, count: int, size: int) -> None:
         limits, (sender, _) = self.limits, place.sender

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Mapping
@@ -20,14 +21,16 @@ import attrs
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.errors import NotFound, TooLarge
+from fal_server.claims.arrivals import has_arrivals, take_arrivals
+from fal_server.errors import Fenced, NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.limits import Limits
 from fal_server.queue.attempts import Attempts, InternalError
 from fal_server.queue.backlogs import FRONT, Backlog
 from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_room import Name, Place, QueueRoom, sender_of
+from fal_server.queue.queue_room import Name, Place, sender_of
+from fal_server.queue.receptions import Reception
 from fal_server.queue.responses import RunnerResponse
 from fal_server.queue.webhooks import Webhooks
 from fal_server.routing.applications import Application
@@ -73,17 +76,17 @@ class RequestQueue:
     webhooks: Webhooks
     reserve: DiskReserve
     limits: Limits = attrs.field(factory=Limits)
-    _room: QueueRoom = attrs.field(init=False)
+    reception: Reception = attrs.field(init=False)
     _attempts: Attempts = attrs.field(init=False)
     _backlog: Backlog = attrs.field(init=False)
-    _number: int = 0
+    _taking: asyncio.Future[None] | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._room = QueueRoom(self.limits)
+        self.reception = Reception(self.requests, self.files, self.reserve, self.limits)
         self._backlog = Backlog(
             self.requests,
             lambda pending: asyncio.ensure_future(self._process(pending)),
-            lambda pending: self._room.leave(pending.place),
+            lambda pending: self.reception.room.leave(pending.place),
         )
         self._attempts = Attempts(
             self.router,
@@ -99,17 +102,19 @@ class RequestQueue:
         """
         Resume the requests and the webhooks that an earlier server left.
         """
-        self._number = await self.requests.last_number()
+        self.reception.number = await self.requests.last_number()
         names: dict[Name, Name] = {}
+        now = self.requests.database.now()
 
         def restore(row: Any) -> tuple[PendingRequest, float | None]:
             # Equal names are one object: there may be very many requests.
             name, sender = (row.owner_name, row.alias), sender_of(row.sender, row.account_id)
             name, sender = names.setdefault(name, name), names.setdefault(sender, sender)
-            return PendingRequest.restore(row, Place(name, sender, row.size)), row.start_timeout
+            place = Place(name, sender, row.size)
+            return PendingRequest.restore(row, place, now), row.start_timeout
 
         for pending, timeout in await self.requests.unfinished(restore):
-            self._room.restore(pending.place)
+            self.reception.room.restore(pending.place)
             self._add(pending, timeout)
         await self._backlog.start()
         self.responses.start()
@@ -119,47 +124,11 @@ class RequestQueue:
         """
         Stop working on requests and webhooks. The next server resumes them.
         """
+        if self._taking is not None:
+            self._taking.cancel()
         await self._backlog.close()
         await self.webhooks.close()
         await self.responses.close()
-
-    def next_number(self) -> int:
-        """
-        Return the number for a new request.
-        """
-        self._number += 1
-        return self._number
-
-    def receive(
-        self, id: str, application: Application, sender: str, *, head: int, body: int | None
-    ) -> IncomingRequest:
-        """
-        Return a request whose body arrives.
-
-        Arguments:
-            sender: The account that sends it. Empty where it has no key.
-
-            head: The bytes of its headers and its path.
-
-            body: The bytes of its body, if they are known.
-
-        Raises:
-            TooLarge: Its body is too large.
-
-            QueueFull: There is no room for it.
-
-            DiskReserved: It has no key, and little room is left on the disk.
-        """
-        reserve = None if sender else self.reserve
-        if reserve is not None:
-            reserve.check()
-        largest = self.limits.largest_queued_body
-        if (body or 0) > largest:
-            raise TooLarge(f"The body of a request must have at most {largest} bytes.")
-        name = (application.owner_name, application.alias)
-        place = self._room.enter(name, sender, application.owner, head + (body or 0))
-        incoming = self.files.receive(name_body(id), largest=largest, reserve=reserve)
-        return IncomingRequest(place, self._room, incoming, body or 0)
 
     async def submit(
         self,
@@ -194,11 +163,44 @@ class RequestQueue:
         self._add(PendingRequest.of(request, incoming.place), request.start_timeout)
         return accepted
 
-    def position(self, request_id: str) -> int:
+    def take_arrivals(self) -> None:
+        """
+        Begin to have requests answered that other replicas have accepted.
+        """
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.ensure_future(self._take_arrivals())
+
+    async def _take_arrivals(self) -> None:
+        with contextlib.suppress(Fenced):
+            database = self.requests.database
+            while await insist(lambda: database.read(has_arrivals)):
+                ids = await insist(lambda: database.write(take_arrivals))
+                found = await insist(functools.partial(self.requests.find_all, ids))
+                for request in sorted(found.values(), key=lambda it: it.number):
+                    self._take_in(request)
+
+    def _take_in(self, request: QueuedRequest) -> None:
+        """
+        Have a request answered that another replica has accepted, unless it is known.
+        """
+        if request.is_over or self._backlog.find(request.id) is not None:
+            return
+        head = len(request.path) + sum(
+            len(name) + len(value) for name, value in request.headers
+        )
+        name = request.owner_name, request.alias
+        sender = sender_of(request.sender, request.account_id)
+        place = Place(name, sender, head + request.body_size)
+        self.reception.room.restore(place)
+        pending = PendingRequest.restore(request, place, self.requests.database.now())
+        pending.request = request
+        self._add(pending, request.start_timeout)
+
+    async def position(self, request: QueuedRequest) -> int:
         """
         Return how many requests to the same application are ahead of one that waits.
         """
-        return self._backlog.position(request_id)
+        return self._backlog.position(request.id)
 
     @uninterrupted
     async def cancel(self, request: QueuedRequest) -> bool:
@@ -304,6 +306,10 @@ class RequestQueue:
             return
         try:
             finished = await self._finish(pending, response)
+        except Fenced:
+            # Another replica has it answered.
+            response.discard()
+            return
         except Exception:
             logger.exception("The response to request %s could not be stored", pending.id)
             response.discard()
@@ -318,7 +324,7 @@ class RequestQueue:
         """
         Store a response, and return whether the request still wanted one.
         """
-        request, now = pending.loaded, time.time()
+        request, now = pending.loaded, self.requests.database.now()
         values: dict[str, Any] = {
             "state": "completed",
             "ended_at": now,

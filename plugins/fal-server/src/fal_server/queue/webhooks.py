@@ -99,7 +99,7 @@ class Webhooks:
         """
         Resume the deliveries that an earlier server left.
         """
-        now = time.time()
+        now = self.requests.database.now()
         for row in await self.requests.webhooks_due():
             # A clock that was set must not delay it for longer than any pause.
             pause = min(row.webhook_due - now, self.longest)
@@ -193,7 +193,7 @@ class Webhooks:
             logger.error("Sending the webhook of request %s failed: %s", request.id, error)
         tries = request.webhook_tries + 1
         pause = None if error is None else self.pause_after(tries)
-        again = None if pause is None else time.time() + pause
+        again = None if pause is None else self.requests.database.now() + pause
         changes: dict[str, Any] = {"webhook_due": again, "webhook_tries": tries}
         await insist(functools.partial(self.requests.change, request.id, **changes))
         if error is None:

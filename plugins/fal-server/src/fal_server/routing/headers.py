@@ -36,6 +36,7 @@ _KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
     "authorization",
     "content-length",
     "expect",
+    "fal-core-relay",
     "fal-user-id",
     "host",
     "x-fal-user-id",
@@ -110,6 +111,18 @@ def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
             forwarded.add(name, value)
     _drop(forwarded, connection_headers)
     forwarded[REQUEST_ID] = request_id
+    return forwarded
+
+
+def without_hops(headers: Headers) -> CIMultiDict[str]:
+    """
+    Return headers without those that belong to one connection.
+    """
+    forwarded: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        if name.lower() not in _HOP_BY_HOP:
+            forwarded.add(name, value)
+    _drop(forwarded, headers.get("Connection", "").split(","))
     return forwarded
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -24,6 +25,8 @@ from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecord, RunnerRecords
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -86,6 +89,14 @@ class RevisionPools:
         Arguments:
             pool: The pool to which it belongs. None drains the runner.
         """
+        if record.machine not in ("", self.launcher.machine_name):
+            logger.warning(
+                "Runner %s of %s is on another machine, which this one cannot reach: it is "
+                "replaced, and ended by a replica there.",
+                record.id,
+                record.alias,
+            )
+            return
         spec = await self._spec_of_record(record)
         home = pool or RunnerPool(Scaling(), _refuse_launch)
         try:
@@ -130,6 +141,7 @@ class RevisionPools:
             reference=f"runner-{runner.id}",
             machine_type=runner.spec.machine_type,
             started_at=runner.started_at,
+            machine=self.launcher.machine_name,
         )
         await self.records.add(record)
 

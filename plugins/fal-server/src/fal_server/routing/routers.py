@@ -5,6 +5,7 @@ The router: from the URL of a request to its application and a runner.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import unquote, unquote_plus
 
 import attrs
@@ -15,7 +16,6 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.errors import Forbidden, NotFound
 from fal_server.routing.applications import Application
-from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.headers import Headers
 from fal_server.routing.leases import Lease
 from fal_server.routing.waiting_room import WaitingRoom
@@ -47,13 +47,27 @@ class Target:
         return f"{self.path}?{self.query}" if self.query else self.path
 
 
+class Applications(Protocol):
+    """
+    Finds applications.
+    """
+
+    def find(self, owner_name: str, alias: str) -> Application:
+        """
+        Return the application with this owner and alias.
+
+        Raises:
+            NotFound: There is none.
+        """
+
+
 @attrs.define(eq=False)
 class Router:
     """
     Finds applications, authorizes callers, and leases runners.
     """
 
-    catalog: ApplicationCatalog
+    catalog: Applications
     identity: CallerIdentity
 
     def find(self, url: URL) -> Target:

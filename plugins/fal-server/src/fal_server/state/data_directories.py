@@ -262,11 +262,18 @@ class DataDirectory:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(path, content, mode=0o600)
 
-    def write_addresses(self, ports: Mapping[str, int], host: str) -> None:
+    def write_addresses(
+        self, ports: Mapping[str, int], host: str, database: str | None = None
+    ) -> None:
         """
         Write the addresses of the server for other processes.
+
+        Arguments:
+            database: The URL of the database that it shares with other servers, if any.
         """
         content = {"host": host, "ports": dict(ports), "pid": os.getpid()}
+        if database is not None:
+            content["database"] = database
         self.write_private(self.addresses_file, json.dumps(content).encode())
 
     def read_addresses(self) -> tuple[str, Mapping[str, int]]:
@@ -285,6 +292,16 @@ class DataDirectory:
             raise ServerError(
                 f"No server has run on {self.path}. Start one with 'fal-core server start'."
             ) from error
+
+    def read_database(self) -> str | None:
+        """
+        Return the URL of the database that the server which runs here, or ran last, shares
+        with others. None where there is none.
+        """
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found = json.loads(self.addresses_file.read_bytes()).get("database")
+            return found if isinstance(found, str) else None
+        return None
 
     def read_key(self) -> str:
         """

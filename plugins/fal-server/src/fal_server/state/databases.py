@@ -90,6 +90,8 @@ class Database:
         observe: Called after each transaction with the number of its writes and the
             seconds that it took.
 
+        clock: Seconds by which its clock is ahead of this machine's, as far as was measured.
+
     Raises:
         DataTooNew: A newer version of the server has written it.
 
@@ -101,6 +103,7 @@ class Database:
         self.patience = patience
         self.fence: Callable[[sa.Connection], None] = _allow
         self.observe: Callable[[int, float], None] = _ignore
+        self.clock = 0.0
         self._engines = make_engines(url, readers=readers)
         self._readers = ThreadPoolExecutor(readers, "state-reader")
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
@@ -112,6 +115,19 @@ class Database:
             raise
         self._thread = threading.Thread(target=self._write_all, name="state-writer")
         self._thread.start()
+
+    @property
+    def is_shared(self) -> bool:
+        """
+        Whether several servers may use it.
+        """
+        return self._engines.dialect == "postgresql"
+
+    def now(self) -> float:
+        """
+        Return the time by its clock, for what other servers compare with theirs.
+        """
+        return time.time() + self.clock
 
     async def write(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
         """

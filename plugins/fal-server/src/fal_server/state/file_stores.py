@@ -188,13 +188,16 @@ class FolderStore(FileStore):
         Sync a file and rename it.
         """
         final = self.folder / name
+        is_renamed = Path(written) != final
         with translated():
             if is_durable:
                 _sync(written)
-            if Path(written) != final:
+            if is_renamed:
                 final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.replace(written, final)
-            if is_durable:
+            if is_durable and (self.is_shared or not is_renamed):
+                # On this machine, a rename is durable once the database is, whose file lies
+                # on the same file system.
                 _sync(final.parent)
 
     def has(self, name: str) -> bool:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from fal_server.errors import STATE_TROUBLE
+from fal_server.errors import STATE_TROUBLE, Fenced
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,10 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("A background task failed", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        # What it would have written is for another replica to find out.
+        if error is not None and not isinstance(error, Fenced):
+            logger.error("A background task failed", exc_info=error)
 
 
 _uninterrupted: set[asyncio.Future[Any]] = set()

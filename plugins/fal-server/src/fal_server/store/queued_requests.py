@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 import sqlalchemy as sa
 
+from fal_server.claims.arrivals import adding_arrival
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
 from fal_server.state.prepared_statements import Prepared, Row
@@ -82,6 +83,7 @@ UNFINISHED: tuple[State, ...] = ("queued", "running")
 
 # Statements are built once: to build one takes longer than to execute it.
 _ADDED = Prepared(requests.insert())
+_ARRIVED = Prepared(adding_arrival(requests))
 _COLUMNS = [each for each in requests.c if each.name not in ("body", "answer")]
 _HERE = requests.c.id == sa.bindparam("request_id")
 _FOUND, _FOUND_WITH_ANSWER = (
@@ -168,8 +170,20 @@ class QueuedRequests:
         self._database = database
         self._recent = RecentBodies()
 
+    @property
+    def database(self) -> Database:
+        """
+        The database in which they are.
+        """
+        return self._database
+
     async def add(
-        self, request: QueuedRequest, key: IdempotencyKey | None = None, *, body: bytes = b""
+        self,
+        request: QueuedRequest,
+        key: IdempotencyKey | None = None,
+        *,
+        body: bytes = b"",
+        arrives: bool = False,
     ) -> str:
         """
         Store a new request durably, and return its id. If a request was accepted with *key*
@@ -178,12 +192,14 @@ class QueuedRequests:
         Arguments:
             body: Its body. Empty where that is in a file.
 
+            arrives: Whether another replica is to have it answered.
+
         Raises:
             KeyReused: That one was another request.
         """
         row = {**_to_row(request), "body": body, "answer": b""}
 
-        added = Row(_ADDED, row)
+        added = Row(_ARRIVED if arrives else _ADDED, row)
 
         def work(connection: sa.Connection) -> tuple[str, str] | None:
             first = None if key is None else claim(connection, key, request.id)
@@ -191,9 +207,11 @@ class QueuedRequests:
                 added(connection)
             return first
 
-        first = await self._database.write(added if key is None else work)
+        chosen = added if key is None else work
+        first = await self._database.write(chosen, fenced=not arrives)
         if first is None or key is None:
-            self._recent.keep(request.id, body)
+            if not arrives:
+                self._recent.keep(request.id, body)
             return request.id
         first_id, digest = first
         if digest != key.digest:
@@ -237,7 +255,7 @@ class QueuedRequests:
         Note that a runner gets a request, and return the body of the request, which is empty
         where it is in a file. None where the request is over.
         """
-        changes = {"state": "running", "started_at": time.time(), "attempts": attempts}
+        changes = {"state": "running", "started_at": self._database.now(), "attempts": attempts}
         begun = _changed(tuple(changes), UNFINISHED)
         parameters = {**changes, "request_id": id}
         body = self._recent.take(id)
@@ -255,7 +273,7 @@ class QueuedRequests:
         """
         Cancel those requests that are in one of the states *only*, and return their ids.
         """
-        changes = {"state": "cancelled", "ended_at": time.time(), "body": b""}
+        changes = {"state": "cancelled", "ended_at": self._database.now(), "body": b""}
         cancelled = _changed(tuple(changes), only)
 
         def work(connection: sa.Connection) -> list[str]:

@@ -277,6 +277,21 @@ class Revisions:
             ]
         )
 
+    async def find_alias(self, owner_name: str, alias: str) -> Alias | None:
+        """
+        Return an alias by the nickname of its owner. None where there is none.
+        """
+
+        def read(connection: sa.Connection) -> Alias | None:
+            account = find_account(connection, nickname=owner_name)
+            if account is None:
+                return None
+            chosen = sa.select(aliases).where(_is_alias(aliases, account.id, alias))
+            row = connection.execute(chosen).first()
+            return None if row is None else _to_alias(connection, row)
+
+        return await self._database.read(read)
+
 
 def full_alias(name: str, stage: str) -> str:
     """

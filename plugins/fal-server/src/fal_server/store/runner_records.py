@@ -29,6 +29,8 @@ runners = sa.Table(
     sa.Column("machine_type", sa.String, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
+    # The machine that it cannot be reached from elsewhere than. Empty for a host of many.
+    sa.Column("machine", sa.String, nullable=False, server_default=""),
 )
 
 
@@ -40,6 +42,10 @@ _MOST = 1000
 class RunnerRecord:
     """
     What a server needs to find a runner again.
+
+    Attributes:
+        machine: The machine that it is on, where other machines do not reach it. Otherwise
+            empty.
     """
 
     id: str
@@ -51,6 +57,7 @@ class RunnerRecord:
     machine_type: str
     started_at: float
     ended_at: float | None = None
+    machine: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -95,13 +102,18 @@ class RunnerRecords:
         added = runners.insert().values(attrs.asdict(record))
         await self._database.write(lambda connection: connection.execute(added))
 
-    async def end(self, runner_id: str, ended_at: float | None = None) -> None:
+    async def end(
+        self, runner_id: str, ended_at: float | None = None, *, fenced: bool = True
+    ) -> None:
         """
         Record the end of a runner, now if *ended_at* is None.
+
+        Arguments:
+            fenced: Whether only the server that decides may.
         """
         chosen = runners.update().where(runners.c.id == runner_id)
         ended = chosen.values(ended_at=time.time() if ended_at is None else ended_at)
-        await self._database.write(lambda connection: connection.execute(ended))
+        await self._database.write(lambda connection: connection.execute(ended), fenced=fenced)
 
     async def unfinished(self) -> Sequence[RunnerRecord]:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fal_server.claims import arrivals, claims, replicas
 from fal_server.logs import kept_lines, log_lines
 from fal_server.state import kept_keys
 from fal_server.store import (
@@ -23,12 +24,15 @@ from fal_server.store import (
 #: The modules that declare tables.
 MODULES = (
     accounts,
+    arrivals,
+    claims,
     idempotency_keys,
     keys,
     kept_keys,
     kept_lines,
     log_lines,
     queued_requests,
+    replicas,
     revisions,
     runner_records,
     stages,

@@ -1,0 +1,3 @@
+"""
+Replicas: what one of several servers does, whether it decides or another does.
+"""

@@ -1,0 +1,305 @@
+"""
+Deciders: the part of a server that runs the applications of a state. One server has it at a
+time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+
+import attrs
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from fal_server.fleet.launching import RunnerLauncher
+from fal_server.fleet.payloads import Payloads, RunnerFolders
+from fal_server.gateways.http_servers import serve_gateway
+from fal_server.gateways.queue_gateway import QueueGateway
+from fal_server.gateways.run_gateway import RunGateway
+from fal_server.gateways.websocket_gateway import WebSocketGateway
+from fal_server.grpc.application_methods import ApplicationMethods
+from fal_server.grpc.key_methods import KeyMethods
+from fal_server.grpc.run_methods import RunMethods
+from fal_server.grpc.runner_methods import RunnerMethods
+from fal_server.grpc.servers import make_server
+from fal_server.grpc.service import Controller, OtherMethods
+from fal_server.grpc.stage_methods import StageMethods
+from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
+from fal_server.http.api import OpenRoute, make_application
+from fal_server.http.fleet_metrics import FleetMetrics
+from fal_server.http.log_routes import LogRoutes
+from fal_server.http.token_routes import TokenRoutes
+from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
+from fal_server.listeners.doors import Doors, Service
+from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.logs.logs import Logs
+from fal_server.queue.request_queues import RequestQueue
+from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
+from fal_server.queue.webhooks import Webhooks
+from fal_server.replicas.duties import Duties
+from fal_server.replicas.grounds import Ground
+from fal_server.routing.catalogs import ApplicationCatalog
+from fal_server.routing.deployments import Deployments
+from fal_server.routing.function_pools import FunctionPools
+from fal_server.routing.revision_pools import RevisionPools
+from fal_server.routing.routers import Router
+from fal_server.routing.waiting_room import WaitingRoom
+from fal_server.specs.memory import read_sizes
+from fal_server.state.bodies import BodyFiles
+from fal_server.state.disk_reserves import DiskReserve
+from fal_server.store.build_contexts import BuildContexts
+from fal_server.store.housekeeping import Housekeeping
+from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.queued_requests import QueuedRequests
+from fal_server.store.revisions import Revisions
+from fal_server.store.runner_records import RunnerRecords
+from fal_server.store.storage_shares import StorageShares
+
+#: What clients may rely on that fal's protocol does not have: words, separated by spaces.
+ABILITIES = "idempotency-keys"
+
+#: Seconds that responses have to be sent where another replica decides.
+_MOMENT = 0.5
+
+
+@attrs.define(eq=False)
+class Decider:
+    """
+    Runs the applications of a state: their runners, the queue, and what is answered with them.
+
+    It is made in the event loop in which it is started and closed.
+
+    Attributes:
+        drain: Seconds that requests have to finish when it ends.
+    """
+
+    ground: Ground
+    doors: Doors
+    drain: float = attrs.field(init=False)
+    logs: Logs = attrs.field(init=False)
+    contexts: BuildContexts = attrs.field(init=False)
+    launcher: RunnerLauncher = attrs.field(init=False)
+    catalog: ApplicationCatalog = attrs.field(init=False)
+    deployments: Deployments = attrs.field(init=False)
+    functions: FunctionPools = attrs.field(init=False)
+    runs: RunMethods = attrs.field(init=False)
+    queue: RequestQueue = attrs.field(init=False)
+    _duties: Duties = attrs.field(factory=Duties)
+    _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
+
+    def __attrs_post_init__(self) -> None:
+        ground = self.ground
+        settings, directory, metrics = ground.settings, ground.directory, ground.metrics
+        limits, urls, database = settings.limits, ground.urls, ground.database
+        self.drain = settings.drain
+        self.logs = Logs(database, metrics.log_lines.inc, limits)
+        sizes = read_sizes(settings.memory)
+        folders = RunnerFolders(
+            ground.store.path_of("accounts") or directory.path / "accounts",
+            directory.tls / "bundle.pem",
+            directory.make_sockets,
+            ground.ports,
+        )
+        self.contexts = BuildContexts(ground.files, directory.path / "contexts", limits)
+        self.launcher = RunnerLauncher(
+            settings.machine,
+            self.logs,
+            sizes,
+            directory.make_sockets,
+            metrics.starts.observe,
+            owner=f"The server of {directory.path}",
+            allows_open=settings.allow_open_runners,
+            kinds=settings.kinds,
+            folders=folders,
+            prepare=self.contexts.prepare,
+            limits=limits,
+            enforces=settings.enforce,
+        )
+        runners, keys = directory.path / "runners", ground.identity.runner_keys
+        seen = (folders, keys, self.contexts)
+        payloads = Payloads(ground.vault, ground.files, urls, runners, *seen)
+        revisions = Revisions(database)
+        fleet = RevisionPools(self.launcher, revisions, RunnerRecords(database), payloads)
+        self.catalog = ApplicationCatalog(revisions, fleet)
+        self.deployments = Deployments(self.catalog)
+        self.functions = FunctionPools(self.launcher, payloads)
+        self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, urls)
+        self.queue = make_queue(ground, Router(self.catalog, ground.identity))
+
+    async def serve(self) -> Mapping[str, Service]:
+        """
+        Start what answers at the ports, by their names.
+        """
+        ground, doors = self.ground, self.doors
+        ends, cors = self._ends, ground.settings.cors
+        ends.push_async_callback(self.logs.close)
+        ends.push_async_callback(self.launcher.close)
+        ends.push_async_callback(self.catalog.close)
+        ends.callback(self.functions.close)
+        ends.push_async_callback(self.queue.close)
+        router, room = self.queue.router, WaitingRoom(ground.settings.limits)
+        mouth = await self._start_grpc()
+        api = self._make_api()
+        api.on_shutdown.append(self._end_streams)
+        services = {"api": Service(await doors.start_http(api, ends, self._drain), mouth)}
+        for name, gateway in (
+            ("run", RunGateway(router, room, cors=cors)),
+            ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
+            ("ws", WebSocketGateway(router, room)),
+        ):
+            server = serve_gateway(self._duties.guard(gateway.answer), cors=cors)
+            services[name] = Service(doors.start_gateway(server, ends, self._drain))
+        return services
+
+    async def start(self) -> None:
+        """
+        Read the state, and continue what an earlier server has left.
+        """
+        fleet_metrics = FleetMetrics(self.catalog, self.queue, self.functions)
+        registry = self.ground.metrics.registry
+        registry.register(fleet_metrics)
+        self._ends.callback(registry.unregister, fleet_metrics)
+        await self.launcher.seclusion.look()
+        await self.launcher.scheduler.look()
+        await self.deployments.start()
+        await self.queue.start()
+
+    def keep_house(self) -> None:
+        """
+        Begin to renew and to delete what has expired.
+        """
+        ground = self.ground
+        rounds = Housekeeping(
+            certificate=self.doors.certificate,
+            blobs=ground.blobs,
+            stored_files=ground.stored_files,
+            contexts=self.contexts,
+            requests=self.queue.requests,
+            responses=self.queue.responses,
+            logs=self.logs,
+            responses_kept=ground.settings.limits.responses_kept,
+        )
+        self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
+
+    async def break_off(self) -> None:
+        """
+        End at once, as another replica decides. Requests that are not answered are told so.
+        """
+        self.drain = _MOMENT
+        self._duties.end()
+        await self.close()
+
+    async def close(self) -> None:
+        """
+        Give requests time to finish, and end. Runners of applications go on.
+        """
+        await self._ends.aclose()
+
+    def _drain(self) -> float:
+        return self.drain
+
+    def _make_controller(self, mouth: TunnelMouth) -> Controller:
+        """
+        Make the gRPC service from the objects that implement its methods.
+        """
+        ground = self.ground
+        return Controller(
+            ground.identity,
+            ground.metrics,
+            mouth.recognise,
+            KeyMethods(ground.database, ground.identity),
+            StageMethods(ground.stages, ground.vault),
+            self.runs,
+            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            RunnerMethods(self.catalog, self.functions),
+        )
+
+    def _make_api(self) -> web.Application:
+        """
+        Make the HTTP side of the API.
+        """
+        ground = self.ground
+        blobs, identity, urls = ground.blobs, ground.identity, ground.urls
+        shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
+        return make_application(
+            identity,
+            ground.metrics,
+            [
+                OpenRoute("GET", "/health", healthy),
+                *AccountRoutes(ground.database).routes(),
+                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *RunnerRoutes(self.catalog).routes(),
+                *LogRoutes(self.logs, identity.revocations).routes(),
+                *AppFileRoutes(ground.files, blobs, shares).routes(),
+                *storage.routes(),
+                *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
+            ],
+        )
+
+    async def _start_grpc(self) -> TunnelMouth:
+        """
+        Start the gRPC server, and return what makes tunnels to it.
+        """
+        server = make_server(self.ground.settings.limits)
+        folder = self.ground.directory.make_socket_folder()
+        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        path = str(Path(folder) / "grpc")
+        mouth = TunnelMouth(path, self.ground.settings.limits)
+        controller = self._make_controller(mouth)
+        server.add_generic_rpc_handlers((controller.handler(), OtherMethods()))
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+
+        async def stop() -> None:
+            await server.stop(self.drain)
+            mouth.close()
+
+        self._ends.push_async_callback(stop)
+        return mouth
+
+    async def _end_streams(self, _: web.Application) -> None:
+        self.logs.end_following()
+
+
+def make_queue(ground: Ground, router: Router) -> RequestQueue:
+    """
+    Make the queue of requests, which is not started yet.
+    """
+    limits, requests = ground.settings.limits, QueuedRequests(ground.database)
+    files = BodyFiles(ground.store.below("requests"))
+    responses = KeptResponses(ground.database, files, largest=limits.largest_responses)
+    webhooks = Webhooks(
+        requests,
+        responses,
+        ground.keys.read(WEBHOOKS_KEY),
+        [ip_network(each) for each in ground.settings.webhook_networks],
+        most=limits.most_webhooks,
+        observe=lambda outcome: ground.metrics.deliveries.labels(outcome).inc(),
+    )
+    return RequestQueue(
+        router,
+        requests,
+        files,
+        responses,
+        webhooks,
+        DiskReserve(ground.store.disk, limits.disk_reserve),
+        limits,
+    )
+
+
+async def healthy(_: BaseRequest) -> web.Response:
+    """
+    Answer that the server runs, and what it can do.
+    """
+    return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
