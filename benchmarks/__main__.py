@@ -26,6 +26,7 @@ from benchmarks import (
     machines,
     realtime_echo,
     reloads,
+    replicas,
     serving,
     startup,
     tables,
@@ -55,6 +56,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         reloads,
         realtime_echo,
         control_plane,
+        replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]
 

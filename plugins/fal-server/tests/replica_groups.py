@@ -138,7 +138,7 @@ class Replicas:
             running = (each for each in self.servers if each.program.process.poll() is None)
             for _ in threads.map(Server.close, running):
                 pass
-        end_runners(self.servers[0].data, self.url)
+        end_runners(self.servers[0].data, database=self.url)
 
     def _look(self) -> list[int]:
         with self._engine.connect() as connection:

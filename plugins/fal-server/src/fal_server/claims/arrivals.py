@@ -7,6 +7,8 @@ one that begins to decide finds all requests without a response anyway.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from fal_server.state.databases import metadata
@@ -17,11 +19,13 @@ arrivals = sa.Table("arrivals", metadata, sa.Column("request_id", sa.String, pri
 MOST = 500
 
 
-def add_arrival(connection: sa.Connection, request_id: str) -> None:
+def adding_arrival(requests: sa.Table) -> sa.Insert:
     """
-    Note that a request was accepted.
+    Return the statement that stores a request and its arrival together.
     """
-    connection.execute(arrivals.insert().values(request_id=request_id))
+    values: dict[str, Any] = {it.name: sa.bindparam(it.name) for it in requests.c}
+    added = requests.insert().values(values).returning(requests.c.id).cte("added")
+    return arrivals.insert().from_select(["request_id"], sa.select(added.c.id))
 
 
 def has_arrivals(connection: sa.Connection) -> bool:

@@ -34,6 +34,7 @@ from fal_server.errors import (
 from fal_server.state.database_urls import make_engines
 from fal_server.state.engines import NotThere, Trouble, Unusable
 from fal_server.state.migrations.layouts import migrate
+from fal_server.state.prepared_statements import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +313,7 @@ class Database:
         def work(connection: sa.Connection) -> list[Any]:
             if any(each.fenced for each in group):
                 self._pass(connection)
-            return [each.work(connection) for each in group]
+            return run_together(connection, [each.work for each in group])
 
         return work
 

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 import attrs
 import sqlalchemy as sa
 
-from fal_server.claims.arrivals import add_arrival
+from fal_server.claims.arrivals import adding_arrival
 from fal_server.errors import Invalid
 from fal_server.state.databases import Database, metadata
-from fal_server.state.prepared_statements import Prepared
+from fal_server.state.prepared_statements import Prepared, Row
 from fal_server.store.idempotency_keys import IdempotencyKey, claim, delete_of, delete_old
 from fal_server.store.recent_bodies import RecentBodies
 
@@ -83,6 +83,7 @@ UNFINISHED: tuple[State, ...] = ("queued", "running")
 
 # Statements are built once: to build one takes longer than to execute it.
 _ADDED = Prepared(requests.insert())
+_ARRIVED = Prepared(adding_arrival(requests))
 _COLUMNS = [each for each in requests.c if each.name not in ("body", "answer")]
 _HERE = requests.c.id == sa.bindparam("request_id")
 _FOUND, _FOUND_WITH_ANSWER = (
@@ -198,15 +199,16 @@ class QueuedRequests:
         """
         row = {**_to_row(request), "body": body, "answer": b""}
 
+        added = Row(_ARRIVED if arrives else _ADDED, row)
+
         def work(connection: sa.Connection) -> tuple[str, str] | None:
             first = None if key is None else claim(connection, key, request.id)
             if first is None:
-                _ADDED.run(connection, row)
-                if arrives:
-                    add_arrival(connection, request.id)
+                added(connection)
             return first
 
-        first = await self._database.write(work, fenced=not arrives)
+        chosen = added if key is None else work
+        first = await self._database.write(chosen, fenced=not arrives)
         if first is None or key is None:
             if not arrives:
                 self._recent.keep(request.id, body)
