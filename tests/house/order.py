@@ -36,7 +36,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "claims/",
-        "checks",
         "calling/",
         # Calls that cannot work are refused.
         "refusing/",

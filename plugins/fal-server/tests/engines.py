@@ -74,7 +74,7 @@ def write_this_python(archive: Path) -> None:
     """
     from image_roots import write_root
 
-    write_root(archive, ["sh", "cat", "ls", "sleep", "mkdir", "env"])
+    write_root(archive, ["sh", "cat", "ls", "sleep", "mkdir", "env", "chown", "rm"])
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     program = os.path.realpath(os.path.join(sys.base_prefix, "bin", version))
     library = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})

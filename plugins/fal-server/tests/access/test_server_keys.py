@@ -79,6 +79,9 @@ def test_servers_of_one_state_have_its_keys(postgresql_url: str, tmp_path: Path)
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     left = {each.name for each in (tmp_path / "b").rglob("*.key")}
     assert left == {"metrics.key", "ca.key"}
+    # It is a directory of a server, also before one has listened.
+    with DataDirectory(tmp_path / "b").locked():
+        pass
 
 
 def test_servers_that_begin_at_once(postgresql: object, postgresql_url: str, tmp_path: Path):

@@ -24,9 +24,10 @@ from fal_server.errors import DataInUse, ServerError, StateLost
 _OTHERS = 0o077
 
 #: A directory with one of these is the data directory of a server.
-_SIGNS = frozenset({"state.db", "secrets.key", "owner.key"})
-#: A server that was killed as it started may have left this alone.
-_LEFTOVERS = frozenset({"lock"})
+_SIGNS = frozenset({"state.db", "secrets.key", "owner.key", "addresses.json"})
+#: A server that was killed as it started may have left these alone, the last ones where its
+#: state is in a database elsewhere.
+_LEFTOVERS = frozenset({"lock", "tls", "metrics.key", "spool", "blobs", "requests"})
 
 #: A key, as the file of the first user has it.
 _KEY = re.compile(r"[^:\s]+:[0-9a-f]{64}")
