@@ -37,7 +37,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "sinks/",
         "workers/",
         "claims/",
-        "checks",
         "calling/",
         "detached/",
         # Calls that cannot work are refused.

@@ -369,7 +369,7 @@ def end_runners(
     # Here, since most modules end with it, and another process would only import it anew.
     words = ["--data", str(data)]
     words += [word for each in machines for word in ("--machine", each)]
-    if find_database is not None:
+    if database is None and find_database is not None:
         database = find_database(data)
     if database is not None:
         words += ["--database", database]

@@ -24,8 +24,8 @@ def find_referenced(connection: sa.Connection) -> Mapping[str, int]:
         (app_files.c.hash, app_files.c.size),
         (stored_files.c.digest, stored_files.c.size),
     ):
-        for row in connection.execute(sa.select(digest, size)):
-            found[f"{CONTENTS}/contents/{row[0][:2]}/{row[0]}"] = row[1]
+        for hash, bytes_of_it in connection.execute(sa.select(digest, size)):
+            found[f"{CONTENTS}/contents/{hash[:2]}/{hash}"] = bytes_of_it
     columns = (requests.c.id, requests.c.attempts, requests.c.body_size, requests.c.answer_size)
     waits = requests.c.state.in_(UNFINISHED) & _is_in_file(requests.c.body)
     answered = (requests.c.state == "completed") & _is_in_file(requests.c.answer)

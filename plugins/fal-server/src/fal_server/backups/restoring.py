@@ -32,6 +32,9 @@ from fal_server.state.opened_stores import open_files
 #: What may be in a data directory into which a backup is restored.
 _NOTHING = frozenset({"lock"})
 
+#: Tables of the servers that run, and of none that is made of a backup.
+_OF_RUNNING = frozenset({"claims", "replicas"})
+
 #: The file of the database, and those beside it.
 _FILES = ("state.db", "state.db-wal", "state.db-shm")
 
@@ -132,8 +135,8 @@ def _make_work(
             elif kind == "files":
                 _put(store, rest, pieces)
                 restored.files += 1
-            elif kind == "tables":
-                table = _find_table(connection, tables, rest.partition("/")[0])
+            elif kind == "tables" and (of := rest.partition("/")[0]) not in _OF_RUNNING:
+                table = _find_table(connection, tables, of)
                 restored.rows += write_part(connection, table, b"".join(pieces))
         _part_from_runners(connection)
         migrate(connection)

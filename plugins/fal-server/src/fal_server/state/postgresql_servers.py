@@ -141,9 +141,9 @@ class PostgreSQLServer(Engines):
                     doubtful.clear()
                 with connection.begin():
                     result = work(connection)
-                    id = connection.exec_driver_sql(_ID).scalar()
-                    if id is not None:
-                        doubtful.append((id, result))
+                    written = connection.exec_driver_sql(_ID).scalar()
+                    if written is not None:
+                        doubtful.append((written, result))
                 doubtful.clear()
                 return result
 
