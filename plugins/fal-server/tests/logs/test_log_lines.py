@@ -37,7 +37,7 @@ LINES = [
 
 
 @pytest.fixture
-def database(database: Database) -> Database:
+def database(database: Database, database_url: str) -> Database:
     """
     A database that has the lines.
     """

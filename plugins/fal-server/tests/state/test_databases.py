@@ -26,7 +26,7 @@ numbers = sa.Table(
 
 
 @pytest.fixture
-def database(database: Database) -> Database:
+def database(database: Database, database_url: str) -> Database:
     """
     A database with a table of numbers too.
     """
