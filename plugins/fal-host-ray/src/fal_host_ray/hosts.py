@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fal_core.workers import Worker
     from fal_host_ray.cluster.launchers import Actor, Launcher
 
+_hosts: weakref.WeakSet[RayHost] = weakref.WeakSet()
+
 #: Seconds in which an idle worker that was stopped frees its place, before another one is.
 _EACH = 0.5
 
@@ -76,6 +78,9 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
     )
     _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        _hosts.add(self)
 
     @classmethod
     def from_url(cls, url: str) -> RayHost:
@@ -222,3 +227,17 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             if self._launcher is None or self._launcher.ended:
                 self._launcher = Launcher(find_python(self.python), self.address)
             return self._launcher
+
+
+def _forget_launchers() -> None:
+    """
+    Begin without a launcher in a forked child: it belongs to the parent process.
+    """
+    for host in list(_hosts):
+        host._launching = threading.Lock()
+        launcher, host._launcher = host._launcher, None
+        if launcher is not None:
+            launcher.abandon()
+
+
+os.register_at_fork(after_in_child=_forget_launchers)

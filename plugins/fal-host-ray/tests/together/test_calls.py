@@ -217,6 +217,25 @@ def test_a_lost_worker_is_counted_by_retries(host: RayHost, tmp_path: Path) -> N
     assert fall(str(marks)) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_has_a_launcher_of_its_own(host: RayHost) -> None:
+    """
+    A process that was forked after a call makes calls too, and disturbs none of its parent.
+    """
+    find = function("current", host=host, keep_alive=60)(find_node)
+    assert find()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if find() else 2
+            host.close()
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert find()
+
+
 def test_large_values_are_whole(host: RayHost) -> None:
     """
     A large argument comes back as it was.

@@ -137,8 +137,9 @@ def test_runner_outlives_its_server_and_requests_outlive_its_node(
 ):
     """
     An application that a released client deploys runs on a node that has the GPU of its machine
-    type, which this machine has not. The next server finds its runner there. Requests that were accepted are answered by a runner on another node once
-    that one is lost, and requests to the application meanwhile as well.
+    type, which this machine has not. The next server finds its runner there. Requests that were
+    accepted are answered by a runner on another node once that one is lost, and requests to the
+    application meanwhile as well.
     """
     file = applied.data.parent / "where.py"
     file.write_text(APP)

@@ -173,7 +173,20 @@ class Launcher:
             assert self.process.stdout is not None
             self.process.stdout.close()
 
+    def abandon(self) -> None:
+        """
+        Let go of the process in a forked child: it belongs to the parent, and ends with it.
+        """
+        with open(os.devnull, "r+b", buffering=0) as nothing:
+            for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+                # It is not closed: a thread of the parent may have held its lock at the fork.
+                if pipe is not None and not pipe.closed:
+                    os.dup2(nothing.fileno(), pipe.fileno())
+
     def forget(self, number: int) -> None:
+        """
+        Hear no more of a request.
+        """
         with self._lock:
             self._requests.pop(number, None)
 

@@ -233,7 +233,9 @@ class NodeWorker:
         Return why the agent says nothing more, as Ray knows it.
         """
         ended = self.actor.await_end(_NEWS)
-        if ended is None or ended["event"] != "lost":
+        if ended is not None and ended["event"] == "closed":
+            return WorkerLost(detail=ended["why"])
+        if ended is None:
             return WorkerLost(detail=f"Node {self.node} is gone, or its network.")
         if "OutOfMemory" in ended["why"]:
             return OutOfMemory(detail=f"Node {self.node}: {ended['why']}")
