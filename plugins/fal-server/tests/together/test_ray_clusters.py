@@ -21,6 +21,7 @@ if importlib.util.find_spec("fal_host_ray") is None:
 
 from programs import share_clients
 
+from fal_core.testing.harness.processes import wait_until
 from fal_host_ray.testing import Cluster, find_ray, shared_cluster
 
 #: Two nodes that can have a runner each, beside the head. Their devices are none.
@@ -92,10 +93,12 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def applied(cluster: Cluster, make_applied: Any) -> Any:
     """
-    A server for the released clients, whose runners are on the cluster.
+    A server for the released clients, whose runners are on this machine or on the cluster.
     """
-    options = ("--machine", "ray", "--allow-open-runners", "--variable", "RAY_AUTH_TOKEN")
-    return make_applied(*options, machines=["ray"])
+    machines = ("local", "ray")
+    options = [word for each in machines for word in ("--machine", each)]
+    options += ["--allow-open-runners", "--variable", "RAY_AUTH_TOKEN"]
+    return make_applied(*options, machines=machines)
 
 
 def ask(applied: Any, n: int) -> Any:
@@ -103,6 +106,18 @@ def ask(applied: Any, n: int) -> Any:
         answer = client.post("/owner/where", json={"n": n})
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def has_processes(namespace: str) -> bool:
+    """
+    Return whether any process is left in a namespace of processes.
+    """
+    for each in Path("/proc").glob("[0-9]*/ns/pid"):
+        # It may end meanwhile.
+        with suppress(OSError):
+            if os.readlink(each) == namespace:
+                return True
+    return False
 
 
 def node_of(cluster: Cluster, answer: Any) -> str:
@@ -121,9 +136,10 @@ def test_runner_outlives_its_server_and_requests_outlive_its_node(
     applied: Any, cluster: Cluster
 ):
     """
-    An application that a released client deploys runs on a node. The next server finds its
-    runner there. Requests that were accepted are answered by a runner on another node once
-    that one is lost, and requests to the application meanwhile as well.
+    An application that a released client deploys runs on a node that has the GPU of its machine
+    type, which this machine has not. The next server finds its runner there. Requests that were
+    accepted are answered by a runner on another node once that one is lost, and requests to the
+    application meanwhile as well.
     """
     file = applied.data.parent / "where.py"
     file.write_text(APP)
@@ -149,6 +165,7 @@ def test_runner_outlives_its_server_and_requests_outlive_its_node(
     )
     with ThreadPoolExecutor() as threads:
         cluster.kill_node(node)
+        assert wait_until(lambda: not has_processes(first["node"]), 60)
         direct = threads.submit(ask, applied, 3)
         gate.touch()
         answers = applied.python(

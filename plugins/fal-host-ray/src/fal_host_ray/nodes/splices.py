@@ -8,6 +8,7 @@ node more than the passing on.
 
 from __future__ import annotations
 
+import os
 import select
 import selectors
 import socket
@@ -188,3 +189,14 @@ def await_port(connection: socket.socket, port: int) -> None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
                 connection.sendall(b"+")
                 return
+
+
+def _forget_splicer() -> None:
+    """
+    Have no splice of a forked child wait for a thread of its parent process.
+    """
+    global _making, _splicer
+    _making, _splicer = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget_splicer)

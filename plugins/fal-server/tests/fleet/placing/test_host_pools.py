@@ -15,6 +15,7 @@ import pytest
 from fal_core.abilities import Tunnel, TunnellingHost
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.environments import CurrentEnvironment
+from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.testing import InProcessHost
 from fal_server.fleet.placing.host_pools import HostPool
@@ -34,6 +35,16 @@ class Counted(InProcessHost, CountingHost, TunnellingHost):
 
     def find_tunnel(self, url: str) -> Tunnel | None:
         return None
+
+
+@attrs.define(eq=False, slots=False)
+class Gone(Counted):
+    """
+    A host that cannot be asked.
+    """
+
+    def read_capacity(self) -> Capacity:
+        raise HostError("The cluster is gone.")
 
 
 def node(gpus: int = 0, model: str | None = None) -> NodeCapacity:
@@ -103,3 +114,12 @@ def test_host_that_does_not_count_is_taken_at_its_word(threads: ThreadPoolExecut
     hosts = {"plain": Counted(capacity=Capacity(nodes=(node(),))), "mute": InProcessHost()}
     assert choose(threads, hosts, "GPU-A100") == "mute"
     assert choose(threads, {"plain": hosts["plain"]}, "GPU-A100") == "plain"
+
+
+def test_host_that_cannot_be_asked_gets_no_runner(threads: ThreadPoolExecutor):
+    """
+    The others get the runners, and the only one tells what is wrong as it launches.
+    """
+    hosts = {"gone": Gone(), "plain": Counted(capacity=Capacity(nodes=(node(),)))}
+    assert choose(threads, hosts, "XS") == "plain"
+    assert choose(threads, {"gone": Gone()}, "XS") == "gone"

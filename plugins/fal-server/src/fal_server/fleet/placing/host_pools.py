@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ import attrs
 from fal_core.abilities import TunnellingHost
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.claims import ClaimedHost
-from fal_core.errors import OptionError
+from fal_core.errors import FalCoreError, OptionError
 from fal_core.hosts import Host
 from fal_core.machines import Machine, count_cpus, resolve_machine
 from fal_server.devices.device_lines import DeviceLine
@@ -29,8 +30,12 @@ from fal_server.fleet.scheduling import Scheduler, enforcing
 from fal_server.fleet.seclusion import Seclusion
 from fal_server.specs.runner_specs import RunnerSpec
 
+logger = logging.getLogger(__name__)
+
 #: Seconds for which what a host has told of its machines is good enough.
 _FRESH = 2.0
+#: Seconds after which a host is asked again that could not tell.
+_AGAIN = 30.0
 
 
 @attrs.frozen(eq=False)
@@ -68,11 +73,16 @@ class FleetHost:
         """
         Return what its machines have; None where nobody knows. It may take a while.
         """
-        now = time.monotonic()
-        looked_at, capacity = self._told.get("", (-_FRESH, None))
-        if now - looked_at >= _FRESH:
-            capacity = self._ask()
-            self._told[""] = (now, capacity)
+        until, capacity = self._told.get("", (0.0, None))
+        if time.monotonic() >= until:
+            fresh = _FRESH
+            try:
+                capacity = self._ask()
+            except FalCoreError as error:
+                # The others go on without it, and it is asked again after a while.
+                logger.warning("Host %s gets no runners: %s", self.way.name, error)
+                capacity, fresh = Capacity(), _AGAIN
+            self._told[""] = (time.monotonic() + fresh, capacity)
         return capacity
 
     def _ask(self) -> Capacity | None:
