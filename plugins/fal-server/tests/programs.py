@@ -360,7 +360,7 @@ def install(folder: Path, wanted: Sequence[str], python: str) -> str:
 find_database: Callable[[Path], str] | None = None
 
 
-def end_runners(data: Path, *, database: str | None = None) -> None:
+def end_runners(data: Path, database: str | None = None) -> None:
     """
     End the runners that outlive the server of *data*, and wait until they are gone.
     """

@@ -133,12 +133,18 @@ class Replicas:
         """
         End all servers and their runners.
         """
-        self._engine.dispose()
         with ThreadPoolExecutor(len(self.servers)) as threads:
             running = (each for each in self.servers if each.program.process.poll() is None)
             for _ in threads.map(Server.close, running):
                 pass
+        # Those that were killed seem to run for some seconds.
+        settle(lambda: not self._are_alive())
+        self._engine.dispose()
         end_runners(self.servers[0].data, database=self.url)
+
+    def _are_alive(self) -> bool:
+        with self._engine.connect() as connection:
+            return any(each.is_alive for each in read_replicas(connection))
 
     def _look(self) -> list[int]:
         with self._engine.connect() as connection:

@@ -79,6 +79,7 @@ class ControlPlane(Ground):
             database.observe = metrics.observe_write
             keys = ServerKeys(database, directory, settings.secrets_key)
             key = begin_state(database, directory, keys, settings.owner)
+            keys.check()
             keys.share_authority()
             stages = Stages(database)
             stages.removals.append(remove_secrets)

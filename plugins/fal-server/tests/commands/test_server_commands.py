@@ -125,7 +125,6 @@ def test_address_of_another_machine_is_an_error(server):
     [
         ("foo", "is not the URL of a database. Write one as in 'sqlite:////srv/state.db' or"),
         ("nosuch://:secret@host/x", "cannot be kept in a database of kind 'nosuch'."),
-        ("mysql+absent://host/x", "cannot be kept in a database of kind 'mysql+absent'."),
     ],
 )
 def test_unusable_database_is_an_error(server, url, told):

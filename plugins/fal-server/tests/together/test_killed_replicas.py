@@ -32,8 +32,9 @@ pytestmark = [
     ),
 ]
 
-#: How many servers are killed one after the other, and the seconds between two kills.
-KILLS, LONGEST = 50, 2.0
+#: How many servers are killed one after the other in each of so many parts, and the seconds
+#: between two kills.
+PARTS, KILLS, LONGEST = 5, 10, 2.0
 
 #: Seconds by which the clocks of servers are wrong.
 OFFSETS = (60, -60, 0)
@@ -184,14 +185,15 @@ def start(make_replicas: Callable[..., Any], **options: Any) -> Any:
     return made
 
 
-def test_replicas_that_are_killed(replicas: Any):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_replicas_that_are_killed(replicas: Any, part: int):
     """
     Whichever server is killed at whichever moment, what was accepted is answered, nothing is
     begun twice without being counted, and no runner stays that nobody knows of.
     """
-    chance = random.Random(0)
+    chance = random.Random(part)
     crowd = Crowd(replicas)
-    with crowd.sending(clients=8):
+    with crowd.sending(clients=4):
         for _ in range(KILLS):
             time.sleep(chance.uniform(0.0, LONGEST))
             number = replicas.decider if chance.random() < 0.5 else chance.randrange(3)

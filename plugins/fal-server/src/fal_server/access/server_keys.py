@@ -109,6 +109,17 @@ class ServerKeys:
             raise StateKeyLost(name, self._url, KEY_FILES[name])
         return found.value
 
+    def check(self) -> None:
+        """
+        Check that no key is lost, before one is needed.
+
+        Raises:
+            KeyLost, StateKeyLost: As :meth:`read` does.
+        """
+        for name in KEY_FILES:
+            if name != SECRETS:
+                self.read(name)
+
     def describe(self, name: str) -> str:
         """
         Return where a key is, in words.

@@ -46,7 +46,7 @@ def find_problems(replicas: Sequence[Replica], claim: Claim) -> list[str]:
     Return what is wrong with replicas, as sentences.
     """
     alive = [each for each in replicas if each.is_alive]
-    problems = []
+    problems: list[str] = []
     for each in alive:
         if abs(each.clock) > _WRONG:
             side = "behind" if each.clock > 0 else "ahead of"

@@ -35,7 +35,7 @@ from fal_server.claims.claims import (
     renew_claim,
     take_claim,
 )
-from fal_server.claims.replicas import Replica, read_replicas, remove_replica, show_replica
+from fal_server.claims.replicas import Replica, forget_replicas, read_replicas, show_replica
 from fal_server.state.database_urls import make_engines
 
 logger = logging.getLogger(__name__)
@@ -182,6 +182,7 @@ class Membership:
         """
         connection.execute(sa.text(f"LISTEN {CHANNEL}"))
         add_claim(connection, APPLICATIONS)
+        forget_replicas(connection)
         if self._is_cut_off:
             self._is_cut_off = False
             logger.warning("The database can be reached again.")
@@ -268,7 +269,7 @@ class Membership:
     def _leave(self, connection: sa.Connection) -> None:
         if self._token is not None:
             give_claim_back(connection, APPLICATIONS, self.me.id, self._token)
-        remove_replica(connection, self.me.id)
+        forget_replicas(connection, self.me.id)
 
     def _wait(self, connection: sa.Connection, seconds: float) -> None:
         """

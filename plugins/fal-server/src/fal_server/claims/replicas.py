@@ -20,7 +20,7 @@ from fal_core.caches import cache_directory
 from fal_server.claims.claims import NOW
 from fal_server.errors import ServerError
 from fal_server.settings import is_loopback
-from fal_server.state.databases import metadata
+from fal_server.state.databases import Database, metadata
 
 #: Seconds without a sign of life after which a replica is not alive, and after which it is
 #: forgotten.
@@ -110,9 +110,9 @@ def show_replica(connection: sa.Connection, replica: Replica) -> None:
     connection.execute(added.on_conflict_do_update(index_elements=["id"], set_=changes))
 
 
-def remove_replica(connection: sa.Connection, id: str) -> None:
+def forget_replicas(connection: sa.Connection, id: str = "") -> None:
     """
-    Forget a replica that ends, and those that have been silent for very long.
+    Forget the replicas that have been silent for very long, and one that ends.
     """
     is_old = replicas.c.seen_at < NOW - FORGOTTEN
     connection.execute(replicas.delete().where(sa.or_(replicas.c.id == id, is_old)))
@@ -125,6 +125,15 @@ def read_replicas(connection: sa.Connection) -> Sequence[Replica]:
     silence = (NOW - replicas.c.seen_at).label("silence")
     query = sa.select(replicas, silence).order_by(replicas.c.seen_at.desc())
     return [_to_replica(row) for row in connection.execute(query)]
+
+
+def read_others(database: Database) -> Sequence[Replica]:
+    """
+    Return the servers that run on a database, which this process does not.
+    """
+    if not database.is_shared:
+        return ()
+    return [each for each in database.read_here(read_replicas) if each.is_alive]
 
 
 def name_machine() -> str:

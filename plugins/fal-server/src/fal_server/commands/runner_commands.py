@@ -53,11 +53,19 @@ def end_runners(data: Path | None, database: str | None, machine: str, as_json: 
       fal-core server end-runners
     """
     from fal_core.plugins import make_host
+    from fal_server.claims.replicas import read_others
     from fal_server.state.data_directories import DataDirectory
     from fal_server.store.runner_records import read_references
 
     with opened_state(data, database) as state:
         directory = DataDirectory(settings_of(data, database).data)
+        others = read_others(state)
+        if others:
+            where = ", ".join(each.origin("api") for each in others)
+            raise click.ClickException(
+                f"The runners belong to servers that run at {where}. End them first, and then "
+                "their runners."
+            )
         with _alone_on(directory):
             directory.remove_left_sockets()
             references = state.read_here(read_references)
@@ -78,14 +86,19 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
         settings: Those of the server, whose data directory is still locked.
     """
     from fal_core.plugins import make_host
+    from fal_server.claims.replicas import read_others
     from fal_server.errors import Refusal, ServerError
     from fal_server.store.runner_records import read_unfinished
 
     try:
         with opened_state(settings.data, settings.database) as state:
             aliases = state.read_here(read_unfinished)
+            others = read_others(state)
     except (Refusal, ServerError) as error:
         raise ServerError(f"It is not known which runners go on: {error}") from error
+    if others:
+        click.echo("# Other servers on the same database go on with the runners.")
+        return
     host = make_host(settings.machine)
     try:
         if are_ended:

@@ -81,7 +81,7 @@ class Queue(Protocol):
         Accept a request whose body has arrived, and return its id.
         """
 
-    async def position(self, request: QueuedRequest) -> int:
+    async def position(self, request: QueuedRequest, *, is_new: bool = False) -> int:
         """
         Return how many requests to the same application are ahead of one that waits.
         """
@@ -183,7 +183,7 @@ class QueueGateway:
                 "status": _STATES[queued.state],
                 "request_id": accepted,
                 **self._urls_of(request, queued),
-                "queue_position": await self._queue.position(queued),
+                "queue_position": await self._queue.position(queued, is_new=not is_replayed),
             },
             accepted,
         )

@@ -196,9 +196,12 @@ class RequestQueue:
         pending.request = request
         self._add(pending, request.start_timeout)
 
-    async def position(self, request: QueuedRequest) -> int:
+    async def position(self, request: QueuedRequest, *, is_new: bool = False) -> int:
         """
         Return how many requests to the same application are ahead of one that waits.
+
+        Arguments:
+            is_new: Whether it was accepted in this moment.
         """
         return self._backlog.position(request.id)
 

@@ -109,15 +109,15 @@ class AcceptingQueue:
             incoming.discard()
         return accepted
 
-    async def position(self, request: QueuedRequest) -> int:
+    async def position(self, request: QueuedRequest, *, is_new: bool = False) -> int:
         """
         Return how many requests to the same application are ahead of one that waits, as far
         as was counted.
         """
         name = request.owner_name, request.alias
         ahead = self.reception.room.count(name) - 1
-        if not ahead > 0:
-            return 0
+        if is_new or ahead <= 0:
+            return max(0, ahead)
         return min(ahead, await self.database.read(functools.partial(_count_ahead, request)))
 
     async def cancel(self, request: QueuedRequest) -> bool:

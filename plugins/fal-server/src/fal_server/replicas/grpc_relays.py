@@ -146,9 +146,12 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
             DeciderLost: It was lost, and the call may have run.
         """
         await _connect(line)
-        upstream = line.channel.stream_stream(call.name)(
-            call.messages(), metadata=(*metadata, (_KEY, self.lines.secret))
-        )
+        told: Any = (*metadata, (_KEY, self.lines.secret))
+        try:
+            upstream = line.channel.stream_stream(call.name)(call.messages(), metadata=told)
+        except grpc.aio.UsageError:
+            # The channel was closed in this moment.
+            raise NotBegun from None
         try:
             if not call.has_answered:
                 await context.send_initial_metadata(await upstream.initial_metadata())
@@ -165,9 +168,12 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         finally:
             upstream.cancel()
         told = [(key, value) for key, value in trailing or ()]
+        is_lost = line.seat.gone.is_set() and code is not grpc.StatusCode.OK
+        # Whatever a server refuses has metadata of its own.
+        is_lost = is_lost or (code is grpc.StatusCode.UNAVAILABLE and not told)
         if (_KEY, NOT_DECIDING) in told:
             raise NotBegun
-        if code is grpc.StatusCode.UNAVAILABLE and (line.seat.gone.is_set() or not told):
+        if is_lost:
             raise NotBegun if call.is_repeatable else DeciderLost
         if code is not grpc.StatusCode.OK:
             await context.abort(code, await upstream.details() or "", told)
@@ -187,7 +193,8 @@ async def _connect(line: Line) -> None:
         await asyncio.wait(
             {ready, gone}, timeout=_LONGEST_CONNECT, return_when=asyncio.FIRST_COMPLETED
         )
-        if not ready.done() or ready.exception() is not None or gone.done():
+        is_ready = ready.done() and not ready.cancelled() and ready.exception() is None
+        if gone.done() or not is_ready:
             raise NotBegun
     finally:
         for each in (ready, gone):

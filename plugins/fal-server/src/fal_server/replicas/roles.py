@@ -191,13 +191,15 @@ class Roles:
         ground.database.fence = Fence(APPLICATIONS, membership.me.id, token)
         ground.identity.runner_keys.clear()
         ground.vault.clear_cache()
-        decider = Decider(ground, self.doors)
+        decider: Decider | None = None
         try:
+            decider = Decider(ground, self.doors)
             services = await decider.serve()
             await decider.start()
         except BaseException as error:
-            with contextlib.suppress(Exception):
-                await decider.break_off()
+            if decider is not None:
+                with contextlib.suppress(Exception):
+                    await decider.break_off()
             membership.give_back(token)
             if not isinstance(error, Exception):
                 raise
