@@ -5,6 +5,8 @@ Replicas: servers in processes of their own, on one PostgreSQL.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from click.testing import CliRunner
 from polling import settle
-from programs import Server, end_runners
+from programs import FAL_CORE, Server, end_runners
 from served import ServedPlane
 
 from fal_server.claims.claims import APPLICATIONS, read_claim
@@ -140,6 +142,15 @@ class Replicas:
         # Those that were killed seem to run for some seconds.
         settle(lambda: not self._are_alive())
         self._engine.dispose()
+        for variables in self._variables.values():
+            # Runners of what stands for another machine are found there alone.
+            command = [*FAL_CORE, "server", "end-runners", "--data", str(self.servers[0].data)]
+            subprocess.run(
+                [*command, "--database", self.url],
+                env={**os.environ, **variables},
+                check=True,
+                capture_output=True,
+            )
         end_runners(self.servers[0].data, database=self.url)
 
     def _are_alive(self) -> bool:
