@@ -184,7 +184,7 @@ def explaining(command_line: Any) -> Any:
     command_line.write("sibling.py", "def shout(text): return text.upper()\n")
     command_line.install("more_hosts", HOSTS)
     # The hosts of plugins that may be installed as well are left out.
-    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "serverless"
+    command_line.variables["FAL_CORE_PLUGINS_DENY"] = "ray, serverless"
     return command_line
 
 
