@@ -47,8 +47,8 @@ class FollowedExecution(LateExecution):
 
     def __init__(self, reference: str, sink: Sink, after: int = 0) -> None:
         super().__init__(reference)
-        self.sink = sink
-        self.after = after
+        self.sink: Sink = sink
+        self.after: int = after
         self.received: int = 0
         limit = limit_of(sink)
         # A record has a text beside the value.

@@ -168,7 +168,7 @@ class Supervisor(SinkAround):
         self._record(state)
 
     def on_outcome(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+        self.outcome: Outcome | None = outcome
         self._record(outcome)
 
     def on_exited(self, exited: Exited) -> None:
