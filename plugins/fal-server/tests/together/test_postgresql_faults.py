@@ -44,7 +44,8 @@ def standing_on_postgresql(
         try:
             programs.end_runners(root / "data", database=database)
         except AssertionError as error:
-            assert "The runners belong to servers" in str(error)
+            if "The runners belong to servers" not in str(error):
+                raise
             return False
         return True
 
