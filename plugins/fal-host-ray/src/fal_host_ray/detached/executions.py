@@ -120,6 +120,9 @@ def attach(
     found = find_launcher().ask({"do": "find", "reference": reference})
     if found["found"] == "nothing":
         raise NoSuchExecution(reference)
+    if found["found"] == "ended":
+        # It is asked for again once it is followed.
+        Path(found["journal"]).unlink(missing_ok=True)
     return RayExecution(reference, sink, after, find_launcher, relays)
 
 
