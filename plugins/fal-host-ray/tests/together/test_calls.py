@@ -261,7 +261,8 @@ def test_rays_client_reaches_the_cluster(cluster: Cluster) -> None:
             found = find()
         except HostError as error:
             # Ray gives up on its own server after 30 seconds.
-            assert "Initialization failure from server" in str(error)
+            if "Initialization failure from server" not in str(error):
+                raise
             found = find()
         assert found.startswith("pid:")
     finally:
