@@ -255,8 +255,16 @@ def test_rays_client_reaches_the_cluster(cluster: Cluster) -> None:
     A host with the address of a server of Ray's client runs calls, and leaves nothing behind.
     """
     host = RayHost(cluster.client)
+    find = function("current", host=host)(find_node)
     try:
-        assert function("current", host=host)(find_node)().startswith("pid:")
+        try:
+            found = find()
+        except HostError as error:
+            # Ray gives up on its own server after 30 seconds.
+            if "Initialization failure from server" not in str(error):
+                raise
+            found = find()
+        assert found.startswith("pid:")
     finally:
         host.close()
 

@@ -19,6 +19,7 @@ its place, and an agent of its own, since Ray tells devices to actors alone.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -282,8 +283,6 @@ def load(name: str) -> Any:
     """
     Return the module *name* beside this one, whose classes travel to nodes that lack it.
     """
-    import importlib.util
-
     import ray
 
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
@@ -329,11 +328,14 @@ def main() -> None:
     told = json.loads(sys.stdin.readline())
     facts: dict[str, Any] = {}
     try:
-        import ray
-
+        # To import it takes longer than both.
+        if importlib.util.find_spec("ray") is None:
+            raise ImportError
         absence = _absence(told["address"])
         if absence:
             raise ConnectionError(absence)
+        import ray
+
         ray.init(
             address=told["address"],
             namespace=told["namespace"],
