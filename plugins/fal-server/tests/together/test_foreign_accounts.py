@@ -23,10 +23,10 @@ from polling import PATIENCE
 from programs import to_metadata
 from served import fill
 
-from fal_server import plane as planes_of_server
 from fal_server.access.permissions import PERMISSIONS, PRESETS, PROCEDURES
 from fal_server.grpc.service import SERVICE
 from fal_server.http.api import ApiRoute, OpenRoute
+from fal_server.replicas import deciders
 from fal_server.store.vaults import secrets as secret_rows
 
 #: The mode of a file that the clients send.
@@ -298,9 +298,9 @@ def routes(served_plane: Any, monkeypatch: pytest.MonkeyPatch) -> list[ApiRoute]
     """
     found: list[ApiRoute | OpenRoute] = []
     monkeypatch.setattr(
-        planes_of_server, "make_application", lambda _, __, routes: found.extend(routes)
+        deciders, "make_application", lambda _, __, routes: found.extend(routes)
     )
-    served_plane.plane.here(served_plane.plane.plane._make_api)
+    served_plane.plane.here(served_plane.plane.plane.decider._make_api)
     return [each for each in found if isinstance(each, ApiRoute)]
 
 

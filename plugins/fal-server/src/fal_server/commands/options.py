@@ -47,8 +47,8 @@ secrets_option = click.option(
     "the database.",
 )
 machines_option = click.option(
-    "--machine",
     "--on",
+    "--machine",
     "machines",
     metavar="HOST",
     multiple=True,

@@ -251,6 +251,8 @@ def start(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # It tells of each part of its own.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     limits = take_limits(settings)
     chosen = ServerSettings(data=(data or default_data()).absolute(), limits=limits, **settings)
     raise_open_files(_MOST_FILES)
