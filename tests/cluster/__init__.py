@@ -1,0 +1,3 @@
+"""
+A whole cluster on this machine, to try what several machines do.
+"""
