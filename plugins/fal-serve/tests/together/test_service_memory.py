@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from fal_serve import App, endpoint
 
 PATIENCE = 60
-MANY = 10_000
+
+#: Requests after which nothing of them may be left.
+MANY = 10_000 if os.environ.get("FAL_CORE_FAULTS") == "all" else 3_200
 
 
 class Item(BaseModel):
@@ -86,7 +88,7 @@ def ask(service: Any, path: str, count: int) -> None:
 @pytest.mark.parametrize("path", ["/plain", "/async", "/batch"])
 def test_nothing_is_kept_of_requests(holding, path):
     """
-    After ten thousand requests there are no more objects, descriptors, tasks or threads, and
+    After thousands of requests there are no more objects, descriptors, tasks or threads, and
     the memory of the process is the same, give or take 4 MiB.
     """
 
