@@ -59,3 +59,19 @@ def ray_host(cluster: Cluster) -> Iterator[RayHost]:
     host = RayHost(cluster.address)
     yield host
     host.close()
+
+
+@pytest.fixture(scope="session")
+def host_program(cluster: Cluster) -> str:
+    """
+    What a program of the laws makes its host by.
+    """
+    return f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
+
+
+@pytest.fixture(scope="session")
+def law_timeout() -> float:
+    """
+    Seconds that a law may take.
+    """
+    return 30.0

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -45,17 +43,5 @@ for group in GROUPS:
 
 
 @pytest.fixture(scope="session")
-def host(cluster: Any) -> Iterator[RayHost]:
-    host = RayHost(cluster.address)
-    yield host
-    host.close()
-
-
-@pytest.fixture(scope="session")
-def host_program(cluster: Any) -> str:
-    return f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
-
-
-@pytest.fixture(scope="session")
-def law_timeout() -> float:
-    return 30.0
+def host(ray_host: RayHost) -> RayHost:
+    return ray_host

@@ -20,8 +20,9 @@ from fal_core.events import State
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
+from fal_host_ray.nodes.agent_addresses import AgentAddress
 from fal_host_ray.options import RayOptions, find_machines, resources_of
-from fal_host_ray.services.relays import Relays, Way
+from fal_host_ray.services.relays import Relays
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
@@ -73,7 +74,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
     _launching: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
     _launcher: Launcher | None = attrs.field(init=False, default=None, repr=False)
     _relays: Relays = attrs.field(init=False, factory=Relays, repr=False)
-    _ways: weakref.WeakKeyDictionary[Worker, Way] = attrs.field(
+    _agents: weakref.WeakKeyDictionary[Worker, AgentAddress] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary, repr=False
     )
     _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
@@ -129,9 +130,9 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         try:
             facts = self._await_up(actor, start)
             actor.node = facts["node"]
-            at = (facts["address"], facts["port"])
-            worker = NodeWorker(actor, at, agent["token"]).begin(start)
-            self._ways[worker] = Way(at, agent["token"])
+            address = AgentAddress(facts["address"], facts["port"], agent["token"])
+            worker = NodeWorker(actor, address).begin(start)
+            self._agents[worker] = address
         except BaseException:
             actor.end()
             actor.forget()
@@ -141,8 +142,8 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         return worker
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
-        way = self._ways[worker]
-        return self._relays.open(way, urls, lambda: worker.gone, is_awaited=True)
+        agent = self._agents[worker]
+        return self._relays.open(agent, urls, lambda: worker.gone, is_awaited=True)
 
     def find_tunnel(self, url: str) -> Tunnel | None:
         return self._relays.find_tunnel(url)

@@ -38,15 +38,8 @@ for group in GROUPS:
 
 
 @pytest.fixture(scope="session")
-def host(cluster: Any) -> Iterator[RayHost]:
-    host = RayHost(cluster.address)
-    yield host
-    host.close()
-
-
-@pytest.fixture(scope="session")
-def host_program(cluster: Any) -> str:
-    return f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
+def host(ray_host: RayHost) -> RayHost:
+    return ray_host
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +53,3 @@ def host_url(cluster: Any) -> Iterator[str]:
 def kind() -> str:
     # The Python of the cluster has no package that serves.
     return "virtualenv"
-
-
-@pytest.fixture(scope="session")
-def law_timeout() -> float:
-    return 30.0

@@ -24,8 +24,9 @@ from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.machines import Machine
 from fal_core.sinks import UnreadableRecord, read_journal
 from fal_host_ray.cluster.launchers import Launcher
+from fal_host_ray.nodes.agent_addresses import AgentAddress
 from fal_host_ray.options import RayOptions, find_machines, resources_of
-from fal_host_ray.services.relays import Relays, Way
+from fal_host_ray.services.relays import Relays
 from fal_host_ray.variables import resolve_secrets
 
 #: Seconds between two looks at work that waits, and at one that cannot be followed.
@@ -160,16 +161,16 @@ class RayExecution(FollowedExecution):
         super().__init__(reference, sink, after)
         self._find_launcher = find_launcher
         self._relays = relays
-        self._way: Way | None = None
+        self._agent: AgentAddress | None = None
         self._is_queued = self._has_ended = False
         self.begin()
 
     def report(self, event: Event) -> None:
         if isinstance(event, Ready):
-            if self._way is None:
+            if self._agent is None:
                 # It has ended: nothing is reached there any more.
                 return
-            event = Ready(self._relays.open(self._way, event.urls, lambda: self._has_ended))
+            event = Ready(self._relays.open(self._agent, event.urls, lambda: self._has_ended))
         if isinstance(event, Exited):
             self._has_ended = True
         super().report(event)
@@ -209,8 +210,9 @@ class RayExecution(FollowedExecution):
                 return self._replay(found)
             elif what == "at":
                 before = self.received
-                self._way = Way((found["address"], found["port"]), found["told"]["token"])
-                if self._follow_at(self._way):
+                token = found["told"]["token"]
+                self._agent = AgentAddress(found["address"], found["port"], token)
+                if self._follow_at(self._agent):
                     return None
                 if self.received > before:
                     until = time.monotonic() + _NEWS
@@ -228,16 +230,16 @@ class RayExecution(FollowedExecution):
             super().report(State("queued"))
         time.sleep(_TURN)
 
-    def _follow_at(self, way: Way) -> bool:
+    def _follow_at(self, agent: AgentAddress) -> bool:
         try:
-            connection = way.connect("follow")
+            connection = agent.connect("follow")
         except OSError:
             return False
         return self.follow_supervisor(connection)
 
     def _replay(self, found: Mapping[str, Any]) -> HostError | None:
         self.settle(None)
-        self._way = None
+        self._agent = None
         event: Any = None
         journal = Path(found["journal"])
         try:

@@ -35,14 +35,12 @@ from fal_core.machines import Machine
 from fal_core.options import HostOptions
 from fal_core.pools import Start, WorkerHost
 from fal_core.workers import ARGUMENTS, Worker
+from fal_host_ray.nodes.greetings import read_greeting
 from fal_host_ray.nodes.splices import await_port, splice
-from fal_host_ray.nodes.watched_sockets import watch_peer
 from fal_host_ray.options import RayOptions
 
-#: Seconds that a stranger has to say who it is, and how many there may be at once.
-_GREETING, _STRANGERS = 10.0, 64
-#: Bytes of the line that a connection begins with.
-_LONGEST = 256
+#: How many may be about to say who they are.
+_STRANGERS = 64
 
 
 @attrs.define(eq=False, slots=False)
@@ -98,17 +96,12 @@ class NodeSupervisor(Supervisor):
             connection.close()
             return False
         try:
-            connection.settimeout(_GREETING)
-            line = read_line(connection)
-            connection.settimeout(None)
+            token, purpose = read_greeting(connection)
         finally:
             self._strangers.release()
-        token, _, purpose = line.partition(b" ")
         if not hmac.compare_digest(token, self._token):
             connection.close()
             return False
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        watch_peer(connection)
         what, _, port = purpose.partition(b" ")
         if what == b"follow":
             return True
@@ -117,19 +110,6 @@ class NodeSupervisor(Supervisor):
         else:
             connection.close()
         return False
-
-
-def read_line(connection: socket.socket) -> bytes:
-    """
-    Return the first line of *connection*, without its end; nothing where it is too long.
-    """
-    line = b""
-    while not line.endswith(b"\n"):
-        part = connection.recv(1)
-        if not part or len(line) > _LONGEST:
-            return b""
-        line += part
-    return line[:-1]
 
 
 def write_record(told: dict[str, Any], call: bytes) -> Path:

@@ -35,13 +35,13 @@ from fal_core.environments import Command, Environment, Interpreter
 from fal_core.errors import FalCoreError, HostError, WorkerLost
 from fal_core.events import Log
 from fal_core.workers import ARGUMENTS
+from fal_host_ray.nodes.greetings import GREETING, read_greeting
 from fal_host_ray.nodes.splices import await_port, splice
-from fal_host_ray.nodes.watched_sockets import watch_peer
 
-#: Seconds that a stranger has to say who it is, and that the caller has to come.
-_GREETING, _ARRIVAL = 10.0, 60.0
-#: Bytes of the line that a connection begins with.
-_LONGEST = 256
+#: Seconds that the caller has to come.
+_ARRIVAL = 60.0
+#: Seconds before the next connection, after one that could not be accepted.
+_PAUSE = 0.1
 #: How many connections may be about to say who they are.
 _STRANGERS = 256
 #: Why a worker ended that nobody has asked to.
@@ -91,7 +91,12 @@ class Agent:
 
     def listen(self) -> None:
         while True:
-            connection, _ = self.listener.accept()
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                # There are too many open files, or nobody is there any more.
+                time.sleep(_PAUSE)
+                continue
             if not self.strangers.acquire(blocking=False):
                 connection.close()
                 continue
@@ -107,16 +112,13 @@ class Agent:
 
     def _greet(self, connection: socket.socket) -> None:
         try:
-            connection.settimeout(_GREETING)
-            line = _read_line(connection)
-            connection.settimeout(None)
-            watch_peer(connection)
+            token, purpose = read_greeting(connection)
+            # It is a stranger until its token is known.
+            worker = self._find_worker(token) if token else None
         except OSError:
-            line = b""
+            worker = None
         finally:
             self.strangers.release()
-        token, _, purpose = line.partition(b" ")
-        worker = self._find_worker(token) if token else None
         if worker is None or not worker.take(connection, purpose):
             connection.close()
 
@@ -124,7 +126,7 @@ class Agent:
         # The caller may be quicker than the actor.
         key = _key(token)
         with self.changed:
-            self.changed.wait_for(lambda: key in self.workers, _GREETING)
+            self.changed.wait_for(lambda: key in self.workers, GREETING)
             return self.workers.get(key)
 
 
@@ -336,16 +338,6 @@ def _key(token: bytes) -> bytes:
 
 def _pack(error: FalCoreError) -> str:
     return base64.b64encode(pickle.dumps(error)).decode()
-
-
-def _read_line(connection: socket.socket) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        part = connection.recv(1)
-        if not part or len(line) > _LONGEST:
-            return b""
-        line += part
-    return line[:-1]
 
 
 def main() -> None:

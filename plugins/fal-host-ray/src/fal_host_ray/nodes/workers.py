@@ -28,10 +28,8 @@ from fal_core.machines import Machine
 from fal_core.pools import Start
 from fal_core.workers import Worker, reason_of_exit
 from fal_host_ray.cluster.launchers import Actor
-from fal_host_ray.nodes.watched_sockets import watch_peer
+from fal_host_ray.nodes.agent_addresses import AgentAddress
 
-#: Seconds that a node may take to be reached.
-_REACH = 20.0
 #: Seconds between two looks at whether a worker is wanted.
 _TURN = 0.1
 #: Seconds that Ray has to tell why a connection broke. It tells the end of a process at
@@ -62,15 +60,12 @@ class NodeWorker:
     A worker on a node, and the two connections to it.
 
     Arguments:
-        address: Where its agent listens.
-
-        token: What the agent knows this process by.
+        agent: Where its agent listens.
     """
 
-    def __init__(self, actor: Actor, address: tuple[str, int], token: str) -> None:
+    def __init__(self, actor: Actor, agent: AgentAddress) -> None:
         self.actor = actor
-        self.address = address
-        self._token = token
+        self.agent = agent
         self._control = self.connect("control")
         self._gone = threading.Event()
         self._reason: HostError = WorkerLost(detail=f"Node {self.node} does not answer.")
@@ -81,7 +76,7 @@ class NodeWorker:
         """
         The node, as messages name it.
         """
-        return f"{self.actor.node} ({self.address[0]})"
+        return f"{self.actor.node} ({self.agent.host})"
 
     def begin(self, start: Start) -> Worker:
         """
@@ -124,17 +119,13 @@ class NodeWorker:
             HostError: The node cannot be reached.
         """
         try:
-            connection = socket.create_connection(self.address, _REACH)
-            connection.settimeout(None)
-            watch_peer(connection)
-            connection.sendall(f"{self._token} {purpose}\n".encode())
+            return self.agent.connect(purpose)
         except OSError as error:
             raise HostError(
-                f"Node {self.actor.node} cannot be reached at {self.address[0]}:"
-                f"{self.address[1]}: {error.strerror or error}. Calls on Ray need "
-                "connections from here to the nodes."
+                f"Node {self.actor.node} cannot be reached at {self.agent}: "
+                f"{error.strerror or error}. Calls on Ray need connections from here to the "
+                "nodes."
             ) from error
-        return connection
 
     def kill(self) -> None:
         """

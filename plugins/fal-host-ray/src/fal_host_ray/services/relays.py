@@ -11,58 +11,15 @@ import threading
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-import attrs
-
 from fal_core.abilities import Tunnel
 from fal_core.errors import HostError
+from fal_host_ray.nodes.agent_addresses import AgentAddress
 from fal_host_ray.nodes.splices import join
-from fal_host_ray.nodes.watched_sockets import watch_peer
 
-#: Seconds that a node may take to be reached.
-_REACH = 20.0
 #: Connections of one relay that are open at once; further ones wait.
 _MOST = 256
 #: Seconds between two looks whether the service has ended.
 _LOOK = 1.0
-
-
-@attrs.frozen
-class Way:
-    """
-    How the agent of a worker is reached.
-
-    Attributes:
-        address: Where it listens.
-
-        token: What it knows its callers by.
-    """
-
-    address: tuple[str, int]
-    token: str = attrs.field(repr=False)
-
-    def greeting(self, purpose: str) -> bytes:
-        """
-        Return what a connection begins with that is for *purpose*.
-        """
-        return f"{self.token} {purpose}\n".encode()
-
-    def connect(self, purpose: str) -> socket.socket:
-        """
-        Open a connection to the agent.
-
-        Raises:
-            OSError: It cannot be reached.
-        """
-        connection = socket.create_connection(self.address, _REACH)
-        try:
-            connection.settimeout(None)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            watch_peer(connection)
-            connection.sendall(self.greeting(purpose))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
 
 class Relay:
@@ -78,8 +35,8 @@ class Relay:
         own_port: The port of this machine.
     """
 
-    def __init__(self, way: Way, port: int, is_over: Callable[[], bool]) -> None:
-        self.way = way
+    def __init__(self, agent: AgentAddress, port: int, is_over: Callable[[], bool]) -> None:
+        self.agent = agent
         self.port = port
         self._is_over = is_over
         self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -107,7 +64,7 @@ class Relay:
     def _pass_on(self, connection: socket.socket) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            join(connection, self.way.connect(f"forward {self.port}")).wait()
+            join(connection, self.agent.connect(f"forward {self.port}")).wait()
         except OSError:
             connection.close()
         finally:
@@ -126,7 +83,7 @@ class Relays:
 
     def open(
         self,
-        way: Way,
+        agent: AgentAddress,
         urls: Mapping[str, str],
         is_over: Callable[[], bool],
         *,
@@ -150,8 +107,10 @@ class Relays:
             port = parts.port or 80
             if port not in ports:
                 if is_awaited:
-                    _wait_for_port(way, port)
-                ports[port] = self._open(Relay(way, port, lambda: self._is_closed or is_over()))
+                    _wait_for_port(agent, port)
+                ports[port] = self._open(
+                    Relay(agent, port, lambda: self._is_closed or is_over())
+                )
             relayed[name] = parts._replace(netloc=f"127.0.0.1:{ports[port]}").geturl()
         return relayed
 
@@ -179,7 +138,7 @@ class Relays:
             relay = self._relays.get(parts.port or 80)
         if relay is None or parts.hostname != "127.0.0.1":
             return None
-        return Tunnel(*relay.way.address, relay.way.greeting(f"forward {relay.port}"))
+        return relay.agent.tunnel(relay.port)
 
     def close(self) -> None:
         """
@@ -188,7 +147,7 @@ class Relays:
         self._is_closed = True
 
 
-def _wait_for_port(way: Way, port: int) -> None:
+def _wait_for_port(agent: AgentAddress, port: int) -> None:
     """
     Wait until something listens at a port of a node.
 
@@ -196,10 +155,9 @@ def _wait_for_port(way: Way, port: int) -> None:
         HostError: The node cannot be reached, or the worker has ended.
     """
     try:
-        with way.connect(f"await {port}") as connection:
+        with agent.connect(f"await {port}") as connection:
             is_open = connection.recv(1) == b"+"
     except OSError as error:
-        where = f"{way.address[0]}:{way.address[1]}"
-        raise HostError(f"A node cannot be reached at {where}: {error}.") from error
+        raise HostError(f"A node cannot be reached at {agent}: {error}.") from error
     if not is_open:
         raise HostError(f"Port {port} of a node is closed: its worker has ended.")

@@ -1,0 +1,85 @@
+"""
+What strangers may send to the agent of a node.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from fal_host_ray.nodes import greetings
+from fal_host_ray.nodes.agent import Agent
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    """
+    An agent that has room for two strangers.
+    """
+    agent = Agent("127.0.0.1")
+    agent.strangers = threading.BoundedSemaphore(2)
+    threading.Thread(target=agent.listen, daemon=True).start()
+    yield agent
+    agent.listener.close()
+
+
+def send(agent: Agent, text: bytes) -> socket.socket:
+    connection = socket.create_connection(agent.listener.getsockname(), 60)
+    connection.sendall(text)
+    return connection
+
+
+def is_refused(connection: socket.socket) -> bool:
+    """
+    Return whether the agent ends a connection.
+    """
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_unknown_tokens_take_the_room_of_strangers(agent: Agent) -> None:
+    """
+    Whoever shows a token that the agent does not know yet is a stranger for as long as it is
+    looked for, and of those there are few.
+    """
+    first = [send(agent, b"no-such-token stream\n") for _ in range(2)]
+    try:
+        with send(agent, b"no-such-token stream\n") as further:
+            assert is_refused(further)
+        for each in first:
+            each.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                each.recv(1)
+    finally:
+        for each in first:
+            each.close()
+
+
+def test_line_that_comes_too_slowly_ends(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The time for a line is that of the whole line, and not of each byte.
+    """
+    monkeypatch.setattr(greetings, "GREETING", 0.5)
+    connection = send(agent, b"a")
+    stop = threading.Event()
+
+    def dribble() -> None:
+        while not stop.wait(0.05):
+            try:
+                connection.sendall(b"a")
+            except OSError:
+                return
+
+    dribbling = threading.Thread(target=dribble)
+    dribbling.start()
+    try:
+        assert is_refused(connection)
+    finally:
+        stop.set()
+        dribbling.join()
+        connection.close()
