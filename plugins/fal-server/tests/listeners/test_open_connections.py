@@ -150,3 +150,19 @@ def test_flood_is_logged_once(caplog: pytest.LogCaptureFixture):
         "closed, of clients that have shown no key."
         for most, whose in ((2, ""), (1, " of one address"))
     ]
+
+
+def test_only_the_secret_of_replicas_shows_a_replica():
+    """
+    Whatever else a client sends in its place changes nothing.
+    """
+    visitors = Visitors(most=1)
+    visitors.all.relay_secret = "shared"
+    connection = visitors.open("client")
+    assert connection is not None
+    for text in ("", "shared?", "\udcff"):
+        connection.check_relay(text)
+        assert not connection.is_relayed
+    connection.check_relay("shared")
+    assert connection.is_relayed
+    assert connection.is_known

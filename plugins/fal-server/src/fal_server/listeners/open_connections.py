@@ -70,7 +70,9 @@ class OpenConnection:
         Note that it comes from another replica, if *secret* is what replicas share.
         """
         shared = self.among.relay_secret if self.among is not None else ""
-        if shared and hmac.compare_digest(secret.encode(), shared.encode()):
+        if shared and hmac.compare_digest(
+            secret.encode(errors="surrogateescape"), shared.encode()
+        ):
             self.is_relayed = True
             self.recognise()
 

@@ -8,7 +8,8 @@ with a sentence that says so, and one that only reads is made again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import attrs
@@ -29,8 +30,9 @@ _KEY = RELAY.lower()
 #: How the names of methods begin that change nothing.
 _READS = ("List", "Get")
 
-#: Metadata that belongs to one connection.
-_OF_CONNECTION = ("user-agent", "grpc-", ":", "te", "content-type")
+#: Metadata that belongs to one connection: whole keys, and how keys begin.
+_OF_CONNECTION = frozenset({"user-agent", "te", "content-type", _KEY})
+_PREFIXES = ("grpc-", ":")
 
 #: Seconds for the connection with a replica.
 _LONGEST_CONNECT = 5.0
@@ -44,7 +46,7 @@ class _Call:
     Attributes:
         first: Its first message, once that has come.
 
-        is_taken: How many of its messages were passed on.
+        taken: How many of its messages were passed on.
 
         has_answered: Whether anything was answered.
     """
@@ -116,12 +118,12 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     async def _forward(self, call: _Call, context: Context) -> AsyncIterator[bytes]:
         metadata = context.invocation_metadata() or ()
         headers = CIMultiDict((key, value) for key, value in metadata if isinstance(value, str))
-        if headers.get(_KEY) == self.lines.secret:
+        if hmac.compare_digest(headers.get(_KEY, "").encode(), self.lines.secret.encode()):
             told = ((_KEY, NOT_DECIDING),)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "It does not decide.", told)
         if await self.admit(headers):
             self.recognise(context.peer())
-        kept = [each for each in metadata if not each[0].startswith(_OF_CONNECTION)]
+        kept = pick_metadata(metadata)
         until = asyncio.get_running_loop().time() + PATIENCE
         while True:
             line = await self.lines.wait(until)
@@ -178,6 +180,17 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         if code is not grpc.StatusCode.OK:
             await context.abort(code, await upstream.details() or "", told)
         context.set_trailing_metadata(told)
+
+
+def pick_metadata(metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """
+    Return what of the metadata of a call is passed on.
+    """
+    return [
+        (key, value)
+        for key, value in metadata
+        if key not in _OF_CONNECTION and not key.startswith(_PREFIXES)
+    ]
 
 
 async def _connect(line: Line) -> None:
