@@ -130,7 +130,9 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         try:
             facts = self._await_up(actor, start)
             actor.node = facts["node"]
-            address = AgentAddress(facts["address"], facts["port"], agent["token"])
+            address = AgentAddress(
+                facts["address"], facts["port"], agent["token"], facts["local_name"]
+            )
             worker = NodeWorker(actor, address).begin(start)
             self._agents[worker] = address
         except BaseException:

@@ -14,20 +14,27 @@ from fal_host_ray.nodes import greetings
 from fal_host_ray.nodes.agent import Agent
 
 
-@pytest.fixture
-def agent() -> Iterator[Agent]:
+@pytest.fixture(params=["port", "local"])
+def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     """
-    An agent that has room for two strangers.
+    Where an agent listens that has room for two strangers.
     """
     agent = Agent("127.0.0.1")
     agent.strangers = threading.BoundedSemaphore(2)
-    threading.Thread(target=agent.listen, daemon=True).start()
-    yield agent
+    found = agent.listener if request.param == "port" else agent.local_listener
+    if found is None:
+        pytest.skip("This system has no local sockets without a path.")
+    threading.Thread(target=agent.listen, args=(found,), daemon=True).start()
+    yield found
     agent.listener.close()
+    if agent.local_listener is not None:
+        agent.local_listener.close()
 
 
-def send(agent: Agent, text: bytes) -> socket.socket:
-    connection = socket.create_connection(agent.listener.getsockname(), 60)
+def send(listener: socket.socket, text: bytes) -> socket.socket:
+    connection = socket.socket(listener.family)
+    connection.settimeout(60)
+    connection.connect(listener.getsockname())
     connection.sendall(text)
     return connection
 
@@ -42,14 +49,14 @@ def is_refused(connection: socket.socket) -> bool:
         return True
 
 
-def test_unknown_tokens_take_the_room_of_strangers(agent: Agent) -> None:
+def test_unknown_tokens_take_the_room_of_strangers(listener: socket.socket) -> None:
     """
     Whoever shows a token that the agent does not know yet is a stranger for as long as it is
     looked for, and of those there are few.
     """
-    first = [send(agent, b"no-such-token stream\n") for _ in range(2)]
+    first = [send(listener, b"no-such-token stream\n") for _ in range(2)]
     try:
-        with send(agent, b"no-such-token stream\n") as further:
+        with send(listener, b"no-such-token stream\n") as further:
             assert is_refused(further)
         for each in first:
             each.setblocking(False)
@@ -60,12 +67,14 @@ def test_unknown_tokens_take_the_room_of_strangers(agent: Agent) -> None:
             each.close()
 
 
-def test_line_that_comes_too_slowly_ends(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_that_comes_too_slowly_ends(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     The time for a line is that of the whole line, and not of each byte.
     """
     monkeypatch.setattr(greetings, "GREETING", 0.5)
-    connection = send(agent, b"a")
+    connection = send(listener, b"a")
     stop = threading.Event()
 
     def dribble() -> None:

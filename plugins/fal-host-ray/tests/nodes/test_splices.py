@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fal_host_ray.nodes.splices import await_port, splice
+from fal_host_ray.nodes.splices import await_port, forward
 
 #: More than sockets have room for.
 SIZE = 2 << 20
@@ -77,7 +77,7 @@ def test_bytes_are_passed_on_both_ways_until_both_ends(serve):
     direction leaves the other open.
     """
     service = serve(echo)
-    front = serve(lambda connection: splice(connection, service))
+    front = serve(lambda connection: forward(connection, "", service))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(exchange, [front] * 8))
 
@@ -88,7 +88,7 @@ def test_connection_ends_with_the_service(serve):
     """
     closing = serve(lambda connection: connection.close())
     for port in (closing, _free_port()):
-        front = serve(lambda connection, port=port: splice(connection, port))
+        front = serve(lambda connection, port=port: forward(connection, "", port))
         with socket.create_connection(("127.0.0.1", front), timeout=60) as connection:
             assert connection.recv(1) == b""
 

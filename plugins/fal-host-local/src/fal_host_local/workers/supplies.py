@@ -7,14 +7,11 @@ from __future__ import annotations
 
 # ``socket`` is slow to import, and a first call waits for it.
 import _socket
-import fcntl
-import mmap
 import os
 from typing import Any
 
 from fal_core.environments import Channel
 from fal_core.workers import Arenas, CrashOutput
-from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_host_local.workers.channels import Wiring
 
 
@@ -55,11 +52,10 @@ class Supplies:
             self.settings["address"] = "0.0.0.0"
         if wiring.first is None:
             return
-        if shares_memory and hasattr(os, "memfd_create"):
-            self.arenas, shared = _make_arenas()
+        if shares_memory and Arenas.can_be_made():
+            self.arenas, shared = Arenas.make()
             self._page = shared[2]
-            inbound, outbound, self.settings["page"] = wiring.add(shared)
-            self.settings["arenas"] = (inbound, outbound, _capacity())
+            self.settings |= Arenas.settings(wiring.add(shared))
         self.crash_output = CrashOutput()
         self.settings["pipes"] = wiring.add(self.crash_output.given)
 
@@ -88,34 +84,6 @@ class Supplies:
         self._ours.close()
         self.wiring.close()
         if self.arenas is not None:
-            self.arenas.inbound.close()
-            self.arenas.outbound.close()
+            self.arenas.close()
         if self.crash_output is not None:
             self.crash_output.close()
-
-
-def _make_arenas() -> tuple[Arenas, list[int]]:
-    """
-    Return the shared memory of a worker, and the descriptors that it inherits.
-    """
-    to_worker, from_worker, page = (
-        os.memfd_create("fal-core", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) for _ in range(3)
-    )
-    os.ftruncate(page, mmap.PAGESIZE)
-    for memory in (to_worker, from_worker, page):
-        # Reading beyond the end of a file that the other end has shortened is fatal.
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    arenas = Arenas(
-        InboundArena(from_worker),
-        OutboundArena(to_worker, _capacity()),
-        mmap.mmap(page, mmap.PAGESIZE),
-    )
-    return arenas, [to_worker, from_worker, page]
-
-
-def _capacity() -> int:
-    """
-    Return the size that an arena may grow to: a quarter of the memory, at most 4 GiB.
-    """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(4 << 30, memory // 4)

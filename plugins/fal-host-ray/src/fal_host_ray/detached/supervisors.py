@@ -36,7 +36,8 @@ from fal_core.options import HostOptions
 from fal_core.pools import Start, WorkerHost
 from fal_core.workers import ARGUMENTS, Worker
 from fal_host_ray.nodes.greetings import read_greeting
-from fal_host_ray.nodes.splices import await_port, splice
+from fal_host_ray.nodes.local_sockets import CONNECTIONS, make_name
+from fal_host_ray.nodes.splices import await_port, forward
 from fal_host_ray.options import RayOptions
 
 #: How many may be about to say who they are.
@@ -105,8 +106,10 @@ class NodeSupervisor(Supervisor):
         what, _, port = purpose.partition(b" ")
         if what == b"follow":
             return True
-        if what in (b"forward", b"await") and port.isdigit():
-            (splice if what == b"forward" else await_port)(connection, int(port))
+        if what == b"forward" and port.isdigit():
+            forward(connection, os.environ[CONNECTIONS], int(port))
+        elif what == b"await" and port.isdigit():
+            await_port(connection, int(port))
         else:
             connection.close()
         return False
@@ -135,6 +138,7 @@ def main() -> None:
     directory = write_record(told, call)
     machine = pickle.loads(base64.b64decode(told["machine"]))
     listener = socket.create_server((told["address"], 0), backlog=128)
+    os.environ[CONNECTIONS] = make_name()
     host = NodeHost(machine, json.loads(known))
 
     def end_with_actor() -> None:

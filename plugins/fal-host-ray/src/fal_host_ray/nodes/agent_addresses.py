@@ -9,6 +9,7 @@ import socket
 import attrs
 
 from fal_core.abilities import Tunnel
+from fal_host_ray.nodes.local_sockets import connect_locally
 from fal_host_ray.nodes.watched_sockets import watch_peer
 
 #: Seconds that a node may take to be reached.
@@ -22,29 +23,37 @@ class AgentAddress:
 
     Attributes:
         token: What it knows the callers of that worker by.
+
+        local_name: The name of its local socket, which processes of its machine use in
+            place of the port. Empty where it has none.
     """
 
     host: str
     port: int
     token: str = attrs.field(repr=False)
+    local_name: str = ""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
     def connect(self, purpose: str) -> socket.socket:
         """
-        Open a connection for *purpose*, as the agent describes those.
+        Open a connection for *purpose*, as the agent describes those. It is a Unix socket
+        where the agent is on this machine.
 
         Raises:
             OSError: It cannot be reached.
         """
-        connection = socket.create_connection((self.host, self.port), _REACH)
+        connection = connect_locally(self.local_name)
         try:
-            connection.settimeout(None)
-            watch_peer(connection)
+            if connection is None:
+                connection = socket.create_connection((self.host, self.port), _REACH)
+                connection.settimeout(None)
+                watch_peer(connection)
             connection.sendall(self._greeting(purpose))
         except BaseException:
-            connection.close()
+            if connection is not None:
+                connection.close()
             raise
         return connection
 

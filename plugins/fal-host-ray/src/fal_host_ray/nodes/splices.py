@@ -15,6 +15,8 @@ import socket
 import threading
 from contextlib import suppress
 
+from fal_host_ray.nodes.local_sockets import hand_over
+
 #: Bytes that are passed on at once.
 _PART = 1 << 18
 #: Seconds between two looks whether a port is open.
@@ -165,11 +167,16 @@ def join(one: socket.socket, other: socket.socket) -> threading.Event:
     return _splicer.add(one, other)
 
 
-def splice(connection: socket.socket, port: int) -> None:
+def forward(connection: socket.socket, name: str, port: int) -> None:
     """
-    Pass bytes between *connection* and a port of the loopback address until both have ended,
-    in the background.
+    Lead *connection* to the service at a port of the loopback address: give it to the service
+    where that takes connections, and pass bytes between both in the background otherwise.
+
+    Arguments:
+        name: What the service takes connections by.
     """
+    if hand_over(connection, name, port):
+        return
     try:
         service = socket.create_connection(("127.0.0.1", port), timeout=10)
     except OSError:

@@ -18,6 +18,8 @@ def watch_peer(connection: socket.socket) -> None:
 
     A program there that does not read is no reason: the machine answers for it.
     """
+    if connection.family == socket.AF_UNIX:
+        return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (

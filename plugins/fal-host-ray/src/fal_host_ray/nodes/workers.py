@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 import secrets
 import select
@@ -26,7 +27,7 @@ from fal_core.errors import (
 from fal_core.events import Log, State
 from fal_core.machines import Machine
 from fal_core.pools import Start
-from fal_core.workers import Worker, reason_of_exit
+from fal_core.workers import Arenas, Worker, reason_of_exit
 from fal_host_ray.cluster.launchers import Actor
 from fal_host_ray.nodes.agent_addresses import AgentAddress
 
@@ -91,8 +92,8 @@ class NodeWorker:
         """
         facts = self._facts()
         try:
-            self._build(facts, start)
-            stream = self.connect("stream").detach()
+            inherits = self._build(facts, start)
+            stream, arenas, settings = self._open_stream(facts, start, inherits=inherits)
         except BaseException:
             # Whoever has the other end ends with it.
             self._control.close()
@@ -103,8 +104,8 @@ class NodeWorker:
             lost=self.why_lost,
             kill=self.kill,
             wait=self._gone.wait,
-            # No program is in between, but a network may be: no wait is a short one.
-            settings={"relayed": True},
+            settings=settings,
+            arenas=arenas,
         )
         threading.Thread(
             target=self._watch, args=(facts, worker), name="fal-core ray worker", daemon=True
@@ -168,18 +169,62 @@ class NodeWorker:
                 for line in lines:
                     yield json.loads(line)
 
-    def _build(self, told: Iterator[dict[str, Any] | None], start: Start) -> None:
+    def _build(self, told: Iterator[dict[str, Any] | None], start: Start) -> bool:
+        """
+        Have the environment built, and return whether the worker inherits descriptors.
+        """
+        facts = self._await_fact("built", told, start)
+        problem = python_problem(facts["built"])
+        if problem:
+            raise HostError(problem)
+        start.report(State("starting"))
+        return bool(facts["inherits"])
+
+    def _open_stream(
+        self, told: Iterator[dict[str, Any] | None], start: Start, *, inherits: bool
+    ) -> tuple[int, Arenas | None, dict[str, Any]]:
+        """
+        Return the stream of the worker, the memory that it shares with this process if both
+        are on one machine, and the settings that say so.
+        """
+        is_here = self._control.family == socket.AF_UNIX
+        if not (is_here and inherits and Arenas.can_be_made()) or start.serves:
+            # Where something is in between, if only a network, no wait is a short one.
+            settings = {} if is_here and inherits else {"relayed": True}
+            return self.connect("stream").detach(), None, settings
+        stream = self.connect("stream given")
+        arenas, shared = Arenas.make()
+        try:
+            try:
+                socket.send_fds(stream, [b"+"], shared)
+            except OSError as error:
+                raise HostError(f"Node {self.node} takes no shared memory: {error}.") from error
+            numbers = self._await_fact("given", told, start)["given"]
+        except BaseException:
+            stream.close()
+            arenas.close()
+            raise
+        finally:
+            os.close(shared[-1])
+        return stream.detach(), arenas, Arenas.settings(tuple(numbers))
+
+    def _await_fact(
+        self, name: str, told: Iterator[dict[str, Any] | None], start: Start
+    ) -> dict[str, Any]:
+        """
+        Return the first of the facts that the agent tells which has *name*, and pass on those
+        before it.
+
+        Raises:
+            Cancelled: The worker is not wanted any more.
+        """
         for facts in told:
             if start.cancelled.is_set():
                 raise Cancelled
             if facts is None:
                 continue
-            if "built" in facts:
-                problem = python_problem(facts["built"])
-                if problem:
-                    raise HostError(problem)
-                start.report(State("starting"))
-                return
+            if name in facts:
+                return facts
             self._pass_on(facts, start)
         raise self._reason_of_break()
 
@@ -193,6 +238,8 @@ class NodeWorker:
             raise _unpack(facts["failed"])
         elif "refused" in facts:
             raise HostError(f"Node {self.node}: {facts['refused']}")
+        elif "exited" in facts:
+            raise self._reason_of(facts)
 
     def _watch(self, told: Iterator[dict[str, Any] | None], worker: Worker) -> None:
         exited = None

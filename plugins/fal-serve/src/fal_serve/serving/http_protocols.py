@@ -5,6 +5,7 @@ The protocol of HTTP connections: uvicorn's, with limits on the head of a reques
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,10 +22,20 @@ class ServiceProtocol(HttpToolsProtocol):
 
     Arguments:
         head_timeout: Seconds in which the head of a request has to be complete.
+
+        is_handed: Whether another process of this machine has accepted the connection, and
+            stands for the client.
     """
 
-    def __init__(self, *args: Any, head_timeout: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, head_timeout: float, is_handed: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._is_handed = is_handed
+        if is_handed:
+            protocol: Any = self.ws_protocol_class
+            protocol = functools.partial(protocol, is_handed=True)
+            self.ws_protocol_class = protocol
         self._head_timeout = head_timeout
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -32,7 +43,7 @@ class ServiceProtocol(HttpToolsProtocol):
     # Annotated as in uvicorn: asyncio passes a transport for reading and writing.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.client is None:
+        if self.client is None or self._is_handed:
             # At a Unix socket, which only this machine reaches.
             self.client, self.server = LOCAL
         self._await_head()

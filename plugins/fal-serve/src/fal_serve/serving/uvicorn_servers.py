@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from fal_serve.serving.handed_connections import HandedConnections, take_handed
 from fal_serve.serving.loops import cancel_tasks
 
 logger: logging.Logger = logging.getLogger("fal_serve")
@@ -77,6 +78,7 @@ class ServiceServer(FalServer):
         self._listening = listening
         self._asked = asyncio.Event()
         self._hastened = asyncio.Event()
+        self._handed: HandedConnections | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -91,7 +93,20 @@ class ServiceServer(FalServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # uvicorn's own protocols cannot tell such connections.
+        if sockets and not isinstance(self.config.http, str):
+            self._handed = take_handed(sockets[0], self._make_handed)
         self._listening()
+
+    def _make_handed(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            is_handed=True,
+        )
+        return protocol
 
     async def main_loop(self) -> None:
         # The limit on requests is checked ten times as often as the date is updated.
@@ -131,6 +146,8 @@ class ServiceServer(FalServer):
             connection.transport.abort()
 
     def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
+        if self._handed is not None:
+            self._handed.close()
         for server in self.servers:
             server.close()
         for listener in sockets or ():

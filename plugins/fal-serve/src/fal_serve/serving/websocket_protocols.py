@@ -37,9 +37,13 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
     _waiting = 0
     _draining = _told = False
 
+    def __init__(self, *args: Any, is_handed: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_handed = is_handed
+
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
-        if self.client is None:
+        if self.client is None or self._is_handed:
             self.client, self.server = LOCAL
 
     def shutdown(self) -> None:
