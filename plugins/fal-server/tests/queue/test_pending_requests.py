@@ -5,7 +5,6 @@ Pending requests: how long they have waited, and whether they are tried again.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from typing import Any
 
@@ -17,6 +16,8 @@ from fal_server.queue.queue_room import Place
 from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.request_retries import MOST, RequestRetries
+from fal_server.state.databases import Database
+from fal_server.store.queued_requests import requests
 
 
 def test_start_timeout_across_a_restart(served_plane):
@@ -28,10 +29,14 @@ def test_start_timeout_across_a_restart(served_plane):
     served_plane.begin("occupied", held)
     waiting = served_plane.submit("occupied", X_Fal_Request_Timeout="3600")
     served_plane.plane.close()
-    with sqlite3.connect(served_plane.plane.settings.data / "state.db") as connection:
-        earlier = "update requests set submitted_at = submitted_at - 7200 where id = ?"
-        connection.execute(earlier, (waiting,))
-    connection.close()
+    earlier = (
+        requests.update()
+        .where(requests.c.id == waiting)
+        .values(submitted_at=requests.c.submitted_at - 7200)
+    )
+    database = Database(served_plane.plane.settings.database_url)
+    database.write_here(lambda connection: connection.execute(earlier), fenced=False)
+    database.close()
     served_plane.plane = served_plane._start()
     assert served_plane.finish("occupied", waiting).status_code == 504
     served_plane.open("occupied")
