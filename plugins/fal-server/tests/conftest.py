@@ -51,6 +51,8 @@ engines = _load("engines")
 postgresql_servers = _load("postgresql_servers")
 replica_groups = _load("replica_groups")
 s3_servers = _load("s3_servers")
+if importlib.util.find_spec("fal_host_ray") is not None:
+    _load("ray_nodes")
 
 Plane = planes.Plane
 

@@ -95,10 +95,10 @@ def breaks_them(mutant: Mutant) -> bool:
     Return whether a broken host fails the laws that it is meant to break.
 
     How many calls run as one batch depends on the load of the machine. So a law that is about
-    batches may overlook a fault once, but not three times.
+    batches may overlook a fault twice, but not six times.
     """
     broken = dict.fromkeys(mutant.breaks, "failed")
-    return any(outcomes(mutant, mutant.breaks) == broken for _ in range(3))
+    return any(outcomes(mutant, mutant.breaks) == broken for _ in range(6))
 
 
 def meets(law: str, mutant: Mutant) -> bool:

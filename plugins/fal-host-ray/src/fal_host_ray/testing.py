@@ -62,6 +62,10 @@ class Cluster:
 
         nodes: The ids of the processes that its nodes end with, the head's first, by their
             addresses.
+
+        starts: What ``ray start`` is told of them, by their addresses.
+
+        cache: The cache of what runs on them.
     """
 
     address: str
@@ -69,6 +73,8 @@ class Cluster:
     python: str
     variables: Mapping[str, str]
     nodes: Mapping[str, int]
+    starts: Mapping[str, Sequence[str]]
+    cache: str
 
     def kill_node(self, address: str) -> None:
         """
@@ -76,6 +82,25 @@ class Cluster:
         """
         with suppress(ProcessLookupError):
             os.kill(self.nodes[address], 9)
+
+    @contextmanager
+    def start_node(self, address: str) -> Iterator[None]:
+        """
+        Start a node that was killed again, and end it afterwards. Where it is the head, it
+        knows nothing of the cluster that it was the head of.
+
+        Raises:
+            HostError: It does not start.
+        """
+        settings = {**os.environ, **self.variables, **_settings(Path(self.cache))}
+        node = _start_node(self.python, address, self.starts[address], settings)
+        try:
+            if not _is_up(node):
+                raise HostError(f"The node {address} did not start.")
+            yield
+        finally:
+            node.kill()
+            node.wait()
 
 
 @contextmanager
@@ -159,6 +184,7 @@ def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
     Start a cluster, and end it once nobody uses it.
     """
     nodes: dict[str, subprocess.Popen[bytes]] = {}
+    starts: dict[str, Sequence[str]] = {}
     state = folder / "cluster.json"
     # Nobody else has these, whatever runs beside.
     network = f"127.{50 + secrets.randbelow(200)}.{secrets.randbelow(256)}"
@@ -171,20 +197,22 @@ def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
         temporary = folder / "r"
         first = ["--head", f"--port={port}", f"--ray-client-server-port={client}"]
         first += ["--include-dashboard=false", f"--temp-dir={temporary}"]
-        nodes[head] = _start_node(python, head, [*first, *told[0]], settings)
-        _await_node(nodes[head])
+        starts[head] = [*first, *told[0]]
         for number, arguments in enumerate(told[1:], 2):
-            address = f"{network}.{number}"
-            more = [f"--address={head}:{port}", *arguments]
-            nodes[address] = _start_node(python, address, more, settings)
+            starts[f"{network}.{number}"] = [f"--address={head}:{port}", *arguments]
+        for address, arguments in starts.items():
+            nodes[address] = _start_node(python, address, arguments, settings)
             # Two that start at once would choose the same sockets.
-            _await_node(nodes[address])
+            if not _is_up(nodes[address]):
+                raise SystemExit("A node did not start.")
         cluster = Cluster(
             address=f"{head}:{port}",
             client=f"ray://{head}:{client}",
             python=python,
             variables=variables,
             nodes={address: node.pid for address, node in nodes.items()},
+            starts=starts,
+            cache=str(cache),
         )
         new = state.with_suffix(".new")
         new.write_text(json.dumps(attrs.asdict(cluster)))
@@ -235,15 +263,14 @@ def _start_node(
     )
 
 
-def _await_node(node: subprocess.Popen[bytes]) -> None:
+def _is_up(node: subprocess.Popen[bytes]) -> bool:
     assert node.stdout is not None
     timer = threading.Timer(_PATIENCE, node.kill)
     timer.start()
     with node.stdout:
         answer = node.stdout.readline()
     timer.cancel()
-    if answer != b"up\n":
-        raise SystemExit("A node did not start.")
+    return answer == b"up\n"
 
 
 def _free_port() -> int:

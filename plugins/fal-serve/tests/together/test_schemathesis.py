@@ -22,7 +22,7 @@ from fal_serve import App, endpoint
 
 #: Requests of each endpoint that are made up, beside those that its schema enumerates.
 EXAMPLES = 1000 if os.environ.get("FAL_CORE_FAULTS") == "all" else 100
-PATIENCE = 600
+PATIENCE = 1800
 #: Answers that are wrong whatever was sent. Pydantic takes ``true`` for a number and
 #: FastAPI answers 400 to a body that is no text, so what is refused is not judged.
 CHECKS = (

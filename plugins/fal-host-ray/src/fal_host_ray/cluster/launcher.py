@@ -308,7 +308,9 @@ def _absence(address: str | None) -> str:
     """
     import socket
 
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    # As Ray has it.
+    where = os.environ.get("RAY_ADDRESS", "") if address in (None, "auto") else address
+    host, _, port = (where or "").rpartition("://")[2].rpartition(":")
     if not (host and port.isdigit()):
         return ""
     try:

@@ -153,7 +153,9 @@ class Launcher:
         """
         Return why the launcher has ended, as a sentence.
         """
-        said = self.said.decode(errors="replace").strip().rpartition("\n")[2]
+        # Where Ray ends a process, the addresses of its stack come last.
+        lines = self.said.decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line and "0x" not in line), "")
         return f"The process that speaks to Ray has ended: {said or 'it said nothing'}."
 
     def close(self) -> None:

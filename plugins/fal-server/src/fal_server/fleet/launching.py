@@ -177,13 +177,11 @@ class RunnerLauncher:
             # No thread of launches and no device is held while an environment is built.
             # The server may run other kinds than when it was deployed.
             check_kind(runner.spec.environment.kind, self.offers.kinds)
-            choose = functools.partial(self.hosts.choose, runner.spec)
-            host = await runner.loop.run_in_executor(self._threads, choose)
-            host.take(runner)
-            if not host.way.is_elsewhere:
-                spec = runner.spec
-                await self.builds.prepare(spec.environment, spec.owner, runner.take)
             try:
+                host = await self.hosts.place(runner, must_fit=must_fit)
+                if not host.way.is_elsewhere:
+                    spec = runner.spec
+                    await self.builds.prepare(spec.environment, spec.owner, runner.take)
                 claim = await host.scheduler.claim(runner, must_fit=must_fit)
             except NotWanted:
                 runner.take(Exited())

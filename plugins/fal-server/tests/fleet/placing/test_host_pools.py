@@ -4,9 +4,11 @@ Which of several hosts a runner is launched on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -16,9 +18,12 @@ from fal_core.abilities import Tunnel, TunnellingHost
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import HostError
+from fal_core.events import Log
 from fal_core.hosts import Host
 from fal_core.testing import InProcessHost
+from fal_server.fleet.placing import host_pools
 from fal_server.fleet.placing.host_pools import HostPool
+from fal_server.fleet.scheduling import NotWanted
 from fal_server.specs.runner_specs import RunnerSpec
 
 
@@ -40,11 +45,15 @@ class Counted(InProcessHost, CountingHost, TunnellingHost):
 @attrs.define(eq=False, slots=False)
 class Gone(Counted):
     """
-    A host that cannot be asked.
+    A host that cannot be asked, until it is there again.
     """
 
+    is_gone: bool = True
+
     def read_capacity(self) -> Capacity:
-        raise HostError("The cluster is gone.")
+        if self.is_gone:
+            raise HostError("The cluster is gone.")
+        return self.capacity
 
 
 def node(gpus: int = 0, model: str | None = None) -> NodeCapacity:
@@ -116,10 +125,96 @@ def test_host_that_does_not_count_is_taken_at_its_word(threads: ThreadPoolExecut
     assert choose(threads, {"plain": hosts["plain"]}, "GPU-A100") == "plain"
 
 
+class Waiting:
+    """
+    What a pool sees of a runner.
+    """
+
+    def __init__(self, *types: str) -> None:
+        spec = RunnerSpec(name="one", owner="me", environment=CurrentEnvironment())
+        self.id, self.spec, self.is_alive = "one", spec.on(*types), True
+        self.lifecycle = SimpleNamespace(may_start=True)
+        self.said: list[str] = []
+        self.changes = 0
+        self.started = False
+
+    def take(self, event: Log) -> None:
+        self.said.append(event.message)
+
+    def changed(self, runner: Waiting) -> None:
+        self.changes += 1
+
+    def was_started_at(self, when: float) -> None:
+        self.started = True
+
+    def give_up(self, reason: str) -> None:
+        self.lifecycle.may_start = False
+
+
+def place(
+    threads: ThreadPoolExecutor,
+    hosts: Mapping[str, Host[Any, Any]],
+    runner: Waiting,
+    heard: Callable[[], None] = lambda: None,
+) -> str:
+    """
+    Place *runner*; *heard* is called once it waits.
+    """
+
+    async def main() -> str:
+        pool = HostPool(
+            hosts, lambda: Path("unused"), threads, allows_open=False, enforces=False, sizes={}
+        )
+        placing = asyncio.ensure_future(pool.place(runner, must_fit=False))  # type: ignore[arg-type]  # a part of one
+        while not (runner.said or placing.done()):
+            await asyncio.sleep(0.01)
+        heard()
+        return (await placing).way.name
+
+    return asyncio.run(main())
+
+
 def test_host_that_cannot_be_asked_gets_no_runner(threads: ThreadPoolExecutor):
     """
-    The others get the runners, and the only one tells what is wrong as it launches.
+    The others get the runners that they have room for.
     """
     hosts = {"gone": Gone(), "plain": Counted(capacity=Capacity(nodes=(node(),)))}
     assert choose(threads, hosts, "XS") == "plain"
-    assert choose(threads, {"gone": Gone()}, "XS") == "gone"
+    runner = Waiting("XS")
+    assert place(threads, hosts, runner) == "plain"
+    assert not runner.said
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_runner_waits_for_a_host_that_cannot_be_asked(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, alone: bool
+):
+    """
+    Where no other has what it needs, a runner is launched once that host can be asked again.
+    It says why it waits, once.
+    """
+    monkeypatch.setattr(host_pools, "_AGAIN", 0.05)
+    monkeypatch.setattr(host_pools, "_LOOK", 0.01)
+    gone = Gone(capacity=Capacity(nodes=(node(1, "A100"),)))
+    plain = {} if alone else {"plain": Counted(capacity=Capacity(nodes=(node(),)))}
+
+    def come_back() -> None:
+        gone.is_gone = False
+
+    runner = Waiting("GPU-A100")
+    assert place(threads, {**plain, "gone": gone}, runner, come_back) == "gone"
+    assert runner.said == ["Host gone gets no runners: The cluster is gone."]
+    assert (runner.changes, runner.started) == (1, True)
+
+
+def test_runner_that_waits_for_a_host_is_told_to_end(threads: ThreadPoolExecutor):
+    """
+    It ends without having been launched.
+    """
+    runner = Waiting("GPU-A100")
+
+    def end() -> None:
+        runner.lifecycle.may_start = False
+
+    with pytest.raises(NotWanted):
+        place(threads, {"gone": Gone()}, runner, end)

@@ -20,22 +20,26 @@ from fal_core.abilities import TunnellingHost
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.claims import ClaimedHost
 from fal_core.errors import FalCoreError, OptionError
+from fal_core.events import Log
 from fal_core.hosts import Host
 from fal_core.machines import Machine, count_cpus, resolve_machine
 from fal_server.devices.device_lines import DeviceLine
 from fal_server.devices.inventories import Inventory
 from fal_server.fleet.placing.ways import Way
 from fal_server.fleet.runners import Runner
-from fal_server.fleet.scheduling import Scheduler, enforcing
+from fal_server.fleet.scheduling import NotWanted, Scheduler, enforcing
 from fal_server.fleet.seclusion import Seclusion
 from fal_server.specs.runner_specs import RunnerSpec
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which what a host has told of its machines is good enough.
-_FRESH = 2.0
+#: Seconds for which what a host has told of its machines is good enough: less than it takes
+#: until a request is refused whose runners do not start.
+_FRESH = 1.0
 #: Seconds after which a host is asked again that could not tell.
-_AGAIN = 30.0
+_AGAIN = 5.0
+#: Seconds between two looks at whether a runner is wanted that waits for a host.
+_LOOK = 0.5
 
 
 @attrs.frozen(eq=False)
@@ -58,7 +62,7 @@ class FleetHost:
     seclusion: Seclusion
     scheduler: Scheduler
     runners: set[Runner] = attrs.field(factory=set)
-    _told: dict[str, tuple[float, Capacity | None]] = attrs.field(factory=dict)
+    _told: dict[str, tuple[float, Capacity | None, str]] = attrs.field(factory=dict)
 
     def take(self, runner: Runner) -> None:
         """
@@ -69,21 +73,25 @@ class FleetHost:
         if runner.is_alive:
             self.runners.add(runner)
 
-    def read_capacity(self) -> Capacity | None:
+    def read_capacity(self) -> tuple[Capacity | None, str]:
         """
-        Return what its machines have; None where nobody knows. It may take a while.
+        Return what its machines have, and why it cannot tell, as a sentence that is empty
+        where it can. It has nothing then; None stands for what nobody knows. It may take a
+        while.
         """
-        until, capacity = self._told.get("", (0.0, None))
+        until, capacity, problem = self._told.get("", (0.0, None, ""))
         if time.monotonic() >= until:
-            fresh = _FRESH
+            fresh, said = _FRESH, problem
             try:
-                capacity = self._ask()
+                capacity, problem = self._ask(), ""
             except FalCoreError as error:
                 # The others go on without it, and it is asked again after a while.
-                logger.warning("Host %s gets no runners: %s", self.way.name, error)
                 capacity, fresh = Capacity(), _AGAIN
-            self._told[""] = (time.monotonic() + fresh, capacity)
-        return capacity
+                problem = f"Host {self.way.name} gets no runners: {error}"
+                if problem != said:
+                    logger.warning("%s", problem)
+            self._told[""] = (time.monotonic() + fresh, capacity, problem)
+        return capacity, problem
 
     def _ask(self) -> Capacity | None:
         if isinstance(self.host, CountingHost):
@@ -147,6 +155,7 @@ class HostPool:
         sizes: Mapping[str, int],
     ) -> None:
         self.line = DeviceLine(Inventory(), threads)
+        self._threads = threads
         self.hosts: list[FleetHost] = []
         for name, given in hosts.items():
             host = enforcing(given) if enforces else given
@@ -183,18 +192,62 @@ class HostPool:
         Return the host for a runner: the first that has what its machine type needs free, or
         else the first that has it at all. Hosts may have to be asked, which takes a while.
         """
+        return self._find(spec)[0]
+
+    async def place(self, runner: Runner, *, must_fit: bool) -> FleetHost:
+        """
+        Return the host for *runner*, which is on it from then on. Where no other has what it
+        needs, it waits for a host that cannot be asked now.
+
+        Arguments:
+            must_fit: Whether it is given up instead of waiting.
+
+        Raises:
+            NotWanted: It was told to end before.
+        """
+        loop, said = asyncio.get_running_loop(), ""
+        while True:
+            host, problem = await loop.run_in_executor(self._threads, self._find, runner.spec)
+            if not problem:
+                break
+            if problem != said:
+                said = problem
+                runner.take(Log(problem, "INFO", "BRIDGE", time.time()))
+                runner.changed(runner)
+            if must_fit:
+                runner.give_up(problem)
+            again = time.monotonic() + _AGAIN
+            while runner.lifecycle.may_start and time.monotonic() < again:
+                await asyncio.sleep(_LOOK)
+            if not runner.lifecycle.may_start:
+                raise NotWanted
+        if said:
+            # What it takes to start does not include what it has waited.
+            runner.was_started_at(time.time())
+        host.take(runner)
+        return host
+
+    def _find(self, spec: RunnerSpec) -> tuple[FleetHost, str]:
+        """
+        Return the host for a runner, and why nobody knows whether it is that one, as a
+        sentence.
+        """
         if len(self.hosts) == 1:
-            return self.first
+            # It tells what it lacks as it launches, if it is there to tell.
+            is_counting = isinstance(self.first.host, CountingHost)
+            return self.first, self.first.read_capacity()[1] if is_counting else ""
         machines = [_machine_of(spec, each) for each in spec.machine_types or ("",)]
         possible: list[FleetHost] = []
+        unknown = ""
         for machine in machines:
             for each in self.hosts:
-                capacity = each.read_capacity()
+                capacity, problem = each.read_capacity()
+                unknown = unknown or problem
                 if capacity is None or capacity.has(machine):
                     if capacity is None or capacity.has_free(machine):
-                        return each
+                        return each, ""
                     possible.append(each)
-        return possible[0] if possible else self.first
+        return (possible[0], "") if possible else (self.first, unknown)
 
     def check(self, spec: RunnerSpec, *, is_public: bool) -> None:
         """
