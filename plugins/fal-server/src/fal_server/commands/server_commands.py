@@ -222,10 +222,12 @@ for _command in (
     help="End the runners with the server. Without, they go on for the next server.",
 )
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
+@click.option("--quiet", is_flag=True, help="Of deployments and runners, tell failures alone.")
 @json_option
 def start(
     data: Path | None,
     verbose: bool,
+    quiet: bool,
     variables: tuple[str, ...],
     ends_runners: bool,
     as_json: bool,
@@ -234,13 +236,16 @@ def start(
     """
     Start a control plane; Ctrl-C ends it.
 
-    It prints the variables that point the fal SDK, CLI and fal_client at it.
+    It prints the variables that point the fal SDK, CLI and fal_client at it, and on standard
+    error a line for each deployment and each start, end and failure of a runner: elsewhere
+    than on a terminal as JSON.
 
     \b
     Example:
       fal-core server start --address 10.0.0.7 --name server.example.com
     """
     from fal_core.plugins import find_environment
+    from fal_server.activity.announcements import announcing
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
     from fal_server.state.opened_stores import open_files
@@ -260,7 +265,8 @@ def start(
         # Its client reads credentials from variables which are gone then, and stays connected.
         open_files(chosen.files, chosen.data)
         leave_behind(os.environ, variables)
-        _run(chosen, _tell_as_json if as_json else _tell)
+        with announcing(is_quiet=quiet):
+            _run(chosen, _tell_as_json if as_json else _tell)
         settle_runners(chosen, are_ended=ends_runners)
 
 
