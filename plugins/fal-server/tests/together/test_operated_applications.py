@@ -205,7 +205,8 @@ def test_deployed_application_is_called(served_plane: Any, command: Command):
     assert len(command("logs", "shown", "--tail", "1", "--since", "1h").splitlines()) == 1
     assert "looks" not in command("logs", "shown", "--until", "1h")
     command("call", "shown/look", "--json", "{}", code=1)
-    assert "422" in command.errors  # type: ignore[attr-defined]  # see there
+    errors = command.errors  # type: ignore[attr-defined]  # see there
+    assert re.search(r"answers 422 at /owner/shown/look: .* \(request [0-9a-f-]{36}\)", errors)
     command("call", "missing/look", "--json", "{}", code=1)
     assert "owner/missing" in command.errors  # type: ignore[attr-defined]  # see there
     command("call", "shown/look", "--json", "{wrong", code=2)

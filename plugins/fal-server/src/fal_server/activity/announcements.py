@@ -128,7 +128,9 @@ def _format_line(record: logging.LogRecord, shows_colours: bool) -> str:
         return f"{moment} {text}"
     failed = record.levelno >= logging.ERROR
     colour = "red" if failed else _COLOURS.get(str(facts.get("event")))
-    return f"{click.style(moment, dim=True)} {click.style(text, fg=colour, bold=failed)}"
+    return (
+        f"{click.style(moment, dim=True)} {click.style(text, fg=colour, bold=failed or None)}"
+    )
 
 
 def _format_json(record: logging.LogRecord, _: bool) -> str:

@@ -60,6 +60,7 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
+from fal_server.telemetry.exports import Answer
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"
@@ -155,7 +156,7 @@ class Decider:
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
-            answer = gateway.answer
+            answer: Answer = gateway.answer
             if ground.exports is not None:
                 answer = ground.exports.trace(name, answer)
             server = serve_gateway(self._duties.guard(answer), cors=cors)
