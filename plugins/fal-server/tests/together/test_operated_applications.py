@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fal_host_serverless")
+pytest.importorskip("fal_serve")
+
 from fal_core.cli.program import run
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.account.log_queries import LogQuery
@@ -204,6 +207,10 @@ def test_deployed_application_is_called(served_plane: Any, command: Command):
     assert "looks for ab" not in command("logs", "shown", "--level", "error")
     assert len(command("logs", "shown", "--tail", "1", "--since", "1h").splitlines()) == 1
     assert "looks" not in command("logs", "shown", "--until", "1h")
+    command("logs", "missing", code=1)
+    assert "There is no application 'missing'" in (
+        command.errors  # type: ignore[attr-defined]  # see there
+    )
     command("call", "shown/look", "--json", "{}", code=1)
     errors = command.errors  # type: ignore[attr-defined]  # see there
     assert re.search(r"answers 422 at /owner/shown/look: .* \(request [0-9a-f-]{36}\)", errors)
