@@ -24,6 +24,7 @@ from benchmarks import (
     executors,
     footprints,
     large_values,
+    log_searches,
     machines,
     realtime_echo,
     reloads,
@@ -58,6 +59,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         reloads,
         realtime_echo,
         control_plane,
+        log_searches,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

@@ -172,6 +172,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "listeners/",
         "specs/",
         "logs/",
+        "activity/",
+        "telemetry/",
         "store/",
         "access/",
         "backups/",

@@ -34,8 +34,10 @@ def fal_register_commands(cli: click.Group) -> None:
     """
     from fal_host_serverless.commands import (
         apps,
+        call,
         deploy,
         keys,
+        logs,
         profile,
         queue,
         runners,
@@ -44,8 +46,8 @@ def fal_register_commands(cli: click.Group) -> None:
     )
 
     for command in (
-        *(deploy.deploy, apps.apps, runners.runners, keys.keys, secrets.secrets),
-        *(stages.stages, queue.queue, profile.profile),
+        *(deploy.deploy, call.call, apps.apps, runners.runners, keys.keys, secrets.secrets),
+        *(stages.stages, queue.queue, profile.profile, logs.logs),
     ):
         cli.add_command(command)
     cli.add_command(stages.environments, "environments")

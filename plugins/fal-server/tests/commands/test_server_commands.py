@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
 
 import attrs
+import grpc
 import pytest
 
 from fal_server.limits import Limits, option_of
@@ -233,3 +235,26 @@ def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monk
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     start_program().wait_until_ready()
+
+
+def test_server_tells_of_runners_and_deployments(make_standing, tmp_path):
+    """
+    The server writes a line for each deployment and each runner, as JSON where that is no
+    terminal.
+    """
+
+    def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        raise LookupError("no weights")
+
+    standing = make_standing(tmp_path, "--end-runners")
+    first = standing.deploy("told")
+    with pytest.raises(grpc.RpcError, match="no weights"):
+        standing.deploy("told", function=end)
+    standing.plane.close()
+    told = [json.loads(line) for line in standing.plane.program.errors.read_text().splitlines()]
+    events = [each["event"] for each in told if each["event"] != "runner-ended"]
+    assert events == ["runner-started", "deployed", "runner-failed", "deployment-failed"]
+    (failed,) = [each for each in told if each["event"] == "deployment-failed"]
+    assert failed["application"] == "owner/told"
+    assert "no weights" in failed["reason"]
+    assert told[1]["message"].startswith(f"revision {first[:12]} serves after ")

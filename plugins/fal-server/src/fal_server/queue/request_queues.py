@@ -46,6 +46,7 @@ from fal_server.store.queued_requests import (
     QueuedRequests,
     name_body,
 )
+from fal_server.telemetry.contexts import MakeSpan, no_span
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class RequestQueue:
     webhooks: Webhooks
     reserve: DiskReserve
     limits: Limits = attrs.field(factory=Limits)
+    make_span: MakeSpan = no_span
     reception: Reception = attrs.field(init=False)
     _attempts: Attempts = attrs.field(init=False)
     _backlog: Backlog = attrs.field(init=False)
@@ -96,6 +98,7 @@ class RequestQueue:
             self.reserve,
             self._backlog.leave_line,
             self._backlog.take_back,
+            self.make_span,
         )
 
     async def start(self) -> None:

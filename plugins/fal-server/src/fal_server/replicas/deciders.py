@@ -16,6 +16,7 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from fal_server.activity.deployment_records import DeploymentRecords
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
@@ -59,9 +60,11 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
+from fal_server.telemetry.contexts import no_span
+from fal_server.telemetry.exports import Answer
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
-ABILITIES = "idempotency-keys"
+ABILITIES = "idempotency-keys deployments"
 
 #: Seconds that responses have to be sent where another replica decides.
 _MOMENT = 0.5
@@ -98,6 +101,8 @@ class Decider:
         limits, urls, database = settings.limits, ground.urls, ground.database
         self.drain = settings.drain
         self.logs = Logs(database, metrics.log_lines.inc, limits)
+        if ground.exports is not None and ground.exports.sends_logs:
+            self.logs.observe = ground.exports.take_lines
         sizes = read_sizes(settings.memory)
         folders = RunnerFolders(
             ground.store.path_of("accounts") or directory.path / "accounts",
@@ -152,7 +157,10 @@ class Decider:
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
-            server = serve_gateway(self._duties.guard(gateway.answer), cors=cors)
+            answer: Answer = gateway.answer
+            if ground.exports is not None:
+                answer = ground.exports.trace(name, answer)
+            server = serve_gateway(self._duties.guard(answer), cors=cors)
             services[name] = Service(doors.start_gateway(server, ends, self._drain))
         return services
 
@@ -164,6 +172,9 @@ class Decider:
         registry = self.ground.metrics.registry
         registry.register(fleet_metrics)
         self._ends.callback(registry.unregister, fleet_metrics)
+        if self.ground.exports is not None:
+            sending = asyncio.create_task(self.ground.exports.send_metrics(registry))
+            self._ends.push_async_callback(_end_task, sending)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
@@ -225,6 +236,7 @@ class Decider:
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        records = DeploymentRecords(ground.database)
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -232,7 +244,7 @@ class Decider:
             [
                 OpenRoute("GET", "/health", healthy),
                 *AccountRoutes(ground.database).routes(),
-                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *ApplicationRoutes(self.catalog, self.queue, records).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),
@@ -289,6 +301,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
         webhooks,
         DiskReserve(ground.store.disk, limits.disk_reserve),
         limits,
+        no_span if ground.exports is None else ground.exports.make_span,
     )
 
 
