@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-import fal_compat as fal
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Question(BaseModel):

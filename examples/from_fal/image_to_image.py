@@ -4,8 +4,9 @@ Image to image: images that callers send as URLs, and errors of their fields.
 
 from __future__ import annotations
 
-import fal_compat as fal
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Input(BaseModel):

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import fal_compat as fal
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Stroke(BaseModel):

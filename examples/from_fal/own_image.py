@@ -9,9 +9,8 @@ import os
 import fal_compat as fal
 
 DOCKERFILE = """
-FROM python:3.12-slim
+FROM docker.io/library/python:3-slim
 ARG GREETING=hello
-RUN apt-get update && apt-get install -y --no-install-recommends ffmpeg
 ENV GREETING=$GREETING
 """
 

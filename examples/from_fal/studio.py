@@ -4,9 +4,10 @@ Many endpoints: of one class and its base, with the request that each answers.
 
 from __future__ import annotations
 
-import fal_compat as fal
 from fastapi import Response
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Word(BaseModel):

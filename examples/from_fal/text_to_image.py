@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import random
 
-import fal_compat as fal
 from pydantic import BaseModel, Field
+
+import fal_compat as fal
 
 
 class Input(fal.toolkit.FalBaseModel):

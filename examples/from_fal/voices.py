@@ -9,8 +9,9 @@ import tempfile
 import wave
 from pathlib import Path
 
-import fal_compat as fal
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Speech(BaseModel):

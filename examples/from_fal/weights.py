@@ -35,7 +35,9 @@ class Weights(fal.App, keep_alive=300):
             "weights": self.weights.read_text(),
             "file": self.file.name,
             "folder": self.file.parent.name,
-            "repository": " ".join(sorted(each.name for each in Path(self.repository).iterdir())),
+            "repository": " ".join(
+                sorted(each.name for each in Path(self.repository).iterdir())
+            ),
         }
 
     @fal.endpoint("/missing")

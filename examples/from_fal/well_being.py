@@ -4,8 +4,9 @@ Health: an endpoint that is asked whether the application is well, and errors th
 
 from __future__ import annotations
 
-import fal_compat as fal
 from pydantic import BaseModel
+
+import fal_compat as fal
 
 
 class Check(BaseModel):

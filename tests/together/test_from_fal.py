@@ -5,6 +5,7 @@ Applications written for fal run on a server of one's own, with one line changed
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -15,11 +16,11 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-for each in ("fal_compat", "fal_server", "PIL"):
-    pytest.importorskip(each)
-for folder in ("fal-server", "fal-compat"):
-    sys.path.append(str(ROOT / "plugins" / folder / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins/fal-server/tests"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins/fal-compat/tests"))
+
+if None in map(importlib.util.find_spec, ("fal_compat", "fal_server", "PIL")):
+    pytest.skip("fal-compat, fal-server or Pillow is not installed.", allow_module_level=True)
 
 from application_checks import (  # path
     APPLICATIONS,
@@ -27,10 +28,10 @@ from application_checks import (  # path
     EXAMPLES,
     SECRET,
     Served,
-    check_store,
     read,
     serve_weights,
 )
+from engines import BASE, engine_for_servers  # path
 from polling import settle  # path
 from programs import Program, end_runners  # path
 
@@ -46,8 +47,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     """
     A server with the applications, all deployed at once, and the variables of its clients.
     """
-    from fal_compat.api import SyncServerlessClient
-
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = tmp_path_factory.mktemp("from_fal")
@@ -58,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         variables = dict(program.wait_until_ready())
         for name, value in variables.items():
             patch.setenv(name, value)
-        client = SyncServerlessClient()
+        client = make_client()
         client.secrets.set("MODEL_TOKEN", SECRET)
 
         def deploy(name: str) -> Any:
@@ -79,12 +78,10 @@ def test_deployed_application(name: str, server: dict[str, str], tmp_path: Path)
     """
     A deployed application answers as it does on fal.
     """
-    from fal_compat.api import SyncServerlessClient
-
     alias = name.replace("_", "-")
 
     def end() -> None:
-        client = SyncServerlessClient()
+        client = make_client()
         [runner] = client.apps.runners(alias)
         client.runners.stop(runner.runner_id)
         settle(lambda: not client.apps.runners(alias))
@@ -94,6 +91,41 @@ def test_deployed_application(name: str, server: dict[str, str], tmp_path: Path)
     CHECKS[name](
         Served(url=url, headers={"Authorization": f"Key {key}"}, folder=tmp_path, end=end)
     )
+
+
+@pytest.mark.skipif(not IS_SWEEP, reason="It builds images: FAL_CORE_FAULTS=all does.")
+def test_image(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
+    """
+    An application with an image of its own runs in a container, on this machine too.
+    """
+    from fal_compat import app
+
+    with engine_for_servers(tmp_path_factory), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        own_image = importlib.import_module("own_image")
+        assert own_image.DOCKERFILE.split()[1] == BASE
+        with app.AppClient.connect(own_image.OwnImage, startup_timeout=300) as client:
+            assert client.greet() == {"greeting": "good day, you"}
+        program = Program(tmp_path / "data")
+        for name, value in program.wait_until_ready().items():
+            patch.setenv(name, value)
+        reference = f"{EXAMPLES / 'own_image.py'}::OwnImage"
+        make_client().deploy(reference, app_name="own-image")
+        url = f"http://{os.environ['FAL_RUN_HOST']}/owner/own-image"
+        headers = {"Authorization": f"Key {os.environ['FAL_KEY']}"}
+        served = Served(url=url, headers=headers, folder=tmp_path, end=lambda: None)
+        assert served.ask("/?name=all") == {"greeting": "good day, all"}
+        program.end()
+        end_runners(program.data)
+
+
+def make_client() -> Any:
+    """
+    Return a client of the server.
+    """
+    from fal_compat.api import SyncServerlessClient
+
+    return SyncServerlessClient()
 
 
 def test_queue(server: dict[str, str]):

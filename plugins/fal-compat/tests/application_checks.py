@@ -134,8 +134,11 @@ def check_text_to_image(served: Served) -> None:
     document = httpx.get(
         served.url.rstrip("/") + "/openapi.json", headers=dict(served.headers), trust_env=False
     ).json()
-    [schema] = [each for name, each in document["components"]["schemas"].items()
-                if name.startswith("Input")]
+    [schema] = [
+        each
+        for name, each in document["components"]["schemas"].items()
+        if name.startswith("Input")
+    ]
     assert [*schema["properties"]][:2] == ["prompt", "image_size"]
     assert schema["properties"]["sync_mode"]["ui"] == {"hidden": True}
 

@@ -177,7 +177,8 @@ def exists(name: str) -> bool:
     parts = path.split(".")
     if name in RELEASED:
         return importlib.util.find_spec(path) is not None
-    count = max(each for each in range(len(parts)) if ".".join(name.split(".")[:each]) in RELEASED)
+    names = name.split(".")
+    count = max(each for each in range(len(parts)) if ".".join(names[:each]) in RELEASED)
     found: Any = importlib.import_module(".".join(parts[:count]))
     for each in parts[count:]:
         if not has_member(found, each):

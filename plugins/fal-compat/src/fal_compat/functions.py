@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 TRAVELLING = ("fal_compat", "fal_serve")
 
 if TYPE_CHECKING:
-    from fal_core import function
+    from fal_core import function as function
 else:
 
     def function(

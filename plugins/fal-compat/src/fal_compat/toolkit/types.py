@@ -52,7 +52,7 @@ class DownloadImageMixin:
 class _Text(str):
     pattern: ClassVar[str]
     most: ClassVar[int]
-    format: ClassVar[str]  # type: ignore[assignment,misc]  # not the method of texts
+    format: ClassVar[str]  # type: ignore[assignment]  # not the method of texts
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
