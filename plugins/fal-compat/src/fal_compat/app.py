@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fal_compat.billing import (
     BillingComponents,
@@ -61,6 +61,8 @@ class App(ServedApp):
     """
     A service: the ``App`` of fal_serve, with the methods that fal's has beside.
     """
+
+    local_python_modules: ClassVar[list[str]] = []
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -16,4 +16,6 @@ def _find_version() -> str:
 
 
 __version__ = _find_version()
-version_tuple = tuple(int(each) if each.isdigit() else each for each in __version__.split("."))
+version_tuple: tuple[int | str, ...] = tuple(
+    int(each) if each.isdigit() else each for each in __version__.split(".")
+)

@@ -273,7 +273,7 @@ class LocalSource:
     """
 
     def __init__(self, content: bytes | Path, content_type: str = "") -> None:
-        self.headers = Message()
+        self.headers: Message = Message()
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         self.headers["Content-Length"] = str(size)
         if content_type:

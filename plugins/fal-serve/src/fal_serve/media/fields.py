@@ -8,7 +8,7 @@ import warnings
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from fal_serve.media.constraints import (
@@ -142,6 +142,8 @@ class FalBaseModel(BaseModel):
 
         FIELD_ORDERS: The fields that come first, in their order.
     """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict()
 
     SCHEMA_IGNORES: ClassVar[set[str]] = set()
     FIELD_ORDERS: ClassVar[list[str]] = []

@@ -58,7 +58,7 @@ class File(BaseModel):
     )
     file_data: bytes | None = Field(None, description="File data", exclude=True, repr=False)
 
-    model_config = ConfigDict(json_schema_extra={"ui": {"field": "file"}})
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra={"ui": {"field": "file"}})
 
     @model_validator(mode="before")
     @classmethod

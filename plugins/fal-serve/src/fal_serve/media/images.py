@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
@@ -85,7 +85,9 @@ class Image(File):
         None, description="The height of the image in pixels.", examples=[1024]
     )
 
-    model_config = ConfigDict(json_schema_extra={"ui": {"field": "image"}})
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"ui": {"field": "image"}}
+    )
 
     @classmethod
     def from_bytes(  # type: ignore[override]  # as fal's does
@@ -173,7 +175,9 @@ class Audio(File):
     A sound at a URL.
     """
 
-    model_config = ConfigDict(json_schema_extra={"ui": {"field": "audio"}})
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"ui": {"field": "audio"}}
+    )
 
 
 class Video(File):
@@ -181,7 +185,9 @@ class Video(File):
     A video at a URL.
     """
 
-    model_config = ConfigDict(json_schema_extra={"ui": {"field": "video"}})
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"ui": {"field": "video"}}
+    )
 
 
 @lru_cache(maxsize=64)

@@ -42,7 +42,7 @@ class FileData:
         if content_type is None and file_name is not None:
             content_type = guess_type(file_name)[0]
         self.data = data
-        self.content_type = content_type or "application/octet-stream"
+        self.content_type: str = content_type or "application/octet-stream"
         if file_name is None:
             ending = guess_extension(self.content_type, strict=False) or ".bin"
             # The same content has the same URL each time, so that it can be cached.
