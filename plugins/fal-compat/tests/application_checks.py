@@ -129,6 +129,10 @@ def check_text_to_image(served: Served) -> None:
     assert read(other["url"]) != read(image["url"])
     [inside] = served.ask("/", {**asked, "sync_mode": True})["images"]
     assert read(inside["url"]) == read(image["url"])
+    # An image that is to be kept for a microsecond.
+    wish = {"x-fal-object-lifecycle-preference": '{"expiration_duration_seconds": 1e-6}'}
+    [gone] = served.ask("/", {**asked, "seed": 99}, headers=wish)["images"]
+    assert httpx.get(gone["url"], timeout=PATIENCE, trust_env=False).status_code == 404
     refused = served.post("/", {**asked, "image_size": "huge"})
     assert refused.status_code == 422
     document = httpx.get(
