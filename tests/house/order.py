@@ -184,6 +184,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "gateways/",
         "grpc/",
         "http/",
+        "account_data/",
         # What a server does whether it decides or another one does.
         "replicas/",
         "plane",

@@ -16,6 +16,9 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from fal_server.account_data.contents import AccountData
+from fal_server.account_data.fetches import Fetcher
+from fal_server.account_data.routes import AccountDataRoutes
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
@@ -89,6 +92,8 @@ class Decider:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
+    shares: StorageShares = attrs.field(init=False)
+    data: AccountData = attrs.field(init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -104,6 +109,11 @@ class Decider:
             directory.tls / "bundle.pem",
             directory.make_sockets,
             ground.ports,
+        )
+        self.shares = StorageShares(database, ground.blobs, limits)
+        fetcher = Fetcher([ip_network(each) for each in settings.webhook_networks])
+        self.data = AccountData.create(
+            folders.data, database, ground.blobs, self.shares, fetcher, limits
         )
         self.contexts = BuildContexts(ground.files, directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
@@ -164,6 +174,7 @@ class Decider:
         registry = self.ground.metrics.registry
         registry.register(fleet_metrics)
         self._ends.callback(registry.unregister, fleet_metrics)
+        await asyncio.to_thread(self.data.drop_left)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
@@ -224,7 +235,7 @@ class Decider:
         """
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
-        shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        shares = self.shares
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -237,6 +248,7 @@ class Decider:
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),
                 *storage.routes(),
+                *AccountDataRoutes(self.data).routes(),
                 *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
             ],
         )
