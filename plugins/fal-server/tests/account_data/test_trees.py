@@ -38,7 +38,7 @@ def read(tree: Tree, *parts: str) -> str:
 
 
 def names(tree: Tree, *parts: str) -> list[str]:
-    return sorted("/".join(each.parts) for each in tree.list(parts))
+    return sorted("/".join(each.parts) for each in tree.entries(parts))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_links_within_the_tree_are_followed(tree: Tree, target: str):
     """
     (tree.root / "link").symlink_to(target)
     assert read(tree, "link") == "weights"
-    [entry] = [each for each in tree.list([]) if each.parts == ("link",)]
+    [entry] = [each for each in tree.entries([]) if each.parts == ("link",)]
     assert (entry.is_file, entry.size) == (True, 7)
 
 

@@ -90,11 +90,11 @@ class AccountData:
                 if each.stat(follow_symlinks=False).st_mtime < time.time() - _LEFT:
                     os.unlink(each)
 
-    async def list(self, account_id: str, path: str) -> Sequence[TreeEntry]:
+    async def entries(self, account_id: str, path: str) -> Sequence[TreeEntry]:
         """
         Return what is in a directory, or a file itself; nothing where neither is there.
         """
-        return await asyncio.to_thread(self.tree_of(account_id).list, read_path(path))
+        return await asyncio.to_thread(self.tree_of(account_id).entries, read_path(path))
 
     async def open(self, account_id: str, path: str) -> IO[bytes]:
         """

@@ -61,7 +61,7 @@ class AccountDataRoutes:
         ]
 
     async def _list(self, request: web.Request, caller: Caller) -> web.Response:
-        found = await self._data.list(caller.user_id, request.match_info["path"])
+        found = await self._data.entries(caller.user_id, request.match_info["path"])
         return web.json_response(
             [
                 {

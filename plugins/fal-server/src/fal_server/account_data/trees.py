@@ -62,7 +62,7 @@ class Tree:
 
     root: Path
 
-    def list(self, parts: Sequence[str]) -> Sequence[TreeEntry]:
+    def entries(self, parts: Sequence[str]) -> Sequence[TreeEntry]:
         """
         Return what is in a directory, or a file itself; nothing where neither is there.
 
@@ -76,7 +76,7 @@ class Tree:
             if not stat.S_ISDIR(state.st_mode):
                 return [_describe(parts, state)]
             above = walk.enter()
-            found = []
+            found: list[TreeEntry] = []
             for name in os.listdir(walk.place):
                 if len(found) >= _MOST_LISTED:
                     raise TooLarge(
