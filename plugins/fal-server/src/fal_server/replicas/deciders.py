@@ -52,6 +52,7 @@ from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.routing.waiting_room import WaitingRoom
+from fal_server.shells.shell_methods import ShellMethods
 from fal_server.specs.memory import read_sizes
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
@@ -218,6 +219,7 @@ class Decider:
         Make the gRPC service from the objects that implement its methods.
         """
         ground = self.ground
+        runners = RunnerMethods(self.catalog, self.functions)
         return Controller(
             ground.identity,
             ground.metrics,
@@ -226,7 +228,8 @@ class Decider:
             StageMethods(ground.stages, ground.vault),
             self.runs,
             ApplicationMethods(self.launcher, self.deployments, ground.urls),
-            RunnerMethods(self.catalog, self.functions),
+            runners,
+            ShellMethods(runners.find),
         )
 
     def _make_api(self) -> web.Application:
