@@ -21,7 +21,8 @@ def mark():
     return os.getpid()
 
 pid = mark()
-[runner] = [each for each in SyncServerlessClient().runners.list() if each.state.value == "IDLE"]
+runners = SyncServerlessClient().runners.list()
+[runner] = [each for each in runners if each.state.value == "IDLE"]
 
 def fal_runners(*arguments, given=None, typed=None):
     streams = sys.stdin, sys.stdout, sys.stderr
@@ -50,8 +51,8 @@ id = runner.runner_id
 print("JSON " + json.dumps([pid, [
     fal_runners("exec", id, "--", "sh", "-c", "echo $MARK $PPID; echo wrong >&2; exit 3"),
     fal_runners("exec", "-it", id, "wc", "-c", given=b"12345"),
-    fal_runners("exec", "-it", id, "sh", "-c", "test -t 0 && echo ready; read x; echo $x; exit 4",
-        typed=b"sesame\\r"),
+    fal_runners("exec", "-it", id, "sh", "-c",
+        "test -t 0 && echo ready; read x; echo $x; exit 4", typed=b"sesame\\r"),
     fal_runners("shell", id, given=b"echo $((6 * 7)); exit 5\\n"),
     fal_runners("exec", "no-runner", "true"),
 ]]))
