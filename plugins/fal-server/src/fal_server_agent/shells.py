@@ -269,10 +269,10 @@ async def _until(descriptor: int, add: Any, remove: Any) -> None:
     """
     Wait until a descriptor can be read, or written.
     """
-    ready = asyncio.get_running_loop().create_future()
-    add(descriptor, lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    add(descriptor, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         remove(descriptor)
 
