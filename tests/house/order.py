@@ -183,6 +183,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "listeners/",
         "specs/",
         "logs/",
+        "activity/",
         "store/",
         "access/",
         "backups/",
@@ -194,7 +195,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "queue/",
         "gateways/",
         "grpc/",
+        "shells/",
         "http/",
+        "account_data/",
         # What a server does whether it decides or another one does.
         "replicas/",
         "plane",
@@ -203,7 +206,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_server_agent": (
         "carried functions limits messages mounts relays",
-        "request_labels sockets surroundings",
+        "request_labels shells sockets surroundings",
         "directories outcomes",
         "places",
         "listening",

@@ -134,6 +134,31 @@ def test_uploads_and_tokens(proxied, tmp_path):
     assert {"rest.fal.ai", "v3.fal.media"} <= {*proxy.asked}
 
 
+def test_uploads_in_parts(proxied, tmp_path):
+    """
+    ``fal_client`` sends a file beyond 100 MB in parts, and the URL that it returns leads to
+    the file.
+    """
+    server, _ = proxied
+    path = tmp_path / "large.bin"
+    with open(path, "wb") as file:
+        file.write(b"first")
+        file.truncate(101 << 20)
+    url = server.python(
+        f"""
+        import json
+        import fal_client
+
+        print("JSON " + json.dumps(fal_client.upload_file({str(path)!r})))
+        """
+    )
+    assert url.endswith("/large.bin")
+    with server.client() as client:
+        answer = client.get(url, headers={"Range": "bytes=0-5"})
+        assert answer.content == b"first\0"
+        assert answer.headers["Content-Range"].endswith(f"/{101 << 20}")
+
+
 def test_value_that_cannot_be_stored(proxied):
     """
     The toolkit's key-value store, which this server does not have, says so when a value is

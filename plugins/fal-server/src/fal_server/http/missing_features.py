@@ -19,8 +19,6 @@ _FEATURES = (
     ("/get/", "the key-value store"),
     ("/set/", "the key-value store"),
     ("/delete/", "the key-value store"),
-    ("/files/upload/multipart", "uploads of 'fal_client' in parts"),
-    ("/files/", "files of an account ('fal files', FalFileSystem and sync_dir)"),
     ("/workflows/", "workflows"),
     ("/applications/metrics", "counts of GPUs"),
     ("/requests/billable-units/", "bills"),

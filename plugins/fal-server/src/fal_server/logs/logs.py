@@ -139,6 +139,8 @@ class Logs(StoredLogs):
 
     Attributes:
         limits: How long lines may be, and how much is kept of them.
+
+        listeners: Called with each line after it is written.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Logs(StoredLogs):
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._waiting = LineBuffer(WAITING, "they could not be written in time.")
+        self.listeners: list[Callable[[LogLine], None]] = []
         self._followers: set[Follower] = set()
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -298,6 +301,9 @@ class Logs(StoredLogs):
                 raise
             if self._count is not None:
                 self._count(len(lines))
+            for listener in self.listeners:
+                for line in lines:
+                    listener(line)
             for follower in self._followers:
                 found = [line for line in lines if follower.filter.matches(line)]
                 for line in found:

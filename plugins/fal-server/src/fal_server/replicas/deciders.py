@@ -16,6 +16,10 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from fal_server.account_data.contents import AccountData
+from fal_server.account_data.fetches import Fetcher
+from fal_server.account_data.routes import AccountDataRoutes
+from fal_server.activity.deployment_records import DeploymentRecords
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
@@ -49,6 +53,7 @@ from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.routing.waiting_room import WaitingRoom
+from fal_server.shells.shell_methods import ShellMethods
 from fal_server.specs.memory import read_sizes
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
@@ -61,7 +66,7 @@ from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
-ABILITIES = "idempotency-keys"
+ABILITIES = "idempotency-keys deployments"
 
 #: Seconds that responses have to be sent where another replica decides.
 _MOMENT = 0.5
@@ -89,6 +94,8 @@ class Decider:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
+    shares: StorageShares = attrs.field(init=False)
+    data: AccountData = attrs.field(init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -104,6 +111,11 @@ class Decider:
             directory.tls / "bundle.pem",
             directory.make_sockets,
             ground.ports,
+        )
+        self.shares = StorageShares(database, ground.blobs, limits)
+        fetcher = Fetcher([ip_network(each) for each in settings.webhook_networks])
+        self.data = AccountData.create(
+            folders.data, database, ground.blobs, self.shares, fetcher, limits
         )
         self.contexts = BuildContexts(ground.files, directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
@@ -164,6 +176,7 @@ class Decider:
         registry = self.ground.metrics.registry
         registry.register(fleet_metrics)
         self._ends.callback(registry.unregister, fleet_metrics)
+        await asyncio.to_thread(self.data.drop_left)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
@@ -207,6 +220,7 @@ class Decider:
         Make the gRPC service from the objects that implement its methods.
         """
         ground = self.ground
+        runners = RunnerMethods(self.catalog, self.functions)
         return Controller(
             ground.identity,
             ground.metrics,
@@ -215,7 +229,8 @@ class Decider:
             StageMethods(ground.stages, ground.vault),
             self.runs,
             ApplicationMethods(self.launcher, self.deployments, ground.urls),
-            RunnerMethods(self.catalog, self.functions),
+            runners,
+            ShellMethods(runners.find),
         )
 
     def _make_api(self) -> web.Application:
@@ -224,7 +239,8 @@ class Decider:
         """
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
-        shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        shares = self.shares
+        records = DeploymentRecords(ground.database)
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -232,11 +248,12 @@ class Decider:
             [
                 OpenRoute("GET", "/health", healthy),
                 *AccountRoutes(ground.database).routes(),
-                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *ApplicationRoutes(self.catalog, self.queue, records).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),
                 *storage.routes(),
+                *AccountDataRoutes(self.data).routes(),
                 *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
             ],
         )
