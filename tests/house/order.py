@@ -170,7 +170,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "exceptions/",
         "api/",
         "toolkit/",
-        "apps",
+        "apps files sync",
         "__init__",
     ),
     "fal_server": (

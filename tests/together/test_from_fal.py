@@ -144,3 +144,40 @@ def test_queue(server: dict[str, str]):
     [same] = fal.apps.run("owner/text-to-image", asked)["images"]
     assert same == image
     assert image["file_name"].startswith(hashlib.sha256(content).hexdigest()[:32])
+
+
+def test_files(server: dict[str, str], tmp_path: Path):
+    """
+    A directory is sent once, without what is ignored, and files of the account are listed,
+    sent in parts, read, moved, brought back and removed.
+    """
+    import fal_compat as fal
+
+    sent = tmp_path / "sent"
+    (sent / "deep").mkdir(parents=True)
+    (sent / ".gitignore").write_text("*.log\n")
+    (sent / "deep" / "a b.txt").write_text("one")
+    (sent / "out.log").write_text("two")
+    assert fal.sync_dir(sent, "/data/sync/here") == "sync/here"
+    with pytest.raises(ValueError, match="has to begin with /data/"):
+        fal.sync_dir(sent, "/elsewhere")
+    files = fal.files.FalFileSystem()
+    assert files.find("/data/sync") == [
+        f"/data/sync/here/{each}" for each in (".fal_hash", ".gitignore", "deep/a b.txt")
+    ]
+    before = files.info("sync/here/deep/a b.txt")
+    fal.sync_dir(sent, "/data/sync/here")
+    files.invalidate_cache()
+    assert files.info("/data/sync/here/deep/a b.txt") == before
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom((21 << 20) + 5))
+    files.put(str(large), "/data/models/large")
+    files.mv("models/large", "models/moved")
+    files.get("/data/models/moved", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == large.read_bytes()
+    assert files.cat("sync/here/deep/a b.txt") == b"one"
+    files.rm("models")
+    assert not files.exists("models/moved")
+    with pytest.raises(fal.exceptions.FalServerlessException, match="no such file"):
+        files.get_file("models/moved", str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from fal_compat import apps as apps
     from fal_compat import container as container
     from fal_compat import exceptions as exceptions
+    from fal_compat import files as files
     from fal_compat import ref as ref
     from fal_compat import sdk as sdk
+    from fal_compat import sync as sync
     from fal_compat import toolkit as toolkit
     from fal_compat.app import App, endpoint, realtime
     from fal_compat.app import wrap_app as wrap_app
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from fal_compat.hosts import local as local
     from fal_compat.hosts import serverless as serverless
     from fal_compat.sdk import FalServerlessKeyCredentials
+    from fal_compat.sync import sync_dir
     from fal_compat.versions import __version__, version_tuple
     from fal_core import cached
     from fal_host_local import LocalHost as LocalHost
@@ -46,6 +49,7 @@ __all__ = [
     "function",
     "isolated",
     "realtime",
+    "sync_dir",
     "version_tuple",
 ]
 
@@ -69,10 +73,14 @@ _exports = lazily(
         "local": "fal_compat.hosts",
         "realtime": "fal_compat.app",
         "serverless": "fal_compat.hosts",
+        "sync_dir": "fal_compat.sync",
         "version_tuple": "fal_compat.versions",
         "wrap_app": "fal_compat.app",
     },
-    ("api", "app", "apps", "container", "exceptions", "ref", "sdk", "toolkit"),
+    (
+        *("api", "app", "apps", "container", "exceptions", "files", "ref", "sdk"),
+        *("sync", "toolkit"),
+    ),
 )
 
 if not TYPE_CHECKING:

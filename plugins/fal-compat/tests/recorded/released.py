@@ -22,6 +22,7 @@ MODULES = (
     "fal.apps",
     "fal.container",
     "fal.exceptions",
+    "fal.files",
     "fal.realtime",
     "fal.ref",
     "fal.sync",
