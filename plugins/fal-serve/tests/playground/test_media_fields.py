@@ -8,13 +8,16 @@ import base64
 
 import pytest
 from playwright.sync_api import expect
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from fal_serve import App, endpoint
-from fal_serve.media import File, Image, ImageField
+from fal_serve.media import FalBaseModel, File, Hidden, Image, ImageField
 
 
-class Pictures(BaseModel):
+class Pictures(FalBaseModel):
+    FIELD_ORDERS = ["picture", "mask"]
+
+    mode: str = Hidden(Field("usual"))
     picture: Image
     mask: Image | None = None
     source: str = ImageField("")
@@ -45,10 +48,13 @@ def gallery(serve):
 def test_image_is_chosen_and_shown(open_page, gallery, run, answer_of, field, is_loaded, png):
     """
     A model of an image is one field, in which a file is chosen; what the service keeps itself
-    is shown as a picture. What is left empty is not sent, and an empty image that is needed
-    is an error of its field.
+    is shown as a picture. A hidden field has its default. What is left empty is not sent, and
+    an empty image that is needed is an error of its field.
     """
     page = open_page(gallery.url, "POST /")
+    labels = page.locator(".view .field:visible .heading label")
+    assert labels.all_text_contents()[:2] == ["picture", "mask"]
+    expect(field(page, "mode")).to_be_hidden()
     run(page, "422")
     expect(page.locator(".field-error:visible")).to_contain_text("required")
     chosen = {"name": "one.png", "mimeType": "image/png", "buffer": png}
@@ -66,4 +72,5 @@ def test_image_is_chosen_and_shown(open_page, gallery, run, answer_of, field, is
     assert told["picture"]["url"].startswith(f"{gallery.url}/fal-media/")
     assert told["given"]["picture"]["url"].startswith("data:image/png")
     assert (told["given"]["mask"], told["given"]["source"]) == (None, "")
+    assert told["given"]["mode"] == "usual"
     assert told["given"]["others"][0]["url"] == "https://host.example/a.bin"

@@ -198,9 +198,11 @@ class OwnFiles:
         """
         with self._lock:
             if self._kept is None:
-                text = os.environ.get(SIZE_VARIABLE, "")
-                most = int(text) if text.isascii() and text.isdigit() else _MOST
-                self._kept = KeptFiles(_open_folder(), most=most)
+                text, folder = os.environ.get(SIZE_VARIABLE, ""), _open_folder()
+                most = min(_MOST, shutil.disk_usage(folder).free // 2)
+                if text.isascii() and text.isdigit():
+                    most = int(text)
+                self._kept = KeptFiles(folder, most=most)
             return self._kept
 
     def url_of(self, file: KeptFile) -> str:
