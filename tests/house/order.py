@@ -184,6 +184,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "specs/",
         "logs/",
         "activity/",
+        "key_values/",
         "store/",
         "access/",
         "backups/",
@@ -201,6 +202,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         # What a server does whether it decides or another one does.
         "replicas/",
         "plane",
+        "proxies/",
         "commands/",
         "__init__",
     ),

@@ -13,10 +13,7 @@ import pytest
 @pytest.mark.parametrize(
     ("method", "path", "feature"),
     [
-        ("PUT", "/set/db/key", "the key-value store"),
-        ("GET", "/get/db/key", "the key-value store"),
         ("POST", "/workflows/", "workflows"),
-        ("GET", "/applications/metrics", "counts of GPUs"),
         ("POST", "/requests/billable-units/id", "bills"),
         ("GET", "/a-token", "this route"),
         ("OPTIONS", "*", "this route"),

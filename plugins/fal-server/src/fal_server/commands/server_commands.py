@@ -33,6 +33,7 @@ from fal_server.commands.options import (
     machines_option,
     secrets_option,
 )
+from fal_server.commands.proxy_command import proxy
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
@@ -110,7 +111,7 @@ def server() -> None:
 
 for _command in (
     *(users, teams, keys, login, webhook_secret, replace_key),
-    *(end_runners, replicas, backup, restore),
+    *(end_runners, replicas, backup, restore, proxy),
 ):
     server.add_command(_command)
 

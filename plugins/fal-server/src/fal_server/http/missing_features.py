@@ -16,11 +16,7 @@ logger = logging.getLogger(__name__)
 
 #: Features that released clients ask for, by the beginning of their paths.
 _FEATURES = (
-    ("/get/", "the key-value store"),
-    ("/set/", "the key-value store"),
-    ("/delete/", "the key-value store"),
     ("/workflows/", "workflows"),
-    ("/applications/metrics", "counts of GPUs"),
     ("/requests/billable-units/", "bills"),
 )
 

@@ -36,9 +36,12 @@ from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
 from fal_server.http.fleet_metrics import FleetMetrics
+from fal_server.http.gpu_routes import GpuRoutes
+from fal_server.http.key_value_routes import KeyValueRoutes
 from fal_server.http.log_routes import LogRoutes
 from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
+from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.logs.logs import Logs
@@ -96,6 +99,7 @@ class Decider:
     queue: RequestQueue = attrs.field(init=False)
     shares: StorageShares = attrs.field(init=False)
     data: AccountData = attrs.field(init=False)
+    values: StoredValues = attrs.field(init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -117,6 +121,7 @@ class Decider:
         self.data = AccountData.create(
             folders.data, database, ground.blobs, self.shares, fetcher, limits
         )
+        self.values = StoredValues(database, limits)
         self.contexts = BuildContexts(ground.files, directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
             settings.machines,
@@ -191,6 +196,7 @@ class Decider:
             blobs=ground.blobs,
             stored_files=ground.stored_files,
             contexts=self.contexts,
+            values=self.values,
             requests=self.queue.requests,
             responses=self.queue.responses,
             logs=self.logs,
@@ -254,6 +260,8 @@ class Decider:
                 *AppFileRoutes(ground.files, blobs, shares).routes(),
                 *storage.routes(),
                 *AccountDataRoutes(self.data).routes(),
+                *KeyValueRoutes(self.values).routes(),
+                *GpuRoutes(self.catalog, self.functions).routes(),
                 *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
             ],
         )
