@@ -28,6 +28,7 @@ from application_checks import (  # path
     EXAMPLES,
     SECRET,
     Served,
+    check_store,
     read,
     serve_weights,
 )
@@ -88,9 +89,10 @@ def test_deployed_application(name: str, server: dict[str, str], tmp_path: Path)
 
     key = server["FAL_KEY"]
     url = f"http://{server['FAL_RUN_HOST']}/owner/{alias}"
-    CHECKS[name](
-        Served(url=url, headers={"Authorization": f"Key {key}"}, folder=tmp_path, end=end)
-    )
+    served = Served(url=url, headers={"Authorization": f"Key {key}"}, folder=tmp_path, end=end)
+    CHECKS[name](served)
+    if name == "weights":
+        check_store(served)
 
 
 @pytest.mark.skipif(not IS_SWEEP, reason="It builds images: FAL_CORE_FAULTS=all does.")
