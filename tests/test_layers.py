@@ -39,6 +39,9 @@ TRAVELLING = {
 #: Packages that are no plugins, and that plugins import.
 LIBRARIES = {"fal_uv"}
 
+#: Packages of names alone, which import the plugins that have what they name.
+NAMES = {"fal_compat"}
+
 #: Packages that are one distribution.
 DISTRIBUTIONS = ({"fal_core", "fal_core_worker"}, {"fal_server", "fal_server_agent"})
 
@@ -128,7 +131,9 @@ def test_what_travels_needs_nothing_installed(package: str) -> None:
             assert tops - {"annotationlib"} <= allowed, module.name
 
 
-@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))
+@pytest.mark.parametrize(
+    "package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"} - NAMES)
+)
 def test_no_plugin_imports_another(package: str) -> None:
     """
     A plugin imports no other plugin, and the core imports none; libraries are no plugins.

@@ -32,6 +32,7 @@ DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
 
 #: The modules of these plugins that programs import, and the extra that brings each.
 MODULES_OF_EXTRAS: Mapping[str, str] = {
+    "fal_compat": "compat",
     "fal_env_conda": "conda",
     "fal_env_container": "container",
     "fal_env_virtualenv": "local",

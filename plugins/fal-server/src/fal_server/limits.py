@@ -61,6 +61,12 @@ class Limits:
         1_000_000, "number", "How many files, and parts of files, an account stores."
     )
     largest_storage: int = _limit(512 << 30, "size", "The bytes of the files of an account.")
+    most_values: int = _limit(
+        100_000, "number", "How many values an account keeps in key-value stores."
+    )
+    largest_values: int = _limit(
+        256 << 20, "size", "The bytes of the values of an account in key-value stores."
+    )
     largest_environment: int = _limit(
         2 << 20, "size", "The description of an environment, with its Dockerfile or its lock."
     )

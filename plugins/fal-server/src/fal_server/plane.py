@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import sqlalchemy as sa
 
 from fal_core.machines import list_machines
+from fal_server.access.dev_keys import make_dev_key
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.owners import begin_state
 from fal_server.access.runner_keys import RunnerKeys, derive_secret
@@ -33,6 +35,7 @@ from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import Database
 from fal_server.state.opened_stores import open_files
+from fal_server.store.accounts import list_accounts
 from fal_server.store.blobs import Blobs
 from fal_server.store.keys import NewKey
 from fal_server.store.stages import Stages
@@ -82,21 +85,24 @@ class ControlPlane(Ground):
             key = begin_state(database, directory, keys, settings.owner)
             keys.check()
             keys.share_authority()
+            account = database.read_here(_first_account) if settings.dev else None
             stages = Stages(database)
             stages.removals.append(remove_secrets)
             vault = keys.open_vault()
             stages.removed.append(vault.clear_cache)
             store = open_files(settings.files, directory.path)
             blobs, signing_key = Blobs(store.below("blobs")), keys.read("signing.key")
+            identity = CallerIdentity(
+                database, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
+            )
+            identity.dev_key = None if account is None else make_dev_key(account)
             return cls(
                 settings=settings,
                 directory=directory,
                 keys=keys,
                 metrics=metrics,
                 database=database,
-                identity=CallerIdentity(
-                    database, Tokens(signing_key), RunnerKeys(derive_secret(signing_key))
-                ),
+                identity=identity,
                 stages=stages,
                 vault=vault,
                 store=store,
@@ -225,6 +231,10 @@ class ControlPlane(Ground):
     def _deciding(self) -> Decider:
         assert self.decider is not None, "Another replica decides."
         return self.decider
+
+
+def _first_account(connection: sa.Connection) -> str:
+    return list_accounts(connection)[0].id
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:

@@ -19,6 +19,9 @@ LISTENERS = ("api", "run", "queue", "ws")
 #: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001
 
+#: The key of a server for one developer, as clients are given it.
+DEV_KEY = "dev:dev"
+
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:
@@ -84,6 +87,8 @@ class ServerSettings:
         drain: Seconds that requests have to finish when the server ends.
 
         advertise: The address at which other replicas reach this one. None for *host*.
+
+        dev: Whether it is for one developer on this machine, with a key that everybody knows.
     """
 
     data: Path
@@ -111,6 +116,7 @@ class ServerSettings:
     owner: str = "owner"
     drain: float = 10.0
     advertise: str | None = None
+    dev: bool = False
 
     def port_of(self, listener: str) -> int:
         """

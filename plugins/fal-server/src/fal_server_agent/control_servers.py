@@ -17,7 +17,7 @@ from typing import Any
 from fal_core_worker import current
 from fal_core_worker.serving import services
 from fal_core_worker.serving.ports import free_port
-from fal_server_agent import carried, functions, outcomes
+from fal_server_agent import carried, functions, outcomes, shells
 from fal_server_agent.directories import settle
 from fal_server_agent.listening import answers
 from fal_server_agent.messages import (
@@ -150,6 +150,8 @@ class ControlServer:
                 if path == "/serve":
                     await self._report(self._serve(writer, body))
                     return
+                if path == "/shell":
+                    return await shells.attend(reader, writer)
                 if path == "/ping":
                     _respond(writer, b"")
                     await writer.drain()
@@ -235,8 +237,8 @@ class ControlServer:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return _serialized(functools.partial(outcomes.raised, method, error))
-        return _serialized(lambda: outcomes.returned(method, value))
+            return outcomes.serialized(functools.partial(outcomes.raised, method, error))
+        return outcomes.serialized(lambda: outcomes.returned(method, value))
 
     async def _apply(
         self,
@@ -301,7 +303,7 @@ class ControlServer:
         except BaseException as error:
             self._ended.set()
             method = header.get("method") or functions.DEFAULT_METHOD
-            return _serialized(functools.partial(outcomes.raised, method, error))
+            return outcomes.serialized(functools.partial(outcomes.raised, method, error))
         try:
             place = self._find_place(function, header)
         except PortUnavailable as error:
@@ -353,13 +355,6 @@ class ControlServer:
 
 def _unsettled(error: OSError) -> str:
     return f"The directories of the runner cannot be made: {error.strerror}."
-
-
-def _serialized(make: Callable[[], bytes]) -> bytes:
-    try:
-        return make()
-    except outcomes.Unserializable as error:
-        return outcomes.failed(str(error))
 
 
 def _write(writer: asyncio.StreamWriter, message: bytes) -> None:

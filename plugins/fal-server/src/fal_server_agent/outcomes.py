@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -38,6 +39,16 @@ class ApplicationFailed(Exception):
 
     The agent raises it, so that its host does not list the runner as one that returned.
     """
+
+
+def serialized(make: Callable[[], bytes]) -> bytes:
+    """
+    Return the message that *make* makes, or that of an outcome that cannot be serialized.
+    """
+    try:
+        return make()
+    except Unserializable as error:
+        return failed(str(error))
 
 
 def returned(method: str, value: Any) -> bytes:

@@ -21,8 +21,8 @@ from isolate_proto import (
     ListSecretsResponse,
     ListUserKeysRequest,
     RegisterApplicationRequest,
-    ShellRunnerInput,
 )
+from isolate_proto.controller_pb2 import InteractiveRunRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from programs import to_metadata
 
@@ -38,8 +38,8 @@ def test_unknown_procedure_is_unimplemented(plane):
     A procedure that the server does not have is UNIMPLEMENTED for an authenticated caller.
     """
     with grpc.insecure_channel(plane.address) as channel:
-        call = IsolateControllerStub(channel).ShellRunner(
-            iter([ShellRunnerInput()]), metadata=to_metadata(plane.key)
+        call = IsolateControllerStub(channel).InteractiveRun(
+            iter([InteractiveRunRequest()]), metadata=to_metadata(plane.key)
         )
         with pytest.raises(grpc.RpcError) as caught:
             list(call)

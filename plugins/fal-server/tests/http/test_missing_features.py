@@ -13,13 +13,7 @@ import pytest
 @pytest.mark.parametrize(
     ("method", "path", "feature"),
     [
-        ("PUT", "/set/db/key", "the key-value store"),
-        ("GET", "/get/db/key", "the key-value store"),
-        ("GET", "/files/list//data", "files of an account"),
-        ("POST", "/files/file/local//data/a", "files of an account"),
-        ("POST", "/files/upload/multipart", "uploads of 'fal_client' in parts"),
         ("POST", "/workflows/", "workflows"),
-        ("GET", "/applications/metrics", "counts of GPUs"),
         ("POST", "/requests/billable-units/id", "bills"),
         ("GET", "/a-token", "this route"),
         ("OPTIONS", "*", "this route"),

@@ -16,6 +16,8 @@ import attrs
 import pytest
 from queued import make_request
 
+from fal_server.key_values.stored_values import StoredValues
+from fal_server.limits import Limits
 from fal_server.listeners.certificates import Certificate
 from fal_server.logs.log_lines import LogFilter, LogLine
 from fal_server.logs.logs import Logs
@@ -90,6 +92,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
         blobs=blobs,
         stored_files=StoredFiles(database, blobs),
         contexts=BuildContexts(AppFiles(database, blobs), directory.path / "contexts"),
+        values=StoredValues(database, Limits()),
         requests=requests,
         responses=KeptResponses(database, files, largest=1 << 30),
         logs=logs,

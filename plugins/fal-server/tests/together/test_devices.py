@@ -188,11 +188,16 @@ def test_runners_get_the_gpus_that_they_ask_for(machines: Machines) -> None:
 
 def test_all_gpus_or_none(machines: Machines) -> None:
     """
-    ``num_gpus`` are given together, and inherited variables bound what is given.
+    ``num_gpus`` are given together, and counted for the released clients, which ask how many
+    there are of each type.
     """
     with machine_with(gpu(0), gpu(1), gpu(2), machines=(H100,)):
         machines.deploy("pair", num_gpus=2)
         assert machines.devices("pair") == "GPU-0,GPU-1"
+        with machines.standing.plane.client() as client:
+            told = client.get("/applications/metrics").json()
+    assert told["apps"]["owner/pair"] == {"gpu_count_by_type": {"GPU-H100": 2}}
+    assert told["summary"] == {"total_gpu_by_type": {"GPU-H100": 2}}
 
 
 def test_inherited_variables_bound_what_is_given(

@@ -5,14 +5,10 @@ a server of one's own.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-
-HOSTS = ("rest.fal.ai", "v3.fal.media", "kv.fal.media")
 
 APP = """
 import fal
@@ -30,82 +26,37 @@ class Real(fal.App):
 """
 
 
-class Proxy:
+def read_variables(proxy):
     """
-    A proxy that connects the clients of certain hosts to another port.
+    Return the variables that the proxy prints once it runs.
     """
-
-    def __init__(self, port: int) -> None:
-        self.asked: list[str] = []
-        self._target = port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self._server = self._run(asyncio.start_server(self._take, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def _run(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
-
-    async def _take(self, reader, writer) -> None:
-        words = (await reader.readline()).split()
-        while (await reader.readline()).strip():
-            pass
-        host = words[1].decode().partition(":")[0]
-        self.asked.append(host)
-        if words[0] != b"CONNECT" or host not in HOSTS:
-            writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-            writer.close()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        ways = [_pass(reader, back), _pass(there, writer)]
-        await asyncio.gather(*ways, return_exceptions=True)
-
-    def close(self) -> None:
-        async def end() -> None:
-            self._server.close()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        self._run(end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _pass(reader, writer) -> None:
-    try:
-        with contextlib.suppress(ConnectionError):
-            while content := await reader.read(1 << 16):
-                writer.write(content)
-                await writer.drain()
-    finally:
-        writer.close()
+    printed = []
+    while not printed or not printed[-1].startswith("# Ready"):
+        printed.append(proxy.stdout.readline())
+        assert printed[-1], printed
+    told = [line.removeprefix("export ").strip() for line in printed if "export " in line]
+    return {name: value for name, _, value in (line.partition("=") for line in told)}
 
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory, launch_program, clients, programs) -> Iterator:
     """
-    A server whose certificate is for the hosts too, and a proxy that leads to it.
+    A server, and a proxy that leads the clients to it.
     """
     if clients.version != "newest":
         pytest.skip("Both have the same fal_client.")
     data = tmp_path_factory.mktemp("proxied") / "data"
-    names = [word for host in HOSTS for word in ("--name", host)]
-    server = programs.Applied(
-        data, lambda folder, *rest: launch_program(folder, *names, *rest), clients
-    )
-    proxy = Proxy(int(server.variables["FAL_GRPC_HOST"].rpartition(":")[2]))
-    server.variables |= {
-        "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}",
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
-    yield server, proxy
-    proxy.close()
-    server.program.end()
+    server = programs.Applied(data, launch_program, clients)
+    command = [*programs.FAL_CORE, "server", "proxy", "--data", str(data), "--port", "0"]
+    proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        server.variables |= read_variables(proxy)
+        yield server
+    finally:
+        proxy.terminate()
+        assert proxy.wait(60) == 0
+        proxy.stdout.close()
+        server.program.end()
     programs.end_runners(data)
 
 
@@ -114,7 +65,7 @@ def test_uploads_and_tokens(proxied, tmp_path):
     ``fal_client`` uploads files, and connects to a realtime application with a token
     instead of a key.
     """
-    server, proxy = proxied
+    server = proxied
     (tmp_path / "real.py").write_text(APP)
     server.fal("deploy", "real.py::Real", directory=tmp_path)
     url, told = server.python(
@@ -131,15 +82,38 @@ def test_uploads_and_tokens(proxied, tmp_path):
     assert told == {"n": 42}
     with server.client() as client:
         assert client.get(url).text == "open sesame"
-    assert {"rest.fal.ai", "v3.fal.media"} <= {*proxy.asked}
 
 
-def test_value_that_cannot_be_stored(proxied):
+def test_uploads_in_parts(proxied, tmp_path):
     """
-    The toolkit's key-value store, which this server does not have, says so when a value is
-    stored or read: no value is lost in silence, and none seems never to have been there.
+    ``fal_client`` sends a file beyond 100 MB in parts, and the URL that it returns leads to
+    the file.
     """
-    server, proxy = proxied
+    server = proxied
+    path = tmp_path / "large.bin"
+    with open(path, "wb") as file:
+        file.write(b"first")
+        file.truncate(101 << 20)
+    url = server.python(
+        f"""
+        import json
+        import fal_client
+
+        print("JSON " + json.dumps(fal_client.upload_file({str(path)!r})))
+        """
+    )
+    assert url.endswith("/large.bin")
+    with server.client() as client:
+        answer = client.get(url, headers={"Range": "bytes=0-5"})
+        assert answer.content == b"first\0"
+        assert answer.headers["Content-Range"].endswith(f"/{101 << 20}")
+
+
+def test_values(proxied):
+    """
+    The toolkit's key-value store keeps values for their time, and deletes them.
+    """
+    server = proxied
     told = server.python(
         """
         import json
@@ -147,14 +121,16 @@ def test_value_that_cannot_be_stored(proxied):
         from fal.toolkit.kv import KVStore
 
         store, told = KVStore("db"), []
-        for use in (lambda: store.set("a", "b"), lambda: store.get("a")):
-            try:
-                told.append(f"no error: {use()}")
-            except KVStoreException as error:
-                told.append(str(error))
+        store.set("a key/of mine".replace(" ", "-"), "wörds", ttl=60)
+        told += [store.get("a-key/of-mine"), KVStore("other").get("a-key/of-mine")]
+        store.delete("a-key/of-mine")
+        told += [store.get("a-key/of-mine")]
+        try:
+            store.set("a", "b", ttl=5)
+        except KVStoreException as error:
+            told.append(str(error))
         print("JSON " + json.dumps(told))
         """
     )
-    for each in told:
-        assert "501: This server does not have the key-value store." in each
-    assert "kv.fal.media" in proxy.asked
+    assert told[:3] == ["wörds", None, None]
+    assert "A value is kept for 60 to" in told[3]

@@ -78,10 +78,11 @@ class ObjectField extends Compound {
     super(schema, options);
     this.fields = new Map();
     for (const [name, property] of orderedProperties(schema)) {
-      this.fields.set(
-        name,
-        this.inner(property, name, { required: (schema.required ?? []).includes(name) }),
-      );
+      const required = (schema.required ?? []).includes(name);
+      const field = this.inner(property, name, { required });
+      // Its value is sent, and can be changed in the JSON.
+      field.element.hidden = property.ui?.hidden === true;
+      this.fields.set(name, field);
     }
     this.others = this.inner(
       { type: "object", description: "Not among the properties that are described." },

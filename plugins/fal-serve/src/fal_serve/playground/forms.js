@@ -154,6 +154,8 @@ function makeField(given, options) {
   const kind = kindOf(schema);
   const isUnset = !options.certain && (nullable || (!options.required && !("default" in schema)));
   const all = { ...options, nullable: nullable && !options.certain };
+  if (kind === "object" && mediaKindOf(schema) && schema.properties?.url)
+    return new MediaField(schema, all);
   if (isUnset && ["array", "map", "object", "union"].includes(kind))
     return new OptionalField(schema, all);
   if (isUnset && kind === "boolean") return new ChoiceField(schema, all);

@@ -5,6 +5,7 @@ const FILE_NAMES = /(^|_)(url|uri|image|picture|photo|mask|video|audio|file)s?(_
 const FILE_WORDS =
   /\b(ur[li]s?|(image|video|audio) (file|to|of)|(the|an?|input) (image|picture|video))\b/i;
 const FILE_FORMATS = ["uri", "url", "data-url", "binary", "byte", "base64"];
+const MEDIA_KINDS = ["image", "video", "audio", "file"];
 
 /**
  * Text of one line or many.
@@ -63,9 +64,11 @@ class TextField extends Field {
 class FileField extends TextField {
   frame() {
     const { label } = this.options;
-    const kind =
+    const told = mediaKindOf(this.schema);
+    const guessed =
       /(video|audio)/i.exec(label)?.[1].toLowerCase() ??
       (/image|picture|photo|mask/i.test(label + (this.schema.description ?? "")) ? "image" : null);
+    const kind = told === "file" ? null : (told ?? guessed);
     this.picker = make("input", {
       type: "file",
       class: "hidden",
@@ -122,6 +125,25 @@ class FileField extends TextField {
     // Only data URLs are shown: a URL that was typed is not requested.
     const media = url.startsWith("data:") ? mediaOf(url) : null;
     this.preview.replaceChildren(...(media ? [showMedia(media)] : []));
+  }
+}
+
+/**
+ * An object that stands for a file, of whose properties the URL is enough.
+ */
+class MediaField extends FileField {
+  accepts(value) {
+    return super.accepts(value) || (isObject(value) && typeof value.url === "string");
+  }
+
+  read() {
+    if (!this.kept) return this.blank;
+    return this.whole?.url === this.kept ? this.whole : { url: this.kept };
+  }
+
+  show(value) {
+    this.whole = isObject(value) ? value : null;
+    super.show(this.whole ? this.whole.url : value);
   }
 }
 
@@ -278,9 +300,18 @@ class BooleanField extends Field {
  */
 function namesFile(schema, name) {
   return (
+    mediaKindOf(schema) !== null ||
     FILE_FORMATS.includes(schema.format) ||
     Boolean(schema.contentMediaType) ||
     FILE_NAMES.test(name) ||
     FILE_WORDS.test(schema.description ?? "")
   );
+}
+
+/**
+ * The kind of medium that a schema says it takes, or null.
+ */
+function mediaKindOf(schema) {
+  const told = schema.ui?.field;
+  return MEDIA_KINDS.includes(told) ? told : null;
 }

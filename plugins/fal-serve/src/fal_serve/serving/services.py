@@ -31,6 +31,8 @@ from fal_serve.declaring.settings import (
     wants_cors,
     wants_playground,
 )
+from fal_serve.media.kept_files import keeping
+from fal_serve.media.routes import add_media
 from fal_serve.playground.pages import PATH, STATE_PATH, add_playground
 from fal_serve.serving.cross_origin import CrossOrigin
 from fal_serve.serving.garbage import frozen
@@ -163,9 +165,12 @@ class RunningService:
             if signals:
                 stack.enter_context(drain_on_signals(self.drain))
             application = servable.build_application()
+            urls = {"run": url_of(listener), "metrics": url_of(probed)}
+            add_media(application, stack.enter_context(keeping(urls["run"])))
             playground = settings.playground and wants_playground()
             if playground:
                 add_playground(application)
+                urls["playground"] = urls["run"] + PATH
             operations = RequestMiddleware(
                 application,
                 settings,
@@ -183,9 +188,6 @@ class RunningService:
             if settings.cors and servable.cors and wants_cors():
                 served = CrossOrigin(operations, application)
             config = self._configure(served, limit_max_requests)
-            urls = {"run": url_of(listener), "metrics": url_of(probed)}
-            if playground:
-                urls["playground"] = urls["run"] + PATH
             async with (
                 threads_for(settings.max_multiplexing),
                 self._life(application) as state,

@@ -33,10 +33,11 @@ from fal_server.commands.options import (
     machines_option,
     secrets_option,
 )
+from fal_server.commands.proxy_command import proxy
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
-from fal_server.settings import LISTENERS, PORT, ServerSettings, default_data
+from fal_server.settings import DEV_KEY, LISTENERS, PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
@@ -111,7 +112,7 @@ def server() -> None:
 
 for _command in (
     *(users, teams, keys, login, webhook_secret, replace_key),
-    *(end_runners, replicas, backup, restore),
+    *(end_runners, replicas, backup, restore, proxy),
 ):
     server.add_command(_command)
 
@@ -222,6 +223,11 @@ for _command in (
     is_flag=True,
     help="End the runners with the server. Without, they go on for the next server.",
 )
+@click.option(
+    "--dev",
+    is_flag=True,
+    help="Serve this machine alone, with the key dev:dev, and show what runners print.",
+)
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
 @click.option("--quiet", is_flag=True, help="Of deployments and runners, tell failures alone.")
 @json_option
@@ -247,6 +253,7 @@ def start(
     """
     from fal_core.plugins import find_environment
     from fal_server.activity.announcements import announcing
+    from fal_server.commands.dev_mode import take_dev_mode
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
     from fal_server.state.opened_stores import open_files
@@ -254,6 +261,8 @@ def start(
 
     for kind in settings["kinds"]:
         find_environment(kind)  # A name that no plugin provides is a mistake.
+    if settings["dev"]:
+        take_dev_mode(settings)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -326,13 +335,22 @@ def _run(
             exports.close()
 
 
+def _key_of(plane: ControlPlane) -> str:
+    """
+    Return the key that clients are told of. Empty where they have been told before.
+    """
+    if plane.settings.dev:
+        return DEV_KEY
+    return plane.first_key.text if plane.first_key else ""
+
+
 def _tell_as_json(plane: ControlPlane) -> None:
     """
     Print how to reach the server, as JSON.
     """
     from fal_server.commands.client_variables import variables_of
 
-    key = plane.first_key.text if plane.first_key else ""
+    key = _key_of(plane)
     print_json(
         {
             "address": plane.settings.host,
@@ -352,7 +370,12 @@ def _tell(plane: ControlPlane) -> None:
 
     where = plane.settings.host
     click.echo(f"# A control plane runs at {where}: {describe_ports(plane.ports)}.")
-    if plane.first_key is not None:
+    if plane.settings.dev:
+        from fal_server.commands.dev_mode import show_lines
+
+        click.echo("# The key dev:dev may do everything, on this machine alone.")
+        plane.logs.listeners.append(show_lines)
+    elif plane.first_key is not None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)
         )
@@ -360,7 +383,7 @@ def _tell(plane: ControlPlane) -> None:
         click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
-    shown = plane.first_key.text if plane.first_key else ""
+    shown = _key_of(plane)
     click.echo(to_shell(variables_of(plane.directory, tls=False, key=shown)))
     if not plane.directory.read_key():
         click.echo(f"# {plane.directory.describe_lost_key()}")

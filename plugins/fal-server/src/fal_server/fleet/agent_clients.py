@@ -5,6 +5,7 @@ Requests to the agents of runners.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -52,7 +53,11 @@ class AgentClient:
         return self.url is not None
 
     def ask(
-        self, path: str, body: bytes | None = None, *, seconds: float | None = None
+        self,
+        path: str,
+        body: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        seconds: float | None = None,
     ) -> AbstractAsyncContextManager[Upstream]:
         """
         Send a request to the agent, as in :meth:`HttpClient.ask`.

@@ -97,10 +97,18 @@ class RunnerMethods:
         """
         Kill a runner, or the runner of a run.
         """
-        runs = self._catalog.runner_of_run(caller.user_id, request.runner_id)
-        runner = runs or self._find(caller, request.runner_id)[1]
-        runner.kill()
+        self.find(caller, request.runner_id).kill()
         return KillRunnerResponse()
+
+    def find(self, caller: Caller, runner_id: str) -> Runner:
+        """
+        Return a runner of the account, by its id or by that of a run.
+
+        Raises:
+            NotFound: There is no such runner.
+        """
+        runs = self._catalog.runner_of_run(caller.user_id, runner_id)
+        return runs or self._find(caller, runner_id)[1]
 
     def _find(self, caller: Caller, runner_id: str) -> tuple[RunnerPool, Runner]:
         """

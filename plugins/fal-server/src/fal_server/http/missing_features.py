@@ -16,13 +16,7 @@ logger = logging.getLogger(__name__)
 
 #: Features that released clients ask for, by the beginning of their paths.
 _FEATURES = (
-    ("/get/", "the key-value store"),
-    ("/set/", "the key-value store"),
-    ("/delete/", "the key-value store"),
-    ("/files/upload/multipart", "uploads of 'fal_client' in parts"),
-    ("/files/", "files of an account ('fal files', FalFileSystem and sync_dir)"),
     ("/workflows/", "workflows"),
-    ("/applications/metrics", "counts of GPUs"),
     ("/requests/billable-units/", "bills"),
 )
 

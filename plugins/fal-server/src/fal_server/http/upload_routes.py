@@ -8,11 +8,11 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
@@ -20,6 +20,7 @@ from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
 from fal_server.http.file_relays import relay
+from fal_server.http.forms import CHUNK, file_of, part_number_of, part_numbers_of
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
@@ -35,13 +36,11 @@ _MOST_HASHES = 100_000
 _UPLOAD = "upload"
 _SECONDS = 24 * 3600.0
 
-_CHUNK = 1 << 18
-
 #: The header in which a client announces the SHA-256 of the content that it will send.
 DIGEST_HEADER = "X-Fal-Core-Digest"
 
 #: Headers for files that users uploaded: a browser may show them, but run nothing in them.
-_SAFE_HEADERS = {
+SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "Access-Control-Allow-Origin": "*",
@@ -89,9 +88,9 @@ class AppFileRoutes:
 
     async def _part(self, request: web.Request, caller: Caller) -> web.Response:
         _hash_of(request)
-        number = _number_of(request)
+        number = part_number_of(request)
         id = request.match_info["id"]
-        chunks = self._shares.admit(caller.user_id, _file_of(request))
+        chunks = self._shares.admit(caller.user_id, file_of(request))
         tag = await self._blobs.add_part(caller.user_id, id, number, chunks)
         return web.json_response({"part_number": number, "etag": tag})
 
@@ -102,7 +101,7 @@ class AppFileRoutes:
         mode = metadata.get("mode") if isinstance(metadata, dict) else None
         if not re.fullmatch(r"[0-9]{1,9}", str(mode)):
             raise Invalid("'metadata' must contain the 'mode' of the file, in decimal.")
-        parts = _parts_of(content, "part_number")
+        parts = part_numbers_of(content, "part_number")
         await self._files.complete(caller.user_id, hash, id, parts, mode=int(str(mode)))
         return web.json_response({"etag": hash})
 
@@ -138,16 +137,20 @@ class StorageRoutes:
         Return the routes.
         """
         needs, upload = "storage:files:write", "/storage/uploads/{token}"
-        initiate = "/storage/upload/initiate"
+        initiate, file = "/storage/upload/initiate", "/storage/files/{id}/{name}"
         return [
             ApiRoute("POST", initiate, needs, self._begin),
             ApiRoute("POST", f"{initiate}-multipart", needs, self._begin_parts),
             ApiRoute("POST", "/files/upload", needs, self._upload),
+            ApiRoute("POST", "/files/upload/multipart", needs, self._begin_own_parts),
             OpenRoute("PUT", upload, self._put),
             OpenRoute("POST", f"{upload}/complete", self._complete),
             OpenRoute("POST", f"{upload}/{{number}}", self._part_url),
             OpenRoute("PUT", f"{upload}/{{number}}", self._part),
-            OpenRoute("GET", "/storage/files/{id}/{name}", self._get),
+            OpenRoute("GET", file, self._get),
+            # Released clients add these to the URL of the file that they send.
+            OpenRoute("PUT", f"{file}/multipart/{{token}}/{{number}}", self._part),
+            OpenRoute("POST", f"{file}/multipart/{{token}}/complete", self._complete),
         ]
 
     async def _begin(self, request: web.Request, caller: Caller) -> web.Response:
@@ -172,27 +175,45 @@ class StorageRoutes:
         digest = request.headers.get(DIGEST_HEADER) if upload is None else None
         if digest is not None and not _HASH.fullmatch(digest):
             raise Invalid(f"{DIGEST_HEADER} must be 64 hexadecimal digits.")
-        tokens = self._identity.tokens
-        id = new_id() if digest is None else tokens.word(caller.user_id, digest, name)
-        token = tokens.make(
-            _UPLOAD,
-            caller.user_id,
-            key=caller.key_id,
-            seconds=_SECONDS,
-            id=id,
-            name=name,
-            type=kind,
-            upload=upload,
-            digest=digest,
-            lives=_lifetime(request),
-        )
-        base, files = self._urls.api_base(request.host), self._urls.file_base(request.host)
+        word = self._identity.tokens.word
+        id = new_id() if digest is None else word(caller.user_id, digest, name)
+        claims = {"id": id, "name": name, "type": kind, "upload": upload, "digest": digest}
+        token = self._make_token(request, caller, claims)
+        base = self._urls.api_base(request.host)
         return web.json_response(
             {
-                "file_url": f"{files}/storage/files/{id}/{quote(name)}",
+                "file_url": self._url_of(request, id, name),
                 "upload_url": f"{base}/storage/uploads/{token}",
             }
         )
+
+    async def _begin_own_parts(self, request: web.Request, caller: Caller) -> web.Response:
+        """
+        Return the URL of a file that is sent in parts, and what stands for the upload in the
+        URLs of the parts.
+        """
+        upload = await self._shares.begin(caller.user_id)
+        name, kind = safe_name(request.headers.get("X-Fal-File-Name", "")), _type_of(request)
+        claims = {"id": new_id(), "name": name, "type": kind, "upload": upload, "digest": None}
+        token = self._make_token(request, caller, claims)
+        url = self._url_of(request, str(claims["id"]), name)
+        return web.json_response({"access_url": url, "uploadId": token})
+
+    def _make_token(
+        self, request: web.Request, caller: Caller, claims: Mapping[str, Any]
+    ) -> str:
+        """
+        Return the token that stands for the upload of a file.
+        """
+        lives, key = _lifetime(request), caller.key_id
+        make = self._identity.tokens.make
+        return make(_UPLOAD, caller.user_id, key=key, seconds=_SECONDS, lives=lives, **claims)
+
+    def _url_of(self, request: web.Request, id: str, name: str) -> str:
+        """
+        Return the URL of a file that *request* sends.
+        """
+        return f"{self._urls.file_base(request.host)}/storage/files/{id}/{quote(name)}"
 
     async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
         """
@@ -202,12 +223,10 @@ class StorageRoutes:
             caller.user_id,
             self._chunks(caller.user_id, request),
             name=request.headers.get("X-Fal-File-Name", ""),
-            content_type=request.headers.get("Content-Type", "")[:200],
+            content_type=_type_of(request),
             seconds=_lifetime(request),
         )
-        base = self._urls.file_base(request.host)
-        url = f"{base}/storage/files/{file.id}/{quote(file.name)}"
-        return web.json_response({"access_url": url})
+        return web.json_response({"access_url": self._url_of(request, file.id, file.name)})
 
     async def _put(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
@@ -222,7 +241,7 @@ class StorageRoutes:
         Return the URL to upload a part to, which is the URL of the request.
         """
         await self._claims(request)
-        _number_of(request)
+        part_number_of(request)
         return web.json_response(
             {"upload_url": f"{self._urls.api_base(request.host)}{request.path}"}
         )
@@ -230,7 +249,7 @@ class StorageRoutes:
     async def _part(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         upload = self._upload_of(claims)
-        number = _number_of(request)
+        number = part_number_of(request)
         chunks = self._chunks(claims["sub"], request)
         tag = await self._blobs.add_part(claims["sub"], upload, number, chunks)
         answer = {"part_number": number, "etag": tag}
@@ -239,7 +258,7 @@ class StorageRoutes:
     async def _complete(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         upload = self._upload_of(claims)
-        parts = _parts_of(await read_object(request), "part_number", "partNumber")
+        parts = part_numbers_of(await read_object(request), "part_number", "partNumber")
         async with self._blobs.completing(claims["sub"], upload, parts) as blob:
             await self._add(claims, blob)
         return web.json_response({})
@@ -247,7 +266,7 @@ class StorageRoutes:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         file = await self._files.find(request.match_info["id"])
         kind = file.content_type if re.fullmatch(r"[\x20-\x7e]+", file.content_type) else ""
-        headers = {**_SAFE_HEADERS, "Content-Type": kind or "application/octet-stream"}
+        headers = {**SAFE_HEADERS, "Content-Type": kind or "application/octet-stream"}
         path = self._blobs.path_of(file.digest)
         if path is not None:
             return web.FileResponse(path, headers=headers)
@@ -268,7 +287,7 @@ class StorageRoutes:
         """
         Return the body of a request, as far as the account has room for it.
         """
-        return self._shares.admit(account_id, request.content.iter_chunked(_CHUNK))
+        return self._shares.admit(account_id, request.content.iter_chunked(CHUNK))
 
     async def _claims(self, request: web.Request) -> Mapping[str, Any]:
         claims = await self._identity.open_token(_UPLOAD, request.match_info["token"])
@@ -288,45 +307,8 @@ def _hash_of(request: web.Request) -> str:
     return hash
 
 
-def _number_of(request: web.Request) -> int:
-    text = request.match_info["number"]
-    if not re.fullmatch(r"[0-9]{1,5}", text):
-        raise Invalid("The number of a part must be one to five decimal digits.")
-    return int(text)
-
-
-def _parts_of(content: Mapping[str, Any], *names: str) -> Sequence[int]:
-    """
-    Return the numbers of the parts in *content*, in the order given.
-
-    Arguments:
-        names: The names that clients use for the number.
-    """
-    parts = content.get("parts")
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise Invalid("'parts' must be a list of objects.")
-    numbers = [next((part[name] for name in names if name in part), None) for part in parts]
-    if not all(type(number) is int for number in numbers):
-        raise Invalid(f"Each part must have a {names[0]!r}.")
-    return [int(number) for number in numbers if number is not None]
-
-
-async def _file_of(request: web.Request) -> AsyncIterator[bytes]:
-    """
-    Yield the content of the field ``file_upload`` of a form, in chunks.
-    """
-    if not request.content_type.startswith("multipart/"):
-        raise Invalid("A part must be sent as a multipart form.")
-    try:
-        reader = await request.multipart()
-        while (field := await reader.next()) is not None:
-            if isinstance(field, BodyPartReader) and field.name == "file_upload":
-                while chunk := await field.read_chunk(_CHUNK):
-                    yield bytes(chunk)
-                return
-    except (ValueError, AssertionError) as error:
-        raise Invalid("The form cannot be read.") from error
-    raise Invalid("The form has no field 'file_upload'.")
+def _type_of(request: web.Request) -> str:
+    return request.headers.get("Content-Type", "")[:200]
 
 
 def _lifetime(request: web.Request) -> float | None:

@@ -139,6 +139,8 @@ class Logs(StoredLogs):
 
     Attributes:
         limits: How long lines may be, and how much is kept of them.
+
+        listeners: Called with each line after it is written.
     """
 
     def __init__(
@@ -154,9 +156,9 @@ class Logs(StoredLogs):
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._waiting = LineBuffer(WAITING, "they could not be written in time.")
-        self._followers: set[Follower] = set()
         #: Called with the lines that were written.
-        self.observe: Callable[[Sequence[LogLine]], None] | None = None
+        self.listeners: list[Callable[[Sequence[LogLine]], None]] = []
+        self._followers: set[Follower] = set()
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
         self._failed = False
@@ -300,8 +302,8 @@ class Logs(StoredLogs):
                 raise
             if self._count is not None:
                 self._count(len(lines))
-            if self.observe is not None:
-                self.observe(lines)
+            for listener in self.listeners:
+                listener(lines)
             for follower in self._followers:
                 found = [line for line in lines if follower.filter.matches(line)]
                 for line in found:

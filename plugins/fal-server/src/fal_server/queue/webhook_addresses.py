@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from fal_server.errors import Invalid
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,6 +22,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: The addresses of IPv6 that can be public, and those that NAT64 translates to IPv4.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+_LONGEST_URL = 2048
 
 #: How many names are looked up at once.
 _LOOKUPS = 128
@@ -73,6 +78,33 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def check_url(url: str, allowed: Sequence[Network], what: str = "webhook") -> URL:
+    """
+    Return *url* if the server may send requests there. A name in it may still resolve to an
+    address that it may not reach.
+
+    Arguments:
+        what: What the URL is of, in one word.
+
+    Raises:
+        Invalid: It may not.
+    """
+    if len(url) > _LONGEST_URL:
+        raise Invalid(f"A {what} URL must have at most {_LONGEST_URL} characters.")
+    try:
+        # The client parses it the same way when it sends the request.
+        parts = URL(url)
+        host = parts.raw_host
+    except ValueError as error:
+        raise Invalid(f"The {what} is not a valid URL.") from error
+    has_credentials = parts.raw_user is not None or parts.raw_password is not None
+    if parts.scheme not in ("http", "https") or not host or has_credentials:
+        raise Invalid(f"A {what} must be an HTTP or HTTPS URL without credentials.")
+    if is_address(host) and not may_reach(host, allowed):
+        raise Invalid(f"The {what} points to an address that {what}s may not reach.")
+    return parts
 
 
 def may_reach(address: str, allowed: Sequence[Network]) -> bool:

@@ -25,7 +25,7 @@ from fal_server.errors import Invalid, TooMany
 from fal_server.limits import Limits
 from fal_server.queue.deliveries import Deliveries
 from fal_server.queue.queue_room import Sender, sender_of
-from fal_server.queue.webhook_addresses import GuardedResolver, Network, is_address, may_reach
+from fal_server.queue.webhook_addresses import GuardedResolver, Network, check_url
 from fal_server.queue.webhook_bodies import make_body
 from fal_server.state.bodies import Body
 from fal_server.state.tasks import insist
@@ -39,8 +39,6 @@ KEY = "webhooks.key"
 
 #: Seconds over which the attempts of a delivery are spread.
 PATIENCE = 2 * 3600.0
-
-_LONGEST_URL = 2048
 
 
 @attrs.frozen
@@ -126,19 +124,7 @@ class Webhooks:
         Raises:
             Invalid: It may not.
         """
-        if len(url) > _LONGEST_URL:
-            raise Invalid(f"A webhook URL must have at most {_LONGEST_URL} characters.")
-        try:
-            # The client parses it the same way when it sends the webhook.
-            parts = URL(url)
-            host = parts.raw_host
-        except ValueError as error:
-            raise Invalid("The webhook is not a valid URL.") from error
-        has_credentials = parts.raw_user is not None or parts.raw_password is not None
-        if parts.scheme not in ("http", "https") or not host or has_credentials:
-            raise Invalid("A webhook must be an HTTP or HTTPS URL without credentials.")
-        if is_address(host) and not may_reach(host, self.allowed):
-            raise Invalid("The webhook points to an address that webhooks may not reach.")
+        check_url(url, self.allowed)
         return url
 
     def pause_after(self, tries: int) -> float | None:

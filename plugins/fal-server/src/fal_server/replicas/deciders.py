@@ -16,6 +16,9 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from fal_server.account_data.contents import AccountData
+from fal_server.account_data.fetches import Fetcher
+from fal_server.account_data.routes import AccountDataRoutes
 from fal_server.activity.deployment_records import DeploymentRecords
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
@@ -33,9 +36,12 @@ from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
 from fal_server.http.fleet_metrics import FleetMetrics
+from fal_server.http.gpu_routes import GpuRoutes
+from fal_server.http.key_value_routes import KeyValueRoutes
 from fal_server.http.log_routes import LogRoutes
 from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
+from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.logs.logs import Logs
@@ -50,6 +56,7 @@ from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.revision_pools import RevisionPools
 from fal_server.routing.routers import Router
 from fal_server.routing.waiting_room import WaitingRoom
+from fal_server.shells.shell_methods import ShellMethods
 from fal_server.specs.memory import read_sizes
 from fal_server.state.bodies import BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
@@ -92,6 +99,9 @@ class Decider:
     functions: FunctionPools = attrs.field(init=False)
     runs: RunMethods = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
+    shares: StorageShares = attrs.field(init=False)
+    data: AccountData = attrs.field(init=False)
+    values: StoredValues = attrs.field(init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -102,7 +112,7 @@ class Decider:
         self.drain = settings.drain
         self.logs = Logs(database, metrics.log_lines.inc, limits)
         if ground.exports is not None and ground.exports.sends_logs:
-            self.logs.observe = ground.exports.take_lines
+            self.logs.listeners.append(ground.exports.take_lines)
         sizes = read_sizes(settings.memory)
         folders = RunnerFolders(
             ground.store.path_of("accounts") or directory.path / "accounts",
@@ -110,6 +120,12 @@ class Decider:
             directory.make_sockets,
             ground.ports,
         )
+        self.shares = StorageShares(database, ground.blobs, limits)
+        fetcher = Fetcher([ip_network(each) for each in settings.webhook_networks])
+        self.data = AccountData.create(
+            folders.data, database, ground.blobs, self.shares, fetcher, limits
+        )
+        self.values = StoredValues(database, limits)
         self.contexts = BuildContexts(ground.files, directory.path / "contexts", limits)
         self.launcher = RunnerLauncher(
             settings.machines,
@@ -175,6 +191,7 @@ class Decider:
         if self.ground.exports is not None:
             sending = asyncio.create_task(self.ground.exports.send_metrics(registry))
             self._ends.push_async_callback(_end_task, sending)
+        await asyncio.to_thread(self.data.drop_left)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
@@ -189,6 +206,7 @@ class Decider:
             blobs=ground.blobs,
             stored_files=ground.stored_files,
             contexts=self.contexts,
+            values=self.values,
             requests=self.queue.requests,
             responses=self.queue.responses,
             logs=self.logs,
@@ -218,6 +236,7 @@ class Decider:
         Make the gRPC service from the objects that implement its methods.
         """
         ground = self.ground
+        runners = RunnerMethods(self.catalog, self.functions)
         return Controller(
             ground.identity,
             ground.metrics,
@@ -226,7 +245,8 @@ class Decider:
             StageMethods(ground.stages, ground.vault),
             self.runs,
             ApplicationMethods(self.launcher, self.deployments, ground.urls),
-            RunnerMethods(self.catalog, self.functions),
+            runners,
+            ShellMethods(runners.find),
         )
 
     def _make_api(self) -> web.Application:
@@ -235,7 +255,7 @@ class Decider:
         """
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
-        shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        shares = self.shares
         records = DeploymentRecords(ground.database)
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
@@ -249,6 +269,9 @@ class Decider:
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),
                 *storage.routes(),
+                *AccountDataRoutes(self.data).routes(),
+                *KeyValueRoutes(self.values).routes(),
+                *GpuRoutes(self.catalog, self.functions).routes(),
                 *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
             ],
         )

@@ -110,7 +110,7 @@ class Blobs:
         """
         content = hashlib.sha256()
         with new_file(self.files.place_of("uploads/one")) as path:
-            size = await _receive(chunks, path, largest, content.update)
+            size = await receive(chunks, path, largest, content.update)
             blob = Blob(content.hexdigest(), size)
             return await asyncio.to_thread(self._put, path, blob, digest)
 
@@ -147,7 +147,7 @@ class Blobs:
         await self._check(account_id, id)
         content = hashlib.md5(usedforsecurity=False)
         with new_file(self.files.place_of("uploads/part")) as path:
-            await _receive(chunks, path, LARGEST_PART, content.update)
+            await receive(chunks, path, LARGEST_PART, content.update)
             # It may have been completed or cancelled meanwhile.
             await self._check(account_id, id)
             put = functools.partial(self.files.put, path, is_durable=False)
@@ -182,6 +182,27 @@ class Blobs:
             Invalid: A part is named twice, or its digest is not the expected *digest*; it is
                 not stored.
         """
+        async with self.taking(account_id, id, numbers) as parts:
+            # What is joined at once is not more than what the account has sent.
+            if sum(part.size for part in parts) > LARGEST_FILE:
+                raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
+            yield await asyncio.to_thread(self._adopt, parts, suffix, digest)
+
+    @contextlib.asynccontextmanager
+    async def taking(
+        self, account_id: str, id: str, numbers: Sequence[int]
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """
+        Yield the files of the parts with these *numbers*, in their order. The upload is
+        deleted after the context, unless an exception was raised.
+
+        Raises:
+            NotFound: The account has no such upload, or a part is missing.
+
+            NotNow: It is being completed already.
+
+            Invalid: A part is named twice.
+        """
         await self._check(account_id, id)
         if len(set(numbers)) != len(numbers):
             # What an account stores is counted as it is sent.
@@ -195,11 +216,7 @@ class Blobs:
             }
             if not numbers or not set(numbers) <= set(parts):
                 raise NotFound("A part of the upload is missing.")
-            # What is joined at once is not more than what the account has sent.
-            chosen = [parts[number] for number in numbers]
-            if sum(part.size for part in chosen) > LARGEST_FILE:
-                raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
-            yield await asyncio.to_thread(self._adopt, chosen, suffix, digest)
+            yield [parts[number] for number in numbers]
             await asyncio.to_thread(self.files.remove_folder, f"uploads/{id}")
         finally:
             self._completing.discard(id)
@@ -328,7 +345,7 @@ def _prefix_of(account_id: str) -> str:
     return hashlib.sha256(account_id.encode()).hexdigest()[:16]
 
 
-async def _receive(
+async def receive(
     chunks: AsyncIterator[bytes], path: str, largest: int, hash: Callable[[bytes], None]
 ) -> int:
     """

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from fal_server.errors import ServerError
+from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.certificates import Certificate
 from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
@@ -41,6 +42,7 @@ class Housekeeping:
     blobs: Blobs
     stored_files: StoredFiles
     contexts: BuildContexts
+    values: StoredValues
     requests: QueuedRequests
     responses: KeptResponses
     logs: Logs
@@ -74,6 +76,7 @@ class Housekeeping:
             "Expired files": self.stored_files.drop_expired,
             "Contents of no file": self.stored_files.drop_unused,
             "Directories of builds": lambda: asyncio.to_thread(self.contexts.drop_old),
+            "Expired values": self.values.drop_expired,
             "Old requests": lambda: self.requests.delete_old(self.responses_kept),
             "Files of no request": self.responses.remove_leftovers,
             "Old log lines": lambda: self.logs.delete(before=time.time() - KEPT),

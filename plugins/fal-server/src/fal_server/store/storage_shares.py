@@ -8,6 +8,7 @@ otherwise an upper bound of it is known, so that an upload costs nothing more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -119,6 +120,26 @@ class StorageShares:
             share.arriving -= 1
             share.arrived -= arrived
 
+    @contextlib.asynccontextmanager
+    async def holding(self, account_id: str, *, files: int, size: int) -> AsyncIterator[None]:
+        """
+        Hold room for *files* that have *size* bytes together, while they are put in place.
+
+        Raises:
+            TooLarge: The account has no room.
+        """
+        share = await self._share_of(account_id)
+        share.arriving += files
+        share.arrived += size
+        share.files += files
+        share.size += size + _LEAST * files
+        try:
+            await self._check(share, account_id)
+            yield
+        finally:
+            share.arriving -= files
+            share.arrived -= size
+
     async def _share_of(self, account_id: str) -> _Share:
         """
         Return the share of an account.
@@ -143,14 +164,14 @@ class StorageShares:
             logger.warning("Account %s is full: %s", account_id, option_of("largest_storage"))
             raise TooLarge(
                 f"The files of the account have {write_size(limits.largest_storage)} already, "
-                "which is all that it may store. Cancel uploads, or have files expire; the "
+                "which is all that it may store. Remove files, or cancel uploads; the "
                 "operator of the server can give it more."
             )
         if share.files > limits.most_files:
             logger.warning("Account %s is full: %s", account_id, option_of("most_files"))
             raise TooLarge(
                 f"The account has {limits.most_files} files and parts of files, which is all "
-                "that it may store. Cancel uploads, or have files expire; the operator of the "
+                "that it may store. Remove files, or cancel uploads; the operator of the "
                 "server can give it more."
             )
 
@@ -162,12 +183,18 @@ class StorageShares:
         """
         Count what an account has.
         """
+        files, size = await self.measure(account_id)
+        share.is_counted = True
+        share.files = files + share.arriving
+        share.size = size + _LEAST * share.arriving + share.arrived
+
+    async def measure(self, account_id: str) -> tuple[int, int]:
+        """
+        Return how many files an account has, and their bytes.
+        """
         stored = await self._database.read(lambda connection: _stored(connection, account_id))
         parts = await asyncio.to_thread(self._blobs.measure_parts, account_id)
-        share.is_counted = True
-        share.files = stored[0] + len(parts) + share.arriving
-        least = sum(max(size, _LEAST) for size in parts) + _LEAST * share.arriving
-        share.size = stored[1] + least + share.arrived
+        return stored[0] + len(parts), stored[1] + sum(max(size, _LEAST) for size in parts)
 
 
 def _stored(connection: sa.Connection, account_id: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from fal_server.activity import deployment_records
 from fal_server.claims import arrivals, claims, replicas
+from fal_server.key_values import stored_values
 from fal_server.logs import kept_lines, log_lines
 from fal_server.state import kept_keys
 from fal_server.store import (
@@ -38,6 +39,7 @@ MODULES = (
     revisions,
     runner_records,
     stages,
+    stored_values,
     uploads,
     vaults,
 )

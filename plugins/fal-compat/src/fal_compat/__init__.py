@@ -1,0 +1,88 @@
+"""
+Code written for the fal SDK, run by fal-core: ``import fal_compat as fal``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_compat.exports import lazily
+
+if TYPE_CHECKING:
+    from fal_compat import api as api
+    from fal_compat import app as app
+    from fal_compat import apps as apps
+    from fal_compat import container as container
+    from fal_compat import exceptions as exceptions
+    from fal_compat import files as files
+    from fal_compat import ref as ref
+    from fal_compat import sdk as sdk
+    from fal_compat import sync as sync
+    from fal_compat import toolkit as toolkit
+    from fal_compat.app import App, endpoint, realtime
+    from fal_compat.app import wrap_app as wrap_app
+    from fal_compat.billing import BillingComponents, BillingDeclaration
+    from fal_compat.container import ContainerImage
+    from fal_compat.functions import function
+    from fal_compat.functions import function as isolated
+    from fal_compat.hosts import cloud as cloud
+    from fal_compat.hosts import local as local
+    from fal_compat.hosts import serverless as serverless
+    from fal_compat.sdk import FalServerlessKeyCredentials
+    from fal_compat.sync import sync_dir
+    from fal_compat.versions import __version__, version_tuple
+    from fal_core import cached
+    from fal_host_local import LocalHost as LocalHost
+    from fal_host_serverless import FalServerlessHost as FalServerlessHost
+    from fal_serve import HealthCheck
+
+__all__ = [
+    "App",
+    "BillingComponents",
+    "BillingDeclaration",
+    "ContainerImage",
+    "FalServerlessKeyCredentials",
+    "HealthCheck",
+    "__version__",
+    "cached",
+    "endpoint",
+    "function",
+    "isolated",
+    "realtime",
+    "sync_dir",
+    "version_tuple",
+]
+
+_exports = lazily(
+    __name__,
+    {
+        "App": "fal_compat.app",
+        "BillingComponents": "fal_compat.billing",
+        "BillingDeclaration": "fal_compat.billing",
+        "ContainerImage": "fal_compat.container",
+        "FalServerlessHost": "fal_host_serverless",
+        "FalServerlessKeyCredentials": "fal_compat.sdk",
+        "HealthCheck": "fal_serve",
+        "LocalHost": "fal_host_local",
+        "__version__": "fal_compat.versions",
+        "cached": "fal_core",
+        "cloud": "fal_compat.hosts",
+        "endpoint": "fal_compat.app",
+        "function": "fal_compat.functions",
+        "isolated": "fal_compat.functions:function",
+        "local": "fal_compat.hosts",
+        "realtime": "fal_compat.app",
+        "serverless": "fal_compat.hosts",
+        "sync_dir": "fal_compat.sync",
+        "version_tuple": "fal_compat.versions",
+        "wrap_app": "fal_compat.app",
+    },
+    (
+        *("api", "app", "apps", "container", "exceptions", "files", "ref", "sdk"),
+        *("sync", "toolkit"),
+    ),
+)
+
+if not TYPE_CHECKING:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__ = _exports

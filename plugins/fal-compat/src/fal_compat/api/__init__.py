@@ -1,0 +1,34 @@
+"""
+Functions, hosts, and the client of an account.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fal_compat.api.api import *  # noqa: F403  # as fal's does
+from fal_compat.exports import lazily
+from fal_host_serverless import (
+    AppsNamespace,
+    KeysNamespace,
+    RunnersNamespace,
+    SecretsNamespace,
+    SyncServerlessClient,
+)
+
+__all__ = [
+    "AppsNamespace",
+    "KeysNamespace",
+    "RunnersNamespace",
+    "SecretsNamespace",
+    "SyncServerlessClient",
+]
+
+_exports = lazily(
+    __name__,
+    {},
+    ("apps", "client", "deploy", "environments", "keys", "runners", "secrets"),
+)
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _exports

@@ -1,0 +1,157 @@
+"""
+Applications: classes whose methods answer requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fal_compat.billing import (
+    BillingComponents,
+    BillingDeclaration,
+    check_declaration,
+)
+from fal_compat.functions import with_own
+from fal_compat.ref import get_current_app, set_current_app
+from fal_serve import App as ServedApp
+from fal_serve import AppClientError, BaseServable, HealthCheck, RequestContext, realtime
+from fal_serve import endpoint as mark_endpoint
+from fal_serve.declaring.endpoints import routes_of
+
+if TYPE_CHECKING:
+    from fal_serve import AppClient, AppSpawnInfo
+
+__all__ = [
+    "App",
+    "AppClient",
+    "AppClientError",
+    "AppSpawnInfo",
+    "ApplicationHealthCheckConfig",
+    "BaseServable",
+    "BillingComponents",
+    "BillingDeclaration",
+    "HealthCheck",
+    "RequestContext",
+    "endpoint",
+    "get_current_app",
+    "realtime",
+    "wrap_app",
+]
+
+_BILL = "billing_declaration"
+
+
+@dataclass
+class ApplicationHealthCheckConfig:
+    """
+    How the health of an application is checked, and at which path.
+    """
+
+    path: str
+    start_period_seconds: int | None
+    timeout_seconds: int | None
+    failure_threshold: int | None
+    call_regularly: bool | None
+    method: str | None = None
+
+
+class App(ServedApp):
+    """
+    A service: the ``App`` of fal_serve, with the methods that fal's has beside.
+    """
+
+    local_python_modules: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        # Where it runs, its module imports this package.
+        cls.local_python_modules = with_own(cls.local_python_modules)
+
+    @classmethod
+    def build_metadata(cls) -> dict[str, Any]:
+        """
+        Return what a deployment ships beside the application.
+        """
+        metadata = super().build_metadata()
+        components = cls.get_billing_components()
+        return {**metadata, "billing_components": components} if components else metadata
+
+    @classmethod
+    def get_billing_components(cls) -> dict[str, BillingComponents]:
+        """
+        Return what endpoints declare of their bills, by their paths.
+        """
+        found = {}
+        for route in routes_of(cls):
+            declared = getattr(route.function, _BILL, None)
+            if declared is not None:
+                path = route.signature.path
+                found[path] = check_declaration(path, declared.declaration())
+        return dict(sorted(found.items()))
+
+    @classmethod
+    def get_health_check_config(cls) -> ApplicationHealthCheckConfig | None:
+        """
+        Return how the health of the application is checked, if an endpoint says so.
+        """
+        found = cls.host_kwargs.get("health_check_config")
+        return None if found is None else ApplicationHealthCheckConfig(**found)
+
+    def collect_routes(self) -> dict[Any, Callable[..., Any]]:
+        # It is served, or is going to be.
+        set_current_app(self)
+        return super().collect_routes()
+
+
+if TYPE_CHECKING:
+    from fal_serve import endpoint
+else:
+
+    def endpoint(
+        path: str,
+        *,
+        is_websocket: bool = False,
+        health_check: HealthCheck | None = None,
+        billing: BillingDeclaration | None = None,
+        **more: Any,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """
+        Mark the method below as the endpoint at *path*, as ``fal_serve.endpoint`` does.
+
+        Arguments:
+            billing: What it declares of its bills, which a deployment publishes.
+        """
+        if billing is not None and (
+            isinstance(billing, type) or not isinstance(billing, BillingDeclaration)
+        ):
+            raise TypeError(
+                f"billing has to be an object with a method 'declaration', not {billing!r}."
+            )
+        if billing is not None and is_websocket:
+            raise ValueError("The endpoint of a websocket cannot declare bills.")
+        mark = mark_endpoint(path, is_websocket=is_websocket, health_check=health_check, **more)
+
+        def mark_with_bill(handler: Callable[..., Any]) -> Callable[..., Any]:
+            marked = mark(handler)
+            if billing is not None:
+                setattr(marked, _BILL, billing)
+            return marked
+
+        return mark_with_bill
+
+    def __getattr__(name: str) -> Any:
+        # They import httpx, which is not there where applications run.
+        if name in ("AppClient", "AppSpawnInfo"):
+            import fal_serve
+
+            return getattr(fal_serve, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def wrap_app(cls: type[App], **kwargs: Any) -> Any:
+    """
+    Return the application *cls* as an isolated function, which serves when it is called.
+    """
+    return cls.to_function(**kwargs)

@@ -1,0 +1,67 @@
+"""
+Files, and the repositories that keep them.
+"""
+
+from __future__ import annotations
+
+from fal_serve.media.downloads import (
+    download_file,
+)
+from fal_serve.media.errors import (
+    FileUploadFallbackException,
+)
+from fal_serve.media.fields import (
+    FileField,
+)
+from fal_serve.media.files import (
+    CompressedFile,
+    File,
+    PendingFile,
+)
+from fal_serve.media.repositories import (
+    DEFAULT_REPOSITORY,
+    FALLBACK_REPOSITORY,
+    FalFileRepository,
+    FileData,
+    FileRepository,
+    InMemoryRepository,
+    RepositoryId,
+    Reservation,
+)
+from fal_serve.media.repositories import (
+    FalFileRepository as FalCDNFileRepository,
+)
+from fal_serve.media.repositories import (
+    FalFileRepository as FalFileRepositoryV2,
+)
+from fal_serve.media.repositories import (
+    FalFileRepository as FalFileRepositoryV3,
+)
+from fal_serve.media.repositories import (
+    find_repository as get_builtin_repository,
+)
+from fal_serve.media.repositories import (
+    lifecycle_of as request_lifecycle_preference,
+)
+
+__all__ = [
+    "DEFAULT_REPOSITORY",
+    "FALLBACK_REPOSITORY",
+    "CompressedFile",
+    "FalCDNFileRepository",
+    "FalFileRepository",
+    "FalFileRepositoryV2",
+    "FalFileRepositoryV3",
+    "File",
+    "FileData",
+    "FileField",
+    "FileRepository",
+    "FileUploadFallbackException",
+    "InMemoryRepository",
+    "PendingFile",
+    "RepositoryId",
+    "Reservation",
+    "download_file",
+    "get_builtin_repository",
+    "request_lifecycle_preference",
+]

@@ -1,0 +1,113 @@
+"""
+Functions written for fal, and names that do not run anything.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import fal_compat as fal
+from fal_compat.billing import check_declaration
+from fal_compat.toolkit import DownloadError, download_file
+
+
+@fal.function("virtualenv", machine_type="XS")
+def fetch(url: str) -> tuple[str, str]:
+    path = download_file(url, "/data/words")
+    return path.read_text(), type(fal.toolkit).__name__
+
+
+def test_function_downloads_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A function runs in an environment without this package, and uses its toolkit there; its
+    errors arrive as themselves.
+    """
+    monkeypatch.setenv("FAL_CORE_DATA", str(tmp_path))
+    assert fetch("data:,hello") == ("hello", "module")
+    assert len([*(tmp_path / "words").iterdir()]) == 1
+    with pytest.raises(DownloadError, match="cannot be read"):
+        fetch("data:nothing")
+    assert fetch.on(fal.local)("data:,there")[0] == "there"
+    assert fal.isolated is fal.function
+
+
+def test_import_is_light():
+    """
+    Importing this package imports neither a web framework nor gRPC.
+    """
+    program = (
+        "import sys, fal_compat as fal; fal.function, fal.toolkit.download_file\n"
+        "print(sorted({'fastapi', 'pydantic', 'grpc', 'httpx'} & {*sys.modules}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "[]\n", ended.stderr
+
+
+class Bill:
+    """
+    Declares the bill of an endpoint.
+    """
+
+    def declaration(self) -> dict[str, object]:
+        return {"version": 1, "schema_id": "images", "app": {"type": "object"}}
+
+
+class Billed(fal.App):
+    @fal.endpoint("/", billing=Bill(), health_check=fal.HealthCheck(timeout_seconds=3))
+    def make(self) -> int:
+        return 1
+
+
+def test_bills_and_health():
+    """
+    What an endpoint declares of its bill is published with the application, and is checked.
+    """
+    assert Billed.build_metadata()["billing_components"] == {"/": Bill().declaration()}
+    config = Billed.get_health_check_config()
+    assert config is not None
+    assert (config.path, config.timeout_seconds, config.method) == ("/", 3, "POST")
+    for wrong in (Bill, 3):
+        with pytest.raises(TypeError, match="method 'declaration'"):
+            fal.endpoint("/", billing=wrong)
+    with pytest.raises(ValueError, match="websocket"):
+        fal.endpoint("/", is_websocket=True, billing=Bill())
+    good = Bill().declaration()
+    for key, value in (("version", True), ("schema_id", ""), ("app", {}), ("more", 1)):
+        with pytest.raises(ValueError, match="The bill of endpoint '/a' has to"):
+            check_declaration("/a", {**good, key: value})
+    assert fal.wrap_app(Billed).app_name == "billed"
+
+
+def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
+    """
+    Names that programs read are there; one that is not is an error as of any module.
+    """
+    assert fal.version_tuple == tuple(int(each) for each in fal.__version__.split("."))
+    assert fal.serverless is fal.cloud
+    assert "toolkit" in dir(fal)
+    for module in (fal, fal.toolkit, fal.app, fal.exceptions, fal.api):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            module.nothing  # noqa: B018  # it raises
+    key = fal.FalServerlessKeyCredentials("id", "hidden")
+    assert key.to_headers() == {"Authorization": "Key id:hidden"}
+    assert "hidden" not in repr(key)
+    assert issubclass(fal.exceptions.FileTooLargeError, Exception)
+    assert str(fal.exceptions.AppFileUploadException("gone", "a/b")) == "a/b: gone"
+
+
+def test_requests_that_fail(monkeypatch: pytest.MonkeyPatch):
+    """
+    A request for an application that cannot be reached is an error of httpx.
+    """
+    monkeypatch.setenv("FAL_KEY", "id:hidden")
+    monkeypatch.setenv("FAL_QUEUE_RUN_HOST", "127.0.0.1:1")
+    with pytest.raises(httpx.ConnectError):
+        fal.apps.submit("owner/app", {}, path="/path")
+    handle = fal.apps.RequestHandle("owner/app/path/more", "request")
+    assert handle.app_id == "owner/app"
+    assert "hidden" not in repr(handle)

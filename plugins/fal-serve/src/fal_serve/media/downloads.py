@@ -1,0 +1,282 @@
+"""
+Downloads: files that appear at their place when they are complete, and not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.parse
+import uuid
+from collections.abc import Iterator, Mapping
+from email.message import Message
+from pathlib import Path
+
+from fal_serve.media.errors import DownloadError
+from fal_serve.media.fetching import (
+    LocalSource,
+    Source,
+    describe,
+    fetch,
+    read_data_url,
+    show_url,
+)
+from fal_serve.media.places import WEIGHTS, find_place
+
+_MEGABYTE = 1 << 20
+_CHUNK = 1 << 20
+
+#: The beginning of the names of files that are not complete, and of notes about others.
+_HIDDEN = ".fal"
+_INCOMPLETE = ".fal_download."
+
+#: Seconds after which an incomplete file has no process that goes on with it.
+_ABANDONED = 24 * 3600.0
+
+#: A file in the folder of weights, whose time says when they were used.
+_USED = ".fal_used"
+
+
+def download_file(
+    url: str,
+    target_dir: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    request_headers: Mapping[str, str] | None = None,
+    filesize_limit: int | None = None,
+    sha256: str | None = None,
+) -> Path:
+    """
+    Download the file at *url* into the folder *target_dir*, and return its path.
+
+    It has the name that its server gives it, or the last part of the URL. A file of this
+    name and of the announced size that is there already is kept.
+
+    Arguments:
+        target_dir: A relative path is one below ``/data``.
+
+        force: Whether to download it even so.
+
+        filesize_limit: The most megabytes.
+
+        sha256: The digest that it has to have, as hexadecimal digits.
+
+    Raises:
+        DownloadError: It cannot be downloaded, is too large, or has another digest. What
+            was at its place is still there.
+    """
+    folder = find_place(target_dir).absolute()
+    limit = None if filesize_limit is None else filesize_limit * _MEGABYTE
+    digest = _check_digest(sha256)
+    with _in_folder(folder, url), open_url(url, request_headers) as source:
+        target = folder / _name_of(url, source.headers)
+        if not force and _is_there(target, source.headers, digest):
+            return target
+        print(f"Downloading {show_url(url)} to {target}", flush=True)
+        _save(source, target, url, limit=limit, digest=digest)
+    return target
+
+
+def fetch_to(url: str, target: Path, *, limit: int | None = None) -> None:
+    """
+    Download the file at *url* to the path *target*.
+
+    Arguments:
+        limit: The most bytes.
+
+    Raises:
+        DownloadError: It cannot be downloaded, or is too large.
+    """
+    with _in_folder(target.parent, url), open_url(url) as source:
+        _save(source, target, url, limit=limit, digest=None)
+
+
+def fetch_bytes(url: str, *, limit: int) -> bytes:
+    """
+    Return the content of the file at *url*, of at most *limit* bytes.
+
+    Raises:
+        DownloadError: It cannot be downloaded, or is too large.
+    """
+    with open_url(url) as source:
+        return b"".join(_chunks(source, url, limit))
+
+
+def download_model_weights(
+    url: str,
+    force: bool = False,
+    request_headers: Mapping[str, str] | None = None,
+    *,
+    sha256: str | None = None,
+) -> Path:
+    """
+    Return the path of the weights at *url*, which are downloaded once.
+
+    Arguments:
+        force: Whether to download them even if they are there.
+
+        sha256: The digest that they have to have, as hexadecimal digits.
+
+    Raises:
+        DownloadError: They cannot be downloaded, or have another digest.
+    """
+    folder = find_place(WEIGHTS) / hashlib.sha256(url.encode()).hexdigest()
+    found = None if force else _newest_in(folder)
+    digest = _check_digest(sha256)
+    if found is None or (digest and _digest_of(found) != digest):
+        found = download_file(
+            url, folder, force=True, request_headers=request_headers, sha256=digest
+        )
+    with contextlib.suppress(OSError):
+        (folder / _USED).touch()
+    return found
+
+
+@contextlib.contextmanager
+def open_url(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Source]:
+    """
+    Yield the file at *url*: from here, if it is a data URL or a file of this service.
+    """
+    from fal_serve.media.kept_files import find_own
+
+    local: LocalSource | None = None
+    if url[:5].lower() == "data:":
+        local = read_data_url(url)
+    else:
+        own = find_own(url)
+        if own is not None:
+            local = LocalSource(own.path, own.content_type)
+    if local is None:
+        with fetch(url, headers) as source:
+            yield source
+        return
+    with contextlib.closing(local):
+        yield local
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path, url: str) -> Iterator[None]:
+    """
+    Make *folder*, and say what cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _drop_abandoned(folder)
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(
+            f"{show_url(url)} cannot be kept in {folder}: {describe(error)}."
+        ) from error
+
+
+def _drop_abandoned(folder: Path) -> None:
+    for each in folder.glob(f"{_INCOMPLETE}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - each.stat().st_mtime > _ABANDONED:
+                each.unlink()
+
+
+def _save(
+    source: Source, target: Path, url: str, *, limit: int | None, digest: str | None
+) -> None:
+    size = _size_of(source.headers)
+    free = shutil.disk_usage(target.parent).free
+    if size is not None and size > free:
+        raise DownloadError(
+            f"{show_url(url)} has {size} bytes, and the disk of {target.parent} has {free} "
+            "left."
+        )
+    counted = hashlib.sha256()
+    incomplete = target.with_name(f"{_INCOMPLETE}{uuid.uuid4().hex}")
+    try:
+        with incomplete.open("xb") as file:
+            for chunk in _chunks(source, url, limit):
+                counted.update(chunk)
+                file.write(chunk)
+        if digest is not None and counted.hexdigest() != digest:
+            raise DownloadError(
+                f"{show_url(url)} has the SHA-256 {counted.hexdigest()}, and should have "
+                f"{digest}. It was not kept."
+            )
+        incomplete.replace(target)
+    finally:
+        incomplete.unlink(missing_ok=True)
+
+
+def _chunks(source: Source, url: str, limit: int | None) -> Iterator[bytes]:
+    size, received = _size_of(source.headers), 0
+    if limit is not None and size is not None and size > limit:
+        raise DownloadError(_too_large(url, f"has {size}", limit))
+    while True:
+        try:
+            chunk = source.read(_CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise DownloadError(
+                f"{show_url(url)} cannot be downloaded: {describe(error)}."
+            ) from error
+        if not chunk:
+            break
+        received += len(chunk)
+        if limit is not None and received > limit:
+            raise DownloadError(_too_large(url, f"has more than {limit}", limit))
+        yield chunk
+    if size is not None and received < size:
+        raise DownloadError(
+            f"{show_url(url)} was not downloaded whole: {received} of {size} bytes came. "
+            "Try again."
+        )
+
+
+def _too_large(url: str, size: str, limit: int) -> str:
+    return f"{show_url(url)} {size} bytes, and may have {limit}."
+
+
+def _size_of(headers: Message) -> int | None:
+    text = headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _name_of(url: str, headers: Message) -> str:
+    given = headers.get_filename() or ""
+    path = "" if url[:5].lower() == "data:" else urllib.parse.urlsplit(url).path
+    for each in (given, path):
+        name = each.replace("\\", "/").rpartition("/")[2]
+        if name not in ("", ".", "..") and "\0" not in name and len(name.encode()) <= 255:
+            return name
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _is_there(target: Path, headers: Message, digest: str | None) -> bool:
+    size = _size_of(headers)
+    if size is None or not target.is_file() or target.stat().st_size != size:
+        return False
+    return digest is None or _digest_of(target) == digest
+
+
+def _newest_in(folder: Path) -> Path | None:
+    try:
+        files = [each for each in folder.iterdir() if not each.name.startswith(_HIDDEN)]
+        return max(files, key=lambda each: each.stat().st_mtime, default=None)
+    except FileNotFoundError:
+        return None
+
+
+def _check_digest(text: str | None) -> str | None:
+    if text is None:
+        return None
+    digest = text.lower()
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise ValueError(f"sha256 has to be 64 hexadecimal digits, not {text!r}.")
+    return digest
+
+
+def _digest_of(path: Path) -> str:
+    counted = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            counted.update(chunk)
+    return counted.hexdigest()

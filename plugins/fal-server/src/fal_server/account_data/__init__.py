@@ -1,0 +1,3 @@
+"""
+Account data: the directory of each account that its applications see at ``/data``.
+"""

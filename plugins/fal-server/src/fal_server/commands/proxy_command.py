@@ -1,0 +1,127 @@
+"""
+``fal-core server proxy``: lead released clients to a server, where hosts stand in their code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fal_core.cli import print_json
+from fal_server.commands.options import data_option, json_option
+from fal_server.settings import PORT, default_data
+
+if TYPE_CHECKING:
+    from fal_server.proxies.connect_proxies import ConnectProxy
+
+#: The port of the proxy: the one after those of a server.
+_PROXY_PORT = PORT + 5
+
+_SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+):([0-9]{1,5})")
+
+
+def _read_server(
+    _: click.Context, __: click.Parameter, written: str | None
+) -> tuple[str, int] | None:
+    if written is None:
+        return None
+    found = _SERVER.fullmatch(written)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise click.BadParameter(
+            f"{written!r} is not a host and a port. Write them as in 'fal.example.com:6001'."
+        )
+    return found[1].strip("[]"), int(found[2])
+
+
+@click.command("proxy")
+@data_option
+@click.option(
+    "--server",
+    metavar="HOST:PORT",
+    callback=_read_server,
+    help="The API of a server on another machine [default: that of the directory].",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=_PROXY_PORT,
+    show_default=True,
+    help="The port of the proxy on this machine. 0 takes a free one.",
+)
+@json_option
+def proxy(data: Path | None, server: tuple[str, int] | None, port: int, as_json: bool) -> None:
+    """
+    Lead released clients to a server where hosts stand in their code; Ctrl-C ends it.
+
+    It is for programs of this machine alone. It prints the variables by which they use it;
+    their connections to all other hosts are made as before.
+
+    \b
+    Example:
+      fal-core server proxy --server fal.example.com:6001
+    """
+    from fal_server.listeners.certificates import FOREIGN_NAMES
+    from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
+    from fal_server.state.data_directories import DataDirectory
+
+    if server is None:
+        host, ports = DataDirectory((data or default_data()).absolute()).read_addresses()
+        server = ("127.0.0.1" if host in {"0.0.0.0", "::", ""} else host, ports["api"])
+    url = urllib.request.getproxies().get("https", "")
+    beyond = NextProxy.read(url) if url else None
+    if beyond is not None and beyond.port == port and beyond.host in {"127.0.0.1", "localhost"}:
+        # It was started with the variables that it prints.
+        beyond = None
+    made = ConnectProxy(FOREIGN_NAMES, server, beyond)
+    asyncio.run(_serve(made, port, as_json=as_json))
+
+
+async def _serve(proxy: ConnectProxy, port: int, *, as_json: bool) -> None:
+    """
+    Run a proxy until a signal ends it.
+    """
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        taken = await proxy.start(port)
+    except OSError as error:
+        raise click.ClickException(
+            f"The proxy cannot listen at port {port}: {error.strerror}. Choose another by "
+            "'--port'."
+        ) from error
+    variables = _variables(taken)
+    if as_json:
+        print_json({"port": taken, "variables": dict(variables)})
+    else:
+        host, api = proxy.server
+        click.echo(f"# {', '.join(proxy.names)} lead to {host}:{api}.")
+        for name, value in variables.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo("# Ready. Ctrl-C ends it.")
+    sys.stdout.flush()
+    await stop.wait()
+    await proxy.close()
+
+
+def _variables(port: int) -> Mapping[str, str]:
+    """
+    Return the variables by which clients use the proxy, but for what is on this machine.
+    """
+    kept = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    here = ["127.0.0.1", "localhost", "::1"]
+    others = [each for each in kept.split(",") if each.strip() and each.strip() not in here]
+    return {
+        "HTTPS_PROXY": f"http://127.0.0.1:{port}",
+        "NO_PROXY": ",".join([*here, *others]),
+    }

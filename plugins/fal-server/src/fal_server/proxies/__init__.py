@@ -1,0 +1,3 @@
+"""
+Proxies: they lead clients to a server whose host names stand in their code.
+"""

@@ -1,0 +1,3 @@
+"""
+Shells: commands that people run in runners, with a terminal and without.
+"""

@@ -1,0 +1,140 @@
+"""
+A proxy that leads some hosts to a server, and all others where they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
+
+
+@asynccontextmanager
+async def echo(name: bytes) -> AsyncIterator[int]:
+    """
+    Serve what answers each line with its name, and return the port.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(name + b" " + line)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def ask(port: int, head: bytes, line: bytes = b"hello\n") -> tuple[bytes, bytes]:
+    """
+    Return the status line, and what answers a line behind the proxy.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    status = await reader.readline()
+    if b"200" in status:
+        await reader.readline()
+        writer.write(line)
+        writer.write_eof()
+    rest = await reader.read()
+    writer.close()
+    return status, rest
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 60))  # type: ignore[arg-type]  # a coroutine
+
+
+def test_hosts_lead_where_they_should():
+    """
+    The named hosts lead to the server, by their port for encrypted connections alone, and
+    others where they are; the end of what is sent is passed on.
+    """
+
+    async def use() -> None:
+        async with echo(b"server") as server, echo(b"other") as other:
+            proxy = ConnectProxy(["rest.example"], ("127.0.0.1", server))
+            port = await proxy.start(0)
+            for host, answer in (
+                ("rest.example:443", b"server hello\n"),
+                ("REST.example.:443", b"server hello\n"),
+                (f"127.0.0.1:{other}", b"other hello\n"),
+            ):
+                told = await ask(port, f"CONNECT {host} HTTP/1.1\r\n\r\n".encode())
+                assert told == (b"HTTP/1.1 200 Connected\r\n", answer)
+            await proxy.close()
+
+    run(use)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET http://rest.example/ HTTP/1.1\r\n\r\n", b"405"),
+        (b"CONNECT rest.example HTTP/1.1\r\n\r\n", b"400"),
+        (b"CONNECT :443 HTTP/1.1\r\n\r\n", b"400"),
+        (b"CONNECT a:99999 HTTP/1.1\r\n\r\n", b"400"),
+        (b"CONNECT a:443 HTTP/1.1\r\n" + b"x" * 20_000 + b"\r\n\r\n", b"400"),
+        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n", b"502"),
+    ],
+)
+def test_requests_that_are_refused(head: bytes, status: bytes):
+    """
+    What is no request for a connection is refused, and so is one that leads nowhere.
+    """
+
+    async def use() -> None:
+        proxy = ConnectProxy(["rest.example"], ("127.0.0.1", 1))
+        port = await proxy.start(0)
+        assert (await ask(port, head))[0].split()[1] == status
+        await proxy.close()
+
+    run(use)
+
+
+def test_another_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
+    """
+    Other hosts are reached through the proxy that was used before, with its credentials,
+    unless they are to be reached without one.
+    """
+    monkeypatch.setenv("no_proxy", "direct.example")
+    asked: list[bytes] = []
+
+    async def use() -> None:
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            is_known = b"other.example" in asked[-1]
+            writer.write(
+                b"HTTP/1.1 200 OK\r\n\r\nbeyond" if is_known else b"HTTP/1.1 403 No\r\n\r\n"
+            )
+            await writer.drain()
+            writer.close()
+
+        beyond = await asyncio.start_server(take, "127.0.0.1", 0)
+        url = f"http://ann:s%40me@127.0.0.1:{beyond.sockets[0].getsockname()[1]}"
+        proxy = ConnectProxy([], ("127.0.0.1", 1), NextProxy.read(url))
+        port = await proxy.start(0)
+        status, rest = await ask(port, b"CONNECT other.example:443 HTTP/1.1\r\n\r\n")
+        assert (status, rest) == (b"HTTP/1.1 200 Connected\r\n", b"beyond")
+        assert b"\r\nProxy-Authorization: Basic YW5uOnNAbWU=\r\n" in asked[0]
+        status, rest = await ask(port, b"CONNECT unknown.example:443 HTTP/1.1\r\n\r\n")
+        assert b"502" in status
+        assert b"The next proxy refuses unknown.example" in rest
+        await ask(port, b"CONNECT direct.example:1 HTTP/1.1\r\n\r\n")
+        assert len(asked) == 2
+        await proxy.close()
+        beyond.close()
+
+    run(use)
+
+
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "https://proxy.example", "http://"])
+def test_proxies_of_other_kinds_are_not_used(url: str):
+    """
+    Only proxies of HTTP are used.
+    """
+    assert NextProxy.read(url) is None
