@@ -33,11 +33,16 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: of stands for each login, and is revoked to end it.
 LOGIN = "login"
 
-#: The purposes of short-lived tokens for calling some applications, and for uploading.
-REQUESTS, UPLOADS = "requests", "uploads"
+#: The purposes of short-lived tokens for calling some applications, for uploading, and for
+#: the page on which an application is tried.
+REQUESTS, UPLOADS, PLAYGROUND = "requests", "uploads", "playground"
 
-#: The only permission of a token for such a purpose.
-_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+#: What a token for such a purpose may do at most.
+_LIMITED = {
+    REQUESTS: frozenset({"models:requests:submit"}),
+    UPLOADS: frozenset({"storage:files:write"}),
+    PLAYGROUND: frozenset({"models:requests:submit", "models:requests:read"}),
+}
 
 #: The most keys that are cached.
 _MANY = 4096
@@ -150,7 +155,7 @@ class CallerIdentity:
         if limited is None:
             permissions, applications = maker.permissions, None
         else:
-            permissions = frozenset({limited})
+            permissions = limited & maker.permissions
             applications = frozenset(
                 (owner, alias)
                 for owner, aliases in claims.get("apps", {}).items()

@@ -20,6 +20,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.gateways.incoming_websockets import accept_websocket
+from fal_server.gateways.playgrounds import PAGES, Playgrounds
 from fal_server.gateways.websocket_relays import relay_websocket
 from fal_server.listeners.http_connections import Unreadable, recognise, tell_begun
 from fal_server.routing.headers import (
@@ -56,18 +57,32 @@ class RunGateway:
         room: Where requests wait for a runner.
 
         cors: Whether pages of all origins may read responses.
+
+        playgrounds: Answers for the playgrounds of applications. None leaves these to them.
     """
 
-    def __init__(self, router: Router, room: WaitingRoom, *, cors: bool = True) -> None:
+    def __init__(
+        self,
+        router: Router,
+        room: WaitingRoom,
+        *,
+        cors: bool = True,
+        playgrounds: Playgrounds | None = None,
+    ) -> None:
         self._router = router
         self._room = room
         self._cors = cors
+        self._playgrounds = playgrounds
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
         Forward *request* to a runner, and return its response.
         """
         target = self._router.find(request.rel_url)
+        if target.path in PAGES and self._playgrounds is not None:
+            page = await self._playgrounds.answer(request, target)
+            if page is not None:
+                return page
         caller = await self._router.admit(target.application, with_token(request))
         if caller is not None:
             recognise(request)

@@ -19,6 +19,7 @@ from aiohttp.web_request import BaseRequest
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
+from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
 from fal_server.gateways.websocket_gateway import WebSocketGateway
@@ -143,12 +144,14 @@ class Decider:
         ends.callback(self.functions.close)
         ends.push_async_callback(self.queue.close)
         router, room = self.queue.router, WaitingRoom(ground.settings.limits)
+        revisions = self.catalog.revisions
+        playgrounds = Playgrounds(router, revisions, self.logs, ground.urls, cors=cors)
         mouth = await self._start_grpc()
         api = self._make_api()
         api.on_shutdown.append(self._end_streams)
         services = {"api": Service(await doors.start_http(api, ends, self._drain), mouth)}
         for name, gateway in (
-            ("run", RunGateway(router, room, cors=cors)),
+            ("run", RunGateway(router, room, cors=cors, playgrounds=playgrounds)),
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
