@@ -172,6 +172,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "listeners/",
         "specs/",
         "logs/",
+        "activity/",
         "store/",
         "access/",
         "backups/",

@@ -32,8 +32,9 @@ def commands_under(group: click.Group, path: Path) -> Iterator[tuple[Path, click
 
 ALL = dict(commands_under(cli, ()))
 
-#: What prints text for a shell or a person alone.
-WITHOUT_JSON = {("help",), ("completion",)}
+#: What prints text for a shell or a person alone, and what prints the response of an
+#: application: JSON is what that is sent by ``--json``, as with ``--input``.
+WITHOUT_JSON = {("help",), ("completion",), ("call",)}
 
 #: Names of fal's own command line.
 HIDDEN = {path for path in ALL if path[0] == "environments"} | {("profile", "host")}

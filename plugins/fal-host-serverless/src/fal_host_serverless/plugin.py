@@ -34,6 +34,7 @@ def fal_register_commands(cli: click.Group) -> None:
     """
     from fal_host_serverless.commands import (
         apps,
+        call,
         deploy,
         keys,
         profile,
@@ -44,7 +45,7 @@ def fal_register_commands(cli: click.Group) -> None:
     )
 
     for command in (
-        *(deploy.deploy, apps.apps, runners.runners, keys.keys, secrets.secrets),
+        *(deploy.deploy, call.call, apps.apps, runners.runners, keys.keys, secrets.secrets),
         *(stages.stages, queue.queue, profile.profile),
     ):
         cli.add_command(command)

@@ -12,12 +12,14 @@ import attrs
 
 __all__ = [
     "AliasInfo",
+    "DeploymentInfo",
     "DeploymentStrategy",
     "EnvironmentInfo",
     "KeyPreset",
     "KeyScope",
     "RegisterApplicationResult",
     "Revision",
+    "RevisionInfo",
     "RunnerInfo",
     "RunnerState",
     "ServerlessSecret",
@@ -140,6 +142,49 @@ class AliasInfo:
     valid_regions: list[str]
     environment_name: str | None = None
     request_start_timeout: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RevisionInfo:
+    """
+    A registered revision of an application.
+    """
+
+    revision: str
+    created_at: datetime
+    active_runners: int
+    machine_types: list[str]
+    environment_name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeploymentInfo:
+    """
+    What was done to an application: a line of its history.
+
+    Attributes:
+        action: ``deploy``, ``set`` where an earlier revision took over, or ``delete``.
+
+        outcome: ``pending``, ``serving``, ``failed``, ``superseded`` or ``deleted``.
+
+        message, annotations: What the revision carries.
+
+        key_id: The id of the key with which it was asked for.
+
+        reason: Why it has failed. Empty where it has not.
+
+        ended_at: None while it is pending.
+    """
+
+    revision: str
+    action: str
+    outcome: str
+    created_at: datetime
+    message: str = ""
+    annotations: dict[str, str] = attrs.field(factory=dict)
+    key_id: str = ""
+    reason: str = ""
+    ended_at: datetime | None = None
 
 
 @attrs.define

@@ -28,8 +28,10 @@ def test_deploy_command_prints_the_urls(
     """
     assert run("deploy", "searching.py::Search", "--auth", "public", "--reset-scale") == 0
     printed = capsys.readouterr()
-    assert "Deployed search, revision rev-1." in printed.out
+    assert "Deployed search, revision rev-1, in " in printed.out
     assert "Sync: https://run.fal.test/me/app/find" in printed.out
+    assert "Call it: fal-core call search\n" in printed.out
+    assert "Logs: fal-core logs search -f\n" in printed.out
     assert "Installing" in printed.err
     request = recorder.last("RegisterApplication")
     assert request.scale

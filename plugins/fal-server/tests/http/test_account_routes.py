@@ -65,7 +65,10 @@ def ask(tmp_path):
     async def asking(requests: list[tuple[str, str]], preset: str) -> list[tuple[int, Any]]:
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
         memory: Any = InMemoryPlane({"ann": 2, "bob": 1})
-        routes = [*ApplicationRoutes(memory, memory).routes(), *RunnerRoutes(memory).routes()]
+        routes = [
+            *ApplicationRoutes(memory, memory, memory).routes(),
+            *RunnerRoutes(memory).routes(),
+        ]
         application = make_application(plane.identity, ServerMetrics(), routes)
         caller = await plane.identity.authenticate(to_headers(plane.directory.read_key()))
         key = await plane.database.write(

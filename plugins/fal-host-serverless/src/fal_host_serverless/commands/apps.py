@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli import print_json
+from fal_host_serverless.commands import revisions
 from fal_host_serverless.commands.client_options import (
     Since,
     WholeNumber,
@@ -170,3 +171,8 @@ for _name in _SCALES:
     scale = click.option(
         f"--{_name}", type=WholeNumber(), help=f"The option of that name.{_unit}"
     )(scale)
+
+for _command in (
+    *(revisions.delete, revisions.list_revisions, revisions.history, revisions.rollback),
+):
+    apps.add_command(_command)

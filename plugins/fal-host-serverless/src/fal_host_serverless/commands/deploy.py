@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urlsplit
 
@@ -17,6 +21,7 @@ from fal_host_serverless.commands.client_options import (
 )
 from fal_host_serverless.commands.deployment_logs import DeploymentLog
 from fal_host_serverless.commands.output import to_plain
+from fal_host_serverless.deploying.openapi_documents import example_of, query_of
 
 if TYPE_CHECKING:
     from fal_host_serverless.client import SyncServerlessClient
@@ -97,6 +102,7 @@ def deploy(
     from fal_host_serverless.deploying.deployments import describe_interruption
     from fal_host_serverless.deploying.registrations import Progress
 
+    started = time.monotonic()
     deployment = deploying.prepare(client, app, environment_name=stage, **options)
     if dry_run:
         _print_plan(deployment, as_json=as_json)
@@ -113,7 +119,11 @@ def deploy(
         raise
     finally:
         shown.close()
-    _print_result(result, as_json=as_json)
+    if as_json:
+        print_json(to_plain(result))
+        return
+    _print_result(result, time.monotonic() - started)
+    _print_call(result, progress.metadata, stage)
 
 
 def _print_plan(deployment: Deployment, *, as_json: bool) -> None:
@@ -163,26 +173,41 @@ def _note_on_pages(result: DeploymentResult) -> str:
     """
     Return a remark on the playground of an application, if that asks for a key.
     """
+    answering = {**result.urls["sync"], **result.urls.get("realtime", {})}
     places = [
-        {urlsplit(url).netloc for url in result.urls[use].values()}
-        for use in ("playground", "sync")
+        {urlsplit(url).netloc for url in urls.values()}
+        for urls in (result.urls["playground"], answering)
     ]
     if places[0] != places[1] or result.auth_mode not in ("private", "shared"):
         return ""
     return " (asks for a key; '--auth public' opens it)"
 
 
-def _print_result(result: DeploymentResult, *, as_json: bool) -> None:
-    if as_json:
-        print_json(to_plain(result))
-        return
-    click.echo(f"Deployed {result.app_name}, revision {result.revision}.")
+def _print_result(result: DeploymentResult, seconds: float) -> None:
+    click.echo(f"Deployed {result.app_name}, revision {result.revision}, in {seconds:.1f} s.")
     click.echo(f"Auth: {result.auth_mode}")
     note = _note_on_pages(result)
-    for use, urls in result.urls.items():
-        # Endpoints on the same page differ in their fragment alone.
-        shown = [urldefrag(url).url for url in urls.values()]
-        for url in dict.fromkeys(shown):
-            click.echo(f"{use.capitalize()}: {url}" + (note if use == "playground" else ""))
-    if result.log_url:
-        click.echo(f"Logs: {result.log_url}")
+    # Endpoints on the same page differ in their fragment alone.
+    for url in dict.fromkeys(urldefrag(url).url for url in result.urls["playground"].values()):
+        click.echo(f"Playground: {url}{note}")
+    for use in ("sync", "realtime"):
+        for url in result.urls.get(use, {}).values():
+            click.echo(f"{use.capitalize()}: {url}")
+
+
+def _print_call(
+    result: DeploymentResult, metadata: Mapping[str, Any], stage: str | None
+) -> None:
+    """
+    Print a command line that calls the application, and one that follows its log.
+    """
+    rest = f" --stage {shlex.quote(stage)}" if stage else ""
+    path = next(iter(result.urls["sync"]), None)
+    if path is not None:
+        example, query = example_of(metadata, path), query_of(metadata, path)
+        target = f"{result.app_name}{path}".rstrip("/") + (f"?{query}" if query else "")
+        words = ["fal-core", "call", target]
+        if example is not None:
+            words += ["--json", json.dumps(example, ensure_ascii=False)]
+        click.echo(f"Call it: {shlex.join(words)}{rest}")
+    click.echo(f"Logs: fal-core logs {result.app_name} -f{rest}")

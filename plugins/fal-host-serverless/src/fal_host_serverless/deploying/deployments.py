@@ -4,7 +4,7 @@ Deployments, planned without a request and then carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ from fal_core.hosts import Host
 from fal_core.sinks import print_log
 from fal_host_serverless.account import applications, operations
 from fal_host_serverless.deploying import app_references, entry_points, registrations
+from fal_host_serverless.deploying.openapi_documents import realtime_paths
 from fal_host_serverless.deploying.projects import DeclaredApp
 from fal_host_serverless.deploying.registrations import Progress
 from fal_host_serverless.uploading import inputs
 from fal_host_serverless.uploading.local_files import LocalFile
-from fal_host_serverless.values import DeploymentStrategy
+from fal_host_serverless.values import DeploymentStrategy, ServiceURLs
 from fal_host_serverless.wire import requests
 from fal_host_serverless.wire.failures import has_lost_service
 from fal_host_serverless.wire.services import Service
@@ -38,7 +39,8 @@ class DeploymentResult:
     A deployed revision and its URLs.
 
     Attributes:
-        urls: The URLs by their use (``playground``, ``sync``, ``async``), and by path.
+        urls: The URLs by their use (``playground``, ``sync``, ``async``, and ``realtime``
+            where there are such endpoints), and by path.
 
         auth_mode: Who may call it; ``unchanged`` if the credentials may deploy, but not
             look that up.
@@ -222,6 +224,7 @@ def execute(
             entry_point=entry_points.method_to_serve(deployment.entry_point),
         )
     progress = progress or Progress()
+    progress.metadata = registration.metadata
     try:
         result = registrations.register(service, call, uploaded, registration, log, progress)
     except FalServerlessError as error:
@@ -234,15 +237,32 @@ def execute(
             "The service did not confirm the deployment; its log says why. A name of "
             "lower-case letters, digits and hyphens is always allowed."
         )
-    urls = result.service_urls
-    bases = {"playground": urls.playground, "sync": urls.run, "async": urls.queue}
     return DeploymentResult(
         revision=result.result.application_id,
         app_name=deployment.app_name,
-        urls={use: {path: f"{base}{path}" for path in paths} for use, base in bases.items()},
-        log_url=urls.log,
+        urls=_urls_of(result.service_urls, paths, realtime_paths(registration.metadata)),
+        log_url=result.service_urls.log,
         auth_mode=deployment.auth or _current_auth(deployment),
     )
+
+
+def _urls_of(
+    urls: ServiceURLs, paths: Sequence[str], realtime: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """
+    Return the URLs of an application by their use and by path. Only those that are websockets
+    are there where some are.
+    """
+    posted = [path for path in paths if path not in realtime]
+    found = {
+        "playground": {path: f"{urls.playground}{path}" for path in paths},
+        "sync": {path: f"{urls.run}{path}" for path in posted},
+        "async": {path: f"{urls.queue}{path}" for path in posted},
+    }
+    if realtime:
+        base = urls.run.replace("http", "ws", 1)
+        found["realtime"] = {path: f"{base}{path}" for path in paths if path in realtime}
+    return found
 
 
 def describe_interruption(deployment: Deployment, progress: Progress) -> str:

@@ -83,9 +83,12 @@ class Progress:
     Attributes:
         step: ``begun`` until it is sent to the service, ``sent`` from then on, ``accepted``
             once the service has said that it goes on with it.
+
+        metadata: What the revision carries beside its code, once that is known.
     """
 
     step: Literal["begun", "sent", "accepted"] = "begun"
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 def check_attached(attach: bool | None, strategy: str) -> None:

@@ -4,13 +4,18 @@ Messages of the service, read as documented values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import attrs
+
 from fal_host_serverless.values import (
     AliasInfo,
+    DeploymentInfo,
     EnvironmentInfo,
     KeyScope,
+    RevisionInfo,
     RunnerInfo,
     RunnerState,
     ServerlessSecret,
@@ -39,6 +44,31 @@ def read_alias(message: Any) -> AliasInfo:
         environment_name=_optional(message, "environment_name"),
         request_start_timeout=_optional(message, "request_start_timeout"),
     )
+
+
+def read_revision(message: Any) -> RevisionInfo:
+    """
+    Return the revision that *message* describes.
+    """
+    return RevisionInfo(
+        revision=message.application_id,
+        created_at=_moment(message.created_at),
+        active_runners=message.active_runners,
+        machine_types=list(message.machine_types),
+        environment_name=_optional(message, "environment_name"),
+    )
+
+
+def read_deployment(told: Mapping[str, Any]) -> DeploymentInfo:
+    """
+    Return the deployment that an object of JSON describes.
+    """
+    names = {each.name for each in attrs.fields(DeploymentInfo)}
+    facts = {name: value for name, value in told.items() if name in names}
+    for name in ("created_at", "ended_at"):
+        if facts.get(name) is not None:
+            facts[name] = datetime.fromisoformat(facts[name])
+    return DeploymentInfo(**facts)
 
 
 def read_runner(message: Any) -> RunnerInfo:

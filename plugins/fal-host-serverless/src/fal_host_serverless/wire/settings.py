@@ -57,6 +57,13 @@ def run_host(address: str) -> str:
     return address.replace("api.", "", 1).replace("alpha.", "", 1).replace(".ai", ".run", 1)
 
 
+def run_url(address: str) -> str:
+    """
+    Return the base URL of the applications of the service at *address*.
+    """
+    return _url_of(run_host(address))
+
+
 def queue_url(address: str) -> str:
     """
     Return the base URL of the queue of applications of the service at *address*.

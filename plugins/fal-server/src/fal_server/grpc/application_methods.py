@@ -169,7 +169,7 @@ class ApplicationMethods:
         Delete an alias.
         """
         application = self._catalog.find_own(caller, request.alias, request.environment_name)
-        await self._catalog.delete_alias(application)
+        await self._catalog.delete_alias(application, key_id=caller.key_id)
         return DeleteAliasResult(revision=application.revision)
 
     async def ListAliases(self, request: Any, caller: Caller) -> ListAliasesResult:

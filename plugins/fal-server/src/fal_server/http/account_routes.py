@@ -4,20 +4,25 @@ The routes for users, teams, applications, queues and runners.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 from aiohttp import web
 
 from fal_server.access.callers import Caller
+from fal_server.activity.deployment_records import DeploymentRecord, DeploymentRecords
 from fal_server.errors import NotFound
 from fal_server.http.api import ApiRoute
-from fal_server.http.bodies import to_text
+from fal_server.http.bodies import number_of, to_text
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, members_of, teams_of
+
+#: The most deployments in an answer.
+_MOST_RECORDS = 500
 
 
 class AccountRoutes:
@@ -70,9 +75,12 @@ class ApplicationRoutes:
     Answers the routes for applications and their queues.
     """
 
-    def __init__(self, catalog: ApplicationCatalog, queue: RequestQueue) -> None:
+    def __init__(
+        self, catalog: ApplicationCatalog, queue: RequestQueue, records: DeploymentRecords
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
+        self._records = records
 
     def routes(self) -> Iterable[ApiRoute]:
         """
@@ -81,6 +89,7 @@ class ApplicationRoutes:
         path = "/applications/{owner}/{alias}"
         return [
             ApiRoute("GET", f"{path}/metadata", "serverless:apps:read", self._metadata),
+            ApiRoute("GET", f"{path}/deployments", "serverless:apps:read", self._deployments),
             ApiRoute("GET", f"{path}/queue", "serverless:queue:read", self._size),
             ApiRoute("DELETE", f"{path}/queue", "serverless:queue:write", self._flush),
         ]
@@ -89,6 +98,20 @@ class ApplicationRoutes:
         owner, alias = _application_of(request)
         metadata = await self._catalog.metadata(caller, owner, alias)
         return web.json_response(dict(metadata))
+
+    async def _deployments(self, request: web.Request, caller: Caller) -> web.Response:
+        """
+        Return what was deployed to an application of the caller, the newest first; also where
+        it is deleted.
+        """
+        owner, alias = _application_of(request)
+        most = number_of(request, "limit", _MOST_RECORDS, most=_MOST_RECORDS)
+        found: Sequence[DeploymentRecord] = ()
+        if owner == caller.nickname:
+            found = await self._records.list(caller.user_id, alias, most=most)
+        if not found:
+            raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
+        return web.json_response({"deployments": [_describe_record(each) for each in found]})
 
     async def _size(self, request: web.Request, caller: Caller) -> web.Response:
         owner, alias = _application_of(request)
@@ -130,6 +153,13 @@ class RunnerRoutes:
 
 def _application_of(request: web.Request) -> tuple[str, str]:
     return request.match_info["owner"], request.match_info["alias"]
+
+
+def _describe_record(record: DeploymentRecord) -> dict[str, Any]:
+    described = attrs.asdict(record)
+    described["created_at"] = to_text(record.created_at)
+    described["ended_at"] = None if record.ended_at is None else to_text(record.ended_at)
+    return described
 
 
 def _describe(account: Account) -> dict[str, Any]:

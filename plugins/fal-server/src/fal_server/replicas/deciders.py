@@ -16,6 +16,7 @@ import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
+from fal_server.activity.deployment_records import DeploymentRecords
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
@@ -62,7 +63,7 @@ from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
-ABILITIES = "idempotency-keys"
+ABILITIES = "idempotency-keys deployments"
 
 #: Seconds that responses have to be sent where another replica decides.
 _MOMENT = 0.5
@@ -228,6 +229,7 @@ class Decider:
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = StorageShares(ground.database, blobs, ground.settings.limits)
+        records = DeploymentRecords(ground.database)
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -235,7 +237,7 @@ class Decider:
             [
                 OpenRoute("GET", "/health", healthy),
                 *AccountRoutes(ground.database).routes(),
-                *ApplicationRoutes(self.catalog, self.queue).routes(),
+                *ApplicationRoutes(self.catalog, self.queue, records).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),

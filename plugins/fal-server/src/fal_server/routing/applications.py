@@ -180,7 +180,7 @@ class Application:
             await takeover.finish()
             return
         # Before anybody is told: another server would begin it once more.
-        await takeover.abandon()
+        await takeover.abandon(failed.why_it_ended)
         if self.takeover is not takeover:
             return
         self.takeover = None

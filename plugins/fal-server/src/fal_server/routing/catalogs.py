@@ -159,12 +159,16 @@ class ApplicationCatalog:
             application.set_scaling(scaling)
 
     @uninterrupted
-    async def delete_alias(self, application: Application) -> None:
+    async def delete_alias(self, application: Application, *, key_id: str = "") -> None:
         """
         Remove an alias. Requests that it has already are finished.
+
+        Arguments:
+            key_id: The key with which that was asked for.
         """
         async with self.changing((application.owner_name, application.alias)):
-            await self.revisions.delete_alias(application.owner, application.alias)
+            found = (application.owner, application.alias)
+            await self.revisions.delete_alias(*found, key_id=key_id)
             self._remove(application)
             application.close(self.tasks)
 
@@ -181,7 +185,7 @@ class ApplicationCatalog:
         for application in self.list_of(caller.user_id):
             await self._drop_takeover(application, revision_id)
             if application.revision == revision_id:
-                await self.delete_alias(application)
+                await self.delete_alias(application, key_id=caller.key_id)
         await self.revisions.delete(revision_id)
 
     async def _drop_takeover(self, application: Application, revision_id: str) -> None:

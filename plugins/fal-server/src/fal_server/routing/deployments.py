@@ -13,10 +13,17 @@ import secrets
 import time
 
 import attrs
+from google.protobuf.json_format import MessageToDict
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
+from fal_server.activity.deployment_records import (
+    DEPLOY,
+    SET,
+    DeploymentRecord,
+    read_notes,
+)
 from fal_server.errors import STATE_TROUBLE, NotNow
 from fal_server.routing.applications import Application
 from fal_server.routing.catalogs import ApplicationCatalog
@@ -93,7 +100,11 @@ class Deployments:
             bare = spec.bare()
             takeover = await self._plan(before, revision.id, bare, scaling, rolling=rolling)
             await self.catalog.revisions.add(
-                revision, request, auth_mode, rolling=rolling if takeover.previous else None
+                revision,
+                request,
+                auth_mode,
+                rolling=rolling if takeover.previous else None,
+                record=_record_of(revision, request, caller, action=DEPLOY),
             )
             target = _to_alias(caller.nickname, revision, auth_mode, scaling)
             self._begin(takeover, target, bare)
@@ -118,6 +129,7 @@ class Deployments:
         key = (caller.nickname, alias)
         async with self.catalog.changing(key):
             revision = await self.catalog.revisions.find(caller.user_id, revision_id)
+            request = await self.catalog.revisions.request_of(revision_id)
             spec = await self.catalog.fleet.spec_of(revision_id, caller.user_id, alias)
             before = self.catalog.applications.get(key)
             scaling = revision.scaling
@@ -129,10 +141,11 @@ class Deployments:
             takeover = await self._plan(before, revision_id, spec, scaling, rolling=rolling)
             renamed = attrs.evolve(revision, alias=alias)
             target = _to_alias(caller.nickname, renamed, auth_mode, scaling)
+            record = _record_of(revision, request, caller, action=SET)
             if takeover.previous:
-                await self.catalog.revisions.plan(target, rolling=rolling)
+                await self.catalog.revisions.plan(target, rolling=rolling, record=record)
             else:
-                await self.catalog.revisions.point(target)
+                await self.catalog.revisions.point(target, record=record)
             self._begin(takeover, target, spec)
             return takeover
 
@@ -229,8 +242,8 @@ class Deployments:
         async def finish() -> None:
             await insist(lambda: self._finish(application, takeover, target, spec))
 
-        async def abandon() -> None:
-            await insist(lambda: self._abandon(application, takeover, target))
+        async def abandon(why: str) -> None:
+            await insist(lambda: self._abandon(application, takeover, target, why))
 
         takeover.finish, takeover.abandon = finish, abandon
         application.begin(takeover, self.catalog.tasks)
@@ -253,7 +266,7 @@ class Deployments:
 
     @uninterrupted
     async def _abandon(
-        self, application: Application, takeover: Takeover, target: Alias
+        self, application: Application, takeover: Takeover, target: Alias, why: str
     ) -> None:
         """
         Store that a takeover has failed, unless it was superseded.
@@ -261,7 +274,7 @@ class Deployments:
         async with self.catalog.changing((target.owner_name, target.alias)):
             if application.takeover is takeover:
                 found = (target.account_id, target.alias, target.revision)
-                await self.catalog.revisions.abandon(*found)
+                await self.catalog.revisions.abandon(*found, failed=why)
 
     def _make_pool_of(self, application: Application) -> RunnerPool:
         """
@@ -294,13 +307,26 @@ class Deployments:
                     error,
                 )
                 found_of = (target.account_id, target.alias, target.revision)
-                await self.catalog.revisions.abandon(*found_of)
+                await self.catalog.revisions.abandon(*found_of, failed=str(error))
                 continue
             takeover = await self._plan(
                 before, target.revision, spec, target.scaling, rolling=rolling
             )
             found.append((takeover, target, spec))
         return found
+
+
+def _record_of(
+    revision: Revision, request: RegisterApplicationRequest, caller: Caller, *, action: str
+) -> DeploymentRecord:
+    message, annotations = read_notes(MessageToDict(request.metadata))
+    return DeploymentRecord(
+        revision=revision.id,
+        action=action,
+        message=message,
+        annotations=annotations,
+        key_id=caller.key_id,
+    )
 
 
 def _to_alias(owner_name: str, revision: Revision, auth_mode: int, scaling: Scaling) -> Alias:

@@ -29,7 +29,7 @@ _TRY_RECREATE = "'--strategy recreate' ends the previous runners before it start
 _WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests and ended."
 
 
-async def _keep_nothing() -> None:
+async def _keep_nothing(*_: str) -> None:
     """
     Do nothing, for a pool whose end changes nothing that is stored.
     """
@@ -60,7 +60,7 @@ class Takeover:
         finish: Awaited when the runner has come up: stores that, and lets the pool take all
             requests.
 
-        abandon: Awaited when it has not: forgets what was stored.
+        abandon: Awaited when it has not, with why that is: forgets what was stored.
 
         failed: The runner that did not come up.
 
@@ -76,7 +76,7 @@ class Takeover:
     crowded: str = ""
     restore: Callable[[], RunnerPool] | None = None
     finish: Callable[[], Awaitable[None]] = _keep_nothing
-    abandon: Callable[[], Awaitable[None]] = _keep_nothing
+    abandon: Callable[[str], Awaitable[None]] = _keep_nothing
     failed: Runner | None = None
     superseded: bool = False
     settled: asyncio.Event = attrs.field(factory=asyncio.Event)

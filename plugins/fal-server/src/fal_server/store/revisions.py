@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
+from fal_server.activity import deployment_records
+from fal_server.activity.deployment_records import DeploymentRecord
 from fal_server.errors import NotFound
 from fal_server.specs.scaling import Scaling
 from fal_server.state.databases import Database, metadata
@@ -109,6 +111,7 @@ class Revisions:
         auth_mode: int,
         *,
         rolling: bool | None = None,
+        record: DeploymentRecord | None = None,
     ) -> None:
         """
         Store a revision.
@@ -116,6 +119,8 @@ class Revisions:
         Arguments:
             rolling: How it takes over once a runner of it has come up, which
                 :meth:`plan` describes. None points its alias to it at once.
+
+            record: What the history keeps of it. None where a runner need not come up.
         """
         kept = attrs.asdict(revision, recurse=False)
         kept["environment"] = kept.pop("stage")
@@ -130,18 +135,28 @@ class Revisions:
                 _point(connection, row)
             else:
                 _plan(connection, row, rolling)
+            deployment_records.begin(connection, row, record)
 
         await self._database.write(write)
 
-    async def plan(self, alias: Alias, *, rolling: bool) -> None:
+    async def plan(
+        self, alias: Alias, *, rolling: bool, record: DeploymentRecord | None = None
+    ) -> None:
         """
         Note how an alias is to be, in place of what was noted before.
 
         Arguments:
             rolling: Whether the previous runners take requests until then.
+
+            record: What the history keeps of it.
         """
         row = _to_row(alias)
-        await self._database.write(lambda connection: _plan(connection, row, rolling))
+
+        def write(connection: sa.Connection) -> None:
+            _plan(connection, row, rolling)
+            deployment_records.begin(connection, row, record)
+
+        await self._database.write(write)
 
     async def planned(self) -> Sequence[tuple[Alias, bool]]:
         """
@@ -155,21 +170,43 @@ class Revisions:
             ]
         )
 
-    async def abandon(self, account_id: str, alias: str, revision_id: str) -> None:
+    async def abandon(
+        self, account_id: str, alias: str, revision_id: str, *, failed: str = ""
+    ) -> None:
         """
         Forget that an alias was to be pointed to a revision.
+
+        Arguments:
+            failed: Why it could not be, as a sentence. Empty where nobody wants it any longer.
         """
         chosen = takeovers.delete().where(
             _is_alias(takeovers, account_id, alias) & (takeovers.c.revision == revision_id)
         )
-        await self._database.write(lambda connection: connection.execute(chosen))
+        outcome = deployment_records.FAILED if failed else deployment_records.SUPERSEDED
 
-    async def point(self, alias: Alias) -> None:
+        found = (account_id, alias, revision_id, outcome, failed)
+
+        def write(connection: sa.Connection) -> None:
+            connection.execute(chosen)
+            deployment_records.settle(connection, *found)
+
+        await self._database.write(write)
+
+    async def point(self, alias: Alias, *, record: DeploymentRecord | None = None) -> None:
         """
         Store an alias, whatever was planned for it.
+
+        Arguments:
+            record: What the history keeps of it, until a runner has come up. None where one
+                has.
         """
         row = _to_row(alias)
-        await self._database.write(lambda connection: _point(connection, row))
+
+        def write(connection: sa.Connection) -> None:
+            _point(connection, row)
+            deployment_records.begin(connection, row, record)
+
+        await self._database.write(write)
 
     async def set_scaling(self, account_id: str, alias: str, scaling: Scaling) -> None:
         """
@@ -190,14 +227,20 @@ class Revisions:
 
         await self._database.write(write)
 
-    async def delete_alias(self, account_id: str, alias: str) -> None:
+    async def delete_alias(self, account_id: str, alias: str, *, key_id: str = "") -> None:
         """
         Delete an alias.
+
+        Arguments:
+            key_id: The key with which that was asked for.
         """
+        record = deployment_records.deletion(key_id)
 
         def write(connection: sa.Connection) -> None:
             for table in (aliases, takeovers):
                 connection.execute(table.delete().where(_is_alias(table, account_id, alias)))
+            row = {"account_id": account_id, "alias": alias}
+            deployment_records.begin(connection, row, record)
 
         await self._database.write(write)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fal_server.activity import deployment_records
 from fal_server.claims import arrivals, claims, replicas
 from fal_server.logs import kept_lines, log_lines
 from fal_server.state import kept_keys
@@ -26,6 +27,7 @@ MODULES = (
     accounts,
     arrivals,
     claims,
+    deployment_records,
     idempotency_keys,
     keys,
     kept_keys,

@@ -1,0 +1,185 @@
+"""
+Deployment records: what was deployed to each application, by which key, and how that ended.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from fal_server.state.databases import Database, metadata
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False),
+    sa.Column("alias", sa.String, nullable=False),
+    sa.Column("revision", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    #: A JSON object.
+    sa.Column("annotations", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+    sa.Index("deployments_of_alias", "account_id", "alias", "created_at"),
+)
+
+#: What is done to an application: another revision is registered, one that there is takes
+#: over, or the application is deleted.
+DEPLOY, SET, DELETE = "deploy", "set", "delete"
+
+#: How far it is: a runner is awaited, the revision has taken over, its runner has not come
+#: up, another deployment came before that, or the application is gone.
+PENDING, SERVING, FAILED, SUPERSEDED = "pending", "serving", "failed", "superseded"
+DELETED = "deleted"
+
+#: The most that are kept of an application.
+_MOST = 500
+
+#: The most characters of a reason that are kept.
+_LONGEST_REASON = 4096
+
+
+@attrs.frozen(kw_only=True)
+class DeploymentRecord:
+    """
+    One deployment of an application, or its end.
+
+    Attributes:
+        revision: The id of the revision. Empty where the application was deleted.
+
+        message, annotations: What its revision carries.
+
+        key_id: The id of the key with which it was asked for.
+
+        reason: Why it has failed, as a sentence. Empty where it has not.
+
+        created_at, ended_at: In seconds since the epoch.
+    """
+
+    revision: str
+    action: str
+    message: str = ""
+    annotations: Mapping[str, str] = attrs.field(factory=dict)
+    key_id: str = ""
+    outcome: str = PENDING
+    reason: str = ""
+    created_at: float = attrs.field(factory=time.time)
+    ended_at: float | None = None
+
+
+class DeploymentRecords:
+    """
+    Reads the records that are kept with revisions.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(
+        self, account_id: str, alias: str, *, most: int
+    ) -> Sequence[DeploymentRecord]:
+        """
+        Return the newest records of an application, the newest first.
+        """
+        query = _newest(account_id, alias).limit(most)
+        return await self._database.read(
+            lambda connection: [_to_record(row) for row in connection.execute(query)]
+        )
+
+
+def deletion(key_id: str) -> DeploymentRecord:
+    """
+    Return the record of an application that is deleted.
+    """
+    now = time.time()
+    facts = {"outcome": DELETED, "created_at": now, "ended_at": now}
+    return DeploymentRecord(revision="", action=DELETE, key_id=key_id, **facts)
+
+
+def read_notes(content: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+    """
+    Return the message and the annotations in the metadata of a revision.
+    """
+    message, annotations = content.get("message"), content.get("annotations")
+    if not isinstance(annotations, Mapping):
+        annotations = {}
+    texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
+    return message if isinstance(message, str) else "", texts
+
+
+def begin(
+    connection: sa.Connection, application: Mapping[str, Any], record: DeploymentRecord | None
+) -> None:
+    """
+    Keep a record. No other of the application is pending any longer.
+
+    Arguments:
+        application: The row of its alias, or the ``account_id`` and the ``alias`` of that.
+
+        record: None where the revision of the row serves: a runner has come up.
+    """
+    account_id, alias = application["account_id"], application["alias"]
+    if record is None:
+        settle(connection, account_id, alias, application["revision"], SERVING)
+        return
+    settle(connection, account_id, alias, None, SUPERSEDED)
+    row = attrs.asdict(record, recurse=False)
+    row |= {"id": secrets.token_hex(16), "account_id": account_id, "alias": alias}
+    row["annotations"] = json.dumps(dict(record.annotations))
+    connection.execute(deployments.insert().values(row))
+    oldest = _newest(account_id, alias).offset(_MOST).limit(_MOST)
+    old = [each.id for each in connection.execute(oldest)]
+    if old:
+        connection.execute(deployments.delete().where(deployments.c.id.in_(old)))
+
+
+def settle(
+    connection: sa.Connection,
+    account_id: str,
+    alias: str,
+    revision: str | None,
+    outcome: str,
+    reason: str = "",
+) -> None:
+    """
+    Keep how a pending deployment has ended.
+
+    Arguments:
+        revision: None for whichever there is.
+    """
+    chosen = _is(account_id, alias) & (deployments.c.outcome == PENDING)
+    if revision is not None:
+        chosen &= deployments.c.revision == revision
+    values = {
+        "outcome": outcome,
+        "reason": reason[:_LONGEST_REASON],
+        "ended_at": time.time(),
+    }
+    connection.execute(deployments.update().where(chosen).values(values))
+
+
+def _is(account_id: str, alias: str) -> sa.ColumnElement[bool]:
+    return (deployments.c.account_id == account_id) & (deployments.c.alias == alias)
+
+
+def _newest(account_id: str, alias: str) -> sa.Select[Any]:
+    order = (deployments.c.created_at.desc(), deployments.c.id)
+    return sa.select(deployments).where(_is(account_id, alias)).order_by(*order)
+
+
+def _to_record(row: sa.Row[Any]) -> DeploymentRecord:
+    fields = dict(row._mapping)
+    for name in ("id", "account_id", "alias"):
+        del fields[name]
+    return DeploymentRecord(**{**fields, "annotations": json.loads(row.annotations)})
