@@ -185,6 +185,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "gateways/",
         "grpc/",
         "http/",
+        "dashboard/",
         # What a server does whether it decides or another one does.
         "replicas/",
         "plane",

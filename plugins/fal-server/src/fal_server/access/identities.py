@@ -20,7 +20,14 @@ from fal_server.access.tokens import Tokens
 from fal_server.errors import Forbidden, Unauthenticated
 from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, is_member
-from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
+from fal_server.store.keys import (
+    Key,
+    NewKey,
+    find_key,
+    make_key,
+    note_used,
+    revoke_key,
+)
 
 #: Seconds for which a key is cached. A key that the command line revokes, in another
 #: process, is accepted for so long; one that the server revokes is refused at once.
@@ -77,6 +84,7 @@ class CallerIdentity:
         self.revocations = Revocations(self.is_valid, REMEMBERED / 2)
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
+        self._used: dict[str, float] = {}
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """
@@ -99,6 +107,8 @@ class CallerIdentity:
             raise Unauthenticated("The key is not valid.")
         if key.revoked_at is not None:
             raise Unauthenticated("The key was revoked.")
+        if not self.runner_keys.made(key.id):
+            self._used[key.id] = time.time()
         return Caller(
             user_id=account.id,
             nickname=account.nickname,
@@ -214,6 +224,14 @@ class CallerIdentity:
         self._revoked += 1
         self._known.pop(id, None)
         self.revocations.end(id)
+
+    async def store_uses(self) -> None:
+        """
+        Store when keys were used since the last time.
+        """
+        used, self._used = self._used, {}
+        if used:
+            await self._database.write(lambda connection: note_used(connection, used))
 
     async def is_valid(self, key_id: str) -> bool:
         """

@@ -166,6 +166,18 @@ class Playgrounds:
         token = self.make_token(caller, application)
         return _json(json.dumps({"token": token}).encode())
 
+    def find(self, caller: Caller, alias: str) -> Application:
+        """
+        Return an application of *caller*.
+
+        Raises:
+            NotFound: There is none.
+        """
+        application = self._router.catalog.find(caller.nickname, alias)
+        if application.owner != caller.user_id:
+            raise NotFound(f"Application {alias[:80]!r} was not found.")
+        return application
+
     def make_token(self, caller: Caller, application: Application) -> str:
         """
         Return a token with which the page of an application acts for *caller*.

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -59,6 +60,8 @@ class RunGateway:
         cors: Whether pages of all origins may read responses.
 
         playgrounds: Answers for the playgrounds of applications. None leaves these to them.
+
+        observe: Called with the application, the status and the seconds of each response.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class RunGateway:
         *,
         cors: bool = True,
         playgrounds: Playgrounds | None = None,
+        observe: Callable[[tuple[str, str], int, float], None] | None = None,
     ) -> None:
         self._router = router
         self._room = room
         self._cors = cors
         self._playgrounds = playgrounds
+        self._observe = observe
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -83,6 +88,15 @@ class RunGateway:
             page = await self._playgrounds.answer(request, target)
             if page is not None:
                 return page
+        began = time.monotonic()
+        response = await self._answer(request, target)
+        application = target.application
+        if self._observe is not None and application.revision and not is_websocket(request):
+            name = application.owner, application.alias
+            self._observe(name, response.status, time.monotonic() - began)
+        return response
+
+    async def _answer(self, request: BaseRequest, target: Target) -> web.StreamResponse:
         caller = await self._router.admit(target.application, with_token(request))
         if caller is not None:
             recognise(request)
