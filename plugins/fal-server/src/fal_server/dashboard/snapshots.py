@@ -19,7 +19,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.function_pools import FunctionPools
 
-_MODES = {wire.PRIVATE: "private", wire.PUBLIC: "public"}
+_MODES: Mapping[int, str] = {wire.PRIVATE: "private", wire.PUBLIC: "public"}
 
 #: Seconds for which a snapshot is good for all who look.
 _FRESH = 0.9
