@@ -25,6 +25,7 @@ from benchmarks import (
     footprints,
     large_values,
     machines,
+    pages,
     realtime_echo,
     reloads,
     replicas,
@@ -58,6 +59,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         reloads,
         realtime_echo,
         control_plane,
+        pages,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

@@ -6,6 +6,9 @@ const FILE_WORDS =
   /\b(ur[li]s?|(image|video|audio) (file|to|of)|(the|an?|input) (image|picture|video))\b/i;
 const FILE_FORMATS = ["uri", "url", "data-url", "binary", "byte", "base64"];
 
+/** The names of the files that were picked, by their data URLs. */
+const fileNames = new Map();
+
 /**
  * Text of one line or many.
  */
@@ -99,6 +102,7 @@ class FileField extends TextField {
     if (!file) return;
     const reader = new FileReader();
     reader.onload = () => {
+      fileNames.set(reader.result, file.name);
       this.value = reader.result;
       this.options.changed();
       announce(`${file.name} was read.`);
