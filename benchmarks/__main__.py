@@ -22,6 +22,7 @@ from benchmarks import (
     containers,
     control_plane,
     executors,
+    files,
     footprints,
     large_values,
     machines,
@@ -59,6 +60,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         reloads,
         realtime_echo,
         control_plane,
+        files,
         pages,
         replicas,
     )

@@ -234,6 +234,4 @@ def _own(
 ) -> Figure:
     own = _contestant(FAL_CORE, target, settings, "playwright")
     goals = (Goal(plus=most),)
-    return Figure(
-        name=name, title=title, unit=unit, contestants=(own,), goals=goals, note=note
-    )
+    return Figure(name=name, title=title, unit=unit, contestants=(own,), goals=goals, note=note)
