@@ -22,10 +22,12 @@ from benchmarks import (
     containers,
     control_plane,
     executors,
+    files,
     footprints,
     large_values,
     log_searches,
     machines,
+    pages,
     realtime_echo,
     reloads,
     replicas,
@@ -60,6 +62,8 @@ def all_figures(*, quick: bool) -> list[Figure]:
         realtime_echo,
         control_plane,
         log_searches,
+        files,
+        pages,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

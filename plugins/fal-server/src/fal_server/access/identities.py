@@ -21,7 +21,14 @@ from fal_server.access.tokens import Tokens
 from fal_server.errors import Forbidden, Unauthenticated
 from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, is_member
-from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
+from fal_server.store.keys import (
+    Key,
+    NewKey,
+    find_key,
+    make_key,
+    note_used,
+    revoke_key,
+)
 
 #: Seconds for which a key is cached. A key that the command line revokes, in another
 #: process, is accepted for so long; one that the server revokes is refused at once.
@@ -34,11 +41,16 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: of stands for each login, and is revoked to end it.
 LOGIN = "login"
 
-#: The purposes of short-lived tokens for calling some applications, and for uploading.
-REQUESTS, UPLOADS = "requests", "uploads"
+#: The purposes of short-lived tokens for calling some applications, for uploading, and for
+#: the page on which an application is tried.
+REQUESTS, UPLOADS, PLAYGROUND = "requests", "uploads", "playground"
 
-#: The only permission of a token for such a purpose.
-_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+#: What a token for such a purpose may do at most.
+_LIMITED = {
+    REQUESTS: frozenset({"models:requests:submit"}),
+    UPLOADS: frozenset({"storage:files:write"}),
+    PLAYGROUND: frozenset({"models:requests:submit", "models:requests:read"}),
+}
 
 #: The most keys that are cached.
 _MANY = 4096
@@ -76,6 +88,7 @@ class CallerIdentity:
         self.dev_key: Key | None = None
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
+        self._used: dict[str, float] = {}
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """
@@ -98,6 +111,8 @@ class CallerIdentity:
             raise Unauthenticated("The key is not valid.")
         if key.revoked_at is not None:
             raise Unauthenticated("The key was revoked.")
+        if not self.runner_keys.made(key.id):
+            self._used[key.id] = time.time()
         return Caller(
             user_id=account.id,
             nickname=account.nickname,
@@ -157,7 +172,7 @@ class CallerIdentity:
         if limited is None:
             permissions, applications = maker.permissions, None
         else:
-            permissions = frozenset({limited})
+            permissions = limited & maker.permissions
             applications = frozenset(
                 (owner, alias)
                 for owner, aliases in claims.get("apps", {}).items()
@@ -216,6 +231,14 @@ class CallerIdentity:
         self._revoked += 1
         self._known.pop(id, None)
         self.revocations.end(id)
+
+    async def store_uses(self) -> None:
+        """
+        Store when keys were used since the last time.
+        """
+        used, self._used = self._used, {}
+        if used:
+            await self._database.write(lambda connection: note_used(connection, used))
 
     async def is_valid(self, key_id: str) -> bool:
         """

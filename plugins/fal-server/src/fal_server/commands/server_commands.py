@@ -25,6 +25,7 @@ from fal_server.commands.backup_commands import backup, restore
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
+from fal_server.commands.open_command import open_dashboard
 from fal_server.commands.options import (
     data_option,
     database_option,
@@ -112,7 +113,7 @@ def server() -> None:
 
 for _command in (
     *(users, teams, keys, login, webhook_secret, replace_key),
-    *(end_runners, replicas, backup, restore, proxy),
+    *(end_runners, replicas, backup, restore, open_dashboard, proxy),
 ):
     server.add_command(_command)
 

@@ -5,6 +5,7 @@ URLs: the addresses of the server, and those of applications.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -14,6 +15,10 @@ from isolate_proto import ServiceURLs
 #: The pages of an application that a browser opens: its playground, or its OpenAPI
 #: document. Clients append the path of each endpoint.
 PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
+
+
+#: A host as browsers send it, perhaps with a port.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
 
 
 def plain_host(host: str) -> str:
@@ -90,6 +95,19 @@ class Urls:
             requested_host: The ``Host`` header of the request.
         """
         return self.public.get(listener) == plain_host(requested_host)
+
+    def beside(self, listener: str, other: str, requested_host: str) -> str:
+        """
+        Return the URL of *listener* for somebody who has reached *other*.
+
+        Arguments:
+            requested_host: The ``Host`` header of the request to *other*.
+        """
+        host = _HOST.fullmatch(requested_host)
+        if host is None or self.is_public(other, requested_host) or listener in self.public:
+            return self.base(listener)
+        scheme = self.base(listener).partition(":")[0]
+        return f"{scheme}://{host[1]}:{self.ports.get(listener, 0)}"
 
     def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """
