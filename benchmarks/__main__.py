@@ -24,6 +24,7 @@ from benchmarks import (
     executors,
     footprints,
     large_values,
+    log_searches,
     machines,
     pages,
     realtime_echo,
@@ -60,6 +61,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         realtime_echo,
         control_plane,
         pages,
+        log_searches,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

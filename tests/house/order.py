@@ -173,6 +173,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "specs/",
         "logs/",
         "activity/",
+        "telemetry/",
         "store/",
         "access/",
         "backups/",

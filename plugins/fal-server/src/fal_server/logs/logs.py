@@ -155,6 +155,8 @@ class Logs(StoredLogs):
         self._loop = asyncio.get_running_loop()
         self._waiting = LineBuffer(WAITING, "they could not be written in time.")
         self._followers: set[Follower] = set()
+        #: Called with the lines that were written.
+        self.observe: Callable[[Sequence[LogLine]], None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
         self._failed = False
@@ -298,6 +300,8 @@ class Logs(StoredLogs):
                 raise
             if self._count is not None:
                 self._count(len(lines))
+            if self.observe is not None:
+                self.observe(lines)
             for follower in self._followers:
                 found = [line for line in lines if follower.filter.matches(line)]
                 for line in found:

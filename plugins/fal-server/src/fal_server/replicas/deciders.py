@@ -69,6 +69,7 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
+from fal_server.telemetry.exports import Answer
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"
@@ -110,6 +111,8 @@ class Decider:
         limits, urls, database = settings.limits, ground.urls, ground.database
         self.drain = settings.drain
         self.logs = Logs(database, metrics.log_lines.inc, limits)
+        if ground.exports is not None and ground.exports.sends_logs:
+            self.logs.observe = ground.exports.take_lines
         sizes = read_sizes(settings.memory)
         folders = RunnerFolders(
             ground.store.path_of("accounts") or directory.path / "accounts",
@@ -177,7 +180,10 @@ class Decider:
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
-            server = serve_gateway(self._duties.guard(gateway.answer), cors=cors)
+            answer: Answer = gateway.answer
+            if ground.exports is not None:
+                answer = ground.exports.trace(name, answer)
+            server = serve_gateway(self._duties.guard(answer), cors=cors)
             services[name] = Service(doors.start_gateway(server, ends, self._drain))
         return services
 
@@ -189,6 +195,9 @@ class Decider:
         registry = self.ground.metrics.registry
         registry.register(fleet_metrics)
         self._ends.callback(registry.unregister, fleet_metrics)
+        if self.ground.exports is not None:
+            sending = asyncio.create_task(self.ground.exports.send_metrics(registry))
+            self._ends.push_async_callback(_end_task, sending)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
