@@ -150,7 +150,9 @@ def _print_line(line: Line) -> None:
     Print a line after its time, with the beginnings of the ids of its runner and its request.
     """
     shows_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    moment = datetime.fromisoformat(str(line["timestamp"])).astimezone()
+    # Python 3.10 reads no "Z".
+    text = str(line["timestamp"]).replace("Z", "+00:00")
+    moment = datetime.fromisoformat(text).astimezone()
     level, message = str(line["level"]), str(line["message"]).rstrip("\n")
     ids = " ".join(str(line.get(name) or "-")[:8] for name in ("job_id", "request_id"))
     head = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {ids} {level:<7}"
