@@ -201,3 +201,17 @@ def _interrupted() -> RunnerResponse:
     return RunnerResponse.from_refusal(
         RunnerDisconnected("The server ended while a runner had the request.")
     )
+
+
+async def notify_cancelled(runner: Runner, request_id: str) -> None:
+    """
+    Tell a runner that a request was cancelled. It may finish it all the same.
+    """
+    headers = {"x-fal-request-id": request_id}
+    try:
+        async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
+            # What it says is not kept, however much that is.
+            while await upstream.read_part():
+                pass
+    except (asyncio.TimeoutError, OSError):
+        logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)

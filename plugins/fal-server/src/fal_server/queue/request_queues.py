@@ -23,9 +23,8 @@ from isolate_proto import controller_pb2 as wire
 from fal_server.access.callers import Caller
 from fal_server.claims.arrivals import has_arrivals, take_arrivals
 from fal_server.errors import Fenced, NotFound
-from fal_server.fleet.runners import Runner
 from fal_server.limits import Limits
-from fal_server.queue.attempts import Attempts, InternalError
+from fal_server.queue.attempts import Attempts, InternalError, notify_cancelled
 from fal_server.queue.backlogs import FRONT, Backlog
 from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
@@ -233,7 +232,7 @@ class RequestQueue:
             self._drop(pending)
         elif pending.runner is not None:
             pending.cancelled = True
-            await _notify_cancelled(pending.runner, request.id)
+            await notify_cancelled(pending.runner, request.id)
         return True
 
     def _drop(self, pending: PendingRequest) -> None:
@@ -368,20 +367,6 @@ class RequestQueue:
         if request.webhook:
             self.webhooks.deliver(request.id, pending.place.sender)
         return True
-
-
-async def _notify_cancelled(runner: Runner, request_id: str) -> None:
-    """
-    Tell a runner that a request was cancelled. It may finish it all the same.
-    """
-    headers = {"x-fal-request-id": request_id}
-    try:
-        async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:
-            # What it says is not kept, however much that is.
-            while await upstream.read_part():
-                pass
-    except (asyncio.TimeoutError, OSError):
-        logger.info("Could not tell runner %s to cancel request %s.", runner.id, request_id)
 
 
 def may_read(application: Application, caller: Caller | None, request: QueuedRequest) -> bool:
