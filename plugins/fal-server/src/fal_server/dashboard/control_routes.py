@@ -112,8 +112,8 @@ class ControlRoutes:
         hosts = self.launcher.hosts
         found = []
         for each in hosts.hosts:
-            capacity = await asyncio.to_thread(each.read_capacity)
-            found.append(_describe_host(each, capacity, caller))
+            capacity, problem = await asyncio.to_thread(each.read_capacity)
+            found.append({**_describe_host(each, capacity, caller), "problem": problem})
         return web.json_response({"machines": found})
 
 

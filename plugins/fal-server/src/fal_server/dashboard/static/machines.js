@@ -30,7 +30,7 @@ function hostPanel(host) {
       { name: "GPUs", number: true, show: ({ gpus }) => String(gpus ?? 0) },
       { name: "Model", show: ({ model }) => model ?? "–" },
     ],
-    "The host does not tell what its machines have.",
+    host.problem || "The host does not tell what its machines have.",
   );
   table.update(host.nodes.map((node, place) => [String(place), node]));
   const rows = [
