@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,22 +64,33 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return share_clients(tmp_path_factory, "newest")
 
 
+@contextmanager
+def serving(
+    folder: Path, launch_program: Any, clients: Any, options: Sequence[str]
+) -> Iterator[Applied]:
+    """
+    Run a server, whose runners end with their cluster.
+    """
+
+    def launch(data: Path, *arguments: str) -> Program:
+        program: Program = launch_program(data, *arguments, *options)
+        return program
+
+    server = Applied(folder / "data", launch, clients)
+    yield server
+    if server.program.process.poll() is None:
+        server.program.end()
+
+
 @pytest.fixture
 def applied(
     cluster: Cluster, tmp_path: Path, launch_program: Any, clients: Any
 ) -> Iterator[Applied]:
     """
-    A server whose runners are on this machine or on the cluster, with which they end.
+    A server whose runners are on this machine or on the cluster.
     """
-
-    def launch(data: Path, *arguments: str) -> Program:
-        program: Program = launch_program(data, *arguments, *OPTIONS)
-        return program
-
-    server = Applied(tmp_path / "data", launch, clients)
-    yield server
-    if server.program.process.poll() is None:
-        server.program.end()
+    with serving(tmp_path, launch_program, clients, OPTIONS) as server:
+        yield server
 
 
 @contextmanager
@@ -196,3 +207,20 @@ def test_server_ends_without_its_cluster(cluster: Cluster, applied: Applied):
     for address in cluster.nodes:
         cluster.kill_node(address)
     applied.program.end()
+
+
+def test_server_that_reaches_its_cluster_by_rays_client(
+    cluster: Cluster, tmp_path: Path, launch_program: Any, clients: Any
+):
+    """
+    A server outside of the cluster, which knows the head's port for clients, has its runners
+    there, and the next server finds them.
+    """
+    options = ("--machine", cluster.client, *OPTIONS[4:])
+    with serving(tmp_path, launch_program, clients, options) as applied:
+        deploy(applied)
+        first = ask(applied, 1)
+        assert node_of(cluster, first) != next(iter(cluster.nodes))
+        applied.program.end()
+        applied.start()
+        assert ask(applied, 2)["pid"] == first["pid"]
