@@ -139,6 +139,8 @@ class Replicas:
             running = (each for each in self.servers if each.program.process.poll() is None)
             for _ in threads.map(Server.close, running):
                 pass
+        # A test may have restarted the database.
+        self.forget()
         # Those that were killed seem to run for some seconds.
         settle(lambda: not self._are_alive())
         self._engine.dispose()
