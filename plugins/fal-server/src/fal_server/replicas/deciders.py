@@ -291,7 +291,7 @@ class Decider:
                 *AccountDataRoutes(self.data).routes(),
                 *KeyValueRoutes(self.values).routes(),
                 *GpuRoutes(self.catalog, self.functions).routes(),
-                *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
+                *TokenRoutes(identity, self.catalog, urls).routes(),
                 *dashboard.routes(),
             ],
         )
