@@ -169,7 +169,7 @@ for _command in (
     metavar="LISTENER=HOST",
     callback=_read_public,
     help="The host by which clients reach a listener (api, run, queue or ws) through a reverse "
-    "proxy, as in run=run.example.com, or that of the URLs of files, as in files=cdn.example.com.",
+    "proxy, as in run=run.example.com, or that of the URLs of files (files).",
 )
 @click.option(
     "--memory",
