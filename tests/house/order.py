@@ -173,6 +173,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "specs/",
         "logs/",
         "activity/",
+        "telemetry/",
         "key_values/",
         "store/",
         "access/",
