@@ -4,6 +4,7 @@ Identities: the authentication of requests.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -18,7 +19,7 @@ from fal_server.access.permissions import permissions_of
 from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
 from fal_server.access.tokens import Tokens
-from fal_server.errors import Forbidden, Unauthenticated
+from fal_server.errors import Forbidden, NotFound, Unauthenticated
 from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, is_member
 from fal_server.store.keys import (
@@ -40,6 +41,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: The purpose of the tokens of users who have logged in. A key that nobody has the secret
 #: of stands for each login, and is revoked to end it.
 LOGIN = "login"
+
+#: The purpose of the token that a client shows to end its login, and that is good for nothing
+#: else: clients may send it to the service that they were made for.
+LOGOUT = "logout"
 
 #: The purposes of short-lived tokens for calling some applications, for uploading, and for
 #: the page on which an application is tried.
@@ -239,6 +244,14 @@ class CallerIdentity:
         used, self._used = self._used, {}
         if used:
             await self._database.write(lambda connection: note_used(connection, used))
+
+    async def log_out(self, token: str) -> None:
+        """
+        End the login of a user, by the token for that. Nothing is done for another token.
+        """
+        with contextlib.suppress(Unauthenticated, NotFound):
+            claims = await self.open_token(LOGOUT, token)
+            await self.revoke_key(str(claims["sub"]), str(claims["key"]))
 
     async def is_valid(self, key_id: str) -> bool:
         """

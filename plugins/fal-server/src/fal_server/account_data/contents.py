@@ -20,6 +20,7 @@ from urllib.parse import quote
 import attrs
 
 from fal_core.caches import new_file
+from fal_server.account_data.archives import check_index
 from fal_server.account_data.fetches import Fetcher
 from fal_server.account_data.paths import read_path
 from fal_server.account_data.shares import DataShares
@@ -196,6 +197,7 @@ class AccountData:
         await receive(admitted, path, LARGEST_FILE, lambda _: None)
 
     def _read_archive(self, path: str) -> Sequence[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
+        check_index(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 listed = [each for each in archive.infolist() if not each.is_dir()]

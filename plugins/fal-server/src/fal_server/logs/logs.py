@@ -140,7 +140,7 @@ class Logs(StoredLogs):
     Attributes:
         limits: How long lines may be, and how much is kept of them.
 
-        listeners: Called with each line after it is written.
+        listeners: Called with lines once they are written.
     """
 
     def __init__(

@@ -78,6 +78,7 @@ from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
 from fal_server.telemetry.contexts import no_span
 from fal_server.telemetry.exports import Answer
+from fal_server.workflows.routes import WorkflowRoutes
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"
@@ -272,10 +273,13 @@ class Decider:
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
             self.runs,
-            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            self._applications(),
             runners,
             ShellMethods(runners.find),
         )
+
+    def _applications(self) -> ApplicationMethods:
+        return ApplicationMethods(self.launcher, self.deployments, self.ground.urls)
 
     def _make_api(self, playgrounds: Playgrounds) -> web.Application:
         """
@@ -301,7 +305,8 @@ class Decider:
                 *AccountDataRoutes(self.data).routes(),
                 *KeyValueRoutes(self.values).routes(),
                 *GpuRoutes(self.catalog, self.functions).routes(),
-                *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
+                *WorkflowRoutes(self._applications(), self.catalog).routes(),
+                *TokenRoutes(identity, self.catalog, urls).routes(),
                 *dashboard.routes(),
             ],
         )
@@ -317,7 +322,7 @@ class Decider:
         methods = (
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
-            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            self._applications(),
             RunnerMethods(self.catalog, self.functions),
         )
         return Dashboard(
