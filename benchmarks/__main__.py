@@ -22,9 +22,11 @@ from benchmarks import (
     containers,
     control_plane,
     executors,
+    files,
     footprints,
     large_values,
     machines,
+    pages,
     realtime_echo,
     reloads,
     replicas,
@@ -58,6 +60,8 @@ def all_figures(*, quick: bool) -> list[Figure]:
         reloads,
         realtime_echo,
         control_plane,
+        files,
+        pages,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

@@ -28,6 +28,7 @@ _UNITS = {
     "calls/s": (1.0, "{:,.0f} calls/s"),
     "requests/s": (1.0, "{:,.0f} requests/s"),
     "messages/s": (1.0, "{:,.0f} messages/s"),
+    "kB": (1e-3, "{:,.1f} kB"),
     "MiB": (1 / (1 << 20), "{:,.1f} MiB"),
 }
 

@@ -199,6 +199,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "shells/",
         "http/",
         "account_data/",
+        "dashboard/",
         # What a server does whether it decides or another one does.
         "replicas/",
         "plane",

@@ -47,6 +47,7 @@ _load("queued")
 kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
+browsers = _load("browsers")
 engines = _load("engines")
 postgresql_servers = _load("postgresql_servers")
 replica_groups = _load("replica_groups")
@@ -484,6 +485,25 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
     with engines.engine_for_servers(tmp_path_factory) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """
+    A browser, which ends with the module.
+    """
+    with browsers.running_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def find_faults() -> Callable[[Any], list[str]]:
+    """
+    The function that returns what is wrong with a page for those who use it without eyes or
+    without a mouse.
+    """
+    found: Callable[[Any], list[str]] = browsers.find_faults
+    return found
 
 
 @pytest.fixture

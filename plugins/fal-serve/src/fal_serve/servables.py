@@ -132,6 +132,13 @@ class BaseServable(metaclass=ServableMeta):
         """
         return None
 
+    @property
+    def _description(self) -> str:
+        """
+        What the service does, as its OpenAPI document says it.
+        """
+        return inspect.cleandoc(type(self).__dict__.get("__doc__") or "")
+
     def add_routes(self, application: FalFastAPI) -> None:
         """
         Add routes beside the user's endpoints.
@@ -152,13 +159,16 @@ class BaseServable(metaclass=ServableMeta):
                 handler, RealtimeEndpoint
             ):
                 check_written(handler, signature)
-        return build_application(
+        application = build_application(
             routes,
             title=self.title,
             version=self.version,
             lifespan=self.lifespan,
             add_routes=self.add_routes,
         )
+        application.description = self._description
+        application.state.fal_declared_paths = declared_paths(type(self))
+        return application
 
     async def serve(
         self,
@@ -198,6 +208,19 @@ class BaseServable(metaclass=ServableMeta):
         Return the settings with which ``serve`` serves.
         """
         return ServiceSettings()
+
+
+def declared_paths(cls: type) -> list[str]:
+    """
+    Return the paths of the endpoints of *cls* and its bases, in the order in which they are
+    written.
+    """
+    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+    signatures = (
+        getattr(inspect.getattr_static(cls, name, None), "route_signature", None)
+        for name in names
+    )
+    return list(dict.fromkeys(each.path for each in signatures if each is not None))
 
 
 def check_hooks(cls: type, names: Iterable[str]) -> None:
@@ -269,6 +292,10 @@ class ServeWrapper(BaseServable):
     @property
     def title(self) -> str:
         return getattr(self._func, "__name__", "function")
+
+    @property
+    def _description(self) -> str:
+        return ""
 
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
         written = getattr(self._func, "route_signature", None)

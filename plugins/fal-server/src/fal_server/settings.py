@@ -16,6 +16,13 @@ from fal_server.limits import Limits
 #: The listeners that clients reach, by their names.
 LISTENERS = ("api", "run", "queue", "ws")
 
+#: What the URLs of files begin with, where they are to have a host of their own.
+FILES = "files"
+
+#: Host names in the code of released clients. The certificate holds for them too, so that
+#: a proxy can lead such clients here.
+FOREIGN_NAMES = ("rest.fal.ai", "v3.fal.media", "kv.fal.media", "auth.fal.ai")
+
 #: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001
 
@@ -62,7 +69,8 @@ class ServerSettings:
             clients, as in ``10.0.0.0/8``.
 
         public: By the name of a listener, the host by which clients reach it through a reverse
-            proxy that speaks TLS with them, as in ``fal.example.com``.
+            proxy that speaks TLS with them, as in ``fal.example.com``. That of
+            :data:`FILES` is the host of the URLs of files.
 
         memory: The memory limit of a runner of each machine type, as in ``XS=512M``.
 

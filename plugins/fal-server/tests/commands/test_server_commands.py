@@ -47,7 +47,7 @@ def test_output_of_start_is_as_documented(start_program, tmp_path):
     shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
     program = start_program()
     program.wait_until_ready()
-    printed = "".join(program.lines)
+    printed = "".join(line for line in program.lines if "insist on one port" not in line)
     printed = printed.replace(str(tmp_path / "data"), "/home/me/.local/share/fal-core/server")
     ports = re.findall(r"(?:api|run|queue|ws|metrics) (\d+)", printed)
     shown_as = {port: str(6001 + number) for number, port in enumerate(ports)}
@@ -55,6 +55,17 @@ def test_output_of_start_is_as_documented(start_program, tmp_path):
         rf"\b({'|'.join(ports)})\b", lambda found: shown_as[found.group()], printed
     )
     assert re.sub(r"(FAL_KEY=).*", r"\1…", printed) == shown
+
+
+def test_a_word_where_applications_share_the_ports(without_networks, start_program):
+    """
+    Where applications get no networks of their own, the first thing that an operator is told
+    is that those of one port exclude each other, and what to install.
+    """
+    program = start_program()
+    program.wait_until_ready()
+    [word] = [line for line in program.lines if "insist on one port" in line]
+    assert "pasta" in word
 
 
 def test_applications_of_the_documentation_have_distinct_names():

@@ -110,3 +110,19 @@ def test_hosts_of_a_proxy_are_compared_as_hosts(named: str, requested: str, is_p
     assert urls.is_public("queue", requested) is is_public
     base = f"https://{requested}" if is_public else "http://127.0.0.1:1"
     assert urls.api_base(requested) == base
+
+
+def test_hosts_of_files():
+    """
+    The URLs of files have the host that was chosen for them, and none that leads a single
+    client here by its proxy.
+    """
+    chosen = {"files": "CDN.example.com", "api": "api.example.com"}
+    urls = Urls(host="10.0.0.7", ports=PORTS, public=chosen)
+    assert urls.file_base("v3.fal.media") == "https://cdn.example.com"
+    assert urls.api_base("v3.fal.media") == "https://api.example.com"
+    named = Urls(host="0.0.0.0", ports=PORTS, name="gpu.example.com")
+    assert named.file_base("v3.fal.media") == "https://gpu.example.com:1"
+    assert Urls(host="10.0.0.7", ports=PORTS).file_base("rest.fal.ai") == "https://10.0.0.7:1"
+    here = Urls(host="127.0.0.1", ports=PORTS)
+    assert here.file_base("v3.fal.media") == "http://127.0.0.1:1"

@@ -212,9 +212,11 @@ def test_printed_page_opens(applied, deploy):
     """
     printed = deploy("shown", 1, "--auth", "public")
     pages = re.findall(r"http://\S+/owner/shown\S*#/\S*", printed)
-    assert f"http://{applied.variables['FAL_RUN_HOST']}/owner/shown/openapi.json#/wait" in pages
+    assert f"http://{applied.variables['FAL_RUN_HOST']}/owner/shown/playground#/wait" in pages
     answer = httpx.get(pages[0], trust_env=False, timeout=PATIENCE)
     assert answer.status_code == 200
+    document = pages[0].partition("/playground")[0] + "/openapi.json"
+    answer = httpx.get(document, trust_env=False, timeout=PATIENCE)
     assert "/wait" in answer.json()["paths"]
 
 

@@ -57,12 +57,14 @@ def test_page_is_printed_once_and_opens(standing: Any):
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
 def test_page_of_a_private_application(standing: Any, arguments: tuple[str, ...]):
     """
-    If the application requires a key, so does its page, as the text beside its url says.
+    If the application requires a key, its page asks for one, as the text beside its url says.
     """
     url, note = page_of(standing.deploy_class("closed", SOURCE, *arguments))
 
     assert "asks for a key" in note
     assert "'--auth public' opens it" in note
-    assert httpx.get(url, trust_env=False, timeout=PATIENCE).status_code == 401
+    assert httpx.get(url, trust_env=False, timeout=PATIENCE).status_code == 200
+    state = f"{url}/state"
+    assert httpx.get(state, trust_env=False, timeout=PATIENCE).status_code == 401
     headers = {"Authorization": f"Key {standing.plane.key}"}
-    assert httpx.get(url, headers=headers, trust_env=False, timeout=PATIENCE).is_success
+    assert httpx.get(state, headers=headers, trust_env=False, timeout=PATIENCE).is_success

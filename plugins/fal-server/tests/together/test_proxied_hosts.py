@@ -134,3 +134,27 @@ def test_values(proxied):
     )
     assert told[:3] == ["wörds", None, None]
     assert "A value is kept for 60 to" in told[3]
+
+
+def test_logging_out(proxied, clients, programs):
+    """
+    ``fal auth logout`` ends a login of ``fal-core server login``: nobody gets in with it, also
+    with a copy of its file.
+    """
+    server, home = proxied, clients.home / ".fal"
+    command = [*programs.FAL_CORE, "server", "login", "owner", "--home", str(home)]
+    subprocess.run([*command, "--data", str(server.data)], check=True, capture_output=True)
+    copy = (home / "auth0_token").read_text()
+    logout, token = copy.splitlines()
+
+    def ask(shown):
+        with server.client("FAL_REST_HOST") as client:
+            headers = {"Authorization": f"Bearer {shown}"}
+            return client.get("/users/current", headers=headers).status_code
+
+    assert (ask(token), ask(logout)) == (200, 401)
+    variables = {name: it for name, it in server.variables.items() if name != "FAL_KEY"}
+    printed = clients.fal("auth", "logout", "--no-browser", variables=variables)
+    assert "Logged out" in printed
+    assert ask(token) == 401
+    assert not (home / "auth0_token").exists()

@@ -1,6 +1,12 @@
 // Responses: what a request returned, and how it is shown.
 
 const MOST_EVENTS = 500;
+const START_PHASES = {
+  pending: "A runner is about to start",
+  building: "The environment is being built",
+  setup: "The application is being set up",
+  running: "Running",
+};
 
 /**
  * The panel of one endpoint's responses.
@@ -33,7 +39,8 @@ class AnswerPanel {
     this.count = this.events = 0;
     this.chunks = [];
     this.text = "";
-    this.streamed = this.rows = this.latest = null;
+    this.streamed = this.rows = this.latest = this.waiting = null;
+    this.isQueued = false;
     this.headers.replaceChildren();
     this.content.replaceChildren();
     this.element.setAttribute("aria-busy", "true");
@@ -46,6 +53,29 @@ class AnswerPanel {
       still ? 1000 : 100,
     );
     announce("Running.");
+  }
+
+  /** Show what the request waits for: runners that start, and the lines of one. */
+  waits(state) {
+    if (this.response || !this.element.hasAttribute("aria-busy")) return;
+    this.waiting ??= this.content.appendChild(make("div", { class: "waiting" }));
+    const { phase, seconds, reason } = state;
+    const text = reason || (START_PHASES[phase] ?? "Waiting for a runner");
+    this.waiting.replaceChildren(
+      make("p", {}, `${text}${seconds === undefined ? "" : `, for ${Math.round(seconds)} s`}`),
+      ...(state.lines?.length ? [makeLines(state.lines)] : []),
+    );
+  }
+
+  /** Show the status of a queued request, and its log. */
+  waitsInQueue(id, status) {
+    this.waiting ??= this.content.appendChild(make("div", { class: "waiting" }));
+    this.tell("running", queueText(status));
+    this.waiting.replaceChildren(
+      make("p", {}, "request id ", make("code", {}, id)),
+      ...(status.logs?.length ? [makeLines(status.logs)] : []),
+    );
+    this.isQueued = true;
   }
 
   elapsed() {
@@ -64,6 +94,8 @@ class AnswerPanel {
   /** The head of the response has arrived. */
   begin(response) {
     this.response = response;
+    // The log of a queued request stays.
+    if (this.waiting && !this.isQueued) this.waiting.remove();
     const lines = [...response.headers].map(([name, value]) => [
       make("dt", {}, name),
       make("dd", {}, value),

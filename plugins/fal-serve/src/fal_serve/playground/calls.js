@@ -22,7 +22,7 @@ function makeHead(base, endpoint) {
  * Buttons that copy the call as a program.
  */
 function makeSnippets(base, endpoint, read) {
-  const languages = endpoint.protocol ? ["Python"] : ["curl", "Python"];
+  const languages = languagesOf(endpoint);
   const buttons = languages.map((language) =>
     button(
       `Copy as ${language}`,
@@ -42,9 +42,10 @@ function makeSnippets(base, endpoint, read) {
 }
 
 class CallView {
-  constructor({ document, base, endpoint, changed }) {
+  constructor({ document, base, endpoint, changed, service }) {
     this.base = base;
     this.endpoint = endpoint;
+    this.service = service;
     this.editor = new InputEditor(document, endpoint, changed);
     this.answer = new AnswerPanel();
     this.runButton = button("Run", () => this.run(), {
@@ -68,6 +69,11 @@ class CallView {
       make("span", { class: "shortcut", "aria-hidden": "true" }, SHORTCUT),
     );
     const snippets = makeSnippets(base, endpoint, () => this.editor.value);
+    this.history = new CallHistory(base, endpoint, (value) => {
+      this.editor.value = value;
+      changed();
+    });
+    if (IS_DEPLOYED && endpoint.method !== "GET") actions.append(this.makeQueueChoice());
     this.element = make(
       "div",
       { class: "view", on: { keydown: (event) => this.press(event) } },
@@ -84,6 +90,17 @@ class CallView {
         ),
         this.answer.element,
       ),
+      this.history.element,
+    );
+  }
+
+  makeQueueChoice() {
+    this.queued = make("input", { type: "checkbox", role: "switch", id: newId() });
+    return make(
+      "span",
+      { class: "queue-choice" },
+      this.queued,
+      make("label", { for: this.queued.id }, "In the queue"),
     );
   }
 
@@ -114,17 +131,21 @@ class CallView {
     // On a narrow screen the response is below the input.
     if (matchMedia("(max-width: 1100px)").matches)
       this.answer.element.scrollIntoView({ block: "nearest" });
+    const value = this.editor.value;
+    const unwatch = this.service.watch((state) => this.answer.waits(state));
     try {
-      await perform(
-        toRequest(this.base, this.endpoint, this.editor.value),
-        this.answer,
-        controller.signal,
-      );
+      const request = toRequest(this.base, this.endpoint, value);
+      if (this.queued?.checked && this.service.state.queue)
+        await performQueued(request, this.service.state.queue, this.answer, controller.signal);
+      else await perform(request, this.answer, controller.signal);
       this.showErrors();
     } catch (error) {
       if (controller.signal.aborted) this.answer.cancelled();
       else this.answer.failed(error);
     } finally {
+      unwatch();
+      const status = this.answer.status.firstElementChild.textContent;
+      this.history.add(value, status, this.answer.elapsed());
       this.running = null;
       this.setRunning(false);
     }

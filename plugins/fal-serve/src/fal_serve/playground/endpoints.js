@@ -3,11 +3,12 @@
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
 /**
- * Return the endpoints of a document, in the order in which they were written.
+ * Return the endpoints of a document, in the order in which they were written, as far as
+ * that is `declared`.
  */
-function readEndpoints(document) {
+function readEndpoints(document, declared) {
   const paths = document.paths ?? {};
-  const order = [...(document["x-fal-order-paths"] ?? []), ...Object.keys(paths)];
+  const order = [...(declared ?? []), ...(document["x-fal-order-paths"] ?? []), ...Object.keys(paths)];
   const names = [...new Set(order)].filter((path) => Object.hasOwn(paths, path));
   return names.flatMap((path) => readPath(document, path, paths[path]));
 }
@@ -43,6 +44,7 @@ function readOperation(document, path, method, operation, shared = []) {
     id: `${method.toUpperCase()} ${path}`,
     path,
     method: method.toUpperCase(),
+    operation: (operation.operationId ?? path).replace(/_[a-z]+_post$|_post$/, ""),
     title: operation.summary ?? spaced(operation.operationId ?? path),
     description: operation.description ?? "",
     parameters,

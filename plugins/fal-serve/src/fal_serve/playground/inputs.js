@@ -7,6 +7,9 @@ const FILE_WORDS =
 const FILE_FORMATS = ["uri", "url", "data-url", "binary", "byte", "base64"];
 const MEDIA_KINDS = ["image", "video", "audio", "file"];
 
+/** The names of the files that were picked, by their data URLs. */
+const fileNames = new Map();
+
 /**
  * Text of one line or many.
  */
@@ -102,6 +105,7 @@ class FileField extends TextField {
     if (!file) return;
     const reader = new FileReader();
     reader.onload = () => {
+      fileNames.set(reader.result, file.name);
       this.value = reader.result;
       this.options.changed();
       announce(`${file.name} was read.`);

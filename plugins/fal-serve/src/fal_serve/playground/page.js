@@ -3,11 +3,14 @@
 const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘ Enter" : "Ctrl Enter";
 const ASK_EVERY = 3000;
 const ASK_WHILE_GONE = 1000;
+const ASK_WHILE_STARTING = 500;
 const HEALTH_EVERY = 5;
 
 class Page {
   constructor() {
-    this.base = location.href.replace(/[?#].*$/, "").replace(/\/playground\/?$/, "");
+    this.base = BASE;
+    this.state = {};
+    this.watchers = new Set();
     this.views = new Map();
     this.text = "";
     this.instance = null;
@@ -29,6 +32,7 @@ class Page {
     document.addEventListener("visibilitychange", () => document.hidden || this.ask());
     addEventListener("hashchange", () => this.choose());
     this.setTheme(readStored(localStorage, "fal-theme") ?? "auto");
+    access.begin();
     await this.ask();
   }
 
@@ -45,18 +49,28 @@ class Page {
       this.tellState("gone", this.text ? "Gone; waiting for it" : "Not there; waiting for it");
     // A hidden page sends no requests.
     if (!document.hidden)
-      this.timer = setTimeout(() => this.ask(), isThere ? ASK_EVERY : ASK_WHILE_GONE);
+      this.timer = setTimeout(() => this.ask(), isThere ? this.pause : ASK_WHILE_GONE);
+  }
+
+  get pause() {
+    return this.watchers.size ? ASK_WHILE_STARTING : ASK_EVERY;
   }
 
   async askOnce() {
     const response = await this.get("/playground/state");
+    if (IS_DEPLOYED && [401, 403, 404].includes(response.status)) {
+      await this.askForKey(response);
+      return true;
+    }
     if (!response.ok) return false;
-    const { instance } = await response.json();
+    this.state = await response.json();
+    const { instance } = this.state;
     if (instance !== this.instance) {
       await this.readDocument();
       this.instance = instance;
       this.asked = 0;
     }
+    if (IS_DEPLOYED) return this.tellRunners();
     if (this.document.paths?.["/health"]?.get && this.asked % HEALTH_EVERY === 0) {
       const health = await this.get("/health");
       this.unwell = health.ok ? "" : `Unwell: /health answers ${health.status}`;
@@ -67,7 +81,46 @@ class Page {
   }
 
   get(path) {
-    return fetch(this.base + path, { cache: "no-store", signal: AbortSignal.timeout(10_000) });
+    return fetch(this.base + path, {
+      cache: "no-store",
+      headers: access.headers,
+      signal: AbortSignal.timeout(10_000),
+    });
+  }
+
+  /** Tell what runs of a deployed application. */
+  tellRunners() {
+    const { runners = {}, phase, waiting } = this.state;
+    const count = (runners.running ?? 0) + (runners.idle ?? 0);
+    const text = count
+      ? `${count} runner${count === 1 ? "" : "s"}`
+      : phase
+        ? "Starting a runner"
+        : "Scaled to zero: the first call starts a runner";
+    this.tellState("well", waiting ? `${text}, ${waiting} waiting` : text);
+    for (const watcher of this.watchers) watcher(this.state);
+    return true;
+  }
+
+  /** Look more often, and call `watcher` with each state, until the result is called. */
+  watch(watcher) {
+    if (!IS_DEPLOYED) return () => {};
+    this.watchers.add(watcher);
+    this.ask();
+    return () => this.watchers.delete(watcher);
+  }
+
+  async askForKey(response) {
+    const { detail = "" } = await response.json().catch(() => ({}));
+    this.instance = null;
+    this.tellState("unwell", "A key is needed");
+    if (this.find("main").querySelector(".key-form")) return;
+    const wasShown = Boolean(access.token);
+    access.forget();
+    const reason = wasShown ? detail : "This application is not open to everybody.";
+    this.text = "";
+    this.find("endpoints").replaceChildren();
+    this.find("main").replaceChildren(makeKeyForm(reason, () => this.ask()));
   }
 
   tellState(kind, text) {
@@ -98,8 +151,9 @@ class Page {
     this.find("name").textContent = info.title ?? "Service";
     this.find("version").textContent =
       info.version && info.version !== "unknown" ? info.version : "";
+    this.find("about").textContent = info.description ?? "";
     document.title = `${info.title ?? "Service"} · playground`;
-    this.endpoints = readEndpoints(this.document);
+    this.endpoints = readEndpoints(this.document, this.state.order);
     this.older = new Map([...(this.older ?? []), ...this.views]);
     this.views.clear();
     this.links = this.endpoints.map((endpoint) =>
@@ -120,7 +174,11 @@ class Page {
   choose() {
     if (!this.endpoints) return;
     const asked = decodeURIComponent(location.hash.slice(1));
-    const endpoint = this.endpoints.find((each) => each.id === asked) ?? this.endpoints[0];
+    // A link may name the path alone.
+    const endpoint =
+      this.endpoints.find((each) => each.id === asked) ??
+      this.endpoints.find((each) => each.path === asked) ??
+      this.endpoints[0];
     this.endpoints.forEach((each, index) => {
       if (each === endpoint) this.links[index].setAttribute("aria-current", "page");
       else this.links[index].removeAttribute("aria-current");
@@ -143,7 +201,13 @@ class Page {
         key,
         JSON.stringify({ begun: view.editor.begun, value: view.editor.value }),
       );
-    const options = { document: this.document, base: this.base, endpoint, changed };
+    const options = {
+      document: this.document,
+      base: this.base,
+      endpoint,
+      changed,
+      service: this,
+    };
     const view = endpoint.protocol ? new SocketView(options) : new CallView(options);
     const older = this.older.get(endpoint.id);
     const stored = readStored(sessionStorage, key);
@@ -265,4 +329,5 @@ function writeStored(storage, key, text) {
   }
 }
 
-new Page().start();
+const page = new Page();
+page.start();

@@ -13,15 +13,19 @@ import pkgutil
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from starlette.responses import JSONResponse, Response
-
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.responses import Response
 
 PATH = "/playground"
 #: Requested by each open page every few seconds, and left out of the access log.
 STATE_PATH = "/playground/state"
+
+#: Paths that lead to the playground, unless the service has something else there.
+LEADING = ("/", "/docs", "/redoc")
+
+_FOREIGN_PAGES = ("swagger_ui_html", "swagger_ui_redirect", "redoc_html")
 
 #: The scripts, in the order of their dependencies.
 _SCRIPTS = (
@@ -34,8 +38,11 @@ _SCRIPTS = (
     "forms",
     "trees",
     "media",
+    "access",
     "answers",
     "requests",
+    "queues",
+    "histories",
     "endpoints",
     "snippets",
     "editors",
@@ -63,6 +70,8 @@ def add_playground(application: Starlette) -> None:
     """
     Add the routes of the playground to *application*.
     """
+    from starlette.responses import JSONResponse, RedirectResponse, Response
+
     body, headers = make_page()
     # An open page sees by it that the service was restarted.
     instance = uuid4().hex
@@ -73,19 +82,41 @@ def add_playground(application: Starlette) -> None:
         return Response(body, headers=headers, media_type="text/html; charset=utf-8")
 
     async def state(request: Request) -> Response:
-        return JSONResponse({"instance": instance}, headers={"cache-control": "no-store"})
+        order = getattr(application.state, "fal_declared_paths", [])
+        told = {"instance": instance, "order": order}
+        return JSONResponse(told, headers={"cache-control": "no-store"})
 
+    async def lead(request: Request) -> Response:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}{PATH}", 307)
+
+    routes = application.router.routes
+    # FastAPI's pages of documents load their scripts from another host.
+    routes[:] = [each for each in routes if getattr(each, "name", "") not in _FOREIGN_PAGES]
+    taken = {
+        getattr(each, "path", "")
+        for each in routes
+        if "GET" in (getattr(each, "methods", None) or ())
+    }
     for path, endpoint in ((PATH, playground), (STATE_PATH, state)):
         application.router.add_route(path, endpoint, ["GET"], include_in_schema=False)
+    for path in LEADING:
+        if path not in taken:
+            application.router.add_route(path, lead, ["GET"], include_in_schema=False)
 
 
-def make_page() -> tuple[bytes, dict[str, str]]:
+def make_page(*, deployed: bool = False) -> tuple[bytes, dict[str, str]]:
     """
     Return the page and its headers.
+
+    Arguments:
+        deployed: Whether a gateway serves it for a deployed application, which may need a
+            key, and where nothing may run.
     """
     style = _read("page.css")
     script = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     page = _read("page.html").replace("/* style */", style).replace("/* script */", script)
+    if deployed:
+        page = page.replace(' data-theme="auto"', ' data-theme="auto" data-deployed', 1)
     body = page.encode()
     policy = {
         **_POLICY,

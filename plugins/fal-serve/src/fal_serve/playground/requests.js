@@ -47,7 +47,7 @@ function toForm(body, form) {
     for (const each of Array.isArray(value) ? value : [value]) {
       const isFile =
         form instanceof FormData && typeof each === "string" && each.startsWith("data:");
-      if (isFile) form.append(name, toBlob(each), name);
+      if (isFile) form.append(name, toBlob(each), fileNames.get(each) ?? name);
       else if (each !== null) form.append(name, asText(each));
     }
   }
@@ -99,14 +99,22 @@ class EventParser {
  * Send a request, and pass its response to `answer` as it arrives.
  */
 async function perform(request, answer, signal) {
-  const { url, ...options } = request;
+  const { url, headers, ...options } = request;
   const response = await fetch(url, {
     ...options,
+    headers: { ...access.headers, ...headers },
     signal,
     cache: "no-store",
     credentials: "same-origin",
     referrerPolicy: "no-referrer",
   });
+  await readResponse(response, answer);
+}
+
+/**
+ * Pass a response to `answer` as it arrives.
+ */
+async function readResponse(response, answer) {
   answer.begin(response);
   const type = response.headers.get("content-type") ?? "";
   const events = type.startsWith("text/event-stream") ? new EventParser() : null;

@@ -7,7 +7,63 @@ const MOST_SHOWN = 20_000;
  */
 function snippetsOf(base, endpoint, input) {
   if (endpoint.protocol) return { Python: socketSnippet(base, endpoint, input) };
-  return { curl: curlSnippet(base, endpoint, input), Python: httpxSnippet(base, endpoint, input) };
+  const snippets = {
+    curl: curlSnippet(base, endpoint, input),
+    Python: httpxSnippet(base, endpoint, input),
+  };
+  if (!languagesOf(endpoint).includes("fal_client")) return snippets;
+  return {
+    ...snippets,
+    fal_client: clientSnippet(base, endpoint, input),
+    AppClient: appClientSnippet(base, endpoint, input),
+  };
+}
+
+/**
+ * Return the names of the languages in which the call of an endpoint is written.
+ */
+function languagesOf(endpoint) {
+  if (endpoint.protocol) return ["Python"];
+  const isJson = !endpoint.body || /json/.test(endpoint.body.type);
+  const isSimple = endpoint.method === "POST" && isJson && !endpoint.parameters.length;
+  return ["curl", "Python", ...(IS_DEPLOYED && isSimple ? ["fal_client", "AppClient"] : [])];
+}
+
+/** The header with the key of whoever makes a call, where the application asks for one. */
+function keyHeader() {
+  return IS_DEPLOYED && page.state.needs_key;
+}
+
+function clientSnippet(base, endpoint, { body }) {
+  const { host, pathname } = new URL(base);
+  const queue = page.state.queue ? new URL(page.state.queue).host : host;
+  const where = `# In the shell: export FAL_RUN_HOST=${host} FAL_QUEUE_RUN_HOST=${queue}`;
+  const name = pythonText(pathname.slice(1));
+  const path = endpoint.path === "/" ? "" : `    path=${pythonText(endpoint.path)},\n`;
+  const call = `    ${name},\n    arguments=${toPython(body ?? {}, "    ")},\n${path}`;
+  if (!endpoint.streams) {
+    return `${where}\nimport fal_client\n\nresult = fal_client.subscribe(\n${call})\nprint(result)\n`;
+  }
+  const streamed = path ? call : `${call}    path="",\n`;
+  return `${where}\nimport fal_client\n\nfor event in fal_client.stream(\n${streamed}):\n    print(event)\n`;
+}
+
+function appClientSnippet(base, endpoint, { body }) {
+  const kind = page.document.info?.title ?? "Application";
+  const className = /^[A-Za-z_]\w*$/.test(kind) ? kind : "Application";
+  const name = endpoint.operation.replace(/[^A-Za-z0-9_]/g, "_");
+  const given = Object.entries(isObject(body) ? body : {}).map(
+    ([key, value]) => `        ${key}=${toPython(value, "        ")},\n`,
+  );
+  const call = `client.${name}(${given.length ? `\n${given.join("")}    ` : ""})`;
+  return [
+    "from fal_serve import AppClient",
+    "",
+    `from app import ${className}  # the module with the class`,
+    "",
+    `with AppClient(${className}, ${pythonText(base)}) as client:`,
+    endpoint.streams ? `    for item in ${call}:\n        print(item)\n` : `    print(${call})\n`,
+  ].join("\n");
 }
 
 function quoteShell(text) {
@@ -26,6 +82,7 @@ function headersOf(endpoint, parameters) {
 function curlSnippet(base, endpoint, { parameters, body }) {
   const parts = ["curl", quoteShell(urlOf(base, endpoint, parameters))];
   if (endpoint.method !== "GET") parts.push(`-X ${endpoint.method}`);
+  if (keyHeader()) parts.push('-H "Authorization: Key $FAL_KEY"');
   for (const [name, value] of headersOf(endpoint, parameters))
     parts.push(`-H ${quoteShell(`${name}: ${value}`)}`);
   if (endpoint.body && body !== undefined) {
@@ -85,19 +142,24 @@ function pythonText(text) {
 function httpxSnippet(base, endpoint, { parameters, body }) {
   const inputs = [];
   const headers = headersOf(endpoint, parameters);
-  if (headers.length) inputs.push(`headers=${toPython(Object.fromEntries(headers), "    ")}`);
+  const given = Object.entries(Object.fromEntries(headers)).map(
+    ([name, value]) => `        ${pythonText(name)}: ${pythonText(value)},\n`,
+  );
+  if (keyHeader()) given.unshift(`        "Authorization": "Key " + os.environ["FAL_KEY"],\n`);
+  if (given.length) inputs.push(`headers={\n${given.join("")}    }`);
   if (endpoint.body && body !== undefined) {
     if (endpoint.body.type === "multipart/form-data") inputs.push(...multipartInputs(body));
     else if (/form/.test(endpoint.body.type)) inputs.push(`data=${toPython(body, "    ")}`);
     else inputs.push(`json=${toPython(body, "    ")}`);
   }
   const call = [pythonText(urlOf(base, endpoint, parameters)), ...inputs, "timeout=None"];
+  const imports = keyHeader() ? "import os\n\nimport httpx\n" : "import httpx\n";
   const lines = call.map((each) => `    ${each},\n`).join("");
   const method = endpoint.method.toLowerCase();
   if (endpoint.streams) {
     const streamed = [pythonText(endpoint.method), ...call].map((each) => `    ${each},\n`).join("");
     return [
-      "import httpx\n",
+      imports,
       `with httpx.stream(\n${streamed}) as response:`,
       "    response.raise_for_status()",
       "    for line in response.iter_lines():",
@@ -105,7 +167,7 @@ function httpxSnippet(base, endpoint, { parameters, body }) {
     ].join("\n");
   }
   return [
-    "import httpx\n",
+    imports,
     `response = httpx.${method}(\n${lines})`,
     "response.raise_for_status()",
     "print(response.json())\n",

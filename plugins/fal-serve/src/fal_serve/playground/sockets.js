@@ -109,7 +109,7 @@ class SocketView {
       /^http/,
       "ws",
     );
-    const socket = new WebSocket(url);
+    const socket = new WebSocket(access.toSocket(url));
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.tell("running", "Connecting");

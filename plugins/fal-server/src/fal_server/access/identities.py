@@ -4,6 +4,7 @@ Identities: the authentication of requests.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -18,10 +19,17 @@ from fal_server.access.permissions import permissions_of
 from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
 from fal_server.access.tokens import Tokens
-from fal_server.errors import Forbidden, Unauthenticated
+from fal_server.errors import Forbidden, NotFound, Unauthenticated
 from fal_server.state.databases import Database
 from fal_server.store.accounts import Account, find_account, is_member
-from fal_server.store.keys import Key, NewKey, find_key, make_key, revoke_key
+from fal_server.store.keys import (
+    Key,
+    NewKey,
+    find_key,
+    make_key,
+    note_used,
+    revoke_key,
+)
 
 #: Seconds for which a key is cached. A key that the command line revokes, in another
 #: process, is accepted for so long; one that the server revokes is refused at once.
@@ -34,11 +42,20 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 #: of stands for each login, and is revoked to end it.
 LOGIN = "login"
 
-#: The purposes of short-lived tokens for calling some applications, and for uploading.
-REQUESTS, UPLOADS = "requests", "uploads"
+#: The purpose of the token that a client shows to end its login, and that is good for nothing
+#: else: clients may send it to the service that they were made for.
+LOGOUT = "logout"
 
-#: The only permission of a token for such a purpose.
-_LIMITED = {REQUESTS: "models:requests:submit", UPLOADS: "storage:files:write"}
+#: The purposes of short-lived tokens for calling some applications, for uploading, and for
+#: the page on which an application is tried.
+REQUESTS, UPLOADS, PLAYGROUND = "requests", "uploads", "playground"
+
+#: What a token for such a purpose may do at most.
+_LIMITED = {
+    REQUESTS: frozenset({"models:requests:submit"}),
+    UPLOADS: frozenset({"storage:files:write"}),
+    PLAYGROUND: frozenset({"models:requests:submit", "models:requests:read"}),
+}
 
 #: The most keys that are cached.
 _MANY = 4096
@@ -76,6 +93,7 @@ class CallerIdentity:
         self.dev_key: Key | None = None
         self._known: dict[str, tuple[float, Key, Account]] = {}
         self._revoked = 0
+        self._used: dict[str, float] = {}
 
     async def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """
@@ -98,6 +116,8 @@ class CallerIdentity:
             raise Unauthenticated("The key is not valid.")
         if key.revoked_at is not None:
             raise Unauthenticated("The key was revoked.")
+        if not self.runner_keys.made(key.id):
+            self._used[key.id] = time.time()
         return Caller(
             user_id=account.id,
             nickname=account.nickname,
@@ -157,7 +177,7 @@ class CallerIdentity:
         if limited is None:
             permissions, applications = maker.permissions, None
         else:
-            permissions = frozenset({limited})
+            permissions = limited & maker.permissions
             applications = frozenset(
                 (owner, alias)
                 for owner, aliases in claims.get("apps", {}).items()
@@ -216,6 +236,22 @@ class CallerIdentity:
         self._revoked += 1
         self._known.pop(id, None)
         self.revocations.end(id)
+
+    async def store_uses(self) -> None:
+        """
+        Store when keys were used since the last time.
+        """
+        used, self._used = self._used, {}
+        if used:
+            await self._database.write(lambda connection: note_used(connection, used))
+
+    async def log_out(self, token: str) -> None:
+        """
+        End the login of a user, by the token for that. Nothing is done for another token.
+        """
+        with contextlib.suppress(Unauthenticated, NotFound):
+            claims = await self.open_token(LOGOUT, token)
+            await self.revoke_key(str(claims["sub"]), str(claims["key"]))
 
     async def is_valid(self, key_id: str) -> bool:
         """

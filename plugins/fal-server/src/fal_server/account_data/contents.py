@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from urllib.parse import quote
 import attrs
 
 from fal_core.caches import new_file
+from fal_server.account_data.archives import check_index
 from fal_server.account_data.fetches import Fetcher
 from fal_server.account_data.paths import read_path
 from fal_server.account_data.shares import DataShares
@@ -37,6 +40,9 @@ _HASH, _LONGEST_HASH = ".fal_hash", 200
 
 #: How many bytes are copied at once.
 _PIECE = 8 << 20
+
+#: How many bytes the system copies by itself at once.
+_LARGEST_COPY = 1 << 30
 
 
 @attrs.define(eq=False)
@@ -191,6 +197,7 @@ class AccountData:
         await receive(admitted, path, LARGEST_FILE, lambda _: None)
 
     def _read_archive(self, path: str) -> Sequence[tuple[zipfile.ZipInfo, tuple[str, ...]]]:
+        check_index(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 listed = [each for each in archive.infolist() if not each.is_dir()]
@@ -220,14 +227,15 @@ class AccountData:
 
     def _join(self, pieces: Sequence[Entry], path: str) -> None:
         files = self.blobs.files
-        with translated(), open(path, "xb") as target:
+        with translated(), open(path, "xb", 0) as target:
             for piece in pieces:
                 place = files.path_of(piece.name)
                 if place is None:
-                    target.writelines(files.pieces(piece.name, piece.size))
+                    for content in files.pieces(piece.name, piece.size):
+                        _copy(BytesIO(content), target)
                     continue
                 with open(place, "rb", 0) as source:
-                    _copy(source, target)
+                    _append(source, target)
 
 
 def _tree_in(folder: Path, account_id: str) -> Tree:
@@ -247,6 +255,25 @@ def _member_path(name: str) -> tuple[str, ...]:
     return read_path(name)
 
 
+def _append(source: FileIO, target: FileIO) -> None:
+    """
+    Append a file to another, by the system itself where it can.
+    """
+    if hasattr(os, "copy_file_range"):
+        try:
+            while os.copy_file_range(source.fileno(), target.fileno(), _LARGEST_COPY):
+                pass
+            return
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+                raise
+            # The file system cannot; what it has copied already is not copied again.
+    _copy(source, target)
+
+
 def _copy(source: IO[bytes], target: Any) -> None:
     while content := source.read(_PIECE):
-        target.write(content)
+        # A system may take a part of it only.
+        left = memoryview(content)
+        while left:
+            left = left[target.write(left) :]

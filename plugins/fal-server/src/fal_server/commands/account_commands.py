@@ -183,7 +183,7 @@ def login(
     Example:
       fal-core server login bob --days 7
     """
-    from fal_server.access.identities import LOGIN
+    from fal_server.access.identities import LOGIN, LOGOUT
     from fal_server.access.permissions import PRESETS
     from fal_server.access.tokens import Tokens
     from fal_server.errors import NotFound
@@ -211,12 +211,15 @@ def login(
     with opened_keys(data, database) as keys:
         tokens = Tokens(keys.read("signing.key"))
         account, key = refused(lambda: keys.database.write_here(make))
-    token = tokens.make(LOGIN, account.id, key=key.id, seconds=seconds)
+    token, ending = (
+        tokens.make(purpose, account.id, key=key.id, seconds=seconds)
+        for purpose in (LOGIN, LOGOUT)
+    )
     if home is None:
         report(token, as_json=as_json, token=token, ends=ends.isoformat())
     else:
-        # The first line is the token of another service, which the command line never uses.
-        DataDirectory(home).write_private(home / "auth0_token", f"none\n{token}".encode())
+        # With the first line the command line of fal ends the login.
+        DataDirectory(home).write_private(home / "auth0_token", f"{ending}\n{token}".encode())
         written = f"The login is in {home}."
         report(written, as_json=as_json, home=str(home), ends=ends.isoformat())
 

@@ -19,7 +19,7 @@ import click
 
 from fal_core.cli import print_json
 from fal_server.commands.options import data_option, json_option
-from fal_server.settings import PORT, default_data
+from fal_server.settings import FOREIGN_NAMES, PORT, default_data
 
 if TYPE_CHECKING:
     from fal_server.proxies.connect_proxies import ConnectProxy
@@ -70,7 +70,6 @@ def proxy(data: Path | None, server: tuple[str, int] | None, port: int, as_json:
     Example:
       fal-core server proxy --server fal.example.com:6001
     """
-    from fal_server.listeners.certificates import FOREIGN_NAMES
     from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
     from fal_server.state.data_directories import DataDirectory
 

@@ -25,6 +25,7 @@ from fal_server.commands.backup_commands import backup, restore
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
+from fal_server.commands.open_command import open_dashboard
 from fal_server.commands.options import (
     data_option,
     database_option,
@@ -37,7 +38,7 @@ from fal_server.commands.proxy_command import proxy
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
 from fal_server.errors import ServerError
-from fal_server.settings import DEV_KEY, LISTENERS, PORT, ServerSettings, default_data
+from fal_server.settings import DEV_KEY, FILES, LISTENERS, PORT, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
@@ -88,10 +89,10 @@ def _read_public(
     public: dict[str, str] = {}
     for each in written:
         listener, _sign, host = each.partition("=")
-        if listener not in LISTENERS or not _HOST.fullmatch(host):
+        if listener not in (*LISTENERS, FILES) or not _HOST.fullmatch(host):
             raise click.BadParameter(
                 f"{each!r} does not name a listener and a host. Write one of "
-                f"{', '.join(LISTENERS)} and the host, as in 'run=run.example.com'."
+                f"{', '.join((*LISTENERS, FILES))} and the host, as in 'run=run.example.com'."
             )
         if listener in public:
             raise click.BadParameter(
@@ -111,7 +112,7 @@ def server() -> None:
 
 for _command in (
     *(users, teams, keys, login, webhook_secret, replace_key),
-    *(end_runners, replicas, backup, restore, proxy),
+    *(end_runners, replicas, backup, restore, open_dashboard, proxy),
 ):
     server.add_command(_command)
 
@@ -168,7 +169,7 @@ for _command in (
     metavar="LISTENER=HOST",
     callback=_read_public,
     help="The host by which clients reach a listener (api, run, queue or ws) through a reverse "
-    "proxy, as in run=run.example.com.",
+    "proxy, as in run=run.example.com, or that of the URLs of files (files).",
 )
 @click.option(
     "--memory",
@@ -350,6 +351,7 @@ def _tell(plane: ControlPlane) -> None:
     """
     Print how to reach the server.
     """
+    from fal_core_worker.serving import networks
     from fal_server.commands.client_variables import to_shell, variables_of
     from fal_server.plane import describe_ports
 
@@ -366,6 +368,8 @@ def _tell(plane: ControlPlane) -> None:
         )
     if plane.settings.files is None and plane.keys.are_in_state:
         click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
+    if "local" in plane.settings.machines and (missing := networks.missing()):
+        click.echo(f"# Of applications that insist on one port one runs at a time. {missing}")
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = _key_of(plane)

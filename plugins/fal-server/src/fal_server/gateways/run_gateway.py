@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -20,6 +21,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.gateways.incoming_websockets import accept_websocket
+from fal_server.gateways.playgrounds import PAGES, Playgrounds
 from fal_server.gateways.websocket_relays import relay_websocket
 from fal_server.listeners.http_connections import Unreadable, recognise, tell_begun
 from fal_server.routing.headers import (
@@ -56,18 +58,45 @@ class RunGateway:
         room: Where requests wait for a runner.
 
         cors: Whether pages of all origins may read responses.
+
+        playgrounds: Answers for the playgrounds of applications. None leaves these to them.
+
+        observe: Called with the application, the status and the seconds of each response.
     """
 
-    def __init__(self, router: Router, room: WaitingRoom, *, cors: bool = True) -> None:
+    def __init__(
+        self,
+        router: Router,
+        room: WaitingRoom,
+        *,
+        cors: bool = True,
+        playgrounds: Playgrounds | None = None,
+        observe: Callable[[tuple[str, str], int, float], None] | None = None,
+    ) -> None:
         self._router = router
         self._room = room
         self._cors = cors
+        self._playgrounds = playgrounds
+        self._observe = observe
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
         Forward *request* to a runner, and return its response.
         """
         target = self._router.find(request.rel_url)
+        if target.path in PAGES and self._playgrounds is not None:
+            page = await self._playgrounds.answer(request, target)
+            if page is not None:
+                return page
+        began = time.monotonic()
+        response = await self._answer(request, target)
+        application = target.application
+        if self._observe is not None and application.revision and not is_websocket(request):
+            name = application.owner, application.alias
+            self._observe(name, response.status, time.monotonic() - began)
+        return response
+
+    async def _answer(self, request: BaseRequest, target: Target) -> web.StreamResponse:
         caller = await self._router.admit(target.application, with_token(request))
         if caller is not None:
             recognise(request)

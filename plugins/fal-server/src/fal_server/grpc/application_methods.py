@@ -32,6 +32,7 @@ from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
+from fal_server.gateways.playgrounds import find_page
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
 from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
@@ -217,7 +218,7 @@ def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
     """
     if "openapi" not in request.metadata:
         return ""
-    return PLAYGROUND if caller.is_core else DOCUMENT
+    return PLAYGROUND if caller.is_core or find_page() is not None else DOCUMENT
 
 
 def _is_rolling(request: Any) -> bool:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from urllib.parse import parse_qs
 
 from aiohttp import web
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import REQUESTS, UPLOADS
-from fal_server.access.tokens import Tokens
+from fal_server.access.identities import REQUESTS, UPLOADS, CallerIdentity
 from fal_server.errors import Forbidden, Invalid, NotFound
-from fal_server.http.api import ApiRoute
+from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, to_text
 from fal_server.listeners.urls import Urls
 from fal_server.routing.catalogs import ApplicationCatalog
@@ -25,6 +25,9 @@ _SECONDS, _MOST_SECONDS = 120.0, 24 * 3600.0
 #: Seconds that a token for uploads is valid.
 _UPLOAD_SECONDS = 3600.0
 
+#: The longest form of a client that logs out, in bytes.
+_LONGEST_FORM = 16 << 10
+
 #: The most applications of one token.
 _MOST_APPLICATIONS = 32
 
@@ -34,12 +37,15 @@ class TokenRoutes:
     Answers the routes that create short-lived tokens for requests and uploads.
     """
 
-    def __init__(self, tokens: Tokens, catalog: ApplicationCatalog, urls: Urls) -> None:
-        self._tokens = tokens
+    def __init__(
+        self, identity: CallerIdentity, catalog: ApplicationCatalog, urls: Urls
+    ) -> None:
+        self._identity = identity
+        self._tokens = identity.tokens
         self._catalog = catalog
         self._urls = urls
 
-    def routes(self) -> Iterable[ApiRoute]:
+    def routes(self) -> Iterable[ApiRoute | OpenRoute]:
         """
         Return the routes.
         """
@@ -47,7 +53,17 @@ class TokenRoutes:
         return [
             ApiRoute("POST", "/tokens/", "models:requests:submit", self._for_requests),
             ApiRoute("POST", upload, "storage:files:write", self._for_uploads),
+            OpenRoute("POST", "/oauth/revoke", self._revoke),
         ]
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        """
+        End a login, as ``fal auth logout`` asks the service that issued it.
+        """
+        if (request.content_length or _LONGEST_FORM) < _LONGEST_FORM:
+            form = parse_qs((await request.read()).decode("latin-1"))
+            await self._identity.log_out(form.get("token", [""])[0])
+        return web.json_response({})
 
     async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:
         _refuse_tokens(caller)

@@ -17,11 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fal_server.errors import ServerError
+from fal_server.settings import FOREIGN_NAMES
 from fal_server.state.data_directories import DataDirectory
-
-#: Host names in the code of released clients. The certificate holds for them too, so that
-#: a proxy can lead such clients here.
-FOREIGN_NAMES = ("rest.fal.ai", "v3.fal.media", "kv.fal.media")
 
 _DAY = datetime.timedelta(days=1)
 

@@ -5,15 +5,22 @@ URLs: the addresses of the server, and those of applications.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 import attrs
 from isolate_proto import ServiceURLs
 
+from fal_server.settings import FILES, FOREIGN_NAMES
+
 #: The pages of an application that a browser opens: its playground, or its OpenAPI
 #: document. Clients append the path of each endpoint.
 PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
+
+
+#: A host as browsers send it, perhaps with a port.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
 
 
 def plain_host(host: str) -> str:
@@ -36,11 +43,14 @@ class Urls:
         ports: The port of each listener; it is filled as they are opened.
 
         public: The hosts by which clients reach listeners through a proxy that speaks TLS.
+
+        name: A name of this machine. Empty where it is told none.
     """
 
     host: str
     ports: Mapping[str, int]
     public: Mapping[str, str] = attrs.field(factory=dict, converter=_plain_hosts)
+    name: str = ""
 
     def base(self, listener: str) -> str:
         """
@@ -68,6 +78,9 @@ class Urls:
         Arguments:
             requested_host: The ``Host`` header of the request.
         """
+        if plain_host(requested_host) in FOREIGN_NAMES:
+            # Its proxy leads this client here, and nobody else.
+            requested_host = self._own_host
         is_secret = self.is_public("api", requested_host)
         if self.host in {"127.0.0.1", "::1"} and not is_secret:
             return f"http://{self.address('api')}"
@@ -80,7 +93,18 @@ class Urls:
         Arguments:
             requested_host: The ``Host`` header of the upload.
         """
+        if FILES in self.public:
+            return f"https://{self.public[FILES]}"
         return self.base("api") if "api" in self.public else self.api_base(requested_host)
+
+    @property
+    def _own_host(self) -> str:
+        """
+        The host by which clients reach the API.
+        """
+        if "api" in self.public:
+            return self.public["api"]
+        return f"{self.name}:{self.ports.get('api', 0)}" if self.name else self.address("api")
 
     def is_public(self, listener: str, requested_host: str) -> bool:
         """
@@ -90,6 +114,19 @@ class Urls:
             requested_host: The ``Host`` header of the request.
         """
         return self.public.get(listener) == plain_host(requested_host)
+
+    def beside(self, listener: str, other: str, requested_host: str) -> str:
+        """
+        Return the URL of *listener* for somebody who has reached *other*.
+
+        Arguments:
+            requested_host: The ``Host`` header of the request to *other*.
+        """
+        host = _HOST.fullmatch(requested_host)
+        if host is None or self.is_public(other, requested_host) or listener in self.public:
+            return self.base(listener)
+        scheme = self.base(listener).partition(":")[0]
+        return f"{scheme}://{host[1]}:{self.ports.get(listener, 0)}"
 
     def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
         """

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -49,6 +49,8 @@ from fal_server.store.queued_requests import (
 
 logger = logging.getLogger(__name__)
 
+Observe = Callable[[tuple[str, str], int, float], None]
+
 
 @attrs.frozen(kw_only=True)
 class QueueSize:
@@ -67,6 +69,9 @@ class QueueSize:
 class RequestQueue:
     """
     Accepts requests, and gives them to runners.
+
+    Arguments:
+        observe: Called with the application, the status and the seconds of each response.
     """
 
     router: Router
@@ -76,6 +81,7 @@ class RequestQueue:
     webhooks: Webhooks
     reserve: DiskReserve
     limits: Limits = attrs.field(factory=Limits)
+    observe: Observe | None = None
     reception: Reception = attrs.field(init=False)
     _attempts: Attempts = attrs.field(init=False)
     _backlog: Backlog = attrs.field(init=False)
@@ -349,6 +355,9 @@ class RequestQueue:
         )
         if not finished:
             return False
+        if self.observe is not None and pending.attempted_at is not None:
+            name = request.account_id, request.alias
+            self.observe(name, response.status, time.monotonic() - pending.attempted_at)
         if request.body_size > SMALL:
             self.files.remove(name_body(request.id))
         self.responses.add(request.sender, request.account_id, response.body.size)

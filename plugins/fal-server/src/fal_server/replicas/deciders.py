@@ -20,9 +20,18 @@ from fal_server.account_data.contents import AccountData
 from fal_server.account_data.fetches import Fetcher
 from fal_server.account_data.routes import AccountDataRoutes
 from fal_server.activity.deployment_records import DeploymentRecords
+from fal_server.activity.measurements import Measurements
+from fal_server.activity.traffic import Traffic
+from fal_server.dashboard.control_routes import ControlRoutes
+from fal_server.dashboard.dashboards import Dashboard
+from fal_server.dashboard.live_routes import LiveRoutes
+from fal_server.dashboard.request_routes import RequestRoutes
+from fal_server.dashboard.session_routes import SessionRoutes
+from fal_server.dashboard.snapshots import Snapshots, count_applications
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
 from fal_server.gateways.http_servers import serve_gateway
+from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
 from fal_server.gateways.websocket_gateway import WebSocketGateway
@@ -100,6 +109,8 @@ class Decider:
     shares: StorageShares = attrs.field(init=False)
     data: AccountData = attrs.field(init=False)
     values: StoredValues = attrs.field(init=False)
+    traffic: Traffic = attrs.field(init=False)
+    _live: LiveRoutes | None = attrs.field(default=None, init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
 
@@ -147,6 +158,8 @@ class Decider:
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, urls)
         self.queue = make_queue(ground, Router(self.catalog, ground.identity))
+        self.traffic = Traffic(Measurements(database))
+        self.queue.observe = self.traffic.observe
 
     async def serve(self) -> Mapping[str, Service]:
         """
@@ -160,12 +173,23 @@ class Decider:
         ends.callback(self.functions.close)
         ends.push_async_callback(self.queue.close)
         router, room = self.queue.router, WaitingRoom(ground.settings.limits)
+        revisions = self.catalog.revisions
+        playgrounds = Playgrounds(router, revisions, self.logs, ground.urls, cors=cors)
         mouth = await self._start_grpc()
-        api = self._make_api()
+        api = self._make_api(playgrounds)
         api.on_shutdown.append(self._end_streams)
         services = {"api": Service(await doors.start_http(api, ends, self._drain), mouth)}
         for name, gateway in (
-            ("run", RunGateway(router, room, cors=cors)),
+            (
+                "run",
+                RunGateway(
+                    router,
+                    room,
+                    cors=cors,
+                    playgrounds=playgrounds,
+                    observe=self.traffic.observe,
+                ),
+            ),
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
@@ -203,6 +227,10 @@ class Decider:
             responses_kept=ground.settings.limits.responses_kept,
         )
         self._ends.push_async_callback(_end_task, asyncio.create_task(rounds.run()))
+        counting = self.traffic.run(
+            lambda: count_applications(self.catalog, self.queue), ground.identity.store_uses
+        )
+        self._ends.push_async_callback(_end_task, asyncio.create_task(counting))
 
     async def break_off(self) -> None:
         """
@@ -239,7 +267,7 @@ class Decider:
             ShellMethods(runners.find),
         )
 
-    def _make_api(self) -> web.Application:
+    def _make_api(self, playgrounds: Playgrounds) -> web.Application:
         """
         Make the HTTP side of the API.
         """
@@ -247,6 +275,7 @@ class Decider:
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = self.shares
         records = DeploymentRecords(ground.database)
+        dashboard = self._make_dashboard(playgrounds)
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -262,8 +291,30 @@ class Decider:
                 *AccountDataRoutes(self.data).routes(),
                 *KeyValueRoutes(self.values).routes(),
                 *GpuRoutes(self.catalog, self.functions).routes(),
-                *TokenRoutes(identity.tokens, self.catalog, urls).routes(),
+                *TokenRoutes(identity, self.catalog, urls).routes(),
+                *dashboard.routes(),
             ],
+        )
+
+    def _make_dashboard(self, playgrounds: Playgrounds) -> Dashboard:
+        """
+        Make what answers the dashboard.
+        """
+        ground, traffic = self.ground, self.traffic
+        snapshots = Snapshots(self.catalog, self.functions, self.queue, traffic)
+        revocations = ground.identity.revocations
+        self._live = LiveRoutes(snapshots, traffic.measurements, revocations)
+        methods = (
+            KeyMethods(ground.database, ground.identity),
+            StageMethods(ground.stages, ground.vault),
+            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            RunnerMethods(self.catalog, self.functions),
+        )
+        return Dashboard(
+            SessionRoutes(ground.database, ground.identity, playgrounds, ground.urls),
+            self._live,
+            RequestRoutes(self.queue),
+            ControlRoutes(methods, ground.database, self.launcher),
         )
 
     async def _start_grpc(self) -> TunnelMouth:
@@ -289,6 +340,8 @@ class Decider:
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()
+        if self._live is not None:
+            await self._live.end()
 
 
 def make_queue(ground: Ground, router: Router) -> RequestQueue:

@@ -55,4 +55,6 @@ class Ground:
         The addresses of its listeners.
         """
         settings = self.settings
-        return Urls(host=settings.host, ports=self.ports, public=settings.public)
+        name = next(iter(settings.names), "")
+        host, public = settings.host, settings.public
+        return Urls(host=host, ports=self.ports, public=public, name=name)

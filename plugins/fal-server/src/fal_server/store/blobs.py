@@ -40,6 +40,9 @@ MOST_PARTS = 10_000
 #: Seconds after which an incomplete upload is deleted.
 _ABANDONED = 24 * 3600.0
 
+#: How many bytes are written at once.
+_AT_ONCE = 1 << 20
+
 #: The file that an upload has from its beginning to its end.
 _BEGUN = "begun"
 
@@ -351,12 +354,29 @@ async def receive(
     """
     Write chunks to *path*, *hash* them, and return how many bytes they have.
     """
-    size = 0
-    with translated(), open(path, "xb") as target:
+    size = waiting = 0
+    kept: list[bytes] = []
+    with translated(), open(path, "xb", buffering=0) as target:
+
+        def store() -> None:
+            for chunk in kept:
+                hash(chunk)
+            # A system may take a part of it only.
+            left = memoryview(kept[0] if len(kept) == 1 else b"".join(kept))
+            while left:
+                left = left[target.write(left) :]
+
         async for chunk in chunks:
             size += len(chunk)
             if size > largest:
                 raise TooLarge(f"At most {largest} bytes are accepted.")
-            hash(chunk)
-            await asyncio.to_thread(target.write, chunk)
+            kept.append(chunk)
+            waiting += len(chunk)
+            if waiting >= _AT_ONCE:
+                # Chunks are small, and each change of threads takes a while.
+                await asyncio.to_thread(store)
+                kept.clear()
+                waiting = 0
+        if kept:
+            await asyncio.to_thread(store)
     return size

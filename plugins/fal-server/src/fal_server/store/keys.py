@@ -12,7 +12,7 @@ import hmac
 import secrets
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,6 +32,7 @@ keys = sa.Table(
     sa.Column("permissions", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("revoked_at", sa.Float),
+    sa.Column("used_at", sa.Float),
 )
 
 
@@ -47,6 +48,8 @@ class Key:
     Attributes:
         preset: The preset it was created with. Empty where its permissions were named one
             by one.
+
+        used_at: When it was last shown, to the minute or so. None where it was not.
     """
 
     id: str
@@ -57,6 +60,7 @@ class Key:
     permissions: frozenset[str] = attrs.field(converter=_to_set)
     created_at: float
     revoked_at: float | None = None
+    used_at: float | None = None
 
     def opens_with(self, secret: str) -> bool:
         """
@@ -133,6 +137,14 @@ def list_keys(connection: sa.Connection, account_id: str) -> Sequence[Key]:
     chosen = (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
     rows = connection.execute(sa.select(keys).where(chosen).order_by(keys.c.created_at))
     return [_from_row(row) for row in rows]
+
+
+def note_used(connection: sa.Connection, used: Mapping[str, float]) -> None:
+    """
+    Note when keys were used, by their ids.
+    """
+    for id, time_of_use in used.items():
+        connection.execute(keys.update().where(keys.c.id == id).values(used_at=time_of_use))
 
 
 def revoke_key(connection: sa.Connection, account_id: str, id: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fal_server.activity import deployment_records
+from fal_server.activity import deployment_records, measurements
 from fal_server.claims import arrivals, claims, replicas
 from fal_server.key_values import stored_values
 from fal_server.logs import kept_lines, log_lines
@@ -34,6 +34,7 @@ MODULES = (
     kept_keys,
     kept_lines,
     log_lines,
+    measurements,
     queued_requests,
     replicas,
     revisions,

@@ -1,5 +1,5 @@
 """
-Layout 6: values that clients keep by a name and a key.
+Layout 6: measurements of applications, and when keys were used.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """
-    Make the table of values.
+    Make the table of measurements, and add the time at which a key was used.
     """
     op.create_table(
-        "stored_values",
-        sa.Column("account_id", _TEXT, sa.ForeignKey("accounts.id"), primary_key=True),
-        sa.Column("name", _TEXT, primary_key=True),
-        sa.Column("key", _TEXT, primary_key=True),
-        sa.Column("value", sa.LargeBinary, nullable=False),
-        sa.Column("size", sa.BigInteger, nullable=False),
-        sa.Column("expires_at", sa.Float, nullable=False),
+        "measurements",
+        sa.Column("account_id", _TEXT, primary_key=True),
+        sa.Column("alias", _TEXT, primary_key=True),
+        sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("begun_at", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("requests", sa.BigInteger, nullable=False),
+        sa.Column("errors", sa.BigInteger, nullable=False),
+        sa.Column("runners", sa.Integer, nullable=False),
+        sa.Column("waiting", sa.BigInteger, nullable=False),
+        sa.Column("durations", _TEXT, nullable=False),
     )
-    op.create_index("ix_stored_values_expires_at", "stored_values", ["expires_at"])
+    op.create_index("measurements_by_age", "measurements", ["step", "begun_at"])
+    op.add_column("keys", sa.Column("used_at", sa.Float))

@@ -1,0 +1,278 @@
+"""
+Playgrounds of deployed applications: pages on which they are tried in a browser.
+
+They are made from the document with which a revision was registered, and open while nothing
+runs. The page itself is the same for all applications: what it shows of one it asks for,
+with a token if the application wants one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from google.protobuf.json_format import MessageToDict
+from isolate_proto import controller_pb2 as wire
+
+from fal_server.access.callers import Caller
+from fal_server.access.identities import PLAYGROUND
+from fal_server.errors import Forbidden, NotFound, Unauthenticated
+from fal_server.fleet.runners import Runner
+from fal_server.listeners.http_connections import recognise
+from fal_server.listeners.urls import Urls
+from fal_server.logs.log_lines import LogFilter
+from fal_server.logs.logs import StoredLogs
+from fal_server.routing.applications import Application
+from fal_server.routing.routers import Router, Target
+from fal_server.specs.requested_environments import with_integers
+from fal_server.store.revisions import Revisions
+
+#: The paths of an application that may be answered here.
+_PAGE, _STATE, _SESSION, _DOCUMENT = (
+    "/playground",
+    "/playground/state",
+    "/playground/session",
+    "/openapi.json",
+)
+
+#: Paths that lead a browser to the page, unless the application has something else there.
+_LEADING = ("/", "/docs", "/redoc", "/playground/")
+
+PAGES = frozenset({_PAGE, _STATE, _SESSION, _DOCUMENT, *_LEADING})
+
+#: Seconds that the token of a page is valid.
+_SECONDS = 12 * 3600.0
+
+#: The most documents that are kept, and the largest, in bytes.
+_MOST_KEPT, _LARGEST_KEPT = 64, 1 << 20
+
+#: The most log lines of a runner that starts.
+_MOST_LINES = 40
+
+
+@functools.cache
+def find_page() -> tuple[bytes, Mapping[str, str]] | None:
+    """
+    Return the page and its headers. None where the distribution with it is not installed, or
+    it is turned off.
+    """
+    if os.environ.get("FAL_SERVE_PLAYGROUND") == "0":
+        return None
+    try:
+        pages = importlib.import_module("fal_serve.playground.pages")
+    except ImportError:
+        return None
+    body, headers = pages.make_page(deployed=True)
+    return body, headers
+
+
+@attrs.frozen
+class Description:
+    """
+    How a revision is described.
+
+    Attributes:
+        document: Its OpenAPI document. Empty where there is none.
+
+        own: The paths at which the application has pages of its own.
+
+        order: The paths in the order in which they were declared.
+    """
+
+    document: bytes = b""
+    own: frozenset[str] = frozenset()
+    order: Any = ()
+
+
+class Playgrounds:
+    """
+    Answers the routes of playgrounds.
+
+    Arguments:
+        cors: Whether the pages of all origins may send requests to the queue.
+    """
+
+    def __init__(
+        self, router: Router, revisions: Revisions, logs: StoredLogs, urls: Urls, *, cors: bool
+    ) -> None:
+        self._router = router
+        self._revisions = revisions
+        self._logs = logs
+        self._urls = urls
+        self._cors = cors
+        self._documents: OrderedDict[str, Description] = OrderedDict()
+
+    async def answer(self, request: BaseRequest, target: Target) -> web.StreamResponse | None:
+        """
+        Return the response to *request*. None where the application is to answer it.
+        """
+        method = "POST" if target.path == _SESSION else "GET"
+        application = target.application
+        if request.method != method or not application.revision or application.broken:
+            return None
+        if target.path in _LEADING and "text/html" not in request.headers.get("Accept", ""):
+            return None
+        found = await asyncio.to_thread(find_page)
+        described = await self._find(application.revision)
+        if not described.document or found is None or target.path in described.own:
+            return None
+        if target.path == _PAGE:
+            return self._show(request, *found)
+        if target.path in _LEADING:
+            page = f"/{application.owner_name}/{application.alias}{_PAGE}"
+            return web.Response(status=307, headers={"Location": page})
+        caller = await self._router.admit(application, request.headers)
+        if caller is not None:
+            recognise(request)
+        if target.path == _DOCUMENT:
+            return _json(described.document)
+        if target.path == _SESSION:
+            return self._begin_session(application, caller)
+        return _json(json.dumps(await self._state_of(request, application, caller)).encode())
+
+    def _show(
+        self, request: BaseRequest, body: bytes, headers: Mapping[str, str]
+    ) -> web.Response:
+        if headers["etag"] in request.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+        policy = headers["content-security-policy"]
+        queue = self._queue_of(request)
+        if queue:
+            policy = policy.replace("connect-src 'self'", f"connect-src 'self' {queue}")
+        return web.Response(
+            body=body,
+            headers={**headers, "content-security-policy": policy},
+            content_type="text/html",
+            charset="utf-8",
+        )
+
+    def _begin_session(self, application: Application, caller: Caller | None) -> web.Response:
+        """
+        Exchange a key for a token with which the page acts for its holder.
+        """
+        if caller is None:
+            raise Unauthenticated("A key is needed.")
+        if caller.applications is not None:
+            raise Forbidden("A token cannot create tokens.")
+        token = self.make_token(caller, application)
+        return _json(json.dumps({"token": token}).encode())
+
+    def find(self, caller: Caller, alias: str) -> Application:
+        """
+        Return an application of *caller*.
+
+        Raises:
+            NotFound: There is none.
+        """
+        application = self._router.catalog.find(caller.nickname, alias)
+        if application.owner != caller.user_id:
+            raise NotFound(f"Application {alias[:80]!r} was not found.")
+        return application
+
+    def make_token(self, caller: Caller, application: Application) -> str:
+        """
+        Return a token with which the page of an application acts for *caller*.
+        """
+        return self._router.identity.tokens.make(
+            PLAYGROUND,
+            caller.user_id,
+            key=caller.key_id,
+            seconds=_SECONDS,
+            apps={application.owner: [application.alias]},
+        )
+
+    async def _state_of(
+        self, request: BaseRequest, application: Application, caller: Caller | None
+    ) -> Mapping[str, Any]:
+        runners = application.runners
+        counts: dict[str, int] = {}
+        for runner in runners:
+            counts[runner.label] = counts.get(runner.label, 0) + 1
+        queue = self._queue_of(request)
+        path = f"/{application.owner_name}/{application.alias}"
+        state: dict[str, Any] = {
+            "instance": application.revision,
+            "order": (await self._find(application.revision)).order,
+            "needs_key": application.auth_mode != wire.PUBLIC,
+            "runners": counts,
+            "waiting": application.pool.waiting,
+            "queue": f"{queue}{path}" if queue else None,
+        }
+        starting = [each for each in runners if each.lifecycle.may_start]
+        if starting and not any(each.is_running for each in runners):
+            state |= await self._describe_start(application, caller, starting[0])
+        return state
+
+    async def _describe_start(
+        self, application: Application, caller: Caller | None, runner: Runner
+    ) -> Mapping[str, Any]:
+        """
+        Return how far a runner is that starts. Its lines are for the owner alone.
+        """
+        start: dict[str, Any] = {"phase": runner.label, "seconds": runner.uptime}
+        if caller is None or caller.user_id != application.owner:
+            return start
+        chosen = LogFilter(account_id=application.owner, runner_id=runner.id)
+        await self._logs.flush()
+        page = await self._logs.search(chosen, size=_MOST_LINES)
+        lines = [
+            {"message": line.message, "level": line.level} for line in reversed(page.lines)
+        ]
+        return start | {"reason": application.pool.waits_for, "lines": lines[-_MOST_LINES:]}
+
+    def _queue_of(self, request: BaseRequest) -> str:
+        """
+        Return the base of the URLs of the queue, as the browser reaches it. Empty where its
+        pages may not.
+        """
+        if not self._cors:
+            return ""
+        return self._urls.beside("queue", "run", request.headers.get("Host", ""))
+
+    async def _find(self, revision: str) -> Description:
+        """
+        Return how a revision is described.
+        """
+        kept = self._documents.get(revision)
+        if kept is not None:
+            self._documents.move_to_end(revision)
+            return kept
+        try:
+            request = await self._revisions.request_of(revision)
+        except NotFound:
+            return Description()
+        metadata = with_integers(MessageToDict(request.metadata))
+        document, order = metadata.get("openapi"), metadata.get("declared_paths", [])
+        found = Description()
+        if isinstance(document, dict):
+            text = json.dumps(document).encode()
+            found = Description(text, _read_paths(document) & PAGES, order)
+        if len(found.document) <= _LARGEST_KEPT:
+            self._documents[revision] = found
+            while len(self._documents) > _MOST_KEPT:
+                self._documents.popitem(last=False)
+        return found
+
+
+def _read_paths(document: Mapping[str, Any]) -> frozenset[str]:
+    """
+    Return the paths of a document at which there is something to read.
+    """
+    paths = document.get("paths")
+    items = paths.items() if isinstance(paths, dict) else ()
+    return frozenset(path for path, item in items if isinstance(item, dict) and "get" in item)
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(
+        body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,129 @@
+"""
+The queued requests on the dashboard: lists of them, one of them, its result and its end.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def done(served_plane: Any, app: str) -> str:
+    """
+    The id of a request that was answered.
+    """
+    id = served_plane.submit(f"{app}/text")
+    served_plane.finish(app, id)
+    return str(id)
+
+
+def test_requests_are_found_by_state_and_application(
+    served_plane: Any, app: str, done: str, held: tuple[str, str]
+):
+    """
+    Requests are listed from the newest on, those of a state or an application where one is
+    asked for, in pages.
+    """
+    with served_plane.plane.client() as client:
+
+        def listed(**query: Any) -> list[str]:
+            told = client.get("/dashboard/requests", params=query).json()
+            return [each["id"] for each in told["requests"]]
+
+        assert done in listed(state="completed", application=app)
+        assert held[0] in listed(state="running")
+        assert done not in listed(state="running")
+        assert done not in listed(application="other")
+        first = client.get("/dashboard/requests", params={"size": 1}).json()
+        assert len(first["requests"]) == 1
+        assert not first["is_last"]
+        after = listed(before=first["requests"][0]["number"])
+        assert first["requests"][0]["id"] not in after
+        assert client.get("/dashboard/requests?state=odd").status_code == 422
+
+
+def test_request_of_another_account_is_not_found(served_plane: Any, done: str):
+    """
+    Neither a request nor its result is told to another account, nor may that cancel it.
+    """
+    with served_plane.plane.client(served_plane.plane.add_user("stranger")) as other:
+        assert other.get("/dashboard/requests").json()["requests"] == []
+        path = f"/dashboard/requests/{done}"
+        assert other.get(path).status_code == 404
+        assert other.get(f"{path}/result").status_code == 404
+        assert other.post(f"{path}/cancel").status_code == 404
+
+
+def test_result_is_shown(served_plane: Any, app: str, done: str):
+    """
+    A result that is text is shown as such.
+    """
+    with served_plane.plane.client() as client:
+        told = client.get(f"/dashboard/requests/{done}").json()
+        shown = client.get(f"/dashboard/requests/{done}/result").json()
+
+    assert (told["state"], told["status"], told["attempts"]) == ("completed", 200, 1)
+    assert shown["text"] == "words"
+    assert shown["type"].startswith("text/plain")
+
+
+def test_waiting_request_is_cancelled(served_plane: Any, app: str, held: tuple[str, str]):
+    """
+    A request that waits has a place in the queue, and is dropped when it is cancelled.
+    """
+    waiting = served_plane.submit(app)
+    with served_plane.plane.client() as client:
+        path = f"/dashboard/requests/{waiting}"
+        assert client.get(path).json()["position"] == 0
+        assert client.post(f"{path}/cancel").json() == {"cancelled": True}
+        assert client.get(path).json()["state"] == "cancelled"
+        assert client.get(f"{path}/result").status_code == 404
+
+
+def test_live_tells_what_changes(served_plane: Any, app: str, held: tuple[str, str]):
+    """
+    A stream begins with all that the account has; other accounts get none of it.
+    """
+
+    def first(key: str | None = None) -> Any:
+        with (
+            served_plane.plane.client(key) as client,
+            client.stream("GET", "/dashboard/live") as stream,
+        ):
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    return json.loads(line[6:])
+        raise AssertionError("The stream has ended.")
+
+    told = first()
+    assert told["applications"][app]["running"] == 1
+    (runner,) = (each for each in told["runners"].values() if each["application"] == app)
+    assert runner["requests"] == [held[0]]
+    other = first(served_plane.plane.add_user("watcher"))
+    assert other == {"applications": {}, "runners": {}}
+    blind = served_plane.plane.make_key(policy_preset="BILLING")
+    assert first(blind) == {"applications": {}, "runners": {}}
+
+
+def test_measurements_are_counted(served_plane: Any, app: str, done: str):
+    """
+    Requests are counted by their application, with how long they took and which failed.
+    """
+    with served_plane.client("run") as gateway:
+        gateway.post(f"/owner/{app}/attempts", json={"statuses": [500]})
+    traffic = served_plane.plane.plane.decider.traffic
+    served_plane.plane.run(traffic.store())
+    with served_plane.plane.client() as client:
+        path = f"/dashboard/applications/{app}/measurements"
+        told = client.get(path, params={"span": "hours"}).json()
+        assert client.get(path, params={"span": "odd"}).status_code == 422
+    rates = traffic.rates_of((served_plane.find(done).account_id, app))
+
+    assert told["step"] == 300
+    assert rates.errors >= 1
+    assert rates.median is not None
+    assert rates.slow is not None
+    assert rates.slow >= rates.median

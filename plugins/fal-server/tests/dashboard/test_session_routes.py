@@ -1,0 +1,169 @@
+"""
+Signing in to the dashboard: links that are opened once, and keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from fal_server.access.permissions import PRESETS
+from fal_server.access.sign_ins import LINK_SECONDS, make_link
+from fal_server.store.keys import keys
+
+
+@pytest.fixture
+def browser(plane: Any) -> Iterator[httpx.Client]:
+    """
+    A client without a key.
+    """
+    with plane.client() as client:
+        client.headers.pop("Authorization")
+        yield client
+
+
+@pytest.fixture
+def code(plane: Any, account: str) -> str:
+    """
+    The code of a link for the owner.
+    """
+
+    def make(connection: Any) -> str:
+        return make_link(connection, account, PRESETS["FULL"])
+
+    return str(plane.run(plane.plane.database.write(make)))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_link_signs_in_once(browser: httpx.Client, code: str):
+    """
+    The code of a link is exchanged for a token once, and never again.
+    """
+    token = browser.post("/dashboard/sessions", json={"code": code}).json()["token"]
+    session = browser.get("/dashboard/session", headers=bearer(token))
+
+    assert session.json()["account"] == "owner"
+    assert session.json()["permissions"] == sorted(PRESETS["FULL"])
+    again = browser.post("/dashboard/sessions", json={"code": code})
+    assert again.status_code == 401
+    assert "was opened before" in again.json()["detail"]
+
+
+def test_code_is_no_key(browser: httpx.Client, code: str):
+    """
+    The code of a link opens a session, and nothing else: neither before nor after that.
+    """
+    headers = {"Authorization": f"Key {code}"}
+    assert browser.get("/users/current", headers=headers).status_code == 401
+    browser.post("/dashboard/sessions", json={"code": code})
+    assert browser.get("/users/current", headers=headers).status_code == 401
+    empty = {"Authorization": f"Key {code.partition(':')[0]}:"}
+    assert browser.get("/users/current", headers=empty).status_code == 401
+
+
+def test_link_that_is_too_old(browser: httpx.Client, code: str, plane: Any):
+    """
+    A link that nobody has opened in time signs nobody in.
+    """
+    old = keys.c.created_at - LINK_SECONDS - 1
+    chosen = keys.update().where(keys.c.id == code.partition(":")[0]).values(created_at=old)
+    plane.run(plane.plane.database.write(lambda connection: connection.execute(chosen)))
+
+    assert browser.post("/dashboard/sessions", json={"code": code}).status_code == 401
+
+
+@pytest.mark.parametrize("code", ["", "x", "x:y", "\0:\ud800", ":", "a" * 301])
+def test_codes_of_strangers(browser: httpx.Client, code: str):
+    """
+    What is no code is refused in a sentence.
+    """
+    body = f'{{"code": "{code}"}}'.encode("utf-8", "replace")
+    answer = browser.post("/dashboard/sessions", content=body)
+
+    assert answer.status_code in (400, 401, 422)
+    assert answer.json()["detail"]
+
+
+def test_signing_out_ends_the_session_of_a_link(browser: httpx.Client, code: str):
+    """
+    The token of a link ends as it signs out.
+    """
+    token = browser.post("/dashboard/sessions", json={"code": code}).json()["token"]
+    assert browser.delete("/dashboard/session", headers=bearer(token)).status_code == 200
+
+    assert browser.get("/dashboard/session", headers=bearer(token)).status_code == 401
+
+
+def test_key_signs_in_with_what_it_may(browser: httpx.Client, plane: Any):
+    """
+    A key is exchanged for a token that may do what the key may, and that leaves the key as it
+    is when it signs out.
+    """
+    key = plane.make_key(policy_preset="READONLY")
+    shown = {"Authorization": f"Key {key}"}
+    token = browser.post("/dashboard/session", headers=shown).json()["token"]
+    session = browser.get("/dashboard/session", headers=bearer(token)).json()
+
+    assert session["permissions"] == sorted(PRESETS["READONLY"])
+    browser.delete("/dashboard/session", headers=bearer(token))
+    assert browser.get("/users/current", headers=shown).status_code == 200
+
+
+def test_nothing_is_told_without_a_key(browser: httpx.Client):
+    """
+    The pages hold nothing, and every other route of the dashboard asks for a key.
+    """
+    page = browser.get("/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "owner" not in page.text
+    for method, path in (
+        ("GET", "/dashboard/session"),
+        ("GET", "/dashboard/live"),
+        ("GET", "/dashboard/requests"),
+        ("GET", "/dashboard/keys"),
+        ("GET", "/dashboard/machines"),
+        ("GET", "/dashboard/applications/a/measurements"),
+        ("POST", "/dashboard/KillRunner"),
+        ("POST", "/dashboard/playground"),
+    ):
+        assert browser.request(method, path).status_code == 401, path
+
+
+def test_files_are_read_once(browser: httpx.Client):
+    """
+    A file of the pages is sent compressed, and not again while it is the same. There are no
+    others.
+    """
+    file = browser.get("/dashboard/files/main.js")
+    assert file.headers["content-encoding"] == "gzip"
+    again = browser.get(
+        "/dashboard/files/main.js", headers={"If-None-Match": file.headers["etag"]}
+    )
+    assert again.status_code == 304
+    assert browser.get("/dashboard/files/pages.py").status_code in (404, 501)
+    assert browser.get("/dashboard/files/..%2Fpages.py").status_code in (404, 501)
+
+
+def test_uses_of_keys_are_noted(plane: Any, settle: Callable[..., None]):
+    """
+    When a key was used is stored after a while.
+    """
+    key = plane.make_key(policy_preset="READONLY")
+    with plane.client() as client:
+
+        def used() -> Any:
+            found = client.get("/dashboard/keys").json()["keys"]
+            return {each["id"]: each["used_at"] for each in found}[key.partition(":")[0]]
+
+        assert used() is None
+        with plane.client(key) as other:
+            other.get("/users/current")
+        plane.run(plane.plane.identity.store_uses())
+        assert used() is not None

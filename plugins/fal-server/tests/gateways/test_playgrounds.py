@@ -1,0 +1,207 @@
+"""
+Playgrounds of deployed applications, served by the gateway while nothing runs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from isolate_proto import RegisterApplicationRequest
+from isolate_proto import controller_pb2 as wire
+
+PATIENCE = 60
+
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "info": {"title": "Shown", "version": "1", "description": "It shows things."},
+    "paths": {
+        "/hold": {"post": {"operationId": "hold", "responses": {}}},
+        "/docs": {"get": {"operationId": "own", "responses": {}}},
+    },
+}
+
+
+def documented(request: RegisterApplicationRequest) -> None:
+    request.metadata.update({"openapi": DOCUMENT})
+
+
+@pytest.fixture(scope="module")
+def shown(served_plane: Any) -> Any:
+    """
+    A private application, and a public one, neither of which has a runner.
+    """
+    for name, mode in (("closed", wire.PRIVATE), ("open", wire.PUBLIC)):
+        served_plane.deploy(name, auth_mode=mode, change=documented, keep_alive=0)
+    with served_plane.client("run", "") as client:
+        client.headers.pop("Authorization", None)
+        yield client
+
+
+def runners_of(served_plane: Any) -> list[Any]:
+    plane = served_plane.plane
+    applications = plane.plane.catalog.applications.values()
+    return plane.here(lambda: [runner for each in applications for runner in each.runners])
+
+
+def key_of(served_plane: Any, key: str = "") -> dict[str, str]:
+    return {"Authorization": f"Key {key or served_plane.plane.key}"}
+
+
+def test_page_is_the_same_for_all(shown: httpx.Client):
+    """
+    The page needs no key, and shows nothing of the application.
+    """
+    pages = [shown.get(f"/owner/{name}/playground") for name in ("closed", "open")]
+
+    assert {each.status_code for each in pages} == {200}
+    assert len({each.text for each in pages}) == 1
+    assert "It shows things" not in pages[0].text
+    assert shown.get("/owner/neither/playground").status_code == 404
+
+
+def test_queue_is_all_that_the_page_may_reach_beside_it(shown: httpx.Client):
+    """
+    The page may send requests to its own origin and to the queue, at the host by which the
+    browser names the server; what is no host adds nothing.
+    """
+    port = shown.base_url.port
+    policy = shown.get("/owner/open/playground").headers["content-security-policy"]
+    assert "connect-src 'self' http://127.0.0.1:" in policy
+
+    named = shown.get("/owner/open/playground", headers={"Host": f"box.local:{port}"})
+    assert "connect-src 'self' http://box.local:" in named.headers["content-security-policy"]
+    odd = shown.get("/owner/open/playground", headers={"Host": "a; script-src *"})
+    assert "script-src *" not in odd.headers.get("content-security-policy", "")
+
+
+def test_document_and_state_of_a_private_application_need_its_owner(
+    shown: httpx.Client, served_plane: Any
+):
+    """
+    Nothing is told of a private application without a key, nor to another account.
+    """
+    other = key_of(served_plane, served_plane.plane.add_user("other"))
+    for path in ("openapi.json", "playground/state"):
+        assert shown.get(f"/owner/closed/{path}").status_code == 401
+        assert shown.get(f"/owner/closed/{path}", headers=other).status_code == 404
+        assert (
+            shown.get(f"/owner/closed/{path}", headers=key_of(served_plane)).status_code == 200
+        )
+    session = shown.post("/owner/closed/playground/session", headers=other)
+    assert session.status_code == 404
+
+
+def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
+    """
+    The page, the document and the state start no runner.
+    """
+    served_plane.settle(lambda: not runners_of(served_plane))
+
+    assert shown.get("/owner/open/playground").status_code == 200
+    assert shown.get("/owner/open/openapi.json").json() == DOCUMENT
+    state = shown.get("/owner/open/playground/state").json()
+
+    assert state["runners"] == {}
+    assert not state["needs_key"]
+    assert state["queue"].endswith("/owner/open")
+    assert runners_of(served_plane) == []
+
+
+def test_token_of_a_page_is_for_its_application_alone(shown: httpx.Client, served_plane: Any):
+    """
+    A key is exchanged for a token that sends requests to the application and reads what
+    became of them, and does nothing else.
+    """
+    served_plane.deploy("beside", change=documented, keep_alive=0)
+    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane))
+    bearer = {"Authorization": f"Bearer {session.json()['token']}"}
+
+    assert shown.get("/owner/closed/openapi.json", headers=bearer).json() == DOCUMENT
+    assert shown.get("/owner/beside/openapi.json", headers=bearer).status_code == 403
+    again = shown.post("/owner/closed/playground/session", headers=bearer)
+    assert again.status_code == 403
+    with served_plane.plane.client() as api:
+        api.headers.update(bearer)
+        assert api.get("/users/current").status_code == 403
+    with served_plane.client() as queue:
+        queue.headers.update(bearer)
+        submitted = queue.post("/owner/closed/text").json()["request_id"]
+        told = queue.get(f"/owner/closed/requests/{submitted}/status")
+        assert told.status_code in (200, 202)
+
+
+def test_key_that_may_only_read_gets_no_token_that_submits(
+    shown: httpx.Client, served_plane: Any
+):
+    """
+    A token may do nothing that the key may not which it was exchanged for.
+    """
+    key = served_plane.plane.make_key(policy_preset="READONLY")
+    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane, key))
+
+    assert session.status_code == 403
+
+
+def test_root_leads_browsers_to_the_page(shown: httpx.Client):
+    """
+    A browser that opens an application is led to its playground; a page of its own stays.
+    """
+    browser = {"Accept": "text/html,*/*"}
+    led = shown.get("/owner/open/", headers=browser)
+    assert (led.status_code, led.headers["location"]) == (307, "/owner/open/playground")
+    assert shown.get("/owner/open", headers=browser).status_code == 307
+    # The application answers, which knows POST alone.
+    assert shown.get("/owner/open/", timeout=PATIENCE).status_code == 501
+    assert shown.get("/owner/open/docs", headers=browser, timeout=PATIENCE).status_code == 501
+
+
+def test_application_without_a_document_answers_itself(shown: httpx.Client, served_plane: Any):
+    """
+    What a gateway knows no document of has no page here.
+    """
+    served_plane.deploy("bare", auth_mode=wire.PUBLIC, keep_alive=0)
+    answer = shown.get("/owner/bare/playground", timeout=PATIENCE)
+
+    assert answer.status_code == 501
+
+
+def test_lines_of_a_start_are_for_the_owner(shown: httpx.Client, served_plane: Any):
+    """
+    While a runner starts, its phase is told to all, and what it prints to the owner.
+    """
+    folder = str(served_plane.folder)
+
+    def slow(*, exposed_port: int) -> None:
+        import http.server
+        import pathlib
+        import time
+
+        print("it is being set up", flush=True)
+        # Until the test lets it go on.
+        while not (pathlib.Path(folder) / "may start").exists():
+            time.sleep(0.01)
+        handler = http.server.SimpleHTTPRequestHandler
+        http.server.HTTPServer(("127.0.0.1", exposed_port), handler).serve_forever()
+
+    served_plane.deploy(
+        "slow", auth_mode=wire.PUBLIC, change=documented, function=slow, attach=False
+    )
+    try:
+
+        def state(**headers: str) -> dict[str, Any]:
+            path = "/owner/slow/playground/state"
+            return dict(shown.get(path, headers=headers).json())
+
+        def lines() -> str:
+            return json.dumps(state(**key_of(served_plane)).get("lines", []))
+
+        served_plane.settle(lambda: "it is being set up" in lines())
+        told = state()
+        assert told["phase"] == "setup"
+        assert "lines" not in told
+    finally:
+        (served_plane.folder / "may start").touch()
+    served_plane.settle(lambda: state()["runners"] == {"idle": 1})

@@ -1,0 +1,163 @@
+"""
+The playground of a deployed application in a real browser, while nothing runs of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import browsers
+import pytest
+from playwright.sync_api import Page, expect
+
+SOURCE = """
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fal_serve import App, endpoint, realtime
+    from pydantic import BaseModel
+
+
+    class Word(BaseModel):
+        word: str = "words"
+
+
+    class Served(App, keep_alive=0):
+        '''Says words.'''
+
+        def setup(self) -> None:
+            print("it is being set up")
+            # Until the test lets it go on.
+            while not (Path(FOLDER) / "ready").exists():
+                pass
+
+        @endpoint("/zebra")
+        def zebra(self, given: Word) -> dict[str, str]:
+            print(f"it says {given.word}")
+            return {"said": given.word}
+
+        @endpoint("/ant")
+        def ant(self) -> Iterator[str]:
+            yield "one "
+            yield "two"
+
+        @realtime("/live")
+        def live(self, given: Word) -> Word:
+            return given
+"""
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def pages(served_plane: Any) -> str:
+    """
+    The URL of the applications of the server.
+    """
+    for name in ("closed", "open"):
+        (served_plane.folder / "ready").touch()
+        mode = "public" if name == "open" else "private"
+        served_plane.deploy_class(name, SOURCE, "--auth", mode)
+    return f"http://127.0.0.1:{served_plane.plane.plane.ports['run']}/owner"
+
+
+@pytest.fixture
+def open_page(browser: Any, served_plane: Any, pages: str) -> Iterator[Open]:
+    ports = served_plane.plane.plane.ports
+    hosts = [f"http://127.0.0.1:{ports[name]}/" for name in ("run", "queue")]
+    hosts.append(f"ws://127.0.0.1:{ports['run']}/")
+    with browsers.opening_pages(browser, *hosts) as begin:
+        yield lambda path, **options: begin(f"{pages}/{path}", **options)
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def test_cold_start_is_shown(open_page: Open, served_plane: Any):
+    """
+    The page opens while nothing runs. The first call starts a runner, and what that is at
+    is shown until the response is there.
+    """
+    plane = served_plane.plane
+    application = plane.plane.catalog.find("owner", "open")
+    served_plane.settle(lambda: not plane.here(lambda: list(application.runners)))
+    page = open_page("open/playground")
+    expect(page.locator("#state")).to_contain_text("Scaled to zero")
+    expect(page.locator("#about")).to_have_text("Says words.")
+    shown = page.locator("#endpoints .path").all_inner_texts()
+    assert shown == ["/zebra", "/ant", "/live", "/health"]
+
+    (served_plane.folder / "ready").unlink()
+    run(page)
+    try:
+        expect(page.locator(".waiting")).to_contain_text("The application is being set up")
+    finally:
+        (served_plane.folder / "ready").touch()
+    expect(page.locator(".answer .badge")).to_have_text("200 OK")
+    expect(page.locator(".tree")).to_contain_text("words")
+    expect(page.locator(".waiting")).to_have_count(0)
+
+
+def test_key_is_asked_for_and_not_kept(open_page: Open, served_plane: Any):
+    """
+    A private application shows a form for a key. The tab keeps a token in its place, with
+    which it also streams and opens websockets.
+    """
+    page = open_page("closed/playground#POST /ant")
+    expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    assert "Says words" not in page.content()
+
+    key = page.get_by_label("Key", exact=True)
+    key.fill("wrong:key")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="not valid")).to_be_visible()
+    key.fill(served_plane.plane.key)
+    page.keyboard.press("Enter")
+    run(page)
+    expect(page.locator(".streamed")).to_have_text("one two")
+
+    kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
+    assert served_plane.plane.key.partition(":")[2] not in kept
+    page.reload()
+    page.goto(page.url.partition("#")[0] + "#/live")
+    page.get_by_label("word", exact=True).fill("hello")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator(".received")).to_contain_text("hello")
+
+
+def test_queue_has_status_and_log(open_page: Open):
+    """
+    In the queue, a request shows its id and its log until its response is there, and the
+    calls of a tab are kept, with their inputs.
+    """
+    page = open_page("open/playground")
+    page.get_by_label("word", exact=True).fill("queued words")
+    page.get_by_label("In the queue").check()
+    run(page)
+
+    expect(page.locator(".answer .badge")).to_have_text("200 OK")
+    expect(page.locator(".waiting .lines")).to_contain_text("it says queued words")
+    expect(page.locator(".tree")).to_contain_text("queued words")
+
+    page.get_by_label("word", exact=True).fill("other words")
+    page.reload()
+    page.get_by_text("History: 1 call").click()
+    page.get_by_role("button", name="Use the input of").click()
+    expect(page.get_by_label("word", exact=True)).to_have_value("queued words")
+
+
+def test_page_has_no_accessibility_faults(
+    open_page: Open, find_faults: Callable[[Page], list[str]]
+):
+    """
+    Neither the form for a key nor the page has what axe finds fault with, in light and dark.
+    """
+    for scheme in ("light", "dark"):
+        asking = open_page("closed/playground", color_scheme=scheme)
+        expect(asking.get_by_role("heading", name="A key is needed")).to_be_visible()
+        assert find_faults(asking) == []
+        page = open_page("open/playground", color_scheme=scheme)
+        expect(page.locator(".view")).to_be_visible()
+        assert find_faults(page) == []
