@@ -25,6 +25,7 @@ from benchmarks import (
     files,
     footprints,
     large_values,
+    log_searches,
     machines,
     pages,
     realtime_echo,
@@ -62,6 +63,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         control_plane,
         files,
         pages,
+        log_searches,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

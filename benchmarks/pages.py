@@ -84,12 +84,22 @@ def dashboard(count: int, measure: str) -> Iterator[Measure]:
             page = context.new_page()
             session = context.new_cdp_session(page)
             session.send("Network.enable")
-            sizes: list[float] = []
-            session.on("Network.dataReceived", lambda it: sizes.append(it["encodedDataLength"]))
+            sizes: dict[str, float] = {}
+
+            def count_part(told: Any) -> None:
+                # Of a stream that goes on, no other number is told.
+                id = told["requestId"]
+                sizes[id] = sizes.get(id, 0.0) + told["dataLength"]
+
+            def count_whole(told: Any) -> None:
+                sizes[told["requestId"]] = told["encodedDataLength"]
+
+            session.on("Network.dataReceived", count_part)
+            session.on("Network.loadingFinished", count_whole)
             page.goto(url, wait_until="commit")
             taken = page.evaluate(_PAINTED, ["tbody tr", count]) / 1e3
             context.close()
-            return sum(sizes) if measure == "size" else taken
+            return sum(sizes.values()) if measure == "size" else taken
 
         paint()
         yield paint

@@ -34,10 +34,13 @@ class Plane:
     Attributes:
         pid: Its process.
 
+        directory: Its data directory.
+
         variables: What points clients at it.
     """
 
     pid: int
+    directory: Path
     variables: dict[str, str]
 
     def url(self, variable: str = "FAL_RUN_HOST", *, name: str = "echo") -> str:
@@ -93,7 +96,7 @@ def control_plane(*options: str, machine: str = "local") -> Iterator[Plane]:
             shown = subprocess.check_output([*command, "env", "--json", "--data", directory])
             variables = json.loads(shown)
             os.environ.update(variables)
-            yield Plane(pid=process.pid, variables=variables)
+            yield Plane(pid=process.pid, directory=Path(directory), variables=variables)
         finally:
             end_session(process)
             subprocess.run([*command, "end-runners", "--data", directory, *more], check=True)

@@ -184,6 +184,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "specs/",
         "logs/",
         "activity/",
+        "telemetry/",
         "key_values/",
         "store/",
         "access/",
@@ -199,6 +200,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "shells/",
         "http/",
         "account_data/",
+        "workflows/",
         "dashboard/",
         # What a server does whether it decides or another one does.
         "replicas/",
@@ -208,6 +210,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_server_agent": (
+        "workflows/",
         "carried functions limits messages mounts relays",
         "request_labels shells sockets surroundings",
         "directories outcomes",

@@ -37,6 +37,7 @@ def fal_register_commands(cli: click.Group) -> None:
         call,
         deploy,
         keys,
+        logs,
         profile,
         queue,
         runners,
@@ -46,7 +47,7 @@ def fal_register_commands(cli: click.Group) -> None:
 
     for command in (
         *(deploy.deploy, call.call, apps.apps, runners.runners, keys.keys, secrets.secrets),
-        *(stages.stages, queue.queue, profile.profile),
+        *(stages.stages, queue.queue, profile.profile, logs.logs),
     ):
         cli.add_command(command)
     cli.add_command(stages.environments, "environments")

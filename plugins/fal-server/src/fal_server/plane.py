@@ -41,6 +41,7 @@ from fal_server.store.keys import NewKey
 from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import remove_secrets
+from fal_server.telemetry.exports import Exports
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -244,12 +245,19 @@ def describe_ports(ports: Mapping[str, int]) -> str:
 
 
 async def serve(
-    settings: ServerSettings, stop: asyncio.Event, started: Callable[[ControlPlane], Any]
+    settings: ServerSettings,
+    stop: asyncio.Event,
+    started: Callable[[ControlPlane], Any],
+    exports: Exports | None = None,
 ) -> None:
     """
     Run a control plane until *stop* is set. *started* is called with it once it runs.
+
+    Arguments:
+        exports: What sends telemetry. None where nobody wants it.
     """
     plane = ControlPlane.create(settings)
+    plane.exports = exports
     await plane.start()
     try:
         started(plane)

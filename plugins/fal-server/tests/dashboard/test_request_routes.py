@@ -83,6 +83,26 @@ def test_waiting_request_is_cancelled(served_plane: Any, app: str, held: tuple[s
         assert client.get(f"{path}/result").status_code == 404
 
 
+def test_failed_request_is_sent_again(served_plane: Any, app: str, done: str):
+    """
+    A request that has failed is sent again with its input, in the name of who asks for it;
+    that of one that has not is no longer there.
+    """
+    id = served_plane.submit(f"{app}/fail", {"name": "once more"})
+    served_plane.finish(app, id)
+    with served_plane.plane.client() as client:
+        assert client.get(f"/dashboard/requests/{id}").json()["can_repeat"]
+        again = client.post(f"/dashboard/requests/{id}/again").json()["id"]
+        assert not client.get(f"/dashboard/requests/{done}").json()["can_repeat"]
+        refused = client.post(f"/dashboard/requests/{done}/again")
+    served_plane.finish(app, again)
+    before, after = served_plane.find(id), served_plane.find(again)
+
+    assert refused.status_code == 409 or "is not kept" in refused.json()["detail"]
+    assert (after.status, after.path, after.attempts) == (422, before.path, 1)
+    assert served_plane.order()[-2:] == ["fail once more", "fail once more"]
+
+
 def test_live_tells_what_changes(served_plane: Any, app: str, held: tuple[str, str]):
     """
     A stream begins with all that the account has; other accounts get none of it.

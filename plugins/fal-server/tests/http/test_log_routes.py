@@ -133,3 +133,39 @@ def test_tracebacks_are_found_among_lines(plane, add_lines):
     with plane.client() as client:
         found = client.get("/logs/", params={"traceback": "true", "since": to_text(since)})
     assert [each["message"] for each in found.json()] == [text]
+
+
+def test_levels_and_numbers(plane, add_lines, runner_id):
+    """
+    Lines of at least a level are found, those that name none as if they were information;
+    and those after a line by its number.
+    """
+    for level in ("DEBUG", "STDERR", "WARNING", "ERROR"):
+        add_lines(level.lower(), level=level)
+    with plane.client() as client:
+        for level, expected in (
+            ("warning", ["error", "warning"]),
+            ("INFO", ["error", "warning", "stderr"]),
+            ("trace", ["error", "warning", "stderr", "debug"]),
+        ):
+            found = history(client, job_id=runner_id, level=level)["items"]
+            assert [item["message"] for item in found] == expected
+        number = found[2]["number"]
+        later = history(client, job_id=runner_id, after=number)["items"]
+        assert [item["message"] for item in later] == ["error", "warning"]
+        refused = client.post("/logs/history", params={"level": "loud"})
+        assert refused.status_code == 422
+        assert "'level' must be one of trace, debug" in refused.json()["detail"]
+
+
+def test_tracebacks_of_any_age_are_found(plane, add_lines, runner_id):
+    """
+    Tracebacks are found however many other lines came after them.
+    """
+    text = "Traceback (most recent call last):\n  File\nLookupError: rare"
+    add_lines(text, level="ERROR")
+    add_lines(*map(str, range(1100)), time=BASE + 1)
+    with plane.client() as client:
+        query = {"traceback": "true", "job_id": runner_id}
+        found = client.get("/logs/", params=query).json()
+    assert [item["message"] for item in found] == [text]

@@ -13,7 +13,6 @@ import pytest
 @pytest.mark.parametrize(
     ("method", "path", "feature"),
     [
-        ("POST", "/workflows/", "workflows"),
         ("POST", "/requests/billable-units/id", "bills"),
         ("GET", "/a-token", "this route"),
         ("OPTIONS", "*", "this route"),
@@ -46,6 +45,6 @@ def test_missing_feature_is_warned_of_once(plane: Any, caplog: pytest.LogCapture
     caplog.set_level(logging.INFO, "fal_server.http.missing_features")
     with plane.client() as client:
         for _ in range(3):
-            client.get("/workflows/")
+            client.get("/requests/billable-units/")
         assert client.get("/runners/nobody").status_code == 404
     assert [each.levelno for each in caplog.records][1:] == [logging.INFO] * 2

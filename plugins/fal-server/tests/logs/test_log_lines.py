@@ -19,7 +19,7 @@ LINES = [
     numbered(LogLine(message=message, **where, time=float(number)), number)
     for number, (message, where) in enumerate(
         itertools.product(
-            ("plain", "ÀÉ", "àé", "100% a_b", "a\\b"),
+            ("plain", "ÀÉ", "àé", "100% a_b", "a\\b", "273 \u212aelvin, \u0130"),
             (
                 {"account_id": "me", "application": "app", "runner_id": "r1"},
                 {
@@ -49,10 +49,12 @@ def database(database: Database, database_url: str) -> Database:
 @pytest.mark.parametrize(
     ("wanted", "count"),
     [
-        ({}, 10),
-        ({"application": "App"}, 5),
-        ({"runner_id": "r1"}, 5),
-        ({"request_id": "q"}, 5),
+        ({}, 12),
+        ({"application": "App"}, 6),
+        ({"runner_id": "r1"}, 6),
+        ({"request_id": "q"}, 6),
+        ({"search": "Kelvin"}, 2),
+        ({"search": "i"}, 4),
         ({"search": "PLAIN"}, 2),
         ({"search": "àÉ"}, 4),
         ({"search": "%"}, 2),
@@ -60,7 +62,7 @@ def database(database: Database, database_url: str) -> Database:
         ({"search": "\\"}, 2),
         ({"search": "/"}, 0),
         ({"since": 2.0, "until": 5.0}, 3),
-        ({"after": 13}, 1),
+        ({"after": 13}, 3),
         ({"application": "app", "search": "é", "since": 5.0}, 1),
     ],
 )

@@ -16,7 +16,7 @@ from fal_server.access.identities import REQUESTS
 from fal_server.errors import Forbidden, NotFound, Unauthenticated
 from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
-from fal_server.routing.routers import Router
+from fal_server.routing.routers import Router, split_path
 
 
 @pytest.fixture
@@ -150,3 +150,23 @@ def test_token_is_for_the_applications_that_it_names(plane, router, account, nam
         else:
             with pytest.raises(Forbidden, match="not valid for this application"):
                 plane.run(admitted)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/workflows/owner/a%20b", ("owner", "workflow-a b", "/")),
+        ("/workflows/o/name/requests/1", ("o", "workflow-name", "/requests/1")),
+        ("/workflows/owner/name//x/", ("owner", "workflow-name", "//x/")),
+        ("/workflows/app", ("workflows", "app", "/")),
+        ("/workflows//name", ("", "workflow-name", "/")),
+        ("/owner/workflows/x", ("owner", "workflows", "/x")),
+        ("/", ("", "", "/")),
+        ("", ("", "", "/")),
+    ],
+)
+def test_paths_of_workflows(path: str, names: tuple[str, str, str]):
+    """
+    A workflow is an application behind a path of three names.
+    """
+    assert split_path(path) == names

@@ -18,6 +18,10 @@ class Served(fal.App):
     @fal.endpoint("/")
     def echo(self) -> dict:
         return {{"release": self.release}}
+
+    @fal.endpoint("/fail")
+    def fail(self) -> dict:
+        raise LookupError("marked " + str(self.release))
 """
 
 
@@ -67,6 +71,27 @@ def test_setup_that_raises(applied, deploy):
     deploy("raising", raising, code=1)
     with applied.client() as client:
         assert client.post("/owner/raising", json={}).json() == {"release": 1}
+
+
+def test_traceback_of_a_request(deploy, applied, settle):
+    """
+    The traceback of an error in an application is one line of its log, as it was printed.
+    """
+    deploy("traced", "self.release = 'traced-7'")
+    with applied.client() as client:
+        assert client.post("/owner/traced/fail", json={}).status_code == 500
+    with applied.client("FAL_REST_HOST") as client:
+
+        def found() -> list[str]:
+            answer = client.get("/logs/", params={"traceback": "true"})
+            messages = [each["message"] for each in answer.json()]
+            return [each for each in messages if "marked traced-7" in each]
+
+        settle(found)
+        for message in found():
+            assert message.count("\n") > 1
+            assert '{"traceback":' not in message
+            assert "in fail" in message
 
 
 def test_detached_deployment(deploy, applied, settle):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from fal_core.cli.program import run
+from fal_host_serverless import SyncServerlessClient
+from fal_host_serverless.account.log_queries import LogQuery
 
 SOURCE = """
     from collections.abc import Iterator
@@ -181,8 +183,30 @@ def test_deployed_application_is_called(served_plane: Any, command: Command):
     assert "[done]" in errors
     parts = command("call", "shown/parts?word=abc", "--stream")
     assert [json.loads(each) for each in parts.splitlines()] == ["a", "b", "c"]
+    lines = [json.loads(each) for each in command("logs", "shown", "--json").splitlines()]
+    (said, *_) = [each for each in lines if each["message"] == "looks for ab"]
+    assert said["level"] == "STDOUT"
+    (id,) = re.findall(r"^Request (\S+)$", errors, re.M)
+    of_it = command("logs", "shown", "--request", id)
+    assert [each.split(None, 4)[4].split(None, 1)[1] for each in of_it.splitlines()][:1] == [
+        "looks for ab"
+    ]
+    runner = said["job_id"]
+    found = command("runners", "logs", runner, "--search", "LOOKS FOR AB", "--json")
+    assert {json.loads(each)["message"] for each in found.splitlines()} == {"looks for ab"}
+    follow = LogQuery(app_name="shown", search="looks for").follow
+    coming = follow(SyncServerlessClient().find_service(), said)
+    command("call", "shown/look", "--json", '{"word": "later"}')
+    assert next(each["message"] for each in coming if "ab" not in each["message"]) == (
+        "looks for later"
+    )
+    coming.close()
+    assert "looks for ab" not in command("logs", "shown", "--level", "error")
+    assert len(command("logs", "shown", "--tail", "1", "--since", "1h").splitlines()) == 1
+    assert "looks" not in command("logs", "shown", "--until", "1h")
     command("call", "shown/look", "--json", "{}", code=1)
-    assert "422" in command.errors  # type: ignore[attr-defined]  # see there
+    errors = command.errors  # type: ignore[attr-defined]  # see there
+    assert re.search(r"answers 422 at /owner/shown/look: .* \(request [0-9a-f-]{36}\)", errors)
     command("call", "missing/look", "--json", "{}", code=1)
     assert "owner/missing" in command.errors  # type: ignore[attr-defined]  # see there
     command("call", "shown/look", "--json", "{wrong", code=2)

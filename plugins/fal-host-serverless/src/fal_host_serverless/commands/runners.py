@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_host_serverless.commands.client_options import Since, client_options, json_option
+from fal_host_serverless.commands.logs import runner_logs
 from fal_host_serverless.commands.output import print_values, report
 
 if TYPE_CHECKING:
@@ -98,3 +99,6 @@ def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
         as_json=as_json,
         none="There is no runner.",
     )
+
+
+runners.add_command(runner_logs)

@@ -251,6 +251,9 @@ def error_of(response: httpx.Response) -> FalServerlessError | InternalFalServer
         detail = response.text[:500] or response.reason_phrase
     path = response.request.url.path
     sentence = f"The server answers {response.status_code} at {path}: {detail}"
+    request_id = response.headers.get("x-fal-request-id")
+    if request_id:
+        sentence += f" (request {request_id})"
     if response.status_code >= 500:
         return InternalFalServerlessError(sentence)
     not_found = response.status_code == 404

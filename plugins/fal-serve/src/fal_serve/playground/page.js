@@ -57,6 +57,8 @@ class Page {
   }
 
   async askOnce() {
+    // The first time, the document comes meanwhile.
+    const early = this.text || this.instance ? null : this.get("/openapi.json").catch(() => null);
     const response = await this.get("/playground/state");
     if (IS_DEPLOYED && [401, 403, 404].includes(response.status)) {
       await this.askForKey(response);
@@ -66,7 +68,7 @@ class Page {
     this.state = await response.json();
     const { instance } = this.state;
     if (instance !== this.instance) {
-      await this.readDocument();
+      await this.readDocument(early);
       this.instance = instance;
       this.asked = 0;
     }
@@ -134,8 +136,8 @@ class Page {
     this.find("lost").hidden = kind !== "gone" || !this.text;
   }
 
-  async readDocument() {
-    const response = await this.get("/openapi.json");
+  async readDocument(early) {
+    const response = (await early) ?? (await this.get("/openapi.json"));
     if (!response.ok) throw new Error(`The document was answered with ${response.status}.`);
     const text = await response.text();
     if (text === this.text) return;

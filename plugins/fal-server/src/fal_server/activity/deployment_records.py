@@ -103,8 +103,14 @@ def deletion(key_id: str) -> DeploymentRecord:
     Return the record of an application that is deleted.
     """
     now = time.time()
-    facts = {"outcome": DELETED, "created_at": now, "ended_at": now}
-    return DeploymentRecord(revision="", action=DELETE, key_id=key_id, **facts)
+    return DeploymentRecord(
+        revision="",
+        action=DELETE,
+        key_id=key_id,
+        outcome=DELETED,
+        created_at=now,
+        ended_at=now,
+    )
 
 
 def read_notes(content: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:

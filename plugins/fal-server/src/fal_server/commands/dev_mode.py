@@ -6,6 +6,7 @@ runners on the terminal.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,13 +51,14 @@ def take_dev_mode(settings: dict[str, Any]) -> None:
     settings["allow_open_runners"] = True
 
 
-def show_line(line: LogLine) -> None:
+def show_lines(lines: Iterable[LogLine]) -> None:
     """
-    Print a line of a runner.
+    Print lines of runners.
     """
-    colour = _COLOURS[sum(line.application.encode()) % len(_COLOURS)]
-    name = click.style(line.application, fg=colour)
-    when = click.style(time.strftime("%H:%M:%S", time.localtime(line.time)), dim=True)
-    is_bad = line.level in ("ERROR", "STDERR", "CRITICAL")
-    message = click.style(line.message, fg="red") if is_bad else line.message
-    click.echo(f"{when} {name} | {message}")
+    for line in lines:
+        colour = _COLOURS[sum(line.application.encode()) % len(_COLOURS)]
+        name = click.style(line.application, fg=colour)
+        when = click.style(time.strftime("%H:%M:%S", time.localtime(line.time)), dim=True)
+        is_bad = line.level in ("ERROR", "STDERR", "CRITICAL")
+        message = click.style(line.message, fg="red") if is_bad else line.message
+        click.echo(f"{when} {name} | {message}")

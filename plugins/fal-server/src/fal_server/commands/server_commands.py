@@ -42,6 +42,7 @@ from fal_server.settings import DEV_KEY, FILES, LISTENERS, PORT, ServerSettings,
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
+    from fal_server.telemetry.exports import Exports
 
 #: The most files that a server has open; what it starts has the limit that it was given.
 _MOST_FILES = 65_536
@@ -229,10 +230,12 @@ for _command in (
     help="Serve this machine alone, with the key dev:dev, and show what runners print.",
 )
 @click.option("--verbose", is_flag=True, help="Log all refused requests.")
+@click.option("--quiet", is_flag=True, help="Of deployments and runners, tell failures alone.")
 @json_option
 def start(
     data: Path | None,
     verbose: bool,
+    quiet: bool,
     variables: tuple[str, ...],
     ends_runners: bool,
     as_json: bool,
@@ -241,17 +244,21 @@ def start(
     """
     Start a control plane; Ctrl-C ends it.
 
-    It prints the variables that point the fal SDK, CLI and fal_client at it.
+    It prints the variables that point the fal SDK, CLI and fal_client at it, and on standard
+    error a line for each deployment and each start, end and failure of a runner: elsewhere
+    than on a terminal as JSON.
 
     \b
     Example:
       fal-core server start --address 10.0.0.7 --name server.example.com
     """
     from fal_core.plugins import find_environment
+    from fal_server.activity.announcements import announcing
     from fal_server.commands.dev_mode import take_dev_mode
     from fal_server.commands.inherited_variables import leave_behind
     from fal_server.state.data_directories import DataDirectory
     from fal_server.state.opened_stores import open_files
+    from fal_server.telemetry.exports import find_exports
 
     for kind in settings["kinds"]:
         find_environment(kind)  # A name that no plugin provides is a mistake.
@@ -269,8 +276,10 @@ def start(
     with DataDirectory(chosen.data).locked():
         # Its client reads credentials from variables which are gone then, and stays connected.
         open_files(chosen.files, chosen.data)
+        exports = find_exports(os.environ)
         leave_behind(os.environ, variables)
-        _run(chosen, _tell_as_json if as_json else _tell)
+        with announcing(is_quiet=quiet):
+            _run(chosen, _tell_as_json if as_json else _tell, exports)
         settle_runners(chosen, are_ended=ends_runners)
 
 
@@ -299,7 +308,9 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
         click.echo(directory.describe_lost_key(), err=True)
 
 
-def _run(settings: ServerSettings, tell: Callable[[ControlPlane], None]) -> None:
+def _run(
+    settings: ServerSettings, tell: Callable[[ControlPlane], None], exports: Exports | None
+) -> None:
     """
     Run a server until a signal ends it, and *tell* of it once it is ready.
     """
@@ -316,9 +327,13 @@ def _run(settings: ServerSettings, tell: Callable[[ControlPlane], None]) -> None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(settings, stop, started)
+        await serve(settings, stop, started, exports)
 
-    run_to_the_end(main())
+    try:
+        run_to_the_end(main())
+    finally:
+        if exports is not None:
+            exports.close()
 
 
 def _key_of(plane: ControlPlane) -> str:
@@ -358,10 +373,10 @@ def _tell(plane: ControlPlane) -> None:
     where = plane.settings.host
     click.echo(f"# A control plane runs at {where}: {describe_ports(plane.ports)}.")
     if plane.settings.dev:
-        from fal_server.commands.dev_mode import show_line
+        from fal_server.commands.dev_mode import show_lines
 
         click.echo("# The key dev:dev may do everything, on this machine alone.")
-        plane.logs.listeners.append(show_line)
+        plane.logs.listeners.append(show_lines)
     elif plane.first_key is not None:
         click.echo(
             "# Its first key is shown once, and kept in " + str(plane.directory.key_file)

@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 from aiohttp import web
+from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import Invalid, NotFound, NotNow
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of
 from fal_server.queue.request_queues import RequestQueue
+from fal_server.routing.headers import REQUEST_ID, new_request_id
+from fal_server.store.kept_responses import keeps_body
 from fal_server.store.queued_requests import QueuedRequest, requests
 
 #: The most requests of a page.
@@ -33,6 +37,15 @@ _LISTED = (
 
 #: The largest result that is shown, in bytes.
 _LARGEST_SHOWN = 1 << 20
+
+#: What a request has before it is answered.
+_ANEW: Mapping[str, Any] = {
+    name: getattr(attrs.fields(QueuedRequest), name).default
+    for name in (
+        *("state", "attempts", "started_at", "ended_at", "status", "answer_headers", "error"),
+        *("error_type", "webhook_due", "webhook_tries", "answer_size"),
+    )
+}
 
 _TEXT = re.compile(r"^(text/|application/([\w.-]+\+)?(json|xml|x-ndjson))", re.IGNORECASE)
 
@@ -55,6 +68,7 @@ class RequestRoutes:
             ApiRoute("GET", one, reads, self._find_one),
             ApiRoute("GET", f"{one}/result", reads, self._result),
             ApiRoute("POST", f"{one}/cancel", "models:requests:submit", self._cancel),
+            ApiRoute("POST", f"{one}/again", "models:requests:submit", self._repeat),
         ]
 
     async def _list(self, request: web.Request, caller: Caller) -> web.Response:
@@ -93,6 +107,7 @@ class RequestRoutes:
             "webhook": bool(found.webhook),
             "priority": found.priority,
             "position": None,
+            "can_repeat": _is_kept(found),
         }
         if found.state == "queued":
             described["position"] = await self._queue.position(found)
@@ -121,6 +136,47 @@ class RequestRoutes:
         found = await self._find(request, caller)
         return web.json_response({"cancelled": await self._queue.cancel(found)})
 
+    async def _repeat(self, request: web.Request, caller: Caller) -> web.Response:
+        """
+        Submit a request that has failed once more, in the name of *caller*.
+
+        Raises:
+            NotNow: Its input is no longer kept.
+
+            NotFound: *caller* may not use the application any more.
+        """
+        found = await self._find(request, caller)
+        queue, names = self._queue, (found.owner_name, found.alias)
+        application = queue.router.catalog.find(*names)
+        if application.auth_mode == wire.PRIVATE and caller.user_id != application.owner:
+            raise NotFound(f"Application {'/'.join(names)} was not found.")
+        query = sa.select(requests.c.body).where(requests.c.id == found.id)
+        content = await queue.requests.database.read(
+            lambda connection: connection.scalar(query)
+        )
+        if not _is_kept(found) or len(content or b"") != found.body_size:
+            raise NotNow("The input of this request is not kept: send it anew.")
+        id = new_request_id()
+        headers = [each for each in found.headers if each[0].lower() != REQUEST_ID]
+        head = len(found.path) + sum(len(name) + len(value) for name, value in headers)
+        with queue.reception.receive(
+            id, application, caller.user_id, head=head, body=found.body_size
+        ) as incoming:
+            await incoming.write(content or b"")
+            await incoming.finish()
+            repeated = attrs.evolve(
+                found,
+                id=id,
+                number=queue.reception.next_number(),
+                sender=caller.user_id,
+                headers=((REQUEST_ID, id), *headers),
+                webhook="",
+                submitted_at=queue.requests.database.now(),
+                **_ANEW,
+            )
+            await queue.submit(repeated, incoming)
+        return web.json_response({"id": id})
+
     async def _find(self, request: web.Request, caller: Caller) -> QueuedRequest:
         """
         Return a request to an application of *caller*, or that they have sent.
@@ -132,3 +188,13 @@ class RequestRoutes:
         if found is None or caller.user_id not in (found.account_id, found.sender):
             raise NotFound("There is no such request.")
         return found
+
+
+def _is_kept(found: QueuedRequest) -> bool:
+    """
+    Return whether a request has ended, and its input is still there.
+    """
+    was_answered = found.state == "completed"
+    return found.is_over and (
+        not found.body_size or (was_answered and keeps_body(found, found.status or 0))
+    )

@@ -20,6 +20,7 @@ from fal_core.events import Exited, Sealed
 from fal_core.options import Gateway, Lifetime
 from fal_core.plugins import make_host
 from fal_core.sinks import check_execution
+from fal_server.activity.runner_announcements import tell_of
 from fal_server.errors import STATE_TROUBLE, Refusal
 from fal_server.fleet.builds import EnvironmentBuilds
 from fal_server.fleet.endings import telling_of_memory
@@ -266,12 +267,12 @@ class RunnerLauncher:
         limited = spec.machine_type in self.offers.machine_types
 
         def note(runner: Runner) -> None:
+            tell_of(runner)
             if not runner.is_alive:
                 self.hosts.forget(runner)
                 with contextlib.suppress(RuntimeError):
                     self._threads.submit(self.hosts.first.seclusion.drop, runner.id)
-                    if limited:
-                        # A runner on this machine leaves its control group behind.
+                    if limited:  # One on this machine leaves its control group behind.
                         self._threads.submit(drop_groups)
             changed(runner)
 

@@ -86,7 +86,7 @@ def number_of(request: web.Request, name: str, default: int, *, most: int) -> in
     text = request.query.get(name)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and 1 <= int(text) <= most):
         raise Invalid(f"{name!r} must be a number from 1 to {most}.")
     return int(text)
 

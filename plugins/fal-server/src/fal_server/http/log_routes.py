@@ -13,20 +13,20 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.revocations import Revocations
-from fal_server.errors import Unauthenticated
+from fal_server.errors import Invalid, Unauthenticated
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of, time_of, to_text
-from fal_server.logs.log_lines import LogFilter, LogLine
+from fal_server.logs.log_lines import LEVELS, LogFilter, LogLine
 from fal_server.logs.logs import Logs
 
 #: The most lines in a page.
 _LARGEST_PAGE = 1000
 
+#: The most that counts as the number of a line.
+_LARGEST_NUMBER = 10**15
+
 #: Seconds without a line after which a stream sends a heartbeat.
 _HEARTBEAT = 15.0
-
-#: The beginning of a message with a traceback.
-_TRACEBACK = "Traceback (most recent call last)"
 
 
 class LogRoutes:
@@ -88,13 +88,7 @@ class LogRoutes:
 
     async def _recent(self, request: web.Request, caller: Caller) -> web.Response:
         page = await self._logs.search(_filter(request, caller))
-        only_tracebacks = request.query.get("traceback", "").lower() in {"true", "1"}
-        lines = [
-            _describe(line)
-            for line in page.lines
-            if not only_tracebacks or _TRACEBACK in line.message
-        ]
-        return web.json_response(lines)
+        return web.json_response([_describe(line) for line in page.lines])
 
 
 def _filter(request: web.Request, caller: Caller) -> LogFilter:
@@ -105,13 +99,31 @@ def _filter(request: web.Request, caller: Caller) -> LogFilter:
         runner_id=query.get("job_id") or None,
         request_id=query.get("request_id") or None,
         search=query.get("search") or None,
+        level=_level(query.get("level", "")),
+        tracebacks=query.get("traceback", "").lower() in {"true", "1"},
+        after=number_of(request, "after", 0, most=_LARGEST_NUMBER) or None,
         since=time_of(request, "since"),
         until=time_of(request, "until"),
     )
 
 
+def _level(name: str) -> str | None:
+    """
+    Return the level of that name in any case. None where there is no name.
+
+    Raises:
+        Invalid: There is none.
+    """
+    if not name:
+        return None
+    if name.upper() not in LEVELS:
+        raise Invalid(f"'level' must be one of {', '.join(LEVELS).lower()}.")
+    return name.upper()
+
+
 def _describe(line: LogLine) -> Mapping[str, Any]:
     return {
+        "number": line.number,
         "timestamp": to_text(line.time),
         "level": line.level,
         "source": line.source,

@@ -15,10 +15,7 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 #: Features that released clients ask for, by the beginning of their paths.
-_FEATURES = (
-    ("/workflows/", "workflows"),
-    ("/requests/billable-units/", "bills"),
-)
+_FEATURES = (("/requests/billable-units/", "bills"),)
 
 
 @attrs.define

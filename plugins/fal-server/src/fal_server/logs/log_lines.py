@@ -5,14 +5,14 @@ Lines of logs: as values, and as rows of the database.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
 from fal_server.state.databases import metadata
-from fal_server.state.texts import LowerCase, valid_text
+from fal_server.state.texts import LowerCase, MayContain, valid_text
 
 logs = sa.Table(
     "logs",
@@ -31,6 +31,21 @@ logs = sa.Table(
     sa.Index("logs_of_runner", "runner_id", "time"),
     sa.Index("logs_of_request", "request_id"),
 )
+
+#: The levels of lines, and how severe each is. Output that names none is as an INFO: programs
+#: write to standard error whatever is no result.
+LEVELS: Mapping[str, int] = {
+    "TRACE": 0,
+    "DEBUG": 1,
+    "STDOUT": 2,
+    "STDERR": 2,
+    "INFO": 2,
+    "WARNING": 3,
+    "ERROR": 4,
+}
+
+#: What each traceback has.
+TRACEBACK = "Traceback (most recent call last)"
 
 #: The longest id of a request that is stored whole, in characters.
 _LONGEST_ID = 1024
@@ -76,6 +91,10 @@ class LogFilter:
     Attributes:
         search: A text that the message contains, ignoring case.
 
+        level: The lowest level, as one of :data:`LEVELS`.
+
+        tracebacks: Whether to leave out what is no traceback.
+
         since: The earliest time, included.
 
         until: The latest time, included.
@@ -88,6 +107,8 @@ class LogFilter:
     runner_id: str | None = None
     request_id: str | None = None
     search: str | None = None
+    level: str | None = None
+    tracebacks: bool = False
     since: float | None = None
     until: float | None = None
     after: int | None = None
@@ -105,6 +126,8 @@ class LogFilter:
         return (
             all(wanted is None or wanted == found for wanted, found in named)
             and (self.search is None or self.search.lower() in line.message.lower())
+            and (self.level is None or line.level not in _below(self.level))
+            and (not self.tracebacks or TRACEBACK.lower() in line.message.lower())
             and (self.since is None or line.time >= self.since)
             and (self.until is None or line.time <= self.until)
             and (self.after is None or line.number > self.after)
@@ -121,9 +144,13 @@ class LogFilter:
             (logs.c.request_id, self.request_id),
         )
         parts = [column == wanted for column, wanted in columns if wanted is not None]
-        if self.search is not None:
-            message = LowerCase(logs.c.message)
-            parts.append(message.contains(self.search.lower(), autoescape=True))
+        if self.level is not None:
+            parts.append(logs.c.level.not_in(_below(self.level)))
+        for text in (self.search, TRACEBACK if self.tracebacks else None):
+            if text is not None:
+                parts.append(MayContain(logs.c.message, text))
+                message = LowerCase(logs.c.message)
+                parts.append(message.contains(text.lower(), autoescape=True))
         if self.since is not None:
             parts.append(logs.c.time >= to_micros(self.since))
         if self.until is not None:
@@ -131,6 +158,15 @@ class LogFilter:
         if self.after is not None:
             parts.append(logs.c.number > self.after)
         return sa.and_(*parts)
+
+
+def _below(level: str) -> Sequence[str]:
+    """
+    Return the levels that are lower than *level*.
+    """
+    names = [*LEVELS]
+    lowest = LEVELS[level]
+    return [name for name in names if LEVELS[name] < lowest]
 
 
 def to_micros(seconds: float) -> int:

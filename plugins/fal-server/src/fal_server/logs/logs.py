@@ -140,7 +140,7 @@ class Logs(StoredLogs):
     Attributes:
         limits: How long lines may be, and how much is kept of them.
 
-        listeners: Called with each line after it is written.
+        listeners: Called with lines once they are written.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Logs(StoredLogs):
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._waiting = LineBuffer(WAITING, "they could not be written in time.")
-        self.listeners: list[Callable[[LogLine], None]] = []
+        self.listeners: list[Callable[[Sequence[LogLine]], None]] = []
         self._followers: set[Follower] = set()
         self._writing: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -302,8 +302,7 @@ class Logs(StoredLogs):
             if self._count is not None:
                 self._count(len(lines))
             for listener in self.listeners:
-                for line in lines:
-                    listener(line)
+                listener(lines)
             for follower in self._followers:
                 found = [line for line in lines if follower.filter.matches(line)]
                 for line in found:

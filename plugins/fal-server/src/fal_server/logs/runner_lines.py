@@ -14,6 +14,7 @@ import attrs
 from fal_core.events import Log
 from fal_server.logs.log_lines import LogLine, to_micros
 from fal_server.logs.logs import Logs
+from fal_server.logs.tracebacks import Tracebacks
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server_agent.messages import END_OF_LOGS
 
@@ -55,6 +56,7 @@ class RunnerLines:
     known_until: float = 0.0
     _made: float = attrs.field(factory=time.monotonic, init=False)
     _calls: dict[str, asyncio.Event] = attrs.field(factory=dict, init=False)
+    _tracebacks: Tracebacks = attrs.field(factory=Tracebacks, init=False)
 
     @contextlib.contextmanager
     def all_of(self, call: str) -> Iterator[asyncio.Event]:
@@ -73,6 +75,8 @@ class RunnerLines:
         """
         Release those who wait for lines that will not come.
         """
+        for line in self._tracebacks.flush():
+            self._logs.add(line)
         for done in self._calls.values():
             done.set()
 
@@ -94,7 +98,8 @@ class RunnerLines:
             return
         line = self.line_of(event, request)
         if line.message not in _SIGNS:
-            self._logs.add(line)
+            for whole in self._tracebacks.take(line):
+                self._logs.add(whole)
         if not is_echoed:
             return
         if self.follow is not None:

@@ -39,7 +39,7 @@ from fal_server.state.bodies import SMALL, BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
 from fal_server.state.tasks import insist, uninterrupted
 from fal_server.store.idempotency_keys import IdempotencyKey
-from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.kept_responses import KeptResponses, keeps_body
 from fal_server.store.queued_requests import (
     UNFINISHED,
     QueuedRequest,
@@ -344,8 +344,9 @@ class RequestQueue:
             "error": response.error,
             "error_type": response.error_type,
             "webhook_due": now if request.webhook else None,
-            "body": b"",
         }
+        if not keeps_body(request, response.status):
+            values["body"] = b""
         if pending.attempted_at is not None:
             # So the duration is right even if the clock was changed in between.
             values["started_at"] = now - (time.monotonic() - pending.attempted_at)

@@ -76,6 +76,8 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
+from fal_server.telemetry.exports import Answer
+from fal_server.workflows.routes import WorkflowRoutes
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"
@@ -120,6 +122,8 @@ class Decider:
         limits, urls, database = settings.limits, ground.urls, ground.database
         self.drain = settings.drain
         self.logs = Logs(database, metrics.log_lines.inc, limits)
+        if ground.exports is not None and ground.exports.sends_logs:
+            self.logs.listeners.append(ground.exports.take_lines)
         sizes = read_sizes(settings.memory)
         folders = RunnerFolders(
             ground.store.path_of("accounts") or directory.path / "accounts",
@@ -193,7 +197,10 @@ class Decider:
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
             ("ws", WebSocketGateway(router, room)),
         ):
-            server = serve_gateway(self._duties.guard(gateway.answer), cors=cors)
+            answer: Answer = gateway.answer
+            if ground.exports is not None:
+                answer = ground.exports.trace(name, answer)
+            server = serve_gateway(self._duties.guard(answer), cors=cors)
             services[name] = Service(doors.start_gateway(server, ends, self._drain))
         return services
 
@@ -206,6 +213,9 @@ class Decider:
         registry.register(fleet_metrics)
         self._ends.callback(registry.unregister, fleet_metrics)
         await asyncio.to_thread(self.data.drop_left)
+        if self.ground.exports is not None:
+            sending = asyncio.create_task(self.ground.exports.send_metrics(registry))
+            self._ends.push_async_callback(_end_task, sending)
         await self.launcher.hosts.look()
         await self.deployments.start()
         await self.queue.start()
@@ -262,10 +272,13 @@ class Decider:
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
             self.runs,
-            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            self._applications(),
             runners,
             ShellMethods(runners.find),
         )
+
+    def _applications(self) -> ApplicationMethods:
+        return ApplicationMethods(self.launcher, self.deployments, self.ground.urls)
 
     def _make_api(self, playgrounds: Playgrounds) -> web.Application:
         """
@@ -291,6 +304,7 @@ class Decider:
                 *AccountDataRoutes(self.data).routes(),
                 *KeyValueRoutes(self.values).routes(),
                 *GpuRoutes(self.catalog, self.functions).routes(),
+                *WorkflowRoutes(self._applications(), self.catalog).routes(),
                 *TokenRoutes(identity, self.catalog, urls).routes(),
                 *dashboard.routes(),
             ],
@@ -307,7 +321,7 @@ class Decider:
         methods = (
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
-            ApplicationMethods(self.launcher, self.deployments, ground.urls),
+            self._applications(),
             RunnerMethods(self.catalog, self.functions),
         )
         return Dashboard(

@@ -11,7 +11,6 @@ import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import unquote
 
 import attrs
 from aiohttp import web
@@ -37,7 +36,7 @@ from fal_server.replicas.http_relays import HttpRelay, refuse_relayed
 from fal_server.replicas.lines import Lines
 from fal_server.replicas.stored_applications import StoredApplications
 from fal_server.replicas.websocket_relays import WebSocketRelay
-from fal_server.routing.routers import Router
+from fal_server.routing.routers import Router, split_path
 from fal_server.routing.waiting_room import WaitingRoom
 from fal_server.store.revisions import Revisions
 
@@ -200,8 +199,8 @@ def _name_of(request: BaseRequest) -> tuple[str, str]:
     """
     Return the owner and the alias in the URL of a request, empty where there are none.
     """
-    parts = [*request.rel_url.raw_path.split("/", 3), "", ""]
-    return unquote(parts[1]), unquote(parts[2])
+    owner, alias, _ = split_path(request.rel_url.raw_path)
+    return owner, alias
 
 
 def _cancels(request: BaseRequest) -> bool:

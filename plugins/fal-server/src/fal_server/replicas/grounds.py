@@ -18,6 +18,7 @@ from fal_server.store.blobs import Blobs
 from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault
+from fal_server.telemetry.exports import Exports
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -33,6 +34,8 @@ class Ground:
         files: The files of applications.
 
         ports: The port of each listener, once it is open.
+
+        exports: What sends telemetry. None where nobody wants it.
     """
 
     settings: ServerSettings
@@ -48,6 +51,7 @@ class Ground:
     files: AppFiles
     stored_files: StoredFiles
     ports: dict[str, int] = attrs.field(factory=dict)
+    exports: Exports | None = None
 
     @property
     def urls(self) -> Urls:

@@ -5,7 +5,6 @@ Applications: the revisions behind aliases, and how their runners are replaced.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import attrs
 
@@ -17,8 +16,6 @@ from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
 from fal_server.store.revisions import Alias
-
-logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -186,13 +183,6 @@ class Application:
         self.takeover = None
         self._drop(takeover, tasks)
         takeover.end(failed=failed)
-        logger.warning(
-            "A runner of %s/%s has not come up, and its revision does not take over: %s%s",
-            self.owner_name,
-            self.alias,
-            failed.why_it_ended,
-            f" {takeover.advice}" if takeover.rolling and takeover.advice else "",
-        )
 
     async def _end_previous(self, takeover: Takeover, tasks: Tasks) -> None:
         """

@@ -18,6 +18,7 @@ from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
+from fal_server.activity.announcements import announce
 from fal_server.activity.deployment_records import (
     DEPLOY,
     SET,
@@ -239,11 +240,22 @@ class Deployments:
             application.lead_to(target, spec)
             application.switch(takeover.pool, self.catalog.tasks)
 
+        began = time.monotonic()
+
         async def finish() -> None:
             await insist(lambda: self._finish(application, takeover, target, spec))
+            if not takeover.superseded:
+                seconds = time.monotonic() - began
+                _announce(takeover, target, "deployed", f"serves after {seconds:.1f} s")
 
         async def abandon(why: str) -> None:
             await insist(lambda: self._abandon(application, takeover, target, why))
+            if application.takeover is not takeover:
+                return
+            stays = f", and {takeover.previous[:12]} goes on" if takeover.previous else ""
+            if takeover.rolling and takeover.advice:
+                why = f"{why} {takeover.advice}"
+            _announce(takeover, target, "deployment-failed", f"does not serve{stays}", why=why)
 
         takeover.finish, takeover.abandon = finish, abandon
         application.begin(takeover, self.catalog.tasks)
@@ -314,6 +326,16 @@ class Deployments:
             )
             found.append((takeover, target, spec))
         return found
+
+
+def _announce(
+    takeover: Takeover, target: Alias, event: str, what: str, *, why: str = ""
+) -> None:
+    sentence = f"revision {takeover.revision[:12]} {what}" + (f": {why}" if why else "")
+    facts = {"application": f"{target.owner_name}/{target.alias}"}
+    if why:
+        facts["reason"] = why
+    announce(event, sentence, failed=bool(why), revision=takeover.revision, **facts)
 
 
 def _record_of(

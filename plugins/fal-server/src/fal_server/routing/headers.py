@@ -11,6 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from fal_server.errors import Invalid
 from fal_server.specs.request_retries import NEEDS_RETRY, STOP_RUNNER
+from fal_server.telemetry.contexts import trace_headers
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -91,6 +92,8 @@ def to_runner(
         elif lower not in _KEPT_FROM_RUNNERS and not lower.startswith("sec-websocket"):
             forwarded.add(name, value)
     _drop(forwarded, connection_headers)
+    # That of the gateway, where it makes spans, is the parent of what a runner does.
+    forwarded.update(trace_headers.get({}))
     forwarded[REQUEST_ID] = request_id
     forwarded["x-fal-endpoint"] = path
     forwarded.setdefault("x-fal-object-lifecycle-preference", "{}")

@@ -24,6 +24,10 @@ from fal_server.routing.waiting_room import WaitingRoom
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
 
 
+#: The first name in the path of a workflow.
+WORKFLOWS = "workflows"
+
+
 @attrs.frozen(kw_only=True)
 class Target:
     """
@@ -45,6 +49,28 @@ class Target:
         The request target for the application.
         """
         return f"{self.path}?{self.query}" if self.query else self.path
+
+
+def split_path(raw_path: str) -> tuple[str, str, str]:
+    """
+    Return the owner and the alias of an application in the path of a URL, empty where there
+    are none, and the path within the application.
+
+    A workflow is an application behind a path of three names, as in ``/workflows/owner/name``.
+    """
+    names = raw_path.split("/", 4)[1:]
+    if len(names) > 2 and names[0] == WORKFLOWS:
+        owner, name, *others = names[1:]
+        return unquote(owner), workflow_alias(unquote(name)), f"/{''.join(others)}"
+    _, owner, alias, rest = (*raw_path.split("/", 3), "", "", "")[:4]
+    return unquote(owner), unquote(alias), f"/{rest}"
+
+
+def workflow_alias(name: str) -> str:
+    """
+    Return the alias of the application that is the workflow *name*.
+    """
+    return f"workflow-{name}"
 
 
 class Applications(Protocol):
@@ -77,11 +103,10 @@ class Router:
         Raises:
             NotFound: There is no such application.
         """
-        parts = url.raw_path.split("/", 3)
-        if len(parts) < 3 or not parts[1] or not parts[2]:
+        owner, alias, rest = split_path(url.raw_path)
+        if not owner or not alias:
             raise NotFound("The URL of an application begins with /owner/name.")
-        rest = "/" + parts[3] if len(parts) > 3 else "/"
-        application = self.catalog.find(unquote(parts[1]), unquote(parts[2]))
+        application = self.catalog.find(owner, alias)
         query = url.raw_query_string
         if query:
             query = "&".join(

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fal_server.state.bodies import Body, BodyFiles
+from fal_server.state.bodies import SMALL, Body, BodyFiles
 from fal_server.state.databases import Database
 from fal_server.state.tasks import Tasks, insist
 from fal_server.store.idempotency_keys import delete_of
@@ -34,6 +34,9 @@ Sender = tuple[str, str]
 #: To what part of its limit an account is brought back, and how many responses are deleted
 #: in one transaction for that.
 _LEFT, _AT_ONCE = 0.9, 50
+
+#: The status from which on a request has failed.
+FAILED = 400
 
 #: What a stored request takes besides the response, in bytes.
 _ROW = 1 << 10
@@ -231,3 +234,12 @@ def _ended(whose: Sender | None) -> Sequence[sa.ColumnElement[bool]]:
         if not sender:
             conditions.append(requests.c.account_id == owner)
     return conditions
+
+
+def keeps_body(request: QueuedRequest, status: int) -> bool:
+    """
+    Return whether the body of a request is kept after a response with *status*: a small one
+    that the owner of the application may send again, as it has failed.
+    """
+    is_own = request.sender == request.account_id
+    return status >= FAILED and is_own and request.body_size <= SMALL

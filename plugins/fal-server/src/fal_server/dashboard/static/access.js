@@ -40,7 +40,8 @@ async function secretsPanel(page) {
     "No secret is set. 'fal-core secrets set NAME=VALUE' sets one. Values are never shown.",
   );
   table.update(found);
-  return panel("Secrets", table.element);
+  const names = make("p", { class: "body muted" }, `Stages: ${stages.join(", ")}`);
+  return panel("Secrets", make("div", {}, table.element, stages.length > 1 ? names : ""));
 }
 
 async function keysPanel(page) {

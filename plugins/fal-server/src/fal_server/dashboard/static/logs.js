@@ -25,7 +25,7 @@ function makeLine(line, named) {
   const time = new Date(line.timestamp);
   return make(
     "div",
-    { class: `line ${kind}`, "data-kind": kind },
+    { class: `line ${kind}` },
     make("span", { class: "when", title: time.toLocaleString() }, time.toLocaleTimeString()),
     make("span", { class: "level" }, named && line.app ? `${line.app} · ${line.level}` : line.level),
     make("span", {}, line.message.replace(/\n$/, "")),
@@ -33,7 +33,7 @@ function makeLine(line, named) {
 }
 
 /** Make a list of lines that match `filter`, which goes on while the page is shown. */
-function followLines(page, list, filter, { named, isShown }) {
+function followLines(page, list, filter, { named }) {
   const controller = new AbortController();
   page.signal.addEventListener("abort", () => controller.abort());
   const { signal } = controller;
@@ -46,9 +46,7 @@ function followLines(page, list, filter, { named, isShown }) {
     if (known.has(key) || !hasText(line)) return;
     known.add(key);
     const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
-    const made = makeLine(line, named);
-    made.hidden = !isShown(made.dataset.kind);
-    list.append(made);
+    list.append(makeLine(line, named));
     if (list.childElementCount > MOST) list.firstElementChild.remove();
     if (isAtEnd) list.scrollTop = list.scrollHeight;
   };
@@ -59,11 +57,7 @@ function followLines(page, list, filter, { named, isShown }) {
     oldest = told.next_until;
     const rows = told.items.reverse().filter((line) => hasText(line) && !known.has(keyOf(line)));
     rows.forEach((line) => known.add(keyOf(line)));
-    const made = rows.map((line) => makeLine(line, named));
-    made.forEach((each) => {
-      each.hidden = !isShown(each.dataset.kind);
-    });
-    list.prepend(...made);
+    list.prepend(...rows.map((line) => makeLine(line, named)));
     return Boolean(oldest);
   };
   const run = async () => {
@@ -85,7 +79,7 @@ function followLines(page, list, filter, { named, isShown }) {
 /** Make the panel of the lines of a runner or a request. */
 export async function makeLog(page, filter, title) {
   const list = make("div", { class: "lines-box short", tabindex: "0", role: "log", "aria-label": title });
-  const lines = followLines(page, list, filter, { named: false, isShown: () => true });
+  const lines = followLines(page, list, filter, { named: false });
   const older = action("Older lines", async () => {
     older.hidden = !(await lines.readOlder());
   }, { class: "small" });
@@ -98,7 +92,6 @@ export async function showLogs(page) {
   const application = page.query.get("app") ?? "";
   let level = "";
   let lines = null;
-  const isShown = (kind) => !level || kind === level || (level === "warning" && kind === "error");
   const list = make("div", { class: "lines-box", tabindex: "0", role: "log", "aria-label": "Log" });
   const search = make("input", {
     type: "search",
@@ -108,8 +101,7 @@ export async function showLogs(page) {
   });
   const levels = choice("Level", LEVELS, level, (chosen) => {
     level = chosen;
-    for (const each of list.children) each.hidden = !isShown(each.dataset.kind);
-    list.scrollTop = list.scrollHeight;
+    start();
   });
   const older = action("Older lines", async () => {
     older.hidden = !(await lines.readOlder());
@@ -120,7 +112,8 @@ export async function showLogs(page) {
     const filter = {};
     if (application) filter.app_name = application;
     if (search.value.trim()) filter.search = search.value.trim();
-    lines = followLines(page, list, filter, { named: !application, isShown });
+    if (level) filter.level = level;
+    lines = followLines(page, list, filter, { named: !application });
     older.hidden = !(await lines.readOlder());
     list.scrollTop = list.scrollHeight;
   };

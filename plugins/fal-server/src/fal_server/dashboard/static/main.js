@@ -9,7 +9,7 @@ import { showLogs } from "./logs.js";
 import { showMachines } from "./machines.js";
 import { showRequest, showRequests } from "./requests.js";
 import { showRunner, showRunners } from "./runners.js";
-import { begin, end, may, session, showKey } from "./session.js";
+import { begin, describe, end, may, session, showKey } from "./session.js";
 
 const find = (id) => document.getElementById(id);
 
@@ -92,7 +92,7 @@ function showSignIn(problem = "") {
     try {
       if (!/^[\x21-\x7e]+$/.test(input.value.trim())) throw new Error("A key is ID:SECRET.");
       await showKey(input.value);
-      signedIn();
+      await signedIn();
     } catch (refused) {
       error.hidden = false;
       error.textContent = refused.message;
@@ -128,7 +128,10 @@ function showSignIn(problem = "") {
   input.focus();
 }
 
-function signedIn() {
+async function signedIn() {
+  // What the account has comes meanwhile.
+  follow(tellState);
+  await describe();
   find("account").textContent = session.account;
   find("leave").hidden = false;
   find("pages").replaceChildren(
@@ -136,7 +139,6 @@ function signedIn() {
       make("a", { href: `#/${name}` }, text),
     ),
   );
-  follow(tellState);
   showPage();
 }
 
@@ -172,7 +174,7 @@ addEventListener("hashchange", () => session.token && showPage());
 addEventListener("signed-out", () => showSignIn());
 
 try {
-  if (await begin()) signedIn();
+  if (await begin()) await signedIn();
   else showSignIn();
 } catch (error) {
   showSignIn(error.message);

@@ -114,11 +114,17 @@ export async function showRequest(page) {
     await show();
   });
   cancel.hidden = true;
+  const again = action("Send again", async () => {
+    const told = await ask("POST", `/dashboard/requests/${id}/again`);
+    announce("It was sent again.");
+    location.hash = `#/requests/${told.id}`;
+  });
+  again.hidden = true;
   page.main.append(
     heading(`Request ${short(id)}`, {
       crumb: ["Requests", "#/requests"],
       beside: [state],
-      tools: [cancel],
+      tools: [cancel, again],
     }),
     panel("About it", about),
     result,
@@ -131,6 +137,7 @@ export async function showRequest(page) {
     about.replaceChildren(factsOf(item));
     isOver = Boolean(item.ended_at);
     cancel.hidden = isOver || !may("models:requests:submit");
+    again.hidden = !item.can_repeat || !may("models:requests:submit");
     if (item.state === "completed" && result.hidden) {
       const told = await ask("GET", `${path}/result`, undefined, { signal: page.signal });
       result.hidden = false;

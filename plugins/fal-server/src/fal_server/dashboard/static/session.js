@@ -47,14 +47,12 @@ export async function begin() {
   } else {
     session.token = localStorage.getItem(STORED) ?? "";
   }
-  if (session.token) await describe();
   return Boolean(session.token);
 }
 
 /** Exchange a key for a session. */
 export async function showKey(key) {
   await signIn("/dashboard/session", { authorization: `Key ${key.trim()}` });
-  await describe();
 }
 
 async function signIn(path, headers, body) {
@@ -69,7 +67,8 @@ async function signIn(path, headers, body) {
   localStorage.setItem(STORED, session.token);
 }
 
-async function describe() {
+/** Ask who is signed in, and what they may do. */
+export async function describe() {
   const told = await ask("GET", "/dashboard/session");
   session.account = told.account;
   session.permissions = new Set(told.permissions);

@@ -1,0 +1,140 @@
+"""
+``fal-core logs`` and ``fal-core runners logs``: what applications print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fal_host_serverless.commands.client_options import (
+    Since,
+    WholeNumber,
+    check_stage,
+    client_options,
+    complete_app,
+    json_option,
+    stage_option,
+)
+
+if TYPE_CHECKING:
+    from fal_host_serverless.account.log_queries import Line
+    from fal_host_serverless.client import SyncServerlessClient
+
+#: How many lines are shown where no time is given.
+_TAIL = 1000
+
+_LEVELS = ("trace", "debug", "info", "warning", "error")
+
+_COLOURS = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "bright_black"}
+
+
+def _log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Give *command* the options that select lines.
+    """
+    for option in (
+        click.option("--level", type=click.Choice(_LEVELS), help="Leave out what is lower."),
+        click.option("--search", metavar="TEXT", help="Only lines with this, in any case."),
+        click.option(
+            "--tail",
+            type=WholeNumber(),
+            help=f"The newest so many; without '--since' {_TAIL}.",
+        ),
+        click.option("--until", type=Since(), help="Lines up to this time."),
+        click.option("--since", type=Since(), help="Lines from this time on, as in 10m."),
+        click.option("--request", "request_id", metavar="ID", help="Lines of this request."),
+        click.option("-f", "--follow", is_flag=True, help="Go on with the lines that come."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("app", shell_complete=complete_app)
+@click.option("--runner", "runner_id", metavar="ID", help="Lines of this runner.")
+@_log_options
+@stage_option
+@client_options
+@json_option
+def logs(
+    app: str, stage: str | None, client: SyncServerlessClient, as_json: bool, **options: Any
+) -> None:
+    """
+    Print the log of an application: the lines that are kept, the oldest first, and with -f
+    those that come.
+
+    \b
+    Example:
+      fal-core logs reader --since 1h --level warning --search timeout
+    """
+    options |= {"app_name": app, "environment_name": stage}
+    if not _print_lines(client, as_json=as_json, **options):
+        check_stage(client, stage)
+
+
+@click.command("logs")
+@click.argument("runner_id")
+@_log_options
+@client_options
+@json_option
+def runner_logs(client: SyncServerlessClient, as_json: bool, **options: Any) -> None:
+    """
+    Print the log of a runner: the lines that are kept, the oldest first, and with -f those
+    that come.
+
+    \b
+    Example:
+      fal-core runners logs 8f6c2d3e -f
+    """
+    _print_lines(client, as_json=as_json, **options)
+
+
+def _print_lines(
+    client: SyncServerlessClient, *, follow: bool, as_json: bool, **options: Any
+) -> bool:
+    """
+    Print lines, and return whether there were any.
+    """
+    from fal_host_serverless.account.log_queries import LogQuery
+
+    if follow and options["until"] is not None:
+        raise click.UsageError("'--until' is a time in the past, and '--follow' has no end.")
+    if options["tail"] is None and options["since"] is None:
+        options["tail"] = _TAIL
+    query, service = LogQuery(**options), client.find_service()
+    show = _print_json if as_json else _print_line
+    kept = query.read(service) if query.tail != 0 else []
+    for line in kept:
+        show(line)
+    if follow:
+        for line in query.follow(service, kept[-1] if kept else None):
+            show(line)
+            sys.stdout.flush()
+    return bool(kept)
+
+
+def _print_json(line: Line) -> None:
+    click.echo(json.dumps(line, ensure_ascii=False))
+
+
+def _print_line(line: Line) -> None:
+    """
+    Print a line after its time, with the beginnings of the ids of its runner and its request.
+    """
+    shows_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    moment = datetime.fromisoformat(str(line["timestamp"])).astimezone()
+    level, message = str(line["level"]), str(line["message"]).rstrip("\n")
+    ids = " ".join(str(line.get(name) or "-")[:8] for name in ("job_id", "request_id"))
+    head = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {ids} {level:<7}"
+    if shows_colours:
+        head = click.style(head, dim=True)
+        colour = _COLOURS.get(level)
+        message = click.style(message, fg=colour) if colour else message
+    click.echo(f"{head} {message}")

@@ -1,0 +1,238 @@
+"""
+Exports: what a server sends to a collector of OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from prometheus_client import CollectorRegistry
+
+from fal_server.activity import announcements
+from fal_server.logs.log_lines import LogLine
+from fal_server.telemetry.contexts import trace_headers
+from fal_server.telemetry.metric_points import to_metrics
+from fal_server.telemetry.signals import LOGS, METRICS, TRACES, Signals, find_signals
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+#: What the server logs, and what it announces, which is passed on to nobody else.
+_LOGGERS = (logging.getLogger("fal_server"), announcements.logger)
+
+#: Seconds that what waits has to be sent when the server ends.
+_PATIENCE = 5.0
+
+#: The number that OpenTelemetry has for each level.
+_SEVERITIES = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
+
+
+@attrs.define(eq=False)
+class Exports:
+    """
+    Sends the lines of runners, announcements, metrics and spans of requests.
+
+    Arguments:
+        _logs: Makes records of logs. None where they are not sent, as for the others.
+
+        _traces: Makes spans.
+
+        _metrics: Sends metrics.
+    """
+
+    signals: Signals
+    resource: Any = None
+    _logs: Any = None
+    _traces: Any = None
+    _metrics: Any = None
+    _handler: logging.Handler | None = attrs.field(default=None, init=False)
+    _started: int = attrs.field(factory=time.time_ns, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self._logs is not None:
+            self._handler = _Announcements(self._logs)
+            for each in _LOGGERS:
+                each.addHandler(self._handler)
+
+    @property
+    def sends_logs(self) -> bool:
+        """
+        Whether lines are sent.
+        """
+        return self._logs is not None
+
+    def take_lines(self, lines: Sequence[LogLine]) -> None:
+        """
+        Send lines of runners.
+        """
+        emit = self._logs.get_logger("fal_server.runners").emit
+        for line in lines:
+            facts = {
+                "fal.application": line.application,
+                "fal.account_id": line.account_id,
+                "fal.runner_id": line.runner_id,
+                "fal.request_id": line.request_id or "",
+                "fal.source": line.source,
+            }
+            emit(_record(line.message, line.level, line.time, facts))
+
+    def trace(self, gateway: str, answer: Answer) -> Answer:
+        """
+        Return *answer* with a span for each request, in the trace of its sender. Runners get
+        the span as their parent.
+        """
+        if self._traces is None:
+            return answer
+        from opentelemetry.propagate import extract, inject
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+        tracer = self._traces.get_tracer("fal_server")
+
+        async def traced(request: BaseRequest) -> web.StreamResponse:
+            carrier = {name.lower(): value for name, value in request.headers.items()}
+            owner, _, rest = request.path.strip("/").partition("/")
+            facts = {
+                "http.request.method": request.method,
+                "fal.gateway": gateway,
+                "fal.application": f"{owner}/{rest.partition('/')[0]}"[:200],
+            }
+            with tracer.start_as_current_span(
+                f"{request.method} {gateway}",
+                context=extract(carrier),
+                kind=SpanKind.SERVER,
+                attributes=facts,
+            ) as span:
+                headers: dict[str, str] = {}
+                inject(headers, set_span_in_context(span))
+                token = trace_headers.set(headers)
+                try:
+                    response = await answer(request)
+                finally:
+                    trace_headers.reset(token)
+                span.set_attribute("http.response.status_code", response.status)
+                id = response.headers.get("x-fal-request-id")
+                if id is not None:
+                    span.set_attribute("fal.request_id", id)
+                if response.status >= 500:
+                    span.set_status(StatusCode.ERROR)
+                return response
+
+        return traced
+
+    async def send_metrics(self, registry: CollectorRegistry) -> None:
+        """
+        Send the metrics of *registry* again and again, until it is cancelled.
+        """
+        while self._metrics is not None:
+            # Collectors count in this loop what changes in it.
+            data = to_metrics([*registry.collect()], self.resource, self._started)
+            await asyncio.to_thread(self._metrics.export, data)
+            await asyncio.sleep(self.signals.interval)
+
+    def close(self) -> None:
+        """
+        Send what waits, and end.
+        """
+        for each in _LOGGERS:
+            if self._handler is not None:
+                each.removeHandler(self._handler)
+        open = [each for each in (self._logs, self._traces, self._metrics) if each is not None]
+        threads = [threading.Thread(target=each.shutdown, daemon=True) for each in open]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + _PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+class _Announcements(logging.Handler):
+    """
+    Sends what the server logs of itself.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        super().__init__()
+        self._log = provider.get_logger("fal_server")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Send a record.
+        """
+        facts = {f"fal.{name}": value for name, value in getattr(record, "facts", {}).items()}
+        facts["logger.name"] = record.name
+        self._log.emit(_record(record.getMessage(), record.levelname, record.created, facts))
+
+
+def find_exports(variables: Mapping[str, str]) -> Exports | None:
+    """
+    Return what sends the signals that *variables* ask for. None where that is nothing.
+    Exporters read the same variables of this process, now.
+    """
+    signals = find_signals(variables)
+    if not signals.protocols:
+        return None
+    try:
+        return _make_exports(signals)
+    except ImportError as error:
+        logger.warning(
+            "Nothing is sent to OpenTelemetry, which its variables ask for: %s. Install "
+            "'fal-server[telemetry]'.",
+            error,
+        )
+        return None
+
+
+def _make_exports(signals: Signals) -> Exports:
+    from opentelemetry.sdk.resources import Resource
+
+    named = {} if signals.is_named else {"service.name": "fal-core-server"}
+    resource = Resource.create(named)
+    logs = traces = metrics = None
+    if LOGS in signals.protocols:
+        # OpenTelemetry's documentation has its logs under these names.
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+        logs = LoggerProvider(resource, shutdown_on_exit=False)
+        exporter = _exporter(signals, LOGS, "_log_exporter", "OTLPLogExporter")
+        logs.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    if TRACES in signals.protocols:
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        exporter = _exporter(signals, TRACES, "trace_exporter", "OTLPSpanExporter")
+        traces.add_span_processor(BatchSpanProcessor(exporter))
+    if METRICS in signals.protocols:
+        metrics = _exporter(signals, METRICS, "metric_exporter", "OTLPMetricExporter")
+    return Exports(signals, resource, logs, traces, metrics)
+
+
+def _exporter(signals: Signals, signal: str, module: str, name: str) -> Any:
+    from importlib import import_module
+
+    protocol = "grpc" if signals.protocols[signal] == "grpc" else "http"
+    found = import_module(f"opentelemetry.exporter.otlp.proto.{protocol}.{module}")
+    return getattr(found, name)()
+
+
+def _record(text: str, level: str, seconds: float, facts: Mapping[str, Any]) -> Any:
+    from opentelemetry._logs import LogRecord, SeverityNumber
+
+    return LogRecord(
+        timestamp=int(seconds * 1e9),
+        observed_timestamp=time.time_ns(),
+        severity_text=level,
+        severity_number=SeverityNumber(_SEVERITIES.get(level, _SEVERITIES["INFO"])),
+        body=text,
+        attributes={name: value for name, value in facts.items() if value != ""},
+    )

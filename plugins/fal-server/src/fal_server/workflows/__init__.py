@@ -1,0 +1,3 @@
+"""
+Workflows: graphs of applications, each of which is deployed as an application of its own.
+"""
