@@ -133,9 +133,11 @@ def make_client() -> Any:
 def test_queue(server: dict[str, str]):
     """
     A request is put into the queue, and its answer has an image that anybody can read; the
-    same image has the same URL the next time.
+    same image has the same URL the next time. Files that the server refuses are an error.
     """
     import fal_compat as fal
+    from fal_serve.media import FileUploadException
+    from fal_serve.media.uploads import FileServer
 
     asked = {"prompt": "a square", "seed": 3, "image_size": {"width": 8, "height": 8}}
     handle = fal.apps.submit("owner/text-to-image", asked)
@@ -145,6 +147,9 @@ def test_queue(server: dict[str, str]):
     assert content.startswith(b"\x89PNG")
     [same] = fal.apps.run("owner/text-to-image", asked)["images"]
     assert same == image
+    server_of_files = FileServer(address=server["FAL_GRPC_HOST"], key="wrong:key")
+    with pytest.raises(FileUploadException, match=r"File 'a' could not be uploaded: .* 401"):
+        server_of_files.upload(b"1", name="a", content_type="text/plain", lifecycle=None)
     assert image["file_name"].startswith(hashlib.sha256(content).hexdigest()[:32])
 
 

@@ -143,7 +143,7 @@ def check_text_to_image(served: Served) -> None:
         for name, each in document["components"]["schemas"].items()
         if name.startswith("Input")
     ]
-    assert [*schema["properties"]][:2] == ["prompt", "image_size"]
+    assert schema["x-fal-order-properties"][:2] == ["prompt", "image_size"]
     assert schema["properties"]["sync_mode"]["ui"] == {"hidden": True}
 
 

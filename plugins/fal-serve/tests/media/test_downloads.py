@@ -146,6 +146,22 @@ def test_redirections(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_proxy(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A proxy is asked where there is one, and not for an address of a private network.
+    """
+    monkeypatch.setenv("http_proxy", files.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    files.give("http://files.example/a.bin", b"by proxy")
+    path = download_file("http://files.example/a.bin?b=c", tmp_path)
+    assert path.read_bytes() == b"by proxy"
+    assert files.asked[0][1]["host"] == "files.example"
+    assert "FAL_SERVE_DOWNLOAD_HOSTS" in refuse("http://10.0.0.1/a.bin", tmp_path)
+    monkeypatch.setenv("no_proxy", "files.example")
+    assert "'files.example' is not known" in refuse("http://files.example/a.bin", tmp_path)
+
+
 def test_abandoned_downloads_are_removed(files: Any, tmp_path: Path):
     """
     What a killed process has left of a download is removed a day later.
