@@ -237,28 +237,24 @@ def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monk
     start_program().wait_until_ready()
 
 
-@pytest.mark.parametrize("quiet", [False, True])
-def test_server_tells_of_runners_and_deployments(make_standing, tmp_path, quiet):
+def test_server_tells_of_runners_and_deployments(make_standing, tmp_path):
     """
     The server writes a line for each deployment and each runner, as JSON where that is no
-    terminal, and with ``--quiet`` only what fails.
+    terminal.
     """
 
     def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         raise LookupError("no weights")
 
-    standing = make_standing(tmp_path, "--end-runners", *(["--quiet"] if quiet else []))
+    standing = make_standing(tmp_path, "--end-runners")
     first = standing.deploy("told")
     with pytest.raises(grpc.RpcError, match="no weights"):
         standing.deploy("told", function=end)
     standing.plane.close()
     told = [json.loads(line) for line in standing.plane.program.errors.read_text().splitlines()]
-    failures = ["runner-failed", "deployment-failed"]
-    ordinary = ["runner-started", "deployed", *failures]
     events = [each["event"] for each in told if each["event"] != "runner-ended"]
-    assert events == (failures if quiet else ordinary)
+    assert events == ["runner-started", "deployed", "runner-failed", "deployment-failed"]
     (failed,) = [each for each in told if each["event"] == "deployment-failed"]
     assert failed["application"] == "owner/told"
     assert "no weights" in failed["reason"]
-    if not quiet:
-        assert told[1]["message"].startswith(f"revision {first[:12]} serves after ")
+    assert told[1]["message"].startswith(f"revision {first[:12]} serves after ")

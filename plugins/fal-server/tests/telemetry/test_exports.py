@@ -75,6 +75,13 @@ def facts_of(described: Any) -> dict[str, Any]:
     }
 
 
+def traceparent_of(told: Any) -> str:
+    """
+    Return the trace that a runner got with a request.
+    """
+    return str({name.lower(): text for name, text in told["headers"].items()}["traceparent"])
+
+
 @pytest.fixture
 def collector() -> Iterator[tuple[str, Collector]]:
     """
@@ -121,6 +128,8 @@ def test_server_sends_logs_metrics_and_traces(make_standing, tmp_path, collector
         answer = client.post("/owner/traced/", json={}, headers={"traceparent": parent})
         said = client.post("/owner/traced/say", json={"word": "a word"})
         assert said.status_code == 200
+    queued = standing.submit("traced", traceparent=parent)
+    in_queue = standing.finish("traced", queued).json()
     settle(lambda: "fal_server_procedures" in collected.metrics)
     standing.plane.close()
     assert collected.services == {"fal-core-server"}
@@ -130,15 +139,17 @@ def test_server_sends_logs_metrics_and_traces(make_standing, tmp_path, collector
     assert facts["fal.request_id"] == said.headers["x-fal-request-id"]
     events = [facts_of(each).get("fal.event") for each in collected.records]
     assert {"runner-started", "deployed"} <= set(events)
-    span, _ = collected.spans
-    assert span.trace_id.hex() == TRACE
-    assert span.name == "POST run"
+    spans = {each.name: each for each in collected.spans if each.trace_id.hex() == TRACE}
+    assert {"POST run", "POST queue", "queue"} == set(spans)
+    assert spans["queue"].parent_span_id == spans["POST queue"].span_id
+    assert spans["queue"].span_id.hex() in traceparent_of(in_queue)
+    assert facts_of(spans["queue"])["fal.request_id"] == queued
+    span = spans["POST run"]
     found = facts_of(span)
     assert found["fal.application"] == "owner/traced"
     assert found["http.response.status_code"] == 200
     assert found["fal.request_id"] == answer.headers["x-fal-request-id"]
-    told = {name.lower(): text for name, text in answer.json()["headers"].items()}
-    assert told["traceparent"].startswith(f"00-{TRACE}-{span.span_id.hex()}-")
+    assert traceparent_of(answer.json()).startswith(f"00-{TRACE}-{span.span_id.hex()}-")
     runners = collected.metrics["fal_server_runners"].gauge
     assert facts_of(runners.data_points[0])["application"] == "owner/traced"
     assert collected.metrics["fal_server_procedures"].sum.is_monotonic

@@ -172,7 +172,9 @@ def test_queue_has_status_and_log(open_page: Open):
 
 
 @pytest.mark.parametrize("language", ["Python", "fal_client", "AppClient"])
-def test_copied_programs_run(open_page: Open, served_plane: Any, tmp_path: Path, language: str):
+def test_copied_programs_run(
+    open_page: Open, served_plane: Any, tmp_path: Path, find_python: Any, language: str
+):
     """
     A call is copied as a program, which the variables of the server are all that it needs.
     """

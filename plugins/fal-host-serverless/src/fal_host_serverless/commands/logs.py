@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_core.errors import FalServerlessError
 from fal_host_serverless.commands.client_options import (
     Since,
     WholeNumber,
@@ -77,6 +78,7 @@ def logs(
     options |= {"app_name": app, "environment_name": stage}
     if not _print_lines(client, as_json=as_json, **options):
         check_stage(client, stage)
+        _check_app(client, app, stage)
 
 
 @click.command("logs")
@@ -94,6 +96,25 @@ def runner_logs(client: SyncServerlessClient, as_json: bool, **options: Any) -> 
       fal-core runners logs 8f6c2d3e -f
     """
     _print_lines(client, as_json=as_json, **options)
+
+
+def _check_app(client: SyncServerlessClient, app: str, stage: str | None) -> None:
+    """
+    Check that there is an application whose log is empty, which may be mistyped.
+    """
+    from fal_host_serverless.account.addresses import find_stage
+    from fal_host_serverless.wire.requests import full_name
+
+    try:
+        known = [each.alias for each in client.apps.list(environment_name=stage)]
+    except FalServerlessError:
+        # A key may read logs alone.
+        return
+    if full_name(app, find_stage(stage)) not in known:
+        raise click.ClickException(
+            f"There is no application {app!r}, and no line of one. 'fal-core apps list' shows "
+            "those there are."
+        )
 
 
 def _print_lines(
@@ -129,7 +150,9 @@ def _print_line(line: Line) -> None:
     Print a line after its time, with the beginnings of the ids of its runner and its request.
     """
     shows_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    moment = datetime.fromisoformat(str(line["timestamp"])).astimezone()
+    # Python 3.10 reads no "Z".
+    text = str(line["timestamp"]).replace("Z", "+00:00")
+    moment = datetime.fromisoformat(text).astimezone()
     level, message = str(line["level"]), str(line["message"]).rstrip("\n")
     ids = " ".join(str(line.get(name) or "-")[:8] for name in ("job_id", "request_id"))
     head = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {ids} {level:<7}"

@@ -4,9 +4,13 @@ Announcements of runners: that one takes requests, has ended, or has failed.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Protocol
 
 from fal_server.activity.announcements import announce
+
+#: When this server began: runners that were started before are found again.
+_BEGAN = time.time()
 
 #: The states of runners from which an end is what somebody wanted.
 _WANTED = ("DRAINING", "KILLED")
@@ -19,6 +23,7 @@ class Announced(Protocol):
 
     id: str
     reason: str
+    started_at: float
 
     @property
     def spec(self) -> Any: ...
@@ -44,7 +49,9 @@ def tell_of(runner: Announced) -> None:
         "seconds": round(runner.uptime, 3),
     }
     name = f"runner {runner.id[:8]}"
-    if state == "RUNNING":
+    if state == "RUNNING" and runner.started_at < _BEGAN:
+        announce("runner-found", f"{name} goes on, up for {runner.uptime:.1f} s", **facts)
+    elif state == "RUNNING":
         announce("runner-started", f"{name} is up after {runner.uptime:.1f} s", **facts)
     elif state == "TERMINATED":
         why = _why_it_failed(runner)

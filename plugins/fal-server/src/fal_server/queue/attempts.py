@@ -31,6 +31,7 @@ from fal_server.state.bodies import BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
 from fal_server.state.tasks import insist
 from fal_server.store.queued_requests import QueuedRequests, name_answer, name_body
+from fal_server.telemetry.contexts import MakeSpan, no_span
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Attempts:
         taken: Called with a request that a runner has got.
 
         returned: Called with a request that waits for another attempt.
+
+        make_span: Makes a span of each attempt.
     """
 
     router: Router
@@ -69,6 +72,7 @@ class Attempts:
     reserve: DiskReserve
     taken: Callable[[PendingRequest], None]
     returned: Callable[[PendingRequest], None]
+    make_span: MakeSpan = no_span
 
     async def answer(self, pending: PendingRequest) -> RunnerResponse | None:
         """
@@ -148,7 +152,14 @@ class Attempts:
                 return None
             pending.request = attrs.evolve(request, attempts=attempts)
             pending.attempted_at = time.monotonic()
-            return await self._exchange(pending, application, runner, content)
+            facts = {
+                "fal.application": f"{application.owner_name}/{application.alias}",
+                "fal.attempt": attempts,
+            }
+            with self.make_span("queue", pending.headers, facts, kind="CONSUMER") as finish:
+                response = await self._exchange(pending, application, runner, content)
+                finish(response.status, request.id)
+                return response
 
     async def _exchange(
         self, pending: PendingRequest, application: Application, runner: Runner, content: bytes

@@ -46,6 +46,7 @@ from fal_server.store.queued_requests import (
     QueuedRequests,
     name_body,
 )
+from fal_server.telemetry.contexts import MakeSpan, no_span
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,8 @@ class QueueSize:
 @attrs.define(eq=False)
 class RequestQueue:
     """
-    Accepts requests, and gives them to runners.
-
-    Arguments:
-        observe: Called with the application, the status and the seconds of each response.
+    Accepts requests, and gives them to runners. *observe* is called with the application, the
+    status and the seconds of each response.
     """
 
     router: Router
@@ -81,6 +80,7 @@ class RequestQueue:
     webhooks: Webhooks
     reserve: DiskReserve
     limits: Limits = attrs.field(factory=Limits)
+    make_span: MakeSpan = no_span
     observe: Observe | None = None
     reception: Reception = attrs.field(init=False)
     _attempts: Attempts = attrs.field(init=False)
@@ -102,6 +102,7 @@ class RequestQueue:
             self.reserve,
             self._backlog.leave_line,
             self._backlog.take_back,
+            self.make_span,
         )
 
     async def start(self) -> None:

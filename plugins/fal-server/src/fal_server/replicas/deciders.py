@@ -69,6 +69,7 @@ from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecords
 from fal_server.store.storage_shares import StorageShares
+from fal_server.telemetry.contexts import no_span
 from fal_server.telemetry.exports import Answer
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
@@ -355,6 +356,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
         webhooks,
         DiskReserve(ground.store.disk, limits.disk_reserve),
         limits,
+        no_span if ground.exports is None else ground.exports.make_span,
     )
 
 

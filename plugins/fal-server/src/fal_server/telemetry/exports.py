@@ -5,11 +5,12 @@ Exports: what a server sends to a collector of OpenTelemetry.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import attrs
 from aiohttp import web
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from fal_server.activity import announcements
 from fal_server.logs.log_lines import LogLine
-from fal_server.telemetry.contexts import trace_headers
+from fal_server.telemetry.contexts import Finish, MakeSpan, no_span, trace_headers
 from fal_server.telemetry.metric_points import to_metrics
 from fal_server.telemetry.signals import LOGS, METRICS, TRACES, Signals, find_signals
 
@@ -92,41 +93,64 @@ class Exports:
         """
         if self._traces is None:
             return answer
-        from opentelemetry.propagate import extract, inject
-        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
-
-        tracer = self._traces.get_tracer("fal_server")
 
         async def traced(request: BaseRequest) -> web.StreamResponse:
-            carrier = {name.lower(): value for name, value in request.headers.items()}
             owner, _, rest = request.path.strip("/").partition("/")
             facts = {
                 "http.request.method": request.method,
                 "fal.gateway": gateway,
                 "fal.application": f"{owner}/{rest.partition('/')[0]}"[:200],
             }
-            with tracer.start_as_current_span(
-                f"{request.method} {gateway}",
-                context=extract(carrier),
-                kind=SpanKind.SERVER,
-                attributes=facts,
-            ) as span:
-                headers: dict[str, str] = {}
-                inject(headers, set_span_in_context(span))
-                token = trace_headers.set(headers)
-                try:
-                    response = await answer(request)
-                finally:
-                    trace_headers.reset(token)
-                span.set_attribute("http.response.status_code", response.status)
-                id = response.headers.get("x-fal-request-id")
-                if id is not None:
-                    span.set_attribute("fal.request_id", id)
-                if response.status >= 500:
-                    span.set_status(StatusCode.ERROR)
+            with self.span(f"{request.method} {gateway}", request.headers, facts) as finish:
+                response = await answer(request)
+                finish(response.status, response.headers.get("x-fal-request-id", ""))
                 return response
 
         return traced
+
+    @property
+    def make_span(self) -> MakeSpan:
+        """
+        What makes spans of requests that do not come at a gateway.
+        """
+        return no_span if self._traces is None else self.span
+
+    @contextlib.contextmanager
+    def span(
+        self,
+        name: str,
+        headers: Mapping[str, str],
+        facts: Mapping[str, Any],
+        *,
+        kind: Literal["SERVER", "CONSUMER"] = "SERVER",
+    ) -> Iterator[Finish]:
+        """
+        Make a span of a request, as :class:`MakeSpan` does.
+        """
+        from opentelemetry.propagate import extract, inject
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+        tracer = self._traces.get_tracer("fal_server")
+        carrier = {name.lower(): value for name, value in headers.items()}
+        context = extract(carrier)
+        with tracer.start_as_current_span(
+            name, context=context, kind=SpanKind[kind], attributes=dict(facts)
+        ) as span:
+
+            def finish(status: int, request_id: str) -> None:
+                span.set_attribute("http.response.status_code", status)
+                if request_id:
+                    span.set_attribute("fal.request_id", request_id)
+                if status >= 500:
+                    span.set_status(StatusCode.ERROR)
+
+            sent: dict[str, str] = {}
+            inject(sent, set_span_in_context(span))
+            token = trace_headers.set(sent)
+            try:
+                yield finish
+            finally:
+                trace_headers.reset(token)
 
     async def send_metrics(self, registry: CollectorRegistry) -> None:
         """
