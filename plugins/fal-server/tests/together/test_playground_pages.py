@@ -171,7 +171,7 @@ def test_queue_has_status_and_log(open_page: Open):
     expect(page.get_by_label("word", exact=True)).to_have_value("queued words")
 
 
-@pytest.mark.parametrize("language", ["Python", "fal_client", "AppClient"])
+@pytest.mark.parametrize("language", ["fal_client", "AppClient"])
 def test_copied_programs_run(
     open_page: Open, served_plane: Any, tmp_path: Path, find_python: Any, language: str
 ):
@@ -204,9 +204,9 @@ def test_page_has_no_accessibility_faults(
     open_page: Open, find_faults: Callable[[Page], list[str]]
 ):
     """
-    Neither the form for a key nor the page has what axe finds fault with, in light and dark.
+    Neither the form for a key nor the page has what axe finds fault with.
     """
-    for scheme in ("light", "dark"):
+    for scheme in browsers.SCHEMES:
         asking = open_page("closed/playground", color_scheme=scheme)
         expect(asking.get_by_role("heading", name="A key is needed")).to_be_visible()
         assert find_faults(asking) == []
