@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+#: The colours in which pages are checked: both with FAL_CORE_FAULTS=all.
+SCHEMES = ("light", "dark")[: 2 if os.environ.get("FAL_CORE_FAULTS") == "all" else 1]
 
 #: Milliseconds that the browser may take; most takes a fraction of one.
 PATIENCE = 60_000

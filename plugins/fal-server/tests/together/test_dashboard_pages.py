@@ -191,7 +191,7 @@ def test_playground_opens_signed_in(open_page: Open, shop: Any):
     assert "fal-token" not in playground.url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", browsers.SCHEMES)
 def test_pages_have_no_accessibility_faults(
     open_page: Open, shop: Any, find_faults: Callable[[Page], list[str]], scheme: Any
 ):

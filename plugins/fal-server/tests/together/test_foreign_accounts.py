@@ -261,6 +261,7 @@ def test_method_that_there_is_not(served_plane: Any, stranger: str, name: str):
 #: Routes of the API, with what is asked about things: a path, and a body or a query.
 ROUTES: Mapping[tuple[str, str], Callable[[Things], Mapping[str, Any]]] = {
     ("GET", "/applications/{owner}/{alias}/metadata"): lambda it: {},
+    ("GET", "/applications/{owner}/{alias}/deployments"): lambda it: {},
     ("GET", "/applications/{owner}/{alias}/queue"): lambda it: {},
     ("DELETE", "/applications/{owner}/{alias}/queue"): lambda it: {},
     ("GET", "/runners/{id}"): lambda it: {},
@@ -275,6 +276,25 @@ ROUTES: Mapping[tuple[str, str], Callable[[Things], Mapping[str, Any]]] = {
         "json": {"parts": [{"part_number": 1}], "metadata": {"mode": str(MODE)}}
     },
     ("POST", "/files/app/multipart/{hash}/{id}/cancel"): lambda it: {"json": {}},
+    ("GET", "/dashboard/applications/{alias}/measurements"): lambda it: {},
+    ("GET", "/dashboard/requests"): lambda it: {"params": {"application": it.app}},
+    ("GET", "/dashboard/requests/{id}"): lambda it: {},
+    ("GET", "/dashboard/requests/{id}/result"): lambda it: {},
+    ("POST", "/dashboard/requests/{id}/cancel"): lambda it: {},
+    ("POST", "/dashboard/requests/{id}/again"): lambda it: {},
+    ("POST", "/dashboard/playground"): lambda it: {"json": {"application": it.app}},
+    ("POST", "/dashboard/StopRunner"): lambda it: {"json": {"runner_id": it.runner}},
+    ("POST", "/dashboard/KillRunner"): lambda it: {"json": {"runner_id": it.runner}},
+    ("POST", "/dashboard/SetAlias"): lambda it: {
+        "json": {"alias": it.app, "revision": it.revision}
+    },
+    ("POST", "/dashboard/RolloutApplication"): lambda it: {
+        "json": {"application_name": it.app}
+    },
+    ("POST", "/dashboard/DeleteAlias"): lambda it: {"json": {"alias": it.app}},
+    ("POST", "/dashboard/ListApplications"): lambda it: {"json": {"application_name": it.app}},
+    ("POST", "/dashboard/ListSecrets"): lambda it: {"json": {"environment_name": it.stage}},
+    ("POST", "/dashboard/RevokeUserKey"): lambda it: {"json": {"key_id": it.key}},
     ("POST", "/tokens/"): lambda it: {"json": {"allowed_apps": [f"owner/{it.app}"]}},
 }
 
@@ -288,6 +308,14 @@ UNNAMED_ROUTES = {
     ("POST", "/storage/upload/initiate-multipart"),
     ("POST", "/files/upload"),
     ("POST", "/logs/stream"),
+    ("GET", "/dashboard/live"),
+    ("POST", "/dashboard/session"),
+    ("GET", "/dashboard/session"),
+    ("DELETE", "/dashboard/session"),
+    ("POST", "/dashboard/ListEnvironments"),
+    ("POST", "/dashboard/CreateUserKey"),
+    ("GET", "/dashboard/keys"),
+    ("GET", "/dashboard/machines"),
 }
 
 
@@ -313,6 +341,7 @@ def test_each_route_is_in_the_table(routes: list[ApiRoute]):
 
 def fill_path(path: str, things: Things) -> str:
     id = things.runner if path.startswith("/runners") else things.upload
+    id = things.request if "/requests/" in path else id
     return path.format(owner="owner", alias=things.app, id=id, hash=things.hash, number=1)
 
 

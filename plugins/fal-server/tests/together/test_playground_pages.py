@@ -4,12 +4,20 @@ The playground of a deployed application in a real browser, while nothing runs o
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import browsers
+import polling
+import programs
 import pytest
 from playwright.sync_api import Page, expect
+
+from fal_server.commands.client_variables import variables_of
 
 SOURCE = """
     from collections.abc import Iterator
@@ -69,6 +77,21 @@ def open_page(browser: Any, served_plane: Any, pages: str) -> Iterator[Open]:
     hosts.append(f"ws://127.0.0.1:{ports['run']}/")
     with browsers.opening_pages(browser, *hosts) as begin:
         yield lambda path, **options: begin(f"{pages}/{path}", **options)
+
+
+@pytest.fixture
+def find_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """
+    Return the Python that has the library of a language.
+    """
+
+    def find(language: str) -> str:
+        if language != "fal_client":
+            return sys.executable
+        clients = programs.share_clients(tmp_path_factory, "newest")
+        return str(clients.folder / "bin" / "python")
+
+    return find
 
 
 def run(page: Page) -> None:
@@ -148,16 +171,50 @@ def test_queue_has_status_and_log(open_page: Open):
     expect(page.get_by_label("word", exact=True)).to_have_value("queued words")
 
 
+@pytest.mark.parametrize("language", ["fal_client", "AppClient"])
+def test_copied_programs_run(
+    open_page: Open, served_plane: Any, tmp_path: Path, find_python: Any, language: str
+):
+    """
+    A call is copied as a program, which the variables of the server are all that it needs.
+    """
+    page = open_page("open/playground")
+    page.get_by_label("word", exact=True).fill("copied words")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=f"Copy as {language}").click()
+    expect(page.locator("#announcements")).to_have_text(f"Copied as {language}.")
+    program = str(page.evaluate("navigator.clipboard.readText()"))
+    (tmp_path / "program.py").write_text(program)
+    source = (served_plane.folder / "open.py").read_text()
+    (tmp_path / "app.py").write_text(source)
+    directory = served_plane.plane.directory
+    done = subprocess.run(
+        [find_python(language), "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, **variables_of(directory, tls=False)},
+        capture_output=True,
+        text=True,
+        timeout=polling.PATIENCE,
+    )
+
+    assert "copied words" in done.stdout, done.stderr
+
+
 def test_page_has_no_accessibility_faults(
     open_page: Open, find_faults: Callable[[Page], list[str]]
 ):
     """
-    Neither the form for a key nor the page has what axe finds fault with, in light and dark.
+    Neither the form for a key nor the page has what axe finds fault with.
     """
-    for scheme in ("light", "dark"):
+    for scheme in browsers.SCHEMES:
         asking = open_page("closed/playground", color_scheme=scheme)
         expect(asking.get_by_role("heading", name="A key is needed")).to_be_visible()
         assert find_faults(asking) == []
-        page = open_page("open/playground", color_scheme=scheme)
+        phone = {"width": 360, "height": 740}
+        page = open_page("open/playground", color_scheme=scheme, viewport=phone)
         expect(page.locator(".view")).to_be_visible()
+        page.get_by_label("In the queue").check()
+        run(page)
+        expect(page.locator(".waiting .lines")).to_contain_text("it says")
         assert find_faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 360

@@ -40,7 +40,7 @@ class AnswerPanel {
     this.chunks = [];
     this.text = "";
     this.streamed = this.rows = this.latest = this.waiting = null;
-    this.isQueued = false;
+    this.isQueued = this.isStarting = false;
     this.headers.replaceChildren();
     this.content.replaceChildren();
     this.element.setAttribute("aria-busy", "true");
@@ -58,8 +58,10 @@ class AnswerPanel {
   /** Show what the request waits for: runners that start, and the lines of one. */
   waits(state) {
     if (this.response || !this.element.hasAttribute("aria-busy")) return;
-    this.waiting ??= this.content.appendChild(make("div", { class: "waiting" }));
     const { phase, seconds, reason } = state;
+    this.isStarting = Boolean(phase);
+    if (this.isQueued && !phase) return;
+    this.waiting ??= this.content.appendChild(make("div", { class: "waiting" }));
     const text = reason || (START_PHASES[phase] ?? "Waiting for a runner");
     this.waiting.replaceChildren(
       make("p", {}, `${text}${seconds === undefined ? "" : `, for ${Math.round(seconds)} s`}`),
@@ -70,12 +72,14 @@ class AnswerPanel {
   /** Show the status of a queued request, and its log. */
   waitsInQueue(id, status) {
     this.waiting ??= this.content.appendChild(make("div", { class: "waiting" }));
+    this.isQueued = true;
     this.tell("running", queueText(status));
+    // What a runner that starts is at says more.
+    if (this.isStarting && status.status === "IN_QUEUE") return;
     this.waiting.replaceChildren(
       make("p", {}, "request id ", make("code", {}, id)),
       ...(status.logs?.length ? [makeLines(status.logs)] : []),
     );
-    this.isQueued = true;
   }
 
   elapsed() {

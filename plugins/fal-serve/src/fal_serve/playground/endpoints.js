@@ -44,13 +44,19 @@ function readOperation(document, path, method, operation, shared = []) {
     id: `${method.toUpperCase()} ${path}`,
     path,
     method: method.toUpperCase(),
-    operation: (operation.operationId ?? path).replace(/_[a-z]+_post$|_post$/, ""),
+    operation: nameOf(operation.operationId ?? path, path, method),
     title: operation.summary ?? spaced(operation.operationId ?? path),
     description: operation.description ?? "",
     parameters,
     body: readBody(operation.requestBody),
     streams: Boolean(operation.responses?.["200"]?.content?.["text/event-stream"]),
   };
+}
+
+/** Return the name of the function behind an operation, whose id has its path and method too. */
+function nameOf(id, path, method) {
+  const rest = `${path.replace(/\W/g, "_")}_${method}`;
+  return id.endsWith(rest) ? id.slice(0, -rest.length) : id;
 }
 
 function readBody(requestBody) {

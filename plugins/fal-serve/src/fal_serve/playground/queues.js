@@ -60,7 +60,7 @@ function queueText({ status, queue_position: ahead, attempts, reason }) {
 function makeLines(lines) {
   return make(
     "ol",
-    { class: "rows lines", "aria-label": "Log" },
+    { class: "rows lines", "aria-label": "Log", tabindex: "0" },
     lines.map(({ message, level }) =>
       make("li", { class: `line ${String(level).toLowerCase()}` }, message.replace(/\n$/, "")),
     ),

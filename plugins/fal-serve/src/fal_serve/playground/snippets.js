@@ -35,9 +35,8 @@ function keyHeader() {
 }
 
 function clientSnippet(base, endpoint, { body }) {
-  const { host, pathname } = new URL(base);
-  const queue = page.state.queue ? new URL(page.state.queue).host : host;
-  const where = `# In the shell: export FAL_RUN_HOST=${host} FAL_QUEUE_RUN_HOST=${queue}`;
+  const { pathname } = new URL(base);
+  const where = '# In the shell: eval "$(fal-core server env)", or the variables that it prints';
   const name = pythonText(pathname.slice(1));
   const path = endpoint.path === "/" ? "" : `    path=${pythonText(endpoint.path)},\n`;
   const call = `    ${name},\n    arguments=${toPython(body ?? {}, "    ")},\n${path}`;
@@ -49,17 +48,20 @@ function clientSnippet(base, endpoint, { body }) {
 }
 
 function appClientSnippet(base, endpoint, { body }) {
-  const kind = page.document.info?.title ?? "Application";
-  const className = /^[A-Za-z_]\w*$/.test(kind) ? kind : "Application";
+  const words = (page.document.info?.title ?? "Application").split(/[^A-Za-z0-9]+/).filter(Boolean);
+  const className = words.map((word) => word[0].toUpperCase() + word.slice(1)).join("");
   const name = endpoint.operation.replace(/[^A-Za-z0-9_]/g, "_");
-  const given = Object.entries(isObject(body) ? body : {}).map(
-    ([key, value]) => `        ${key}=${toPython(value, "        ")},\n`,
-  );
-  const call = `client.${name}(${given.length ? `\n${given.join("")}    ` : ""})`;
+  const isApart = /\/Body_[^/]*$/.test(endpoint.body?.schema.$ref ?? "");
+  const given = isApart
+    ? Object.entries(body ?? {}).map(([key, value]) => `${key}=${toPython(value, "    ")}`)
+    : endpoint.body
+      ? [toPython(body ?? {}, "    ")]
+      : [];
+  const call = `client.${name}(${given.join(", ")})`;
   return [
     "from fal_serve import AppClient",
     "",
-    `from app import ${className}  # the module with the class`,
+    `from app import ${className}  # the class of the application`,
     "",
     `with AppClient(${className}, ${pythonText(base)}) as client:`,
     endpoint.streams ? `    for item in ${call}:\n        print(item)\n` : `    print(${call})\n`,

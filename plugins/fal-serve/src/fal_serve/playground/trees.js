@@ -27,12 +27,11 @@ function makeTree(value, { open = 2, name = null } = {}) {
       {},
       label,
       make("span", { class: "size" }, isList ? `[${size}]` : `{${size}}`),
-      copy,
     ),
     parts,
   );
   if (open > 0) fill();
-  return details;
+  return make("div", { class: "branch-row" }, details, copy);
 }
 
 function addParts(parts, entries, from, open) {

@@ -123,7 +123,6 @@ def _describe_host(
     nodes = () if capacity is None else capacity.nodes
     return {
         "name": host.way.name,
-        "runners": len(host.runners),
         "own_runners": sum(each.spec.owner == caller.user_id for each in host.runners),
         "free_cpus": None if capacity is None else capacity.free_cpus,
         "free_gpus": None if capacity is None else capacity.free_gpus,

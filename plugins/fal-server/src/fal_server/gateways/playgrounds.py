@@ -9,6 +9,7 @@ with a token if the application wants one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import json
@@ -173,10 +174,11 @@ class Playgrounds:
         Raises:
             NotFound: There is none.
         """
-        application = self._router.catalog.find(caller.nickname, alias)
-        if application.owner != caller.user_id:
-            raise NotFound(f"Application {alias[:80]!r} was not found.")
-        return application
+        with contextlib.suppress(NotFound):
+            application = self._router.catalog.find(caller.nickname, alias)
+            if application.owner == caller.user_id:
+                return application
+        raise NotFound(f"Application {alias[:80]!r} was not found.")
 
     def make_token(self, caller: Caller, application: Application) -> str:
         """

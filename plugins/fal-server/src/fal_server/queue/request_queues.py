@@ -68,10 +68,8 @@ class QueueSize:
 @attrs.define(eq=False)
 class RequestQueue:
     """
-    Accepts requests, and gives them to runners.
-
-    Arguments:
-        observe: Called with the application, the status and the seconds of each response.
+    Accepts requests, and gives them to runners. *observe* is called with the application, the
+    status and the seconds of each response.
     """
 
     router: Router

@@ -113,6 +113,7 @@ class Decider:
     data: AccountData = attrs.field(init=False)
     values: StoredValues = attrs.field(init=False)
     traffic: Traffic = attrs.field(init=False)
+    _playgrounds: Playgrounds = attrs.field(init=False)
     _live: LiveRoutes | None = attrs.field(default=None, init=False)
     _duties: Duties = attrs.field(factory=Duties)
     _ends: contextlib.AsyncExitStack = attrs.field(factory=contextlib.AsyncExitStack)
@@ -163,6 +164,9 @@ class Decider:
         self.functions = FunctionPools(self.launcher, payloads)
         self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, urls)
         self.queue = make_queue(ground, Router(self.catalog, ground.identity))
+        self._playgrounds = Playgrounds(
+            self.queue.router, revisions, self.logs, urls, cors=settings.cors
+        )
         self.traffic = Traffic(Measurements(database))
         self.queue.observe = self.traffic.observe
 
@@ -178,10 +182,8 @@ class Decider:
         ends.callback(self.functions.close)
         ends.push_async_callback(self.queue.close)
         router, room = self.queue.router, WaitingRoom(ground.settings.limits)
-        revisions = self.catalog.revisions
-        playgrounds = Playgrounds(router, revisions, self.logs, ground.urls, cors=cors)
         mouth = await self._start_grpc()
-        api = self._make_api(playgrounds)
+        api = self._make_api()
         api.on_shutdown.append(self._end_streams)
         services = {"api": Service(await doors.start_http(api, ends, self._drain), mouth)}
         for name, gateway in (
@@ -191,7 +193,7 @@ class Decider:
                     router,
                     room,
                     cors=cors,
-                    playgrounds=playgrounds,
+                    playgrounds=self._playgrounds,
                     observe=self.traffic.observe,
                 ),
             ),
@@ -281,7 +283,7 @@ class Decider:
     def _applications(self) -> ApplicationMethods:
         return ApplicationMethods(self.launcher, self.deployments, self.ground.urls)
 
-    def _make_api(self, playgrounds: Playgrounds) -> web.Application:
+    def _make_api(self) -> web.Application:
         """
         Make the HTTP side of the API.
         """
@@ -289,7 +291,7 @@ class Decider:
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = self.shares
         records = DeploymentRecords(ground.database)
-        dashboard = self._make_dashboard(playgrounds)
+        dashboard = self._make_dashboard()
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
             identity,
@@ -311,7 +313,7 @@ class Decider:
             ],
         )
 
-    def _make_dashboard(self, playgrounds: Playgrounds) -> Dashboard:
+    def _make_dashboard(self) -> Dashboard:
         """
         Make what answers the dashboard.
         """
@@ -326,7 +328,7 @@ class Decider:
             RunnerMethods(self.catalog, self.functions),
         )
         return Dashboard(
-            SessionRoutes(ground.database, ground.identity, playgrounds, ground.urls),
+            SessionRoutes(ground.database, ground.identity, self._playgrounds, ground.urls),
             self._live,
             RequestRoutes(self.queue),
             ControlRoutes(methods, ground.database, self.launcher),

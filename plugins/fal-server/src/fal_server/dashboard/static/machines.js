@@ -34,7 +34,6 @@ function hostPanel(host) {
   );
   table.update(host.nodes.map((node, place) => [String(place), node]));
   const rows = [
-    ["Runners", String(host.runners)],
     ["Runners of this account", String(host.own_runners)],
     ["Free CPUs", host.free_cpus === null ? null : inNumber(host.free_cpus)],
     ["Free GPUs", host.free_gpus === null ? null : inNumber(host.free_gpus)],
