@@ -36,7 +36,7 @@ def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, pr
     asking.deploy("searching.py::Search")
     request = recorder.last("RegisterApplication")
     assert not request.HasField("attach_to_deployment")
-    assert set(MessageToDict(request.metadata)) == {"openapi"}
+    assert set(MessageToDict(request.metadata)) == {"declared_paths", "openapi"}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, pr
         ({"annotations": {"a": 1}}, "'a': 1"),
         ({"annotations": {"": "a"}}, "has a name and a text"),
         ({"annotations": {"openapi": "a"}}, "the name is reserved"),
+        ({"annotations": {"declared_paths": "a"}}, "the name is reserved"),
         ({"annotations": {"k" * 65: "a"}}, "65 characters"),
         ({"annotations": {str(n): "a" for n in range(33)}}, "33 annotations"),
         ({"annotations": {"a": "é" * 9000}}, "16384 bytes"),

@@ -137,31 +137,6 @@ with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
     assert clients.python(code, variables=variables) == "UNIMPLEMENTED"
 
 
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ("runners gpus", "does not have counts of GPUs"),
-        ("apps gpus nothing", "does not have counts of GPUs"),
-        ("runners exec nobody -- ls", "does not have ShellRunner"),
-        ("files upload README.md a.md", "does not have files of an account"),
-        ("files list /data", "does not have files of an account"),
-        ("files rm a", "does not have files of an account"),
-    ],
-)
-def test_unsupported_commands_fail(clients, server, command, told, tmp_path):
-    """
-    The commands that the documentation says do not work end with an error that says so.
-    """
-    variables = json.loads(run(server, "env", "--json"))
-    (tmp_path / "README.md").write_text("words")
-    printed = clients.fal(
-        *command.split(), variables=variables, check=False, directory=tmp_path
-    )
-    if "invalid choice" in printed or "unrecognized arguments" in printed:
-        pytest.skip("These clients do not know it.")
-    assert told in printed
-
-
 UPLOAD = """
 import json, pathlib, urllib.request
 from fal.file_sync import FileSync
