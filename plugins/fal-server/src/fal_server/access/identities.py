@@ -274,6 +274,8 @@ class CallerIdentity:
 
         def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
             key = find_key(connection, id)
+            if key is not None and not key.is_usable(time.time()):
+                key = None
             return key, None if key is None else find_account(connection, id=key.account_id)
 
         key, account = await self._database.read(find)

@@ -11,14 +11,14 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import LOGIN, CallerIdentity
-from fal_server.access.sign_ins import SESSION, SESSION_SECONDS, open_link
+from fal_server.access.sign_ins import open_link
 from fal_server.errors import Forbidden
 from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
 from fal_server.listeners.urls import Urls
 from fal_server.state.databases import Database
-from fal_server.store.keys import find_key
+from fal_server.store.keys import SESSION_SECONDS, find_key
 
 
 class SessionRoutes:
@@ -83,7 +83,7 @@ class SessionRoutes:
         Revoke the key of a session that a link has begun; other keys stay.
         """
         key = await self._database.read(lambda connection: find_key(connection, caller.key_id))
-        if key is not None and key.alias.startswith(SESSION) and not key.hash:
+        if key is not None and key.is_session:
             await self._identity.revoke_key(caller.user_id, key.id)
         return web.json_response({})
 
