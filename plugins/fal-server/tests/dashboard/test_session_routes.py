@@ -133,6 +133,21 @@ def test_signing_out_ends_the_session_of_a_link(browser: httpx.Client, code: str
     assert browser.get("/dashboard/session", headers=bearer(token)).status_code == 401
 
 
+def test_session_begins_no_other(browser: httpx.Client, code: str, plane: Any):
+    """
+    A session lasts as long as it lasts: neither that of a link nor that of a key is exchanged
+    for a new one.
+    """
+    shown = {"Authorization": f"Key {plane.make_key(policy_preset='FULL')}"}
+    for token in (
+        browser.post("/dashboard/sessions", json={"code": code}).json()["token"],
+        browser.post("/dashboard/session", headers=shown).json()["token"],
+    ):
+        refused = browser.post("/dashboard/session", headers=bearer(token))
+        assert refused.status_code == 403
+        assert "Sign in with a key" in refused.json()["detail"]
+
+
 def test_key_signs_in_with_what_it_may(browser: httpx.Client, plane: Any):
     """
     A key is exchanged for a token that may do what the key may, and that leaves the key as it

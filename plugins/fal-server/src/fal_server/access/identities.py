@@ -188,6 +188,7 @@ class CallerIdentity:
             nickname=account.nickname,
             permissions=permissions,
             key_id=maker.id,
+            purpose=claims["aud"],
             applications=applications,
         )
 

@@ -58,9 +58,12 @@ class SessionRoutes:
     async def _begin(self, _: web.Request, caller: Caller) -> web.Response:
         """
         Exchange a key for a token, which ends with the key.
+
+        Raises:
+            Forbidden: It is a token already, which would never end so.
         """
-        if caller.applications is not None:
-            raise Forbidden("A token cannot create tokens.")
+        if caller.purpose:
+            raise Forbidden("A token cannot begin a session. Sign in with a key.")
         return self._give_token(caller.user_id, caller.key_id)
 
     def _give_token(self, account_id: str, key_id: str) -> web.Response:
@@ -91,8 +94,6 @@ class SessionRoutes:
         """
         Return the URL of the playground of an application, with which it opens signed in.
         """
-        if caller.applications is not None:
-            raise Forbidden("A token cannot create tokens.")
         alias = text_of(await read_object(request), "application", longest=200)
         application = self._playgrounds.find(caller, alias)
         token = self._playgrounds.make_token(caller, application)
