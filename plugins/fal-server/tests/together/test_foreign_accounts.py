@@ -158,6 +158,7 @@ MESSAGES: Mapping[str, Callable[[Things], Any]] = {
     "ListRunners": lambda it: wire.ListRunnersRequest(list_pending=True),
     "StopRunner": lambda it: wire.StopRunnerRequest(runner_id=it.runner),
     "KillRunner": lambda it: wire.KillRunnerRequest(runner_id=it.runner),
+    "ShellRunner": lambda it: wire.ShellRunnerInput(runner_id=it.runner),
     "ListUserKeys": lambda it: wire.ListUserKeysRequest(),
     "RevokeUserKey": lambda it: wire.RevokeUserKeyRequest(key_id=it.key),
     "ListSecrets": lambda it: wire.ListSecretsRequest(environment_name=it.stage),
@@ -171,7 +172,7 @@ MESSAGES: Mapping[str, Callable[[Things], Any]] = {
 #: Methods that make something of the caller's own, whose runners get files and secrets as
 #: those of a run do, and methods that the server does not have.
 UNNAMED = {"CreateUserKey", "CreateEnvironment", "RegisterApplication"}
-MISSING = {"Map", "InteractiveRun", "ShellRunner"}
+MISSING = {"Map", "InteractiveRun"}
 
 
 def ask(plane: Any, key: str, name: str, request: Any) -> tuple[Any, str]:
