@@ -15,6 +15,7 @@ from isolate_proto import (
 from fal_server.access.permissions import PERMISSIONS, PRESETS, PROCEDURES, permissions_of
 from fal_server.errors import Invalid
 from fal_server.grpc.service import SERVICE
+from fal_server.store.keys import keys
 
 
 def test_every_procedure_asks_for_a_permission():
@@ -64,3 +65,15 @@ def test_presets_that_read_or_submit_alone():
     assert [name for name in PRESETS if PRESETS[name] == set(PERMISSIONS)] == ["FULL"]
     assert all(each.endswith(":read") for each in PRESETS["READONLY"])
     assert "account:keys:read" not in PRESETS["READONLY"]
+
+
+def test_keys_of_a_preset_have_what_it_has_got_since(plane, account):
+    """
+    A key for everything may also do what there was no permission for when it was made.
+    """
+    key = plane.make_key(policy_preset="FULL")
+    fewer = keys.update().where(keys.c.id == key.partition(":")[0]).values(permissions=[])
+    plane.run(plane.plane.database.write(lambda connection: connection.execute(fewer)))
+
+    with plane.client(key) as client:
+        assert client.get("/files/list//data").status_code == 200

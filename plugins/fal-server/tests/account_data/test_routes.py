@@ -133,7 +133,7 @@ def test_accounts_have_files_of_their_own(plane: Any, client: Any):
     assert client.get("/files/file/mine/secret").content == b"mine"
 
 
-def test_permissions(plane: Any):
+def test_permissions(plane: Any, account: str):
     """
     Reading and writing need their permissions, and nothing is answered without a key.
     """
@@ -142,6 +142,21 @@ def test_permissions(plane: Any):
         assert listed(client, "/data") is not None
         assert upload(client, "x", b"x").status_code == 403
         assert client.delete("/files/file/x").status_code == 403
+    # Applications load code from there: keys and tokens for their clients get nothing.
+    caller = plane.make_key(policy_preset="API")
+    runner = plane.plane.identity.runner_keys.issue("r", account).text
+    with plane.client(caller) as client:
+        token = client.post("/storage/auth/token").json()["token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        headers: dict[str, str]
+        for headers in ({}, {"Authorization": f"Key {runner}"}, bearer):
+            client.headers.update(headers)
+            assert client.get("/files/list//data").status_code == 403
+            assert client.get("/files/file/x").status_code == 403
+            assert upload(client, "x", b"x").status_code == 403
+            assert client.delete("/files/file/x").status_code == 403
+    with plane.client(plane.make_key(policy_preset="DEPLOY")) as client:
+        assert upload(client, "x", b"x").status_code == 200
     with plane.client("no:key") as client:
         for method, path in (
             ("GET", "/files/list//data"),

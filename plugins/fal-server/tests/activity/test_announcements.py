@@ -64,6 +64,17 @@ def test_terminals_have_colours(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("NO_COLOR", "1")
 
 
+def test_terminals_get_no_control_characters():
+    """
+    What a name or a reason has of control characters and line breaks is escaped.
+    """
+    written = Terminal()
+    with announcing(written, is_quiet=False):
+        announce("failed", "why: \x1b[2J\r\nowner/app: serves", application="a\x9b\u202eé")
+    (line,) = written.getvalue().splitlines()
+    assert r"a\x9b\u202eé: why: \x1b[2J\r\nowner/app: serves" in line
+
+
 def test_quiet_server_tells_failures():
     """
     Those who want no lines want to know what fails.

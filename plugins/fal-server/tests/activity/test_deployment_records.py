@@ -106,3 +106,18 @@ def test_notes_that_are_no_text():
     assert read_notes({"message": 3, "annotations": ["a"]}) == ("", {})
     notes = {"message": "Why", "annotations": {"commit": "1f2e", "number": 3}}
     assert read_notes(notes) == ("Why", {"commit": "1f2e"})
+
+
+def test_notes_are_cut():
+    """
+    What comes with a deployment is kept as far as a reason is, and no more than some of it.
+    """
+    annotations = {f"{number}" + "n" * 300: "t" * 10_000 for number in range(100)}
+    message, kept = read_notes({"message": "m" * 10_000, "annotations": annotations})
+    assert len(message) == 4096
+    assert len(kept) == 64
+    assert {(len(name), len(text)) for name, text in kept.items()} == {(200, 4096)}
+    assert read_notes({"message": "small", "annotations": {"a": "b", "c": 1}}) == (
+        "small",
+        {"a": "b"},
+    )

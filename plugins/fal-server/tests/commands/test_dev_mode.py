@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from fal_core.cli.program import cli
+from fal_server.commands.dev_mode import show_lines
+from fal_server.logs.log_lines import LogLine
 
 
 def ask(port: int, **headers: str) -> httpx.Response:
@@ -74,3 +76,14 @@ def test_server_for_others_is_refused(options, tmp_path):
     assert done.exit_code == 2
     assert "everybody knows the key" in done.output
     assert not (tmp_path / "data").exists()
+
+
+def test_lines_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]):
+    """
+    Control characters that a runner prints are escaped; tabs and the lines of a traceback stay.
+    """
+    where = {"account_id": "me", "application": "a\x1b[2J", "runner_id": "r"}
+    show_lines([LogLine(message="one\t\x1b]0;title\x07\r\n  two", time=0.0, **where)])
+    text = capsys.readouterr().out
+    assert r"a\x1b[2J" in text
+    assert "| one\t\\x1b]0;title\\x07\n  two\n" in text

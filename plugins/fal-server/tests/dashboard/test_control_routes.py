@@ -4,6 +4,7 @@ What the pages of the dashboard change, and what they ask of requests, keys and 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -49,6 +50,22 @@ def test_keys_are_created_and_revoked(plane: Any):
             assert other.get("/users/current").status_code == 401
 
 
+def test_errors_of_hosts_are_for_the_owner(plane: Any, monkeypatch: pytest.MonkeyPatch):
+    """
+    Why a host cannot be asked is told to the owner of the server; others see that it cannot.
+    """
+    (host,) = plane.plane.decider.launcher.hosts.hosts
+    said = "Host local gets no runners: /opt/secret/place is not there"
+    monkeypatch.setitem(host._told, "", (math.inf, None, said))
+    problems = []
+    for key in (plane.key, plane.add_user("watcher")):
+        with plane.client(key) as client:
+            (told,) = client.get("/dashboard/machines").json()["machines"]
+            problems.append(told["problem"])
+
+    assert problems == [said, "The host cannot be asked now."]
+
+
 def test_machines_are_told(plane: Any):
     """
     The hosts of the server are told with what they have.
@@ -58,3 +75,4 @@ def test_machines_are_told(plane: Any):
 
     assert host["name"] == "local"
     assert host["own_runners"] == 0
+    assert host["problem"] == ""

@@ -147,3 +147,35 @@ def test_measurements_are_counted(served_plane: Any, app: str, done: str):
     assert rates.median is not None
     assert rates.slow is not None
     assert rates.slow >= rates.median
+
+
+def test_tokens_for_applications_are_for_these(served_plane: Any, app: str, done: str):
+    """
+    A token for the page of an application, or for requests to it, is good at the gateways and
+    for nothing of the account.
+    """
+    path = f"/dashboard/requests/{done}"
+    with served_plane.plane.client() as client:
+        url = client.post("/dashboard/playground", json={"application": app}).json()["url"]
+        tokens = [
+            url.partition("#fal-token=")[2],
+            client.post("/tokens/", json={"allowed_apps": [app]}).json(),
+        ]
+    for token in tokens:
+        headers = {"Authorization": f"Bearer {token}"}
+        with served_plane.plane.client() as client:
+            for method, where in (
+                ("GET", "/dashboard/requests"),
+                ("GET", path),
+                ("GET", f"{path}/result"),
+                ("POST", f"{path}/cancel"),
+                ("POST", f"{path}/again"),
+                ("POST", "/dashboard/playground"),
+                ("POST", "/tokens/"),
+            ):
+                refused = client.request(method, where, headers=headers, json={})
+                assert refused.status_code == 403, where
+                assert "for something else" in refused.json()["detail"]
+        with served_plane.client("run") as gateway:
+            sent = gateway.post(f"/owner/{app}/text", headers=headers, json={})
+            assert sent.status_code == 200

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from fal_server.access.permissions import PRESETS
-from fal_server.access.sign_ins import LINK_SECONDS, make_link
-from fal_server.store.keys import keys
+from fal_server.access.sign_ins import make_link
+from fal_server.store.keys import LINK, LINK_SECONDS, SESSION_SECONDS, delete_ended, keys
 
 
 @pytest.fixture
@@ -59,12 +59,45 @@ def test_code_is_no_key(browser: httpx.Client, code: str):
     """
     The code of a link opens a session, and nothing else: neither before nor after that.
     """
-    headers = {"Authorization": f"Key {code}"}
-    assert browser.get("/users/current", headers=headers).status_code == 401
+    id, _, word = code.partition(":")
+    shown = [f"Key {id}:{secret}" for secret in (word, f"link:{word}", f"link${word}", "")]
+
+    def statuses() -> set[int]:
+        return {
+            browser.get("/users/current", headers={"Authorization": each}).status_code
+            for each in shown
+        }
+
+    assert statuses() == {401}
     browser.post("/dashboard/sessions", json={"code": code})
-    assert browser.get("/users/current", headers=headers).status_code == 401
-    empty = {"Authorization": f"Key {code.partition(':')[0]}:"}
-    assert browser.get("/users/current", headers=empty).status_code == 401
+    assert statuses() == {401}
+
+
+def test_key_is_no_code(browser: httpx.Client, plane: Any):
+    """
+    No key opens a session as a link, and none can have the note of one.
+    """
+    made = browser.post("/dashboard/sessions", json={"code": plane.make_key()})
+    assert made.status_code == 401
+    with pytest.raises(Exception, match=f"cannot have the note '{LINK}'"):
+        plane.make_key(alias=LINK)
+
+
+def test_session_that_is_over(browser: httpx.Client, code: str, plane: Any):
+    """
+    The key of a session is good for as long as the session lasts, also for tokens that last
+    longer, and is deleted after that.
+    """
+    id, identity = code.partition(":")[0], plane.plane.identity
+    browser.post("/dashboard/sessions", json={"code": code})
+    old = keys.c.created_at - SESSION_SECONDS - 1
+    chosen = keys.update().where(keys.c.id == id).values(created_at=old)
+    plane.run(plane.plane.database.write(lambda connection: connection.execute(chosen)))
+
+    assert not plane.run(identity.is_valid(id))
+    plane.run(plane.plane.database.write(delete_ended))
+    with plane.client() as client:
+        assert id not in {each["id"] for each in client.get("/dashboard/keys").json()["keys"]}
 
 
 def test_link_that_is_too_old(browser: httpx.Client, code: str, plane: Any):
@@ -98,6 +131,21 @@ def test_signing_out_ends_the_session_of_a_link(browser: httpx.Client, code: str
     assert browser.delete("/dashboard/session", headers=bearer(token)).status_code == 200
 
     assert browser.get("/dashboard/session", headers=bearer(token)).status_code == 401
+
+
+def test_session_begins_no_other(browser: httpx.Client, code: str, plane: Any):
+    """
+    A session lasts as long as it lasts: neither that of a link nor that of a key is exchanged
+    for a new one.
+    """
+    shown = {"Authorization": f"Key {plane.make_key(policy_preset='FULL')}"}
+    for token in (
+        browser.post("/dashboard/sessions", json={"code": code}).json()["token"],
+        browser.post("/dashboard/session", headers=shown).json()["token"],
+    ):
+        refused = browser.post("/dashboard/session", headers=bearer(token))
+        assert refused.status_code == 403
+        assert "Sign in with a key" in refused.json()["detail"]
 
 
 def test_key_signs_in_with_what_it_may(browser: httpx.Client, plane: Any):

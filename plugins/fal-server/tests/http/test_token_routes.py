@@ -19,6 +19,14 @@ def test_tokens_of_uploads(plane):
         ).json()
         assert client.get(sent["access_url"]).content == b"words"
         assert sent["access_url"].endswith("/a_b.txt")
+        for method, path in (
+            ("DELETE", "/files/file//data"),
+            ("POST", "/files/missing_hashes"),
+            ("POST", "/storage/auth/token"),
+        ):
+            refused = client.request(method, path)
+            assert refused.status_code == 403, path
+            assert "for something else" in refused.json()["detail"]
         for path in ("/storage/auth/token", "/tokens/"):
             assert client.post(path, json={"allowed_apps": ["one"]}).status_code == 403
         assert client.get("/users/current").status_code == 403

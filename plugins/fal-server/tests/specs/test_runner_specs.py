@@ -15,7 +15,9 @@ from fal_server.errors import Invalid
 from fal_server.specs.runner_specs import check_name, read_spec
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "a" * 129])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a/b", "a" * 129, "a\x1b[2J", "a\x9b", "a\u202e", "a\n"]
+)
 def test_invalid_name_of_an_application(name):
     """
     The error for an invalid name says which names are valid.

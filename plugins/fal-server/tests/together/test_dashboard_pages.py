@@ -110,6 +110,54 @@ def test_failing_application_is_rolled_back_in_three_clicks(open_page: Open, sho
         assert client.post("/owner/shop/work").json() == 1
 
 
+def test_application_with_two_dashes_is_rolled_back(open_page: Open, shop: Any):
+    """
+    What is rolled back is the application of the page, and not one whose name is the part
+    before two dashes.
+    """
+    for divisor in (1, 2):
+        shop.deploy_class("shop--other", SOURCE.replace("DIVISOR", str(divisor)))
+    catalog = shop.plane.plane.decider.catalog
+    before = {name: catalog.find("owner", name).revision for name in ("shop", "shop--other")}
+    page = open_page(link_of(shop))
+    page.get_by_role("link", name="shop--other", exact=True).click()
+    deployments = page.get_by_role("table", name="Deployments")
+    deployments.get_by_role("button", name="Roll back").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+    expect(page.get_by_text("Rolled back.")).to_be_attached()
+
+    assert catalog.find("owner", "shop").revision == before["shop"]
+    assert catalog.find("owner", "shop--other").revision != before["shop--other"]
+
+
+def test_log_goes_on_where_it_was(open_page: Open, shop: Any):
+    """
+    A page that has lost the server asks for the lines after the last one that it has, and shows
+    lines that look the same, each once.
+    """
+    with shop.client("run") as client:
+        client.post("/owner/shop/work")
+    page = open_page(link_of(shop))
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.abort() if len(asked) == 1 else route.continue_()
+
+    page.route("**/logs/stream?*", refuse)
+    page.get_by_role("link", name="Logs", exact=True).click()
+    lines = page.locator(".line", has_text="it works on it")
+    expect(lines.first).to_be_visible()
+    while len(asked) < 2:
+        page.wait_for_timeout(50)
+    shown = lines.count()
+    assert "after=" in asked[0]
+    assert "after=" in asked[1]
+    with shop.client("run") as client:
+        client.post("/owner/shop/work")
+    expect(lines).to_have_count(shown + 1)
+
+
 def test_what_a_key_may_not_is_not_offered(open_page: Open, shop: Any):
     """
     A key that may only read sees no button that changes something, nor keys.

@@ -158,6 +158,7 @@ MESSAGES: Mapping[str, Callable[[Things], Any]] = {
     "ListRunners": lambda it: wire.ListRunnersRequest(list_pending=True),
     "StopRunner": lambda it: wire.StopRunnerRequest(runner_id=it.runner),
     "KillRunner": lambda it: wire.KillRunnerRequest(runner_id=it.runner),
+    "ShellRunner": lambda it: wire.ShellRunnerInput(runner_id=it.runner),
     "ListUserKeys": lambda it: wire.ListUserKeysRequest(),
     "RevokeUserKey": lambda it: wire.RevokeUserKeyRequest(key_id=it.key),
     "ListSecrets": lambda it: wire.ListSecretsRequest(environment_name=it.stage),
@@ -171,7 +172,7 @@ MESSAGES: Mapping[str, Callable[[Things], Any]] = {
 #: Methods that make something of the caller's own, whose runners get files and secrets as
 #: those of a run do, and methods that the server does not have.
 UNNAMED = {"CreateUserKey", "CreateEnvironment", "RegisterApplication"}
-MISSING = {"Map", "InteractiveRun", "ShellRunner"}
+MISSING = {"Map", "InteractiveRun"}
 
 
 def ask(plane: Any, key: str, name: str, request: Any) -> tuple[Any, str]:
@@ -295,6 +296,21 @@ ROUTES: Mapping[tuple[str, str], Callable[[Things], Mapping[str, Any]]] = {
     ("POST", "/dashboard/ListApplications"): lambda it: {"json": {"application_name": it.app}},
     ("POST", "/dashboard/ListSecrets"): lambda it: {"json": {"environment_name": it.stage}},
     ("POST", "/dashboard/RevokeUserKey"): lambda it: {"json": {"key_id": it.key}},
+    ("GET", "/files/list/{path:.*}"): lambda it: {},
+    ("GET", "/files/file/{path:.*}"): lambda it: {},
+    ("DELETE", "/files/file/{path:.*}"): lambda it: {},
+    ("PUT", "/files/file/multipart/{path:.*}/{id}/{number}"): lambda it: {
+        "files": {"file_upload": ("chunk", b"mine", "application/octet-stream")}
+    },
+    ("POST", "/files/file/multipart/{path:.*}/{id}/complete"): lambda it: {
+        "json": {"parts": [{"part_number": 1}]}
+    },
+    ("POST", "/files/file/multipart/{path:.*}/{id}/cancel"): lambda it: {},
+    ("POST", "/files/rename/{path:.*}"): lambda it: {"json": {"destination": "other"}},
+    ("POST", "/files/dir/check_hash/{path:.*}"): lambda it: {"json": {"hash": it.hash}},
+    ("GET", "/get/{name}/{key:.+}"): lambda it: {},
+    ("DELETE", "/delete/{name}/{key:.+}"): lambda it: {},
+    ("DELETE", "/workflows/{owner}/{name}"): lambda it: {},
     ("POST", "/tokens/"): lambda it: {"json": {"allowed_apps": [f"owner/{it.app}"]}},
 }
 
@@ -307,6 +323,13 @@ UNNAMED_ROUTES = {
     ("POST", "/storage/upload/initiate"),
     ("POST", "/storage/upload/initiate-multipart"),
     ("POST", "/files/upload"),
+    ("POST", "/files/upload/multipart"),
+    ("POST", "/files/file/multipart/{path:.*}/initiate"),
+    ("POST", "/files/file/local/{path:.*}"),
+    ("POST", "/files/file/url/{path:.*}"),
+    ("PUT", "/set/{name}/{key:.+}"),
+    ("POST", "/workflows/"),
+    ("GET", "/applications/metrics"),
     ("POST", "/logs/stream"),
     ("GET", "/dashboard/live"),
     ("POST", "/dashboard/session"),
@@ -342,7 +365,9 @@ def test_each_route_is_in_the_table(routes: list[ApiRoute]):
 def fill_path(path: str, things: Things) -> str:
     id = things.runner if path.startswith("/runners") else things.upload
     id = things.request if "/requests/" in path else id
-    return path.format(owner="owner", alias=things.app, id=id, hash=things.hash, number=1)
+    path = path.replace(":.*", "").replace(":.+", "")
+    names = {"owner": "owner", "alias": things.app, "name": things.app, "key": things.app}
+    return path.format(**names, id=id, hash=things.hash, number=1, path=things.app)
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES))

@@ -24,6 +24,8 @@ class Caller:
         key_id: The id of the key, which for a token is the key that made it. Empty for a
             request that was accepted earlier.
 
+        purpose: What the token is for that the caller has shown. Empty for a key.
+
         applications: The applications that may be called: the account and the alias of
             each. None for all.
 
@@ -37,9 +39,17 @@ class Caller:
     nickname: str
     permissions: frozenset[str] = attrs.field(repr=False)
     key_id: str = ""
+    purpose: str = ""
     applications: frozenset[tuple[str, str]] | None = None
     is_core: bool = False
     trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @property
+    def is_limited(self) -> bool:
+        """
+        Whether the caller has shown a token for one purpose.
+        """
+        return self.applications is not None
 
     def require(self, permission: str) -> None:
         """

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.access.callers import Caller
 from fal_server.access.dev_keys import check_sender
-from fal_server.access.permissions import permissions_of
+from fal_server.access.permissions import granted, permissions_of
 from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
 from fal_server.access.tokens import Tokens
@@ -188,6 +188,7 @@ class CallerIdentity:
             nickname=account.nickname,
             permissions=permissions,
             key_id=maker.id,
+            purpose=claims["aud"],
             applications=applications,
         )
 
@@ -217,10 +218,10 @@ class CallerIdentity:
         Raises:
             Invalid: There is no such preset or permission.
         """
-        granted = permissions_of(preset, permissions)
+        allowed = permissions_of(preset, permissions)
 
         def make(connection: sa.Connection) -> NewKey:
-            return make_key(connection, account_id, granted, preset=preset, alias=alias)
+            return make_key(connection, account_id, allowed, preset=preset, alias=alias)
 
         return await self._database.write(make)
 
@@ -274,7 +275,10 @@ class CallerIdentity:
 
         def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
             key = find_key(connection, id)
-            return key, None if key is None else find_account(connection, id=key.account_id)
+            if key is None or not key.is_usable(time.time()):
+                return None, None
+            key = attrs.evolve(key, permissions=granted(key.preset, key.permissions))
+            return key, find_account(connection, id=key.account_id)
 
         key, account = await self._database.read(find)
         if key is not None and account is not None and revoked == self._revoked:

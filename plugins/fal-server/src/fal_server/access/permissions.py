@@ -15,8 +15,10 @@ PERMISSIONS: Mapping[str, str] = {
     "account:keys:write": "create and revoke keys",
     "models:requests:submit": "send requests to applications, and cancel them",
     "models:requests:read": "see the state and the result of requests",
-    "storage:files:read": "read files",
-    "storage:files:write": "upload and remove files",
+    "storage:files:read": "read uploaded files",
+    "storage:files:write": "upload files, and store values",
+    "storage:data:read": "read the files of the account in /data",
+    "storage:data:write": "change and remove the files of the account in /data",
     "serverless:apps:read": "list applications, revisions and aliases",
     "serverless:apps:run": "run functions that come with the call",
     "serverless:apps:deploy": "register, change and remove applications",
@@ -34,6 +36,8 @@ PERMISSIONS: Mapping[str, str] = {
 _SERVERLESS = frozenset(each for each in PERMISSIONS if each.startswith("serverless:"))
 _MODELS = frozenset({"models:requests:submit", "models:requests:read"})
 _FILES = frozenset({"storage:files:read", "storage:files:write"})
+#: Applications load code and models from there: who may change it may change what they do.
+_DATA = frozenset({"storage:data:read", "storage:data:write"})
 _WHO = frozenset({"account:settings:read"})
 
 #: The permissions of the documented presets. This server has no invoices and no agents, so
@@ -42,6 +46,7 @@ PRESETS: Mapping[str, frozenset[str]] = {
     "FULL": frozenset(PERMISSIONS),
     "API": _MODELS | _FILES | _WHO,
     "DEPLOY": _FILES
+    | _DATA
     | _WHO
     | {
         "serverless:apps:read",
@@ -57,7 +62,7 @@ PRESETS: Mapping[str, frozenset[str]] = {
     ),
     "BILLING": _WHO,
     "COMPUTE": _WHO | {each for each in _SERVERLESS if ":runners:" in each},
-    "SERVERLESS": _SERVERLESS | _MODELS | _FILES | _WHO,
+    "SERVERLESS": _SERVERLESS | _MODELS | _FILES | _DATA | _WHO,
     "AGENT": _WHO | _MODELS,
 }
 
@@ -114,6 +119,13 @@ def permissions_of(preset: str, named: Iterable[str] = ()) -> frozenset[str]:
             f"There are: {', '.join(sorted(PERMISSIONS))}."
         )
     return wanted
+
+
+def granted(preset: str, stored: frozenset[str]) -> frozenset[str]:
+    """
+    Return what a key may do: what was *stored* with it, and what its *preset* allows now.
+    """
+    return stored | PRESETS.get(preset, frozenset())
 
 
 def require(held: frozenset[str], permission: str) -> None:

@@ -17,35 +17,38 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from fal_server.errors import Unauthenticated
-from fal_server.store.keys import Key, find_key, hash_secret, keys
-
-#: Seconds for which a link can be opened, and those of the session after that.
-LINK_SECONDS, SESSION_SECONDS = 300.0, 12 * 3600.0
-
-#: The note on keys whose link was not opened yet.
-_LINK = "link to the dashboard"
+from fal_server.store.keys import (
+    LINK,
+    LINK_HASH,
+    LINK_SECONDS,
+    SESSION_HASH,
+    SESSION_SECONDS,
+    Key,
+    delete_ended,
+    find_key,
+    hash_secret,
+    keys,
+)
 
 #: What the note on the key of a session begins with.
-SESSION = "dashboard until"
+_SESSION = "dashboard until"
 
 
 def make_link(connection: sa.Connection, account_id: str, permissions: Iterable[str]) -> str:
     """
     Return the code of a link for an account, ``ID:WORD``.
     """
-    now = time.time()
     id, word = str(uuid.uuid4()), secrets.token_urlsafe(32)
-    old = (keys.c.alias == _LINK) & (keys.c.created_at < now - LINK_SECONDS)
-    connection.execute(keys.delete().where(old))
+    delete_ended(connection)
     connection.execute(
         keys.insert().values(
             id=id,
             account_id=account_id,
             hash=_hash(word),
-            alias=_LINK,
+            alias=LINK,
             preset="",
             permissions=sorted(permissions),
-            created_at=now,
+            created_at=time.time(),
         )
     )
     return f"{id}:{word}"
@@ -64,6 +67,7 @@ def open_link(connection: sa.Connection, code: str) -> Key:
     if (
         key is None
         or key.revoked_at is not None
+        or key.alias != LINK
         or not hmac.compare_digest(key.hash, _hash(word))
         or now - key.created_at > LINK_SECONDS
     ):
@@ -71,8 +75,8 @@ def open_link(connection: sa.Connection, code: str) -> Key:
             "The link was opened before, or is too old. 'fal-core server open' makes another."
         )
     ends = datetime.datetime.fromtimestamp(now + SESSION_SECONDS, datetime.timezone.utc)
-    # No secret has this hash.
-    changes = {"hash": "", "alias": f"{SESSION} {ends:%Y-%m-%d %H:%M}"}
+    alias = f"{_SESSION} {ends:%Y-%m-%d %H:%M}"
+    changes = {"hash": SESSION_HASH, "alias": alias, "created_at": now}
     opened = keys.update().where((keys.c.id == id) & (keys.c.hash == key.hash)).values(changes)
     if not connection.execute(opened).rowcount:
         raise Unauthenticated("The link was opened before.")
@@ -80,4 +84,4 @@ def open_link(connection: sa.Connection, code: str) -> Key:
 
 
 def _hash(word: str) -> str:
-    return hash_secret(f"link:{word}")
+    return LINK_HASH + hash_secret(word)

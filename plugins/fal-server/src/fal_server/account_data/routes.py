@@ -22,7 +22,7 @@ from fal_server.http.forms import file_of, part_number_of, part_numbers_of
 from fal_server.http.upload_routes import SAFE_HEADERS
 from fal_server.state.file_stores import PIECE, check_complete
 
-_READ, _WRITE = "storage:files:read", "storage:files:write"
+_READ, _WRITE = "storage:data:read", "storage:data:write"
 
 #: Headers for files of an account: a browser shows them to no page of another origin.
 _HEADERS = {

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -25,6 +26,9 @@ _MOST = 10_000
 
 #: Seconds that they have to be written when the server ends.
 _PATIENCE = 2.0
+
+#: Characters with which a terminal does something else than to show them.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _COLOURS = {
     "deployed": "green",
@@ -48,6 +52,14 @@ def announce(event: str, sentence: str, *, failed: bool = False, **facts: Any) -
     level = logging.ERROR if failed else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(level, "%s", sentence, extra={"facts": {"event": event, **facts}})
+
+
+def escape_controls(text: str) -> str:
+    """
+    Return *text* for a terminal: control characters and line breaks, with which a name or a
+    message could pass for something else there, are escaped.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @contextlib.contextmanager
@@ -123,7 +135,7 @@ class _Writer(logging.Handler):
 def _format_line(record: logging.LogRecord, shows_colours: bool) -> str:
     facts = _facts_of(record)
     moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-    text = f"{facts.get('application', '')}: {record.getMessage()}"
+    text = escape_controls(f"{facts.get('application', '')}: {record.getMessage()}")
     if not shows_colours:
         return f"{moment} {text}"
     failed = record.levelno >= logging.ERROR

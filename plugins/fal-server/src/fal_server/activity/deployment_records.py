@@ -4,6 +4,7 @@ Deployment records: what was deployed to each application, by which key, and how
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import time
@@ -46,8 +47,9 @@ DELETED = "deleted"
 #: The most that are kept of an application.
 _MOST = 500
 
-#: The most characters of a reason that are kept.
-_LONGEST_REASON = 4096
+#: The most characters of a reason, a message or an annotation that are kept, those of the name
+#: of an annotation, and the most annotations of a deployment.
+_LONGEST_REASON, _LONGEST_NAME, _MOST_ANNOTATIONS = 4096, 200, 64
 
 
 @attrs.frozen(kw_only=True)
@@ -115,13 +117,19 @@ def deletion(key_id: str) -> DeploymentRecord:
 
 def read_notes(content: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     """
-    Return the message and the annotations in the metadata of a revision.
+    Return the message and the annotations in the metadata of a revision, as far as they are
+    kept.
     """
     message, annotations = content.get("message"), content.get("annotations")
     if not isinstance(annotations, Mapping):
         annotations = {}
-    texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
-    return message if isinstance(message, str) else "", texts
+    texts = {
+        name[:_LONGEST_NAME]: text[:_LONGEST_REASON]
+        for name, text in annotations.items()
+        if isinstance(text, str)
+    }
+    kept = dict(itertools.islice(texts.items(), _MOST_ANNOTATIONS))
+    return message[:_LONGEST_REASON] if isinstance(message, str) else "", kept
 
 
 def begin(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fal_server.activity.announcements import escape_controls
 from fal_server.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -61,8 +62,14 @@ def show_lines(lines: Sequence[LogLine]) -> None:
 
 def _describe(line: LogLine) -> str:
     colour = _COLOURS[sum(line.application.encode()) % len(_COLOURS)]
-    name = click.style(line.application, fg=colour)
+    name = click.style(escape_controls(line.application), fg=colour)
     when = click.style(time.strftime("%H:%M:%S", time.localtime(line.time)), dim=True)
     is_bad = line.level in ("ERROR", "STDERR", "CRITICAL")
-    message = click.style(line.message, fg="red") if is_bad else line.message
+    # Tabs and the lines of a traceback stay.
+    text = "\n".join(map(_escape_line, line.message.split("\n")))
+    message = click.style(text, fg="red") if is_bad else text
     return f"{when} {name} | {message}"
+
+
+def _escape_line(text: str) -> str:
+    return "\t".join(map(escape_controls, text.removesuffix("\r").split("\t")))

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from aiohttp import web
-from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.errors import Invalid, NotFound, NotNow
@@ -143,13 +142,12 @@ class RequestRoutes:
         Raises:
             NotNow: Its input is no longer kept.
 
-            NotFound: *caller* may not use the application any more.
+            Refusal: *caller* may not use the application any more.
         """
         found = await self._find(request, caller)
         queue, names = self._queue, (found.owner_name, found.alias)
         application = queue.router.catalog.find(*names)
-        if application.auth_mode == wire.PRIVATE and caller.user_id != application.owner:
-            raise NotFound(f"Application {'/'.join(names)} was not found.")
+        await queue.router.admit(application, request.headers)
         query = sa.select(requests.c.body).where(requests.c.id == found.id)
         content = await queue.requests.database.read(
             lambda connection: connection.scalar(query)

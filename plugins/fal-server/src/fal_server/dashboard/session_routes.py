@@ -11,14 +11,14 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import LOGIN, CallerIdentity
-from fal_server.access.sign_ins import SESSION, SESSION_SECONDS, open_link
+from fal_server.access.sign_ins import open_link
 from fal_server.errors import Forbidden
 from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
 from fal_server.listeners.urls import Urls
 from fal_server.state.databases import Database
-from fal_server.store.keys import find_key
+from fal_server.store.keys import SESSION_SECONDS, find_key
 
 
 class SessionRoutes:
@@ -58,9 +58,12 @@ class SessionRoutes:
     async def _begin(self, _: web.Request, caller: Caller) -> web.Response:
         """
         Exchange a key for a token, which ends with the key.
+
+        Raises:
+            Forbidden: It is a token already, which would never end so.
         """
-        if caller.applications is not None:
-            raise Forbidden("A token cannot create tokens.")
+        if caller.purpose:
+            raise Forbidden("A token cannot begin a session. Sign in with a key.")
         return self._give_token(caller.user_id, caller.key_id)
 
     def _give_token(self, account_id: str, key_id: str) -> web.Response:
@@ -83,7 +86,7 @@ class SessionRoutes:
         Revoke the key of a session that a link has begun; other keys stay.
         """
         key = await self._database.read(lambda connection: find_key(connection, caller.key_id))
-        if key is not None and key.alias.startswith(SESSION) and not key.hash:
+        if key is not None and key.is_session:
             await self._identity.revoke_key(caller.user_id, key.id)
         return web.json_response({})
 
@@ -91,8 +94,6 @@ class SessionRoutes:
         """
         Return the URL of the playground of an application, with which it opens signed in.
         """
-        if caller.applications is not None:
-            raise Forbidden("A token cannot create tokens.")
         alias = text_of(await read_object(request), "application", longest=200)
         application = self._playgrounds.find(caller, alias)
         token = self._playgrounds.make_token(caller, application)

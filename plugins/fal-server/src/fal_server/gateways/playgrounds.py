@@ -162,7 +162,7 @@ class Playgrounds:
         """
         if caller is None:
             raise Unauthenticated("A key is needed.")
-        if caller.applications is not None:
+        if caller.is_limited:
             raise Forbidden("A token cannot create tokens.")
         token = self.make_token(caller, application)
         return _json(json.dumps({"token": token}).encode())

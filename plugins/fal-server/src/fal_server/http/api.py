@@ -13,7 +13,7 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
-from fal_server.errors import Refusal
+from fal_server.errors import Forbidden, Refusal
 from fal_server.http.bodies import LARGEST_BODY
 from fal_server.http.missing_features import MissingFeatures
 from fal_server.listeners.http_connections import Unreadable, recognise
@@ -32,12 +32,16 @@ class ApiRoute:
 
     Attributes:
         permission: The permission that a caller needs.
+
+        purposes: The purposes of the limited tokens that are good here. Others are refused,
+            also those with the permission.
     """
 
     method: str
     path: str
     permission: str
     answer: Answer
+    purposes: frozenset[str] = frozenset()
 
 
 @attrs.frozen
@@ -79,6 +83,8 @@ def _authenticated(identity: CallerIdentity, route: ApiRoute) -> OpenAnswer:
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = await identity.authenticate_http(request.headers)
         recognise(request)
+        if caller.is_limited and caller.purpose not in route.purposes:
+            raise Forbidden("The token is for something else. Use a key, or the right token.")
         caller.require(route.permission)
         return await route.answer(request, caller)
 

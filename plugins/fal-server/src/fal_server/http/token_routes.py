@@ -13,7 +13,7 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import REQUESTS, UPLOADS, CallerIdentity
-from fal_server.errors import Forbidden, Invalid, NotFound
+from fal_server.errors import Invalid, NotFound
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, to_text
 from fal_server.listeners.urls import Urls
@@ -66,7 +66,6 @@ class TokenRoutes:
         return web.json_response({})
 
     async def _for_uploads(self, request: web.Request, caller: Caller) -> web.Response:
-        _refuse_tokens(caller)
         token = self._tokens.make(
             UPLOADS, caller.user_id, key=caller.key_id, seconds=_UPLOAD_SECONDS
         )
@@ -80,7 +79,6 @@ class TokenRoutes:
         )
 
     async def _for_requests(self, request: web.Request, caller: Caller) -> web.Response:
-        _refuse_tokens(caller)
         content = await read_object(request)
         names = content.get("allowed_apps")
         if (
@@ -130,11 +128,3 @@ class TokenRoutes:
                 if each.alias == alias and each.auth_mode != wire.PRIVATE
             ]
         return named
-
-
-def _refuse_tokens(caller: Caller) -> None:
-    """
-    Refuse a caller that authenticated with a token rather than a key.
-    """
-    if caller.applications is not None:
-        raise Forbidden("A token cannot create tokens.")

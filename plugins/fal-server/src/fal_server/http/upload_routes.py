@@ -15,7 +15,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from fal_server.access.callers import Caller
-from fal_server.access.identities import CallerIdentity
+from fal_server.access.identities import UPLOADS, CallerIdentity
 from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
@@ -138,11 +138,12 @@ class StorageRoutes:
         """
         needs, upload = "storage:files:write", "/storage/uploads/{token}"
         initiate, file = "/storage/upload/initiate", "/storage/files/{id}/{name}"
+        for_it = frozenset({UPLOADS})
         return [
-            ApiRoute("POST", initiate, needs, self._begin),
-            ApiRoute("POST", f"{initiate}-multipart", needs, self._begin_parts),
-            ApiRoute("POST", "/files/upload", needs, self._upload),
-            ApiRoute("POST", "/files/upload/multipart", needs, self._begin_own_parts),
+            ApiRoute("POST", initiate, needs, self._begin, for_it),
+            ApiRoute("POST", f"{initiate}-multipart", needs, self._begin_parts, for_it),
+            ApiRoute("POST", "/files/upload", needs, self._upload, for_it),
+            ApiRoute("POST", "/files/upload/multipart", needs, self._begin_own_parts, for_it),
             OpenRoute("PUT", upload, self._put),
             OpenRoute("POST", f"{upload}/complete", self._complete),
             OpenRoute("POST", f"{upload}/{{number}}", self._part_url),

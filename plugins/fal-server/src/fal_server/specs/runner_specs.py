@@ -231,12 +231,14 @@ def check_name(name: str) -> str:
     Return *name* if it can be the name of an application.
 
     Raises:
-        Invalid: It is too long, empty, or has a character that URLs reserve.
+        Invalid: It is too long, empty, or has a character that URLs reserve, or that cannot be
+            printed.
     """
-    if len(name) > _LONGEST_NAME or not name or any(each in name for each in "/\\?#% \n\r\0"):
+    is_plain = name.isprintable() and not any(each in name for each in "/\\?#% ")
+    if len(name) > _LONGEST_NAME or not name or not is_plain:
         raise Invalid(
             f"{name[:_LONGEST_NAME]!r} cannot be the name of an application. A name has 1 to "
-            f"{_LONGEST_NAME} characters, none of them a space, a line break or one of "
+            f"{_LONGEST_NAME} characters, none of them a space, a control character or one of "
             r"/, \, ?, # and %."
         )
     return name

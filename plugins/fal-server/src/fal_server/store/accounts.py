@@ -106,6 +106,13 @@ def list_accounts(connection: sa.Connection) -> Sequence[Account]:
     return [_from_row(row) for row in rows]
 
 
+def find_owner(connection: sa.Connection) -> Account:
+    """
+    Return the account that the server was started with, which is the oldest.
+    """
+    return list_accounts(connection)[0]
+
+
 def add_member(connection: sa.Connection, team: str, user: str) -> None:
     """
     Make a user a member of a team; both are given by their nicknames.

@@ -19,6 +19,7 @@ from fal_server.logs.logs import KEPT, Logs
 from fal_server.store.blobs import Blobs
 from fal_server.store.build_contexts import BuildContexts
 from fal_server.store.kept_responses import KeptResponses
+from fal_server.store.keys import delete_ended
 from fal_server.store.queued_requests import KEPT as RESPONSES_KEPT
 from fal_server.store.queued_requests import QueuedRequests
 from fal_server.store.uploads import StoredFiles
@@ -76,6 +77,7 @@ class Housekeeping:
             "Expired files": self.stored_files.drop_expired,
             "Contents of no file": self.stored_files.drop_unused,
             "Directories of builds": lambda: asyncio.to_thread(self.contexts.drop_old),
+            "Keys of ended sessions": lambda: self.requests.database.write(delete_ended),
             "Expired values": self.values.drop_expired,
             "Old requests": lambda: self.requests.delete_old(self.responses_kept),
             "Files of no request": self.responses.remove_leftovers,

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from fal_server.errors import NotFound
+from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import metadata
 
 keys = sa.Table(
@@ -34,6 +34,17 @@ keys = sa.Table(
     sa.Column("revoked_at", sa.Float),
     sa.Column("used_at", sa.Float),
 )
+
+
+#: Seconds for which a link to the dashboard can be opened, and those of the session after that.
+LINK_SECONDS, SESSION_SECONDS = 300.0, 12 * 3600.0
+
+#: The note on keys whose link was not opened yet.
+LINK = "link to the dashboard"
+
+#: What the stored hash of such a key begins with, and the whole hash of the session after
+#: that. No secret has either.
+LINK_HASH, SESSION_HASH = "link$", ""
 
 
 def _to_set(names: Iterable[str]) -> frozenset[str]:
@@ -67,6 +78,22 @@ class Key:
         Return whether *secret* is that of this key, in constant time.
         """
         return hmac.compare_digest(self.hash, hash_secret(secret))
+
+    @property
+    def is_session(self) -> bool:
+        """
+        Whether this is the key of a session that a link has begun.
+        """
+        return self.hash == SESSION_HASH
+
+    def is_usable(self, now: float) -> bool:
+        """
+        Return whether requests may be sent in the name of this key: never in that of a link,
+        and in that of a session until this is over.
+        """
+        if self.is_session:
+            return now < self.created_at + SESSION_SECONDS
+        return not self.hash.startswith(LINK_HASH)
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +133,12 @@ def make_key(
 ) -> NewKey:
     """
     Create a key of an account.
+
+    Raises:
+        Invalid: Its note is that of links to the dashboard.
     """
+    if alias == LINK:
+        raise Invalid(f"A key cannot have the note {LINK!r}, which links to it have.")
     new = NewKey(id=str(uuid.uuid4()), secret=secrets.token_hex(32))
     connection.execute(
         keys.insert().values(
@@ -137,6 +169,16 @@ def list_keys(connection: sa.Connection, account_id: str) -> Sequence[Key]:
     chosen = (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
     rows = connection.execute(sa.select(keys).where(chosen).order_by(keys.c.created_at))
     return [_from_row(row) for row in rows]
+
+
+def delete_ended(connection: sa.Connection) -> None:
+    """
+    Delete the keys of links that can be opened no longer, and those of sessions that are over.
+    """
+    now = time.time()
+    links = (keys.c.alias == LINK) & (keys.c.created_at < now - LINK_SECONDS)
+    sessions = (keys.c.hash == SESSION_HASH) & (keys.c.created_at < now - SESSION_SECONDS)
+    connection.execute(keys.delete().where(links | sessions))
 
 
 def note_used(connection: sa.Connection, used: Mapping[str, float]) -> None:

@@ -255,13 +255,8 @@ async function rollBack(name, revision, changed) {
   const text = "A runner of it is started, and it takes the requests once that is up.";
   if (!(await confirmed(`Roll ${name} back to ${short(revision)}?`, text, "Roll back"))) return;
   announce("Rolling back.");
-  const [alias] = name.split("--");
-  const stage = applications.get(name)?.stage;
-  await ask("POST", "/dashboard/SetAlias", {
-    alias,
-    revision,
-    ...(stage && stage !== "main" ? { environment_name: stage } : {}),
-  });
+  // The whole name, which has the stage: what an application is called may have two dashes too.
+  await ask("POST", "/dashboard/SetAlias", { alias: name, revision });
   announce("Rolled back.");
   await changed();
 }

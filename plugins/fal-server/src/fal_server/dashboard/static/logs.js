@@ -25,29 +25,37 @@ function makeLine(line, named) {
   const time = new Date(line.timestamp);
   return make(
     "div",
-    { class: `line ${kind}` },
+    { class: `line ${kind}`, "data-number": line.number },
     make("span", { class: "when", title: time.toLocaleString() }, time.toLocaleTimeString()),
     make("span", { class: "level" }, named && line.app ? `${line.app} · ${line.level}` : line.level),
     make("span", {}, line.message.replace(/\n$/, "")),
   );
 }
 
-/** Make a list of lines that match `filter`, which goes on while the page is shown. */
+/**
+ * Make a list of lines that match `filter`. It begins with the first `readOlder`, and goes on
+ * while the page is shown.
+ */
 function followLines(page, list, filter, { named }) {
   const controller = new AbortController();
   page.signal.addEventListener("abort", () => controller.abort());
   const { signal } = controller;
+  // The numbers of the lines that the list has, and the last one that was read.
   const known = new Set();
-  const keyOf = (line) => `${line.timestamp} ${line.job_id} ${line.message}`;
+  let last = 0;
+  let isFollowing = false;
   let oldest = null;
   const hasText = (line) => line.message.trim() !== "";
   const add = (line) => {
-    const key = keyOf(line);
-    if (known.has(key) || !hasText(line)) return;
-    known.add(key);
+    last = Math.max(last, line.number);
+    if (known.has(line.number) || !hasText(line)) return;
+    known.add(line.number);
     const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
     list.append(makeLine(line, named));
-    if (list.childElementCount > MOST) list.firstElementChild.remove();
+    if (list.childElementCount > MOST) {
+      known.delete(Number(list.firstElementChild.dataset.number));
+      list.firstElementChild.remove();
+    }
     if (isAtEnd) list.scrollTop = list.scrollHeight;
   };
   const readOlder = async () => {
@@ -55,15 +63,19 @@ function followLines(page, list, filter, { named }) {
     if (oldest) query.set("until", oldest);
     const told = await ask("POST", `/logs/history?${query}`, undefined, { signal });
     oldest = told.next_until;
-    const rows = told.items.reverse().filter((line) => hasText(line) && !known.has(keyOf(line)));
-    rows.forEach((line) => known.add(keyOf(line)));
+    for (const line of told.items) last = Math.max(last, line.number);
+    const rows = told.items.reverse().filter((line) => hasText(line) && !known.has(line.number));
+    rows.forEach((line) => known.add(line.number));
     list.prepend(...rows.map((line) => makeLine(line, named)));
+    if (!isFollowing) run();
     return Boolean(oldest);
   };
   const run = async () => {
+    isFollowing = true;
     while (!signal.aborted) {
       try {
         const query = new URLSearchParams(filter);
+        if (last) query.set("after", last);
         const response = await send("POST", `/logs/stream?${query}`, undefined, { signal });
         for await (const text of eventsOf(response)) add(JSON.parse(text));
       } catch (error) {
@@ -72,7 +84,6 @@ function followLines(page, list, filter, { named }) {
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
     }
   };
-  run();
   return { readOlder, end: () => controller.abort() };
 }
 
