@@ -107,7 +107,7 @@ def test_archives(client: Any):
     assert client.post("/files/dir/check_hash/no", json={"hash": ""}).json() is False
 
 
-@pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "a/../../out"])
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "a/../../out", "."])
 def test_archives_that_are_refused(client: Any, name: str):
     """
     An archive with a file that would be elsewhere is refused, and so is what is no archive.
@@ -190,6 +190,19 @@ def test_files_of_urls(make_plane: Any):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_directories_of_archives_are_counted(make_plane: Any):
+    """
+    An archive has no more directories than an account has files.
+    """
+    from fal_server.limits import Limits
+
+    plane = make_plane(limits=Limits(most_files=20))
+    with plane.client() as client:
+        few, many = (zipped(**{f"{n}/": "" for n in range(count)}) for count in (20, 21))
+        assert upload(client, "few", few, unzip="true").status_code == 200
+        assert upload(client, "many", many, unzip="true").status_code == TooLarge.http
 
 
 def test_room(make_plane: Any):
