@@ -164,7 +164,7 @@ def test_what_is_deeper_than_paths_is_full(tree: Tree):
     make_deep(tree.root, 199)
     assert tree.measure()[0] == 2
     tree.remove(["d"])
-    make_deep(tree.root, 3000)
+    make_deep(tree.root, 1500)
     with pytest.raises(TooLarge, match="in each other"):
         tree.measure()
     tree.remove(["d"])
