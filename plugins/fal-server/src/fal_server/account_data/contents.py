@@ -148,7 +148,7 @@ class AccountData:
         """
         Put a file in its place that is at a URL.
         """
-        async with self.fetcher.fetch(url) as chunks:
+        async with self.fetcher.fetch(account_id, url) as chunks:
             await self.put(account_id, path, chunks)
 
     async def remove(self, account_id: str, path: str) -> None:
