@@ -144,8 +144,9 @@ class StoredValues:
             chosen = sa.select(table.c.size).where(*_is(*place), is_there)
             replaced = connection.scalar(chosen)
             less = (0, 0) if replaced is None else (1, int(replaced))
-            has = room and (room.values - less[0], room.size - less[1])
-            is_counted = room and room.full_at is not None and now - room.full_at < _AGAIN
+            has = (room.values - less[0], room.size - less[1]) if room else None
+            full_at = room.full_at if room else None
+            is_counted = full_at is not None and now - full_at < _AGAIN
             if room is None or has is None or not (is_counted or _fits(has, most)):
                 chosen = sa.select(sa.func.count(), sa.func.sum(table.c.size)).where(
                     table.c.account_id == account_id, is_there
