@@ -42,6 +42,9 @@ _PIECE = 1 << 16
 #: Seconds in which output may still come that a command has left to others.
 _LAST_OUTPUT = 1.0
 
+#: Seconds between two looks whether somebody waits for a command that does not read.
+_LOOK = 0.5
+
 #: Seconds in which a command ends that nobody waits for, before it is killed.
 _GRACE = 2.0
 
@@ -197,15 +200,35 @@ class _Shell:
                     size = struct.pack("HHHH", *TERMINAL.unpack(content), 0, 0)
                     fcntl.ioctl(given, termios.TIOCSWINSZ, size)
                 elif kind == DATA:
-                    await _give(given, content)
+                    await self._give(given, content)
                 elif kind == END:
                     break
             if on_terminal:
-                await _give(given, b"\x04")
+                await self._give(given, b"\x04")
             elif given in self._opened:
                 self._close(given)
             while await self._reader.read(_PIECE):
                 pass
+
+    async def _give(self, given: int, content: bytes) -> None:
+        """
+        Write to a command, as far as it reads.
+
+        The end of the connection may stand behind what the command does not read. So an empty
+        message is sent now and then, which fails where nobody takes it.
+
+        Raises:
+            ConnectionError: Nobody waits for the command any longer.
+        """
+        giving = asyncio.ensure_future(_give(given, content))
+        try:
+            while not (await asyncio.wait({giving}, timeout=_LOOK))[0]:
+                if self._writer.is_closing():
+                    raise ConnectionError("Nobody waits for the command.")
+                if not self._writer.transport.get_write_buffer_size():
+                    self.write(OUTPUT, b"")
+        finally:
+            giving.cancel()
 
     async def _pass(self, taken: int, kind: bytes) -> None:
         """

@@ -54,6 +54,24 @@ def test_ends_of_large_archives_are_read(tmp_path: Path, size: int, is_fine: boo
         check_index(str(path))
 
 
+@pytest.mark.parametrize("said", [0, 100, 156, 1 << 40])
+def test_the_end_that_is_read_is_checked(tmp_path: Path, said: int):
+    """
+    The end of a large archive counts that stands before its locator, as that is what is read;
+    a locator that names another place is refused.
+    """
+
+    def end(size: int) -> bytes:
+        return struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 9, 9, size, 0)
+
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, said, 1)
+    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 9, 9, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100) + end(10) + end(1 << 30) + locator + last)
+    with pytest.raises(TooLarge if said == 156 else Invalid):
+        check_index(str(path))
+
+
 def test_what_is_no_archive_is_refused(tmp_path: Path):
     """
     A file that is no archive, or has only a part of its end, is refused.

@@ -4,7 +4,9 @@ The routes for the files of accounts.
 
 from __future__ import annotations
 
+import http.client
 import io
+import json
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,7 +109,7 @@ def test_archives(client: Any):
     assert client.post("/files/dir/check_hash/no", json={"hash": ""}).json() is False
 
 
-@pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "a/../../out"])
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "a/../../out", "."])
 def test_archives_that_are_refused(client: Any, name: str):
     """
     An archive with a file that would be elsewhere is refused, and so is what is no archive.
@@ -205,6 +207,67 @@ def test_files_of_urls(make_plane: Any):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_fetches_are_bounded(make_plane: Any):
+    """
+    So many files are fetched for an account at once, and a fetch ends with its client.
+    """
+    begun, ends = threading.Semaphore(0), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/slow":
+                begun.release()
+                ends.wait(60)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"fetched")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    plane = make_plane(webhook_networks=("127.0.0.2/32",))
+    server = ThreadingHTTPServer(("127.0.0.2", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    base, path = f"http://127.0.0.2:{server.server_port}", "/files/file/url//data/f"
+    host, port = plane.address.rsplit(":", 1)
+    body = json.dumps({"url": f"{base}/slow"})
+    headers = {"Authorization": f"Key {plane.key}", "Content-Type": "application/json"}
+    waiting = [http.client.HTTPConnection(host, int(port)) for _ in range(8)]
+    try:
+        for each in waiting:
+            each.request("POST", path, body, headers)
+        for _ in waiting:
+            assert begun.acquire(timeout=60)
+        with plane.client() as client:
+            refused = client.post(path, json={"url": f"{base}/fast"})
+            assert refused.status_code == 429
+            assert "are fetched" in refused.json()["detail"]
+            for each in waiting:
+                each.close()
+            while (told := client.post(path, json={"url": f"{base}/fast"})).status_code == 429:
+                threading.Event().wait(0.05)
+            assert told.status_code == 200
+    finally:
+        ends.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_directories_of_archives_are_counted(make_plane: Any):
+    """
+    An archive has no more directories than an account has files.
+    """
+    from fal_server.limits import Limits
+
+    plane = make_plane(limits=Limits(most_files=20))
+    with plane.client() as client:
+        few, many = (zipped(**{f"{n}/": "" for n in range(count)}) for count in (20, 21))
+        assert upload(client, "few", few, unzip="true").status_code == 200
+        assert upload(client, "many", many, unzip="true").status_code == TooLarge.http
 
 
 def test_room(make_plane: Any):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fal_server.account_data.trees import Tree
-from fal_server.errors import Invalid, NotFound
+from fal_server.errors import Invalid, NotFound, TooLarge
 
 
 @pytest.fixture
@@ -139,3 +139,59 @@ def test_measuring(tree: Tree):
     files, size = tree.measure()
     assert files == before[0] + 1
     assert size >= before[1] + 100_000
+
+
+def make_deep(place: Path, levels: int) -> None:
+    """
+    Make directories in each other, as an application can.
+    """
+    opened = os.open(place, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=opened)
+        below = os.open("d", os.O_RDONLY, dir_fd=opened)
+        os.close(opened)
+        opened = below
+    with open("file", "w", opener=lambda name, flags: os.open(name, flags, dir_fd=opened)) as f:
+        f.write("deep")
+    os.close(opened)
+
+
+def test_what_is_deeper_than_paths_is_full(tree: Tree):
+    """
+    A tree that is as deep as a path is counted; with one that is deeper, the account is full
+    until it is removed, which works.
+    """
+    make_deep(tree.root, 199)
+    assert tree.measure()[0] == 2
+    tree.remove(["d"])
+    make_deep(tree.root, 1500)
+    with pytest.raises(TooLarge, match="in each other"):
+        tree.measure()
+    tree.remove(["d"])
+    assert tree.measure()[0] == 1
+    assert names(tree) == ["models"]
+
+
+def test_links_do_not_make_paths_longer(tree: Tree):
+    """
+    A path that links make deeper than paths are is not followed.
+    """
+    make_deep(tree.root, 300)
+    (tree.root / "link").symlink_to("/".join(["d"] * 150))
+    (tree.root / "deeper").symlink_to("/".join(["d"] * 250))
+    assert names(tree, "link", "d", "d")
+    with pytest.raises(NotFound, match="More than 200"):
+        tree.open(["deeper", "d", "file"])
+    tree.remove(["d"])
+
+
+def test_what_is_open_is_closed(tree: Tree):
+    """
+    Nothing is left open, also where a tree is too deep.
+    """
+    make_deep(tree.root, 300)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(TooLarge):
+        tree.measure()
+    tree.remove(["d"])
+    assert len(os.listdir("/proc/self/fd")) <= len(before)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ async def talk(
         written[kind] = written.get(kind, b"") + content
         if leaves is not None and leaves in written[kind]:
             break
-    writer.close()
+    writer.close() if leaves is None else writer.transport.abort()
     server.close()
     await asyncio.wait(attended)
     for each in attended:
@@ -139,3 +140,16 @@ def test_command_ends_with_its_client(tty: bool):
     assert code is None
     with pytest.raises(ProcessLookupError):
         os.kill(int(written[shells.OUTPUT].split()[0]), 0)
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_command_that_reads_nothing_ends_with_its_client(tty: bool):
+    """
+    A command that does not read what it is sent ends with its client all the same.
+    """
+    sent = [shells.DATA + b"x" * 1000] * 4000
+    written, code = run(["sh", "-c", "echo $$ up; sleep 1000"], *sent, tty=tty, leaves=b"up")
+    assert code is None
+    shown = written[shells.OUTPUT].decode()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(re.search(r"(\d+) up", shown)[1]), 0)  # type: ignore[index]  # it is there

@@ -109,6 +109,11 @@ def test_values_of_an_account_are_limited(database: Any, accounts: list[str]):
             await values.set(ann, "db", str(number), "x", 60)
         with pytest.raises(TooLarge, match="--most-values"):
             await values.set(ann, "db", "more", "x")
+        # What is there is replaced, also where all of them are.
+        await values.set(ann, "db", "same", "y" * 900)
+        with pytest.raises(TooLarge, match="--largest-values"):
+            await values.set(ann, "db", "0", "x" * 100, 60)
+        await values.set(ann, "db", "same", "x")
         await values.set(bob, "db", "more", "x")
         await values.delete(ann, "db", "same")
         await values.set(ann, "db", "more", "x")

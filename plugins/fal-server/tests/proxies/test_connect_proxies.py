@@ -79,6 +79,8 @@ def test_hosts_lead_where_they_should():
         (b"CONNECT :443 HTTP/1.1\r\n\r\n", b"400"),
         (b"CONNECT a:99999 HTTP/1.1\r\n\r\n", b"400"),
         (b"CONNECT a:443 HTTP/1.1\r\n" + b"x" * 20_000 + b"\r\n\r\n", b"400"),
+        (b"CONNECT " + b"a" * 64 + b".example:443 HTTP/1.1\r\n\r\n", b"400"),
+        (b"CONNECT a..example:443 HTTP/1.1\r\n\r\n", b"400"),
         (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n", b"502"),
     ],
 )
@@ -128,6 +130,64 @@ def test_another_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
         assert len(asked) == 2
         await proxy.close()
         beyond.close()
+
+    run(use)
+
+
+def test_large_heads_of_the_next_proxy_are_refused():
+    """
+    A next proxy that answers with a large head is one that cannot be used.
+    """
+
+    async def use() -> None:
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n")
+            await asyncio.gather(writer.drain(), return_exceptions=True)
+            writer.close()
+
+        beyond = await asyncio.start_server(take, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{beyond.sockets[0].getsockname()[1]}"
+        proxy = ConnectProxy([], ("127.0.0.1", 1), NextProxy.read(url))
+        port = await proxy.start(0)
+        status, rest = await ask(port, b"CONNECT other.example:443 HTTP/1.1\r\n\r\n")
+        assert b"502" in status
+        assert b"too large" in rest
+        await proxy.close()
+        beyond.close()
+
+    run(use)
+
+
+def test_connections_end_with_their_clients():
+    """
+    A connection whose client has gone is closed, although the other end stays open and says
+    nothing.
+    """
+
+    async def use() -> None:
+        ended = asyncio.Event()
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.write(b"x")
+            await ended.wait()
+            writer.close()
+
+        server = await asyncio.start_server(take, "127.0.0.1", 0)
+        proxy = ConnectProxy(
+            ["a"], ("127.0.0.1", server.sockets[0].getsockname()[1]), longest_end=0.1
+        )
+        port = await proxy.start(0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"CONNECT a:443 HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        assert await reader.read() == b"x"
+        writer.close()
+        ended.set()
+        await proxy.close()
+        server.close()
 
     run(use)
 

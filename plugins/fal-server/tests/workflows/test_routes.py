@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 
 
@@ -57,6 +58,14 @@ def test_who_may_publish_and_call(served_plane: Any):
         {"contents": None},
         {"contents": {"nodes": {"a": {"type": "run", "app": "x"}}}},
         {"contents": {"nodes": {}, "output": "$a"}},
+        *(
+            {"contents": {"nodes": {"a": {"type": "run", "app": app, "input": {}}}}}
+            for app in (
+                "workflows/owner/empty",
+                "owner/workflow-empty",
+                "owner/workflow-empty/x",
+            )
+        ),
     ],
 )
 def test_workflows_that_are_refused(plane: Any, changed: dict[str, Any]):
@@ -69,3 +78,26 @@ def test_workflows_that_are_refused(plane: Any, changed: dict[str, Any]):
         [problem] = refused.json()["detail"]
         assert problem["loc"] == ["body", "contents"]
         assert problem["msg"]
+
+
+def test_workflows_and_applications_do_not_replace_each_other(served_plane: Any):
+    """
+    A workflow neither replaces nor deletes an application that has its alias already, and an
+    application does not replace a workflow.
+    """
+    plane = served_plane.plane
+    served_plane.deploy("workflow-taken")
+    with plane.client() as client:
+        for refused in (
+            publish(client, name="taken"),
+            client.delete("/workflows/owner/taken"),
+        ):
+            assert refused.status_code == 409
+            assert "'workflow-taken' is no workflow" in refused.json()["detail"]
+        assert publish(client, name="other").status_code == 201
+        with pytest.raises(grpc.RpcError) as caught:
+            served_plane.deploy("workflow-other")
+        assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        assert publish(client, name="other").status_code == 201
+        assert client.delete("/workflows/owner/other").status_code == 204
+    assert plane.plane.catalog.find("owner", "workflow-taken")

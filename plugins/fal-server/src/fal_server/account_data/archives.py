@@ -45,9 +45,12 @@ def check_index(path: str) -> None:
         length = _END.unpack_from(tail, at)[5]
         before = at - _LOCATOR.size
         if before >= 0 and tail[before : before + 4] == b"PK\x06\x07":
-            file.seek(min(_LOCATOR.unpack_from(tail, before)[2], size))
+            # That is where it is read from, wherever the locator says that it is.
+            there = start + before - _LARGE_END.size
+            file.seek(max(0, there))
             end = file.read(_LARGE_END.size)
-            if len(end) < _LARGE_END.size:
+            said = _LOCATOR.unpack_from(tail, before)[2]
+            if said != there or not end.startswith(b"PK\x06\x06"):
                 raise Invalid("The file is no zip archive.")
             length = max(length if length != _ELSEWHERE else 0, _LARGE_END.unpack(end)[8])
     if length > _LARGEST:

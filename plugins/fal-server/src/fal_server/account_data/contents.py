@@ -148,7 +148,7 @@ class AccountData:
         """
         Put a file in its place that is at a URL.
         """
-        async with self.fetcher.fetch(url) as chunks:
+        async with self.fetcher.fetch(account_id, url) as chunks:
             await self.put(account_id, path, chunks)
 
     async def remove(self, account_id: str, path: str) -> None:
@@ -200,12 +200,13 @@ class AccountData:
         check_index(path)
         try:
             with zipfile.ZipFile(path) as archive:
-                listed = [each for each in archive.infolist() if not each.is_dir()]
+                listed = archive.infolist()
         except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
             raise Invalid("The file is no zip archive.") from None
         if len(listed) > self.limits.most_files:
             raise TooLarge(f"The archive has too many files: {option_of('most_files')}.")
-        return [(each, _member_path(each.filename)) for each in listed]
+        files = (each for each in listed if not each.is_dir())
+        return [(each, _member_path(each.filename)) for each in files]
 
     def _extract(
         self,
@@ -252,7 +253,10 @@ def _file_path(path: str) -> Sequence[str]:
 def _member_path(name: str) -> tuple[str, ...]:
     if name.startswith("/") or "\\" in name:
         raise Invalid(f"The archive has a file {name[:80]!r}, which is no relative path.")
-    return read_path(name)
+    parts = read_path(name)
+    if not parts:
+        raise Invalid(f"The archive has a file {name[:80]!r}, which is no name of a file.")
+    return parts
 
 
 def _append(source: FileIO, target: FileIO) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 import attrs
 from yarl import URL
 
-from fal_server.errors import Invalid
+from fal_server.errors import Invalid, TooMany
 from fal_server.queue.webhook_addresses import GuardedResolver, Network, check_url
 
 #: The most redirects that are followed.
@@ -20,6 +21,9 @@ _MOST_REDIRECTS = 5
 
 #: Seconds that a file may take, and that it may pause. Released clients wait ten minutes.
 _LONGEST, _LONGEST_PAUSE = 600.0, 60.0
+
+#: How many files are fetched for an account at once.
+_MOST = 8
 
 _CHUNK = 1 << 18
 
@@ -33,16 +37,41 @@ class Fetcher:
     """
 
     allowed: Sequence[Network] = ()
+    _fetching: Counter[str] = attrs.field(factory=Counter, init=False)
+    # For all fetches, as each has threads of its own.
+    _resolver: GuardedResolver = attrs.field(init=False)
+
+    @_resolver.default
+    def _make_resolver(self) -> GuardedResolver:
+        return GuardedResolver(self.allowed)
 
     @contextlib.asynccontextmanager
-    async def fetch(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def fetch(self, account_id: str, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """
-        Yield the chunks of the file at *url*.
+        Yield the chunks of the file at *url*, for an account.
 
         Raises:
             Invalid: There is none, or the server may not get it.
+
+            TooMany: Too many files are fetched for the account already.
         """
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self.allowed))
+        if self._fetching[account_id] >= _MOST:
+            raise TooMany(
+                f"{_MOST} files are fetched from URLs for the account already. Wait until one "
+                "of them is there."
+            )
+        self._fetching[account_id] += 1
+        try:
+            async with self._open(url) as chunks:
+                yield chunks
+        finally:
+            self._fetching[account_id] -= 1
+            # Those without any are not kept.
+            self._fetching += Counter()
+
+    @contextlib.asynccontextmanager
+    async def _open(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        connector = aiohttp.TCPConnector(resolver=self._resolver)
         timeout = aiohttp.ClientTimeout(total=_LONGEST, sock_read=_LONGEST_PAUSE)
         session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()

@@ -5,6 +5,7 @@ The routes for the files of accounts, which released clients use as ``fal files`
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -21,6 +22,9 @@ from fal_server.http.file_relays import relay
 from fal_server.http.forms import file_of, part_number_of, part_numbers_of
 from fal_server.http.upload_routes import SAFE_HEADERS
 from fal_server.state.file_stores import PIECE, check_complete
+
+#: Seconds between two looks whether a client waits for a file that is fetched.
+_LOOK = 0.5
 
 _READ, _WRITE = "storage:data:read", "storage:data:write"
 
@@ -89,7 +93,16 @@ class AccountDataRoutes:
 
     async def _fetch(self, request: web.Request, caller: Caller) -> web.Response:
         url = text_of(await read_object(request), "url")
-        await self._data.fetch(caller.user_id, request.match_info["path"], url)
+        path = request.match_info["path"]
+        fetching = asyncio.ensure_future(self._data.fetch(caller.user_id, path, url))
+        try:
+            while not (await asyncio.wait({fetching}, timeout=_LOOK))[0]:
+                if request.transport is None or request.transport.is_closing():
+                    raise ConnectionError("Nobody waits for the file.")
+            await fetching
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
         return web.json_response(True)
 
     async def _remove(self, request: web.Request, caller: Caller) -> web.Response:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import stat
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,9 @@ from fal_server.state.file_stores import translated
 
 #: The most links in one path, and the most files that are listed at once.
 _MOST_LINKS, _MOST_LISTED = 40, 100_000
+
+#: The most directories in each other that are open at once: as many as a path has names.
+_DEEPEST = 200
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -143,15 +147,29 @@ class Tree:
     def measure(self) -> tuple[int, int]:
         """
         Return how many files there are, and their bytes on the disk.
+
+        Raises:
+            TooLarge: There are directories deeper in each other than a path can name.
         """
         files = size = 0
-        with contextlib.suppress(FileNotFoundError):
-            for _, _, names, place in os.fwalk(self.root, follow_symlinks=False):
-                for name in names:
-                    # It may be removed meanwhile.
-                    with contextlib.suppress(OSError):
-                        state = os.lstat(name, dir_fd=place)
+        try:
+            opened = os.open(self.root, _DIRECTORY)
+        except FileNotFoundError:
+            return 0, 0
+        with contextlib.closing(_Levels.begin("", opened)) as levels:
+            while (name := levels.next_name()) is not None:
+                # It may be removed meanwhile.
+                with contextlib.suppress(OSError):
+                    state = os.lstat(name, dir_fd=levels.place)
+                    if not stat.S_ISDIR(state.st_mode):
                         files, size = files + 1, size + state.st_blocks * 512
+                    elif levels.is_full:
+                        raise TooLarge(
+                            f"The account has more than {_DEEPEST} directories in each other. "
+                            "Remove some: a directory is removed with all of them in it."
+                        )
+                    else:
+                        levels.enter(name)
         return files, size
 
     def _look(self, parts: Sequence[str]) -> os.stat_result:
@@ -232,6 +250,8 @@ class _Walk:
         return target.parts[2:]
 
     def _enter(self, name: str) -> None:
+        if len(self._opened) > _DEEPEST:
+            raise NotFound(f"More than {_DEEPEST} directories are in each other.")
         with translated(), _missing():
             if self._makes:
                 with contextlib.suppress(FileExistsError):
@@ -261,20 +281,86 @@ class _Walk:
             os.close(self._opened.pop())
 
 
+@attrs.frozen
+class _Level:
+    """
+    A directory that is walked through: its name, and the names in it that are left.
+    """
+
+    name: str
+    place: int
+    left: list[str]
+
+
+@attrs.define
+class _Levels:
+    """
+    Directories in each other, of which the last is walked through.
+
+    Each is open, as what is in it may be moved elsewhere meanwhile.
+    """
+
+    _levels: list[_Level] = attrs.field(factory=list)
+
+    @classmethod
+    def begin(cls, name: str, opened: int) -> _Levels:
+        return cls([_Level(name, opened, os.listdir(opened))])
+
+    @property
+    def place(self) -> int:
+        return self._levels[-1].place
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._levels) > _DEEPEST
+
+    def next_name(self, *, removes: bool = False) -> str | None:
+        """
+        Return the next name in the last directory, of those that have any left. None at the
+        end.
+
+        Arguments:
+            removes: Whether a directory is removed in which there is none.
+        """
+        while self._levels:
+            level = self._levels[-1]
+            if level.left:
+                return level.left.pop()
+            os.close(self._levels.pop().place)
+            if removes and self._levels:
+                os.rmdir(level.name, dir_fd=self.place)
+        return None
+
+    def enter(self, name: str) -> None:
+        opened = os.open(name, _DIRECTORY, dir_fd=self.place)
+        self._levels.append(_Level(name, opened, os.listdir(opened)))
+
+    def lift(self, name: str) -> None:
+        """
+        Move a directory into the first one, to be walked through there.
+        """
+        first, lifted = self._levels[0], uuid.uuid4().hex
+        os.rename(name, lifted, src_dir_fd=self.place, dst_dir_fd=first.place)
+        first.left.append(lifted)
+
+    def close(self) -> None:
+        while self._levels:
+            os.close(self._levels.pop().place)
+
+
 def _empty(name: str, place: int) -> None:
     """
     Remove everything in a directory.
     """
-    walked = os.fwalk(name, topdown=False, follow_symlinks=False, dir_fd=place)
-    for _, directories, files, opened in walked:
-        for each in files:
-            os.unlink(each, dir_fd=opened)
-        for each in directories:
-            try:
-                os.rmdir(each, dir_fd=opened)
-            except NotADirectoryError:
-                # A link to a directory.
-                os.unlink(each, dir_fd=opened)
+    opened = os.open(name, _DIRECTORY, dir_fd=place)
+    with contextlib.closing(_Levels.begin(name, opened)) as levels:
+        while (each := levels.next_name(removes=True)) is not None:
+            if not stat.S_ISDIR(os.lstat(each, dir_fd=levels.place).st_mode):
+                os.unlink(each, dir_fd=levels.place)
+            elif levels.is_full:
+                levels.lift(each)
+            else:
+                levels.enter(each)
 
 
 def _describe(parts: Sequence[str], state: os.stat_result) -> TreeEntry:

@@ -30,7 +30,7 @@ from isolate_proto import controller_pb2 as wire
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
-from fal_server.errors import Invalid, NotNow
+from fal_server.errors import AlreadyExists, Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.gateways.playgrounds import find_page
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
@@ -39,7 +39,7 @@ from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
 from fal_server.routing.applications import Application
 from fal_server.routing.deployments import Deployments
 from fal_server.routing.takeovers import Takeover
-from fal_server.specs.runner_specs import check_name
+from fal_server.specs.runner_specs import WORKFLOW, check_name
 from fal_server.specs.scaling import Scaling
 from fal_server.store.revisions import Revision, full_alias
 
@@ -69,6 +69,13 @@ class ApplicationMethods:
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
         alias = check_name(full_alias(request.application_name, request.environment_name))
+        present = self._catalog.applications.get((caller.nickname, alias))
+        is_workflow = bool(present and present.spec and present.spec.is_workflow)
+        if is_workflow and request.function.method != WORKFLOW:
+            raise AlreadyExists(
+                f"{alias!r} is the workflow {alias.partition('-')[2]!r}. Use another name for "
+                f"the application, or delete it first: 'fal apps delete {alias}'."
+            )
         contexts = self._catalog.fleet.payloads.contexts
         read = await contexts.read(request, caller.user_id)
         spec = attrs.evolve(read, application=alias)

@@ -25,6 +25,9 @@ _LONGEST_BEGINNING, _LONGEST_CONNECT = 20.0, 30.0
 
 _PIECE = 1 << 16
 
+#: Seconds that one direction of a connection goes on without a byte after the other has ended.
+_LONGEST_END = 60.0
+
 
 class NotConnected(Exception):
     """
@@ -71,11 +74,15 @@ class ConnectProxy:
         server: The host and the port of the API of the server.
 
         beyond: The proxy for all other hosts. None where they are reached directly.
+
+        longest_end: Seconds that one direction goes on without a byte after the other has
+            ended.
     """
 
     names: Collection[str]
     server: tuple[str, int]
     beyond: NextProxy | None = None
+    longest_end: float = _LONGEST_END
     _open: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _listening: asyncio.AbstractServer | None = attrs.field(default=None, init=False)
 
@@ -127,9 +134,34 @@ class ConnectProxy:
             return
         try:
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            await asyncio.gather(_pass(reader, back), _pass(there, writer))
+            await self._pass_both((reader, back), (there, writer))
         finally:
             back.close()
+
+    async def _pass_both(
+        self, *ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
+        """
+        Pass on what comes in both directions, until both have ended, or one has for a while in
+        which nothing came in the other.
+        """
+        moved = [asyncio.Event() for _ in ways]
+        passing = [
+            asyncio.ensure_future(_pass(*way, event))
+            for way, event in zip(ways, moved, strict=True)
+        ]
+        try:
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            while left := [each for each in passing if not each.done()]:
+                for event in moved:
+                    event.clear()
+                await asyncio.wait(left, timeout=self.longest_end)
+                if not any(event.is_set() for event in moved):
+                    break
+        finally:
+            for task in passing:
+                task.cancel()
+            await asyncio.gather(*passing, return_exceptions=True)
 
     async def _read(self, reader: asyncio.StreamReader) -> tuple[str, int]:
         """
@@ -159,6 +191,12 @@ class ConnectProxy:
             return await asyncio.wait_for(self._reach(host, port), _LONGEST_CONNECT)
         except asyncio.TimeoutError:
             raise NotConnected("504 Gateway Timeout", "It was not reached in time.") from None
+        except UnicodeError:
+            raise NotConnected("400 Bad Request", "The request names no host.") from None
+        except asyncio.LimitOverrunError:
+            raise NotConnected(
+                "502 Bad Gateway", "The next proxy answers with headers that are too large."
+            ) from None
         except (OSError, asyncio.IncompleteReadError) as error:
             raise NotConnected("502 Bad Gateway", f"It cannot be reached: {error}.") from error
 
@@ -177,20 +215,26 @@ class ConnectProxy:
         if beyond.credentials:
             lines.append(f"Proxy-Authorization: Basic {beyond.credentials}")
         back.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        head = (await there.readuntil(b"\r\n\r\n")).decode("latin-1")
-        status = head.partition("\r\n")[0].split(" ", 2)[1:2]
-        if status != ["200"]:
+        try:
+            head = (await there.readuntil(b"\r\n\r\n")).decode("latin-1")
+            status = head.partition("\r\n")[0].split(" ", 2)[1:2]
+            if status != ["200"]:
+                raise NotConnected("502 Bad Gateway", f"The next proxy refuses {host}.")
+        except BaseException:
             back.close()
-            raise NotConnected("502 Bad Gateway", f"The next proxy refuses {host}.")
+            raise
         return there, back
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: asyncio.Event
+) -> None:
     """
-    Pass on what comes, until it ends.
+    Pass on what comes, until it ends, and tell at each piece that it *moved*.
     """
     try:
         while content := await reader.read(_PIECE):
+            moved.set()
             writer.write(content)
             await writer.drain()
         if writer.can_write_eof():

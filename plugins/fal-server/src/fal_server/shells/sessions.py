@@ -70,7 +70,8 @@ class ShellSession:
         try:
             async with runner.agent.ask("/shell", self._body(given)) as upstream:
                 async for message in _messages(upstream):
-                    yield message
+                    if message.content:
+                        yield message
                     if message.kind == shells.EXIT:
                         return
         except OSError as error:

@@ -36,6 +36,9 @@ USUAL_PORT = 8080
 #: What the serialized form of a function says that can serve on a Unix socket.
 _SOCKET_MARK = SOCKET_MARK.encode()
 
+#: The method of an application that is a workflow.
+WORKFLOW = "fal_server_agent.workflows"
+
 #: The longest name of an application.
 _LONGEST_NAME = 128
 
@@ -156,6 +159,13 @@ class RunnerSpec:
             return self
         first, *others = machine_types
         return attrs.evolve(self, machine_type=first, fallbacks=tuple(others))
+
+    @property
+    def is_workflow(self) -> bool:
+        """
+        Whether it runs a workflow.
+        """
+        return self.method == WORKFLOW
 
     def bare(self) -> RunnerSpec:
         """

@@ -17,12 +17,13 @@ from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
-from fal_server.errors import NotFound
+from fal_server.errors import AlreadyExists, NotFound
 from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, text_of, to_text
 from fal_server.routing.catalogs import ApplicationCatalog
-from fal_server.routing.routers import WORKFLOWS, workflow_alias
+from fal_server.routing.routers import WORKFLOWS, split_path, workflow_alias
+from fal_server.specs.runner_specs import WORKFLOW
 from fal_server_agent.workflows.graphs import BadGraph, Graph
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -62,10 +63,15 @@ class WorkflowRoutes:
                 "The name of a workflow has letters, digits, '-' and '_', at most 64."
             )
         try:
-            Graph.read(contents)
+            graph = Graph.read(contents)
         except (BadGraph, RecursionError) as error:
             return _refuse(str(error) or "The workflow is nested too deeply.")
-        registration = _registration(workflow_alias(name), contents, is_public=bool(is_public))
+        alias = workflow_alias(name)
+        called = {split_path(f"/{each}")[:2] for each in graph.applications.values()}
+        if (caller.nickname, alias) in called:
+            return _refuse("The workflow calls itself, which would never end.")
+        self._check_workflow(caller, alias)
+        registration = _registration(alias, contents, is_public=bool(is_public))
         async for _ in self.applications.RegisterApplication(registration, caller):
             # Its runner comes up with the first request.
             pass
@@ -85,8 +91,23 @@ class WorkflowRoutes:
         if owner != caller.nickname:
             raise NotFound(f"Workflow {owner[:80]}/{name[:80]} was not found.")
         application = self.catalog.find_own(caller, workflow_alias(name), "")
+        self._check_workflow(caller, application.alias)
         await self.catalog.delete_alias(application, key_id=caller.key_id)
         return web.Response(status=204)
+
+    def _check_workflow(self, caller: Caller, alias: str) -> None:
+        """
+        Check that an alias leads to a workflow, if to anything.
+
+        Raises:
+            AlreadyExists: It leads to another application.
+        """
+        found = self.catalog.applications.get((caller.nickname, alias))
+        if found is not None and not (found.spec and found.spec.is_workflow):
+            raise AlreadyExists(
+                f"The application {alias!r} is no workflow. Use another name for the workflow, "
+                f"or delete the application first: 'fal apps delete {alias}'."
+            )
 
 
 def _registration(alias: str, contents: Any, *, is_public: bool) -> RegisterApplicationRequest:
@@ -100,7 +121,7 @@ def _registration(alias: str, contents: Any, *, is_public: bool) -> RegisterAppl
     )
     version = ".".join(str(each) for each in sys.version_info[:2])
     request.environments.add(kind="virtualenv").configuration["python_version"] = version
-    request.function.method = "fal_server_agent.workflows"
+    request.function.method = WORKFLOW
     request.function.definition = json.dumps(contents).encode()
     request.machine_requirements.machine_type = "XS"
     request.machine_requirements.max_multiplexing = _AT_ONCE
