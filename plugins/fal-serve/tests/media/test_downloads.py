@@ -4,15 +4,20 @@ Downloads: whole files at their place, or a clear error and what was there befor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fal_serve.media import downloads
 from fal_serve.media.downloads import download_file, download_model_weights, fetch_to
-from fal_serve.media.errors import DownloadError
+from fal_serve.media.errors import DownloadError, MediaInputError
+from fal_serve.media.files import CompressedFile, File
 
 
 def test_file_has_the_name_that_its_server_gives(files: Any, tmp_path: Path):
@@ -89,12 +94,68 @@ def test_refused_downloads(files: Any, tmp_path: Path):
         f"{gone} cannot be downloaded: its server answered with 404 Not Found."
     )
     huge = files.give("/h/a.bin", b"", Content_Length=str(1 << 60))
-    assert f"has {1 << 60} bytes, and the disk of" in refuse(huge, tmp_path)
+    assert f"has {1 << 60} bytes or more, and the disk of" in refuse(huge, tmp_path)
     assert "has to begin with https://" in refuse("ftp://example.com/a", tmp_path)
     assert "is not known" in refuse("http://host.invalid/a", tmp_path)
     assert "The data URL cannot be read" in refuse("data:text/plain;base64,?", tmp_path)
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         download_file(url, tmp_path, sha256="abc")
+
+
+def test_limits_of_files_of_callers(
+    files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A file of a caller has a most size and leaves some of the disk free, whether or not its
+    size is announced, and nothing of it is left.
+    """
+    unsized = files.give("/a", b"x" * 3_000_000, Content_Length="")
+    sized = files.give("/b", b"x" * 3_000_000)
+    monkeypatch.setenv("FAL_SERVE_DOWNLOAD_SIZE", "2000000")
+    for url in (unsized, sized):
+        with pytest.raises(MediaInputError, match=r"may have 2000000\.$"):
+            File(url=url).save(tmp_path / "file")
+        with pytest.raises(MediaInputError, match=r"may have 2000000\.$"):
+            list(CompressedFile(url=url))
+    monkeypatch.delenv("FAL_SERVE_DOWNLOAD_SIZE")
+    monkeypatch.setattr(downloads, "_RESERVE", 1 << 60)
+    for url in (unsized, sized):
+        with pytest.raises(MediaInputError, match=f"of which {1 << 60} stay free"):
+            File(url=url).save(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: "],
+    ids=["body", "headers"],
+)
+def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A download whose sender goes on slowly ends at the deadline, wherever it is then.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with contextlib.suppress(OSError), server.accept()[0] as connection:
+                connection.sendall(start)
+                while not over.wait(0.01):
+                    connection.sendall(b"x")
+
+        server.settimeout(30)
+        over, sender = threading.Event(), threading.Thread(target=send)
+        sender.start()
+        port = server.getsockname()[1]
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("FAL_SERVE_DOWNLOAD_HOSTS", "127.0.0.1")
+        monkeypatch.setenv("FAL_SERVE_DOWNLOAD_SECONDS", "1")
+        try:
+            with pytest.raises(MediaInputError, match="not downloaded whole in 1 seconds"):
+                File(url=f"http://127.0.0.1:{port}/a").save(tmp_path / "file")
+        finally:
+            over.set()
+            sender.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_made(files: Any, tmp_path: Path):
@@ -116,7 +177,17 @@ def test_private_addresses(files: Any, tmp_path: Path, monkeypatch: pytest.Monke
     assert "'::1' is of this machine" in refuse(files.url + "/there", tmp_path)
     monkeypatch.delenv("FAL_SERVE_DOWNLOAD_HOSTS")
     port = files.host.partition(":")[2]
-    for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "10.0.0.1"):
+    for host in (
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "10.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fec0::1]",
+    ):
         assert "FAL_SERVE_DOWNLOAD_HOSTS" in refuse(f"http://{host}:{port}/a.bin", tmp_path)
     monkeypatch.setenv("FAL_SERVE_DOWNLOAD_HOSTS", "other, LOCALHOST")
     (tmp_path / "a.bin").unlink()
@@ -157,7 +228,9 @@ def test_proxy(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = download_file("http://files.example/a.bin?b=c", tmp_path)
     assert path.read_bytes() == b"by proxy"
     assert files.asked[0][1]["host"] == "files.example"
-    assert "FAL_SERVE_DOWNLOAD_HOSTS" in refuse("http://10.0.0.1/a.bin", tmp_path)
+    for host in ("10.0.0.1", "127.1", "2130706433", "[64:ff9b::7f00:1]", "localhost"):
+        assert "FAL_SERVE_DOWNLOAD_HOSTS" in refuse(f"http://{host}/a.bin", tmp_path)
+    assert len(files.asked) == 1
     monkeypatch.setenv("no_proxy", "files.example")
     assert "'files.example' is not known" in refuse("http://files.example/a.bin", tmp_path)
 

@@ -5,9 +5,11 @@ Kept files: what a service serves itself.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,32 @@ def test_content_is_kept_once(tmp_path: Path):
     (tmp_path.with_name("other")).mkdir()
     assert keep(other, b"content").id != one.id
     assert kept.find("0" * 40) is None
+
+
+def test_files_are_found_while_another_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A file that takes long to be copied holds up nobody who reads another one.
+    """
+    kept, source = KeptFiles(tmp_path), tmp_path.with_name("source")
+    source.write_bytes(b"large")
+    one, found, copy = keep(kept, b"1"), list[KeptFile | None](), shutil.copyfile
+
+    def find_and_copy(start: Path, end: Path) -> None:
+        finder = threading.Thread(target=lambda: found.append(kept.find(one.id)))
+        finder.start()
+        finder.join(10)
+        finders.append(finder)
+        assert found == [one]
+        copy(start, end)
+
+    finders: list[threading.Thread] = []
+    monkeypatch.setattr(shutil, "copyfile", find_and_copy)
+    try:
+        assert keep(kept, source).path.read_bytes() == b"large"
+    finally:
+        finders[0].join()
 
 
 def test_file_lives_as_long_as_it_says(tmp_path: Path):

@@ -48,7 +48,7 @@ _LOOK = 0.5
 #: Seconds in which a command ends that nobody waits for, before it is killed.
 _GRACE = 2.0
 
-#: Starts a command on the terminal that it is given, as only a new session can.
+#: Starts a command in a new session, with the given terminal as its controlling terminal.
 _ON_TERMINAL = """
 import fcntl, os, sys, termios
 os.setsid()

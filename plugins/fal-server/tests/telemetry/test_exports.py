@@ -27,6 +27,7 @@ from fal_server.logs.log_lines import LogLine
 from fal_server.telemetry.exports import find_exports
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+OTHER_TRACE = "1af7651916cd43dd8448eb211c80319c"
 
 
 @attrs.define
@@ -128,6 +129,8 @@ def test_server_sends_logs_metrics_and_traces(make_standing, tmp_path, collector
         answer = client.post("/owner/traced/", json={}, headers={"traceparent": parent})
         said = client.post("/owner/traced/say", json={"word": "a word"})
         assert said.status_code == 200
+        other = {"traceparent": parent.replace(TRACE, OTHER_TRACE)}
+        assert client.post("/owner/missing/", json={}, headers=other).status_code == 404
     queued = standing.submit("traced", traceparent=parent)
     in_queue = standing.finish("traced", queued).json()
     settle(lambda: "fal_server_procedures" in collected.metrics)
@@ -150,6 +153,9 @@ def test_server_sends_logs_metrics_and_traces(make_standing, tmp_path, collector
     assert found["http.response.status_code"] == 200
     assert found["fal.request_id"] == answer.headers["x-fal-request-id"]
     assert traceparent_of(answer.json()).startswith(f"00-{TRACE}-{span.span_id.hex()}-")
+    (refused,) = [each for each in collected.spans if each.trace_id.hex() == OTHER_TRACE]
+    assert facts_of(refused)["http.response.status_code"] == 404
+    assert (refused.status.code, [*refused.events]) == (0, [])
     runners = collected.metrics["fal_server_runners"].gauge
     assert facts_of(runners.data_points[0])["application"] == "owner/traced"
     assert collected.metrics["fal_server_procedures"].sum.is_monotonic

@@ -25,6 +25,9 @@ _PAGE = 1000
 #: to go on, and those in which one has to succeed.
 _SILENCE, _PAUSE, _PATIENCE = 60.0, 1.0, 60.0
 
+#: What a proxy answers while the server behind it starts anew.
+_AGAIN = (502, 503, 504)
+
 Line = Mapping[str, Any]
 
 
@@ -133,6 +136,8 @@ def _stream(rest: RestClient, query: Mapping[str, str]) -> Iterator[Line]:
     ) as response:
         if response.is_error:
             response.read()
+            if response.status_code in _AGAIN:
+                response.raise_for_status()
             raise error_of(response)
         for text in response.iter_lines():
             if text.startswith("data: "):

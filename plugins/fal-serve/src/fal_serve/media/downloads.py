@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fal_serve.media.errors import DownloadError
 from fal_serve.media.fetching import (
+    Deadline,
     LocalSource,
     Source,
     describe,
@@ -26,6 +27,14 @@ from fal_serve.media.fetching import (
     show_url,
 )
 from fal_serve.media.places import WEIGHTS, find_place
+
+#: The most bytes of a file whose URL a caller has chosen, and the most seconds that its
+#: download may take, where these variables do not say otherwise.
+SIZE_VARIABLE, SECONDS_VARIABLE = "FAL_SERVE_DOWNLOAD_SIZE", "FAL_SERVE_DOWNLOAD_SECONDS"
+_MOST_BYTES, _MOST_SECONDS = 10 << 30, 600
+
+#: The bytes of a disk that downloads leave free.
+_RESERVE = 256 << 20
 
 _MEGABYTE = 1 << 20
 _CHUNK = 1 << 20
@@ -72,38 +81,51 @@ def download_file(
     folder = find_place(target_dir).absolute()
     limit = None if filesize_limit is None else filesize_limit * _MEGABYTE
     digest = _check_digest(sha256)
-    with _in_folder(folder, url), open_url(url, request_headers) as source:
+    deadline = Deadline(None)
+    with _in_folder(folder, url), open_url(url, deadline, request_headers) as source:
         target = folder / _name_of(url, source.headers)
         if not force and _is_there(target, source.headers, digest):
             return target
         print(f"Downloading {show_url(url)} to {target}", flush=True)
-        _save(source, target, url, limit=limit, digest=digest)
+        _save(source, target, url, deadline, limit=limit, digest=digest)
     return target
 
 
-def fetch_to(url: str, target: Path, *, limit: int | None = None) -> None:
+def fetch_to(url: str, target: Path) -> None:
     """
-    Download the file at *url* to the path *target*.
-
-    Arguments:
-        limit: The most bytes.
+    Download the file at *url*, which a caller may have chosen, to the path *target*.
 
     Raises:
-        DownloadError: It cannot be downloaded, or is too large.
+        DownloadError: It cannot be downloaded, is too large, or takes too long.
     """
-    with _in_folder(target.parent, url), open_url(url) as source:
-        _save(source, target, url, limit=limit, digest=None)
+    limit = _read_number(SIZE_VARIABLE, _MOST_BYTES)
+    with (
+        _in_folder(target.parent, url),
+        _callers_deadline() as deadline,
+        open_url(url, deadline) as source,
+    ):
+        _save(source, target, url, deadline, limit=limit, digest=None)
 
 
 def fetch_bytes(url: str, *, limit: int) -> bytes:
     """
-    Return the content of the file at *url*, of at most *limit* bytes.
+    Return the content of the file at *url*, which a caller may have chosen, of at most *limit*
+    bytes.
 
     Raises:
-        DownloadError: It cannot be downloaded, or is too large.
+        DownloadError: It cannot be downloaded, is too large, or takes too long.
     """
-    with open_url(url) as source:
-        return b"".join(_chunks(source, url, limit))
+    with _callers_deadline() as deadline, open_url(url, deadline) as source:
+        return b"".join(_chunks(source, url, deadline, limit))
+
+
+def _callers_deadline() -> Deadline:
+    return Deadline(_read_number(SECONDS_VARIABLE, _MOST_SECONDS))
+
+
+def _read_number(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isascii() and text.isdigit() else otherwise
 
 
 def download_model_weights(
@@ -137,7 +159,9 @@ def download_model_weights(
 
 
 @contextlib.contextmanager
-def open_url(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Source]:
+def open_url(
+    url: str, deadline: Deadline, headers: Mapping[str, str] | None = None
+) -> Iterator[Source]:
     """
     Yield the file at *url*: from here, if it is a data URL or a file of this service.
     """
@@ -151,7 +175,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Sou
         if own is not None:
             local = LocalSource(own.path, own.content_type)
     if local is None:
-        with fetch(url, headers) as source:
+        with fetch(url, headers, deadline=deadline) as source:
             yield source
         return
     with contextlib.closing(local):
@@ -181,20 +205,23 @@ def _drop_abandoned(folder: Path) -> None:
 
 
 def _save(
-    source: Source, target: Path, url: str, *, limit: int | None, digest: str | None
+    source: Source,
+    target: Path,
+    url: str,
+    deadline: Deadline,
+    *,
+    limit: int | None,
+    digest: str | None,
 ) -> None:
     size = _size_of(source.headers)
-    free = shutil.disk_usage(target.parent).free
-    if size is not None and size > free:
-        raise DownloadError(
-            f"{show_url(url)} has {size} bytes, and the disk of {target.parent} has {free} "
-            "left."
-        )
+    if size is not None and (limit is None or size <= limit):
+        _check_disk(target.parent, url, size)
     counted = hashlib.sha256()
     incomplete = target.with_name(f"{_INCOMPLETE}{uuid.uuid4().hex}")
     try:
         with incomplete.open("xb") as file:
-            for chunk in _chunks(source, url, limit):
+            for chunk in _chunks(source, url, deadline, limit):
+                _check_disk(target.parent, url, len(chunk))
                 counted.update(chunk)
                 file.write(chunk)
         if digest is not None and counted.hexdigest() != digest:
@@ -207,7 +234,16 @@ def _save(
         incomplete.unlink(missing_ok=True)
 
 
-def _chunks(source: Source, url: str, limit: int | None) -> Iterator[bytes]:
+def _check_disk(folder: Path, url: str, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size + _RESERVE > free:
+        raise DownloadError(
+            f"{show_url(url)} has {size} bytes or more, and the disk of {folder} has {free} "
+            f"left, of which {_RESERVE} stay free."
+        )
+
+
+def _chunks(source: Source, url: str, deadline: Deadline, limit: int | None) -> Iterator[bytes]:
     size, received = _size_of(source.headers), 0
     if limit is not None and size is not None and size > limit:
         raise DownloadError(_too_large(url, f"has {size}", limit))
@@ -215,9 +251,11 @@ def _chunks(source: Source, url: str, limit: int | None) -> Iterator[bytes]:
         try:
             chunk = source.read(_CHUNK)
         except (OSError, http.client.HTTPException) as error:
+            deadline.check(url)
             raise DownloadError(
                 f"{show_url(url)} cannot be downloaded: {describe(error)}."
             ) from error
+        deadline.check(url)
         if not chunk:
             break
         received += len(chunk)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import os
 import socket
 import ssl
+import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, Protocol
 
+from fal_core_worker.serving.addresses import is_address, is_public, read_address
 from fal_serve.media.errors import DownloadError
 
 #: Hosts whose addresses are not looked at: names, or names with ports, with commas between.
@@ -46,38 +48,106 @@ class Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class Deadline:
+    """
+    The end of the seconds that a whole download may take. When it comes, the connection ends,
+    whatever waits for it.
+
+    Arguments:
+        seconds: None for no end.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Deadline:
+        if self._seconds is not None:
+            self._timer = threading.Timer(self._seconds, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def watch(self, connected: socket.socket | None) -> None:
+        """
+        End the connection of this socket when the time is over, and no other one.
+        """
+        with self._lock:
+            self._socket = connected
+        if self._is_over():
+            self._end()
+
+    def check(self, url: str) -> None:
+        """
+        Raise the error of a download that takes too long.
+
+        Raises:
+            DownloadError: The time is over.
+        """
+        if self._is_over():
+            raise DownloadError(
+                f"{show_url(url)} was not downloaded whole in {self._seconds:g} seconds."
+            )
+
+    def _is_over(self) -> bool:
+        return self._until is not None and time.monotonic() >= self._until
+
+    def _end(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                # Not that of a TLS socket, which would go on without TLS.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
-def fetch(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Source]:
+def fetch(
+    url: str, headers: Mapping[str, str] | None = None, *, deadline: Deadline
+) -> Iterator[Source]:
     """
     Request *url*, following redirections, and yield its response.
 
     Raises:
         DownloadError: It is refused, or cannot be reached, or has another status than 2xx.
     """
-    connection, response = _follow(url, dict(headers or {}))
+    connection, response = _follow(url, dict(headers or {}), deadline)
     try:
         yield response
     finally:
+        deadline.watch(None)
         response.close()
         connection.close()
 
 
 def _follow(
-    url: str, headers: dict[str, str]
+    url: str, headers: dict[str, str], deadline: Deadline
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     shown = show_url(url)
     for _ in range(_MOST_REDIRECTIONS + 1):
         parts = _split(url)
-        connection = _connect(parts)
+        connection = _connect(parts, deadline)
         try:
+            # The response may take the socket from the connection.
+            connection.connect()
+            deadline.watch(connection.sock)
             response = _ask(connection, parts, url, headers)
         except (OSError, ValueError, http.client.HTTPException) as error:
+            deadline.watch(None)
             connection.close()
+            deadline.check(url)
             raise DownloadError(f"{shown} cannot be downloaded: {describe(error)}.") from error
         if 200 <= response.status < 300:
             return connection, response
+        deadline.watch(None)
         response.close()
         connection.close()
+        deadline.check(url)
         if response.status not in _REDIRECTIONS:
             raise DownloadError(
                 f"{shown} cannot be downloaded: its server answered with {response.status} "
@@ -141,7 +211,7 @@ def _port(parts: urllib.parse.SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+def _connect(parts: urllib.parse.SplitResult, deadline: Deadline) -> http.client.HTTPConnection:
     """
     Return a connection to the host of *parts*, or to the proxy that leads there.
     """
@@ -151,12 +221,13 @@ def _connect(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
     if not urllib.request.proxy_bypass(host):
         proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy is None:
-        kind = _SecureConnection if secure else _Connection
-        return kind(host, port, find_addresses(host, port))
-    if not _is_allowed(host, port):
-        # The proxy finds the address of a name; one that is written can be looked at here.
-        with contextlib.suppress(ValueError):
-            _check_address(host, host)
+        addresses = find_addresses(host, port)
+        if secure:
+            return _SecureConnection(host, port, addresses, deadline)
+        return _Connection(host, port, addresses)
+    if is_address(host) or host == "localhost" or host.endswith(".localhost"):
+        # The proxy finds the addresses of other names, and has to refuse private ones.
+        find_addresses(host, port)
     way = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
     there = (way.hostname or "", way.port or 80)
     if not secure:
@@ -205,20 +276,12 @@ def find_addresses(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise DownloadError(f"The host {host!r} is not known: {describe(error)}.") from error
     addresses = [str(each[4][0]) for each in found]
-    if not _is_allowed(host, port):
-        for each in addresses:
-            _check_address(each, host)
-    return addresses
-
-
-def _check_address(address: str, host: str) -> None:
-    found: Any = ipaddress.ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None) or found
-    if not found.is_global or found.is_multicast:
+    if not _is_allowed(host, port) and not all(is_public(read_address(a)) for a in addresses):
         raise DownloadError(
             f"The host {host!r} is of this machine or of a private network, and nothing is "
             f"downloaded from there for others. If it is meant, add it to {HOSTS_VARIABLE}."
         )
+    return addresses
 
 
 def _is_allowed(host: str, port: int) -> bool:
@@ -250,14 +313,20 @@ class _SecureConnection(http.client.HTTPSConnection):
     The same with TLS.
     """
 
-    def __init__(self, host: str, port: int, addresses: list[str]) -> None:
+    def __init__(self, host: str, port: int, addresses: list[str], deadline: Deadline) -> None:
         self._tls = ssl.create_default_context()
         super().__init__(host, port, timeout=_SECONDS, context=self._tls)
         self._addresses = addresses
+        self._deadline = deadline
 
     def connect(self) -> None:
         plain = _open_socket(self._addresses, self.port)
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        secure = self._tls.wrap_socket(
+            plain, server_hostname=self.host, do_handshake_on_connect=False
+        )
+        self.sock = secure
+        self._deadline.watch(secure)
+        secure.do_handshake()
 
 
 def _open_socket(addresses: list[str], port: int) -> socket.socket:

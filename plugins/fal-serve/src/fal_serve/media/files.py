@@ -205,7 +205,7 @@ class File(BaseModel):
         Raises:
             FileExistsError: There is a file, which is not to be overwritten.
 
-            MediaInputError: It cannot be downloaded.
+            MediaInputError: It cannot be downloaded, is too large, or takes too long.
         """
         target = Path(path).resolve()
         if target.exists() and not overwrite:
@@ -301,6 +301,12 @@ class CompressedFile(File):
                         raise MediaInputError(
                             f"The archive has {len(members)} files of {size} bytes, and may "
                             f"have {_MOST_MEMBERS} of {self.most_bytes}."
+                        )
+                    free = shutil.disk_usage(folder).free
+                    if size > free:
+                        raise MediaInputError(
+                            f"The archive has files of {size} bytes, and the disk of {folder} "
+                            f"has {free} left."
                         )
                     unpacked.extractall(folder)
             except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:

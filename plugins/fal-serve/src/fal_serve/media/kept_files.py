@@ -73,7 +73,8 @@ class KeptFiles:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._files: dict[str, KeptFile] = {}
-        self._lock = threading.Lock()
+        # One file is added at a time; what is known of the files is locked for a moment only.
+        self._adding, self._lock = threading.Lock(), threading.Lock()
 
     def add(
         self, content: bytes | Path, *, name: str, content_type: str, seconds: float | None
@@ -89,24 +90,23 @@ class KeptFiles:
         id = hmac.digest(self._key, facts.encode(), "sha256").hex()[:40]
         expires = None if seconds is None else self._clock() + seconds
         path = self._folder / digest
-        with self._lock:
-            before = self._find(id)
-            if before is not None:
-                kept = replace(before, expires=_later(before.expires, expires))
-            else:
-                kept = KeptFile(
-                    id=id,
-                    path=path,
-                    name=name,
-                    content_type=content_type,
-                    size=size,
-                    expires=expires,
-                )
-                if not path.exists():
-                    self._make_room(size)
-                    self._write(content, path)
-            self._files[id] = kept
-            return kept
+        kept = KeptFile(
+            id=id, path=path, name=name, content_type=content_type, size=size, expires=expires
+        )
+        with self._adding:
+            with self._lock:
+                before = self._find(id)
+                if before is not None:
+                    kept = replace(before, expires=_later(before.expires, expires))
+                if before is not None or path.exists():
+                    self._files[id] = kept
+                    return kept
+                self._make_room(size)
+            # A large file takes long, and others are found meanwhile.
+            self._write(content, path)
+            with self._lock:
+                self._files[id] = kept
+        return kept
 
     def find(self, id: str) -> KeptFile | None:
         """

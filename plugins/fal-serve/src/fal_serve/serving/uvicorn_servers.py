@@ -93,7 +93,7 @@ class ServiceServer(FalServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # uvicorn's own protocols cannot tell such connections.
+        # uvicorn's own protocols do not recognise connections that were handed over.
         if sockets and not isinstance(self.config.http, str):
             self._handed = take_handed(sockets[0], self._make_handed)
         self._listening()

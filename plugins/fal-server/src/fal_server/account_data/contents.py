@@ -271,7 +271,7 @@ def _append(source: FileIO, target: FileIO) -> None:
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
                 raise
-            # The file system cannot; what it has copied already is not copied again.
+            # The file system does not support it. The rest of the file is copied here.
     _copy(source, target)
 
 

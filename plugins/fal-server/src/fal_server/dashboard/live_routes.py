@@ -19,7 +19,7 @@ from fal_server.dashboard.snapshots import Items, Snapshots, only_allowed
 from fal_server.errors import Invalid, TooMany, Unauthenticated
 from fal_server.http.api import ApiRoute
 
-#: Seconds between two looks, and those after which a stream says that it goes on.
+#: Seconds between two looks, and the heartbeat interval of a stream.
 _PAUSE, _HEARTBEAT = 1.0, 15.0
 
 #: The most streams of one account.

@@ -59,7 +59,8 @@ class RunGateway:
 
         cors: Whether pages of all origins may read responses.
 
-        playgrounds: Answers for the playgrounds of applications. None leaves these to them.
+        playgrounds: Answers for the playgrounds of applications. If it is None, the
+            applications answer at these paths themselves.
 
         observe: Called with the application, the status and the seconds of each response.
     """

@@ -14,14 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from fal_core_worker.serving.addresses import is_address, is_public, read_address
 from fal_server.errors import Invalid
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-#: The addresses of IPv6 that can be public, and those that NAT64 translates to IPv4.
-_UNICAST = ipaddress.IPv6Network("2000::/3")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 _LONGEST_URL = 2048
 
@@ -112,30 +108,7 @@ def may_reach(address: str, allowed: Sequence[Network]) -> bool:
     Return whether *address* is public, or in one of the *allowed* networks.
     """
     try:
-        unwrapped = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
+        found = read_address(address)
     except ValueError:
         return False
-    if any(unwrapped in network for network in allowed):
-        return True
-    public = unwrapped.is_global and not unwrapped.is_multicast
-    return public and (unwrapped.version == 4 or unwrapped in _UNICAST)
-
-
-def is_address(host: str) -> bool:
-    """
-    Return whether *host* is an address rather than a name, in any notation that the system
-    accepts without a lookup, such as ``127.1``, ``2130706433`` and ``0x7f.1``.
-    """
-    last = host.rstrip(".").rpartition(".")[2].lower()
-    return ":" in host or last.isdigit() or last.startswith("0x")
-
-
-def _unwrap(address: Address) -> Address:
-    """
-    Return the IPv4 address that *address* embeds, or *address* itself.
-    """
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    return is_public(found) or any(found in network for network in allowed)

@@ -18,6 +18,7 @@ from aiohttp.web_request import BaseRequest
 from prometheus_client import CollectorRegistry
 
 from fal_server.activity import announcements
+from fal_server.errors import Refusal
 from fal_server.logs.log_lines import LogLine
 from fal_server.telemetry.contexts import Finish, MakeSpan, no_span, trace_headers
 from fal_server.telemetry.metric_points import to_metrics
@@ -102,7 +103,17 @@ class Exports:
                 "fal.application": f"{owner}/{rest.partition('/')[0]}"[:200],
             }
             with self.span(f"{request.method} {gateway}", request.headers, facts) as finish:
-                response = await answer(request)
+                try:
+                    response = await answer(request)
+                except Refusal as refusal:
+                    finish(refusal.http, "")
+                    raise
+                except web.HTTPException as answered:
+                    finish(answered.status, "")
+                    raise
+                except Exception:
+                    finish(500, "")
+                    raise
                 finish(response.status, response.headers.get("x-fal-request-id", ""))
                 return response
 
@@ -134,7 +145,12 @@ class Exports:
         carrier = {name.lower(): value for name, value in headers.items()}
         context = extract(carrier)
         with tracer.start_as_current_span(
-            name, context=context, kind=SpanKind[kind], attributes=dict(facts)
+            name,
+            context=context,
+            kind=SpanKind[kind],
+            attributes=dict(facts),
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
 
             def finish(status: int, request_id: str) -> None:

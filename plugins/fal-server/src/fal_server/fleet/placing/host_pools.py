@@ -75,9 +75,8 @@ class FleetHost:
 
     def read_capacity(self) -> tuple[Capacity | None, str]:
         """
-        Return what its machines have, and why it cannot tell, as a sentence that is empty
-        where it can. It has nothing then; None stands for what nobody knows. It may take a
-        while.
+        Return the capacity, or None if it is unknown, and the reason if the host cannot be
+        asked, as a sentence. Such a host has no capacity. Asking may take a while.
         """
         until, capacity, problem = self._told.get("", (0.0, None, ""))
         if time.monotonic() >= until:
