@@ -5,12 +5,16 @@ Playgrounds of deployed applications, served by the gateway while nothing runs.
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
+
+from fal_server.gateways import descriptions
 
 PATIENCE = 60
 
@@ -205,3 +209,60 @@ def test_lines_of_a_start_are_for_the_owner(shown: httpx.Client, served_plane: A
     finally:
         (served_plane.folder / "may start").touch()
     served_plane.settle(lambda: state()["runners"] == {"idle": 1})
+
+
+def test_document_is_read_once_beside_the_event_loop(
+    shown: httpx.Client, served_plane: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    However many ask for a page, its document is read once, and nothing waits for that.
+    """
+    readers = []
+    read = descriptions.describe
+
+    def describe(*arguments: Any) -> Any:
+        readers.append(threading.get_ident())
+        return read(*arguments)
+
+    monkeypatch.setattr(descriptions, "describe", describe)
+    large = {**DOCUMENT, "x-long": "x" * (descriptions.LARGEST - 2000)}
+    served_plane.deploy(
+        "large",
+        auth_mode=wire.PUBLIC,
+        change=lambda request: request.metadata.update({"openapi": large}),
+        keep_alive=0,
+    )
+    with ThreadPoolExecutor(4) as askers:
+        pages = list(askers.map(lambda _: shown.get("/owner/large/playground"), range(8)))
+
+    assert {each.status_code for each in pages} == {200}
+    assert shown.get("/owner/large/openapi.json").json() == large
+    assert len(readers) == 1
+    assert readers != [served_plane.plane.here(threading.get_ident)]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"x-long": "x" * descriptions.LARGEST}, "is larger than 1 MiB"),
+        ({"x-number": float("nan")}, "such as NaN"),
+    ],
+)
+def test_document_that_no_page_is_made_of(
+    shown: httpx.Client, served_plane: Any, more: dict[str, Any], told: str
+):
+    """
+    The page of a document that is too large, or is not JSON, says so; the other paths are
+    the application's.
+    """
+    served_plane.deploy(
+        "odd",
+        auth_mode=wire.PUBLIC,
+        change=lambda request: request.metadata.update({"openapi": {**DOCUMENT, **more}}),
+        keep_alive=0,
+    )
+    page = shown.get("/owner/odd/playground")
+
+    assert page.status_code == 404
+    assert told in page.json()["detail"]
+    assert shown.get("/owner/odd/openapi.json", timeout=PATIENCE).status_code == 501

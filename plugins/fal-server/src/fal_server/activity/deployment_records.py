@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from google.protobuf.struct_pb2 import Struct
 
 from fal_server.state.databases import Database, metadata
 
@@ -113,15 +114,21 @@ def deletion(key_id: str) -> DeploymentRecord:
     )
 
 
-def read_notes(content: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+def read_notes(content: Struct) -> tuple[str, Mapping[str, str]]:
     """
-    Return the message and the annotations in the metadata of a revision.
+    Return the message and the annotations in the metadata of a revision, whose other fields
+    may be large and are not read.
     """
-    message, annotations = content.get("message"), content.get("annotations")
-    if not isinstance(annotations, Mapping):
-        annotations = {}
-    texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
-    return message if isinstance(message, str) else "", texts
+    fields = content.fields
+    # A field that is asked for is made.
+    message = fields["message"].string_value if "message" in fields else ""
+    annotations = fields["annotations"].struct_value.fields if "annotations" in fields else {}
+    texts = {
+        name: value.string_value
+        for name, value in annotations.items()
+        if value.HasField("string_value")
+    }
+    return message, texts
 
 
 def begin(

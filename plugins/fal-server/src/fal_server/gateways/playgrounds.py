@@ -14,27 +14,24 @@ import functools
 import importlib
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
-from google.protobuf.json_format import MessageToDict
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import PLAYGROUND
 from fal_server.errors import Forbidden, NotFound, Unauthenticated
 from fal_server.fleet.runners import Runner
+from fal_server.gateways.descriptions import Descriptions
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter
 from fal_server.logs.logs import StoredLogs
 from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router, Target
-from fal_server.specs.requested_environments import with_integers
 from fal_server.store.revisions import Revisions
 
 #: The paths of an application that may be answered here.
@@ -52,9 +49,6 @@ PAGES = frozenset({_PAGE, _STATE, _SESSION, _DOCUMENT, *_LEADING})
 
 #: Seconds that the token of a page is valid.
 _SECONDS = 12 * 3600.0
-
-#: The most documents that are kept, and the largest, in bytes.
-_MOST_KEPT, _LARGEST_KEPT = 64, 1 << 20
 
 #: The most log lines of a runner that starts.
 _MOST_LINES = 40
@@ -76,24 +70,6 @@ def find_page() -> tuple[bytes, Mapping[str, str]] | None:
     return body, headers
 
 
-@attrs.frozen
-class Description:
-    """
-    How a revision is described.
-
-    Attributes:
-        document: Its OpenAPI document. Empty where there is none.
-
-        own: The paths at which the application has pages of its own.
-
-        order: The paths in the order in which they were declared.
-    """
-
-    document: bytes = b""
-    own: frozenset[str] = frozenset()
-    order: Any = ()
-
-
 class Playgrounds:
     """
     Answers the routes of playgrounds.
@@ -106,11 +82,10 @@ class Playgrounds:
         self, router: Router, revisions: Revisions, logs: StoredLogs, urls: Urls, *, cors: bool
     ) -> None:
         self._router = router
-        self._revisions = revisions
+        self._descriptions = Descriptions(revisions, PAGES)
         self._logs = logs
         self._urls = urls
         self._cors = cors
-        self._documents: OrderedDict[str, Description] = OrderedDict()
 
     async def answer(self, request: BaseRequest, target: Target) -> web.StreamResponse | None:
         """
@@ -123,8 +98,12 @@ class Playgrounds:
         if target.path in _LEADING and "text/html" not in request.headers.get("Accept", ""):
             return None
         found = await asyncio.to_thread(find_page)
-        described = await self._find(application.revision)
-        if not described.document or found is None or target.path in described.own:
+        described = await self._descriptions.find(application.revision)
+        if found is None or target.path in described.own:
+            return None
+        if described.trouble and target.path == _PAGE:
+            raise NotFound(described.trouble)
+        if not described.document:
             return None
         if target.path == _PAGE:
             return self._show(request, *found)
@@ -203,7 +182,7 @@ class Playgrounds:
         path = f"/{application.owner_name}/{application.alias}"
         state: dict[str, Any] = {
             "instance": application.revision,
-            "order": (await self._find(application.revision)).order,
+            "order": (await self._descriptions.find(application.revision)).order,
             "needs_key": application.auth_mode != wire.PUBLIC,
             "runners": counts,
             "waiting": application.pool.waiting,
@@ -239,39 +218,6 @@ class Playgrounds:
         if not self._cors:
             return ""
         return self._urls.beside("queue", "run", request.headers.get("Host", ""))
-
-    async def _find(self, revision: str) -> Description:
-        """
-        Return how a revision is described.
-        """
-        kept = self._documents.get(revision)
-        if kept is not None:
-            self._documents.move_to_end(revision)
-            return kept
-        try:
-            request = await self._revisions.request_of(revision)
-        except NotFound:
-            return Description()
-        metadata = with_integers(MessageToDict(request.metadata))
-        document, order = metadata.get("openapi"), metadata.get("declared_paths", [])
-        found = Description()
-        if isinstance(document, dict):
-            text = json.dumps(document).encode()
-            found = Description(text, _read_paths(document) & PAGES, order)
-        if len(found.document) <= _LARGEST_KEPT:
-            self._documents[revision] = found
-            while len(self._documents) > _MOST_KEPT:
-                self._documents.popitem(last=False)
-        return found
-
-
-def _read_paths(document: Mapping[str, Any]) -> frozenset[str]:
-    """
-    Return the paths of a document at which there is something to read.
-    """
-    paths = document.get("paths")
-    items = paths.items() if isinstance(paths, dict) else ()
-    return frozenset(path for path, item in items if isinstance(item, dict) and "get" in item)
 
 
 def _json(body: bytes) -> web.Response:
