@@ -54,6 +54,20 @@ def key_of(served_plane: Any, key: str = "") -> dict[str, str]:
     return {"Authorization": f"Key {key or served_plane.plane.key}"}
 
 
+def link_of(served_plane: Any, name: str, headers: dict[str, str]) -> httpx.Response:
+    """
+    Ask the API for the URL with which the page of an application opens signed in.
+    """
+    with served_plane.plane.client() as api:
+        api.headers.update(headers)
+        answer: httpx.Response = api.post("/dashboard/playground", json={"application": name})
+        return answer
+
+
+def bearer_of(link: httpx.Response) -> dict[str, str]:
+    return {"Authorization": f"Bearer {link.json()['url'].partition('#fal-token=')[2]}"}
+
+
 def test_page_is_the_same_for_all(shown: httpx.Client):
     """
     The page needs no key, and shows nothing of the application.
@@ -94,8 +108,8 @@ def test_document_and_state_of_a_private_application_need_its_owner(
         assert (
             shown.get(f"/owner/closed/{path}", headers=key_of(served_plane)).status_code == 200
         )
-    session = shown.post("/owner/closed/playground/session", headers=other)
-    assert session.status_code == 404
+    for name in ("closed", "owner/closed"):
+        assert link_of(served_plane, name, other).status_code == 404
 
 
 def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
@@ -116,17 +130,15 @@ def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
 
 def test_token_of_a_page_is_for_its_application_alone(shown: httpx.Client, served_plane: Any):
     """
-    A key is exchanged for a token that sends requests to the application and reads what
+    The API exchanges a key for a token that sends requests to the application and reads what
     became of them, and does nothing else.
     """
     served_plane.deploy("beside", change=documented, keep_alive=0)
-    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane))
-    bearer = {"Authorization": f"Bearer {session.json()['token']}"}
+    bearer = bearer_of(link_of(served_plane, "closed", key_of(served_plane)))
 
     assert shown.get("/owner/closed/openapi.json", headers=bearer).json() == DOCUMENT
     assert shown.get("/owner/beside/openapi.json", headers=bearer).status_code == 403
-    again = shown.post("/owner/closed/playground/session", headers=bearer)
-    assert again.status_code == 403
+    assert link_of(served_plane, "closed", bearer).status_code == 403
     with served_plane.plane.client() as api:
         api.headers.update(bearer)
         assert api.get("/users/current").status_code == 403
@@ -144,9 +156,34 @@ def test_key_that_may_only_read_gets_no_token_that_submits(
     A token may do nothing that the key may not which it was exchanged for.
     """
     key = served_plane.plane.make_key(policy_preset="READONLY")
-    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane, key))
+    link = link_of(served_plane, "closed", key_of(served_plane, key))
 
-    assert session.status_code == 403
+    assert link.status_code == 403
+
+
+def test_shared_application_of_another_account_is_tried(shown: httpx.Client, served_plane: Any):
+    """
+    Whoever may use an application of another account gets a token for it by its full name.
+    """
+    served_plane.deploy("lent", auth_mode=wire.SHARED, change=documented, keep_alive=0)
+    guest = key_of(served_plane, served_plane.plane.add_user("guest"))
+    bearer = bearer_of(link_of(served_plane, "owner/lent", guest))
+
+    assert shown.get("/owner/lent/openapi.json", headers=bearer).json() == DOCUMENT
+    assert shown.get("/owner/closed/openapi.json", headers=bearer).status_code == 404
+
+
+def test_no_key_is_exchanged_at_the_origin_of_applications(
+    shown: httpx.Client, served_plane: Any
+):
+    """
+    What is sent there under the path of a playground is a request to the application.
+    """
+    answer = shown.post(
+        "/owner/closed/playground/session", headers=key_of(served_plane), timeout=PATIENCE
+    )
+
+    assert "token" not in answer.text
 
 
 def test_root_leads_browsers_to_the_page(shown: httpx.Client):

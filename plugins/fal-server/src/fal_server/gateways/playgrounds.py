@@ -23,7 +23,7 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import PLAYGROUND
-from fal_server.errors import Forbidden, NotFound, Unauthenticated
+from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.descriptions import Descriptions
 from fal_server.listeners.http_connections import recognise
@@ -35,20 +35,15 @@ from fal_server.routing.routers import Router, Target
 from fal_server.store.revisions import Revisions
 
 #: The paths of an application that may be answered here.
-_PAGE, _STATE, _SESSION, _DOCUMENT = (
-    "/playground",
-    "/playground/state",
-    "/playground/session",
-    "/openapi.json",
-)
+_PAGE, _STATE, _DOCUMENT = "/playground", "/playground/state", "/openapi.json"
 
 #: Paths that lead a browser to the page, unless the application has something else there.
 _LEADING = ("/", "/docs", "/redoc", "/playground/")
 
-PAGES = frozenset({_PAGE, _STATE, _SESSION, _DOCUMENT, *_LEADING})
+PAGES = frozenset({_PAGE, _STATE, _DOCUMENT, *_LEADING})
 
-#: Seconds that the token of a page is valid.
-_SECONDS = 12 * 3600.0
+#: Seconds that the token of a page is valid: the pages of all applications have one origin.
+_SECONDS = 3600.0
 
 #: The most log lines of a runner that starts.
 _MOST_LINES = 40
@@ -91,9 +86,8 @@ class Playgrounds:
         """
         Return the response to *request*. None where the application is to answer it.
         """
-        method = "POST" if target.path == _SESSION else "GET"
         application = target.application
-        if request.method != method or not application.revision or application.broken:
+        if request.method != "GET" or not application.revision or application.broken:
             return None
         if target.path in _LEADING and "text/html" not in request.headers.get("Accept", ""):
             return None
@@ -115,8 +109,6 @@ class Playgrounds:
             recognise(request)
         if target.path == _DOCUMENT:
             return _json(described.document)
-        if target.path == _SESSION:
-            return self._begin_session(application, caller)
         return _json(json.dumps(await self._state_of(request, application, caller)).encode())
 
     def _show(
@@ -135,27 +127,18 @@ class Playgrounds:
             charset="utf-8",
         )
 
-    def _begin_session(self, application: Application, caller: Caller | None) -> web.Response:
-        """
-        Exchange a key for a token with which the page acts for its holder.
-        """
-        if caller is None:
-            raise Unauthenticated("A key is needed.")
-        if caller.applications is not None:
-            raise Forbidden("A token cannot create tokens.")
-        token = self.make_token(caller, application)
-        return _json(json.dumps({"token": token}).encode())
-
     def find(self, caller: Caller, alias: str) -> Application:
         """
-        Return an application of *caller*.
+        Return an application that *caller* may use: by its alias one of their own, and by
+        ``OWNER/ALIAS`` that of another account.
 
         Raises:
             NotFound: There is none.
         """
+        owner, _, name = alias.rpartition("/")
         with contextlib.suppress(NotFound):
-            application = self._router.catalog.find(caller.nickname, alias)
-            if application.owner == caller.user_id:
+            application = self._router.catalog.find(owner or caller.nickname, name)
+            if application.owner == caller.user_id or application.auth_mode != wire.PRIVATE:
                 return application
         raise NotFound(f"Application {alias[:80]!r} was not found.")
 
