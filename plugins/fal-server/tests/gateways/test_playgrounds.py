@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from google.protobuf.struct_pb2 import Struct
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
@@ -303,3 +304,30 @@ def test_document_that_no_page_is_made_of(
     assert page.status_code == 404
     assert told in page.json()["detail"]
     assert shown.get("/owner/odd/openapi.json", timeout=PATIENCE).status_code == 501
+
+
+@pytest.mark.parametrize(
+    ("routes", "own"),
+    [
+        (["/"], {"/"}),
+        (["/docs", "/other"], {"/docs"}),
+        (["/playground", "/openapi.json"], {"/playground", "/openapi.json"}),
+        # What is mounted, and routes with a parameter, leave the page where it is.
+        (["/{path:path}"], {"/", "/docs", "/redoc", "/playground/"}),
+        (["/{name}"], {"/docs", "/redoc"}),
+        (["/do{name}"], {"/docs"}),
+        (["/static/{path:path}", "/{number:int}", "/{one}/{two}", "/docs{more}"], set()),
+        (["/" * 70_000, "/"], set()),
+    ],
+)
+def test_pages_of_an_application_are_its_own(routes: list[str], own: set[str]):
+    """
+    The routes with which a revision is registered tell what pages it has, which its document
+    need not have.
+    """
+    metadata = Struct()
+    metadata.update({"openapi": {"paths": {}}, "own_pages": routes})
+
+    assert descriptions.describe(metadata).own == own
+    metadata.update({"openapi": {"x-long": "x" * descriptions.LARGEST}})
+    assert descriptions.describe(metadata).own == own

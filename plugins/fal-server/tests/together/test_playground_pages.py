@@ -56,6 +56,25 @@ SOURCE = """
             return given
 """
 
+#: Its own pages are not in its document.
+PAGED = """
+    from fal_serve import App, endpoint
+    from starlette.responses import HTMLResponse
+
+
+    class Served(App, keep_alive=0):
+        @endpoint("/work")
+        def work(self) -> int:
+            return 1
+
+        def add_routes(self, application):
+            @application.get("/redoc", include_in_schema=False)
+            def redoc() -> HTMLResponse:
+                return HTMLResponse("my own documents")
+
+            application.mount("/", HTMLResponse("my own front"))
+"""
+
 Open = Callable[..., Page]
 
 
@@ -191,6 +210,17 @@ def test_service_worker_of_one_application_sees_no_other(
     assert all("403" in each for each in told), told
     assert "service-worker-allowed" not in page.request.get(page.url).headers
     page.close()
+
+
+def test_own_page_that_no_document_has_is_shown(open_page: Open, served_plane: Any):
+    """
+    An application that leaves its page out of its document, or mounts it, is shown it.
+    """
+    (served_plane.folder / "ready").touch()
+    served_plane.deploy_class("paged", PAGED, "--auth", "public")
+    for path, text in (("", "my own front"), ("redoc", "my own documents")):
+        expect(open_page(f"paged/{path}").locator("body")).to_have_text(text)
+    expect(open_page("paged/playground").locator("#endpoints .path").first).to_be_attached()
 
 
 def test_queue_has_status_and_log(open_page: Open):

@@ -28,7 +28,18 @@ LARGEST = 1 << 20
 #: The most descriptions that are kept, and the most bytes of their documents.
 _MOST_KEPT, _MOST_BYTES = 1024, 64 << 20
 
-_DOCUMENT, _ORDER = "openapi", "declared_paths"
+#: The paths of an application that may be answered by the gateway.
+PAGE, STATE, DOCUMENT = "/playground", "/playground/state", "/openapi.json"
+
+#: Paths that lead a browser to the page, unless the application has something else there.
+LEADING = ("/", "/docs", "/redoc", "/playground/")
+
+PAGES = frozenset({PAGE, STATE, DOCUMENT, *LEADING})
+
+_DOCUMENT, _ORDER, _OWN = "openapi", "declared_paths", "own_pages"
+
+#: The most bytes of the paths of an application's own pages that are read.
+_MOST_OWN = 1 << 16
 
 
 @attrs.frozen
@@ -56,14 +67,10 @@ class Description:
 class Descriptions:
     """
     Finds the descriptions of revisions.
-
-    Arguments:
-        pages: The paths of pages that an application may have of its own.
     """
 
-    def __init__(self, revisions: Revisions, pages: frozenset[str]) -> None:
+    def __init__(self, revisions: Revisions) -> None:
         self._revisions = revisions
-        self._pages = pages
         self._kept: OrderedDict[str, Description] = OrderedDict()
         self._bytes = 0
         self._reading = asyncio.Lock()
@@ -91,7 +98,7 @@ class Descriptions:
                 request = await self._revisions.request_of(revision)
             except NotFound:
                 return Description()
-            found = await asyncio.to_thread(describe, request.metadata, self._pages)
+            found = await asyncio.to_thread(describe, request.metadata)
             self._kept[revision] = found
             self._bytes += len(found.document)
             while len(self._kept) > _MOST_KEPT or self._bytes > _MOST_BYTES:
@@ -100,30 +107,58 @@ class Descriptions:
             return found
 
 
-def describe(metadata: Struct, pages: frozenset[str]) -> Description:
+def describe(metadata: Struct) -> Description:
     """
     Return what the metadata of a revision tells.
-
-    Arguments:
-        pages: The paths of pages that it may have of its own.
     """
     fields = metadata.fields
     if _DOCUMENT not in fields or not fields[_DOCUMENT].HasField("struct_value"):
         return Description()
     if sum(fields[name].ByteSize() for name in (_DOCUMENT, _ORDER) if name in fields) > LARGEST:
         return Description(
+            own=_read_own(metadata),
             trouble=f"The application has no playground: its OpenAPI document is larger than "
-            f"{LARGEST >> 20} MiB. Shorten it, or serve a page of the application's own."
+            f"{LARGEST >> 20} MiB. Shorten it, or serve a page of the application's own.",
         )
     try:
         document = with_integers(MessageToDict(fields[_DOCUMENT]))
         order = with_integers(MessageToDict(fields[_ORDER])) if _ORDER in fields else []
     except (ValueError, SerializeToJsonError):
         return Description(
+            own=_read_own(metadata),
             trouble="The application has no playground: its OpenAPI document has a number that "
-            "is none in JSON, such as NaN."
+            "is none in JSON, such as NaN.",
         )
-    return Description(json.dumps(document).encode(), _read_paths(document) & pages, order)
+    own = _read_own(metadata) | _read_paths(document) & PAGES
+    return Description(json.dumps(document).encode(), own, order)
+
+
+def _read_own(metadata: Struct) -> frozenset[str]:
+    """
+    Return the paths in :data:`PAGES` at which the routes of an application have something
+    to read. One with a parameter takes no page of the gateway but those that lead to it.
+    """
+    fields = metadata.fields
+    if _OWN not in fields or fields[_OWN].ByteSize() > _MOST_OWN:
+        return frozenset()
+    routes = [value.string_value for value in fields[_OWN].list_value.values]
+    found = PAGES.intersection(routes)
+    return found.union(page for page in LEADING if any(_takes(each, page) for each in routes))
+
+
+def _takes(route: str, page: str) -> bool:
+    """
+    Return whether a route with one parameter is that of *page*.
+    """
+    before, brace, rest = route.partition("{")
+    name, _, after = rest.partition("}")
+    _, _, kind = name.partition(":")
+    if not brace or "{" in after or not (page.startswith(before) and page.endswith(after)):
+        return False
+    value = page[len(before) : len(page) - len(after)]
+    if len(before) + len(after) > len(page) or kind not in ("", "str", "path"):
+        return False
+    return kind == "path" or (value != "" and "/" not in value)
 
 
 def _read_paths(document: Mapping[str, Any]) -> frozenset[str]:

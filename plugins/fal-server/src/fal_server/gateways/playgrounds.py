@@ -25,7 +25,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import PLAYGROUND
 from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.descriptions import Descriptions
+from fal_server.gateways.descriptions import DOCUMENT, LEADING, PAGE, Descriptions
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter
@@ -33,14 +33,6 @@ from fal_server.logs.logs import StoredLogs
 from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router, Target
 from fal_server.store.revisions import Revisions
-
-#: The paths of an application that may be answered here.
-_PAGE, _STATE, _DOCUMENT = "/playground", "/playground/state", "/openapi.json"
-
-#: Paths that lead a browser to the page, unless the application has something else there.
-_LEADING = ("/", "/docs", "/redoc", "/playground/")
-
-PAGES = frozenset({_PAGE, _STATE, _DOCUMENT, *_LEADING})
 
 #: Seconds that the token of a page is valid: the pages of all applications have one origin.
 _SECONDS = 3600.0
@@ -77,7 +69,7 @@ class Playgrounds:
         self, router: Router, revisions: Revisions, logs: StoredLogs, urls: Urls, *, cors: bool
     ) -> None:
         self._router = router
-        self._descriptions = Descriptions(revisions, PAGES)
+        self._descriptions = Descriptions(revisions)
         self._logs = logs
         self._urls = urls
         self._cors = cors
@@ -89,25 +81,25 @@ class Playgrounds:
         application = target.application
         if request.method != "GET" or not application.revision or application.broken:
             return None
-        if target.path in _LEADING and "text/html" not in request.headers.get("Accept", ""):
+        if target.path in LEADING and "text/html" not in request.headers.get("Accept", ""):
             return None
         found = await asyncio.to_thread(find_page)
         described = await self._descriptions.find(application.revision)
         if found is None or target.path in described.own:
             return None
-        if described.trouble and target.path == _PAGE:
+        if described.trouble and target.path == PAGE:
             raise NotFound(described.trouble)
         if not described.document:
             return None
-        if target.path == _PAGE:
+        if target.path == PAGE:
             return self._show(request, *found)
-        if target.path in _LEADING:
-            page = f"/{application.owner_name}/{application.alias}{_PAGE}"
+        if target.path in LEADING:
+            page = f"/{application.owner_name}/{application.alias}{PAGE}"
             return web.Response(status=307, headers={"Location": page})
         caller = await self._router.admit(application, request.headers)
         if caller is not None:
             recognise(request)
-        if target.path == _DOCUMENT:
+        if target.path == DOCUMENT:
             return _json(described.document)
         return _json(json.dumps(await self._state_of(request, application, caller)).encode())
 
