@@ -50,10 +50,11 @@ def find_page() -> tuple[bytes, Mapping[str, str]] | None:
     if os.environ.get("FAL_SERVE_PLAYGROUND") == "0":
         return None
     try:
-        pages = importlib.import_module("fal_serve.playground.pages")
+        # No plugin imports another. This public name of one may not be installed.
+        playground = importlib.import_module("fal_serve.playground")
     except ImportError:
         return None
-    body, headers = pages.make_page(deployed=True)
+    body, headers = playground.make_page(deployed=True)
     return body, headers
 
 
