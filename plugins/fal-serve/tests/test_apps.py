@@ -99,3 +99,25 @@ def test_instances_travel_in_pickles():
     again = pickle.loads(cloudpickle.dumps(app))
     assert again.read() == [1, 2]
     assert again.current_request is None
+
+
+def test_metadata_has_pages_that_the_document_has_not():
+    """
+    What a deployment ships tells of all that there is to read: of routes that are left out of
+    the document, and of what is mounted, but not of what FastAPI adds.
+    """
+
+    class Paged(App):
+        @endpoint("/work")
+        def work(self) -> int:
+            return 1
+
+        def add_routes(self, application: Any) -> None:
+            application.add_route("/docs", nothing, include_in_schema=False)
+            application.add_api_route("/sent", nothing, methods=["POST"])
+            application.add_api_websocket_route("/live", nothing)
+            application.mount("/site", nothing)
+
+    pages = Paged.build_metadata()["own_pages"]
+
+    assert sorted(set(pages) - {"/health"}) == ["/docs", "/site/{path:path}"]

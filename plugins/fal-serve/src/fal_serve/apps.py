@@ -25,7 +25,7 @@ from fal_serve.declaring.options import (
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.declaring.signatures import parameters_of
 from fal_serve.health import find_config
-from fal_serve.servables import BaseServable, check_hooks, declared_paths
+from fal_serve.servables import BaseServable, check_hooks, declared_paths, own_pages
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -227,8 +227,13 @@ class App(BaseServable):
         """
         Return what a deployment ships beside the application.
         """
+        application = cls().build_application()
         # The paths of the document are in the order of the SDK's.
-        return {"openapi": cls().openapi(), "declared_paths": declared_paths(cls)}
+        return {
+            "openapi": application.openapi(),
+            "declared_paths": declared_paths(cls),
+            "own_pages": own_pages(application),
+        }
 
     @classmethod
     def to_function(

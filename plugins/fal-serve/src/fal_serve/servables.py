@@ -223,6 +223,32 @@ def declared_paths(cls: type) -> list[str]:
     return list(dict.fromkeys(each.path for each in signatures if each is not None))
 
 
+def own_pages(application: FalFastAPI) -> list[str]:
+    """
+    Return the paths of all that *application* has to read, whether or not its document has
+    it: of routes, as these are written, and of what is mounted.
+    """
+    from starlette.routing import Mount, Route
+
+    found = []
+    for route in application.routes:
+        if isinstance(route, Mount):
+            found.append(f"{route.path}/{{path:path}}")
+        elif isinstance(route, Route) and (route.methods is None or "GET" in route.methods):
+            found.append(route.path)
+    made = (
+        application.openapi_url,
+        application.docs_url,
+        application.redoc_url,
+        application.swagger_ui_oauth2_redirect_url,
+    )
+    for path in made:
+        if path in found:
+            # That which FastAPI adds comes first.
+            found.remove(path)
+    return found
+
+
 def check_hooks(cls: type, names: Iterable[str]) -> None:
     """
     Check the methods of *cls* that a service calls.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.struct_pb2 import Struct
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
@@ -102,9 +103,11 @@ def test_notes_that_are_no_text():
     """
     Metadata is what a client sends: what is no text is no note.
     """
-    assert read_notes({}) == ("", {})
-    assert read_notes({"message": 3, "annotations": ["a"]}) == ("", {})
-    notes = {"message": "Why", "annotations": {"commit": "1f2e", "number": 3}}
+    notes = Struct()
+    assert read_notes(notes) == ("", {})
+    notes.update({"message": 3, "annotations": ["a"]})
+    assert read_notes(notes) == ("", {})
+    notes.update({"message": "Why", "annotations": {"commit": "1f2e", "number": 3}})
     assert read_notes(notes) == ("Why", {"commit": "1f2e"})
 
 

@@ -5,12 +5,17 @@ Playgrounds of deployed applications, served by the gateway while nothing runs.
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from google.protobuf.struct_pb2 import Struct
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
+
+from fal_server.gateways import descriptions
 
 PATIENCE = 60
 
@@ -48,6 +53,20 @@ def runners_of(served_plane: Any) -> list[Any]:
 
 def key_of(served_plane: Any, key: str = "") -> dict[str, str]:
     return {"Authorization": f"Key {key or served_plane.plane.key}"}
+
+
+def link_of(served_plane: Any, name: str, headers: dict[str, str]) -> httpx.Response:
+    """
+    Ask the API for the URL with which the page of an application opens signed in.
+    """
+    with served_plane.plane.client() as api:
+        api.headers.update(headers)
+        answer: httpx.Response = api.post("/dashboard/playground", json={"application": name})
+        return answer
+
+
+def bearer_of(link: httpx.Response) -> dict[str, str]:
+    return {"Authorization": f"Bearer {link.json()['url'].partition('#fal-token=')[2]}"}
 
 
 def test_page_is_the_same_for_all(shown: httpx.Client):
@@ -90,8 +109,8 @@ def test_document_and_state_of_a_private_application_need_its_owner(
         assert (
             shown.get(f"/owner/closed/{path}", headers=key_of(served_plane)).status_code == 200
         )
-    session = shown.post("/owner/closed/playground/session", headers=other)
-    assert session.status_code == 404
+    for name in ("closed", "owner/closed"):
+        assert link_of(served_plane, name, other).status_code == 404
 
 
 def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
@@ -112,17 +131,15 @@ def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
 
 def test_token_of_a_page_is_for_its_application_alone(shown: httpx.Client, served_plane: Any):
     """
-    A key is exchanged for a token that sends requests to the application and reads what
+    The API exchanges a key for a token that sends requests to the application and reads what
     became of them, and does nothing else.
     """
     served_plane.deploy("beside", change=documented, keep_alive=0)
-    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane))
-    bearer = {"Authorization": f"Bearer {session.json()['token']}"}
+    bearer = bearer_of(link_of(served_plane, "closed", key_of(served_plane)))
 
     assert shown.get("/owner/closed/openapi.json", headers=bearer).json() == DOCUMENT
     assert shown.get("/owner/beside/openapi.json", headers=bearer).status_code == 403
-    again = shown.post("/owner/closed/playground/session", headers=bearer)
-    assert again.status_code == 403
+    assert link_of(served_plane, "closed", bearer).status_code == 403
     with served_plane.plane.client() as api:
         api.headers.update(bearer)
         assert api.get("/users/current").status_code == 403
@@ -140,9 +157,34 @@ def test_key_that_may_only_read_gets_no_token_that_submits(
     A token may do nothing that the key may not which it was exchanged for.
     """
     key = served_plane.plane.make_key(policy_preset="READONLY")
-    session = shown.post("/owner/closed/playground/session", headers=key_of(served_plane, key))
+    link = link_of(served_plane, "closed", key_of(served_plane, key))
 
-    assert session.status_code == 403
+    assert link.status_code == 403
+
+
+def test_shared_application_of_another_account_is_tried(shown: httpx.Client, served_plane: Any):
+    """
+    Whoever may use an application of another account gets a token for it by its full name.
+    """
+    served_plane.deploy("lent", auth_mode=wire.SHARED, change=documented, keep_alive=0)
+    guest = key_of(served_plane, served_plane.plane.add_user("guest"))
+    bearer = bearer_of(link_of(served_plane, "owner/lent", guest))
+
+    assert shown.get("/owner/lent/openapi.json", headers=bearer).json() == DOCUMENT
+    assert shown.get("/owner/closed/openapi.json", headers=bearer).status_code == 404
+
+
+def test_no_key_is_exchanged_at_the_origin_of_applications(
+    shown: httpx.Client, served_plane: Any
+):
+    """
+    What is sent there under the path of a playground is a request to the application.
+    """
+    answer = shown.post(
+        "/owner/closed/playground/session", headers=key_of(served_plane), timeout=PATIENCE
+    )
+
+    assert "token" not in answer.text
 
 
 def test_root_leads_browsers_to_the_page(shown: httpx.Client):
@@ -205,3 +247,87 @@ def test_lines_of_a_start_are_for_the_owner(shown: httpx.Client, served_plane: A
     finally:
         (served_plane.folder / "may start").touch()
     served_plane.settle(lambda: state()["runners"] == {"idle": 1})
+
+
+def test_document_is_read_once_beside_the_event_loop(
+    shown: httpx.Client, served_plane: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    However many ask for a page, its document is read once, and nothing waits for that.
+    """
+    readers = []
+    read = descriptions.describe
+
+    def describe(*arguments: Any) -> Any:
+        readers.append(threading.get_ident())
+        return read(*arguments)
+
+    monkeypatch.setattr(descriptions, "describe", describe)
+    large = {**DOCUMENT, "x-long": "x" * (descriptions.LARGEST - 2000)}
+    served_plane.deploy(
+        "large",
+        auth_mode=wire.PUBLIC,
+        change=lambda request: request.metadata.update({"openapi": large}),
+        keep_alive=0,
+    )
+    with ThreadPoolExecutor(4) as askers:
+        pages = list(askers.map(lambda _: shown.get("/owner/large/playground"), range(8)))
+
+    assert {each.status_code for each in pages} == {200}
+    assert shown.get("/owner/large/openapi.json").json() == large
+    assert len(readers) == 1
+    assert readers != [served_plane.plane.here(threading.get_ident)]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"x-long": "x" * descriptions.LARGEST}, "is larger than 1 MiB"),
+        ({"x-number": float("nan")}, "such as NaN"),
+    ],
+)
+def test_document_that_no_page_is_made_of(
+    shown: httpx.Client, served_plane: Any, more: dict[str, Any], told: str
+):
+    """
+    The page of a document that is too large, or is not JSON, says so; the other paths are
+    the application's.
+    """
+    served_plane.deploy(
+        "odd",
+        auth_mode=wire.PUBLIC,
+        change=lambda request: request.metadata.update({"openapi": {**DOCUMENT, **more}}),
+        keep_alive=0,
+    )
+    page = shown.get("/owner/odd/playground")
+
+    assert page.status_code == 404
+    assert told in page.json()["detail"]
+    assert shown.get("/owner/odd/openapi.json", timeout=PATIENCE).status_code == 501
+
+
+@pytest.mark.parametrize(
+    ("routes", "own"),
+    [
+        (["/"], {"/"}),
+        (["/docs", "/other"], {"/docs"}),
+        (["/playground", "/openapi.json"], {"/playground", "/openapi.json"}),
+        # What is mounted, and routes with a parameter, leave the page where it is.
+        (["/{path:path}"], {"/", "/docs", "/redoc", "/playground/"}),
+        (["/{name}"], {"/docs", "/redoc"}),
+        (["/do{name}"], {"/docs"}),
+        (["/static/{path:path}", "/{number:int}", "/{one}/{two}", "/docs{more}"], set()),
+        (["/" * 70_000, "/"], set()),
+    ],
+)
+def test_pages_of_an_application_are_its_own(routes: list[str], own: set[str]):
+    """
+    The routes with which a revision is registered tell what pages it has, which its document
+    need not have.
+    """
+    metadata = Struct()
+    metadata.update({"openapi": {"paths": {}}, "own_pages": routes})
+
+    assert descriptions.describe(metadata).own == own
+    metadata.update({"openapi": {"x-long": "x" * descriptions.LARGEST}})
+    assert descriptions.describe(metadata).own == own

@@ -57,11 +57,11 @@ def test_page_is_printed_once_and_opens(standing: Any):
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
 def test_page_of_a_private_application(standing: Any, arguments: tuple[str, ...]):
     """
-    If the application requires a key, its page asks for one, as the text beside its url says.
+    If the application requires a key, the text beside its URL says what opens its page.
     """
     url, note = page_of(standing.deploy_class("closed", SOURCE, *arguments))
 
-    assert "asks for a key" in note
+    assert "opens from 'fal-core server open'" in note
     assert "'--auth public' opens it" in note
     assert httpx.get(url, trust_env=False, timeout=PATIENCE).status_code == 200
     state = f"{url}/state"

@@ -15,6 +15,7 @@ import browsers
 import polling
 import programs
 import pytest
+from isolate_proto import controller_pb2 as wire
 from playwright.sync_api import Page, expect
 
 from fal_server.commands.client_variables import variables_of
@@ -53,6 +54,25 @@ SOURCE = """
         @realtime("/live")
         def live(self, given: Word) -> Word:
             return given
+"""
+
+#: Its own pages are not in its document.
+PAGED = """
+    from fal_serve import App, endpoint
+    from starlette.responses import HTMLResponse
+
+
+    class Served(App, keep_alive=0):
+        @endpoint("/work")
+        def work(self) -> int:
+            return 1
+
+        def add_routes(self, application):
+            @application.get("/redoc", include_in_schema=False)
+            def redoc() -> HTMLResponse:
+                return HTMLResponse("my own documents")
+
+            application.mount("/", HTMLResponse("my own front"))
 """
 
 Open = Callable[..., Page]
@@ -123,23 +143,25 @@ def test_cold_start_is_shown(open_page: Open, served_plane: Any):
     expect(page.locator(".waiting")).to_have_count(0)
 
 
-def test_key_is_asked_for_and_not_kept(open_page: Open, served_plane: Any):
+def test_private_application_opens_from_the_dashboard(open_page: Open, served_plane: Any):
     """
-    A private application shows a form for a key. The tab keeps a token in its place, with
-    which it also streams and opens websockets.
+    The page of a private application takes no key. The tab keeps the token with which the
+    dashboard opens it, with which it also streams and opens websockets.
     """
     page = open_page("closed/playground#POST /ant")
-    expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    expect(
+        page.get_by_role("heading", name="Open this page from the dashboard")
+    ).to_be_visible()
     assert "Says words" not in page.content()
+    expect(page.locator("main input")).to_have_count(0)
 
-    key = page.get_by_label("Key", exact=True)
-    key.fill("wrong:key")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("alert").filter(has_text="not valid")).to_be_visible()
-    key.fill(served_plane.plane.key)
-    page.keyboard.press("Enter")
+    with served_plane.plane.client() as api:
+        link = api.post("/dashboard/playground", json={"application": "closed"}).json()["url"]
+    fragment = link.partition("#")[2]
+    page = open_page(f"closed/playground#{fragment}&POST /ant")
     run(page)
     expect(page.locator(".streamed")).to_have_text("one two")
+    assert "fal-token" not in page.url
 
     kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
     assert served_plane.plane.key.partition(":")[2] not in kept
@@ -148,6 +170,57 @@ def test_key_is_asked_for_and_not_kept(open_page: Open, served_plane: Any):
     page.get_by_label("word", exact=True).fill("hello")
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator(".received")).to_contain_text("hello")
+
+
+def test_service_worker_of_one_application_sees_no_other(
+    browser: Any, pages: str, served_plane: Any
+):
+    """
+    An application cannot register a service worker, for itself or for the whole origin.
+    """
+
+    def workers(*, exposed_port: int) -> None:
+        import http.server
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                script = self.path.endswith(".js")
+                body = b"addEventListener('fetch', () => {})" if script else b"<p>own</p>"
+                self.send_response(200)
+                self.send_header("Content-Type", f"text/{'javascript' if script else 'html'}")
+                self.send_header("Service-Worker-Allowed", "/")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        http.server.HTTPServer(("127.0.0.1", exposed_port), Handler).serve_forever()
+
+    served_plane.deploy("workers", auth_mode=wire.PUBLIC, function=workers)
+    # The browser reports each refusal as an error of the page.
+    page = browser.new_page()
+    page.goto(f"{pages}/workers/page")
+    expect(page.get_by_text("own")).to_be_visible()
+    told = page.evaluate(
+        """scopes => Promise.all(scopes.map(
+          scope => navigator.serviceWorker.register("worker.js", { scope }).then(
+            () => "registered", error => error.message)))""",
+        ["/", "/owner/workers/"],
+    )
+
+    assert all("403" in each for each in told), told
+    assert "service-worker-allowed" not in page.request.get(page.url).headers
+    page.close()
+
+
+def test_own_page_that_no_document_has_is_shown(open_page: Open, served_plane: Any):
+    """
+    An application that leaves its page out of its document, or mounts it, is shown it.
+    """
+    (served_plane.folder / "ready").touch()
+    served_plane.deploy_class("paged", PAGED, "--auth", "public")
+    for path, text in (("", "my own front"), ("redoc", "my own documents")):
+        expect(open_page(f"paged/{path}").locator("body")).to_have_text(text)
+    expect(open_page("paged/playground").locator("#endpoints .path").first).to_be_attached()
 
 
 def test_queue_has_status_and_log(open_page: Open):
@@ -204,11 +277,13 @@ def test_page_has_no_accessibility_faults(
     open_page: Open, find_faults: Callable[[Page], list[str]]
 ):
     """
-    Neither the form for a key nor the page has what axe finds fault with.
+    Neither what leads to the dashboard nor the page has what axe finds fault with.
     """
     for scheme in browsers.SCHEMES:
         asking = open_page("closed/playground", color_scheme=scheme)
-        expect(asking.get_by_role("heading", name="A key is needed")).to_be_visible()
+        expect(
+            asking.get_by_role("heading", name="Open this page from the dashboard")
+        ).to_be_visible()
         assert find_faults(asking) == []
         phone = {"width": 360, "height": 740}
         page = open_page("open/playground", color_scheme=scheme, viewport=phone)

@@ -171,7 +171,7 @@ def _print_plan(deployment: Deployment, *, as_json: bool) -> None:
 
 def _note_on_pages(result: DeploymentResult) -> str:
     """
-    Return a remark on the playground of an application, if that asks for a key.
+    Return a remark on the playground of an application, if not everybody may use that.
     """
     answering = {**result.urls["sync"], **result.urls.get("realtime", {})}
     places = [
@@ -180,7 +180,7 @@ def _note_on_pages(result: DeploymentResult) -> str:
     ]
     if places[0] != places[1] or result.auth_mode not in ("private", "shared"):
         return ""
-    return " (asks for a key; '--auth public' opens it)"
+    return " (opens from 'fal-core server open'; '--auth public' opens it to all)"
 
 
 def _print_result(result: DeploymentResult, seconds: float) -> None:

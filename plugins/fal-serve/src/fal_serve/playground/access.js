@@ -4,7 +4,8 @@ const IS_DEPLOYED = document.documentElement.hasAttribute("data-deployed");
 const BASE = location.href.replace(/[?#].*$/, "").replace(/\/playground\/?$/, "");
 
 /**
- * A token for this application alone, which a key is exchanged for. The key itself is not kept.
+ * A token for this application alone, which the dashboard hands over. All applications have
+ * pages of this origin, so that no key may be typed here.
  */
 const access = {
   stored: `fal-token ${BASE}`,
@@ -28,19 +29,6 @@ const access = {
     return `${url}${url.includes("?") ? "&" : "?"}fal_jwt_token=${this.token}`;
   },
 
-  /** Exchange a key, and return why that did not work: empty where it did. */
-  async signIn(key) {
-    const response = await fetch(`${BASE}/playground/session`, {
-      method: "POST",
-      headers: { authorization: `Key ${key.trim()}` },
-    });
-    const content = await response.json().catch(() => ({}));
-    if (!response.ok) return content.detail ?? `The key was answered with ${response.status}.`;
-    this.token = content.token;
-    writeStored(sessionStorage, this.stored, this.token);
-    return "";
-  },
-
   forget() {
     this.token = "";
     writeStored(sessionStorage, this.stored, "");
@@ -48,33 +36,20 @@ const access = {
 };
 
 /**
- * Make the form that asks for a key; `signedIn` is called once one was accepted.
+ * Make what is shown in place of the application to who may not use it.
  */
-function makeKeyForm(reason, signedIn) {
-  const input = make("input", {
-    type: "password",
-    id: newId(),
-    autocomplete: "off",
-    placeholder: "ID:SECRET",
-    required: true,
-  });
-  const problem = make("p", { class: "error", role: "alert" });
-  const submit = async (event) => {
-    event.preventDefault();
-    const refused = /^[\x21-\x7e]+$/.test(input.value.trim())
-      ? await access.signIn(input.value).catch(() => "The server could not be reached.")
-      : "A key is written as ID:SECRET, without spaces.";
-    problem.textContent = refused;
-    if (!refused) signedIn();
-  };
+function makeSignInNote(reason) {
   return make(
-    "form",
-    { class: "panel key-form", "aria-label": "Sign in", on: { submit } },
-    make("h1", {}, "A key is needed"),
+    "section",
+    { class: "panel sign-in", "aria-label": "Sign in" },
+    make("h1", {}, "Open this page from the dashboard"),
     make("p", { class: "hint" }, reason),
-    make("label", { for: input.id }, "Key"),
-    input,
-    problem,
-    make("button", { type: "submit", class: "primary" }, "Continue"),
+    make(
+      "p",
+      {},
+      "It takes no key, since pages of other applications have the same origin. Open the dashboard with ",
+      make("code", {}, "fal-core server open"),
+      ", or at the address of the API with a key, and choose Playground on the page of the application.",
+    ),
   );
 }

@@ -61,7 +61,7 @@ class Page {
     const early = this.text || this.instance ? null : this.get("/openapi.json").catch(() => null);
     const response = await this.get("/playground/state");
     if (IS_DEPLOYED && [401, 403, 404].includes(response.status)) {
-      await this.askForKey(response);
+      await this.leadToSignIn(response);
       return true;
     }
     if (!response.ok) return false;
@@ -112,17 +112,17 @@ class Page {
     return () => this.watchers.delete(watcher);
   }
 
-  async askForKey(response) {
+  async leadToSignIn(response) {
     const { detail = "" } = await response.json().catch(() => ({}));
     this.instance = null;
-    this.tellState("unwell", "A key is needed");
-    if (this.find("main").querySelector(".key-form")) return;
+    this.tellState("unwell", "Not signed in");
+    if (this.find("main").querySelector(".sign-in")) return;
     const wasShown = Boolean(access.token);
     access.forget();
     const reason = wasShown ? detail : "This application is not open to everybody.";
     this.text = "";
     this.find("endpoints").replaceChildren();
-    this.find("main").replaceChildren(makeKeyForm(reason, () => this.ask()));
+    this.find("main").replaceChildren(makeSignInNote(reason));
   }
 
   tellState(kind, text) {

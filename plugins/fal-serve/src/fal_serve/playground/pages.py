@@ -106,7 +106,8 @@ def add_playground(application: Starlette) -> None:
 
 def make_page(*, deployed: bool = False) -> tuple[bytes, dict[str, str]]:
     """
-    Return the page and its headers.
+    Return the page, as HTML, and the headers of its response, with lower-case names: among
+    them an ``etag``, and a ``content-security-policy`` whose ``connect-src`` is ``'self'``.
 
     Arguments:
         deployed: Whether a gateway serves it for a deployed application, which may need a

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from google.protobuf.struct_pb2 import Struct
 
 from fal_server.state.databases import Database, metadata
 
@@ -115,21 +116,22 @@ def deletion(key_id: str) -> DeploymentRecord:
     )
 
 
-def read_notes(content: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+def read_notes(content: Struct) -> tuple[str, Mapping[str, str]]:
     """
     Return the message and the annotations in the metadata of a revision, as far as they are
-    kept.
+    kept. Its other fields may be large, and are not read.
     """
-    message, annotations = content.get("message"), content.get("annotations")
-    if not isinstance(annotations, Mapping):
-        annotations = {}
+    fields = content.fields
+    # A field that is asked for is made.
+    message = fields["message"].string_value if "message" in fields else ""
+    annotations = fields["annotations"].struct_value.fields if "annotations" in fields else {}
     texts = {
-        name[:_LONGEST_NAME]: text[:_LONGEST_REASON]
-        for name, text in annotations.items()
-        if isinstance(text, str)
+        name[:_LONGEST_NAME]: value.string_value[:_LONGEST_REASON]
+        for name, value in annotations.items()
+        if value.HasField("string_value")
     }
     kept = dict(itertools.islice(texts.items(), _MOST_ANNOTATIONS))
-    return message[:_LONGEST_REASON] if isinstance(message, str) else "", kept
+    return message[:_LONGEST_REASON], kept
 
 
 def begin(

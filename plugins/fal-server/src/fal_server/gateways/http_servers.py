@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
-from fal_server.errors import Refusal
+from fal_server.errors import Forbidden, Refusal
 from fal_server.gateways.cross_origin import allow_origin, answer_preflight, is_preflight
 from fal_server.listeners.http_connections import Unreadable, begin
 from fal_server.routing.headers import Headers
@@ -51,6 +51,11 @@ def serve_gateway(answer: Handler, *, cors: bool = True) -> web.Server:
 
     async def respond(request: BaseRequest) -> web.StreamResponse:
         try:
+            if "Service-Worker" in request.headers:
+                # It would see requests to other applications, which have the same origin.
+                raise Forbidden(
+                    "Applications have no service workers: all of them have one origin."
+                )
             return await answer(request)
         except Refusal as refusal:
             return make_error(refusal)

@@ -14,47 +14,28 @@ import functools
 import importlib
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
-from google.protobuf.json_format import MessageToDict
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import PLAYGROUND
-from fal_server.errors import Forbidden, NotFound, Unauthenticated
+from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
+from fal_server.gateways.descriptions import DOCUMENT, LEADING, PAGE, Descriptions
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter
 from fal_server.logs.logs import StoredLogs
 from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router, Target
-from fal_server.specs.requested_environments import with_integers
 from fal_server.store.revisions import Revisions
 
-#: The paths of an application that may be answered here.
-_PAGE, _STATE, _SESSION, _DOCUMENT = (
-    "/playground",
-    "/playground/state",
-    "/playground/session",
-    "/openapi.json",
-)
-
-#: Paths that lead a browser to the page, unless the application has something else there.
-_LEADING = ("/", "/docs", "/redoc", "/playground/")
-
-PAGES = frozenset({_PAGE, _STATE, _SESSION, _DOCUMENT, *_LEADING})
-
-#: Seconds that the token of a page is valid.
-_SECONDS = 12 * 3600.0
-
-#: The most documents that are kept, and the largest, in bytes.
-_MOST_KEPT, _LARGEST_KEPT = 64, 1 << 20
+#: Seconds that the token of a page is valid: the pages of all applications have one origin.
+_SECONDS = 3600.0
 
 #: The most log lines of a runner that starts.
 _MOST_LINES = 40
@@ -69,29 +50,12 @@ def find_page() -> tuple[bytes, Mapping[str, str]] | None:
     if os.environ.get("FAL_SERVE_PLAYGROUND") == "0":
         return None
     try:
-        pages = importlib.import_module("fal_serve.playground.pages")
+        # No plugin imports another. This public name of one may not be installed.
+        playground = importlib.import_module("fal_serve.playground")
     except ImportError:
         return None
-    body, headers = pages.make_page(deployed=True)
+    body, headers = playground.make_page(deployed=True)
     return body, headers
-
-
-@attrs.frozen
-class Description:
-    """
-    How a revision is described.
-
-    Attributes:
-        document: Its OpenAPI document. Empty where there is none.
-
-        own: The paths at which the application has pages of its own.
-
-        order: The paths in the order in which they were declared.
-    """
-
-    document: bytes = b""
-    own: frozenset[str] = frozenset()
-    order: Any = ()
 
 
 class Playgrounds:
@@ -106,38 +70,38 @@ class Playgrounds:
         self, router: Router, revisions: Revisions, logs: StoredLogs, urls: Urls, *, cors: bool
     ) -> None:
         self._router = router
-        self._revisions = revisions
+        self._descriptions = Descriptions(revisions)
         self._logs = logs
         self._urls = urls
         self._cors = cors
-        self._documents: OrderedDict[str, Description] = OrderedDict()
 
     async def answer(self, request: BaseRequest, target: Target) -> web.StreamResponse | None:
         """
         Return the response to *request*. None where the application is to answer it.
         """
-        method = "POST" if target.path == _SESSION else "GET"
         application = target.application
-        if request.method != method or not application.revision or application.broken:
+        if request.method != "GET" or not application.revision or application.broken:
             return None
-        if target.path in _LEADING and "text/html" not in request.headers.get("Accept", ""):
+        if target.path in LEADING and "text/html" not in request.headers.get("Accept", ""):
             return None
         found = await asyncio.to_thread(find_page)
-        described = await self._find(application.revision)
-        if not described.document or found is None or target.path in described.own:
+        described = await self._descriptions.find(application.revision)
+        if found is None or target.path in described.own:
             return None
-        if target.path == _PAGE:
+        if described.trouble and target.path == PAGE:
+            raise NotFound(described.trouble)
+        if not described.document:
+            return None
+        if target.path == PAGE:
             return self._show(request, *found)
-        if target.path in _LEADING:
-            page = f"/{application.owner_name}/{application.alias}{_PAGE}"
+        if target.path in LEADING:
+            page = f"/{application.owner_name}/{application.alias}{PAGE}"
             return web.Response(status=307, headers={"Location": page})
         caller = await self._router.admit(application, request.headers)
         if caller is not None:
             recognise(request)
-        if target.path == _DOCUMENT:
+        if target.path == DOCUMENT:
             return _json(described.document)
-        if target.path == _SESSION:
-            return self._begin_session(application, caller)
         return _json(json.dumps(await self._state_of(request, application, caller)).encode())
 
     def _show(
@@ -156,27 +120,18 @@ class Playgrounds:
             charset="utf-8",
         )
 
-    def _begin_session(self, application: Application, caller: Caller | None) -> web.Response:
-        """
-        Exchange a key for a token with which the page acts for its holder.
-        """
-        if caller is None:
-            raise Unauthenticated("A key is needed.")
-        if caller.is_limited:
-            raise Forbidden("A token cannot create tokens.")
-        token = self.make_token(caller, application)
-        return _json(json.dumps({"token": token}).encode())
-
     def find(self, caller: Caller, alias: str) -> Application:
         """
-        Return an application of *caller*.
+        Return an application that *caller* may use: by its alias one of their own, and by
+        ``OWNER/ALIAS`` that of another account.
 
         Raises:
             NotFound: There is none.
         """
+        owner, _, name = alias.rpartition("/")
         with contextlib.suppress(NotFound):
-            application = self._router.catalog.find(caller.nickname, alias)
-            if application.owner == caller.user_id:
+            application = self._router.catalog.find(owner or caller.nickname, name)
+            if application.owner == caller.user_id or application.auth_mode != wire.PRIVATE:
                 return application
         raise NotFound(f"Application {alias[:80]!r} was not found.")
 
@@ -203,7 +158,7 @@ class Playgrounds:
         path = f"/{application.owner_name}/{application.alias}"
         state: dict[str, Any] = {
             "instance": application.revision,
-            "order": (await self._find(application.revision)).order,
+            "order": (await self._descriptions.find(application.revision)).order,
             "needs_key": application.auth_mode != wire.PUBLIC,
             "runners": counts,
             "waiting": application.pool.waiting,
@@ -239,39 +194,6 @@ class Playgrounds:
         if not self._cors:
             return ""
         return self._urls.beside("queue", "run", request.headers.get("Host", ""))
-
-    async def _find(self, revision: str) -> Description:
-        """
-        Return how a revision is described.
-        """
-        kept = self._documents.get(revision)
-        if kept is not None:
-            self._documents.move_to_end(revision)
-            return kept
-        try:
-            request = await self._revisions.request_of(revision)
-        except NotFound:
-            return Description()
-        metadata = with_integers(MessageToDict(request.metadata))
-        document, order = metadata.get("openapi"), metadata.get("declared_paths", [])
-        found = Description()
-        if isinstance(document, dict):
-            text = json.dumps(document).encode()
-            found = Description(text, _read_paths(document) & PAGES, order)
-        if len(found.document) <= _LARGEST_KEPT:
-            self._documents[revision] = found
-            while len(self._documents) > _MOST_KEPT:
-                self._documents.popitem(last=False)
-        return found
-
-
-def _read_paths(document: Mapping[str, Any]) -> frozenset[str]:
-    """
-    Return the paths of a document at which there is something to read.
-    """
-    paths = document.get("paths")
-    items = paths.items() if isinstance(paths, dict) else ()
-    return frozenset(path for path, item in items if isinstance(item, dict) and "get" in item)
 
 
 def _json(body: bytes) -> web.Response:

@@ -19,9 +19,10 @@ from fal_server.access.callers import Caller
 from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
+from fal_server.gateways.descriptions import PAGES
 from fal_server.gateways.http_servers import is_websocket, make_error, with_token
 from fal_server.gateways.incoming_websockets import accept_websocket
-from fal_server.gateways.playgrounds import PAGES, Playgrounds
+from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.gateways.websocket_relays import relay_websocket
 from fal_server.listeners.http_connections import Unreadable, recognise, tell_begun
 from fal_server.routing.headers import (

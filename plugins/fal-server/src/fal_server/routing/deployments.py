@@ -13,7 +13,6 @@ import secrets
 import time
 
 import attrs
-from google.protobuf.json_format import MessageToDict
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
@@ -341,7 +340,7 @@ def _announce(
 def _record_of(
     revision: Revision, request: RegisterApplicationRequest, caller: Caller, *, action: str
 ) -> DeploymentRecord:
-    message, annotations = read_notes(MessageToDict(request.metadata))
+    message, annotations = read_notes(request.metadata)
     return DeploymentRecord(
         revision=revision.id,
         action=action,

@@ -43,8 +43,14 @@ _KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
     "x-fal-user-id",
 }
 
-#: Headers of responses that are not forwarded to senders.
-_KEPT_FROM_SENDERS = _HOP_BY_HOP | {"date", NEEDS_RETRY, STOP_RUNNER}
+#: Headers of responses that are not forwarded to senders. All applications have one origin in
+#: a browser: a service worker of one may not see the pages of the others.
+_KEPT_FROM_SENDERS = _HOP_BY_HOP | {
+    "date",
+    "service-worker-allowed",
+    NEEDS_RETRY,
+    STOP_RUNNER,
+}
 
 REQUEST_ID = "x-fal-request-id"
 START_TIMEOUT = "x-fal-request-timeout"
