@@ -5,6 +5,7 @@ The history of deployments.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -111,16 +112,25 @@ def test_notes_that_are_no_text():
     assert read_notes(notes) == ("Why", {"commit": "1f2e"})
 
 
+def make_content(facts: dict[str, Any]) -> Struct:
+    """
+    Return metadata of a revision.
+    """
+    content = Struct()
+    content.update(facts)
+    return content
+
+
 def test_notes_are_cut():
     """
     What comes with a deployment is kept as far as a reason is, and no more than some of it.
     """
     annotations = {f"{number}" + "n" * 300: "t" * 10_000 for number in range(100)}
-    message, kept = read_notes({"message": "m" * 10_000, "annotations": annotations})
+    message, kept = read_notes(
+        make_content({"message": "m" * 10_000, "annotations": annotations})
+    )
     assert len(message) == 4096
     assert len(kept) == 64
     assert {(len(name), len(text)) for name, text in kept.items()} == {(200, 4096)}
-    assert read_notes({"message": "small", "annotations": {"a": "b", "c": 1}}) == (
-        "small",
-        {"a": "b"},
-    )
+    content = make_content({"message": "small", "annotations": {"a": "b", "c": 1}})
+    assert read_notes(content) == ("small", {"a": "b"})

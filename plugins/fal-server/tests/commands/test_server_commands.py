@@ -158,7 +158,7 @@ def test_unusable_database_is_an_error(server, url, told):
         ("--webhook-network", "10.0.0.1/8", "Write '10.0.0.0/8' for the network"),
         ("--memory", "foo", "'foo' is not written as TYPE=SIZE, where SIZE is a whole number"),
         ("--memory", "XS=1M", "A runner needs at least 64M of memory"),
-        ("--public", "run.example.com", "Write one of api, run, queue, ws and the host"),
+        ("--public", "run.example.com", "api, run, queue, ws, files and the host"),
         ("--public", "web=example.com", "'web=example.com' does not name a listener"),
         ("--public", "run=https://example.com", "as in 'run=run.example.com'"),
         ("--public", "run=a b", "'run=a b' does not name a listener and a host"),

@@ -62,7 +62,7 @@ def test_deployment_that_fails_is_told_once_that_is_stored():
             "user|me", "me", "app", auth_mode=0, pool=pool, revision="one"
         )
 
-        async def abandon() -> None:
+        async def abandon(why: str) -> None:
             found.append(application.takeover is takeover and not takeover.settled.is_set())
 
         takeover = FailingTakeover(make_closed_pool(), "two", previous="one", abandon=abandon)

@@ -205,7 +205,7 @@ def test_revisions_that_do_not_fit_together_at_the_next_server(
         settle(lambda: not crowded.alias("big").is_rolling)
     finally:
         crowded.lift("starting-2")
-    (told,) = [it.getMessage() for it in caplog.records if "does not take over" in it.msg]
+    (told,) = [it.getMessage() for it in caplog.records if "does not serve" in it.getMessage()]
     assert "The previous runners may use " in told
     assert "'--strategy recreate' ends the previous runners before" in told
 
