@@ -88,7 +88,7 @@ def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line
     done = command_line("rum", "script.py::function")
     assert done.returncode == 2
     assert "No such command 'rum'. Did you mean 'run'?" in done.stderr
-    assert "Did you mean" not in command_line("bogus").stderr
+    assert "Did you mean" not in command_line("xyzzy").stderr
 
 
 @pytest.mark.parametrize(
