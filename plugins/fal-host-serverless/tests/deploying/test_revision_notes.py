@@ -36,7 +36,8 @@ def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, pr
     asking.deploy("searching.py::Search")
     request = recorder.last("RegisterApplication")
     assert not request.HasField("attach_to_deployment")
-    assert set(MessageToDict(request.metadata)) == {"declared_paths", "openapi"}
+    found = set(MessageToDict(request.metadata))
+    assert found == {"declared_paths", "openapi", "own_pages"}
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,11 @@ def plain(name: str, request: Any) -> dict[str, Any]:
     if any(each.startswith("fastapi") for each in entries):
         # Each side's server needs other things.
         configuration["requirements"] = [each for each in entries if each == "cowsay"]
-    document = told.get("metadata", {}).pop("openapi", None)
+    metadata = told.get("metadata", {})
+    document = metadata.pop("openapi", None)
+    # What the playground of a server knows beside it.
+    metadata.pop("declared_paths", None)
+    metadata.pop("own_pages", None)
     if document is not None:
         told["endpoints"] = sorted(document["paths"])
     return {"rpc": name, **told}

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import shutil
 import signal
 import struct
 import sys
-import termios
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +89,14 @@ def find_shell() -> str:
     wanted = (os.environ.get("SHELL"), "bash", "sh")
     found = (shutil.which(each) for each in wanted if each)
     return next(filter(None, found), "/bin/sh")
+
+
+def _resize(terminal: int, lines: int, columns: int) -> None:
+    # A few commands need them.
+    import fcntl
+    import termios
+
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
 class _Shell:
@@ -175,7 +180,7 @@ class _Shell:
     async def _start_on_terminal(
         self, command: Sequence[str]
     ) -> tuple[asyncio.subprocess.Process, int, Sequence[tuple[int, bytes]]]:
-        here, there = pty.openpty()
+        here, there = os.openpty()
         self._opened.update((here, there))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _ON_TERMINAL, *command),
@@ -197,8 +202,7 @@ class _Shell:
             while chunk := await _read_chunk(self._reader):
                 kind, content = chunk[:1], chunk[1:]
                 if kind == SIZE and on_terminal:
-                    size = struct.pack("HHHH", *TERMINAL.unpack(content), 0, 0)
-                    fcntl.ioctl(given, termios.TIOCSWINSZ, size)
+                    _resize(given, *TERMINAL.unpack(content))
                 elif kind == DATA:
                     await self._give(given, content)
                 elif kind == END:

@@ -14,7 +14,7 @@ from fal_host_serverless.errors import WrongArgument
 #: annotations, and their size as JSON in bytes.
 MESSAGE_LENGTH, KEY_LENGTH, COUNT, SIZE = 2048, 64, 32, 16384
 #: Names that the service uses itself.
-_RESERVED = frozenset({"annotations", "declared_paths", "message", "openapi"})
+_RESERVED = frozenset({"annotations", "declared_paths", "message", "openapi", "own_pages"})
 
 
 def read_notes(
