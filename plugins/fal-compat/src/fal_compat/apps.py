@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fal_host_serverless.account.addresses import DEFAULT_URL
 from fal_host_serverless.credentials import Credentials, find_credentials
+from fal_host_serverless.wire.settings import queue_url, run_url
 
 if TYPE_CHECKING:
     import httpx
@@ -180,12 +182,8 @@ def _url(kind: str) -> str:
     """
     Return the URL of the gateway for requests that are answered at once, or queued.
     """
-    grpc = os.environ.get("FAL_GRPC_HOST") or os.environ.get("FAL_HOST") or "api.alpha.fal.ai"
-    usual = grpc.replace("api.", "", 1).replace("alpha.", "", 1).replace(".ai", ".run", 1)
-    run = os.environ.get("FAL_RUN_HOST") or usual
-    if kind == "queue":
-        return f"https://{os.environ.get('FAL_QUEUE_RUN_HOST') or f'queue.{run}'}"
-    return f"https://{run}"
+    address = os.environ.get("FAL_GRPC_HOST") or os.environ.get("FAL_HOST") or DEFAULT_URL
+    return queue_url(address) if kind == "queue" else run_url(address)
 
 
 def _send(method: str, url: str, credentials: Credentials, **options: Any) -> httpx.Response:

@@ -4,15 +4,22 @@ The gateways: which parts of requests and responses they forward.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import gzip
 import http.client
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from fal_server.errors import NotFound, Refusal
+from fal_server.gateways.run_gateway import RunGateway
+from fal_server.routing.refusals import StartFailed
 
 WORDS = b"words that are compressed, " * 100
 
@@ -123,3 +130,37 @@ def test_headers_of_grpc_are_no_credentials_of_http(served_plane: Any, listener:
         assert client.request(method, path, headers=shown).status_code == 401
         shown = {"Authorization": f"Key {id}:{secret}"}
         assert client.request(method, path, headers=shown).status_code == 200
+
+
+class Refusing(RunGateway):
+    """
+    A gateway that refuses all requests for one reason.
+    """
+
+    refusal: Refusal
+
+    async def _answer(self, request: Any, target: Any) -> Any:
+        raise self.refusal
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"), [(StartFailed("It fails."), 503), (NotFound("None is there."), None)]
+)
+def test_requests_that_no_runner_answers_are_counted(refusal: Refusal, status: int | None):
+    """
+    One that fails as no runner comes up is counted as a fault of the application; one that is
+    refused to its sender is not.
+    """
+    counted: list[tuple[Any, int]] = []
+    application = SimpleNamespace(owner="user|me", alias="app", revision="one")
+    router: Any = SimpleNamespace(
+        find=lambda url: SimpleNamespace(path="/", application=application)
+    )
+    room: Any = None
+    gateway = Refusing(
+        router, room, observe=lambda name, code, seconds: counted.append((name, code))
+    )
+    gateway.refusal = refusal
+    with pytest.raises(type(refusal)):
+        asyncio.run(gateway.answer(make_mocked_request("POST", "/me/app")))
+    assert counted == ([(("user|me", "app"), status)] if status else [])

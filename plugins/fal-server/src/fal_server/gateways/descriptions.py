@@ -25,7 +25,7 @@ from fal_server.store.revisions import Revisions
 #: The largest document that a page is made of, in bytes.
 LARGEST = 1 << 20
 
-#: The most descriptions that are kept, and the most bytes of their documents.
+#: The most descriptions that are kept, and the most bytes of them.
 _MOST_KEPT, _MOST_BYTES = 1024, 64 << 20
 
 #: The paths of an application that may be answered by the gateway.
@@ -52,7 +52,7 @@ class Description:
 
         own: The paths at which the application has pages of its own.
 
-        order: The paths in the order in which they were declared.
+        order: The paths in the order in which they were declared, as JSON.
 
         trouble: Why no page is made of a document, as a sentence. Empty where one is, and
             where there is no document.
@@ -60,8 +60,15 @@ class Description:
 
     document: bytes = b""
     own: frozenset[str] = frozenset()
-    order: Any = ()
+    order: bytes = b"[]"
     trouble: str = ""
+
+    @property
+    def size(self) -> int:
+        """
+        The bytes of what is kept of it.
+        """
+        return len(self.document) + len(self.order)
 
 
 class Descriptions:
@@ -100,10 +107,10 @@ class Descriptions:
                 return Description()
             found = await asyncio.to_thread(describe, request.metadata)
             self._kept[revision] = found
-            self._bytes += len(found.document)
+            self._bytes += found.size
             while len(self._kept) > _MOST_KEPT or self._bytes > _MOST_BYTES:
                 _, oldest = self._kept.popitem(last=False)
-                self._bytes -= len(oldest.document)
+                self._bytes -= oldest.size
             return found
 
 
@@ -130,7 +137,7 @@ def describe(metadata: Struct) -> Description:
             "is none in JSON, such as NaN.",
         )
     own = _read_own(metadata) | _read_paths(document) & PAGES
-    return Description(json.dumps(document).encode(), own, order)
+    return Description(json.dumps(document).encode(), own, json.dumps(order).encode())
 
 
 def _read_own(metadata: Struct) -> frozenset[str]:

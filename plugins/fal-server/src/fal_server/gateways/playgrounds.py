@@ -77,10 +77,10 @@ class Playgrounds:
 
     async def answer(self, request: BaseRequest, target: Target) -> web.StreamResponse | None:
         """
-        Return the response to *request*. None where the application is to answer it.
+        Return the response to *request*, a GET. None where the application is to answer it.
         """
         application = target.application
-        if request.method != "GET" or not application.revision or application.broken:
+        if not application.revision or application.broken:
             return None
         if target.path in LEADING and "text/html" not in request.headers.get("Accept", ""):
             return None
@@ -158,7 +158,7 @@ class Playgrounds:
         path = f"/{application.owner_name}/{application.alias}"
         state: dict[str, Any] = {
             "instance": application.revision,
-            "order": (await self._descriptions.find(application.revision)).order,
+            "order": json.loads((await self._descriptions.find(application.revision)).order),
             "needs_key": application.auth_mode != wire.PUBLIC,
             "runners": counts,
             "waiting": application.pool.waiting,

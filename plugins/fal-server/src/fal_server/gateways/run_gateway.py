@@ -86,17 +86,26 @@ class RunGateway:
         Forward *request* to a runner, and return its response.
         """
         target = self._router.find(request.rel_url)
-        if target.path in PAGES and self._playgrounds is not None:
+        if request.method == "GET" and target.path in PAGES and self._playgrounds is not None:
             page = await self._playgrounds.answer(request, target)
             if page is not None:
                 return page
         began = time.monotonic()
-        response = await self._answer(request, target)
+        try:
+            response = await self._answer(request, target)
+        except Refusal as refusal:
+            # What strangers are refused says nothing of the application.
+            if refusal.http >= 500:
+                self._count(request, target, refusal.http, began)
+            raise
+        self._count(request, target, response.status, began)
+        return response
+
+    def _count(self, request: BaseRequest, target: Target, status: int, began: float) -> None:
         application = target.application
         if self._observe is not None and application.revision and not is_websocket(request):
             name = application.owner, application.alias
-            self._observe(name, response.status, time.monotonic() - began)
-        return response
+            self._observe(name, status, time.monotonic() - began)
 
     async def _answer(self, request: BaseRequest, target: Target) -> web.StreamResponse:
         caller = await self._router.admit(target.application, with_token(request))
