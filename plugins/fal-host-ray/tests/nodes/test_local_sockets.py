@@ -87,3 +87,25 @@ def test_agent_of_another_machine_is_reached_at_its_port() -> None:
             accepted, _ = server.accept()
             with accepted:
                 assert accepted.recv(64) == b"token control\n"
+
+
+def test_listener_that_stands_still_is_left_for_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    One that accepts nothing is given up after a while.
+    """
+    monkeypatch.setattr(local_sockets, "_PATIENCE", 0.1)
+    name = local_sockets.make_name()
+    listener = local_sockets.listen_locally(name, 1)
+    assert listener is not None
+    opened = []
+    with listener:
+        for _ in range(16):
+            opened.append(local_sockets.connect_locally(name))
+            if opened[-1] is None:
+                break
+        assert opened[-1] is None
+    for each in opened:
+        if each is not None:
+            each.close()

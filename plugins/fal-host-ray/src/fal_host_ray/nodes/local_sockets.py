@@ -14,7 +14,7 @@ import sys
 
 #: The variable that tells a service on a node where it is given connections.
 CONNECTIONS = "FAL_CORE_CONNECTIONS"
-#: Seconds that a service may take to have room for one more connection.
+#: Seconds that whoever listens may take to have room for one more connection.
 _PATIENCE = 10.0
 
 
@@ -45,15 +45,17 @@ def connect_locally(name: str) -> socket.socket | None:
     if not name or sys.platform != "linux":
         return None
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_PATIENCE)
     try:
         connection.connect(f"\0{name}")
         found = connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
         )
         if struct.unpack("3i", found)[1] == os.getuid():
+            connection.settimeout(None)
             return connection
     except OSError:
-        # It is on another machine.
+        # It is on another machine, or has no room.
         pass
     connection.close()
     return None
