@@ -44,13 +44,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     is left to one process while the others have nothing to do.
 
     Where the variable ``FAL_CORE_SHARE`` is set, as to ``1/2``, take the files of that share.
+    Where ``FAL_CORE_ORDER`` is set, to any text, take all files in an order that depends on
+    it alone.
     """
     left = [each for each in items if _is_left_out(each)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [each for each in items if not _is_left_out(each)]
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: "together" not in item.path.parts)
+    if order := os.environ.get("FAL_CORE_ORDER"):
+        items.sort(key=lambda item: zlib.crc32(f"{order} {item.path}".encode()))
+    elif "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_place_of)
+
+
+def _place_of(item: pytest.Item) -> int:
+    """
+    Return how early a test is begun: the matrix has the longest of all tests, and scenarios
+    the longest files.
+    """
+    parts = item.path.parts
+    return 0 if "matrix" in parts else 1 if "together" in parts else 2
 
 
 def _is_left_out(item: pytest.Item) -> bool:

@@ -26,6 +26,9 @@ from fal_core.errors import HostError
 
 #: Seconds that a node may take to start.
 _PATIENCE = 180.0
+#: How often one is started that does not come up: Ray itself waits 30 seconds for its parts,
+#: which a busy machine may need longer for.
+_TRIES = 3
 #: The process 1 of a node: it starts Ray, says so, and takes the exit codes of what is left.
 _FIRST = '"$@" >&2 </dev/null || exit 1; echo up; while sleep 1000; do :; done'
 #: Two nodes, more of which processors the functions of tests do not use. The devices are none.
@@ -93,10 +96,8 @@ class Cluster:
             HostError: It does not start.
         """
         settings = {**os.environ, **self.variables, **_settings(Path(self.cache))}
-        node = _start_node(self.python, address, self.starts[address], settings)
+        node = _bring_up(self.python, address, self.starts[address], settings)
         try:
-            if not _is_up(node):
-                raise HostError(f"The node {address} did not start.")
             yield
         finally:
             node.kill()
@@ -201,10 +202,8 @@ def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
         for number, arguments in enumerate(told[1:], 2):
             starts[f"{network}.{number}"] = [f"--address={head}:{port}", *arguments]
         for address, arguments in starts.items():
-            nodes[address] = _start_node(python, address, arguments, settings)
             # Two that start at once would choose the same sockets.
-            if not _is_up(nodes[address]):
-                raise SystemExit("A node did not start.")
+            nodes[address] = _bring_up(python, address, arguments, settings)
         cluster = Cluster(
             address=f"{head}:{port}",
             client=f"ray://{head}:{client}",
@@ -241,6 +240,24 @@ def _settings(cache: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         "PYTHONWARNINGS": "ignore",
     }
+
+
+def _bring_up(
+    python: str, address: str, arguments: Sequence[str], settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """
+    Return a node once it is up.
+
+    Raises:
+        HostError: It does not start.
+    """
+    for _ in range(_TRIES):
+        node = _start_node(python, address, arguments, settings)
+        if _is_up(node):
+            return node
+        node.kill()
+        node.wait()
+    raise HostError(f"The node {address} did not start, tried {_TRIES} times.")
 
 
 def _start_node(
