@@ -165,7 +165,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_compat": (
         "exports versions",
-        "billing container functions hosts ref sdk",
+        "billing container functions hosts realtime ref sdk",
         "app",
         "exceptions/",
         "api/",

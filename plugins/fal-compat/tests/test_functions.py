@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from websockets.sync.server import ServerConnection, serve
 
 import fal_compat as fal
 from fal_compat.billing import check_declaration
 from fal_compat.toolkit import DownloadError, download_file
+
+#: The messages around an answer, and around another one.
+START, END = '{"type": "start", "request_id": "1"}', '{"type": "end", "request_id": "2"}'
 
 
 @fal.function("virtualenv", machine_type="XS")
@@ -111,3 +117,98 @@ def test_requests_that_fail(monkeypatch: pytest.MonkeyPatch):
     handle = fal.apps.RequestHandle("owner/app/path/more", "request")
     assert handle.app_id == "owner/app"
     assert "hidden" not in repr(handle)
+
+
+def test_realtime_is_a_module_and_a_decorator():
+    """
+    ``fal.realtime`` marks an endpoint before and after its module was imported, and messages
+    are encoded as endpoints do it.
+    """
+    program = """
+        import fal_compat as fal
+
+        class First(fal.App):
+            @fal.realtime("/first")
+            def draw(self, input: dict) -> dict:
+                return input
+
+        from fal_compat.realtime import realtime, msgpack_decode_message, msgpack_encode_message
+
+        class Second(First):
+            @fal.realtime("/second", buffering=3)
+            def paint(self, input: dict) -> dict:
+                return input
+
+            @realtime("/third")
+            def write(self, input: dict) -> dict:
+                return input
+
+        print(sorted(Second.get_endpoints()))
+        print(msgpack_decode_message(msgpack_encode_message({"a": b"1"})))
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
+    )
+    assert ended.stdout == "['/first', '/second', '/third']\n{'a': b'1'}\n", ended.stderr
+
+
+def test_key_signs_requests_of_grpc(monkeypatch: pytest.MonkeyPatch):
+    """
+    A channel with a key sends it with each request.
+    """
+    grpc = pytest.importorskip("grpc")
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    asked = []
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            asked.append(dict(details.invocation_metadata))
+            return grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, handlers=[Handler()])
+        port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+        server.start()
+        key = fal.FalServerlessKeyCredentials("id", "hidden").to_grpc()
+        with grpc.secure_channel(f"127.0.0.1:{port}", key) as channel:
+            assert channel.unary_unary("/a/b")(b"1", timeout=60) == b"1"
+        server.stop(None).wait()
+    assert (asked[0]["auth-key-id"], asked[0]["auth-key"]) == ("id", "hidden")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (["words"], "begins with a message 'start', not with 'words'"),
+        ([END], "begins with"),
+        ([START, "7", b"1", END], "ends with its message 'end'"),
+        ([START, START], "ends with its message 'end'"),
+    ],
+)
+def test_wrong_answer_over_a_websocket(
+    messages: list[str | bytes], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    What is no answer, or the end of another one, is an error.
+    """
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    monkeypatch.setenv("FAL_KEY", "id:hidden")
+    asked = []
+
+    def answer(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked.append((connection.request.path, connection.request.headers["Authorization"]))
+        for each in messages:
+            connection.send(each)
+
+    with serve(answer, "127.0.0.1", 0) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.serve_forever)
+        host = f"127.0.0.1:{server.socket.getsockname()[1]}"
+        monkeypatch.setenv("FAL_WS_RUN_HOST", host)
+        with (
+            fal.apps.ws("owner-app", path="/path") as connection,
+            pytest.raises(ValueError, match=said),
+        ):
+            connection.recv()
+        server.shutdown()
+    assert asked == [("/owner/app/path", "Key id:hidden")]

@@ -4,6 +4,15 @@ Files, and the repositories that keep them.
 
 from __future__ import annotations
 
+from fal_compat.toolkit.file.local import (
+    LocalFileRepository,
+)
+from fal_serve.media.buckets.google_storage import (
+    GoogleStorageRepository,
+)
+from fal_serve.media.buckets.r2 import (
+    R2Repository,
+)
 from fal_serve.media.downloads import (
     download_file,
 )
@@ -57,8 +66,11 @@ __all__ = [
     "FileField",
     "FileRepository",
     "FileUploadFallbackException",
+    "GoogleStorageRepository",
     "InMemoryRepository",
+    "LocalFileRepository",
     "PendingFile",
+    "R2Repository",
     "RepositoryId",
     "Reservation",
     "download_file",
