@@ -150,6 +150,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_serve": (
         "exceptions health",
+        "policies/",
         "declaring/",
         "launching/",
         "answering/",

@@ -11,6 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
+from fal_serve.policies import uploads
+from fal_serve.policies.uploads import UploadPolicy
+
 logger: logging.Logger = logging.getLogger("fal_serve")
 
 REQUEST_ID = b"x-fal-request-id"
@@ -33,12 +36,15 @@ class RequestContext:
 
         headers: By lower-case names. If a handler puts another ``x-fal-cdn-token`` here, it
             is sent back to the client.
+
+        upload_policy: Where the client has files of the response put, if it says that.
     """
 
     request_id: str | None
     endpoint: str | None
     lifecycle_preference: dict[str, str] | None
     headers: dict[str, str]
+    upload_policy: UploadPolicy | None = None
 
 
 #: The request that the current code works for.
@@ -80,6 +86,11 @@ class IncomingRequest(RequestContext):
             logger.warning("The header %s is not a JSON object: %s", LIFECYCLE_PREFERENCE, text)
             return None
         return preference
+
+    @cached_property
+    def upload_policy(self) -> UploadPolicy | None:
+        text = self.headers.get(uploads.HEADER)
+        return None if text is None else uploads.parse_upload_policy(text)
 
     @property
     def reissued_token(self) -> str | None:

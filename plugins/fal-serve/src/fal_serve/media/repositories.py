@@ -266,6 +266,15 @@ Repositories = FileRepository | RepositoryId | list[FileRepository | RepositoryI
 _DEFAULT_IDS = ("fal", "fal_v2", "fal_v3", "cdn")
 
 
+def is_default(repository: FileRepository | RepositoryId) -> bool:
+    """
+    Tell whether *repository* is the default one, by whichever name, and no other's of which
+    that is the base.
+    """
+    name = repository if isinstance(repository, str) else type(repository).__name__
+    return name in (*_DEFAULT_IDS, "FalFileRepository", "LocalFileRepository")
+
+
 def find_repository(id: FileRepository | RepositoryId) -> FileRepository:
     """
     Return the repository of the name *id*.

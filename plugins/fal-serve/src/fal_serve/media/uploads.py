@@ -13,7 +13,7 @@ import random
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,19 +93,16 @@ class FileServer:
         sent.update(headers or {})
         url = f"https://{self.address}/storage/upload/initiate?storage_type=fal-cdn-v3"
         asking = urllib.request.Request(url, asked, sent, method="POST")
-        for attempt in _attempts():
-            answer = _send(asking, name, attempt, _SECONDS)
-            if answer is not None:
-                with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-                    told = json.loads(answer)
-                    return BegunUpload(
-                        url=str(told["file_url"]),
-                        to=str(told["upload_url"]),
-                        name=name,
-                        content_type=content_type,
-                    )
-                raise FileUploadException(f"File {name!r}: the server's answer is not known.")
-        raise AssertionError("the last attempt raises")
+        answer = send_until_taken(lambda _: asking, name, seconds=_SECONDS)
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+            told = json.loads(answer)
+            return BegunUpload(
+                url=str(told["file_url"]),
+                to=str(told["upload_url"]),
+                name=name,
+                content_type=content_type,
+            )
+        raise FileUploadException(f"File {name!r}: the server's answer is not known.")
 
     def headers(self, request: Any = None) -> dict[str, str]:
         """
@@ -142,15 +139,43 @@ class BegunUpload:
         """
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         headers = {"Content-Type": self.content_type, "Content-Length": str(size)}
-        for attempt in _attempts():
-            with contextlib.ExitStack() as stack:
-                body: Any = content
-                if isinstance(content, Path):
-                    body = stack.enter_context(content.open("rb"))
-                request = urllib.request.Request(self.to, body, headers, method="PUT")
-                if _send(request, self.name, attempt, _UPLOAD_SECONDS) is not None:
-                    return
-        raise AssertionError("the last attempt raises")
+
+        def make(stack: contextlib.ExitStack) -> urllib.request.Request:
+            is_file = isinstance(content, Path)
+            body: Any = stack.enter_context(content.open("rb")) if is_file else content
+            return urllib.request.Request(self.to, body, headers, method="PUT")
+
+        send_until_taken(make, self.name)
+
+
+def send_until_taken(
+    make: Callable[[contextlib.ExitStack], urllib.request.Request],
+    name: str,
+    *,
+    seconds: float = _UPLOAD_SECONDS,
+    ask: Callable[..., Any] = urllib.request.urlopen,
+) -> bytes:
+    """
+    Send a request, several times if need be, and return the body of its answer.
+
+    Arguments:
+        make: Returns the request, anew for each time. What it opens is closed after it.
+
+        name: That of the file, for errors.
+
+        seconds: For each step of sending and answering.
+
+        ask: Sends the request.
+
+    Raises:
+        FileUploadException: It is refused, or nobody is reached.
+    """
+    for attempt in range(_ATTEMPTS):
+        with contextlib.ExitStack() as stack:
+            answer = _send(make(stack), name, attempt, seconds, ask)
+        if answer is not None:
+            return answer
+    raise AssertionError("the last attempt raises")
 
 
 def find_server() -> FileServer | None:
@@ -180,18 +205,18 @@ def _of_request(request: Any) -> dict[str, str]:
     return {key: value for key, value in found.items() if value and value.isascii()}
 
 
-def _attempts() -> range:
-    return range(_ATTEMPTS)
-
-
 def _send(
-    request: urllib.request.Request, name: str, attempt: int, seconds: float
+    request: urllib.request.Request,
+    name: str,
+    attempt: int,
+    seconds: float,
+    ask: Callable[..., Any],
 ) -> bytes | None:
     """
     Send *request*, and return the body of the answer: None if it is to be sent again.
     """
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:
+        with ask(request, timeout=seconds) as response:
             return bytes(response.read(1 << 20))
     except urllib.error.HTTPError as error:
         with error:

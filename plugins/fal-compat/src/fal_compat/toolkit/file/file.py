@@ -10,6 +10,11 @@ from fal_compat.toolkit.file.local import (
 from fal_serve.media.buckets.google_storage import (
     GoogleStorageRepository,
 )
+from fal_serve.media.buckets.policy_uploads import (
+    get_upload_policy,
+    reserve_with_policy,
+    save_with_policy,
+)
 from fal_serve.media.buckets.r2 import (
     R2Repository,
 )
@@ -52,6 +57,9 @@ from fal_serve.media.repositories import (
 from fal_serve.media.repositories import (
     lifecycle_of as request_lifecycle_preference,
 )
+from fal_serve.policies.uploads import (
+    UploadPolicyInputError,
+)
 
 __all__ = [
     "DEFAULT_REPOSITORY",
@@ -73,7 +81,11 @@ __all__ = [
     "R2Repository",
     "RepositoryId",
     "Reservation",
+    "UploadPolicyInputError",
     "download_file",
     "get_builtin_repository",
+    "get_upload_policy",
     "request_lifecycle_preference",
+    "reserve_with_policy",
+    "save_with_policy",
 ]
