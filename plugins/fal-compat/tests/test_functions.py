@@ -4,6 +4,7 @@ Functions written for fal, and names that do not run anything.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
@@ -40,6 +41,38 @@ def test_function_downloads_where_it_runs(tmp_path: Path, monkeypatch: pytest.Mo
         fetch("data:nothing")
     assert fetch.on(fal.local)("data:,there")[0] == "there"
     assert fal.isolated is fal.function
+
+
+def test_function_is_called_again():
+    """
+    A function that fails is called again, as often as it may be and for what it should be;
+    the last error is the caller's.
+    """
+    from fal_compat.toolkit.utils.retry import retry
+
+    calls: list[int] = []
+
+    def fail(until: int) -> int:
+        calls.append(1)
+        if len(calls) < until:
+            raise LookupError(f"call {len(calls)}")
+        return len(calls)
+
+    async def fail_later(until: int) -> int:
+        return fail(until)
+
+    soon = retry(base_delay=0, jitter=True)
+    assert soon(fail)(3) == 3
+    calls.clear()
+    assert asyncio.run(soon(fail_later)(3)) == 3
+    for wrapped, last in ((soon(fail), 3), (retry(max_retries=0)(fail), 1)):
+        calls.clear()
+        with pytest.raises(LookupError, match=f"call {last}"):
+            wrapped(9)
+    calls.clear()
+    picky = retry(should_retry=lambda error: isinstance(error, ValueError))
+    with pytest.raises(LookupError, match="call 1"):
+        asyncio.run(picky(fail_later)(2))
 
 
 def test_import_is_light():

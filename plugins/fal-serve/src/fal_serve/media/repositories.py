@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -265,6 +266,12 @@ Repositories = FileRepository | RepositoryId | list[FileRepository | RepositoryI
 
 _DEFAULT_IDS = ("fal", "fal_v2", "fal_v3", "cdn")
 
+#: Modules and classes of others, which are imported at their first use.
+_BUCKETS = {
+    "r2": ("fal_serve.media.buckets.r2", "R2Repository"),
+    "gcp_storage": ("fal_serve.media.buckets.google_storage", "GoogleStorageRepository"),
+}
+
 
 def is_default(repository: FileRepository | RepositoryId) -> bool:
     """
@@ -290,14 +297,10 @@ def find_repository(id: FileRepository | RepositoryId) -> FileRepository:
         return FalFileRepository()
     if id == "in_memory":
         return InMemoryRepository()
-    if id == "r2":
-        from fal_serve.media.buckets.r2 import R2Repository
-
-        return R2Repository()
-    if id == "gcp_storage":
-        from fal_serve.media.buckets.google_storage import GoogleStorageRepository
-
-        return GoogleStorageRepository()
+    if id in _BUCKETS:
+        module, name = _BUCKETS[id]
+        found: FileRepository = getattr(importlib.import_module(module), name)()
+        return found
     raise ValueError(
         f"There is no repository {id!r}. Use one of {', '.join(get_args(RepositoryId))}, or "
         "pass a FileRepository of your own, with a method 'save' that returns a URL."

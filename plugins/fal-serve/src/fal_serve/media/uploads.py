@@ -141,8 +141,9 @@ class BegunUpload:
         headers = {"Content-Type": self.content_type, "Content-Length": str(size)}
 
         def make(stack: contextlib.ExitStack) -> urllib.request.Request:
-            is_file = isinstance(content, Path)
-            body: Any = stack.enter_context(content.open("rb")) if is_file else content
+            body: Any = content
+            if isinstance(content, Path):
+                body = stack.enter_context(content.open("rb"))
             return urllib.request.Request(self.to, body, headers, method="PUT")
 
         send_until_taken(make, self.name)

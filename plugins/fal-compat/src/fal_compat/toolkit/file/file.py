@@ -4,7 +4,7 @@ Files, and the repositories that keep them.
 
 from __future__ import annotations
 
-from fal_compat.toolkit.file.local import (
+from fal_compat.toolkit.file.providers.local import (
     LocalFileRepository,
 )
 from fal_serve.media.buckets.google_storage import (

@@ -67,7 +67,7 @@ class BucketRepository(FileRepository, ABC):
         multipart_max_concurrency: int | None = None,
         object_lifecycle_preference: dict[str, str] | None = None,
     ) -> str:
-        place = self._new_place(data.file_name)
+        place = self.new_place(data.file_name)
         self.send(place, data.data, data.content_type)
         return self.url_of(place)
 
@@ -84,7 +84,7 @@ class BucketRepository(FileRepository, ABC):
         path = Path(file_path)
         is_large = path.stat().st_size > LARGE if multipart is None else multipart
         data = None if is_large else FileData(path.read_bytes(), content_type, path.name)
-        place = self._new_place(path.name)
+        place = self.new_place(path.name)
         self.send(place, path if data is None else data.data, content_type)
         return self.url_of(place), data
 
@@ -99,10 +99,13 @@ class BucketRepository(FileRepository, ABC):
         """
         Return a URL for a file that is sent later. It is valid from now on.
         """
-        place = self._new_place(file_name)
+        place = self.new_place(file_name)
         return hold(self.url_of(place), lambda content: self.send(place, content, content_type))
 
-    def _new_place(self, file_name: str) -> str:
+    def new_place(self, file_name: str) -> str:
+        """
+        Return a place in the bucket that no other file has.
+        """
         return posixpath.join(self.folder_in_bucket(), f"{uuid.uuid4().hex}_{file_name}")
 
 

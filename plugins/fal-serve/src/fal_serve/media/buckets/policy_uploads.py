@@ -19,7 +19,6 @@ from fal_serve.exceptions import AppException
 from fal_serve.media.errors import FileUploadException
 from fal_serve.media.repositories import (
     LARGE,
-    FalFileRepository,
     FileData,
     FileRepository,
     RepositoryId,
@@ -94,27 +93,35 @@ def repository_for(
 
 
 @dataclass
-class PolicyRepository(FalFileRepository):
+class PolicyRepository(FileRepository):
     """
     The bucket of a policy. A file is there before its URL is given out.
     """
 
     policy: UploadPolicy
 
-    @property
-    def auth_headers(self) -> dict[str, str]:
-        return {}
-
-    def save(self, file: FileData, *args: Any, **kwargs: Any) -> str:
-        return save_with_policy(self.policy, file.file_name, file.data, file.content_type)
+    def save(
+        self,
+        data: FileData,
+        multipart: bool | None = None,
+        multipart_threshold: int | None = None,
+        multipart_chunk_size: int | None = None,
+        multipart_max_concurrency: int | None = None,
+        object_lifecycle_preference: dict[str, str] | None = None,
+        wait_for_completion: bool = False,
+    ) -> str:
+        return save_with_policy(self.policy, data.file_name, data.data, data.content_type)
 
     def save_file(
         self,
         file_path: str | Path,
         content_type: str,
         multipart: bool | None = None,
-        *args: Any,
-        **kwargs: Any,
+        multipart_threshold: int | None = None,
+        multipart_chunk_size: int | None = None,
+        multipart_max_concurrency: int | None = None,
+        object_lifecycle_preference: dict[str, str] | None = None,
+        wait_for_completion: bool = False,
     ) -> tuple[str, FileData | None]:
         path = Path(file_path)
         is_large = path.stat().st_size > LARGE if multipart is None else multipart
@@ -224,9 +231,10 @@ class _Form:
         }
 
         def make(stack: contextlib.ExitStack) -> urllib.request.Request:
-            is_file = isinstance(content, Path)
-            source = stack.enter_context(content.open("rb") if is_file else io.BytesIO(content))
-            body: Any = self._parts(source)
+            source: IO[bytes] = (
+                content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+            )
+            body: Any = self._parts(stack.enter_context(source))
             return urllib.request.Request(self.url + "/", body, headers, method="POST")
 
         try:
