@@ -182,6 +182,30 @@ def test_file_that_is_sent_later(
     assert fal.toolkit.KVStore("a").auth_headers["Authorization"].startswith("Bearer ")
 
 
+def test_upload_policy_of_a_caller(server: dict[str, str]):
+    """
+    An upload policy reaches the application, whether its request is queued or not: here one
+    that is not followed, and no image is kept elsewhere.
+    """
+    import fal_compat as fal
+
+    policy = {"url": "https://bucket.example/", "fields": {"key": "${filename}"}}
+    headers = {
+        "Authorization": f"Key {server['FAL_KEY']}",
+        "x-app-fal-upload-policy": json.dumps(policy),
+    }
+    asked = {"prompt": "a square", "image_size": {"width": 8, "height": 8}}
+    for variable in ("FAL_RUN_HOST", "FAL_QUEUE_RUN_HOST"):
+        url = f"http://{server[variable]}/owner/text-to-image"
+        answer = httpx.post(url, json=asked, headers=headers, timeout=60, trust_env=False)
+        if variable == "FAL_QUEUE_RUN_HOST":
+            handle = fal.apps.RequestHandle("owner/text-to-image", answer.json()["request_id"])
+            [*handle.iter_events()]
+            answer = handle.fetch_raw_response()
+        assert answer.status_code == 422, answer.text
+        assert "and not to 'bucket.example'" in answer.json()["detail"]
+
+
 def test_requests_over_one_websocket(server: dict[str, str]):
     """
     Requests are answered one after another over one websocket, whole or in parts.
