@@ -93,13 +93,15 @@ def test_file_is_kept_in_a_repository(tmp_path: Path):
         File(url="https://host/a").as_bytes()
 
 
-def test_repositories_in_turn():
+def test_repositories_in_turn(caplog: pytest.LogCaptureFixture):
     """
-    The next repository keeps what one could not; if none could, the error has all reasons.
+    The next repository keeps what one could not, and the log says why; if none could, the
+    error has all reasons.
     """
     working, broken = Memory(), Memory(broken=True)
     kept = File.from_bytes(b"1", repository=broken, fallback_repository=[broken, working])
     assert kept.url.startswith("memory://")
+    assert "Memory gets a file that was not taken: the disk is full" in caplog.text
     with pytest.raises(FileUploadException, match=r"^the disk is full$"):
         File.from_bytes(b"1", repository=broken, fallback_repository=None)
     with pytest.raises(FileUploadFallbackException) as caught:

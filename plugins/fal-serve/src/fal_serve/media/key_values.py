@@ -50,7 +50,7 @@ class KVStore:
         """
         server = find_server()
         if server is None:
-            raise KVStoreException("No server runs this process: nobody asks for headers.")
+            raise KVStoreException("No server runs this process that would take headers.")
         return {"Authorization": _authorize(server)}
 
     def get(self, key: str) -> str | None:

@@ -18,7 +18,7 @@ from mimetypes import guess_extension, guess_type
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fal_serve.answering.requests import IncomingRequest, RequestContext, current
+from fal_serve.answering.requests import IncomingRequest, RequestContext, current, logger
 from fal_serve.media.errors import FileUploadException, FileUploadFallbackException
 from fal_serve.media.kept_files import new_id, own_files
 from fal_serve.media.uploads import Lifecycle, find_server
@@ -159,7 +159,7 @@ class FalFileRepository(FileRepository):
         """
         server = find_server()
         if server is None:
-            raise FileUploadException("No server runs this process: nobody asks for headers.")
+            raise FileUploadException("No server runs this process that would take headers.")
         return server.headers()
 
     def reserve(
@@ -381,6 +381,9 @@ def save_in_turn(
             # By another name, it would fail once more.
             continue
         used = fallback_keywords if tried else keywords
+        if failures:
+            kept = type(found).__name__
+            logger.warning("%s gets a file that was not taken: %s", kept, failures[-1][1])
         tried.append(found)
         try:
             return getattr(found, method)(argument, **used)
