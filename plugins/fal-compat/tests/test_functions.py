@@ -5,6 +5,7 @@ Functions written for fal, and names that do not run anything.
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import BaseModel
 from websockets.sync.server import ServerConnection, serve
 
 import fal_compat as fal
@@ -120,6 +122,55 @@ def test_bills_and_health():
         with pytest.raises(ValueError, match="The bill of endpoint '/a' has to"):
             check_declaration("/a", {**good, key: value})
     assert fal.wrap_app(Billed).app_name == "billed"
+
+
+class Word(BaseModel):
+    text: str
+
+
+class Echo(fal.App, kind="current"):
+    @fal.endpoint("/twice")
+    def twice(self, input: Word) -> Word:
+        if not input.text:
+            raise fal.exceptions.FieldException("text", "has to be there")
+        return Word(text=input.text * 2)
+
+
+def test_client_of_one_endpoint():
+    """
+    An endpoint is asked by its signature, and its result is of the type that it says; an
+    error is one of clients.
+    """
+    info = Echo.spawn()
+    try:
+        info.wait(startup_timeout=120)
+        signature = Echo.twice.route_signature  # type: ignore[attr-defined]  # marked
+        client = fal.app.EndpointClient(info.url, Echo.twice, signature)
+        assert client(Word(text="a")) == client({"text": "a"}) == Word(text="aa")
+        with pytest.raises(fal.app.AppClientError) as caught:
+            client(Word(text=""))
+        assert caught.value.status_code == 422
+    finally:
+        info.cancel()
+
+
+def test_files_of_an_image(tmp_path: Path):
+    """
+    What a Dockerfile copies of its context, and what is left out of it.
+    """
+    text = "FROM a AS b\nCOPY one \\\n  two /there/\nCOPY --from=b c d\nADD https://e/f g\n"
+    parsed = fal.container.DockerfileParser(text)
+    assert parsed.parse_copy_add_sources() == ["one", "two"]
+    assert "COPY one  two /there/" in parsed.normalized_content
+    make = fal.container.DockerignoreHandler
+    assert "node_modules" in make(tmp_path).get_patterns()
+    (tmp_path / ".dockerignore").write_text("# no\n\n *.log \n")
+    assert make(tmp_path).get_patterns() == ["*.log"]
+    assert make(tmp_path, ["a"]).get_patterns() == ["a"]
+    [expression] = make(dockerignore_path=tmp_path / ".dockerignore").get_regex_patterns()
+    assert re.match(expression, "deep/out.log")
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        make(dockerignore_path=tmp_path / "none").get_patterns()
 
 
 def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
