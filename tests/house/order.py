@@ -150,6 +150,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_serve": (
         "exceptions health",
+        "policies/",
         "declaring/",
         "launching/",
         "answering/",
@@ -165,7 +166,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "fal_compat": (
         "exports versions",
-        "billing container functions hosts ref sdk",
+        "billing container functions hosts realtime ref sdk",
         "app",
         "exceptions/",
         "api/",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins/fal-server/tests"))
@@ -151,6 +153,80 @@ def test_queue(server: dict[str, str]):
     with pytest.raises(FileUploadException, match=r"File 'a' could not be uploaded: .* 401"):
         server_of_files.upload(b"1", name="a", content_type="text/plain", lifecycle=None)
     assert image["file_name"].startswith(hashlib.sha256(content).hexdigest()[:32])
+
+
+def test_file_that_is_sent_later(
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A runner gives out the URL of a file first, and sends the file then; streams and headers
+    of its own reach the server too.
+    """
+    import fal_compat as fal
+    from fal_compat.toolkit.file import FalFileRepositoryV3, LocalFileRepository
+
+    monkeypatch.setenv("IS_ISOLATE_AGENT", "1")
+    pending = fal.toolkit.File.reserve("text/plain", "later.txt", extra_headers={"x-own": "1"})
+    assert pending.url.endswith("/later.txt")
+    assert httpx.get(pending.url, trust_env=False).status_code == 404
+    assert pending.complete(b"words").url == pending.url
+    assert read(pending.url) == b"words"
+    large = tmp_path / "large"
+    large.write_bytes(bytes(11 << 20))
+    made = fal.toolkit.File.reserve(repository=LocalFileRepository()).complete(large)
+    assert len(read(made.url)) == made.file_size == 11 << 20
+    streamed = LocalFileRepository().save_stream(iter([b"one ", b"two"]), "a.txt", "text/plain")
+    assert read(streamed) == b"one two"
+    headers = FalFileRepositoryV3().auth_headers
+    assert headers == {"Authorization": f"Key {server['FAL_KEY']}"}
+    assert fal.toolkit.KVStore("a").auth_headers["Authorization"].startswith("Bearer ")
+
+
+def test_upload_policy_of_a_caller(server: dict[str, str]):
+    """
+    An upload policy reaches the application, whether its request is queued or not: here one
+    that is not followed, and no image is kept elsewhere.
+    """
+    import fal_compat as fal
+
+    policy = {"url": "https://bucket.example/", "fields": {"key": "${filename}"}}
+    headers = {
+        "Authorization": f"Key {server['FAL_KEY']}",
+        "x-app-fal-upload-policy": json.dumps(policy),
+    }
+    asked = {"prompt": "a square", "image_size": {"width": 8, "height": 8}}
+    for variable in ("FAL_RUN_HOST", "FAL_QUEUE_RUN_HOST"):
+        url = f"http://{server[variable]}/owner/text-to-image"
+        answer = httpx.post(url, json=asked, headers=headers, timeout=60, trust_env=False)
+        if variable == "FAL_QUEUE_RUN_HOST":
+            handle = fal.apps.RequestHandle("owner/text-to-image", answer.json()["request_id"])
+            [*handle.iter_events()]
+            answer = handle.fetch_raw_response()
+        assert answer.status_code == 422, answer.text
+        assert "and not to 'bucket.example'" in answer.json()["detail"]
+
+
+def test_requests_over_one_websocket(server: dict[str, str]):
+    """
+    Requests are answered one after another over one websocket, whole or in parts.
+    """
+    import fal_compat as fal
+
+    asked = {"prompt": "a square", "seed": 3, "image_size": {"width": 8, "height": 8}}
+    with fal.apps.ws("owner/text-to-image") as connection:
+        [image] = json.loads(connection.run(asked))["images"]
+        assert read(image["url"]).startswith(b"\x89PNG")
+        connection.send(asked)
+        connection.send({"prompt": 3})
+        assert json.loads(b"".join(as_bytes(connection.stream())))["images"] == [image]
+        assert json.loads(connection.recv())["detail"][0]["loc"] == ["body", "prompt"]
+
+
+def as_bytes(parts: Iterator[str | bytes]) -> Iterator[bytes]:
+    """
+    Yield *parts* as bytes.
+    """
+    yield from (each.encode() if isinstance(each, str) else each for each in parts)
 
 
 def test_files(server: dict[str, str], tmp_path: Path):

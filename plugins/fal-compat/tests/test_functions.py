@@ -4,16 +4,25 @@ Functions written for fal, and names that do not run anything.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import subprocess
 import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import BaseModel
+from websockets.sync.server import ServerConnection, serve
 
 import fal_compat as fal
 from fal_compat.billing import check_declaration
 from fal_compat.toolkit import DownloadError, download_file
+
+#: The messages around an answer, and around another one.
+START, END = '{"type": "start", "request_id": "1"}', '{"type": "end", "request_id": "2"}'
 
 
 @fal.function("virtualenv", machine_type="XS")
@@ -34,6 +43,38 @@ def test_function_downloads_where_it_runs(tmp_path: Path, monkeypatch: pytest.Mo
         fetch("data:nothing")
     assert fetch.on(fal.local)("data:,there")[0] == "there"
     assert fal.isolated is fal.function
+
+
+def test_function_is_called_again():
+    """
+    A function that fails is called again, as often as it may be and for what it should be;
+    the last error is the caller's.
+    """
+    from fal_compat.toolkit.utils.retry import retry
+
+    calls: list[int] = []
+
+    def fail(until: int) -> int:
+        calls.append(1)
+        if len(calls) < until:
+            raise LookupError(f"call {len(calls)}")
+        return len(calls)
+
+    async def fail_later(until: int) -> int:
+        return fail(until)
+
+    soon = retry(base_delay=0, jitter=True)
+    assert soon(fail)(3) == 3
+    calls.clear()
+    assert asyncio.run(soon(fail_later)(3)) == 3
+    for wrapped, last in ((soon(fail), 3), (retry(max_retries=0)(fail), 1)):
+        calls.clear()
+        with pytest.raises(LookupError, match=f"call {last}"):
+            wrapped(9)
+    calls.clear()
+    picky = retry(should_retry=lambda error: isinstance(error, ValueError))
+    with pytest.raises(LookupError, match="call 1"):
+        asyncio.run(picky(fail_later)(2))
 
 
 def test_import_is_light():
@@ -83,6 +124,55 @@ def test_bills_and_health():
     assert fal.wrap_app(Billed).app_name == "billed"
 
 
+class Word(BaseModel):
+    text: str
+
+
+class Echo(fal.App, kind="current"):
+    @fal.endpoint("/twice")
+    def twice(self, input: Word) -> Word:
+        if not input.text:
+            raise fal.exceptions.FieldException("text", "has to be there")
+        return Word(text=input.text * 2)
+
+
+def test_client_of_one_endpoint():
+    """
+    An endpoint is asked by its signature, and its result is of the type that it says; an
+    error is one of clients.
+    """
+    info = Echo.spawn()
+    try:
+        info.wait(startup_timeout=120)
+        signature = Echo.twice.route_signature  # type: ignore[attr-defined]  # marked
+        client = fal.app.EndpointClient(info.url, Echo.twice, signature)
+        assert client(Word(text="a")) == client({"text": "a"}) == Word(text="aa")
+        with pytest.raises(fal.app.AppClientError) as caught:
+            client(Word(text=""))
+        assert caught.value.status_code == 422
+    finally:
+        info.cancel()
+
+
+def test_files_of_an_image(tmp_path: Path):
+    """
+    What a Dockerfile copies of its context, and what is left out of it.
+    """
+    text = "FROM a AS b\nCOPY one \\\n  two /there/\nCOPY --from=b c d\nADD https://e/f g\n"
+    parsed = fal.container.DockerfileParser(text)
+    assert parsed.parse_copy_add_sources() == ["one", "two"]
+    assert "COPY one  two /there/" in parsed.normalized_content
+    make = fal.container.DockerignoreHandler
+    assert "node_modules" in make(tmp_path).get_patterns()
+    (tmp_path / ".dockerignore").write_text("# no\n\n *.log \n")
+    assert make(tmp_path).get_patterns() == ["*.log"]
+    assert make(tmp_path, ["a"]).get_patterns() == ["a"]
+    [expression] = make(dockerignore_path=tmp_path / ".dockerignore").get_regex_patterns()
+    assert re.match(expression, "deep/out.log")
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        make(dockerignore_path=tmp_path / "none").get_patterns()
+
+
 def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
     """
     Names that programs read are there; one that is not is an error as of any module.
@@ -111,3 +201,98 @@ def test_requests_that_fail(monkeypatch: pytest.MonkeyPatch):
     handle = fal.apps.RequestHandle("owner/app/path/more", "request")
     assert handle.app_id == "owner/app"
     assert "hidden" not in repr(handle)
+
+
+def test_realtime_is_a_module_and_a_decorator():
+    """
+    ``fal.realtime`` marks an endpoint before and after its module was imported, and messages
+    are encoded as endpoints do it.
+    """
+    program = """
+        import fal_compat as fal
+
+        class First(fal.App):
+            @fal.realtime("/first")
+            def draw(self, input: dict) -> dict:
+                return input
+
+        from fal_compat.realtime import realtime, msgpack_decode_message, msgpack_encode_message
+
+        class Second(First):
+            @fal.realtime("/second", buffering=3)
+            def paint(self, input: dict) -> dict:
+                return input
+
+            @realtime("/third")
+            def write(self, input: dict) -> dict:
+                return input
+
+        print(sorted(Second.get_endpoints()))
+        print(msgpack_decode_message(msgpack_encode_message({"a": b"1"})))
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
+    )
+    assert ended.stdout == "['/first', '/second', '/third']\n{'a': b'1'}\n", ended.stderr
+
+
+def test_key_signs_requests_of_grpc(monkeypatch: pytest.MonkeyPatch):
+    """
+    A channel with a key sends it with each request.
+    """
+    grpc = pytest.importorskip("grpc")
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    asked = []
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            asked.append(dict(details.invocation_metadata))
+            return grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, handlers=[Handler()])
+        port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+        server.start()
+        key = fal.FalServerlessKeyCredentials("id", "hidden").to_grpc()
+        with grpc.secure_channel(f"127.0.0.1:{port}", key) as channel:
+            assert channel.unary_unary("/a/b")(b"1", timeout=60) == b"1"
+        server.stop(None).wait()
+    assert (asked[0]["auth-key-id"], asked[0]["auth-key"]) == ("id", "hidden")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (["words"], "begins with a message 'start', not with 'words'"),
+        ([END], "begins with"),
+        ([START, "7", b"1", END], "ends with its message 'end'"),
+        ([START, START], "ends with its message 'end'"),
+    ],
+)
+def test_wrong_answer_over_a_websocket(
+    messages: list[str | bytes], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    What is no answer, or the end of another one, is an error.
+    """
+    monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
+    monkeypatch.setenv("FAL_KEY", "id:hidden")
+    asked = []
+
+    def answer(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked.append((connection.request.path, connection.request.headers["Authorization"]))
+        for each in messages:
+            connection.send(each)
+
+    with serve(answer, "127.0.0.1", 0) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.serve_forever)
+        host = f"127.0.0.1:{server.socket.getsockname()[1]}"
+        monkeypatch.setenv("FAL_WS_RUN_HOST", host)
+        with (
+            fal.apps.ws("owner-app", path="/path") as connection,
+            pytest.raises(ValueError, match=said),
+        ):
+            connection.recv()
+        server.shutdown()
+    assert asked == [("/owner/app/path", "Key id:hidden")]

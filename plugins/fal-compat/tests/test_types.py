@@ -1,5 +1,5 @@
 """
-Texts that are URLs of files.
+Texts that are URLs of files, and images of Pillow.
 """
 
 from __future__ import annotations
@@ -49,3 +49,26 @@ def test_image():
     request = Request.model_validate({"file": url, "image": url})
     assert type(request.image) is ImageDataUri
     assert request.image.to_pil().size == (3, 2)
+
+
+def test_images_before_and_after_a_model():
+    """
+    An image is turned upright and loses its transparency; those that are marked become black.
+    """
+    pictures = pytest.importorskip("PIL.Image")
+    from fal_compat.toolkit.image import filter_by, preprocess_image
+
+    turned = pictures.new("RGBA", (3, 2), "white")
+    turned.getexif()[0x112] = 6
+    with io.BytesIO() as file:
+        turned.save(file, "PNG", exif=turned.getexif())
+        read = pictures.open(io.BytesIO(file.getvalue()))
+    upright = preprocess_image(read)
+    assert (upright.mode, upright.size) == ("RGB", (2, 3))
+    as_it_is = preprocess_image(read, convert_to_rgb=False, fix_orientation=False)
+    assert (as_it_is.mode, as_it_is.size) == ("RGBA", (3, 2))
+    white, black = filter_by([False, True], [upright, upright])
+    assert white is upright
+    assert (black.size, black.getcolors()) == ((2, 3), [(6, (0, 0, 0))])
+    with pytest.raises(ValueError, match="shorter"):
+        filter_by([], [upright])

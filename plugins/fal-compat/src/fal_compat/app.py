@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from fal_compat.billing import (
     BillingComponents,
@@ -21,6 +21,7 @@ from fal_serve import endpoint as mark_endpoint
 from fal_serve.declaring.endpoints import routes_of
 
 if TYPE_CHECKING:
+    from fal_core import RouteSignature
     from fal_serve import AppClient, AppSpawnInfo
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "BaseServable",
     "BillingComponents",
     "BillingDeclaration",
+    "EndpointClient",
     "HealthCheck",
     "RequestContext",
     "endpoint",
@@ -148,6 +150,60 @@ else:
 
             return getattr(fal_serve, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class EndpointClient:
+    """
+    A client of one endpoint, which is called with its input.
+
+    Arguments:
+        url: The URL of the application.
+
+        endpoint: The method, whose result the response is turned into.
+
+        signature: Of its route.
+
+        timeout: How many seconds the response may take. None: as long as it takes.
+
+        headers: The headers of requests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: Callable[..., Any],
+        signature: RouteSignature,
+        timeout: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.url = url
+        self.endpoint = endpoint
+        self.signature = signature
+        self.timeout = timeout
+        self.headers = headers or {}
+        self.return_type: Any = get_type_hints(endpoint).get("return")
+
+    def __call__(self, data: Any) -> Any:
+        """
+        Send *data*, a model or a mapping, and return the result.
+
+        Raises:
+            AppClientError: The response is an error, or there is none.
+        """
+        import httpx
+        from pydantic import BaseModel, TypeAdapter
+
+        from fal_serve.client.endpoint_calls import http_errors, raise_for_status
+
+        is_model = isinstance(data, BaseModel)
+        sent = data.model_dump(mode="json") if is_model else dict(data)
+        url = self.url + self.signature.path
+        with http_errors(url):
+            response = httpx.post(url, json=sent, timeout=self.timeout, headers=self.headers)
+        raise_for_status(response)
+        if self.return_type is None:
+            return response.json()
+        return TypeAdapter(self.return_type).validate_json(response.content)
 
 
 def wrap_app(cls: type[App], **kwargs: Any) -> Any:

@@ -4,6 +4,8 @@ Requests to deployed applications: answered at once, streamed, or put into their
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -12,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from fal_host_serverless.account.addresses import DEFAULT_URL
 from fal_host_serverless.credentials import Credentials, find_credentials
-from fal_host_serverless.wire.settings import queue_url, run_url
+from fal_host_serverless.wire.settings import queue_url, run_url, websocket_url
 
 if TYPE_CHECKING:
     import httpx
+    from websockets.sync.client import ClientConnection
 
 _SECONDS = 60.0
 _POLL_SECONDS = 0.2
+
+#: The most bytes in one message of a websocket.
+_MOST_IN_MESSAGE = 64 << 20
 
 
 @dataclass
@@ -170,6 +176,83 @@ def stream(app_id: str, arguments: dict[str, Any], *, path: str = "") -> Iterato
             yield from answer.iter_bytes()
 
 
+class WebSocketRequests:
+    """
+    Requests to an application over one websocket, which are answered in their order.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def run(self, arguments: dict[str, Any]) -> bytes:
+        """
+        Send a request, and return the body of its answer.
+        """
+        self.send(arguments)
+        return self.recv()
+
+    def send(self, arguments: dict[str, Any]) -> None:
+        """
+        Send a request. Others may be sent before it is answered.
+        """
+        self._connection.send(json.dumps(arguments))
+
+    def recv(self) -> bytes:
+        """
+        Wait for the next answer, and return its body, whatever its status.
+        """
+        parts = (part.encode() if isinstance(part, str) else part for part in self.stream())
+        return b"".join(parts)
+
+    def stream(self) -> Iterator[str | bytes]:
+        """
+        Yield the body of the next answer in the parts that it comes in.
+
+        Raises:
+            ValueError: Something else than an answer has come.
+        """
+        first = self._connection.recv()
+        begun = _control(first)
+        if begun is None or begun["type"] != "start":
+            raise ValueError(
+                f"An answer begins with a message 'start', not with {first!r:.100}."
+            )
+        while (end := _control(part := self._connection.recv())) is None:
+            yield part
+        if (end["type"], end["request_id"]) != ("end", begun["request_id"]):
+            raise ValueError(f"An answer ends with its message 'end', not with {part!r:.100}.")
+
+
+@contextlib.contextmanager
+def ws(app_id: str, *, path: str = "") -> Iterator[WebSocketRequests]:
+    """
+    Open a websocket to an application, over which many requests are sent to one of its
+    endpoints.
+    """
+    from websockets.sync.client import connect
+
+    url = _join(f"{_url('ws')}/{_full_id(app_id)}", path)
+    headers = find_credentials().headers()
+    with connect(
+        url, additional_headers=headers, open_timeout=_SECONDS, max_size=_MOST_IN_MESSAGE
+    ) as connection:
+        yield WebSocketRequests(connection)
+
+
+def _control(message: str | bytes) -> dict[str, Any] | None:
+    """
+    Return the fields of a message that begins or ends an answer; None for a part of one.
+    """
+    if not isinstance(message, str):
+        return None
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    is_control = isinstance(fields, dict) and {"type", "request_id"} <= fields.keys()
+    return fields if is_control else None
+
+
 def _full_id(app_id: str) -> str:
     return app_id if "/" in app_id else app_id.replace("-", "/", 1)
 
@@ -180,10 +263,12 @@ def _join(url: str, path: str) -> str:
 
 def _url(kind: str) -> str:
     """
-    Return the URL of the gateway for requests that are answered at once, or queued.
+    Return the URL of the gateway for requests that are answered at once, queued, or sent
+    over a websocket.
     """
     address = os.environ.get("FAL_GRPC_HOST") or os.environ.get("FAL_HOST") or DEFAULT_URL
-    return queue_url(address) if kind == "queue" else run_url(address)
+    urls = {"queue": queue_url, "run": run_url, "ws": websocket_url}
+    return urls[kind](address)
 
 
 def _send(method: str, url: str, credentials: Credentials, **options: Any) -> httpx.Response:

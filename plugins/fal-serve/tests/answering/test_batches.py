@@ -13,6 +13,8 @@ import pytest
 
 from fal_core_worker.serving import services
 from fal_serve.answering.batches import Batched, RequestBatcher, WrongOutputs
+from fal_serve.answering.requests import RequestContext, current
+from fal_serve.policies.uploads import UploadPolicy
 
 
 class Recorder:
@@ -69,6 +71,33 @@ def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
         recorder.held.set()
         assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4, 5]
         assert recorder.batches == [(0,), (1, 2, 3), (4, 5)]
+
+    asyncio.run(scenario())
+
+
+def test_batch_has_one_upload_policy() -> None:
+    """
+    Inputs whose clients have their files put into different buckets are not handled together.
+    """
+
+    async def scenario() -> None:
+        recorder = Recorder()
+        batcher = RequestBatcher(recorder.handle, max_batch_size=9)
+        first, other = (UploadPolicy(f"https://{each}", {"key": "a"}) for each in "ab")
+        policies = (None, None, first, first, other, None)
+
+        async def ask(index: int) -> Any:
+            current.set(RequestContext(None, None, None, {}, policies[index]))
+            return await batcher(index)
+
+        tasks = [asyncio.ensure_future(ask(0))]
+        await recorder.begun.wait()
+        tasks += [asyncio.ensure_future(ask(each)) for each in range(1, 6)]
+        # Let them submit their inputs.
+        await asyncio.sleep(0)
+        recorder.held.set()
+        assert await asyncio.gather(*tasks) == [*range(6)]
+        assert recorder.batches == [(0,), (1,), (2, 3), (4,), (5,)]
 
     asyncio.run(scenario())
 

@@ -8,19 +8,25 @@ import asyncio
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from fal_serve.answering.requests import RequestContext
 from fal_serve.media.errors import (
     FileUploadException,
     FileUploadFallbackException,
     MediaInputError,
 )
 from fal_serve.media.files import CompressedFile, File
-from fal_serve.media.kept_files import keeping
-from fal_serve.media.repositories import FileData, FileRepository, find_repository
+from fal_serve.media.kept_files import find_own, keeping
+from fal_serve.media.repositories import (
+    FalFileRepository,
+    FileData,
+    FileRepository,
+    find_repository,
+)
 
 
 class Memory(FileRepository):
@@ -87,20 +93,22 @@ def test_file_is_kept_in_a_repository(tmp_path: Path):
         File(url="https://host/a").as_bytes()
 
 
-def test_repositories_in_turn():
+def test_repositories_in_turn(caplog: pytest.LogCaptureFixture):
     """
-    The next repository keeps what one could not; if none could, the error has all reasons.
+    The next repository keeps what one could not, and the log says why; if none could, the
+    error has all reasons.
     """
     working, broken = Memory(), Memory(broken=True)
     kept = File.from_bytes(b"1", repository=broken, fallback_repository=[broken, working])
     assert kept.url.startswith("memory://")
+    assert "Memory gets a file that was not taken: the disk is full" in caplog.text
     with pytest.raises(FileUploadException, match=r"^the disk is full$"):
         File.from_bytes(b"1", repository=broken, fallback_repository=None)
     with pytest.raises(FileUploadFallbackException) as caught:
         File.from_bytes(b"1", repository=broken, fallback_repository=broken)
     assert str(caught.value).count("Memory: the disk is full") == 2
-    with pytest.raises(ValueError, match="no repository 'r2' here"):
-        find_repository("r2")
+    with pytest.raises(ValueError, match=r"no repository 'r3'\. Use one of fal, .*, r2, cdn"):
+        find_repository(cast(Any, "r3"))
     with pytest.raises(FileUploadException, match="gives no URL"):
         File.reserve(repository=working)
 
@@ -163,3 +171,43 @@ def test_file_of_a_service(tmp_path: Path):
         assert file.url.startswith("http://127.0.0.1:1/fal-media/")
         assert file.url.endswith("/a%20b.txt")
         assert File(url=file.url).save(tmp_path / "c").read_bytes() == b"words"
+
+
+def test_url_before_the_content(tmp_path: Path):
+    """
+    In a service, the URL of a file that is sent later leads to nothing until then; it gets
+    one content, or is given up, and a content that cannot be read may be sent again.
+    """
+    wish = {"expiration_duration_seconds": "60"}
+    request = RequestContext("one", None, wish, {"host": "elsewhere"})
+    with keeping("http://127.0.0.1:1"):
+        pending = File.reserve("text/plain", "a b.txt", request)
+        assert pending.url.startswith("http://127.0.0.1:1/fal-media/")
+        assert pending.url.endswith("/a%20b.txt")
+        assert find_own(pending.url) is None
+        with pytest.raises(FileNotFoundError):
+            pending.complete(tmp_path / "a")
+        (tmp_path / "a").write_bytes(b"words")
+        file = pending.complete(tmp_path / "a")
+        assert file.url == pending.url
+        assert (file.file_size, file.content_type, file.file_data) == (5, "text/plain", None)
+        assert file.save(tmp_path / "b").read_bytes() == b"words"
+        found = find_own(file.url)
+        assert found is not None
+        assert found.expires is not None
+        with pytest.raises(FileUploadException, match="has its content already"):
+            pending.complete(b"others")
+        dropped = File.reserve("text/plain")
+        dropped.abort()
+        with pytest.raises(FileUploadException, match="was given up already"):
+            dropped.complete(b"words")
+        # The same content again is on the disk once, and has another URL.
+        other = File.reserve("text/plain", "a b.txt").complete(b"words")
+        assert other.url != file.url
+        own = find_own(other.url)
+        assert own is not None
+        assert own.path == found.path
+    with pytest.raises(FileUploadException, match="Outside of a service"):
+        File.reserve()
+    with pytest.raises(FileUploadException, match="No server runs this process"):
+        _ = FalFileRepository().auth_headers

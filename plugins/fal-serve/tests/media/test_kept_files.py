@@ -138,7 +138,7 @@ def test_folders_of_processes_that_are_gone(tmp_path: Path, monkeypatch: pytest.
     with keeping("http://here") as own:
         file = keep(own.kept, b"1")
         assert [*folder.iterdir()] == [file.path.parent]
-        url = own.url_of(file)
+        url = own.url_of(file.id, file.name)
         assert url == f"http://here/fal-media/{file.id}/a"
         assert find_own(url.replace("here", "another.name")) == file
     assert find_own(url) is None

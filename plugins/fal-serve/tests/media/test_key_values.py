@@ -37,6 +37,8 @@ def test_values(data: Path, monkeypatch: pytest.MonkeyPatch):
     for ttl in (0, 59, 2_592_001):
         with pytest.raises(KVStoreException, match="between 60 and 2592000"):
             store.set("a", "1", ttl=ttl)
+    with pytest.raises(KVStoreException, match="No server runs this process"):
+        _ = store.auth_headers
 
 
 def test_store_that_cannot_be_written(data: Path):

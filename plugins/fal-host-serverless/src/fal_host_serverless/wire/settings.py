@@ -78,6 +78,14 @@ def queue_run_host(address: str) -> str:
     return os.environ.get("FAL_QUEUE_RUN_HOST") or f"queue.{run_host(address)}"
 
 
+def websocket_url(address: str) -> str:
+    """
+    Return the base URL of websockets to applications of the service at *address*.
+    """
+    host = os.environ.get("FAL_WS_RUN_HOST") or f"ws.{run_host(address)}"
+    return _url_of(host).replace("http", "ws", 1)
+
+
 def _url_of(host: str) -> str:
     scheme = "http" if test_mode() or auth_disabled() else "https"
     return f"{scheme}://{host}"

@@ -5,7 +5,8 @@ A batch takes the inputs that wait when the handler becomes free, the oldest fir
 at most *max_batch_size* of them. With *wait*, a batch that is not full waits for more
 inputs until its oldest has waited that long. If an input's class defines
 ``can_batch(next_input, size)``, the first input of a batch decides which inputs may
-follow: one that it refuses begins the next batch.
+follow: one that it refuses begins the next batch. So does one whose client has its files
+put elsewhere, by an upload policy: the handler makes files in the context of the first.
 
 The handler is always called with a tuple, and returns a list or tuple with one output
 for each input. An exception instance among them is the error of its input; an exception
@@ -25,7 +26,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fal_core_worker.serving import services
+from fal_serve.answering.requests import current
 from fal_serve.answering.threads import run_on_thread
+from fal_serve.policies.uploads import UploadPolicy
 
 
 class WrongOutputs(Exception):
@@ -63,15 +66,19 @@ class Ticket:
     Attributes:
         future: Gets the output.
 
+        policy: Where files that are made for it are put.
+
         seconds: How long the handler took, once it has ended.
     """
 
-    __slots__ = ("arrived", "batch", "context", "future", "input", "seconds")
+    __slots__ = ("arrived", "batch", "context", "future", "input", "policy", "seconds")
 
     def __init__(self, input: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.input: Any = input
         self.future: asyncio.Future[Any] = loop.create_future()
         self.context: contextvars.Context = contextvars.copy_context()
+        request = current.get()
+        self.policy: UploadPolicy | None = None if request is None else request.upload_policy
         self.arrived: float = loop.time()
         self.batch: _Batch | None = None
         self.seconds: float = 0.0
@@ -220,6 +227,8 @@ class RequestBatcher:
             if not ticket.future.done():
                 if not tickets:
                     can_batch = getattr(ticket.input, "can_batch", None)
+                elif ticket.policy != tickets[0].policy:
+                    break
                 elif can_batch is not None:
                     try:
                         if not can_batch(ticket.input, len(tickets)):

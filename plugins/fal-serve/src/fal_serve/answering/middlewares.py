@@ -31,7 +31,9 @@ from fal_serve.answering.tracing import TracedApplication, find_request_tracer, 
 from fal_serve.answering.turns import RequestTurns
 from fal_serve.declaring.settings import ServiceSettings
 from fal_serve.exceptions import find_gpu_error
+from fal_serve.policies.uploads import HEADER, UploadPolicyInputError
 
+UPLOAD_POLICY = HEADER.encode()
 #: The longest request id that is taken from a client; a longer one is replaced.
 _LONGEST_ID = 256
 #: Uvicorn's variable for the addresses of proxies, with commas between.
@@ -51,6 +53,22 @@ def readable_id(raw: bytes) -> str | None:
         return None
     text = raw.decode("latin-1")
     return text if text.isprintable() else None
+
+
+async def refuses_policy(exchange: Exchange, request: IncomingRequest) -> bool:
+    """
+    Answer a request whose upload policy cannot be followed, and tell whether it was one: its
+    files would be put elsewhere than where its client has asked for.
+    """
+    if not isinstance(exchange, HTTPExchange):
+        await exchange.answer(422, f"A websocket takes no header {HEADER}.")
+        return True
+    try:
+        request.upload_policy  # noqa: B018  # it is kept
+    except UploadPolicyInputError as error:
+        await exchange.answer(422, str(error), x_fal_billable_units="0")
+        return True
+    return False
 
 
 class RequestMiddleware:
@@ -124,8 +142,11 @@ class RequestMiddleware:
         else:
             exchange = WebsocketExchange(receive, send, raw_id)
             method = "WEBSOCKET"
+            # Servers of websockets leave names as they were sent.
+            headers = {name.lower(): value for name, value in headers.items()}
         try:
-            await self._answer(exchange, scope, receive, headers)
+            if UPLOAD_POLICY not in headers or not await refuses_policy(exchange, request):
+                await self._answer(exchange, scope, receive, headers)
         finally:
             services.end_request()
             seconds = time.perf_counter() - began

@@ -11,12 +11,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
+from fal_serve.policies import uploads
+from fal_serve.policies.uploads import UploadPolicy
+
 logger: logging.Logger = logging.getLogger("fal_serve")
 
 REQUEST_ID = b"x-fal-request-id"
 ENDPOINT = "x-fal-endpoint"
 LIFECYCLE_PREFERENCE = "x-fal-object-lifecycle-preference"
 CDN_TOKEN = "x-fal-cdn-token"
+_UPLOAD_POLICY = uploads.HEADER.encode()
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,15 @@ class RequestContext:
 
         headers: By lower-case names. If a handler puts another ``x-fal-cdn-token`` here, it
             is sent back to the client.
+
+        upload_policy: Where the client has files of the response put, if it says that.
     """
 
     request_id: str | None
     endpoint: str | None
     lifecycle_preference: dict[str, str] | None
     headers: dict[str, str]
+    upload_policy: UploadPolicy | None = None
 
 
 #: The request that the current code works for.
@@ -80,6 +87,13 @@ class IncomingRequest(RequestContext):
             logger.warning("The header %s is not a JSON object: %s", LIFECYCLE_PREFERENCE, text)
             return None
         return preference
+
+    @cached_property
+    def upload_policy(self) -> UploadPolicy | None:
+        # Most have none, and their headers are not decoded for it.
+        if all(name != _UPLOAD_POLICY for name, _ in self.__dict__["raw"]):
+            return None
+        return uploads.parse_upload_policy(self.headers[uploads.HEADER])
 
     @property
     def reissued_token(self) -> str | None:

@@ -8,6 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fal_serve.media.buckets.google_storage import GoogleStorageRepository
+    from fal_serve.media.buckets.r2 import R2Repository
+    from fal_serve.media.buckets.s3 import S3Repository
     from fal_serve.media.clones import clone_repository
     from fal_serve.media.downloads import download_file, download_model_weights
     from fal_serve.media.errors import (
@@ -49,6 +52,7 @@ __all__ = [
     "FileField",
     "FileRepository",
     "FileUploadException",
+    "GoogleStorageRepository",
     "Hidden",
     "Image",
     "ImageField",
@@ -58,6 +62,8 @@ __all__ = [
     "KVStoreException",
     "MediaError",
     "MediaInputError",
+    "R2Repository",
+    "S3Repository",
     "Video",
     "VideoField",
     "clone_repository",
@@ -79,6 +85,7 @@ _MODULES = {
     "FileField": "fields",
     "FileRepository": "repositories",
     "FileUploadException": "errors",
+    "GoogleStorageRepository": "buckets.google_storage",
     "Hidden": "fields",
     "Image": "images",
     "ImageField": "fields",
@@ -88,6 +95,8 @@ _MODULES = {
     "KVStoreException": "errors",
     "MediaError": "errors",
     "MediaInputError": "errors",
+    "R2Repository": "buckets.r2",
+    "S3Repository": "buckets.s3",
     "Video": "images",
     "VideoField": "fields",
     "clone_repository": "clones",

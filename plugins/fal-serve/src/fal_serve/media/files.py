@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from fal_serve.media.buckets.policy_uploads import repository_for
 from fal_serve.media.downloads import fetch_to
 from fal_serve.media.errors import DownloadError, MediaInputError
 from fal_serve.media.repositories import (
@@ -93,11 +94,12 @@ class File(BaseModel):
         """
         content = FileData(data, content_type, file_name)
         lifecycle = lifecycle_of(request)
+        place = repository_for(request, repository)
         url = save_in_turn(
             "save",
             content,
-            repository,
-            fallback_repository,
+            place,
+            fallback_repository if place is repository else None,
             {"object_lifecycle_preference": lifecycle, **(save_kwargs or {})},
             {"object_lifecycle_preference": lifecycle, **(fallback_save_kwargs or {})},
         )
@@ -145,11 +147,12 @@ class File(BaseModel):
             "multipart": multipart,
             "content_type": kind,
         }
+        place = repository_for(request, repository)
         url, data = save_in_turn(
             "save_file",
             found,
-            repository,
-            fallback_repository,
+            place,
+            fallback_repository if place is repository else None,
             {**common, **(save_kwargs or {})},
             {**common, **(fallback_save_kwargs or {})},
         )
@@ -181,7 +184,8 @@ class File(BaseModel):
         Return the URL of a file that is sent later, where the repository gives one.
         """
         content = FileData(b"", content_type, file_name)
-        reservation = find_repository(repository).reserve(
+        place = repository_for(request, repository)
+        reservation = find_repository(place).reserve(
             content.file_name,
             content.content_type,
             lifecycle_of(request),

@@ -77,17 +77,26 @@ class KeptFiles:
         self._adding, self._lock = threading.Lock(), threading.Lock()
 
     def add(
-        self, content: bytes | Path, *, name: str, content_type: str, seconds: float | None
+        self,
+        content: bytes | Path,
+        *,
+        name: str,
+        content_type: str,
+        seconds: float | None,
+        id: str | None = None,
     ) -> KeptFile:
         """
         Keep a file, for *seconds* unless that is None, and no shorter than before.
+
+        Arguments:
+            id: The one that was given out for it with :func:`new_id`, if one was.
 
         Raises:
             FileUploadException: There is no room for it.
         """
         digest, size = _measure(content)
         facts = "\0".join((digest, name, content_type))
-        id = hmac.digest(self._key, facts.encode(), "sha256").hex()[:40]
+        id = id or hmac.digest(self._key, facts.encode(), "sha256").hex()[:40]
         expires = None if seconds is None else self._clock() + seconds
         path = self._folder / digest
         kept = KeptFile(
@@ -160,6 +169,13 @@ class KeptFiles:
             part.unlink(missing_ok=True)
 
 
+def new_id() -> str:
+    """
+    Return an id for a file that is kept later, which cannot be guessed.
+    """
+    return secrets.token_hex(20)
+
+
 def _later(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else max(one, other)
 
@@ -205,12 +221,12 @@ class OwnFiles:
                 self._kept = KeptFiles(folder, most=most)
             return self._kept
 
-    def url_of(self, file: KeptFile) -> str:
+    def url_of(self, id: str, name: str) -> str:
         """
-        Return the URL of *file*, at the address by which the client knows the service.
+        Return the URL of a file, at the address by which the client knows the service.
         """
-        name = urllib.parse.quote(file.name, safe="") or "file"
-        return f"{self._address()}/fal-media/{file.id}/{name}"
+        quoted = urllib.parse.quote(name, safe="") or "file"
+        return f"{self._address()}/fal-media/{id}/{quoted}"
 
     def find(self, url: str) -> KeptFile | None:
         """

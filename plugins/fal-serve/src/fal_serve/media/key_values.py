@@ -40,6 +40,19 @@ class KVStore:
     def __init__(self, db_name: str) -> None:
         self.db_name = db_name
 
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        """
+        The headers of requests to the store: a token, which is new each time.
+
+        Raises:
+            KVStoreException: No server runs this process, or it gives no token.
+        """
+        server = find_server()
+        if server is None:
+            raise KVStoreException("No server runs this process that would take headers.")
+        return {"Authorization": _authorize(server)}
+
     def get(self, key: str) -> str | None:
         """
         Return the value of *key*, or None if it has none.

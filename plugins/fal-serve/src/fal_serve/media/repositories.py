@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from mimetypes import guess_extension, guess_type
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
-from fal_serve.answering.requests import current
+from fal_serve.answering.requests import IncomingRequest, RequestContext, current, logger
 from fal_serve.media.errors import FileUploadException, FileUploadFallbackException
-
-if TYPE_CHECKING:
-    from fal_serve.media.uploads import Lifecycle
+from fal_serve.media.kept_files import new_id, own_files
+from fal_serve.media.uploads import Lifecycle, find_server
 
 RepositoryId = Literal["fal", "fal_v2", "fal_v3", "in_memory", "gcp_storage", "r2", "cdn"]
 
@@ -61,6 +62,33 @@ class Reservation:
     complete: Callable[[bytes | Path], object]
     abort: Callable[[], None] = field(default=lambda: None)
     cdn_signing_requested: bool = False
+
+
+def hold(url: str, send: Callable[[bytes | Path], object]) -> Reservation:
+    """
+    Return the reservation of *url*, whose content is sent once, by *send*. It may be tried
+    again after an error.
+    """
+    pending = _Pending(send)
+    return Reservation(url, pending.complete, pending.abort)
+
+
+class _Pending:
+    def __init__(self, send: Callable[[bytes | Path], object]) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+        self._end: str | None = None
+
+    def complete(self, content: bytes | Path) -> None:
+        with self._lock:
+            if self._end is not None:
+                raise FileUploadException(f"The URL of a file {self._end} already.")
+            self._send(content)
+            self._end = "has its content"
+
+    def abort(self) -> None:
+        with self._lock:
+            self._end = self._end or "was given up"
 
 
 @dataclass
@@ -123,6 +151,54 @@ class FalFileRepository(FileRepository):
     """
     The default: the server that runs the application, else the service itself.
     """
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        """
+        The headers by which that server knows who asks, and which request it is for.
+        """
+        server = find_server()
+        if server is None:
+            raise FileUploadException("No server runs this process that would take headers.")
+        return server.headers()
+
+    def reserve(
+        self,
+        file_name: str,
+        content_type: str,
+        object_lifecycle_preference: dict[str, str] | None = None,
+        request: Any = None,
+        extra_headers: dict[str, str] | None = None,
+    ) -> Reservation:
+        """
+        Return a URL for a file that is sent later. Until then nothing is there.
+
+        Raises:
+            FileUploadException: No server runs this process, and it is no service.
+        """
+        lifecycle = object_lifecycle_preference
+        server, own = find_server(), own_files()
+        if server is not None:
+            begun = server.begin(
+                name=file_name,
+                content_type=content_type,
+                lifecycle=lifecycle,
+                headers=extra_headers,
+                request=request,
+            )
+            return hold(begun.url, begun.send)
+        if own is None:
+            raise FileUploadException(
+                "Outside of a service, a file is in its URL: there is none before its content. "
+                "Make the file first, and then a File of it."
+            )
+        kept, id = own.kept, new_id()
+
+        def send(content: bytes | Path) -> None:
+            seconds = _seconds(lifecycle)
+            kept.add(content, name=file_name, content_type=content_type, seconds=seconds, id=id)
+
+        return hold(own.url_of(id, file_name), send)
 
     def save(
         self,
@@ -190,6 +266,21 @@ Repositories = FileRepository | RepositoryId | list[FileRepository | RepositoryI
 
 _DEFAULT_IDS = ("fal", "fal_v2", "fal_v3", "cdn")
 
+#: Modules and classes of others, which are imported at their first use.
+_BUCKETS = {
+    "r2": ("fal_serve.media.buckets.r2", "R2Repository"),
+    "gcp_storage": ("fal_serve.media.buckets.google_storage", "GoogleStorageRepository"),
+}
+
+
+def is_default(repository: FileRepository | RepositoryId) -> bool:
+    """
+    Tell whether *repository* is the default one, by whichever name, and no other's of which
+    that is the base.
+    """
+    name = repository if isinstance(repository, str) else type(repository).__name__
+    return name in (*_DEFAULT_IDS, "FalFileRepository", "LocalFileRepository")
+
 
 def find_repository(id: FileRepository | RepositoryId) -> FileRepository:
     """
@@ -197,6 +288,8 @@ def find_repository(id: FileRepository | RepositoryId) -> FileRepository:
 
     Raises:
         ValueError: There is none of that name.
+
+        FileUploadException: It is a bucket, whose account or library is not there.
     """
     if isinstance(id, FileRepository):
         return id
@@ -204,9 +297,13 @@ def find_repository(id: FileRepository | RepositoryId) -> FileRepository:
         return FalFileRepository()
     if id == "in_memory":
         return InMemoryRepository()
+    if id in _BUCKETS:
+        module, name = _BUCKETS[id]
+        found: FileRepository = getattr(importlib.import_module(module), name)()
+        return found
     raise ValueError(
-        f"There is no repository {id!r} here. Use 'fal_v3' or 'in_memory', or pass a "
-        "FileRepository of your own, with a method 'save' that returns a URL."
+        f"There is no repository {id!r}. Use one of {', '.join(get_args(RepositoryId))}, or "
+        "pass a FileRepository of your own, with a method 'save' that returns a URL."
     )
 
 
@@ -219,9 +316,6 @@ def keep(
     Raises:
         FileUploadException: It cannot be kept.
     """
-    from fal_serve.media.kept_files import own_files
-    from fal_serve.media.uploads import find_server
-
     server = find_server()
     if server is not None:
         return server.upload(content, name=name, content_type=content_type, lifecycle=lifecycle)
@@ -230,7 +324,7 @@ def keep(
         file = own.kept.add(
             content, name=name, content_type=content_type, seconds=_seconds(lifecycle)
         )
-        return own.url_of(file)
+        return own.url_of(file.id, file.name)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     if size > _MOST_IN_URL:
         raise FileUploadException(
@@ -255,13 +349,13 @@ def lifecycle_of(request: Any = None) -> dict[str, str] | None:
     Return how long the client wants files to be kept.
 
     Arguments:
-        request: A request of FastAPI. None: the one that is answered.
+        request: A request of FastAPI, or of this package. None: the one that is answered.
     """
     if request is None:
         answered = current.get()
         return None if answered is None else answered.lifecycle_preference
-    from fal_serve.answering.requests import IncomingRequest
-
+    if isinstance(request, RequestContext):
+        return request.lifecycle_preference
     return IncomingRequest("", request.headers.raw).lifecycle_preference
 
 
@@ -287,6 +381,9 @@ def save_in_turn(
             # By another name, it would fail once more.
             continue
         used = fallback_keywords if tried else keywords
+        if failures:
+            kept = type(found).__name__
+            logger.warning("%s gets a file that was not taken: %s", kept, failures[-1][1])
         tried.append(found)
         try:
             return getattr(found, method)(argument, **used)

@@ -13,12 +13,12 @@ import random
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fal_serve.answering.requests import current
+from fal_serve.answering.requests import CDN_TOKEN, REQUEST_ID, current
 from fal_serve.media.errors import FileUploadException
 
 _SECONDS = 30.0
@@ -36,7 +36,7 @@ class FileServer:
     """
 
     address: str
-    key: str
+    key: str = field(repr=False)
 
     def upload(
         self,
@@ -52,50 +52,131 @@ class FileServer:
         Raises:
             FileUploadException: The server does not take it.
         """
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        told = self._initiate(content, name, content_type, lifecycle)
-        headers = {"Content-Type": content_type, "Content-Length": str(size)}
-        for attempt in _attempts():
-            with contextlib.ExitStack() as stack:
-                body: Any = content
-                if isinstance(content, Path):
-                    body = stack.enter_context(content.open("rb"))
-                request = urllib.request.Request(
-                    told["upload_url"], body, headers, method="PUT"
-                )
-                if _send(request, name, attempt, _UPLOAD_SECONDS) is not None:
-                    return str(told["file_url"])
-        raise AssertionError("the last attempt raises")
+        begun = self.begin(
+            name=name,
+            content_type=content_type,
+            lifecycle=lifecycle,
+            headers={"X-Fal-Core-Digest": _digest_of(content)},
+        )
+        begun.send(content)
+        return begun.url
 
-    def _initiate(
+    def begin(
         self,
-        content: bytes | Path,
+        *,
         name: str,
         content_type: str,
         lifecycle: Lifecycle | None,
-    ) -> dict[str, Any]:
+        headers: Mapping[str, str] | None = None,
+        request: Any = None,
+    ) -> BegunUpload:
+        """
+        Return the upload of a file whose content is sent later.
+
+        Arguments:
+            headers: More headers than those of the upload and of the request.
+
+            request: The request that the file is made for. None: the one that is answered.
+
+        Raises:
+            FileUploadException: The server does not take it.
+        """
         asked = json.dumps({"file_name": name, "content_type": content_type}).encode()
-        headers = {
-            "Authorization": f"Key {self.key}",
+        sent = {
+            **self.headers(request),
             "Content-Type": "application/json",
             "Accept": "application/json",
-            "X-Fal-Core-Digest": _digest_of(content),
-            **_of_request(),
         }
         if lifecycle:
             for each in ("X-Fal-Object-Lifecycle", "X-Fal-Object-Lifecycle-Preference"):
-                headers[each] = json.dumps(dict(lifecycle))
+                sent[each] = json.dumps(dict(lifecycle))
+        sent.update(headers or {})
         url = f"https://{self.address}/storage/upload/initiate?storage_type=fal-cdn-v3"
-        request = urllib.request.Request(url, asked, headers, method="POST")
-        for attempt in _attempts():
-            answer = _send(request, name, attempt, _SECONDS)
-            if answer is not None:
-                with contextlib.suppress(ValueError, TypeError):
-                    told: dict[str, Any] = json.loads(answer)
-                    if {"file_url", "upload_url"} <= told.keys():
-                        return told
-                raise FileUploadException(f"File {name!r}: the server's answer is not known.")
-        raise AssertionError("the last attempt raises")
+        asking = urllib.request.Request(url, asked, sent, method="POST")
+        answer = send_until_taken(lambda _: asking, name, seconds=_SECONDS)
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+            told = json.loads(answer)
+            return BegunUpload(
+                url=str(told["file_url"]),
+                to=str(told["upload_url"]),
+                name=name,
+                content_type=content_type,
+            )
+        raise FileUploadException(f"File {name!r}: the server's answer is not known.")
+
+    def headers(self, request: Any = None) -> dict[str, str]:
+        """
+        Return the headers by which the server knows who asks, and which request it is for.
+
+        Arguments:
+            request: That request. None: the one that is answered.
+        """
+        return {"Authorization": f"Key {self.key}", **_of_request(request)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BegunUpload:
+    """
+    An upload whose content was not sent yet.
+
+    Attributes:
+        url: Where the file will be read.
+
+        to: Where its content is sent. Whoever knows it can do that.
+    """
+
+    url: str
+    to: str = field(repr=False)
+    name: str
+    content_type: str
+
+    def send(self, content: bytes | Path) -> None:
+        """
+        Send the content.
+
+        Raises:
+            FileUploadException: The server does not take it.
+        """
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        headers = {"Content-Type": self.content_type, "Content-Length": str(size)}
+
+        def make(stack: contextlib.ExitStack) -> urllib.request.Request:
+            body: Any = content
+            if isinstance(content, Path):
+                body = stack.enter_context(content.open("rb"))
+            return urllib.request.Request(self.to, body, headers, method="PUT")
+
+        send_until_taken(make, self.name)
+
+
+def send_until_taken(
+    make: Callable[[contextlib.ExitStack], urllib.request.Request],
+    name: str,
+    *,
+    seconds: float = _UPLOAD_SECONDS,
+    ask: Callable[..., Any] = urllib.request.urlopen,
+) -> bytes:
+    """
+    Send a request, several times if need be, and return the body of its answer.
+
+    Arguments:
+        make: Returns the request, anew for each time. What it opens is closed after it.
+
+        name: That of the file, for errors.
+
+        seconds: For each step of sending and answering.
+
+        ask: Sends the request.
+
+    Raises:
+        FileUploadException: It is refused, or nobody is reached.
+    """
+    for attempt in range(_ATTEMPTS):
+        with contextlib.ExitStack() as stack:
+            answer = _send(make(stack), name, attempt, seconds, ask)
+        if answer is not None:
+            return answer
+    raise AssertionError("the last attempt raises")
 
 
 def find_server() -> FileServer | None:
@@ -112,30 +193,31 @@ def find_server() -> FileServer | None:
     return None if key is None else FileServer(address=host, key=key)
 
 
-def _of_request() -> dict[str, str]:
+def _of_request(request: Any) -> dict[str, str]:
     """
     Return the headers that name the request that a file is made for.
     """
-    request = current.get()
-    if request is None:
+    made_for = current.get() if request is None else request
+    if made_for is None:
         return {}
-    found = {"X-Fal-Request-ID": request.request_id or ""}
-    found["X-Fal-CDN-Token"] = request.headers.get("x-fal-cdn-token", "")
+    headers = made_for.headers
+    id = getattr(made_for, "request_id", None) or headers.get(REQUEST_ID.decode())
+    found = {"X-Fal-Request-ID": id or "", "X-Fal-CDN-Token": headers.get(CDN_TOKEN, "")}
     return {key: value for key, value in found.items() if value and value.isascii()}
 
 
-def _attempts() -> range:
-    return range(_ATTEMPTS)
-
-
 def _send(
-    request: urllib.request.Request, name: str, attempt: int, seconds: float
+    request: urllib.request.Request,
+    name: str,
+    attempt: int,
+    seconds: float,
+    ask: Callable[..., Any],
 ) -> bytes | None:
     """
     Send *request*, and return the body of the answer: None if it is to be sent again.
     """
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:
+        with ask(request, timeout=seconds) as response:
             return bytes(response.read(1 << 20))
     except urllib.error.HTTPError as error:
         with error:

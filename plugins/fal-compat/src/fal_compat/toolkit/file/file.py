@@ -4,6 +4,20 @@ Files, and the repositories that keep them.
 
 from __future__ import annotations
 
+from fal_compat.toolkit.file.providers.local import (
+    LocalFileRepository,
+)
+from fal_serve.media.buckets.google_storage import (
+    GoogleStorageRepository,
+)
+from fal_serve.media.buckets.policy_uploads import (
+    get_upload_policy,
+    reserve_with_policy,
+    save_with_policy,
+)
+from fal_serve.media.buckets.r2 import (
+    R2Repository,
+)
 from fal_serve.media.downloads import (
     download_file,
 )
@@ -43,6 +57,9 @@ from fal_serve.media.repositories import (
 from fal_serve.media.repositories import (
     lifecycle_of as request_lifecycle_preference,
 )
+from fal_serve.policies.uploads import (
+    UploadPolicyInputError,
+)
 
 __all__ = [
     "DEFAULT_REPOSITORY",
@@ -57,11 +74,18 @@ __all__ = [
     "FileField",
     "FileRepository",
     "FileUploadFallbackException",
+    "GoogleStorageRepository",
     "InMemoryRepository",
+    "LocalFileRepository",
     "PendingFile",
+    "R2Repository",
     "RepositoryId",
     "Reservation",
+    "UploadPolicyInputError",
     "download_file",
     "get_builtin_repository",
+    "get_upload_policy",
     "request_lifecycle_preference",
+    "reserve_with_policy",
+    "save_with_policy",
 ]

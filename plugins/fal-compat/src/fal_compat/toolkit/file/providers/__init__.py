@@ -1,0 +1,3 @@
+"""
+Repositories: the places that files are kept in.
+"""

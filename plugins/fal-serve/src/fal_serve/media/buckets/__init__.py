@@ -1,0 +1,3 @@
+"""
+Buckets: stores of an application or of its caller, which keep files in place of the server.
+"""

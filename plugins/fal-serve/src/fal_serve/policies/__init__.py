@@ -1,0 +1,3 @@
+"""
+Policies: what the caller of a request says of the files that are made for it.
+"""
