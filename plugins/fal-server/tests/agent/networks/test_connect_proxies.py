@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
+from fal_server_agent.networks.connect_proxies import ConnectProxy, NextProxy
 
 
 @asynccontextmanager
