@@ -96,10 +96,11 @@ class Leading:
         """
         before = {name: self._was(variables, name) for name in _NAMES}
         if before != self._before:
+            for name in self._told:
+                # What is not set again goes back to what it was.
+                _set(variables, name, before.get(name))
             self._told = self._find(before)
             self._before = before
-        for name in (DIRECT, *self._told):
-            variables.pop(name, None)
         variables.update(self._told)
 
     def _find(self, before: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -226,7 +227,7 @@ class Leading:
         given = before[_SSL]
         if not given or given == self._bundle:
             inherited = _read(self._inherited)
-            is_known = not inherited or inherited.strip() == others.strip()
+            is_known = authority.strip() in inherited or inherited.strip() in others
             # What the machine of the server trusts has come with the bundle.
             joined = self._bundle if is_known else self._write(bundle + b"\n" + inherited)
             told[_SSL] = joined
@@ -263,6 +264,13 @@ def _first(variables: Mapping[str, str | None], name: str) -> str | None:
     """
     small = variables[name.lower()]
     return variables[name] if small is None else small
+
+
+def _set(variables: MutableMapping[str, str], name: str, value: str | None) -> None:
+    if value is None:
+        variables.pop(name, None)
+    else:
+        variables[name] = value
 
 
 def _read(path: str) -> bytes:
