@@ -18,7 +18,6 @@ import secrets
 import shutil
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -109,7 +108,7 @@ class Leading:
         """
         apart = _first(before, _NONE) or ""
         url = _first(before, _HTTPS) or _first(before, _ALL) or ""
-        if urllib.request.proxy_bypass_environment("*", {"no": apart}):
+        if any(each.strip() == "*" for each in apart.split(",")):
             url = ""
         beyond = NextProxy.read(url) if url else None
         if url and beyond is None:
@@ -166,7 +165,7 @@ class Leading:
         """
 
         def bypasses(place: str) -> bool:
-            return bool(urllib.request.proxy_bypass_environment(place, {"no": apart}))
+            return _is_among(place, apart)
 
         if self._proxy is not None:
             self._proxy.beyond, self._proxy.bypasses = beyond, bypasses
@@ -207,10 +206,8 @@ class Leading:
         )
 
     def _keeps(self, entry: str) -> bool:
-        is_left_out = urllib.request.proxy_bypass_environment
-        return bool(entry) and not any(
-            is_left_out(f"{name}:443", {"no": entry}) for name in self._names
-        )
+        is_led = any(_is_among(f"{name}:443", entry) for name in self._names)
+        return bool(entry) and not is_led
 
     # -- authorities -----------------------------------------------------------------
 
@@ -264,6 +261,21 @@ def _first(variables: Mapping[str, str | None], name: str) -> str | None:
     """
     small = variables[name.lower()]
     return variables[name] if small is None else small
+
+
+def _is_among(place: str, listed: str) -> bool:
+    """
+    Tell whether a host and its port are among those that programs reach without a proxy, as
+    they are *listed* in a variable.
+    """
+    known = (place.lower(), place.lower().rpartition(":")[0].strip("[]"))
+    names = (each.strip().lower().lstrip(".") for each in listed.split(","))
+    return any(
+        name == "*" or each == name or each.endswith(f".{name}")
+        for name in names
+        if name
+        for each in known
+    )
 
 
 def _set(variables: MutableMapping[str, str], name: str, value: str | None) -> None:
