@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import current
 from fal_core_worker.serving import services
@@ -33,7 +33,6 @@ from fal_server_agent.messages import (
     pack,
     unpack,
 )
-from fal_server_agent.networks.leading import Leading
 from fal_server_agent.networks.listening import answers
 from fal_server_agent.networks.places import (
     OPEN,
@@ -46,6 +45,9 @@ from fal_server_agent.networks.places import (
 )
 from fal_server_agent.networks.sockets import CONTROL, url_of
 from fal_server_agent.request_labels import take_request_labels
+
+if TYPE_CHECKING:
+    from fal_server_agent.networks.leading import Leading
 
 #: The port that an application listens on unless its client named another.
 _USUAL_PORT = 8080
@@ -189,6 +191,9 @@ class ControlServer:
             if not self._settled:
                 header.update(carried.unpack(header, parts))
                 if led := header.get("led"):
+                    # Most runners are not led, and start without it.
+                    from fal_server_agent.networks.leading import Leading
+
                     self._leading = Leading(led, dict(os.environ), self._folder)
             for name in TRACE_VARIABLES:
                 os.environ.pop(name, None)

@@ -28,6 +28,10 @@ class Spell(fal.App, keep_alive=300, max_concurrency=1):
     def spell(self, words: Words) -> dict:
         return {"spelled": list(words.text)}
 
+    @fal.realtime("/realtime")
+    def shout(self, words: Words) -> Words:
+        return Words(text=words.text.upper())
+
 class Led(fal.App, keep_alive=300, max_concurrency=1):
     machine_type = "XS"
     requirements = ["fal-client"]
@@ -37,7 +41,11 @@ class Led(fal.App, keep_alive=300, max_concurrency=1):
         store = KVStore("led")
         store.set("words", words.text, ttl=60)
         url = fal_client.upload(words.text.encode(), "text/plain", "words.txt")
+        with fal_client.realtime("owner/spell") as connection:
+            connection.send({"text": words.text})
+            shouted = connection.recv()
         return {
+            "shouted": shouted,
             "kept": store.get("words"),
             "url": url,
             "ran": fal_client.run("owner/spell", arguments={"text": words.text}),
@@ -61,8 +69,9 @@ def led(make_applied, tmp_path_factory):
 
 def test_released_clients_in_runners(led):
     """
-    In a runner, ``fal_client`` uploads files and calls other applications, and the toolkit's
-    key-value store keeps values, although nobody has told them of the server.
+    In a runner, ``fal_client`` uploads files, calls other applications and connects to them
+    with a token, and the toolkit's key-value store keeps values, although nobody has told them
+    of the server.
     """
     told = led.python(
         """
@@ -75,6 +84,7 @@ def test_released_clients_in_runners(led):
     )
     spelled = {"spelled": ["a", "b", "c"]}
     url = told.pop("url")
+    assert told.pop("shouted") == {"text": "ABC"}
     assert told == {"kept": "abc", "ran": spelled, "subscribed": spelled}
     with led.client() as client:
         assert client.get(url).text == "abc"

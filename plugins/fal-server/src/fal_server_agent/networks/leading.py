@@ -117,7 +117,8 @@ class Leading:
         own = self._start(beyond, apart)
         told = {_HTTPS: own, _NONE: self._none(apart), **self._authorities(before)}
         for name in (_HTTPS, _NONE):
-            if before[name.lower()] is not None:
+            # Some programs read small letters alone, gRPC for one.
+            if before[name.lower()] is not None or before[_HTTPS.lower()] is not None:
                 told[name.lower()] = told[name]
         return told if beyond is not None else {**told, DIRECT: own}
 

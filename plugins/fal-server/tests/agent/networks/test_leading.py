@@ -141,6 +141,7 @@ def test_proxy_of_the_user_is_kept_for_other_hosts(make_leading: Any):
         variables = {"https_proxy": url, "NO_PROXY": "apart.invalid, led.example"}
         make_leading(server.port).lead(variables)
         assert variables["https_proxy"] == variables["HTTPS_PROXY"] != url
+        assert variables["no_proxy"] == variables["NO_PROXY"]
         assert DIRECT not in variables
         # The one that leads to the server is not left out.
         assert variables["NO_PROXY"] == "127.0.0.1,localhost,::1,apart.invalid"
