@@ -223,7 +223,6 @@ def test_runners_that_are_led(make_plane, served, tmp_path, monkeypatch, leads):
     if leads:
         assert found["HTTPS_PROXY"].startswith("http://fal:")
         assert found["NO_PROXY"] == "127.0.0.1,localhost,::1,apart.example"
-        assert "HTTP_PROXY" not in found
     else:
         assert found["HTTPS_PROXY"] == "http://proxy.example"
         assert found["NO_PROXY"] == "apart.example"
