@@ -145,11 +145,15 @@ def cluster():
 
 def test_functions_on_nodes(cluster, make_applied, newest_clients):
     """
-    A function on a node of a Ray cluster reaches the server by these hosts too.
+    A function on a node of a Ray cluster reaches the server by these hosts too. A server that
+    only this machine reaches says so when it starts.
     """
     from ray_nodes import MACHINES, OPTIONS
 
     server = make_applied("--lead-runners", *OPTIONS, machines=MACHINES)
+    assert any(
+        "which runners on other machines do not" in each for each in server.program.lines
+    )
     nickname, _ = server.python(
         f"""
         import json, fal

@@ -40,7 +40,7 @@ from fal_server.commands.options import (
 from fal_server.commands.proxy_command import proxy
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
-from fal_server.settings import DEV_KEY, PORT, ServerSettings, default_data
+from fal_server.settings import DEV_KEY, PORT, ServerSettings, default_data, is_loopback
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
@@ -332,6 +332,13 @@ def _tell(plane: ControlPlane) -> None:
         click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if "local" in plane.settings.machines and (missing := networks.missing()):
         click.echo(f"# Of applications that insist on one port one runs at a time. {missing}")
+    is_spread = any(each != "local" for each in plane.settings.machines)
+    led = plane.urls.address("api").rpartition(":")[0].strip("[]")
+    if plane.settings.lead_runners and is_spread and is_loopback(led):
+        click.echo(
+            f"# Released clients in runners are led to {led}, which leads nowhere on other "
+            "machines. Name another address by '--address'."
+        )
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = _key_of(plane)
