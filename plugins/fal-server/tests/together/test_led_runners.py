@@ -5,11 +5,7 @@ runners.
 
 from __future__ import annotations
 
-import importlib.util
-import textwrap
-
 import pytest
-from engines import BASE
 
 APPS = """
 import os
@@ -93,71 +89,3 @@ def test_released_clients_in_runners(led):
     assert told == {"kept": "abc", "ran": spelled, "subscribed": spelled}
     with led.client() as client:
         assert client.get(url).text == "abc"
-
-
-#: What a function asks the server by a host that stands in the code of released clients.
-ASK = """
-def ask():
-    import json, os, urllib.request
-
-    shown = {"Authorization": "Key " + os.environ["FAL_KEY"]}
-    request = urllib.request.Request("https://rest.fal.ai/users/current", headers=shown)
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return [json.load(response)["nickname"], os.uname().nodename]
-"""
-
-
-@pytest.mark.faults
-def test_functions_in_images(engine, make_applied, newest_clients):
-    """
-    A function in a container reaches the server by these hosts too.
-    """
-    server = make_applied("--lead-runners")
-    nickname, _ = server.python(
-        f"""
-        import json, fal
-        from fal import ContainerImage
-        {textwrap.indent(ASK, " " * 8)}
-        asking = fal.function(
-            kind="container",
-            image=ContainerImage.from_dockerfile_str("FROM {BASE}"),
-            machine_type="XS",
-            keep_alive=0,
-        )(ask)
-        print("JSON " + json.dumps(asking()))
-        """
-    )
-    assert nickname == "owner"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """
-    A cluster of Ray with a node for a runner.
-    """
-    if importlib.util.find_spec("fal_host_ray") is None:
-        pytest.skip("The host is not installed.")
-    from ray_nodes import HEAD, NODE, start_cluster
-
-    with start_cluster((HEAD, NODE)) as cluster:
-        yield cluster
-
-
-def test_functions_on_nodes(cluster, make_applied, newest_clients):
-    """
-    A function on a node of a Ray cluster reaches the server by these hosts too. A server that
-    only this machine reaches says so when it starts.
-    """
-    from ray_nodes import MACHINES, OPTIONS
-
-    server = make_applied("--lead-runners", *OPTIONS, machines=MACHINES)
-    assert any("leads nowhere on other machines" in each for each in server.program.lines)
-    nickname, _ = server.python(
-        f"""
-        import json, fal
-        {textwrap.indent(ASK, " " * 8)}
-        asking = fal.function(machine_type="GPU-A100", keep_alive=0)(ask)
-        print("JSON " + json.dumps(asking()))
-        """
-    )
-    assert nickname == "owner"
