@@ -377,6 +377,19 @@ def end_runners(
     assert done.exit_code == 0, done.output
 
 
+#: A function that asks a server who it is, by a host that stands in the code of released
+#: clients.
+ASK_BY_FOREIGN_HOST = """
+def ask():
+    import json, os, urllib.request
+
+    shown = {"Authorization": "Key " + os.environ["FAL_KEY"]}
+    request = urllib.request.Request("https://rest.fal.ai/users/current", headers=shown)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["nickname"]
+"""
+
+
 class Applied:
     """
     A server that the released clients run and deploy on.

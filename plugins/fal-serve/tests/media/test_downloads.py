@@ -275,3 +275,19 @@ def test_data_url(tmp_path: Path):
     fetch_to("data:text/plain;base64,aGVsbG8=", tmp_path / "a")
     fetch_to("data:,hello%20there", tmp_path / "b")
     assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"hellohello there"
+
+
+def test_proxy_that_looks_at_no_address(
+    files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    The proxy of an agent, which looks at no address, is left out, so that addresses are looked
+    at here.
+    """
+    for name in ("http_proxy", "FAL_CORE_DIRECT_PROXY"):
+        monkeypatch.setenv(name, files.url)
+    for name in ("no_proxy", "NO_PROXY", "FAL_SERVE_DOWNLOAD_HOSTS"):
+        monkeypatch.delenv(name, raising=False)
+    assert "'files.invalid' is not known" in refuse("http://files.invalid/a.bin", tmp_path)
+    assert "FAL_SERVE_DOWNLOAD_HOSTS" in refuse(files.url + "/a.bin", tmp_path)
+    assert not files.asked

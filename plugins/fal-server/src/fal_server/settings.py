@@ -96,6 +96,9 @@ class ServerSettings:
 
         advertise: The address at which other replicas reach this one. None for *host*.
 
+        lead_runners: Whether runners reach this server at the hosts that released clients have
+            in their code.
+
         dev: Whether it is for one developer on this machine, with a key that everybody knows.
     """
 
@@ -124,6 +127,7 @@ class ServerSettings:
     owner: str = "owner"
     drain: float = 10.0
     advertise: str | None = None
+    lead_runners: bool = attrs.field(default=False, converter=bool)
     dev: bool = False
 
     def port_of(self, listener: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fal_core_worker.serving import services
 from fal_server_agent.control_servers import ControlServer
 from fal_server_agent.limits import limit_memory
-from fal_server_agent.sockets import find_network
+from fal_server_agent.networks.sockets import find_network
 from fal_server_agent.surroundings import forget_credentials
 
 #: The variable by which calls know that their agent reads their output itself.

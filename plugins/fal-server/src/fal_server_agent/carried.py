@@ -49,6 +49,8 @@ def unpack(header: dict[str, Any], parts: Sequence[bytes]) -> dict[str, Any]:
         "SSL_CERT_FILE": bundle,
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
     }
+    if header.get("led"):
+        header = {**header, "led": {**header["led"], "bundle": bundle}}
     if carried["is_apart"]:
         return {**header, "variables": variables}
     home = _data_of(carried["account"])

@@ -12,14 +12,20 @@ import hmac
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_core_worker import current
 from fal_core_worker.serving import services
 from fal_core_worker.serving.ports import free_port
 from fal_server_agent import carried, functions, outcomes, shells
+from fal_server_agent.control_requests import (
+    LARGEST_HEADERS,
+    read_body,
+    read_head,
+    respond,
+    write,
+)
 from fal_server_agent.directories import settle
-from fal_server_agent.listening import answers
 from fal_server_agent.messages import (
     END_OF_LOGS,
     TOKEN_HEADER,
@@ -27,7 +33,8 @@ from fal_server_agent.messages import (
     pack,
     unpack,
 )
-from fal_server_agent.places import (
+from fal_server_agent.networks.listening import answers
+from fal_server_agent.networks.places import (
     OPEN,
     OpenPort,
     Place,
@@ -36,8 +43,11 @@ from fal_server_agent.places import (
     SocketFolder,
     claim_port,
 )
+from fal_server_agent.networks.sockets import CONTROL, url_of
 from fal_server_agent.request_labels import take_request_labels
-from fal_server_agent.sockets import CONTROL, url_of
+
+if TYPE_CHECKING:
+    from fal_server_agent.networks.leading import Leading
 
 #: The port that an application listens on unless its client named another.
 _USUAL_PORT = 8080
@@ -48,8 +58,11 @@ _UNUSED = 600.0
 #: Seconds in which the control plane must take the outcome of what was served.
 _LAST_WORD = 20.0
 
-#: The largest message, and the largest headers of a request, in bytes.
-_LARGEST, _LARGEST_HEADERS = 1 << 31, 1 << 20
+
+class _Unsettled(Exception):
+    """
+    A runner cannot have what a message says. The argument is a sentence.
+    """
 
 
 class ControlServer:
@@ -89,6 +102,7 @@ class ControlServer:
         self._runtime = current.runtime
         self._used = False
         self._settled = False
+        self._leading: Leading | None = None
         self._calling = asyncio.Lock()
         self._reporting: set[asyncio.Task[None]] = set()
 
@@ -98,11 +112,11 @@ class ControlServer:
         """
         if self._folder:
             path = os.path.join(self._folder, CONTROL)
-            server = await asyncio.start_unix_server(self._take, path, limit=_LARGEST_HEADERS)
+            server = await asyncio.start_unix_server(self._take, path, limit=LARGEST_HEADERS)
             services.announce({"control": url_of(path)})
         else:
             server = await asyncio.start_server(
-                self._take, "127.0.0.1", 0, limit=_LARGEST_HEADERS
+                self._take, "127.0.0.1", 0, limit=LARGEST_HEADERS
             )
             port = server.sockets[0].getsockname()[1]
             services.announce({"control": f"http://127.0.0.1:{port}"})
@@ -138,14 +152,14 @@ class ControlServer:
         Answer the requests of a connection, one after the other.
         """
         try:
-            while (head := await _read_head(reader)) is not None:
+            while (head := await read_head(reader)) is not None:
                 path, headers = head
                 shown = headers.get(TOKEN_HEADER, "")
                 if not hmac.compare_digest(shown.encode(), self._token.encode()):
                     # Nothing more is read of whoever does not know the token.
-                    _respond(writer, b"", status="403 Forbidden")
+                    respond(writer, b"", status="403 Forbidden")
                     return
-                body = await _read_body(reader, headers)
+                body = await read_body(reader, headers)
                 self._used = True
                 if path == "/serve":
                     await self._report(self._serve(writer, body))
@@ -153,11 +167,11 @@ class ControlServer:
                 if path == "/shell":
                     return await shells.attend(reader, writer)
                 if path == "/ping":
-                    _respond(writer, b"")
+                    respond(writer, b"")
                     await writer.drain()
                     continue
                 async with self._calling:
-                    _respond(writer, await self._call(body))
+                    respond(writer, await self._call(body))
                     await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass
@@ -169,23 +183,45 @@ class ControlServer:
     def _settle(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
         """
         Set the environment variables of a message, and once the directories.
+
+        Raises:
+            _Unsettled: They cannot be made, or the proxy of the runner cannot listen.
         """
-        if not self._settled:
-            header.update(carried.unpack(header, parts))
-        for name in TRACE_VARIABLES:
-            os.environ.pop(name, None)
-        os.environ.update(header.get("variables") or {})
-        if not self._settled:
-            # All calls of a runner belong to one account, and have the same files.
-            settle(header, sockets=self._folder)
-            self._settled = True
+        try:
+            if not self._settled:
+                header.update(carried.unpack(header, parts))
+                if led := header.get("led"):
+                    # Most runners are not led, and start without it.
+                    from fal_server_agent.networks.leading import Leading
+
+                    self._leading = Leading(led, dict(os.environ), self._folder)
+            for name in TRACE_VARIABLES:
+                os.environ.pop(name, None)
+            os.environ.update(header.get("variables") or {})
+            if not self._settled:
+                # All calls of a runner belong to one account, and have the same files.
+                settle(header, sockets=self._folder)
+                self._settled = True
+        except OSError as error:
+            raise _Unsettled(
+                f"The directories of the runner cannot be made: {error.strerror}."
+            ) from error
+        try:
+            # In the mount namespace of the runner, which its threads are to share.
+            if self._leading is not None:
+                self._leading.lead(os.environ)
+        except OSError as error:
+            raise _Unsettled(
+                "The proxy of the runner, which leads released clients to the server, cannot "
+                f"be started: {error.strerror}."
+            ) from error
 
     async def _call(self, body: bytes) -> bytes:
         header, parts = unpack(body)
         try:
             self._settle(header, parts)
-        except OSError as error:
-            return outcomes.failed(_unsettled(error))
+        except _Unsettled as error:
+            return outcomes.failed(str(error))
         services.request_id.set(header["call"])
         try:
             return await self._run(header, parts)
@@ -278,8 +314,8 @@ class ControlServer:
             header, parts = unpack(body)
             try:
                 self._settle(header, parts)
-            except OSError as error:
-                _write(writer, outcomes.failed(_unsettled(error)))
+            except _Unsettled as error:
+                write(writer, outcomes.failed(str(error)))
                 await writer.drain()
                 return self._ended.set()
             self._served = asyncio.create_task(self._serve_now(header, parts))
@@ -288,9 +324,9 @@ class ControlServer:
         up.cancel()
         await asyncio.wait({up})
         if self._urls:
-            _write(writer, pack({"urls": self._urls}))
+            write(writer, pack({"urls": self._urls}))
         outcome = await asyncio.shield(self._served)
-        _write(writer, outcome)
+        write(writer, outcome)
         await writer.drain()
         self._ended.set()
 
@@ -351,45 +387,3 @@ class ControlServer:
         self._up.set()
         if self._runtime is not None:
             self._runtime.announce(dict(self._urls))
-
-
-def _unsettled(error: OSError) -> str:
-    return f"The directories of the runner cannot be made: {error.strerror}."
-
-
-def _write(writer: asyncio.StreamWriter, message: bytes) -> None:
-    """
-    Write *message* after its length, if somebody still reads.
-    """
-    if not writer.is_closing():
-        writer.write(len(message).to_bytes(8, "little") + message)
-
-
-def _respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode())
-    writer.write(body)
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | None:
-    """
-    Read the path and the headers of one request. None at the end of the connection.
-    """
-    words = (await reader.readline()).split()
-    if len(words) < 3:
-        return None
-    headers: dict[str, str] = {}
-    size = 0
-    while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
-        if (size := size + len(line)) > _LARGEST_HEADERS:
-            raise ValueError("The headers are too large.")
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return words[1].decode("latin-1"), headers
-
-
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-    size = int(headers.get("content-length") or 0)
-    if not 0 <= size <= _LARGEST:
-        raise ValueError("The message is too large.")
-    return await reader.readexactly(size)

@@ -45,9 +45,9 @@ class Started:
             self.url + path, content=body, headers=headers, timeout=60, trust_env=False
         )
 
-    def call(self, function: Any, home: Path) -> Any:
+    def call(self, function: Any, home: Path, **told: Any) -> Any:
         """
-        Have it call a function, and return the value.
+        Have it call a function, *told* beside what every call is, and return the value.
         """
         header = {
             "call": "call-1",
@@ -56,6 +56,7 @@ class Started:
             "home": str(home),
             "mounts": {},
             "directories": [],
+            **told,
         }
         answer = self.ask("/call", pack(header, cloudpickle.dumps(function), b""))
         header, parts = unpack(answer.content)
@@ -120,3 +121,41 @@ def test_functions_see_the_packages_of_the_agent_last(start, tmp_path: Path):
     assert path[-1] == str(tmp_path)
     assert path.count(known) == path.count(str(tmp_path)) == 1
     assert agent.end() == 0
+
+
+def test_released_clients_are_led_where_that_is_told(start, tmp_path: Path):
+    """
+    A function finds a proxy in its variables where its agent is told which hosts lead to the
+    server, the same at each call, and none otherwise.
+    """
+
+    def look() -> tuple[str, str]:
+        import os
+
+        return os.environ.get("HTTPS_PROXY", ""), os.environ["NO_PROXY"]
+
+    (tmp_path / "bundle.pem").write_text("authority")
+    led = {
+        "names": ["led.example"],
+        "server": ["192.0.2.1", 443],
+        "bundle": str(tmp_path / "bundle.pem"),
+    }
+    given = {"HTTPS_PROXY": "", "NO_PROXY": "apart.example"}
+    alone = start("token", [], **given)
+    assert alone.call(look, tmp_path / "home") == ("", "apart.example")
+    agent = start("token", [], **given)
+    proxy, apart = agent.call(look, tmp_path / "home", led=led)
+    assert proxy.startswith("http://fal:")
+    assert apart == "127.0.0.1,localhost,::1,192.0.2.1,apart.example"
+    assert agent.call(look, tmp_path / "home", led=led) == (proxy, apart)
+    assert agent.end() == 0
+
+
+def test_agent_whose_proxy_cannot_start_says_so(start, tmp_path: Path):
+    """
+    A call fails with a sentence where its runner cannot lead released clients to the server.
+    """
+    led = {"names": [], "server": ["192.0.2.1", 443], "bundle": str(tmp_path / "gone.pem")}
+    header = {"call": "1", "home": str(tmp_path), "mounts": {}, "directories": [], "led": led}
+    answer = start("token", []).ask("/call", pack(header, b"", b""))
+    assert "The proxy of the runner, which leads" in unpack(answer.content)[0]["failed"]

@@ -24,8 +24,9 @@ def ask(port: int, **headers: str) -> httpx.Response:
 
 def test_server_for_one_developer(make_standing, programs, tmp_path_factory):
     """
-    The key is memorable and may do everything; what runners print is shown. Pages of other
-    sites do not get in with the key, and the next server does not know it.
+    The key is memorable and may do everything; what runners print is shown, and they are led to
+    the server. Pages of other sites do not get in with the key, and the next server does not
+    know it.
     """
     root = tmp_path_factory.mktemp("dev")
     standing = make_standing(root, "--dev")
@@ -37,7 +38,13 @@ def test_server_for_one_developer(make_standing, programs, tmp_path_factory):
         print("open sesame")
         return "said"
 
+    def find_proxy() -> str:
+        import os
+
+        return os.environ.get("HTTPS_PROXY", "")
+
     assert standing.run(speak, key="dev:dev") == "said"
+    assert standing.run(find_proxy, key="dev:dev").startswith("http://fal:")
     api, queue = server.ports["api"], server.ports["queue"]
     assert ask(api).json()["nickname"] == "owner"
     assert ask(api, Origin="http://localhost:3000").status_code == 200

@@ -203,3 +203,26 @@ def test_data_outlives_runners(served_plane):
         assert file.read() == "kept"
     other = served_plane.run(look, key=served_plane.plane.add_user("other"))
     assert other["FAL_CORE_DATA"] != told["FAL_CORE_DATA"]
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_runners_that_are_led(make_plane, served, tmp_path, monkeypatch, leads):
+    """
+    Runners have a proxy of their own, which they do not use for the server, if their server
+    leads them; a secret that names another proxy does not replace it.
+    """
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "apart.example")
+    plane = make_plane(lead_runners=leads)
+    request = SetSecretRequest(
+        name="HTTPS_PROXY", value="http://proxy.example", default_exposed=True
+    )
+    plane.call("SetSecret", request)
+    found = served.ServedPlane(tmp_path, lambda: plane).run(look, keep_alive=0)
+    if leads:
+        assert found["HTTPS_PROXY"].startswith("http://fal:")
+        assert found["NO_PROXY"] == "127.0.0.1,localhost,::1,apart.example"
+    else:
+        assert found["HTTPS_PROXY"] == "http://proxy.example"
+        assert found["NO_PROXY"] == "apart.example"

@@ -15,7 +15,7 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_server.queue import attempts as queue_attempts
 from fal_server.specs.request_retries import MOST
-from fal_server_agent.sockets import UNIX
+from fal_server_agent.networks.sockets import UNIX
 
 pytestmark = pytest.mark.faults
 

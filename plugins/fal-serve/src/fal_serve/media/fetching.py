@@ -27,6 +27,10 @@ from fal_serve.media.errors import DownloadError
 #: Hosts whose addresses are not looked at: names, or names with ports, with commas between.
 HOSTS_VARIABLE = "FAL_SERVE_DOWNLOAD_HOSTS"
 
+#: The proxy that an agent of fal-server connects with as this process would itself. It does
+#: not look at addresses, so that nothing is downloaded through it.
+DIRECT_VARIABLE = "FAL_CORE_DIRECT_PROXY"
+
 _SECONDS = 30.0
 _MOST_REDIRECTIONS = 5
 _REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -220,6 +224,8 @@ def _connect(parts: urllib.parse.SplitResult, deadline: Deadline) -> http.client
     proxy = None
     if not urllib.request.proxy_bypass(host):
         proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy == os.environ.get(DIRECT_VARIABLE):
+        proxy = None
     if proxy is None:
         addresses = find_addresses(host, port)
         if secure:

@@ -50,6 +50,9 @@ def take_dev_mode(settings: dict[str, Any]) -> None:
             )
     # Whoever has a user on this machine may use the applications anyway.
     settings["allow_open_runners"] = True
+    if settings.get("lead_runners") is None:
+        # What was written for fal's runners works without a variable being known.
+        settings["lead_runners"] = True
 
 
 def show_lines(lines: Sequence[LogLine]) -> None:

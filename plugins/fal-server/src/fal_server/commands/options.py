@@ -5,6 +5,7 @@ Options that the commands share, and the data directory and the database that th
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fal_core.cli import complete_host, print_json
-from fal_server.settings import ServerSettings, default_data
+from fal_server.errors import ServerError
+from fal_server.settings import FILES, LISTENERS, ServerSettings, default_data
 
 if TYPE_CHECKING:
     from fal_server.access.server_keys import ServerKeys
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Seconds that these commands wait for a locked database.
 _PATIENCE = 10.0
+
+#: A host that clients may call, and its port.
+_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 data_option = click.option(
     "--data",
@@ -57,7 +62,84 @@ machines_option = click.option(
     shell_complete=complete_host,
     help="A host of the runners, as a name or a URL; several share them.",
 )
+lead_option = click.option(
+    "--lead-runners/--no-lead-runners",
+    default=None,
+    help="Lead the hosts that released clients have in their code to this server inside "
+    "runners, by a proxy of theirs [default: with --dev].",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def check_networks(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    """
+    Check the networks of an option.
+
+    Raises:
+        BadParameter: One is none.
+    """
+    from ipaddress import ip_network
+
+    for each in written:
+        try:
+            whole = ip_network(each, strict=False)
+        except ValueError:
+            raise click.BadParameter(
+                f"{each!r} is not a network. Write one as in '10.0.0.0/8' or 'fd00::/8'."
+            ) from None
+        address, bits = each.partition("/")[0], whole.max_prefixlen
+        if whole.network_address != ip_network(address).network_address:
+            raise click.BadParameter(
+                f"{each!r} is an address inside a network. Write '{whole}' for the network, "
+                f"or '{address}/{bits}' for the address alone."
+            )
+    return written
+
+
+def check_memory(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> tuple[str, ...]:
+    """
+    Check the memory limits of machine types.
+
+    Raises:
+        BadParameter: One is none.
+    """
+    from fal_server.specs.memory import read_sizes
+
+    try:
+        read_sizes(written)
+    except ServerError as error:
+        raise click.BadParameter(str(error)) from None
+    return written
+
+
+def read_public(
+    _: click.Context, __: click.Parameter, written: tuple[str, ...]
+) -> dict[str, str]:
+    """
+    Read the public hosts of listeners.
+
+    Raises:
+        BadParameter: One is none, or a second one of the same listener.
+    """
+    public: dict[str, str] = {}
+    for each in written:
+        listener, _sign, host = each.partition("=")
+        if listener not in (*LISTENERS, FILES) or not _HOST.fullmatch(host):
+            raise click.BadParameter(
+                f"{each!r} does not name a listener and a host. Write one of "
+                f"{', '.join((*LISTENERS, FILES))} and the host, as in 'run=run.example.com'."
+            )
+        if listener in public:
+            raise click.BadParameter(
+                f"{each!r} is a second host of the listener {listener!r}, which has "
+                f"{public[listener]!r}. Name one."
+            )
+        public[listener] = host
+    return public
 
 
 def report(sentence: str, *, as_json: bool, **facts: Any) -> None:

@@ -22,7 +22,7 @@ from fal_server.commands.options import data_option, json_option
 from fal_server.settings import FOREIGN_NAMES, PORT, default_data
 
 if TYPE_CHECKING:
-    from fal_server.proxies.connect_proxies import ConnectProxy
+    from fal_server_agent.networks.connect_proxies import ConnectProxy
 
 #: The port of the proxy: the one after those of a server.
 _PROXY_PORT = PORT + 5
@@ -70,8 +70,8 @@ def proxy(data: Path | None, server: tuple[str, int] | None, port: int, as_json:
     Example:
       fal-core server proxy --server fal.example.com:6001
     """
-    from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
     from fal_server.state.data_directories import DataDirectory
+    from fal_server_agent.networks.connect_proxies import ConnectProxy, NextProxy
 
     if server is None:
         host, ports = DataDirectory((data or default_data()).absolute()).read_addresses()

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
@@ -27,18 +26,21 @@ from fal_server.commands.key_file_commands import replace_key
 from fal_server.commands.limit_options import LimitedCommand, limit_options, take_limits
 from fal_server.commands.open_command import open_dashboard
 from fal_server.commands.options import (
+    check_memory,
+    check_networks,
     data_option,
     database_option,
     files_option,
     json_option,
+    lead_option,
     machines_option,
+    read_public,
     secrets_option,
 )
 from fal_server.commands.proxy_command import proxy
 from fal_server.commands.replica_commands import replicas
 from fal_server.commands.runner_commands import end_runners, settle_runners
-from fal_server.errors import ServerError
-from fal_server.settings import DEV_KEY, FILES, LISTENERS, PORT, ServerSettings, default_data
+from fal_server.settings import DEV_KEY, PORT, ServerSettings, default_data, is_loopback
 
 if TYPE_CHECKING:
     from fal_server.plane import ControlPlane
@@ -46,62 +48,6 @@ if TYPE_CHECKING:
 
 #: The most files that a server has open; what it starts has the limit that it was given.
 _MOST_FILES = 65_536
-
-#: A host that clients may call, and its port.
-_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?", re.IGNORECASE | re.ASCII)
-
-
-def _check_networks(
-    _: click.Context, __: click.Parameter, written: tuple[str, ...]
-) -> tuple[str, ...]:
-    from ipaddress import ip_network
-
-    for each in written:
-        try:
-            whole = ip_network(each, strict=False)
-        except ValueError:
-            raise click.BadParameter(
-                f"{each!r} is not a network. Write one as in '10.0.0.0/8' or 'fd00::/8'."
-            ) from None
-        address, bits = each.partition("/")[0], whole.max_prefixlen
-        if whole.network_address != ip_network(address).network_address:
-            raise click.BadParameter(
-                f"{each!r} is an address inside a network. Write '{whole}' for the network, "
-                f"or '{address}/{bits}' for the address alone."
-            )
-    return written
-
-
-def _check_memory(
-    _: click.Context, __: click.Parameter, written: tuple[str, ...]
-) -> tuple[str, ...]:
-    from fal_server.specs.memory import read_sizes
-
-    try:
-        read_sizes(written)
-    except ServerError as error:
-        raise click.BadParameter(str(error)) from None
-    return written
-
-
-def _read_public(
-    _: click.Context, __: click.Parameter, written: tuple[str, ...]
-) -> dict[str, str]:
-    public: dict[str, str] = {}
-    for each in written:
-        listener, _sign, host = each.partition("=")
-        if listener not in (*LISTENERS, FILES) or not _HOST.fullmatch(host):
-            raise click.BadParameter(
-                f"{each!r} does not name a listener and a host. Write one of "
-                f"{', '.join((*LISTENERS, FILES))} and the host, as in 'run=run.example.com'."
-            )
-        if listener in public:
-            raise click.BadParameter(
-                f"{each!r} is a second host of the listener {listener!r}, which has "
-                f"{public[listener]!r}. Name one."
-            )
-        public[listener] = host
-    return public
 
 
 @click.group()
@@ -153,7 +99,7 @@ for _command in (
     "webhook_networks",
     multiple=True,
     metavar="NETWORK",
-    callback=_check_networks,
+    callback=check_networks,
     help="A private network that webhooks may reach, as in 10.0.0.0/8.",
 )
 @click.option(
@@ -161,14 +107,14 @@ for _command in (
     "proxies",
     multiple=True,
     metavar="NETWORK",
-    callback=_check_networks,
+    callback=check_networks,
     help="The address or network of a reverse proxy, as in 10.0.0.7.",
 )
 @click.option(
     "--public",
     multiple=True,
     metavar="LISTENER=HOST",
-    callback=_read_public,
+    callback=read_public,
     help="The host by which clients reach a listener (api, run, queue or ws) through a reverse "
     "proxy, as in run=run.example.com, or that of the URLs of files (files).",
 )
@@ -176,7 +122,7 @@ for _command in (
     "--memory",
     multiple=True,
     metavar="TYPE=SIZE",
-    callback=_check_memory,
+    callback=check_memory,
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
 @click.option(
@@ -203,6 +149,7 @@ for _command in (
     is_flag=True,
     help="Deploy applications that are not public even if local users reach their ports.",
 )
+@lead_option
 @click.option(
     "--metrics-key/--no-metrics-key",
     default=None,
@@ -385,6 +332,13 @@ def _tell(plane: ControlPlane) -> None:
         click.echo("# Files are in the directory: servers elsewhere need a store, by '--files'")
     if "local" in plane.settings.machines and (missing := networks.missing()):
         click.echo(f"# Of applications that insist on one port one runs at a time. {missing}")
+    is_spread = any(each != "local" for each in plane.settings.machines)
+    led = plane.urls.address("api").rpartition(":")[0].strip("[]")
+    if plane.settings.lead_runners and is_spread and is_loopback(led):
+        click.echo(
+            f"# Released clients in runners are led to {led}, which leads nowhere on other "
+            "machines. Name another address by '--address'."
+        )
     if plane.settings.asks_for_metrics_key:
         click.echo(f"# The metrics ask for the key in {plane.directory.metrics_key_file}")
     shown = _key_of(plane)

@@ -38,7 +38,7 @@ from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.file_stores import translated
 from fal_server.state.tasks import Tasks
 from fal_server_agent.limits import drop_groups
-from fal_server_agent.sockets import find_network
+from fal_server_agent.networks.sockets import find_network
 
 #: The largest event of a host that is read, in bytes: all but lines are small.
 _LARGEST_EVENT = 64 << 20

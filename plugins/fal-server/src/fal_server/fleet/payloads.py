@@ -21,6 +21,7 @@ from fal_server.access.runner_keys import CALLED, DEPLOYED, RunnerKeys
 from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.listeners.urls import Urls
+from fal_server.settings import FOREIGN_NAMES
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.state.file_stores import translated
 from fal_server.store.build_contexts import BuildContexts
@@ -112,6 +113,9 @@ class Payloads:
         keys: The keys with which runners authenticate to this server.
 
         contexts: The directories that images are built of.
+
+        leads: Whether runners reach this server at the hosts that released clients have in
+            their code.
     """
 
     vault: Vault
@@ -121,6 +125,7 @@ class Payloads:
     seen: RunnerFolders
     keys: RunnerKeys
     contexts: BuildContexts
+    leads: bool = False
 
     async def make(self, request: Any, spec: RunnerSpec, runner: Runner) -> Message:
         """
@@ -149,6 +154,8 @@ class Payloads:
             setup_definition=request.setup_func.definition,
         )
         header, parts = full.message
+        if self.leads:
+            header["led"] = self._led(spec, runner.id)
         if runner.way.is_elsewhere:
             return await self._carry(spec, header, parts)
         if spec.environment.isolates_files:
@@ -275,6 +282,17 @@ class Payloads:
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
             "FAL_APP_NAME": spec.application,
             "FAL_CORE_DATA": DATA if is_apart else str(self.seen.data_of(spec)),
+        }
+
+    def _led(self, spec: RunnerSpec, runner_id: str) -> dict[str, Any]:
+        """
+        Return which hosts lead to this server, where that is, and whom it is to be trusted by.
+        """
+        host, _, port = self.urls.address("api").rpartition(":")
+        return {
+            "names": list(FOREIGN_NAMES),
+            "server": [host.strip("[]"), int(port)],
+            "bundle": self.seen.bundle_of(spec, runner_id),
         }
 
     def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from fal_core.hosts import Host
 from fal_server.errors import NotNow
 from fal_server.fleet.placing.ways import is_url
 from fal_server.specs.runner_specs import USUAL_PORT, RunnerSpec
-from fal_server_agent.sockets import CONTROL, METRICS, RUN, url_of
+from fal_server_agent.networks.sockets import CONTROL, METRICS, RUN, url_of
 
 
 class OpenRunner(NotNow):

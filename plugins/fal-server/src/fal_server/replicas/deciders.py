@@ -155,7 +155,7 @@ class Decider:
             enforces=settings.enforce,
         )
         runners, keys = directory.path / "runners", ground.identity.runner_keys
-        seen = (folders, keys, self.contexts)
+        seen = (folders, keys, self.contexts, settings.lead_runners)
         payloads = Payloads(ground.vault, ground.files, urls, runners, *seen)
         revisions = Revisions(database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(database), payloads)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from fal_core.abilities import Tunnel, TunnellingHost
-from fal_server_agent.sockets import UNIX
+from fal_server_agent.networks.sockets import UNIX
 
 #: What an URL starts with that leads through a tunnel. No client ever sees one.
 TUNNEL = "tunnel:"

@@ -4,7 +4,7 @@ Sockets: how those of runners are named.
 
 from __future__ import annotations
 
-from fal_server_agent.sockets import url_of
+from fal_server_agent.networks.sockets import url_of
 
 
 def test_url_of_a_socket():

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fal_core_worker.serving.ports import free_port
-from fal_server_agent.listening import answers
-from fal_server_agent.places import Connection, OpenPort
+from fal_server_agent.networks.listening import answers
+from fal_server_agent.networks.places import Connection, OpenPort
 
 
 class Tried(OpenPort):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fal_server_agent.places import Place
+from fal_server_agent.networks.places import Place
 
 
 async def answers(place: Place, check: dict[str, Any] | None) -> None:

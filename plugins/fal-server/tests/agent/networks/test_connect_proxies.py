@@ -5,12 +5,15 @@ A proxy that leads some hosts to a server, and all others where they are.
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from fal_server.proxies.connect_proxies import ConnectProxy, NextProxy
+from fal_server_agent.networks import connect_proxies
+from fal_server_agent.networks.connect_proxies import ConnectProxy, NextProxy
 
 
 @asynccontextmanager
@@ -198,3 +201,166 @@ def test_proxies_of_other_kinds_are_not_used(url: str):
     Only proxies of HTTP are used.
     """
     assert NextProxy.read(url) is None
+
+
+SHOWN = b"Proxy-Authorization: Basic " + base64.b64encode(b"fal:a token") + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        b"",
+        b"Proxy-Authorization: Basic " + base64.b64encode(b"fal:another") + b"\r\n",
+        b"Proxy-Authorization: Basic " + base64.b64encode(b"fal:") + b"\r\n",
+        b"Proxy-Authorization: Bearer " + base64.b64encode(b"fal:a token") + b"\r\n",
+        b"Authorization: Basic " + base64.b64encode(b"fal:a token") + b"\r\n",
+        b"Proxy-Authorization: Basic \xff\xfe\r\n",
+        b"Proxy-Authorization\r\n",
+        # The first one counts.
+        b"Proxy-Authorization: Basic eA==\r\n" + SHOWN,
+    ],
+)
+def test_strangers_are_refused(shown: bytes):
+    """
+    Who does not show the token of a proxy that has one is connected to nothing, and learns
+    nothing of what it would connect to.
+    """
+
+    async def use() -> None:
+        async with echo(b"server") as server:
+            proxy = ConnectProxy(["a"], ("127.0.0.1", server), token="a token")
+            port = await proxy.start(0)
+            assert proxy.url(port) == f"http://fal:a token@127.0.0.1:{port}"
+            for request in (b"CONNECT a:443", b"CONNECT nowhere", b"GET http://a/"):
+                status, rest = await ask(port, request + b" HTTP/1.1\r\n" + shown + b"\r\n")
+                assert status.split()[1] == b"407"
+                assert b'Proxy-Authenticate: Basic realm="fal-core"\r\n' in rest
+            told = await ask(port, b"CONNECT a:443 HTTP/1.1\r\n" + SHOWN + b"\r\n")
+            assert told == (b"HTTP/1.1 200 Connected\r\n", b"server hello\n")
+            await proxy.close()
+
+    run(use)
+
+
+def test_slow_requests_are_refused(monkeypatch: pytest.MonkeyPatch):
+    """
+    A request has to come within some seconds.
+    """
+    monkeypatch.setattr(connect_proxies, "_LONGEST_BEGINNING", 0.1)
+
+    async def use() -> None:
+        proxy = ConnectProxy(["a"], ("127.0.0.1", 1), token="a token")
+        assert b"400" in (await ask(await proxy.start(0), b"CONNECT a:443 HTT"))[0]
+        await proxy.close()
+
+    run(use)
+
+
+@pytest.mark.parametrize(("moment", "most"), [(0.0, 3), (1000.0, 5)])
+def test_connections_that_say_nothing_make_room(
+    monkeypatch: pytest.MonkeyPatch, moment: float, most: int
+):
+    """
+    Many connections that ask for nothing keep out nobody who asks: the oldest is closed, once
+    it has had a while or at a larger number.
+    """
+    monkeypatch.setattr(connect_proxies, "_MOST_WAITING", 3)
+    monkeypatch.setattr(connect_proxies, "_MOST_AT_ONCE", 5)
+    monkeypatch.setattr(connect_proxies, "_MOMENT", moment)
+
+    async def use() -> None:
+        async with echo(b"server") as server:
+            proxy = ConnectProxy(["a"], ("127.0.0.1", server), token="a token")
+            port = await proxy.start(0)
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
+            for reader, _ in silent[:-most]:
+                assert await reader.read() == b""
+            told = await ask(port, b"CONNECT a:443 HTTP/1.1\r\n" + SHOWN + b"\r\n")
+            assert told[1] == b"server hello\n"
+            # Only one more was closed, for the one that asked.
+            for reader, _ in silent[-most + 1 :]:
+                assert not reader.at_eof()
+            await proxy.close()
+            for _, writer in silent:
+                writer.close()
+
+    run(use)
+
+
+def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch):
+    """
+    Beyond a number of connections, another one is refused, until one ends.
+    """
+    monkeypatch.setattr(connect_proxies, "_MOST", 2)
+
+    async def use() -> None:
+        async with echo(b"server") as server:
+            proxy = ConnectProxy(["a"], ("127.0.0.1", server))
+            port = await proxy.start(0)
+            head = b"CONNECT a:443 HTTP/1.1\r\n\r\n"
+            used = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            for reader, writer in used:
+                writer.write(head)
+                await reader.readuntil(b"\r\n\r\n")
+            assert b"503" in (await ask(port, head))[0]
+            used[0][1].close()
+            while b"503" in (told := await ask(port, head))[0]:
+                await asyncio.sleep(0)
+            assert told[1] == b"server hello\n"
+            used[1][1].close()
+            await proxy.close()
+
+    run(use)
+
+
+def test_silent_connections_end():
+    """
+    A connection on which nothing comes from either end for long is closed.
+    """
+
+    async def use() -> None:
+        async with echo(b"server") as server:
+            proxy = ConnectProxy(["a"], ("127.0.0.1", server), longest_silence=0.1)
+            port = await proxy.start(0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"CONNECT a:443 HTTP/1.1\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+            await proxy.close()
+
+    run(use)
+
+
+def test_the_server_that_is_gone_is_told(caplog: pytest.LogCaptureFixture):
+    """
+    Whoever reads the log is told that the server cannot be reached.
+    """
+
+    async def use() -> None:
+        proxy = ConnectProxy(["a"], ("127.0.0.1", 1))
+        port = await proxy.start(0)
+        assert b"502" in (await ask(port, b"CONNECT a:443 HTTP/1.1\r\n\r\n"))[0]
+        await proxy.close()
+
+    run(use)
+    assert "a leads to 127.0.0.1:1, which cannot be reached" in caplog.text
+
+
+def test_the_next_proxy_is_asked_for_no_loopback():
+    """
+    A proxy that leads to no loopback does not ask the next one for it either.
+    """
+
+    async def use() -> None:
+        next_one = NextProxy("127.0.0.1", 1)
+        proxy = ConnectProxy(
+            [], ("127.0.0.1", 1), next_one, bypasses=lambda _: False, leads_home=False
+        )
+        port = await proxy.start(0)
+        for host in ("127.0.0.1:443", "[::1]:443", "localhost:443"):
+            assert b"403" in (await ask(port, f"CONNECT {host} HTTP/1.1\r\n\r\n".encode()))[0]
+        await proxy.close()
+
+    run(use)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fal_core_worker.serving.ports import free_port
-from fal_server_agent.relays import Front, relaying
+from fal_server_agent.networks.relays import Front, relaying
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

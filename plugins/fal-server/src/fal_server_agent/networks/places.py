@@ -13,8 +13,8 @@ from typing import Any
 
 from fal_core_worker.archives import ForeignCache
 from fal_core_worker.serving.ports import PortHeld, claim, free_port
-from fal_server_agent.relays import relaying
-from fal_server_agent.sockets import METRICS, RUN, url_of
+from fal_server_agent.networks.relays import relaying
+from fal_server_agent.networks.sockets import METRICS, RUN, url_of
 
 _LOOPBACK = "127.0.0.1"
 

@@ -1,3 +1,0 @@
-"""
-Proxies: they lead clients to a server whose host names stand in their code.
-"""

@@ -1,0 +1,3 @@
+"""
+Networks: where a runner is reached, and how its programs reach the server.
+"""
