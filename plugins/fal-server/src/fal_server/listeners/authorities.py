@@ -88,6 +88,7 @@ class AuthorityMarks:
         self._held = bytearray()
         self._needed = 0
         self._block: _Block | None = None
+        self._named = self._mark = b""
         self._left = _OF_STRANGERS
         self._is_blind = False
 
@@ -174,18 +175,25 @@ class AuthorityMarks:
             return b""
         named = _find_name(self._decoder.decode(bytes(block.fields), raw=True))
         self._block = None
-        return self._mark(block, named) if named else bytes(block.raw)
-
-    def _mark(self, block: _Block, named: str) -> bytes:
-        """
-        Return the frames of a block with one more, which has the mark alone.
-        """
+        if named != self._named:
+            # Most connections are to one name.
+            self._named, self._mark = named, self._make_mark(read_host(named.decode("latin-1")))
+        if not self._mark:
+            return bytes(block.raw)
+        # One more frame has the mark alone.
         block.raw[block.last + _FLAGS] &= ~_END_HEADERS
-        # A field that is never indexed changes nothing for the blocks that follow.
-        field = NeverIndexedHeaderTuple(self._key.encode(), named.encode())
-        more = ContinuationFrame(block.stream, Encoder().encode([field], huffman=False))
-        more.flags.add("END_HEADERS")
+        more = ContinuationFrame(block.stream, self._mark, flags=["END_HEADERS"])
         return bytes(block.raw) + more.serialize()
+
+    def _make_mark(self, host: str) -> bytes:
+        """
+        Return the field that says what a request names the server. Empty for nothing.
+        """
+        if not host:
+            return b""
+        # A field that is never indexed changes nothing for the blocks that follow.
+        field = NeverIndexedHeaderTuple(self._key.encode(), host.encode())
+        return Encoder().encode([field], huffman=False)
 
     def _count(self, size: int) -> None:
         """
@@ -201,14 +209,14 @@ class AuthorityMarks:
             raise _Unreadable
 
 
-def _find_name(fields: Iterable[Any]) -> str:
+def _find_name(fields: Iterable[Any]) -> bytes:
     """
     Return what the request with these header *fields* names the server. Empty where that is
-    no host, or not the name of one.
+    nothing, or more than one name.
     """
     named: dict[bytes, list[bytes]] = {b":authority": [], b"host": []}
     for name, value in fields:
         if name in named:
             named[name].append(value)
     found = named[b":authority"] or named[b"host"]
-    return read_host(found[0].decode("latin-1")) if len(found) == 1 else ""
+    return found[0] if len(found) == 1 else b""
