@@ -30,6 +30,8 @@ from fal_server.access.callers import Caller
 from fal_server.errors import StorageFull
 from fal_server.grpc import service as service_module
 from fal_server.grpc.service import Controller
+from fal_server.limits import Limits
+from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.server_metrics import ServerMetrics
 
 
@@ -177,7 +179,7 @@ class Served:
     async def _start(self) -> None:
         self.server = grpc.aio.server()
         controller = Controller(
-            self.plane.plane.identity, self.metrics, lambda _: None, self.methods
+            self.plane.plane.identity, self.metrics, TunnelMouth("", Limits()), self.methods
         )
         self.server.add_generic_rpc_handlers((controller.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from fal_server.listeners.urls import Urls
+from fal_server.listeners.urls import Urls, read_host
 
 PORTS = {"api": 1, "run": 2, "queue": 3, "ws": 4}
 
@@ -126,3 +126,74 @@ def test_hosts_of_files():
     assert Urls(host="10.0.0.7", ports=PORTS).file_base("rest.fal.ai") == "https://10.0.0.7:1"
     here = Urls(host="127.0.0.1", ports=PORTS)
     assert here.file_base("v3.fal.media") == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "localhost",
+        "localhost:6001",
+        "Fal.example.com:8443",
+        "10.0.0.5:8000",
+        "[::1]:65535",
+        "a" * 255 + ":65535",
+    ],
+)
+def test_names_of_a_server(text: str):
+    """
+    A client names the server by a host, perhaps with a port.
+    """
+    assert read_host(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":6001",
+        "a:",
+        "a:x",
+        "a:65536",
+        "a b",
+        "a/b",
+        "user@a",
+        "a,b",
+        "%5B::1%5D:6001",
+        "::1",
+        "h\u00f6st",
+        "a\n",
+        "a" * 256 + ":65535",
+        "v3.fal.media",
+        "REST.fal.ai:443",
+    ],
+)
+def test_names_that_stand_for_no_server(text: str):
+    """
+    What is no host is no name, and neither is one by which a proxy leads a single client here.
+    """
+    assert read_host(text) == ""
+
+
+def test_urls_for_a_caller_of_another_name():
+    """
+    A caller is given URLs with the name by which it has reached the server, and the hosts of
+    the proxy, which come before that.
+    """
+    named = "fal.example.com:8443"
+    here = Urls(host="127.0.0.1", ports=PORTS)
+    assert here.named_by(named) == named
+    assert here.named_by("") == "127.0.0.1:1"
+    urls = here.service_urls("owner", "app", server_host=named)
+    assert urls.run == "http://fal.example.com:2/owner/app"
+    assert urls.ws == "ws://fal.example.com:4/owner/app"
+    everywhere = Urls(host="0.0.0.0", ports=PORTS)
+    urls = everywhere.service_urls("owner", "app", "#/", server_host="[::1]")
+    assert urls.queue == "https://[::1]:3/owner/app"
+    assert urls.playground == "https://[::1]:2/owner/app#/"
+    proxied = Urls(
+        host="0.0.0.0", ports=PORTS, public={"api": "api.example", "run": "run.example"}
+    )
+    assert proxied.named_by(named) == proxied.named_by("") == "api.example"
+    urls = proxied.service_urls("owner", "app", server_host=named)
+    assert urls.run == "https://run.example/owner/app"
+    assert urls.queue == "https://fal.example.com:3/owner/app"

@@ -81,7 +81,8 @@ def test_runner_that_ends_after_the_server_leaves_no_task(make_plane):
 def test_spec_of_a_revision(plane, account):
     """
     What runners of a revision run is read from its registration, under the alias that leads
-    to it and without the function; a revision that was removed is not found.
+    to it and without the function, with what its client named the server; a revision that was
+    removed is not found.
     """
     request = RegisterApplicationRequest(application_name="app")
     request.environments.add(kind="virtualenv")
@@ -94,6 +95,7 @@ def test_spec_of_a_revision(plane, account):
         stage="main",
         scaling=Scaling(),
         created_at=1.0,
+        server_host="fal.example.com:8443",
     )
     pools = plane.plane.catalog.fleet
 
@@ -102,6 +104,7 @@ def test_spec_of_a_revision(plane, account):
         spec = await pools.spec_of("kept", account, "other")
         assert (spec.name, spec.application, spec.owner) == ("app", "other", account)
         assert (spec.port, spec.definition) == (8080, b"")
+        assert spec.server_host == "fal.example.com:8443"
         with pytest.raises(NotFound):
             await pools.spec_of("removed", account, "app")
 

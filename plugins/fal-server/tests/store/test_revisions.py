@@ -43,7 +43,8 @@ def test_alias_leads_to_the_newest_revision(database: Database, owner: str):
 
     async def main() -> None:
         revisions = Revisions(database)
-        first = make_revision(owner, "r1", scaling=scaling)
+        host = "fal.example.com:8443"
+        first = make_revision(owner, "r1", scaling=scaling, server_host=host)
         second = make_revision(owner, "r2", created_at=2.0)
         await revisions.add(first, request, wire.PUBLIC)
         (alias,) = await revisions.aliases()

@@ -32,6 +32,9 @@ class Caller:
         is_core: Whether the client is fal-core's. It gets the URLs of a service once that is
             ready, and others at once.
 
+        server_host: What the caller names the server: the host of its API, perhaps with a
+            port. Empty where that is unknown.
+
         trace: The environment variables with the caller's trace.
     """
 
@@ -42,6 +45,7 @@ class Caller:
     purpose: str = ""
     applications: frozenset[tuple[str, str]] | None = None
     is_core: bool = False
+    server_host: str = ""
     trace: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @property

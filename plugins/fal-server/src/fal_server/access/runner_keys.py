@@ -35,12 +35,22 @@ class RunnerKeys:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._keys: dict[str, Key] = {}
+        self._hosts: dict[str, str] = {}
 
     def issue(
-        self, runner_id: str, account_id: str, permissions: frozenset[str] = DEPLOYED
+        self,
+        runner_id: str,
+        account_id: str,
+        permissions: frozenset[str] = DEPLOYED,
+        *,
+        server_host: str = "",
     ) -> NewKey:
         """
         Return the key of a runner of an account, and accept it from now on.
+
+        Arguments:
+            server_host: What whoever has launched the runner names the server. Empty where
+                that is unknown.
         """
         id = f"{_PREFIX}{runner_id}"
         new = NewKey(id=id, secret=hmac.new(self._secret, id.encode(), "sha256").hexdigest())
@@ -53,6 +63,7 @@ class RunnerKeys:
             permissions=permissions,
             created_at=time.time(),
         )
+        self._hosts[id] = server_host
         return new
 
     def revoke(self, runner_id: str) -> None:
@@ -60,6 +71,7 @@ class RunnerKeys:
         Accept the key of a runner no longer.
         """
         self._keys.pop(f"{_PREFIX}{runner_id}", None)
+        self._hosts.pop(f"{_PREFIX}{runner_id}", None)
 
     def made(self, id: str) -> bool:
         """
@@ -80,12 +92,20 @@ class RunnerKeys:
         Accept no key any longer that was issued before.
         """
         self._keys.clear()
+        self._hosts.clear()
 
     def find(self, id: str) -> Key | None:
         """
         Return the key with this *id*. None where no live runner has it.
         """
         return self._keys.get(id)
+
+    def server_host(self, id: str) -> str:
+        """
+        Return what whoever has launched the runner with this key names the server. Empty
+        where that is unknown, and for a key of others.
+        """
+        return self._hosts.get(id, "")
 
 
 def derive_secret(signing_key: bytes) -> bytes:

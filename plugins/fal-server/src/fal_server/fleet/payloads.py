@@ -260,7 +260,7 @@ class Payloads:
         """
         Accept the key of a runner that was found again.
         """
-        self.keys.issue(runner.id, runner.spec.owner)
+        self.keys.issue(runner.id, runner.spec.owner, server_host=runner.spec.server_host)
 
     def _variables(self, spec: RunnerSpec, runner_id: str) -> Mapping[str, str]:
         """
@@ -270,7 +270,8 @@ class Payloads:
         is_apart = spec.environment.isolates_files
         return {
             "IS_ISOLATE_AGENT": "1",
-            "FAL_HOST": host,
+            # For links. What is called is called at addresses that surely lead here.
+            "FAL_HOST": self.urls.named_by(spec.server_host),
             # The 'fal' package takes the host from this variable alone when it is imported.
             "FAL_GRPC_HOST": host,
             "FAL_REST_HOST": host,
@@ -302,6 +303,6 @@ class Payloads:
         if not runner.is_alive:
             return {}
         permissions = CALLED if isinstance(request, HostedRun) else DEPLOYED
-        key = self.keys.issue(runner.id, spec.owner, permissions)
+        key = self.keys.issue(runner.id, spec.owner, permissions, server_host=spec.server_host)
         # The id and the secret together override the operator's file in the home directory.
         return {"FAL_KEY": key.text, "FAL_KEY_ID": key.id, "FAL_KEY_SECRET": key.secret}

@@ -78,7 +78,7 @@ class ApplicationMethods:
             )
         contexts = self._catalog.fleet.payloads.contexts
         read = await contexts.read(request, caller.user_id)
-        spec = attrs.evolve(read, application=alias)
+        spec = attrs.evolve(read, application=alias, server_host=caller.server_host)
         await contexts.prepare(spec)
         try:
             building = self._launcher.builds.build(spec.environment, spec.owner)
@@ -103,7 +103,10 @@ class ApplicationMethods:
         yield RegisterApplicationResult(
             result=RegisterApplicationResultType(application_id=revision.id),
             service_urls=self._urls.service_urls(
-                caller.nickname, alias, _page_of(request, caller)
+                caller.nickname,
+                alias,
+                _page_of(request, caller),
+                server_host=caller.server_host,
             ),
             env_id=env_id,
         )

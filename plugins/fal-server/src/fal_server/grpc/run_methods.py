@@ -85,7 +85,7 @@ class RunMethods:
         contexts = self._payloads.contexts
         spec = await contexts.read(request, caller.user_id)
         await contexts.prepare(spec)
-        spec = attrs.evolve(spec, variables=caller.trace)
+        spec = attrs.evolve(spec, variables=caller.trace, server_host=caller.server_host)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         if spec.port is None:
             pool = self._functions.find(spec, scaling)
@@ -233,7 +233,10 @@ class RunMethods:
             reached = HostedRunResult(
                 status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS),
                 service_urls=self._urls.service_urls(
-                    caller.nickname, alias, PLAYGROUND if caller.is_core else ""
+                    caller.nickname,
+                    alias,
+                    PLAYGROUND if caller.is_core else "",
+                    server_host=caller.server_host,
                 ),
             )
             if caller.is_core:

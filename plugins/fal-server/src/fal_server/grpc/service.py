@@ -29,6 +29,7 @@ from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, level_of
 from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
+from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Controller:
     raises a :class:`Refusal` with a sentence for the client; any other exception is
     logged, and the client gets an internal error without its text.
 
-    *recognise* is called with the peer of each call whose caller has a valid key.
+    *mouth* is where calls come from. It is told of each caller with a valid key, and tells
+    what the caller names the server.
 
     Each message is taken from a stream, as gRPC reads one for a handler of a single message
     before it calls that: nothing of a message is read before its sender is authenticated.
@@ -68,12 +70,12 @@ class Controller:
         self,
         identity: CallerIdentity,
         metrics: ServerMetrics,
-        recognise: Callable[[str], None],
+        mouth: TunnelMouth,
         *answering: object,
     ) -> None:
         self._identity = identity
         self._metrics = metrics
-        self._recognise = recognise
+        self._mouth = mouth
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)
         self._answering = answering
 
@@ -161,9 +163,14 @@ class Controller:
             if isinstance(value, str)
         }
         caller = await self._identity.authenticate(headers)
-        self._recognise(context.peer())
+        self._mouth.recognise(context.peer())
         caller.require(PROCEDURES[name])
-        return attrs.evolve(caller, trace=trace_of(headers), is_core=CORE_CLIENT in headers)
+        return attrs.evolve(
+            caller,
+            trace=trace_of(headers),
+            is_core=CORE_CLIENT in headers,
+            server_host=self._mouth.host_of(context.peer(), headers),
+        )
 
     async def _refuse(self, name: str, context: Context, error: Exception) -> None:
         """

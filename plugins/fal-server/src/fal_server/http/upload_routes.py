@@ -183,7 +183,7 @@ class StorageRoutes:
         base = self._urls.api_base(request.host)
         return web.json_response(
             {
-                "file_url": self._url_of(request, id, name),
+                "file_url": self._url_of(request, id, name, caller),
                 "upload_url": f"{base}/storage/uploads/{token}",
             }
         )
@@ -210,11 +210,20 @@ class StorageRoutes:
         make = self._identity.tokens.make
         return make(_UPLOAD, caller.user_id, key=key, seconds=_SECONDS, lives=lives, **claims)
 
-    def _url_of(self, request: web.Request, id: str, name: str) -> str:
+    def _url_of(
+        self, request: web.Request, id: str, name: str, caller: Caller | None = None
+    ) -> str:
         """
         Return the URL of a file that *request* sends.
+
+        Arguments:
+            caller: Who gets it to hand it on. If that is a runner, it names the server as
+                whoever has launched that, and not by its address for runners. None for one who
+                also sends the file there.
         """
-        return f"{self._urls.file_base(request.host)}/storage/files/{id}/{quote(name)}"
+        named = self._identity.runner_keys.server_host(caller.key_id) if caller else ""
+        base = self._urls.file_base(named or request.host)
+        return f"{base}/storage/files/{id}/{quote(name)}"
 
     async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
         """
@@ -227,7 +236,8 @@ class StorageRoutes:
             content_type=_type_of(request),
             seconds=_lifetime(request),
         )
-        return web.json_response({"access_url": self._url_of(request, file.id, file.name)})
+        url = self._url_of(request, file.id, file.name, caller)
+        return web.json_response({"access_url": url})
 
     async def _put(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)

@@ -2,7 +2,8 @@
 Tunnels: gRPC connections, whose bytes are forwarded to the gRPC server.
 
 It listens on a private unix socket. The near end of each tunnel has a name there, by which
-the server knows on which connection a call has come.
+the server knows on which connection a call has come. Each call is marked with what it names
+the server.
 """
 
 from __future__ import annotations
@@ -10,14 +11,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from fal_server.limits import Limits
+from fal_server.listeners.authorities import AuthorityMarks
+from fal_server.listeners.http_connections import RELAY
 from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.unix_sockets import connect_unix
+from fal_server.listeners.urls import read_host
+
+#: The metadata key by which a replica that passes a call on tells what that names the server.
+SERVER_HOST = "fal-core-server-host"
+
+#: How the keys of marks begin.
+MARK = "fal-core-authority-"
 
 
 class TunnelMouth:
@@ -31,6 +42,8 @@ class TunnelMouth:
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
         self._limits = limits
+        #: Clients do not know it, and so cannot set it.
+        self._mark = MARK + secrets.token_hex(16)
         self._numbers = itertools.count()
         self._tunnels: dict[str, GrpcTunnel] = {}
 
@@ -40,7 +53,12 @@ class TunnelMouth:
         """
         name = str(Path(self._path).with_name(str(next(self._numbers))))
         tunnel = GrpcTunnel(
-            self._path, name, visit, self._limits.longest_idle, lambda: self._tunnels.pop(name)
+            self._path,
+            name,
+            visit,
+            AuthorityMarks(self._mark, visit),
+            self._limits.longest_idle,
+            lambda: self._tunnels.pop(name),
         )
         self._tunnels[name] = tunnel
         return tunnel
@@ -55,6 +73,21 @@ class TunnelMouth:
         tunnel = self._tunnels.get(peer.removeprefix("unix:"))
         if tunnel is not None:
             tunnel.visit.recognise()
+
+    def host_of(self, peer: str, metadata: Mapping[str, str]) -> str:
+        """
+        Return what the caller names the server: a host, perhaps with a port. Empty where that
+        is unknown. A replica that passes the call on tells it for its caller.
+
+        Arguments:
+            peer, metadata: Those of a call which has come through a tunnel.
+        """
+        tunnel = self._tunnels.get(peer.removeprefix("unix:"))
+        if tunnel is not None and RELAY.lower() in metadata:
+            tunnel.visit.check_relay(metadata[RELAY.lower()])
+            if tunnel.visit.is_relayed:
+                return read_host(metadata.get(SERVER_HOST, ""))
+        return metadata.get(self._mark, "")
 
     def close(self) -> None:
         """
@@ -73,6 +106,8 @@ class GrpcTunnel(asyncio.Protocol):
 
         name: The name of the near end, a path as well.
 
+        marks: Adds to each call what it names the server.
+
         idle: Seconds within which the client has to show a key.
 
         ended: Called when the connection has ended.
@@ -83,12 +118,14 @@ class GrpcTunnel(asyncio.Protocol):
         path: str,
         name: str,
         visit: OpenConnection,
+        marks: AuthorityMarks,
         idle: float,
         ended: Callable[[], Any],
     ) -> None:
         self.visit = visit
         self._path = path
         self._name = name
+        self._marks = marks
         self._idle = idle
         self._ended = ended
         self._timer: asyncio.TimerHandle | None = None
@@ -107,6 +144,7 @@ class GrpcTunnel(asyncio.Protocol):
         self._task = loop.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
+        data = self._marks.take(data)
         if self._other is None:
             self._waiting.append(data)
         elif not self._other.is_closing():

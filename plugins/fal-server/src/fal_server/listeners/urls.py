@@ -22,6 +22,20 @@ PLAYGROUND, DOCUMENT = "/playground#", "/openapi.json#"
 #: A host as browsers send it, perhaps with a port.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
 
+#: The longest host with a port, in characters.
+_LONGEST_HOST = 255 + len(":65535")
+
+
+def read_host(text: str) -> str:
+    """
+    Return what a client names the server: a host, perhaps with a port. Empty where *text* is
+    no such name, or one by which a proxy of that client leads it here, and nobody else.
+    """
+    found = _HOST.fullmatch(text) if len(text) <= _LONGEST_HOST else None
+    if found is None or int(text[len(found[1]) + 1 :] or 0) > 0xFFFF:
+        return ""
+    return "" if plain_host(text) in FOREIGN_NAMES else text
+
 
 def plain_host(host: str) -> str:
     """
@@ -67,6 +81,13 @@ class Urls:
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{self.ports.get(listener, 0)}"
+
+    def named_by(self, server_host: str) -> str:
+        """
+        Return the host of the API in links for somebody who has reached the server by
+        *server_host*, which is empty where that is unknown.
+        """
+        return self.public.get("api") or server_host or self.address("api")
 
     def api_base(self, requested_host: str) -> str:
         """
@@ -128,20 +149,26 @@ class Urls:
         scheme = self.base(listener).partition(":")[0]
         return f"{scheme}://{host[1]}:{self.ports.get(listener, 0)}"
 
-    def service_urls(self, owner: str, alias: str, page: str = "") -> ServiceURLs:
+    def service_urls(
+        self, owner: str, alias: str, page: str = "", *, server_host: str = ""
+    ) -> ServiceURLs:
         """
         Return the URLs of the application *alias* of *owner*.
 
         Arguments:
             page: The page that people are shown, relative to the URL of the application.
+
+            server_host: What whoever is given them names the server. Empty where that is
+                unknown.
         """
         path = f"/{owner}/{alias}"
+        run, queue, ws = (
+            self.beside(listener, "api", server_host) + path
+            for listener in ("run", "queue", "ws")
+        )
+        log = f"/logs/?app_name={quote(alias, safe='')}"
         return ServiceURLs(
-            playground=self.base("run") + path + page,
-            run=self.base("run") + path,
-            queue=self.base("queue") + path,
-            ws=self.base("ws") + path,
-            log=self.base("api") + f"/logs/?app_name={quote(alias, safe='')}",
+            playground=run + page, run=run, queue=queue, ws=ws, log=self.base("api") + log
         )
 
 

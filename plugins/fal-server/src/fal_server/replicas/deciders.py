@@ -271,7 +271,7 @@ class Decider:
         return Controller(
             ground.identity,
             ground.metrics,
-            mouth.recognise,
+            mouth,
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
             self.runs,

@@ -182,7 +182,7 @@ class Follower:
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         path = str(Path(folder) / "grpc")
         mouth = TunnelMouth(path, limits)
-        relay = GrpcRelay(self.lines, self._admit, mouth.recognise)
+        relay = GrpcRelay(self.lines, self._admit, mouth)
         server.add_generic_rpc_handlers((relay, OtherMethods()))
         server.add_insecure_port(f"unix:{path}")
         await server.start()

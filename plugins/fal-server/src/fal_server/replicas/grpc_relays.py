@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
 from fal_server.grpc.service import SERVICE, Context
+from fal_server.listeners.grpc_tunnels import MARK, SERVER_HOST, TunnelMouth
 from fal_server.listeners.http_connections import RELAY
 from fal_server.replicas.http_relays import NOT_DECIDING, PAUSE, DeciderLost, NotBegun
 from fal_server.replicas.lines import Line, Lines
@@ -31,8 +32,8 @@ _KEY = RELAY.lower()
 _READS = ("List", "Get")
 
 #: Metadata that belongs to one connection: whole keys, and how keys begin.
-_OF_CONNECTION = frozenset({"user-agent", "te", "content-type", _KEY})
-_PREFIXES = ("grpc-", ":")
+_OF_CONNECTION = frozenset({"user-agent", "te", "content-type", _KEY, SERVER_HOST})
+_PREFIXES = ("grpc-", ":", MARK)
 
 #: Seconds for the connection with a replica.
 _LONGEST_CONNECT = 5.0
@@ -88,12 +89,12 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     Arguments:
         admit: Awaited with the headers of a call, and raises where its key is not valid.
 
-        recognise: Called with the peer of a call whose key is valid.
+        mouth: Where calls come from. It is told of each whose key is valid.
     """
 
     lines: Lines
     admit: Callable[[CIMultiDict[str]], Awaitable[bool]]
-    recognise: Callable[[str], None]
+    mouth: TunnelMouth
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """
@@ -122,8 +123,9 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
             told = ((_KEY, NOT_DECIDING),)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "It does not decide.", told)
         if await self.admit(headers):
-            self.recognise(context.peer())
-        kept = pick_metadata(metadata)
+            self.mouth.recognise(context.peer())
+        named = self.mouth.host_of(context.peer(), headers)
+        kept = [*pick_metadata(metadata), (SERVER_HOST, named)]
         until = asyncio.get_running_loop().time() + PATIENCE
         while True:
             line = await self.lines.wait(until)

@@ -96,6 +96,7 @@ class Deployments:
                 stage=request.environment_name or "main",
                 scaling=scaling,
                 created_at=time.time(),
+                server_host=spec.server_host,
             )
             bare = spec.bare()
             takeover = await self._plan(before, revision.id, bare, scaling, rolling=rolling)

@@ -50,8 +50,9 @@ class RevisionPools:
             NotFound: The revision was removed.
         """
         request = await self.revisions.request_of(revision_id)
+        host = (await self.revisions.find(account_id, revision_id)).server_host
         spec = await self.payloads.contexts.read(request, account_id)
-        return attrs.evolve(spec.bare(), application=alias)
+        return attrs.evolve(spec.bare(), application=alias, server_host=host)
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """

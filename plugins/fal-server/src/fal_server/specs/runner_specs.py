@@ -99,6 +99,9 @@ class RunnerSpec:
         private_logs: Whether only the owner sees the log lines of a request.
 
         takes_socket: Whether the function can serve on a Unix socket in place of a port.
+
+        server_host: What its caller names the server: the host of its API, perhaps with a
+            port. Empty where that is unknown.
     """
 
     name: str
@@ -127,6 +130,7 @@ class RunnerSpec:
     retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
     takes_socket: bool = False
+    server_host: str = ""
 
     @property
     def message(self) -> Message:

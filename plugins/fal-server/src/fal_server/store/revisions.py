@@ -32,6 +32,7 @@ revisions = sa.Table(
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("scaling", sa.String, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("server_host", sa.String, nullable=False, server_default=""),
 )
 
 
@@ -68,6 +69,9 @@ _SHARED = ("account_id", "alias", "environment", "scaling")
 class Revision:
     """
     A registered version of an application.
+
+    Attributes:
+        server_host: What its client named the server. Empty where that is unknown.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Revision:
     stage: str
     scaling: Scaling
     created_at: float
+    server_host: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -125,7 +130,6 @@ class Revisions:
         kept = attrs.asdict(revision, recurse=False)
         kept["environment"] = kept.pop("stage")
         kept |= {"scaling": _to_text(revision.scaling), "request": request.SerializeToString()}
-
         row = {name: kept[name] for name in _SHARED}
         row |= {"revision": revision.id, "auth_mode": auth_mode}
 
@@ -265,7 +269,7 @@ class Revisions:
             query = query.where(revisions.c.environment == stage)
         query = query.order_by(revisions.c.created_at.desc())
         return await self._database.read(
-            lambda connection: [_to_revision(row) for row in connection.execute(query)]
+            lambda connection: [Revision(**_fields(row)) for row in connection.execute(query)]
         )
 
     async def find(self, account_id: str, revision_id: str) -> Revision:
@@ -279,7 +283,7 @@ class Revisions:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         if row is None:
             raise _not_found(revision_id)
-        return _to_revision(row)
+        return Revision(**_fields(row))
 
     async def request_of(self, revision_id: str) -> RegisterApplicationRequest:
         """
@@ -369,10 +373,6 @@ def _is_alias(table: sa.Table, account_id: str, alias: str) -> sa.ColumnElement[
 def _of_account(account_id: str) -> sa.Select[Any]:
     columns = [column for column in revisions.c if column.name != "request"]
     return sa.select(*columns).where(revisions.c.account_id == account_id)
-
-
-def _to_revision(row: sa.Row[Any]) -> Revision:
-    return Revision(**_fields(row))
 
 
 def _to_alias(connection: sa.Connection, row: sa.Row[Any]) -> Alias:

@@ -21,6 +21,7 @@ from fal_server.errors import AlreadyExists, NotFound
 from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, text_of, to_text
+from fal_server.listeners.urls import read_host
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.routers import WORKFLOWS, split_path, workflow_alias
 from fal_server.specs.runner_specs import WORKFLOW
@@ -72,6 +73,7 @@ class WorkflowRoutes:
             return _refuse("The workflow calls itself, which would never end.")
         self._check_workflow(caller, alias)
         registration = _registration(alias, contents, is_public=bool(is_public))
+        caller = attrs.evolve(caller, server_host=read_host(request.host))
         async for _ in self.applications.RegisterApplication(registration, caller):
             # Its runner comes up with the first request.
             pass

@@ -5,6 +5,7 @@ Migrations: from the tables of every version so far, on each kind of database.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from fal_server.errors import DataTooNew, StateBroken
+from fal_server.specs.scaling import Scaling
+from fal_server.state.database_urls import make_engines
 from fal_server.state.databases import Database, metadata
 from fal_server.state.migrations import layouts
 from fal_server.state.migrations.layouts import LAYOUT, find_layout
+from fal_server.store.accounts import make_account
 from fal_server.store.queued_requests import QueuedRequests
+from fal_server.store.revisions import Revisions
 from fal_server.store.tables import MODULES, table_names
 
 #: The tables of a layout as servers without migrations made them. The first is as it was
@@ -205,3 +210,30 @@ def test_migration_that_fails_changes_nothing(opened: Open, file: Path):
         opened()
     with closing(sqlite3.connect(file)) as connection:
         assert list(connection.iterdump()) == before
+
+
+@on_both
+def test_revisions_of_an_earlier_layout(empty_url: str):
+    """
+    What clients named the server that have deployed with an earlier version is unknown.
+    """
+    engine = make_engines(empty_url, readers=1).writing
+    with engine.begin() as connection:
+        layouts.migrate(connection, 7)
+        account = make_account(connection, "user", "owner").id
+        scaling = json.dumps(Scaling().to_json())
+        row = {"id": "r", "account": account, "scaling": scaling, "request": b""}
+        connection.execute(
+            sa.text(
+                "INSERT INTO revisions (id, account_id, alias, environment, request, scaling, "
+                "created_at) VALUES (:id, :account, 'app', 'main', :request, :scaling, 1.0)"
+            ),
+            row,
+        )
+    engine.dispose()
+    database = Database(empty_url)
+    try:
+        found = asyncio.run(Revisions(database).find(account, "r"))
+        assert (found.alias, found.server_host) == ("app", "")
+    finally:
+        database.close()
