@@ -194,11 +194,11 @@ class Decider:
                     room,
                     cors=cors,
                     playgrounds=self._playgrounds,
-                    observe=self.traffic.observe,
+                    traffic=self.traffic,
                 ),
             ),
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
-            ("ws", WebSocketGateway(router, room)),
+            ("ws", WebSocketGateway(router, room, traffic=self.traffic)),
         ):
             answer: Answer = gateway.answer
             if ground.exports is not None:
