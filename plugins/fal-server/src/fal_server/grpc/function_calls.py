@@ -48,7 +48,8 @@ class FunctionCalls:
         spec = await contexts.read(request, caller.user_id)
         await contexts.prepare(spec)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
-        return attrs.evolve(spec, variables=caller.trace), scaling
+        known = {"variables": caller.trace, "owner_name": caller.nickname}
+        return attrs.evolve(spec, **known), scaling
 
     async def call(
         self,
