@@ -48,8 +48,8 @@ class FunctionCalls:
         spec = await contexts.read(request, caller.user_id)
         await contexts.prepare(spec)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
-        known = {"variables": caller.trace, "owner_name": caller.nickname}
-        return attrs.evolve(spec, **known), scaling
+        spec = attrs.evolve(spec, variables=caller.trace, owner_name=caller.nickname)
+        return spec, scaling
 
     async def call(
         self,

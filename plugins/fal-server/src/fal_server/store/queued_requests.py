@@ -377,8 +377,8 @@ def _changed(
     chosen = requests.update().where(_HERE)
     if only:
         chosen = chosen.where(sa.or_(*(requests.c.state == state for state in only)))
-    values = {name: sa.bindparam(name) for name in names}
-    return Prepared(chosen.values(**values, **({"body": _KEPT} if forgets else {})))
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+    return Prepared(chosen.values(values | ({"body": _KEPT} if forgets else {})))
 
 
 def _to_row(request: QueuedRequest) -> dict[str, Any]:
