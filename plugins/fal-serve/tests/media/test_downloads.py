@@ -9,12 +9,13 @@ import hashlib
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fal_serve.media import downloads
+from fal_serve.media import downloads, fetching
 from fal_serve.media.downloads import download_file, download_model_weights, fetch_to
 from fal_serve.media.errors import DownloadError, MediaInputError
 from fal_serve.media.files import CompressedFile, File
@@ -125,14 +126,10 @@ def test_limits_of_files_of_callers(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "start",
-    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: "],
-    ids=["body", "headers"],
-)
-def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@contextlib.contextmanager
+def sending(start: bytes, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool) -> Iterator[str]:
     """
-    A download whose sender goes on slowly ends at the deadline, wherever it is then.
+    Yield the URL of a sender who sends *start*, and then little by little or nothing more.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -140,22 +137,73 @@ def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.Mo
             with contextlib.suppress(OSError), server.accept()[0] as connection:
                 connection.sendall(start)
                 while not over.wait(0.01):
-                    connection.sendall(b"x")
+                    connection.sendall(b"x" if goes_on else b"")
 
         server.settimeout(30)
         over, sender = threading.Event(), threading.Thread(target=send)
         sender.start()
-        port = server.getsockname()[1]
         monkeypatch.setenv("no_proxy", "*")
         monkeypatch.setenv("FAL_SERVE_DOWNLOAD_HOSTS", "127.0.0.1")
-        monkeypatch.setenv("FAL_SERVE_DOWNLOAD_SECONDS", "1")
         try:
-            with pytest.raises(MediaInputError, match="not downloaded whole in 1 seconds"):
-                File(url=f"http://127.0.0.1:{port}/a").save(tmp_path / "file")
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/a"
         finally:
             over.set()
             sender.join()
+
+
+STARTS = pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: "],
+    ids=["body", "headers"],
+)
+
+
+@STARTS
+def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """
+    A download whose sender goes on slowly ends at the deadline, wherever it is then.
+    """
+    monkeypatch.setenv("FAL_SERVE_DOWNLOAD_SECONDS", "1")
+    with (
+        sending(start, monkeypatch, goes_on=True) as url,
+        pytest.raises(MediaInputError, match="not downloaded whole in 1 seconds"),
+    ):
+        File(url=url).save(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
+
+
+@STARTS
+def test_download_that_may_take_so_long(
+    start: bytes, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    So does what a program downloads for itself, where it says how long that may take.
+    """
+    for download in (
+        lambda url: download_file(url, tmp_path, timeout=0.5),
+        lambda url: download_model_weights(url, timeout=0.5),
+    ):
+        with (
+            sending(start, monkeypatch, goes_on=True) as url,
+            pytest.raises(DownloadError, match=r"not downloaded whole in 0\.5 seconds"),
+        ):
+            download(url)
+    assert not any(each.is_file() for each in tmp_path.rglob("*"))
+
+
+@STARTS
+def test_sender_that_falls_silent(
+    start: bytes, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Nobody waits for a sender of whom nothing comes for a while.
+    """
+    monkeypatch.setattr(fetching, "_SECONDS", 0.2)
+    with (
+        sending(start, monkeypatch, goes_on=False) as url,
+        pytest.raises(DownloadError, match="nothing came for"),
+    ):
+        download_file(url, tmp_path)
 
 
 def test_folder_that_cannot_be_made(files: Any, tmp_path: Path):
@@ -266,6 +314,16 @@ def test_weights_are_downloaded_once(files: Any, data: Path):
     assert download_model_weights(url, force=True) == path
     with pytest.raises(DownloadError, match="404"):
         download_model_weights(files.url + "/gone")
+
+
+def test_weights_that_are_too_large(files: Any, data: Path):
+    """
+    Weights may have so many megabytes, where that is said.
+    """
+    url = files.give("/large.bin", b"x" * 3_000_000)
+    with pytest.raises(DownloadError, match="has 3000000 bytes, and may have 1048576"):
+        download_model_weights(url, filesize_limit=1)
+    assert download_model_weights(url, filesize_limit=3).stat().st_size == 3_000_000
 
 
 def test_data_url(tmp_path: Path):

@@ -34,6 +34,9 @@ class Limits:
     largest_result: int = _limit(
         512 << 20, "size", "The largest result of a function that is read from its runner."
     )
+    most_inputs: int = _limit(
+        10_000, "number", "How many inputs one call maps a function over."
+    )
     longest_head: float = _limit(20.0, "seconds", "How long the head of a request may take.")
     longest_stall: float = _limit(
         20.0, "seconds", "How long a client may take to send, or to read, 16K of a body."

@@ -266,6 +266,7 @@ class ControlServer:
                     self._setups[known] = await self._apply(opened, (), {}, main)
                 arguments.append(self._setups[known])
             function = open()
+            arguments += functions.open_arguments(header, parts)
             taken = {
                 name: it for name, it in keywords.items() if functions.wants(function, name)
             }

@@ -25,6 +25,18 @@ def open_function(header: dict[str, Any], parts: list[bytes]) -> Any:
     return load(header.get("method") or DEFAULT_METHOD, parts[0])
 
 
+def open_arguments(header: dict[str, Any], parts: list[bytes]) -> list[Any]:
+    """
+    Return the arguments of a message that do not come with its function: one or none.
+
+    Whatever opening it raises is the user's.
+    """
+    given = header.get("argument")
+    if given is None:
+        return []
+    return [load(given["method"] or DEFAULT_METHOD, parts[given["part"]])]
+
+
 def load(method: str, data: bytes) -> Any:
     """
     Deserialize what a client has sent, with the module *method*.

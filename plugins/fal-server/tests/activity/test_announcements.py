@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 def tell() -> None:
     announce("deployed", "revision 1f serves", application="owner/app", revision="1f")
-    announce("runner-failed", "runner 2e has failed", failed=True, application="app")
+    announce("runner-failed", "runner 2e has failed", failed=True, application="owner/app")
 
 
 def test_announcements_are_json():

@@ -25,7 +25,7 @@ class Runner:
 
     lifecycle: Lifecycle
     id: str = "2e1f00aa11"
-    spec: Any = attrs.field(factory=lambda: SimpleNamespace(application="app", name="app"))
+    spec: Any = attrs.field(factory=lambda: SimpleNamespace(full_name="owner/app"))
     reason: str = ""
     failure: str = ""
     uptime: float = 2.5
@@ -63,3 +63,27 @@ def test_starts_ends_and_failures(events: Any):
     draining = (running, RunnerPhase.DRAINING, ended)
     assert events(*draining, reason="told") == [started, "runner-ended"]
     assert events(running, started_at=0.0) == ["runner-found"]
+
+
+def test_all_are_named_with_their_owner(served_plane: Any, caplog: pytest.LogCaptureFixture):
+    """
+    Deployments, and runners of applications and of functions, also those that are found again,
+    have the name of their owner before their own.
+    """
+
+    def compute() -> int:
+        return 1
+
+    def told(application: str) -> list[str]:
+        every: list[Any] = [record.__dict__["facts"] for record in list(caplog.records)]
+        return [each["event"] for each in every if each["application"] == application]
+
+    with caplog.at_level(logging.INFO, logger.name):
+        served_plane.run(compute, keep_alive=0)
+        served_plane.deploy("named")
+        served_plane.settle(lambda: told("owner/named") == ["runner-started", "deployed"])
+        served_plane.settle(lambda: told("owner/compute") == ["runner-started", "runner-ended"])
+        served_plane.restart()
+        served_plane.settle(lambda: len(told("owner/named")) == 3)
+    assert not told("named")
+    assert not told("compute")

@@ -13,7 +13,14 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from fal_server_agent.functions import digest, load, open_function, resolve, wants
+from fal_server_agent.functions import (
+    digest,
+    load,
+    open_arguments,
+    open_function,
+    resolve,
+    wants,
+)
 
 
 def test_function_is_opened_by_its_entry_point_or_its_pickle():
@@ -48,6 +55,15 @@ def test_entry_point_that_leads_nowhere(entrypoint: str, error: type[Exception])
     with pytest.raises(error) as caught:
         resolve(entrypoint)
     assert error is not ValueError or repr(entrypoint) in str(caught.value)
+
+
+def test_argument_that_comes_beside_its_function():
+    """
+    A message has one argument, whose module is pickle by default, or none.
+    """
+    assert open_arguments({}, [b"", b""]) == []
+    parts = [b"", b"", pickle.dumps("given")]
+    assert open_arguments({"argument": {"method": "", "part": 2}}, parts) == ["given"]
 
 
 def test_setups_are_told_apart():

@@ -265,7 +265,7 @@ def test_server_tells_of_runners_and_deployments(make_standing, tmp_path):
     told = [json.loads(line) for line in standing.plane.program.errors.read_text().splitlines()]
     events = [each["event"] for each in told if each["event"] != "runner-ended"]
     assert events == ["runner-started", "deployed", "runner-failed", "deployment-failed"]
+    assert {each["application"] for each in told} == {"owner/told"}
     (failed,) = [each for each in told if each["event"] == "deployment-failed"]
-    assert failed["application"] == "owner/told"
     assert "no weights" in failed["reason"]
     assert told[1]["message"].startswith(f"revision {first[:12]} serves after ")

@@ -8,6 +8,9 @@ import json
 from typing import Any
 
 import pytest
+from isolate_proto import controller_pb2 as wire
+
+from fal_server.state.bodies import SMALL
 
 
 @pytest.fixture
@@ -83,24 +86,93 @@ def test_waiting_request_is_cancelled(served_plane: Any, app: str, held: tuple[s
         assert client.get(f"{path}/result").status_code == 404
 
 
-def test_failed_request_is_sent_again(served_plane: Any, app: str, done: str):
-    """
-    A request that has failed is sent again with its input, in the name of who asks for it;
-    that of one that has not is no longer there.
-    """
-    id = served_plane.submit(f"{app}/fail", {"name": "once more"})
-    served_plane.finish(app, id)
-    with served_plane.plane.client() as client:
-        assert client.get(f"/dashboard/requests/{id}").json()["can_repeat"]
-        again = client.post(f"/dashboard/requests/{id}/again").json()["id"]
-        assert not client.get(f"/dashboard/requests/{done}").json()["can_repeat"]
-        refused = client.post(f"/dashboard/requests/{done}/again")
-    served_plane.finish(app, again)
-    before, after = served_plane.find(id), served_plane.find(again)
+def state_of(served_plane: Any, id: str, key: str | None = None) -> Any:
+    with served_plane.plane.client(key) as client:
+        return client.get(f"/dashboard/requests/{id}").json()
 
-    assert refused.status_code == 409 or "is not kept" in refused.json()["detail"]
-    assert (after.status, after.path, after.attempts) == (422, before.path, 1)
-    assert served_plane.order()[-2:] == ["fail once more", "fail once more"]
+
+def send_again(served_plane: Any, id: str, key: str | None = None) -> Any:
+    with served_plane.plane.client(key) as client:
+        return client.post(f"/dashboard/requests/{id}/again")
+
+
+@pytest.mark.parametrize("path", ["fail", ""])
+def test_request_that_was_answered_is_sent_again(served_plane: Any, app: str, path: str):
+    """
+    A request that has failed, or is done, is sent again with its input.
+    """
+    id = served_plane.submit(f"{app}/{path}", {"name": "once more"})
+    before = served_plane.finish(app, id)
+    assert state_of(served_plane, id)["can_repeat"]
+    again = send_again(served_plane, id).json()["id"]
+    after = served_plane.finish(app, again)
+    first, second = served_plane.find(id), served_plane.find(again)
+
+    assert (after.status_code, second.path) == (before.status_code, first.path)
+    assert served_plane.order()[-2:] == [f"{path or 'echo'} once more"] * 2
+    assert second.attempts == 1
+
+
+def test_cancelled_request_is_sent_again(served_plane: Any, app: str, held: tuple[str, str]):
+    """
+    A request that was cancelled as it waited is sent again with its input.
+    """
+    id = served_plane.submit(app, {"name": "dropped"})
+    assert not state_of(served_plane, id)["can_repeat"]
+    refused = send_again(served_plane, id)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        409,
+        "This request has not ended.",
+    )
+    with served_plane.plane.client() as client:
+        client.post(f"/dashboard/requests/{id}/cancel")
+    assert state_of(served_plane, id)["can_repeat"]
+    again = send_again(served_plane, id).json()["id"]
+    served_plane.open(held[1])
+    assert served_plane.finish(app, again).json()["told"] == {"name": "dropped"}
+
+
+def test_request_whose_input_is_gone_is_not_sent_again(served_plane: Any, app: str):
+    """
+    An input that is large, or that a stranger has sent, is not kept.
+    """
+    served_plane.deploy("open", auth_mode=wire.PUBLIC)
+    with served_plane.client("queue", "") as stranger:
+        by_stranger = stranger.post("/owner/open", json={"name": "x"}).json()["request_id"]
+    served_plane.finish("open", by_stranger)
+    large = served_plane.submit(app, {"name": "x" * SMALL})
+    served_plane.finish(app, large)
+    for id in (large, by_stranger):
+        assert not state_of(served_plane, id)["can_repeat"]
+        refused = send_again(served_plane, id)
+        assert (refused.status_code, "is not kept" in refused.json()["detail"]) == (409, True)
+
+
+def test_requests_to_a_shared_application_are_sent_again(served_plane: Any):
+    """
+    Who has sent a request to the application of another account sends it again while they may
+    use that; so does the owner of the application, in their own name, and nobody else.
+    """
+    user = served_plane.plane.add_user("user")
+    served_plane.deploy("ours", auth_mode=wire.SHARED)
+    retries = {"X_Fal_Retry_Config": '{"server_error": {"retries": 1}}'}
+    id = served_plane.submit("ours", {"name": "mine"}, key=user, **retries)
+    served_plane.finish("ours", id)
+    sender = served_plane.find(id).sender
+    for key in (user, None):
+        assert state_of(served_plane, id, key)["can_repeat"]
+        again = send_again(served_plane, id, key).json()["id"]
+        served_plane.finish("ours", again)
+        sent = served_plane.find(again)
+        assert (sent.sender == sender) is (key is user)
+        # What only the owner of an application may ask for is not asked for in their name.
+        names = {name.lower() for name, _ in sent.headers}
+        assert ("x-fal-retry-config" in names) is (key is user)
+    other = served_plane.plane.add_user("other")
+    assert send_again(served_plane, id, other).status_code == 404
+    served_plane.deploy("ours", auth_mode=wire.PRIVATE)
+    assert not state_of(served_plane, id, user)["can_repeat"]
+    assert send_again(served_plane, id, user).status_code == 404
 
 
 def test_live_tells_what_changes(served_plane: Any, app: str, held: tuple[str, str]):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from fal_server.activity.traffic import Traffic
 from fal_server.errors import NotFound, Refusal
 from fal_server.gateways.run_gateway import RunGateway
 from fal_server.routing.refusals import StartFailed
@@ -146,21 +147,24 @@ class Refusing(RunGateway):
 @pytest.mark.parametrize(
     ("refusal", "status"), [(StartFailed("It fails."), 503), (NotFound("None is there."), None)]
 )
-def test_requests_that_no_runner_answers_are_counted(refusal: Refusal, status: int | None):
+@pytest.mark.parametrize("upgrade", [{}, {"Upgrade": "websocket", "Connection": "Upgrade"}])
+def test_requests_that_no_runner_answers_are_counted(
+    refusal: Refusal, status: int | None, upgrade: Any
+):
     """
-    One that fails as no runner comes up is counted as a fault of the application; one that is
-    refused to its sender is not.
+    One that fails as no runner comes up is counted as a fault of the application, also where it
+    would open a websocket; one that is refused to its sender is not.
     """
-    counted: list[tuple[Any, int]] = []
-    application = SimpleNamespace(owner="user|me", alias="app", revision="one")
+    application = SimpleNamespace(counted_name=("user|me", "app"))
     router: Any = SimpleNamespace(
         find=lambda url: SimpleNamespace(path="/", application=application)
     )
     room: Any = None
-    gateway = Refusing(
-        router, room, observe=lambda name, code, seconds: counted.append((name, code))
-    )
+    measurements: Any = None
+    traffic = Traffic(measurements)
+    gateway = Refusing(router, room, traffic=traffic)
     gateway.refusal = refusal
     with pytest.raises(type(refusal)):
-        asyncio.run(gateway.answer(make_mocked_request("POST", "/me/app")))
-    assert counted == ([(("user|me", "app"), status)] if status else [])
+        asyncio.run(gateway.answer(make_mocked_request("GET", "/me/app", headers=upgrade)))
+    tally = traffic.tally_of(("user|me", "app"))
+    assert (tally.requests, tally.errors) == ((1, 1) if status else (0, 0))

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import pytest
 from isolate_proto import (
+    HostedMap,
     HostedRun,
     HostedRunResult,
     ListSecretsRequest,
@@ -22,7 +23,6 @@ from isolate_proto import (
     ListUserKeysRequest,
     RegisterApplicationRequest,
 )
-from isolate_proto.controller_pb2 import InteractiveRunRequest
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
 from programs import to_metadata
 
@@ -33,19 +33,6 @@ from fal_server.grpc.service import Controller
 from fal_server.limits import Limits
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.server_metrics import ServerMetrics
-
-
-def test_unknown_procedure_is_unimplemented(plane):
-    """
-    A procedure that the server does not have is UNIMPLEMENTED for an authenticated caller.
-    """
-    with grpc.insecure_channel(plane.address) as channel:
-        call = IsolateControllerStub(channel).InteractiveRun(
-            iter([InteractiveRunRequest()]), metadata=to_metadata(plane.key)
-        )
-        with pytest.raises(grpc.RpcError) as caught:
-            list(call)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(
@@ -211,6 +198,22 @@ def service(plane: Any) -> Iterator[Served]:
     served = Served(plane)
     yield served
     served.close()
+
+
+def test_method_that_no_object_has_is_unimplemented(service: Served):
+    """
+    A method of the protocol that the service does not have is UNIMPLEMENTED for who has a key.
+    """
+    key = service.metadata()
+    with service.stub() as stub:
+        calls: list[Callable[[], Any]] = [
+            lambda: stub.ListUserKeys(ListUserKeysRequest(), metadata=key),
+            lambda: list(stub.Map(HostedMap(), metadata=key)),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.RpcError, match="does not have") as caught:
+                call()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,14 @@ class Kept:
         ended_at: float,
         size: int,
         key: IdempotencyKey | None = None,
+        body: bytes = b"",
         **fields: str,
     ) -> None:
         """
         Store a request with a response, which has a file.
         """
         request = make_request(id, state="completed", answer_size=size, **fields)
-        await self.requests.add(request, key)
+        await self.requests.add(request, key, body=body)
         await self.requests.change(id, ended_at=ended_at)
         (self.folder / name_answer(id, 0)).touch()
 
@@ -94,6 +95,23 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
             await kept.settle("other", "due", "new", "newest")
             # A key leads to no request that is gone.
             assert await kept.requests.add(make_request("again"), key) == "again"
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_kept_inputs_take_room(database: Database, tmp_path: Path):
+    """
+    The inputs that are kept beside responses are among what an account may have.
+    """
+
+    async def main() -> None:
+        async with keeping(database, tmp_path) as kept:
+            body = bytes(6_000_000)
+            await kept.add("old", 1.0, 10, body=body)
+            await kept.add("new", 2.0, 10, body=body)
+            for _ in range(2):
+                kept.responses.add("user|2", "user|1", len(body) + 10)
+            await kept.settle("new")
 
     asyncio.run(asyncio.wait_for(main(), 60))
 

@@ -9,10 +9,12 @@ import time
 
 import attrs
 import pytest
+import sqlalchemy as sa
 from queued import make_request
 
 from fal_server.state.databases import Database
 from fal_server.store.queued_requests import KEPT, QueuedRequests, State
+from fal_server.store.queued_requests import requests as rows
 
 
 def test_request_is_found_as_it_came(database: Database):
@@ -54,6 +56,26 @@ def test_request_is_found_as_it_came(database: Database):
         assert await requests.find_with_answer("two") == (None, b"")
         # It is over.
         assert await requests.begin("one", attempts=2) is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("sender", "kept"), [("user|2", b"\xff\0"), ("", b"")])
+def test_cancelled_request_keeps_its_body(database: Database, sender: str, kept: bytes):
+    """
+    The body of a request that was cancelled stays, so that it can be sent again, unless a
+    stranger has sent it.
+    """
+
+    async def main() -> None:
+        requests = QueuedRequests(database)
+        await requests.add(make_request(sender=sender, body_size=2), body=b"\xff\0")
+        assert await requests.cancel(["one", "two"], ("queued",)) == ["one"]
+        found = await requests.find("one")
+        assert found is not None
+        assert found.state == "cancelled"
+        body = await database.read(lambda it: it.scalar(sa.select(rows.c.body)))
+        assert body == kept
 
     asyncio.run(main())
 

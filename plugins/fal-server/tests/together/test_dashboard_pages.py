@@ -180,7 +180,7 @@ def test_what_a_key_may_not_is_not_offered(open_page: Open, shop: Any):
 def test_request_is_followed_from_its_list(open_page: Open, shop: Any):
     """
     A queued request comes into the list by itself, and has a page with its result and its
-    log.
+    log. It is sent again there, and the page of that opens.
     """
     page = open_page(link_of(shop))
     page.get_by_role("link", name="Requests").click()
@@ -192,6 +192,10 @@ def test_request_is_followed_from_its_list(open_page: Open, shop: Any):
     expect(page.get_by_role("heading", name=f"Request {id[:8]}")).to_be_visible()
     expect(page.get_by_label("Result").locator("pre, .empty").first).to_be_visible()
     expect(page.get_by_role("log")).to_contain_text("it works on it")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.get_by_role("heading", name=f"Request {id[:8]}")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Request ")).to_be_visible()
+    expect(page.get_by_label("Result").locator("pre, .empty").first).to_be_visible()
 
 
 def test_logs_come_as_they_are_printed(open_page: Open, shop: Any):

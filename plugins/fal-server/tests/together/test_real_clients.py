@@ -120,21 +120,37 @@ def test_wrong_key_is_reported(clients, variables):
     assert "deadbeef" not in printed
 
 
-def test_unsupported_procedures_fail(clients, variables):
+def test_map_by_the_connection_of_the_sdk(clients, variables):
     """
-    A call that the server does not support is an error, and does not hang.
+    A program that maps a function over the connection of the released SDK gets its results,
+    which the SDK reads as those of runs.
     """
     code = """
-import grpc, json, isolate_proto
-from fal.sdk import FalServerlessClient, get_credentials
+import json, pickle, sys, isolate_proto
+from fal.sdk import FalServerlessClient, from_grpc, get_credentials
 from fal.flags import GRPC_HOST
+
+request = isolate_proto.HostedMap(entrypoint="builtins:abs")
+version = ".".join(map(str, sys.version_info[:2]))
+request.environments.add(kind="virtualenv").configuration["python_version"] = version
+for each in (-1, 2, "three"):
+    request.inputs.add(method="pickle", definition=pickle.dumps(each))
+found = []
 with FalServerlessClient(GRPC_HOST, get_credentials()).connect() as connection:
-    try:
-        list(connection.stub.InteractiveRun(iter([isolate_proto.InteractiveRunRequest()])))
-    except grpc.RpcError as error:
-        print(json.dumps(error.code().name))
+    for message in connection.stub.Map(request):
+        try:
+            result = from_grpc(message)
+        except TypeError as error:
+            found.append(str(error))
+        else:
+            found += [result.result] if message.HasField("return_value") else []
+print(json.dumps(found))
 """
-    assert clients.python(code, variables=variables) == "UNIMPLEMENTED"
+    assert clients.python(code, variables=variables) == [
+        1,
+        2,
+        "bad operand type for abs(): 'str'",
+    ]
 
 
 UPLOAD = """

@@ -58,6 +58,7 @@ def download_file(
     request_headers: Mapping[str, str] | None = None,
     filesize_limit: int | None = None,
     sha256: str | None = None,
+    timeout: float | None = None,
 ) -> Path:
     """
     Download the file at *url* into the folder *target_dir*, and return its path.
@@ -74,15 +75,21 @@ def download_file(
 
         sha256: The digest that it has to have, as hexadecimal digits.
 
+        timeout: The most seconds that the whole download may take. Without it, one ends of
+            which nothing has come for 30 seconds.
+
     Raises:
-        DownloadError: It cannot be downloaded, is too large, or has another digest. What
-            was at its place is still there.
+        DownloadError: It cannot be downloaded, is too large, takes too long, or has another
+            digest. What was at its place is still there.
     """
     folder = find_place(target_dir).absolute()
     limit = None if filesize_limit is None else filesize_limit * _MEGABYTE
     digest = _check_digest(sha256)
-    deadline = Deadline(None)
-    with _in_folder(folder, url), open_url(url, deadline, request_headers) as source:
+    with (
+        _in_folder(folder, url),
+        Deadline(timeout) as deadline,
+        open_url(url, deadline, request_headers) as source,
+    ):
         target = folder / _name_of(url, source.headers)
         if not force and _is_there(target, source.headers, digest):
             return target
@@ -133,7 +140,9 @@ def download_model_weights(
     force: bool = False,
     request_headers: Mapping[str, str] | None = None,
     *,
+    filesize_limit: int | None = None,
     sha256: str | None = None,
+    timeout: float | None = None,
 ) -> Path:
     """
     Return the path of the weights at *url*, which are downloaded once.
@@ -141,17 +150,25 @@ def download_model_weights(
     Arguments:
         force: Whether to download them even if they are there.
 
-        sha256: The digest that they have to have, as hexadecimal digits.
+        filesize_limit, sha256, timeout: What they may have and take, and have to be, where
+            they are downloaded: as those of :func:`download_file`.
 
     Raises:
-        DownloadError: They cannot be downloaded, or have another digest.
+        DownloadError: They cannot be downloaded, are too large, take too long, or have another
+            digest.
     """
     folder = find_place(WEIGHTS) / hashlib.sha256(url.encode()).hexdigest()
     found = None if force else _newest_in(folder)
     digest = _check_digest(sha256)
     if found is None or (digest and _digest_of(found) != digest):
         found = download_file(
-            url, folder, force=True, request_headers=request_headers, sha256=digest
+            url,
+            folder,
+            force=True,
+            request_headers=request_headers,
+            filesize_limit=filesize_limit,
+            sha256=digest,
+            timeout=timeout,
         )
     with contextlib.suppress(OSError):
         (folder / _USED).touch()

@@ -86,6 +86,12 @@ class Tally:
         """
         self.requests += 1
         self.errors += failed
+        self.time(seconds)
+
+    def time(self, seconds: float) -> None:
+        """
+        Count how long a request took that was counted when it came.
+        """
         self.durations[bucket_of(seconds)] += 1
 
     def merge(self, other: Tally) -> None:

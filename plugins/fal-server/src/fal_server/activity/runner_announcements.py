@@ -42,9 +42,9 @@ def tell_of(runner: Announced) -> None:
     """
     Announce the present state of a runner, if that is one that people are told of.
     """
-    state, spec = runner.lifecycle.state.name, runner.spec
+    state = runner.lifecycle.state.name
     facts = {
-        "application": spec.application or spec.name,
+        "application": runner.spec.full_name,
         "runner": runner.id,
         "seconds": round(runner.uptime, 3),
     }

@@ -66,10 +66,16 @@ class Traffic:
         """
         Count a request to an application, named by its account and its alias.
         """
+        self.tally_of(name).observe(seconds, failed=status >= _FAULT)
+
+    def tally_of(self, name: Name) -> Tally:
+        """
+        Return what is counted of an application at present, for this moment alone.
+        """
         tally = self._present.get(name)
         if tally is None:
             tally = self._present[name] = Tally()
-        tally.observe(seconds, failed=status >= _FAULT)
+        return tally
 
     def rates_of(self, name: Name) -> Rates:
         """

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from fal_server.access.callers import Caller
-from fal_server.errors import Invalid, NotFound, NotNow
+from fal_server.errors import Invalid, NotFound, NotNow, Refusal
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of
 from fal_server.queue.request_queues import RequestQueue
+from fal_server.routing.applications import Application
 from fal_server.routing.headers import REQUEST_ID, new_request_id
-from fal_server.store.kept_responses import keeps_body
+from fal_server.specs.request_retries import RETRY_CONFIG
 from fal_server.store.queued_requests import QueuedRequest, requests
 
 #: The most requests of a page.
@@ -106,7 +107,7 @@ class RequestRoutes:
             "webhook": bool(found.webhook),
             "priority": found.priority,
             "position": None,
-            "can_repeat": _is_kept(found),
+            "can_repeat": await self._can_repeat(found, request),
         }
         if found.state == "queued":
             described["position"] = await self._queue.position(found)
@@ -135,27 +136,57 @@ class RequestRoutes:
         found = await self._find(request, caller)
         return web.json_response({"cancelled": await self._queue.cancel(found)})
 
-    async def _repeat(self, request: web.Request, caller: Caller) -> web.Response:
+    async def _can_repeat(self, found: QueuedRequest, request: web.Request) -> bool:
         """
-        Submit a request that has failed once more, in the name of *caller*.
+        Return whether a request has ended, its input is kept, and its reader may use the
+        application.
+        """
+        if not found.is_over:
+            return False
+        try:
+            await self._admit(found, request)
+        except Refusal:
+            return False
+        query = sa.select(sa.func.length(requests.c.body)).where(requests.c.id == found.id)
+        size = await self._queue.requests.database.read(
+            lambda connection: connection.scalar(query)
+        )
+        return (size or 0) == found.body_size
+
+    async def _admit(self, found: QueuedRequest, request: web.Request) -> Application:
+        """
+        Return the application of a request.
 
         Raises:
-            NotNow: Its input is no longer kept.
+            Refusal: There is none any more, or the caller may not use it.
+        """
+        router = self._queue.router
+        application = router.catalog.find(found.owner_name, found.alias)
+        await router.admit(application, request.headers)
+        return application
+
+    async def _repeat(self, request: web.Request, caller: Caller) -> web.Response:
+        """
+        Submit a request that has ended once more, in the name of *caller*.
+
+        Raises:
+            NotNow: It has not ended, or its input is not kept.
 
             Refusal: *caller* may not use the application any more.
         """
-        found = await self._find(request, caller)
-        queue, names = self._queue, (found.owner_name, found.alias)
-        application = queue.router.catalog.find(*names)
-        await queue.router.admit(application, request.headers)
+        found, queue = await self._find(request, caller), self._queue
+        application = await self._admit(found, request)
+        if not found.is_over:
+            raise NotNow("This request has not ended.")
         query = sa.select(requests.c.body).where(requests.c.id == found.id)
         content = await queue.requests.database.read(
             lambda connection: connection.scalar(query)
         )
-        if not _is_kept(found) or len(content or b"") != found.body_size:
+        if len(content or b"") != found.body_size:
             raise NotNow("The input of this request is not kept: send it anew.")
         id = new_request_id()
-        headers = [each for each in found.headers if each[0].lower() != REQUEST_ID]
+        dropped = {REQUEST_ID} if found.sender == caller.user_id else {REQUEST_ID, RETRY_CONFIG}
+        headers = [each for each in found.headers if each[0].lower() not in dropped]
         head = len(found.path) + sum(len(name) + len(value) for name, value in headers)
         with queue.reception.receive(
             id, application, caller.user_id, head=head, body=found.body_size
@@ -186,13 +217,3 @@ class RequestRoutes:
         if found is None or caller.user_id not in (found.account_id, found.sender):
             raise NotFound("There is no such request.")
         return found
-
-
-def _is_kept(found: QueuedRequest) -> bool:
-    """
-    Return whether a request has ended, and its input is still there.
-    """
-    was_answered = found.state == "completed"
-    return found.is_over and (
-        not found.body_size or (was_answered and keeps_body(found, found.status or 0))
-    )

@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 
 import aiohttp
@@ -16,6 +16,8 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
+from fal_server.activity.socket_traffic import SocketTraffic
+from fal_server.activity.traffic import Traffic
 from fal_server.errors import Refusal, Unauthenticated
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.cross_origin import allow_origin
@@ -63,7 +65,7 @@ class RunGateway:
         playgrounds: Answers for the playgrounds of applications. If it is None, the
             applications answer at these paths themselves.
 
-        observe: Called with the application, the status and the seconds of each response.
+        traffic: Counts the requests of applications.
     """
 
     def __init__(
@@ -73,13 +75,13 @@ class RunGateway:
         *,
         cors: bool = True,
         playgrounds: Playgrounds | None = None,
-        observe: Callable[[tuple[str, str], int, float], None] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._router = router
         self._room = room
         self._cors = cors
         self._playgrounds = playgrounds
-        self._observe = observe
+        self._traffic = traffic
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -102,10 +104,17 @@ class RunGateway:
         return response
 
     def _count(self, request: BaseRequest, target: Target, status: int, began: float) -> None:
-        application = target.application
-        if self._observe is not None and application.revision and not is_websocket(request):
-            name = application.owner, application.alias
-            self._observe(name, status, time.monotonic() - began)
+        name = target.application.counted_name
+        # Of a websocket that was opened, the messages count.
+        is_counted = not is_websocket(request) or status >= 500
+        if self._traffic is not None and name is not None and is_counted:
+            self._traffic.observe(name, status, time.monotonic() - began)
+
+    def _count_messages(self, target: Target) -> SocketTraffic | None:
+        name = target.application.counted_name
+        if self._traffic is None or name is None:
+            return None
+        return SocketTraffic(self._traffic, name)
 
     async def _answer(self, request: BaseRequest, target: Target) -> web.StreamResponse:
         caller = await self._router.admit(target.application, with_token(request))
@@ -138,8 +147,9 @@ class RunGateway:
             async with lease() as runner:
                 with accept_websocket(request, self._room, caller) as accepted:
                     hold = self._router.identity.revocations.hold(caller)
+                    traffic = self._count_messages(target)
                     socket, code = await relay_websocket(
-                        accepted, target, runner, request_id, hold
+                        accepted, target, runner, request_id, hold, traffic
                     )
             # The sender may take its time to agree.
             with suppress(Exception):

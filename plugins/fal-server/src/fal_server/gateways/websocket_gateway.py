@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 
 import aiohttp
 import attrs
@@ -14,6 +15,7 @@ from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 
 from fal_server.access.callers import Caller
+from fal_server.activity.traffic import Traffic
 from fal_server.errors import Refusal, Unauthenticated, Unavailable
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED, is_websocket, with_token
@@ -42,11 +44,16 @@ class WebSocketGateway:
 
     Arguments:
         room: Where requests wait for a runner.
+
+        traffic: Counts the requests of applications.
     """
 
-    def __init__(self, router: Router, room: WaitingRoom) -> None:
+    def __init__(
+        self, router: Router, room: WaitingRoom, *, traffic: Traffic | None = None
+    ) -> None:
         self._router = router
         self._room = room
+        self._traffic = traffic
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
         """
@@ -90,7 +97,7 @@ class WebSocketGateway:
         caller: Caller | None,
         data: bytes,
     ) -> None:
-        reply = UpstreamReply(socket, new_request_id())
+        began, reply = time.monotonic(), UpstreamReply(socket, new_request_id())
         lease = functools.partial(
             self._router.lease,
             target.application,
@@ -107,6 +114,9 @@ class WebSocketGateway:
             )
         except Refusal as refusal:
             await reply.refuse(refusal)
+        name = target.application.counted_name
+        if self._traffic is not None and name is not None:
+            self._traffic.observe(name, reply.status, time.monotonic() - began)
         await reply.end()
 
 
@@ -118,14 +128,14 @@ class UpstreamReply:
 
     socket: web.WebSocketResponse
     request_id: str
-    _status: int = 0
+    status: int = 0
     _headers: dict[str, str] = attrs.field(factory=dict)
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         """
         Send the ``start`` message.
         """
-        self._status, self._headers = status, headers
+        self.status, self._headers = status, headers
         await self.socket.send_str(self._control("start"))
 
     async def refuse(self, refusal: Refusal) -> None:
@@ -134,9 +144,9 @@ class UpstreamReply:
         message changes.
         """
         body, headers = describe_refusal(refusal)
-        if not self._status:
+        if not self.status:
             await self.start(refusal.http, dict(headers))
-        self._status = refusal.http
+        self.status = refusal.http
         await self.socket.send_bytes(json.dumps(body).encode())
 
     async def end(self) -> None:
@@ -146,7 +156,7 @@ class UpstreamReply:
         await self.socket.send_str(self._control("end"))
 
     def _control(self, kind: str) -> str:
-        message = {"type": kind, "request_id": self.request_id, "status": self._status}
+        message = {"type": kind, "request_id": self.request_id, "status": self.status}
         return json.dumps({**message, "headers": self._headers})
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import attrs
 from aiohttp import WSCloseCode, web
 
+from fal_server.activity.socket_traffic import SocketTraffic
 from fal_server.errors import Unauthenticated, Unavailable
 from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED
@@ -31,6 +32,7 @@ async def relay_websocket(
     runner: Runner,
     request_id: str,
     hold: AbstractAsyncContextManager[None],
+    traffic: SocketTraffic | None = None,
 ) -> tuple[web.WebSocketResponse, int]:
     """
     Relay messages between the sender and a websocket of a runner until either closes. Return
@@ -38,6 +40,8 @@ async def relay_websocket(
 
     Arguments:
         hold: Ends the relaying with the key of the sender.
+
+        traffic: Counts the messages.
     """
     request = accepted.request
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
@@ -56,7 +60,7 @@ async def relay_websocket(
         chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()
         socket = accepted.make_response(chosen)
         socket.headers[REQUEST_ID] = request_id
-        code = await relay_to_the_end(accepted, socket, upstream_socket, hold)
+        code = await relay_to_the_end(accepted, socket, upstream_socket, hold, traffic)
         return socket, code or upstream_socket.close_code or WSCloseCode.OK
 
 
@@ -65,6 +69,7 @@ async def relay_to_the_end(
     socket: web.WebSocketResponse,
     upstream_socket: Socket,
     hold: AbstractAsyncContextManager[None],
+    traffic: SocketTraffic | None = None,
 ) -> int | None:
     """
     Open the websocket of the sender, relay messages until either closes, and close that of
@@ -73,7 +78,7 @@ async def relay_to_the_end(
     try:
         await socket.prepare(accepted.request)
         async with hold:
-            return await _relay_both(accepted, socket, upstream_socket)
+            return await _relay_both(accepted, socket, upstream_socket, traffic)
     except Unauthenticated:
         return REVOKED
     except asyncio.CancelledError:
@@ -82,12 +87,17 @@ async def relay_to_the_end(
             await socket.close(code=WSCloseCode.GOING_AWAY)
         raise
     finally:
+        if traffic is not None:
+            traffic.end()
         with suppress(Exception):
             await upstream_socket.close()
 
 
 async def _relay_both(
-    accepted: IncomingWebSocket, socket: Socket, upstream_socket: Socket
+    accepted: IncomingWebSocket,
+    socket: Socket,
+    upstream_socket: Socket,
+    traffic: SocketTraffic | None,
 ) -> int | None:
     """
     Relay messages between two websockets until either closes. If there is no message for too
@@ -95,14 +105,18 @@ async def _relay_both(
     """
     idle = accepted.idle
     relays = [
-        Relay(socket, upstream_socket, accepted.messages.has_dealt),
+        Relay(socket, upstream_socket, relayed=accepted.messages.has_dealt),
         Relay(upstream_socket, socket),
     ]
+    if traffic is not None:
+        relays[0].received, relays[1].received = traffic.send, traffic.answer
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         while not (await asyncio.wait(tasks, timeout=idle, return_when=FIRST_COMPLETED))[0]:
             if not sum(relay.take_count() for relay in relays):
                 return WSCloseCode.POLICY_VIOLATION
+        if traffic is not None and tasks[1].done():
+            traffic.close(upstream_socket.close_code)
         return None
     finally:
         for task in tasks:
@@ -116,11 +130,14 @@ class Relay:
     One direction of a websocket.
 
     Attributes:
-        relayed: Called with each message that was relayed.
+        received: Called with each message that comes.
+
+        relayed: Called with the content of each message that was relayed.
     """
 
     source: Socket
     target: Socket
+    received: Callable[[aiohttp.WSMessage], None] = lambda _: None
     relayed: Callable[[Any], None] = lambda _: None
     _count: int = 0
 
@@ -130,6 +147,7 @@ class Relay:
         """
         async for message in self.source:
             self._count += 1
+            self.received(message)
             if message.type is aiohttp.WSMsgType.TEXT:
                 await self.target.send_str(message.data)
             elif message.type is aiohttp.WSMsgType.BINARY:

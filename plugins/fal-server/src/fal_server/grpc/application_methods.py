@@ -78,7 +78,12 @@ class ApplicationMethods:
             )
         contexts = self._catalog.fleet.payloads.contexts
         read = await contexts.read(request, caller.user_id)
-        spec = attrs.evolve(read, application=alias, server_host=caller.server_host)
+        spec = attrs.evolve(
+            read,
+            application=alias,
+            owner_name=caller.nickname,
+            server_host=caller.server_host,
+        )
         await contexts.prepare(spec)
         try:
             building = self._launcher.builds.build(spec.environment, spec.owner)

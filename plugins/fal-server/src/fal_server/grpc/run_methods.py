@@ -1,15 +1,14 @@
 """
-The gRPC methods that run functions: those that come with the call, and applications
-that live as long as a call.
+The gRPC methods that run one function: one that comes with the call, or an application that
+lives as long as the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
 
 import attrs
 from isolate_proto import (
@@ -24,14 +23,9 @@ from isolate_proto import controller_pb2 as wire
 from fal_core.errors import FalCoreError
 from fal_core.events import Log
 from fal_server.access.callers import Caller
-from fal_server.fleet.call_outcomes import CallOutcome
-from fal_server.fleet.calling import call
-from fal_server.fleet.endings import RunnerLost
-from fal_server.fleet.launching import RunnerLauncher
-from fal_server.fleet.payloads import Payloads
 from fal_server.fleet.runners import Runner
 from fal_server.fleet.serving import serve
-from fal_server.fleet.states import RunnerPhase
+from fal_server.grpc.function_calls import FunctionCalls, make_run_id
 from fal_server.grpc.messages import line_of, to_log
 from fal_server.grpc.run_results import (
     DidNotStart,
@@ -45,13 +39,14 @@ from fal_server.grpc.run_results import (
 from fal_server.grpc.serving_runners import ServingRunner
 from fal_server.listeners.urls import PLAYGROUND, Urls
 from fal_server.routing.applications import Application, echo_key
-from fal_server.routing.catalogs import ApplicationCatalog
-from fal_server.routing.function_pools import FunctionPools
 from fal_server.routing.refusals import NoRunner
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
+
+#: Seconds that a run waits for its runners to end before another takes its place.
+_LONGEST_END = 20.0
 
 
 class RunMethods:
@@ -59,18 +54,12 @@ class RunMethods:
     The methods that run functions.
     """
 
-    def __init__(
-        self,
-        launcher: RunnerLauncher,
-        catalog: ApplicationCatalog,
-        functions: FunctionPools,
-        payloads: Payloads,
-        urls: Urls,
-    ) -> None:
-        self._launcher = launcher
-        self._catalog = catalog
-        self._functions = functions
-        self._payloads = payloads
+    def __init__(self, calls: FunctionCalls, urls: Urls) -> None:
+        self._calls = calls
+        self._launcher = calls.launcher
+        self._catalog = calls.catalog
+        self._functions = calls.functions
+        self._payloads = calls.payloads
         self._urls = urls
         self._tasks = Tasks()
 
@@ -80,24 +69,34 @@ class RunMethods:
 
         A function with a port is reached through the gateways meanwhile.
         """
-        run_id = os.urandom(12).hex()
-        self._launcher.offers.check(request.machine_requirements, request.environments)
-        contexts = self._payloads.contexts
-        spec = await contexts.read(request, caller.user_id)
-        await contexts.prepare(spec)
-        spec = attrs.evolve(spec, variables=caller.trace, server_host=caller.server_host)
-        scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
+        async with aclosing(self.run(request, caller)) as results:
+            async for result in results:
+                yield result
+
+    async def run(
+        self, request: HostedRun, caller: Caller, session: str = ""
+    ) -> AsyncGenerator[HostedRunResult, None]:
+        """
+        Do what :meth:`Run` does, once or as one of several runs that follow each other.
+
+        Arguments:
+            session: What the address of a function with a port is made of, for each of those
+                runs: one begins when the runners of the one before it have ended.
+        """
+        run_id = make_run_id()
+        spec, scaling = await self._calls.read(request, caller)
         if spec.port is None:
             pool = self._functions.find(spec, scaling)
             env_id = await self._functions.environment_id(pool, spec)
             results = self._call(run_id, request, spec, pool)
         else:
             env_id = await self._launcher.builds.key_of(spec.environment)
-            results = self._serve(run_id, request, spec, scaling, caller)
-        async for result in results:
-            result.run_id = run_id
-            result.env_id = env_id
-            yield result
+            results = self._serve(run_id, request, spec, scaling, caller, session)
+        async with aclosing(results):
+            async for result in results:
+                result.run_id = run_id
+                result.env_id = env_id
+                yield result
 
     async def BuildEnvironment(
         self, request: BuildEnvironmentRequest, caller: Caller
@@ -127,10 +126,10 @@ class RunMethods:
 
     async def _call(
         self, run_id: str, request: HostedRun, spec: RunnerSpec, pool: RunnerPool
-    ) -> AsyncIterator[HostedRunResult]:
+    ) -> AsyncGenerator[HostedRunResult, None]:
         lines = make_results()
         self._launcher.echoes[run_id] = lines.put_nowait
-        task = asyncio.ensure_future(self._call_in(pool, run_id, request, spec))
+        task = asyncio.ensure_future(self._calls.call(pool, run_id, request, spec))
         task.add_done_callback(lambda _: lines.put_nowait(None))
         try:
             yield HostedRunResult(status=HostedRunStatus(state=HostedRunStatus.IN_PROGRESS))
@@ -146,29 +145,6 @@ class RunMethods:
             del self._launcher.echoes[run_id]
             task.cancel()
 
-    async def _call_in(
-        self, pool: RunnerPool, run_id: str, request: HostedRun, spec: RunnerSpec
-    ) -> CallOutcome:
-        """
-        Call a function in a runner of *pool*. A cancelled call kills its runner.
-        """
-        runner = await self._functions.acquire(pool, run_id)
-        try:
-            self._catalog.runs[run_id] = runner
-            header, parts = await self._payloads.make(request, spec, runner)
-            return await call(runner, run_id, header, parts)
-        except RunnerLost as error:
-            return CallOutcome(failure=str(error))
-        except asyncio.CancelledError:
-            runner.kill()
-            raise
-        finally:
-            self._catalog.runs.pop(run_id, None)
-            if runner.state is RunnerPhase.DRAINING:
-                # It was told to end during this call.
-                runner.kill()
-            runner.release()
-
     # -- applications ----------------------------------------------------------------
 
     async def _serve(
@@ -178,8 +154,9 @@ class RunMethods:
         spec: RunnerSpec,
         scaling: Scaling,
         caller: Caller,
-    ) -> AsyncIterator[HostedRunResult]:
-        alias = f"{spec.name}-{run_id[:8]}"
+        session: str,
+    ) -> AsyncGenerator[HostedRunResult, None]:
+        alias = f"{spec.name}-{(session or run_id)[:8]}"
         spec = attrs.evolve(spec.bare(), application=alias)
         auth_mode = request.auth_mode if request.HasField("auth_mode") else wire.PUBLIC
         check = self._launcher.hosts.check
@@ -256,6 +233,10 @@ class RunMethods:
             self._catalog.runs.pop(run_id, None)
             self._catalog.remove_ephemeral(application)
             pool.kill()
+            if session:
+                # The next one may need the port.
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(pool.empty.wait(), _LONGEST_END)
 
 
 async def _send_when_ready(runner: Runner, results: Results, message: HostedRunResult) -> None:

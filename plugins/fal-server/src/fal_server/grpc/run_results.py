@@ -29,7 +29,7 @@ _WAITING = 64 << 20
 Results: TypeAlias = LineQueue[HostedRunResult | None]
 
 
-def make_results() -> Results:
+def make_results() -> LineQueue[Any]:
     """
     Return a queue for the lines and messages of a run.
     """
@@ -48,18 +48,30 @@ async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
                 lines.append(each)
                 continue
             if lines:
-                yield _printed(lines)
+                yield printed(lines)
                 lines = []
             if each is None:
                 return
             yield each
         if lines:
-            yield _printed(lines)
+            yield printed(lines)
 
 
-def _printed(lines: Sequence[LogLine]) -> HostedRunResult:
+def printed(lines: Sequence[LogLine]) -> HostedRunResult:
+    """
+    Return a message with lines of a run.
+    """
     state = HostedRunStatus(state=HostedRunStatus.IN_PROGRESS)
     return HostedRunResult(logs=[to_log(line) for line in lines], status=state)
+
+
+def failed(sentence: str) -> HostedRunResult:
+    """
+    Return the last message of a run that has no outcome, where others follow it.
+    """
+    line = line_of(Log(sentence, "ERROR", "BRIDGE", time.time()))
+    state = HostedRunStatus(state=HostedRunStatus.INTERNAL_FAILURE)
+    return HostedRunResult(logs=[to_log(line)], status=state)
 
 
 def told_by_builder(cause: BaseException | None) -> HostedRunResult:

@@ -238,8 +238,10 @@ class RequestQueue:
         Forget a request that was cancelled in the database.
         """
         pending.cancelled = True
-        if pending.place.size > SMALL:
+        size = pending.place.size
+        if size > SMALL:
             self.files.remove(name_body(pending.id))
+        self.responses.add(*pending.place.sender, size if size <= SMALL else 0)
         if pending.task is not None:
             pending.task.cancel()
         else:
@@ -345,7 +347,7 @@ class RequestQueue:
             "error_type": response.error_type,
             "webhook_due": now if request.webhook else None,
         }
-        if not keeps_body(request, response.status):
+        if not keeps_body(request):
             values["body"] = b""
         if pending.attempted_at is not None:
             # So the duration is right even if the clock was changed in between.
@@ -359,9 +361,12 @@ class RequestQueue:
         if self.observe is not None and pending.attempted_at is not None:
             name = request.account_id, request.alias
             self.observe(name, response.status, time.monotonic() - pending.attempted_at)
+        kept = response.body.size
         if request.body_size > SMALL:
             self.files.remove(name_body(request.id))
-        self.responses.add(request.sender, request.account_id, response.body.size)
+        elif keeps_body(request):
+            kept += request.body_size
+        self.responses.add(request.sender, request.account_id, kept)
         if request.webhook:
             self.webhooks.deliver(request.id, pending.place.sender)
         return True

@@ -36,10 +36,10 @@ from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
 from fal_server.gateways.websocket_gateway import WebSocketGateway
 from fal_server.grpc.application_methods import ApplicationMethods
+from fal_server.grpc.function_calls import FunctionCalls
 from fal_server.grpc.key_methods import KeyMethods
-from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.servers import make_server
+from fal_server.grpc.servers import make_run_methods, make_server
 from fal_server.grpc.service import Controller, OtherMethods
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
@@ -107,7 +107,7 @@ class Decider:
     catalog: ApplicationCatalog = attrs.field(init=False)
     deployments: Deployments = attrs.field(init=False)
     functions: FunctionPools = attrs.field(init=False)
-    runs: RunMethods = attrs.field(init=False)
+    calls: FunctionCalls = attrs.field(init=False)
     queue: RequestQueue = attrs.field(init=False)
     shares: StorageShares = attrs.field(init=False)
     data: AccountData = attrs.field(init=False)
@@ -162,7 +162,7 @@ class Decider:
         self.catalog = ApplicationCatalog(revisions, fleet)
         self.deployments = Deployments(self.catalog)
         self.functions = FunctionPools(self.launcher, payloads)
-        self.runs = RunMethods(self.launcher, self.catalog, self.functions, payloads, urls)
+        self.calls = FunctionCalls(self.launcher, self.catalog, self.functions, payloads)
         self.queue = make_queue(ground, Router(self.catalog, ground.identity))
         self._playgrounds = Playgrounds(
             self.queue.router, revisions, self.logs, urls, cors=settings.cors
@@ -194,11 +194,11 @@ class Decider:
                     room,
                     cors=cors,
                     playgrounds=self._playgrounds,
-                    observe=self.traffic.observe,
+                    traffic=self.traffic,
                 ),
             ),
             ("queue", QueueGateway(router, self.queue, self.logs, ground.urls)),
-            ("ws", WebSocketGateway(router, room)),
+            ("ws", WebSocketGateway(router, room, traffic=self.traffic)),
         ):
             answer: Answer = gateway.answer
             if ground.exports is not None:
@@ -274,7 +274,7 @@ class Decider:
             mouth,
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
-            self.runs,
+            *make_run_methods(self.calls, ground.urls, ground.settings.limits),
             self._applications(),
             runners,
             ShellMethods(runners.find),

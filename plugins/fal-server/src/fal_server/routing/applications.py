@@ -8,6 +8,7 @@ import asyncio
 
 import attrs
 
+from fal_server.activity.measurements import Name
 from fal_server.fleet.runners import Runner
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.routing.takeovers import Takeover
@@ -75,6 +76,13 @@ class Application:
         self.spec = spec
         self.retries, self.private_logs = spec.retries, spec.private_logs
         self.broken = ""
+
+    @property
+    def counted_name(self) -> Name | None:
+        """
+        The name under which its requests are counted. None for an ephemeral one.
+        """
+        return (self.owner, self.alias) if self.revision else None
 
     @property
     def runners(self) -> list[Runner]:

@@ -24,6 +24,7 @@ from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks, insist
+from fal_server.store.accounts import nickname_of
 from fal_server.store.revisions import Revisions
 from fal_server.store.runner_records import RunnerRecord, RunnerRecords
 
@@ -52,7 +53,15 @@ class RevisionPools:
         request = await self.revisions.request_of(revision_id)
         host = (await self.revisions.find(account_id, revision_id)).server_host
         spec = await self.payloads.contexts.read(request, account_id)
-        return attrs.evolve(spec.bare(), application=alias, server_host=host)
+        owner_name = await self._name_of(account_id)
+        return attrs.evolve(
+            spec.bare(), application=alias, owner_name=owner_name, server_host=host
+        )
+
+    async def _name_of(self, account_id: str) -> str:
+        return await self.records.database.read(
+            lambda connection: nickname_of(connection, account_id)
+        )
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
         """
@@ -180,6 +189,7 @@ class RevisionPools:
             return RunnerSpec(
                 name=record.alias,
                 owner=record.account_id,
+                owner_name=await self._name_of(record.account_id),
                 environment=CurrentEnvironment(),
                 machine_type=record.machine_type,
                 application=record.alias,

@@ -53,6 +53,8 @@ class RunnerSpec:
 
         owner: The account that it belongs to.
 
+        owner_name: The nickname of that account, as in URLs. Empty where nobody is told it.
+
         environment: Where its imports come from.
 
         asked: A digest of the environment as the client has asked for it: with the secrets
@@ -131,6 +133,7 @@ class RunnerSpec:
     private_logs: bool = False
     takes_socket: bool = False
     server_host: str = ""
+    owner_name: str = ""
 
     @property
     def message(self) -> Message:
@@ -147,6 +150,13 @@ class RunnerSpec:
             "variables": dict(self.variables),
         }
         return header, [self.definition, self.setup_definition]
+
+    @property
+    def full_name(self) -> str:
+        """
+        The application or the function with its owner, as in ``owner/app``.
+        """
+        return "/".join(filter(None, (self.owner_name, self.application or self.name)))
 
     @property
     def machine_types(self) -> tuple[str, ...]:

@@ -98,6 +98,14 @@ def find_account(
     return None if row is None else _from_row(row)
 
 
+def nickname_of(connection: sa.Connection, id: str) -> str:
+    """
+    Return the nickname of an account by its id. Empty where there is none.
+    """
+    found = find_account(connection, id=id)
+    return "" if found is None else found.nickname
+
+
 def list_accounts(connection: sa.Connection) -> Sequence[Account]:
     """
     Return all accounts, the oldest first.

@@ -35,11 +35,11 @@ Sender = tuple[str, str]
 #: in one transaction for that.
 _LEFT, _AT_ONCE = 0.9, 50
 
-#: The status from which on a request has failed.
-FAILED = 400
-
-#: What a stored request takes besides the response, in bytes.
+#: What a stored request takes besides the response and its own body, in bytes.
 _ROW = 1 << 10
+
+#: What a stored request takes.
+_SIZE = requests.c.answer_size + _ROW + sa.func.coalesce(sa.func.length(requests.c.body), 0)
 
 #: Seconds before there is another look for responses to delete, where those that are left await
 #: their webhooks.
@@ -80,7 +80,7 @@ class KeptResponses:
     def add(self, sender: str, owner: str, size: int) -> None:
         """
         Note a response of *size* bytes to an account, or to somebody without a key for an
-        application of *owner*.
+        application of *owner*, with what is kept of the request.
         """
         whose = (sender, "" if sender else owner)
         self._sizes[whose] += size + _ROW
@@ -173,7 +173,7 @@ class KeptResponses:
         Return the bytes of the stored responses, by whose they are.
         """
         owner = sa.case((requests.c.sender == "", requests.c.account_id), else_="")
-        size = sa.func.sum(requests.c.answer_size + _ROW)
+        size = sa.func.sum(_SIZE)
         query = sa.select(requests.c.sender, owner, size).where(*_ended(whose))
         grouped = query.group_by(requests.c.sender, owner)
         return await self._database.read(
@@ -188,7 +188,7 @@ class KeptResponses:
         Delete the oldest responses with *excess* bytes, or some of them. Return the names of
         the files that these may have, and how many bytes each took.
         """
-        columns = (requests.c.id, requests.c.attempts, requests.c.answer_size)
+        columns = (requests.c.id, requests.c.attempts, _SIZE.label("size"))
         old = sa.select(*columns).where(*_ended(whose), requests.c.webhook_due.is_(None))
         chosen = old.order_by(requests.c.ended_at).limit(_AT_ONCE)
 
@@ -198,8 +198,8 @@ class KeptResponses:
                 if left <= 0:
                     break
                 ids.append(row.id)
-                deleted.append((name_answer(row.id, row.attempts), row.answer_size + _ROW))
-                left -= row.answer_size + _ROW
+                deleted.append((name_answer(row.id, row.attempts), row.size))
+                left -= row.size
             delete_of(connection, ids)
             connection.execute(requests.delete().where(requests.c.id.in_(ids)))
             return deleted
@@ -236,10 +236,9 @@ def _ended(whose: Sender | None) -> Sequence[sa.ColumnElement[bool]]:
     return conditions
 
 
-def keeps_body(request: QueuedRequest, status: int) -> bool:
+def keeps_body(request: QueuedRequest) -> bool:
     """
-    Return whether the body of a request is kept after a response with *status*: a small one
-    that the owner of the application may send again, as it has failed.
+    Return whether the body of a request is kept when it is over, so that it can be sent again:
+    a small one that is no stranger's.
     """
-    is_own = request.sender == request.account_id
-    return status >= FAILED and is_own and request.body_size <= SMALL
+    return bool(request.sender) and request.body_size <= SMALL

@@ -89,6 +89,7 @@ _HERE = requests.c.id == sa.bindparam("request_id")
 _FOUND, _FOUND_WITH_ANSWER = (
     sa.select(*columns).where(_HERE) for columns in (_COLUMNS, [*_COLUMNS, requests.c.answer])
 )
+_KEPT = sa.case((requests.c.sender == "", sa.literal(b"")), else_=requests.c.body)
 _BODY = Prepared(sa.select(requests.c.body).where(_HERE))
 
 #: Seconds that a request is kept after it has ended.
@@ -273,8 +274,8 @@ class QueuedRequests:
         """
         Cancel those requests that are in one of the states *only*, and return their ids.
         """
-        changes = {"state": "cancelled", "ended_at": self._database.now(), "body": b""}
-        cancelled = _changed(tuple(changes), only)
+        changes = {"state": "cancelled", "ended_at": self._database.now()}
+        cancelled = _changed(tuple(changes), only, forgets=True)
 
         def work(connection: sa.Connection) -> list[str]:
             return [
@@ -366,15 +367,18 @@ def name_answer(id: str, attempts: int) -> str:
 
 
 @functools.cache
-def _changed(names: tuple[str, ...], only: tuple[State, ...]) -> Prepared:
+def _changed(
+    names: tuple[str, ...], only: tuple[State, ...], *, forgets: bool = False
+) -> Prepared:
     """
     Return the statement that sets the columns *names* of a request that is in one of the
-    states *only*.
+    states *only*, and *forgets* the body of one without a key.
     """
     chosen = requests.update().where(_HERE)
     if only:
         chosen = chosen.where(sa.or_(*(requests.c.state == state for state in only)))
-    return Prepared(chosen.values({name: sa.bindparam(name) for name in names}))
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+    return Prepared(chosen.values(values | ({"body": _KEPT} if forgets else {})))
 
 
 def _to_row(request: QueuedRequest) -> dict[str, Any]:

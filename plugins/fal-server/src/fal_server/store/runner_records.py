@@ -98,6 +98,13 @@ class RunnerRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """
+        The database in which they are.
+        """
+        return self._database
+
     async def add(self, record: RunnerRecord) -> None:
         """
         Record a runner.
