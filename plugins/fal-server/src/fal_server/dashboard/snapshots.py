@@ -154,13 +154,11 @@ def _state_of(application: Application, counts: Mapping[str, int], errors: int) 
 
 
 def _describe_runner(runner: Runner, application: str) -> Mapping[str, Any]:
-    turn = runner.lifecycle.turn
-    waits = turn.reason if turn is not None and turn.is_waiting else ""
     return {
         "application": application,
         "revision": runner.revision,
         "phase": runner.label,
-        "reason": runner.reason or waits,
+        "reason": runner.reason or runner.lifecycle.waits_for,
         "host": runner.way.name,
         "machine": runner.spec.machine_type,
         "gpus": runner.spec.num_gpus,
