@@ -213,7 +213,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "workflows/",
         "carried functions limits messages mounts relays",
         "request_labels shells sockets surroundings",
-        "directories outcomes",
+        "directories outcomes metering/",
         "places",
         "listening",
         "control_servers",

@@ -5,7 +5,7 @@ Snapshots: what an account has at a moment, as the pages show it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -68,20 +68,30 @@ class Snapshots:
         self._taken[account_id] = now, taken
         return taken
 
+    def runners_of(self, account_id: str) -> Iterator[tuple[str, Runner]]:
+        """
+        Yield the runners of an account, each after the name of its application or function.
+        """
+        for application in self.catalog.list_of(account_id):
+            for runner in application.runners:
+                yield application.alias, runner
+        for pool in self.functions.pools:
+            for runner in pool.runners:
+                if runner.spec.owner == account_id:
+                    yield runner.spec.name, runner
+
     def _take(self, account_id: str) -> Snapshot:
         waiting = self.queue.waiting()
-        applications, runners = {}, {}
+        applications = {}
         for application in self.catalog.list_of(account_id):
             name = application.alias
             if not application.ephemeral:
                 queued = waiting.get(f"{application.owner_name}/{name}", 0)
                 applications[name] = self._describe(application, queued)
-            for runner in application.runners:
-                runners[runner.id] = _describe_runner(runner, name)
-        for pool in self.functions.pools:
-            for runner in pool.runners:
-                if runner.spec.owner == account_id:
-                    runners[runner.id] = _describe_runner(runner, runner.spec.name)
+        runners = {
+            runner.id: _describe_runner(runner, name)
+            for name, runner in self.runners_of(account_id)
+        }
         return Snapshot(applications, runners)
 
     def _describe(self, application: Application, queued: int) -> Mapping[str, Any]:
