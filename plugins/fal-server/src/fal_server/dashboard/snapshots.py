@@ -108,7 +108,7 @@ class Snapshots:
             "deploying": None if takeover is None else takeover.revision,
             "auth": _MODES.get(application.auth_mode, "shared"),
             "state": _state_of(application, counts, rates.errors),
-            "reason": application.broken or application.pool.waits_for,
+            "reason": application.broken or _wait_of(application),
             "runners": counts,
             "waiting": application.pool.waiting + queued,
             "running": sum(runner.in_flight for runner in application.runners),
@@ -163,13 +163,23 @@ def _state_of(application: Application, counts: Mapping[str, int], errors: int) 
     return "asleep"
 
 
+def _wait_of(application: Application) -> str:
+    """
+    Return what a runner waits for, of those that serve or of those that are to take over.
+    """
+    takeover = application.takeover
+    waits_for = application.pool.waits_for
+    return waits_for or ("" if takeover is None else takeover.pool.waits_for)
+
+
 def _describe_runner(runner: Runner, application: str) -> Mapping[str, Any]:
     return {
         "application": application,
         "revision": runner.revision,
         "phase": runner.label,
         "reason": runner.reason or runner.lifecycle.waits_for,
-        "host": runner.way.name,
+        # One that waits for a host is on none.
+        "host": "" if runner.lifecycle.unreached else runner.way.name,
         "machine": runner.spec.machine_type,
         "gpus": runner.spec.num_gpus,
         "started_at": round(runner.started_at, 1),

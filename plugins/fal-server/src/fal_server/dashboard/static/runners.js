@@ -40,7 +40,10 @@ export function runnersTable(label, { isOne = false } = {}) {
       name: "Actions",
       hidden: true,
       actions: true,
-      show: ({ phase }, id) => [phase === "draining" ? "draining" : "", () => actionsOf(id, phase)],
+      show: ({ phase }, id) => [
+        phase === "draining" ? "draining" : "",
+        () => make("span", {}, logOf(id), actionsOf(id, phase)),
+      ],
     },
   ].filter(Boolean);
   return new Table(label, columns, "Nothing runs.");
@@ -50,6 +53,12 @@ function phaseOf({ phase, reason }) {
   const parts = [badge(phase)];
   if (reason) parts.push(make("div", { class: "why", title: reason }, reason));
   return make("div", {}, parts);
+}
+
+function logOf(id) {
+  if (!may("serverless:logs:read")) return null;
+  const attributes = { class: "button small", "aria-label": `Log of ${short(id)}` };
+  return make("a", { ...attributes, href: `#/runners/${id}` }, "Log");
 }
 
 function actionsOf(id, phase) {
