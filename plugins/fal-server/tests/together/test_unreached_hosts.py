@@ -5,14 +5,16 @@ Runners that wait for a host which cannot be reached: who is told, and what.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
 import attrs
+import browsers
 import pytest
 from isolate_proto import ListRunnersRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
+from playwright.sync_api import expect
 
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.errors import HostError
@@ -75,6 +77,31 @@ def test_stranger_is_not_told_the_name_of_a_host(waiting: Any):
         "No runner could take the request in time. It waits for a host that cannot be reached "
         "now."
     )
+
+
+def test_dashboard_shows_what_a_runner_waits_for(
+    waiting: Any, browser: Any, find_faults: Callable[[Any], list[str]]
+):
+    """
+    The runner is shown as pending and on no node, with what it waits for; so is its
+    application.
+    """
+    origin = f"http://{waiting.plane.address}/"
+    with browsers.opening_pages(browser, origin) as begin:
+        page = begin(origin, viewport={"width": 360, "height": 740})
+        page.get_by_label("Key", exact=True).fill(waiting.plane.key)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Runners").click()
+        row = page.get_by_role("row").filter(
+            has=page.get_by_role("link", name="app", exact=True)
+        )
+        expect(row.locator("td[data-name=Phase]")).to_have_text(f"pending{WAITS}")
+        expect(row.locator("td[data-name=Node]")).to_have_text("\N{EN DASH}")
+        assert find_faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        row.get_by_role("link", name="app", exact=True).click()
+        expect(page.locator(".notice.waits")).to_have_text(WAITS)
+        assert find_faults(page) == []
 
 
 def test_all_who_look_see_what_a_runner_waits_for(

@@ -117,6 +117,8 @@ class Usages:
                 runner.agent.ask("/usage", seconds=_PATIENCE) as upstream,
             ):
                 usage = read_usage(await upstream.read(_LARGEST))
+                # Of many runners, kept connections would be too many.
+                upstream.abort()
         except (OSError, asyncio.TimeoutError, TooLarge, ValueError, RecursionError):
             # It has just ended, or has no time, or is no agent any more.
             known.next_at = time.monotonic() + _AGAIN
