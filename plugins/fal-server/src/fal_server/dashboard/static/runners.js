@@ -30,7 +30,7 @@ export function runnersTable(label, { isOne = false } = {}) {
           ],
         },
     { name: "Phase", show: (item) => [`${item.phase} ${item.reason}`, () => phaseOf(item)] },
-    { name: "Machine", show: ({ machine }) => machine || "–" },
+    { name: "Machine", whole: true, show: ({ machine }) => machine || "–" },
     { name: "Node", show: ({ host }, id) => usages.get(id)?.node || host || "–" },
     { name: "Memory", number: true, show: (_, id) => memoryInWords(usages.get(id)) },
     { name: "GPU", number: true, show: (_, id) => gpusInWords(usages.get(id)?.gpus) },

@@ -53,5 +53,8 @@ export function gpusInWords(gpus = []) {
 }
 
 function ofAll(used, all) {
-  return all ? `${inBytes(used)} of ${inBytes(all)}` : inBytes(used);
+  if (!all) return inBytes(used);
+  const [amount, unit] = inBytes(used).split(" ");
+  const whole = inBytes(all);
+  return whole.endsWith(` ${unit}`) ? `${amount} of ${whole}` : `${amount} ${unit} of ${whole}`;
 }
