@@ -7,15 +7,25 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
+import sys
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bare_runners import make_runner, until
 from raw_agents import Agent, answering, holding, listening, run
 
+from fal_core.machines import Machine
+from fal_core.testing.harness.devices import gpu, machine_with
 from fal_server.dashboard import usages
 from fal_server.dashboard.usages import Usages, read_usage
+
+sys.path.insert(0, str(Path(__file__).parents[4] / "tests" / "vendor"))
+
+from vendor_libraries import Gpu, gpus, nvml_library
+
+__all__ = ["gpus", "nvml_library"]
 
 
 def answer(body: bytes) -> bytes:
@@ -64,6 +74,38 @@ def test_runner_tells_what_it_uses(served_plane: Any, app: str):
             assert ask(**query)["usages"].keys() == {id}
         for query in ({"application": "other"}, {"runner": "other"}):
             assert ask(**query)["usages"] == {}
+
+
+def test_runner_tells_what_it_uses_of_its_gpus(
+    gpus: Any,
+    served: Any,
+    programs: Any,
+    tmp_path: Path,
+    make_plane: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """
+    A runner tells of the GPU that it was given, and of no other.
+    """
+    monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "claims"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus.have(
+        Gpu(uuid="GPU-0", name="Held by another"),
+        Gpu(uuid="GPU-1", name="Given", memory=80 << 30, used=8 << 30, busy=35),
+    )
+    (tmp_path / "folder").mkdir()
+    with machine_with(
+        gpu(0, name="Other"),
+        gpu(1),
+        machines=(Machine(name="GPU-H100", gpus=1, gpu_model="H100"),),
+    ):
+        made = served.ServedPlane(tmp_path / "folder", make_plane)
+        made.deploy("drawing", machine_type="GPU-H100")
+        with made.plane.client() as client:
+            (usage,) = client.get("/dashboard/usages").json()["usages"].values()
+        made.plane.close()
+        programs.end_runners(made.plane.settings.data)
+    assert usage["gpus"] == [{"name": "Given", "memory": 80 << 30, "used": 8 << 30, "busy": 35}]
 
 
 def test_who_may_see_no_runners_is_told_nothing(plane: Any):

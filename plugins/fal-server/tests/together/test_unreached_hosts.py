@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import attrs
 import browsers
+import grpc
 import pytest
 from isolate_proto import ListRunnersRequest, RunnerInfo
 from isolate_proto import controller_pb2 as wire
@@ -77,6 +78,16 @@ def test_stranger_is_not_told_the_name_of_a_host(waiting: Any):
         "No runner could take the request in time. It waits for a host that cannot be reached "
         "now."
     )
+
+
+def test_deployment_waits_no_longer_than_a_runner_may_take_to_start(waiting: Any):
+    """
+    It fails after its startup timeout, and says for what it has waited.
+    """
+    with pytest.raises(grpc.RpcError) as failed:
+        waiting.deploy("late", startup_timeout=1)
+    details = str(failed.value.details())
+    assert (WAITS in details, SECRET in details) == (True, False)
 
 
 def test_dashboard_shows_what_a_runner_waits_for(
