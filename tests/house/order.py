@@ -214,7 +214,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "networks/",
         "carried control_requests functions limits messages mounts",
         "request_labels shells surroundings",
-        "directories outcomes",
+        "directories outcomes metering/",
         "control_servers",
         "agents",
         "__init__",

@@ -7,6 +7,7 @@
  *     gpu|NAME|UUID|MEMORY|USED|MAJOR.MINOR|PID PID ...
  *     mig|NAME|UUID|MEMORY|USED|PID PID ...           a slice of the GPU before it
  *     partitioned                                     the GPU before it is in MIG mode
+ *     busy|PERCENT                                    of the time, the GPU before it
  *     fail|FUNCTION|CODE|UUID                         for one device, or all if UUID is *
  *
  * MEMORY and USED are bytes. Without the variable the driver is not loaded.
@@ -25,13 +26,14 @@ typedef struct Device {
     unsigned long long memory, used;
     int major, minor;
     unsigned int processes[PROCESSES], process_count;
-    unsigned int index, partitioned, slice_count;
+    unsigned int index, partitioned, slice_count, busy;
     struct Device *parent, *slices[SLICES];
 } Device;
 
 typedef struct { char function[TEXT], uuid[TEXT]; int code; } Failure;
 typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } Memory2;
+typedef struct { unsigned int gpu, memory; } Rates;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int gpu, compute; } Process;
 typedef struct {
     char legacy[16];
@@ -105,6 +107,8 @@ static int read_all(const char *path) {
             parent->slices[parent->slice_count++] = slice;
         } else if (strcmp(kind, "partitioned") == 0 && gpu_count) {
             gpus[gpu_count - 1].partitioned = 1;
+        } else if (strcmp(kind, "busy") == 0 && gpu_count) {
+            gpus[gpu_count - 1].busy = (unsigned int)atoi(rest);
         } else if (strcmp(kind, "fail") == 0 && failure_count < FAILURES) {
             Failure *failure = &failures[failure_count++];
             copy(failure->function, strsep(&rest, "|"));
@@ -225,6 +229,15 @@ int nvmlDeviceGetMemoryInfo_v2(Device *device, Memory2 *memory) {
     memory->reserved = 0;
     memory->used = device->used;
     memory->free = device->memory - device->used;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetUtilizationRates(Device *device, Rates *rates) {
+    ANSWER(device);
+    /* As the real library has it, a slice does not tell. */
+    if (device->parent || device->partitioned) return NOT_SUPPORTED;
+    rates->gpu = device->busy;
+    rates->memory = 0;
     return SUCCESS;
 }
 

@@ -50,6 +50,7 @@ class Gpu:
     processes: tuple[int, ...] = ()
     partitioned: bool = False
     slices: tuple[Slice, ...] = ()
+    busy: int = 0
 
 
 @attrs.define
@@ -84,6 +85,7 @@ def _lines_of(gpu: Gpu) -> Iterator[str]:
     yield _line("gpu", gpu, gpu.compute_capability)
     if gpu.partitioned:
         yield "partitioned"
+    yield f"busy|{gpu.busy}"
     for each in gpu.slices:
         yield _line("mig", each)
 

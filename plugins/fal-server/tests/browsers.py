@@ -30,6 +30,9 @@ ARGUMENTS = [
 #: The colours in which pages are checked: both with FAL_CORE_FAULTS=all.
 SCHEMES = ("light", "dark")[: 2 if os.environ.get("FAL_CORE_FAULTS") == "all" else 1]
 
+#: What the browser says of a request that it has broken off.
+_CHANGED = "net::ERR_NETWORK_CHANGED"
+
 #: Milliseconds that the browser may take; most takes a fraction of one.
 PATIENCE = 60_000
 
@@ -64,7 +67,7 @@ def opening_pages(browser: Browser, *hosts: str) -> Iterator[Callable[..., Page]
         context.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda line: said.append(line.text))
-        page.goto(url)
+        _load(page, url)
         return page
 
     yield begin
@@ -74,6 +77,19 @@ def opening_pages(browser: Browser, *hosts: str) -> Iterator[Callable[..., Page]
     assert others == []
     # The browser tells of each answer that is an error.
     assert [each for each in said if "Failed to load resource" not in each] == []
+
+
+def _load(page: Page, url: str) -> None:
+    """
+    Load a page, again where the browser breaks off a request since an interface of the machine
+    has come or gone, as those of containers do.
+    """
+    failed: list[Any] = []
+    page.on("requestfailed", lambda request: failed.append(request.failure))
+    page.goto(url)
+    while _CHANGED in failed:
+        failed.clear()
+        page.reload()
 
 
 def find_faults(page: Page) -> list[str]:

@@ -33,6 +33,7 @@ from fal_server_agent.messages import (
     pack,
     unpack,
 )
+from fal_server_agent.metering.meters import Meter
 from fal_server_agent.networks.listening import answers
 from fal_server_agent.networks.places import (
     OPEN,
@@ -101,6 +102,7 @@ class ControlServer:
         # The application may set another runtime, whose announcements lead nowhere.
         self._runtime = current.runtime
         self._used = False
+        self._meter = Meter()
         self._settled = False
         self._leading: Leading | None = None
         self._calling = asyncio.Lock()
@@ -160,14 +162,15 @@ class ControlServer:
                     respond(writer, b"", status="403 Forbidden")
                     return
                 body = await read_body(reader, headers)
-                self._used = True
+                # Whoever looks at a runner does not use it.
+                self._used = self._used or path != "/usage"
                 if path == "/serve":
                     await self._report(self._serve(writer, body))
                     return
                 if path == "/shell":
                     return await shells.attend(reader, writer)
-                if path == "/ping":
-                    respond(writer, b"")
+                if path in ("/ping", "/usage"):
+                    respond(writer, await self._meter.read() if path == "/usage" else b"")
                     await writer.drain()
                     continue
                 async with self._calling:

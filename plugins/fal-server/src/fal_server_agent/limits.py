@@ -94,7 +94,7 @@ def _parents(size: int, *, make: bool = True) -> Iterator[tuple[str, dict[str, i
     Yield directories for the groups of runners, with the files that limit a group to
     *size* bytes.
     """
-    for mount, version in _mounts():
+    for mount, version in find_mounts():
         parent = os.path.join(mount, _PARENT)
         if version == 1:
             yield (
@@ -112,7 +112,7 @@ def _parents(size: int, *, make: bool = True) -> Iterator[tuple[str, dict[str, i
         yield parent, {"memory.max": size, "memory.swap.max": 0, "memory.oom.group": 1}
 
 
-def _mounts() -> Iterator[tuple[str, int]]:
+def find_mounts() -> Iterator[tuple[str, int]]:
     """
     Yield the mount points of memory control groups, with their version.
     """

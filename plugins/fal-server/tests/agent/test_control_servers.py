@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import pickle
 import socket
 from pathlib import Path
@@ -79,3 +80,25 @@ def test_request_without_end_is_cut_off():
         return b""
 
     assert asyncio.run(main()) == b""
+
+
+def test_looking_at_a_runner_does_not_use_it():
+    """
+    An agent tells what it uses, and ends as one that had no request.
+    """
+
+    async def main() -> bytes:
+        near, far = socket.socketpair()
+        server = ControlServer("")
+        reader, writer = await asyncio.open_connection(sock=near)
+        taken = asyncio.create_task(server._take(*await asyncio.open_connection(sock=far)))
+        writer.write(b"POST /usage HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        writer.write_eof()
+        told = await reader.read()
+        await taken
+        writer.close()
+        server._end_unused()
+        assert server._ended.is_set()
+        return told.partition(b"\r\n\r\n")[2]
+
+    assert json.loads(asyncio.run(main()))["memory"] > 0

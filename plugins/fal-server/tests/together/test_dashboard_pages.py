@@ -5,6 +5,8 @@ The dashboard in a real browser.
 from __future__ import annotations
 
 import json
+import platform
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -208,12 +210,37 @@ def test_logs_come_as_they_are_printed(open_page: Open, shop: Any):
     log = page.get_by_role("log")
     expect(log.locator(".line").first).to_be_visible()
     expect(log.locator(".line").filter(has_not_text="works on")).to_have_count(0)
+    # There are none for a moment, until those have come that were searched for.
+    expect(log.locator(".line").first).to_be_visible()
     before = log.locator(".line").count()
     with shop.client("run") as client:
         client.post("/owner/shop/work")
 
     expect(log.locator(".line")).to_have_count(before + 1)
     assert all("works on" in each for each in log.locator(".line").all_inner_texts())
+
+
+def test_runners_show_what_they_use(open_page: Open, shop: Any):
+    """
+    A runner that serves is shown with its node and its memory, in the list of all, on the page
+    of its application and on its own.
+    """
+    with shop.client("run") as client:
+        client.post("/owner/shop/work")
+    page = open_page(link_of(shop))
+    page.get_by_role("link", name="Runners").click()
+    link = page.get_by_role("link", name="shop", exact=True)
+    row = page.get_by_role("row").filter(has=link).first
+    expect(row.locator("td[data-name=Memory]")).to_contain_text("MB")
+    expect(row.locator("td[data-name=Node]")).to_have_text(platform.node())
+
+    link.first.click()
+    page.get_by_role("heading", name="shop").wait_for()
+    row = page.get_by_role("table", name="Runners").locator("tbody tr").first
+    expect(row.locator("td[data-name=Memory]")).to_contain_text("MB")
+    row.get_by_role("link", name="Log of").click()
+    page.get_by_role("heading", name="Log", exact=True).wait_for()
+    expect(page.get_by_label("About it")).to_contain_text(re.compile(r"Memory\d+\.\d MB"))
 
 
 def test_runner_is_stopped(open_page: Open, shop: Any):

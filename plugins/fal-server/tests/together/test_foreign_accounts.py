@@ -269,6 +269,7 @@ ROUTES: Mapping[tuple[str, str], Callable[[Things], Mapping[str, Any]]] = {
     },
     ("POST", "/files/app/multipart/{hash}/{id}/cancel"): lambda it: {"json": {}},
     ("GET", "/dashboard/applications/{alias}/measurements"): lambda it: {},
+    ("GET", "/dashboard/usages"): lambda it: {"params": {"runner": it.runner}},
     ("GET", "/dashboard/requests"): lambda it: {"params": {"application": it.app}},
     ("GET", "/dashboard/requests/{id}"): lambda it: {},
     ("GET", "/dashboard/requests/{id}/result"): lambda it: {},

@@ -64,6 +64,9 @@ def open_dashboard(
     from fal_server.store.keys import find_key
 
     directory = DataDirectory(settings_of(data, database).data)
+    if database is None:
+        # One of several servers has its state there.
+        database = directory.read_database()
 
     def make(connection: sa.Connection) -> str:
         if nickname is not None:

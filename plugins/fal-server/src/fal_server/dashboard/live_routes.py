@@ -1,5 +1,6 @@
 """
-The route that tells the pages what changes, as server-sent events, and the one of plots.
+The route that tells the pages what changes, as server-sent events, and those of plots and of
+what runners use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fal_server.access.callers import Caller
 from fal_server.access.revocations import Revocations
 from fal_server.activity.measurements import Measurements
 from fal_server.dashboard.snapshots import Items, Snapshots, only_allowed
+from fal_server.dashboard.usages import Usages
 from fal_server.errors import Invalid, TooMany, Unauthenticated
 from fal_server.http.api import ApiRoute
 
@@ -44,6 +46,7 @@ class LiveRoutes:
         self._snapshots = snapshots
         self._measurements = measurements
         self._revocations = revocations
+        self._usages = Usages(snapshots)
         self._ended = asyncio.Event()
         self._open: dict[str, int] = {}
 
@@ -55,6 +58,7 @@ class LiveRoutes:
         return [
             ApiRoute("GET", "/dashboard/live", "account:settings:read", self._follow),
             ApiRoute("GET", plots, "serverless:apps:read", self._measured),
+            *self._usages.routes(),
         ]
 
     async def end(self) -> None:

@@ -30,6 +30,7 @@ FILES: Mapping[str, str] = {
                 "logs",
                 "access",
                 "machines",
+                "usages",
             ),
         )
     },

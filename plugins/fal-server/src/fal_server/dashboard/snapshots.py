@@ -5,7 +5,7 @@ Snapshots: what an account has at a moment, as the pages show it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -68,20 +68,30 @@ class Snapshots:
         self._taken[account_id] = now, taken
         return taken
 
+    def runners_of(self, account_id: str) -> Iterator[tuple[str, Runner]]:
+        """
+        Yield the runners of an account, each after the name of its application or function.
+        """
+        for application in self.catalog.list_of(account_id):
+            for runner in application.runners:
+                yield application.alias, runner
+        for pool in self.functions.pools:
+            for runner in pool.runners:
+                if runner.spec.owner == account_id:
+                    yield runner.spec.name, runner
+
     def _take(self, account_id: str) -> Snapshot:
         waiting = self.queue.waiting()
-        applications, runners = {}, {}
+        applications = {}
         for application in self.catalog.list_of(account_id):
             name = application.alias
             if not application.ephemeral:
                 queued = waiting.get(f"{application.owner_name}/{name}", 0)
                 applications[name] = self._describe(application, queued)
-            for runner in application.runners:
-                runners[runner.id] = _describe_runner(runner, name)
-        for pool in self.functions.pools:
-            for runner in pool.runners:
-                if runner.spec.owner == account_id:
-                    runners[runner.id] = _describe_runner(runner, runner.spec.name)
+        runners = {
+            runner.id: _describe_runner(runner, name)
+            for name, runner in self.runners_of(account_id)
+        }
         return Snapshot(applications, runners)
 
     def _describe(self, application: Application, queued: int) -> Mapping[str, Any]:
@@ -98,7 +108,7 @@ class Snapshots:
             "deploying": None if takeover is None else takeover.revision,
             "auth": _MODES.get(application.auth_mode, "shared"),
             "state": _state_of(application, counts, rates.errors),
-            "reason": application.broken or application.pool.waits_for,
+            "reason": application.broken or _wait_of(application),
             "runners": counts,
             "waiting": application.pool.waiting + queued,
             "running": sum(runner.in_flight for runner in application.runners),
@@ -153,15 +163,23 @@ def _state_of(application: Application, counts: Mapping[str, int], errors: int) 
     return "asleep"
 
 
+def _wait_of(application: Application) -> str:
+    """
+    Return what a runner waits for, of those that serve or of those that are to take over.
+    """
+    takeover = application.takeover
+    waits_for = application.pool.waits_for
+    return waits_for or ("" if takeover is None else takeover.pool.waits_for)
+
+
 def _describe_runner(runner: Runner, application: str) -> Mapping[str, Any]:
-    turn = runner.lifecycle.turn
-    waits = turn.reason if turn is not None and turn.is_waiting else ""
     return {
         "application": application,
         "revision": runner.revision,
         "phase": runner.label,
-        "reason": runner.reason or waits,
-        "host": runner.way.name,
+        "reason": runner.reason or runner.lifecycle.waits_for,
+        # One that waits for a host is on none.
+        "host": "" if runner.lifecycle.unreached else runner.way.name,
         "machine": runner.spec.machine_type,
         "gpus": runner.spec.num_gpus,
         "started_at": round(runner.started_at, 1),

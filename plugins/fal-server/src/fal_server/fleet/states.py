@@ -110,6 +110,9 @@ class Lifecycle:
 
         turn: Its place in the line for devices, also once it has got them. None where it has
             asked for none yet.
+
+        unreached: The host that it waits for, as that cannot be asked now. Empty where it
+            waits for none.
     """
 
     _changed: Callable[[], None] = attrs.field(repr=False)
@@ -117,6 +120,7 @@ class Lifecycle:
     came_up: bool = attrs.field(default=False, init=False)
     ended_from: RunnerPhase | None = attrs.field(default=None, init=False)
     turn: Turn | None = attrs.field(default=None, init=False)
+    unreached: str = attrs.field(default="", init=False)
 
     @property
     def failed_to_start(self) -> bool:
@@ -137,9 +141,21 @@ class Lifecycle:
     @property
     def is_waiting(self) -> bool:
         """
-        Whether it waits for devices, and is still wanted.
+        Whether it waits for devices or for a host, and is still wanted.
         """
-        return self.turn is not None and self.turn.is_waiting
+        return bool(self.unreached) or (self.turn is not None and self.turn.is_waiting)
+
+    @property
+    def waits_for(self) -> str:
+        """
+        What it waits for, as a sentence for those who may see its log. Empty where it does not
+        wait.
+
+        It has no error of a host: those name what the machine of the server runs on.
+        """
+        if self.unreached:
+            return f"It waits for host {self.unreached}, which cannot be reached now."
+        return self.turn.reason if self.turn is not None and self.turn.is_waiting else ""
 
     @property
     def is_blocked(self) -> bool:
@@ -168,8 +184,10 @@ class Lifecycle:
             self.ended_from = self.state
         self.came_up = self.came_up or state is RunnerPhase.RUNNING
         self.state = state
-        if self.turn is not None and state not in _STARTING:
-            self.turn.leave()
+        if state not in _STARTING:
+            self.unreached = ""
+            if self.turn is not None:
+                self.turn.leave()
         if state not in ENDING:
             self._changed()
         return True

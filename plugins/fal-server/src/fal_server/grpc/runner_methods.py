@@ -160,9 +160,8 @@ def _describe_runner(runner: Runner, alias: str, keep_alive: float) -> RunnerInf
             ]
         }
     )
-    turn = runner.lifecycle.turn
-    if turn is not None and turn.is_waiting:
-        leases["waits_for"] = turn.reason
+    if runner.lifecycle.is_waiting:
+        leases["waits_for"] = runner.lifecycle.waits_for
     info = RunnerInfo(
         runner_id=runner.id,
         in_flight_requests=runner.in_flight,

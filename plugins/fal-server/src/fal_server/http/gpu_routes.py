@@ -60,12 +60,12 @@ class GpuRoutes:
 
 def count_gpus(runners: Iterable[Runner]) -> Counter[str]:
     """
-    Return how many GPUs *runners* have, by machine type. Those that wait for some have none.
+    Return how many GPUs *runners* have, by machine type. Those that wait have none.
     """
     counts: Counter[str] = Counter()
     for runner in runners:
-        turn, spec = runner.lifecycle.turn, runner.spec
-        if not runner.is_alive or (turn is not None and turn.is_waiting):
+        spec = runner.spec
+        if not runner.is_alive or runner.lifecycle.is_waiting:
             continue
         wants = wants_of(
             HostOptions(machine_types=spec.machine_types or None, num_gpus=spec.num_gpus)

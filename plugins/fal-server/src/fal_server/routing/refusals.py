@@ -15,7 +15,7 @@ Refusals of requests that get no response from an application.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import aiohttp
 
@@ -65,6 +65,18 @@ class StartTimeout(Unavailable):
 
     http = 504
     kind = "startup_timeout"
+
+    @classmethod
+    def of(cls, runners: Iterable[Runner]) -> StartTimeout:
+        """
+        Return the error of a request that none of *runners* could take. Its sender may be a
+        stranger, who is not told the names of hosts.
+        """
+        waiting = [each.lifecycle for each in runners if each.lifecycle.waits_for]
+        reason = waiting[0].waits_for if waiting else ""
+        if waiting and waiting[0].unreached:
+            reason = "It waits for a host that cannot be reached now."
+        return cls(f"No runner could take the request in time. {reason}".rstrip())
 
 
 class RequestTimeout(Refusal):

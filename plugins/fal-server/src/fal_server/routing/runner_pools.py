@@ -104,8 +104,7 @@ class RunnerPool:
             # wait_for could raise at the moment a slot is assigned, and lose the slot.
             await asyncio.wait([request.future], timeout=timeout)
             if not request.future.done():
-                sentence = f"No runner could take the request in time. {self.waits_for}"
-                raise StartTimeout(sentence.rstrip())
+                raise StartTimeout.of(self.runners)
             return request.future.result()
         except asyncio.CancelledError:
             if request.future.done() and request.future.exception() is None:
@@ -156,10 +155,9 @@ class RunnerPool:
     @property
     def waits_for(self) -> str:
         """
-        What its next runner waits for, as a sentence. Empty where none waits for devices.
+        What its next runner waits for, as a sentence. Empty where none waits.
         """
-        turns = (each.lifecycle.turn for each in self.runners if each.lifecycle.is_waiting)
-        return next((turn.reason for turn in turns if turn is not None), "")
+        return next(filter(None, (each.lifecycle.waits_for for each in self.runners)), "")
 
     # -- runners -----------------------------------------------------------------------
 
@@ -342,7 +340,7 @@ class RunnerPool:
 
     def _end_waiting(self, most: int) -> None:
         """
-        End up to so many runners that wait for devices, and that nobody waits for.
+        End up to so many runners that wait for devices or a host, and nobody for them.
         """
         waiting = [each for each in self._on_demand if each.lifecycle.is_waiting]
         for runner in sorted(waiting, key=lambda each: each.started_at)[::-1][: max(0, most)]:

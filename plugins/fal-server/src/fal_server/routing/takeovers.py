@@ -115,11 +115,13 @@ class Takeover:
     async def _wait_for(self, runner: Runner) -> None:
         """
         Wait until a runner is up or has ended, and end one that waits for devices which this
-        machine does not have, or that it has not got within its timeout.
+        machine does not have, or for devices or a host longer than its timeout.
         """
         longest = self.pool.scaling.startup_timeout
         while not runner.ready.is_set():
-            turn = runner.lifecycle.turn
+            turn, waits_for = runner.lifecycle.turn, runner.lifecycle.waits_for
+            if runner.lifecycle.unreached and longest is not None and runner.uptime > longest:
+                runner.give_up(f"It has waited for {runner.uptime:.0f} s. {waits_for}")
             if turn is not None and turn.is_waiting and turn.reason:
                 is_late = longest is not None and turn.seconds > longest
                 if is_late or not turn.is_possible:

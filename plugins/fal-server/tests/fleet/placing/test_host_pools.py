@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -24,6 +23,7 @@ from fal_core.testing import InProcessHost
 from fal_server.fleet.placing import host_pools
 from fal_server.fleet.placing.host_pools import HostPool
 from fal_server.fleet.scheduling import NotWanted
+from fal_server.fleet.states import Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
 
 
@@ -133,7 +133,7 @@ class Waiting:
     def __init__(self, *types: str) -> None:
         spec = RunnerSpec(name="one", owner="me", environment=CurrentEnvironment())
         self.id, self.spec, self.is_alive = "one", spec.on(*types), True
-        self.lifecycle = SimpleNamespace(may_start=True)
+        self.lifecycle = Lifecycle(lambda: None)
         self.said: list[str] = []
         self.changes = 0
         self.started = False
@@ -148,7 +148,8 @@ class Waiting:
         self.started = True
 
     def give_up(self, reason: str) -> None:
-        self.lifecycle.may_start = False
+        self.said.append(reason)
+        self.lifecycle.enter(RunnerPhase.GIVEN_UP)
 
 
 def place(
@@ -156,6 +157,8 @@ def place(
     hosts: Mapping[str, Host[Any, Any]],
     runner: Waiting,
     heard: Callable[[], None] = lambda: None,
+    *,
+    must_fit: bool = False,
 ) -> str:
     """
     Place *runner*; *heard* is called once it waits.
@@ -165,7 +168,7 @@ def place(
         pool = HostPool(
             hosts, lambda: Path("unused"), threads, allows_open=False, enforces=False, sizes={}
         )
-        placing = asyncio.ensure_future(pool.place(runner, must_fit=False))  # type: ignore[arg-type]  # a part of one
+        placing = asyncio.ensure_future(pool.place(runner, must_fit=must_fit))  # type: ignore[arg-type]  # a part of one
         while not (runner.said or placing.done()):
             await asyncio.sleep(0.01)
         heard()
@@ -191,7 +194,7 @@ def test_runner_waits_for_a_host_that_cannot_be_asked(
 ):
     """
     Where no other has what it needs, a runner is launched once that host can be asked again.
-    It says why it waits, once.
+    It says for which host it waits, once, and nothing that the host says of itself.
     """
     monkeypatch.setattr(host_pools, "_AGAIN", 0.05)
     monkeypatch.setattr(host_pools, "_LOOK", 0.01)
@@ -199,11 +202,13 @@ def test_runner_waits_for_a_host_that_cannot_be_asked(
     plain = {} if alone else {"plain": Counted(capacity=Capacity(nodes=(node(),)))}
 
     def come_back() -> None:
+        assert (runner.lifecycle.is_waiting, runner.lifecycle.waits_for) == (True, said)
         gone.is_gone = False
 
-    runner = Waiting("GPU-A100")
+    runner, said = Waiting("GPU-A100"), "It waits for host gone, which cannot be reached now."
     assert place(threads, {**plain, "gone": gone}, runner, come_back) == "gone"
-    assert runner.said == ["Host gone gets no runners: The cluster is gone."]
+    assert runner.said == [said]
+    assert (runner.lifecycle.is_waiting, runner.lifecycle.waits_for) == (False, "")
     assert (runner.changes, runner.started) == (1, True)
 
 
@@ -214,7 +219,18 @@ def test_runner_that_waits_for_a_host_is_told_to_end(threads: ThreadPoolExecutor
     runner = Waiting("GPU-A100")
 
     def end() -> None:
-        runner.lifecycle.may_start = False
+        runner.lifecycle.enter(RunnerPhase.KILLED)
 
     with pytest.raises(NotWanted):
         place(threads, {"gone": Gone()}, runner, end)
+    assert not runner.lifecycle.is_waiting
+
+
+def test_runner_that_must_not_wait_for_a_host_is_given_up(threads: ThreadPoolExecutor):
+    """
+    Whoever waits for a function is told at once that its host cannot be reached.
+    """
+    runner = Waiting("GPU-A100")
+    with pytest.raises(NotWanted):
+        place(threads, {"gone": Gone()}, runner, must_fit=True)
+    assert runner.said[-1] == "Host gone cannot be reached now. Try again later."

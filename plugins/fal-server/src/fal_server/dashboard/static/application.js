@@ -5,6 +5,7 @@ import { ago, inNumber, inSeconds, inWords, short } from "./formats.js";
 import { applications, isKnown, runners, watch } from "./live.js";
 import { plot } from "./plots.js";
 import { runnersTable } from "./runners.js";
+import { followUsages } from "./usages.js";
 import { ask, may } from "./session.js";
 import { STATES, countRunners } from "./applications.js";
 
@@ -57,6 +58,7 @@ export async function showApplication(page) {
     state.replaceChildren(badge(STATES[item.state] ?? item.state, item.state));
     reason.textContent = item.reason;
     reason.hidden = !item.reason;
+    reason.className = item.state === "broken" ? "notice" : "notice waits";
     numbers.replaceChildren(...numbersOf(item));
     table.update([...runners].filter(([, runner]) => runner.application === name));
     const revision = `${item.revision} ${item.deploying}`;
@@ -100,6 +102,7 @@ export async function showApplication(page) {
   };
 
   page.ends.push(watch(show));
+  if (may("serverless:runners:read")) followUsages(page, { application: name }, show);
   const timer = setInterval(() => {
     if (document.hidden) return;
     showPlots().catch(() => {});

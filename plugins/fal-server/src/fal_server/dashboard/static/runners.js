@@ -6,6 +6,7 @@ import { runners, watch } from "./live.js";
 import { makeLog } from "./logs.js";
 import { ask, may } from "./session.js";
 import { Table } from "./tables.js";
+import { followUsages, gpusInWords, memoryInWords, usages } from "./usages.js";
 
 const AGES = 5000;
 
@@ -28,19 +29,36 @@ export function runnersTable(label, { isOne = false } = {}) {
             () => make("a", { href: `#/applications/${encodeURIComponent(name)}` }, name),
           ],
         },
-    { name: "Phase", show: ({ phase }) => [phase, () => badge(phase)] },
-    { name: "Machine", show: ({ machine }) => machine || "–" },
-    { name: "Host", show: ({ host }) => host || "–" },
+    { name: "Phase", show: (item) => [`${item.phase} ${item.reason}`, () => phaseOf(item)] },
+    { name: "Machine", whole: true, show: ({ machine }) => machine || "–" },
+    { name: "Node", show: ({ host }, id) => usages.get(id)?.node || host || "–" },
+    { name: "Memory", number: true, show: (_, id) => memoryInWords(usages.get(id)) },
+    { name: "GPU", number: true, show: (_, id) => gpusInWords(usages.get(id)?.gpus) },
     { name: "Requests", number: true, show: ({ in_flight: count }) => String(count) },
     { name: "Age", number: true, show: age },
     {
       name: "Actions",
       hidden: true,
       actions: true,
-      show: ({ phase }, id) => [phase === "draining" ? "draining" : "", () => actionsOf(id, phase)],
+      show: ({ phase }, id) => [
+        phase === "draining" ? "draining" : "",
+        () => make("span", {}, logOf(id), actionsOf(id, phase)),
+      ],
     },
   ].filter(Boolean);
   return new Table(label, columns, "Nothing runs.");
+}
+
+function phaseOf({ phase, reason }) {
+  const parts = [badge(phase)];
+  if (reason) parts.push(make("div", { class: "why", title: reason }, reason));
+  return make("div", {}, parts);
+}
+
+function logOf(id) {
+  if (!may("serverless:logs:read")) return null;
+  const attributes = { class: "button small", "aria-label": `Log of ${short(id)}` };
+  return make("a", { ...attributes, href: `#/runners/${id}` }, "Log");
 }
 
 function actionsOf(id, phase) {
@@ -105,6 +123,7 @@ export function showRunners(page) {
     panel("Runners", table.element),
   );
   page.ends.push(watch(show));
+  followUsages(page, {}, show);
   const timer = setInterval(show, AGES);
   page.ends.push(() => clearInterval(timer));
 }
@@ -122,7 +141,7 @@ export async function showRunner(page) {
     panel("About it", body),
   );
   const show = () => {
-    const item = runners.get(id);
+    const [item, usage] = [runners.get(id), usages.get(id)];
     state.replaceChildren(badge(item ? item.phase : "ended", item?.phase));
     body.replaceChildren(
       item
@@ -138,8 +157,15 @@ export async function showRunner(page) {
             ],
             ["Revision", item.revision && make("code", {}, item.revision)],
             ["Host", item.host],
+            ["Node", usage?.node],
             ["Machine type", item.machine],
-            ["GPUs", item.gpus === null ? "" : String(item.gpus)],
+            ["Memory", usage && usage.memory !== null ? memoryInWords(usage) : ""],
+            [
+              "GPUs",
+              usage?.gpus.length
+                ? usage.gpus.map((gpu) => make("div", {}, `${gpu.name}: ${gpusInWords([gpu])}`))
+                : String(item.gpus ?? ""),
+            ],
             ["Started", `${inWords(item.started_at)}, ${age(item)} ago`],
             ["Why", item.reason],
             [
@@ -153,6 +179,7 @@ export async function showRunner(page) {
     );
   };
   page.ends.push(watch(show));
+  followUsages(page, { runner: id }, show);
   show();
   if (may("serverless:logs:read")) page.main.append(await makeLog(page, { job_id: id }, "Log"));
 }

@@ -4,7 +4,8 @@ import { make } from "./elements.js";
 
 /**
  * A table of items by their names. A column has a `name`, and `show` returns its text, or
- * [text, make] where an element is made whenever the text changes.
+ * [text, make] where an element is made whenever the text changes. The text of one that is
+ * `whole` stays on one line.
  */
 export class Table {
   constructor(label, columns, none = "There is nothing here.") {
@@ -51,7 +52,7 @@ export class Table {
   add(name) {
     const cells = this.columns.map((column) =>
       make("td", {
-        class: column.actions ? "actions" : column.number ? "number" : null,
+        class: ["actions", "number", "whole"].find((kind) => column[kind]) ?? null,
         "data-name": column.hidden ? "" : column.name,
       }),
     );

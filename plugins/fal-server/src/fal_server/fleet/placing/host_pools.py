@@ -204,44 +204,49 @@ class HostPool:
         Raises:
             NotWanted: It was told to end before.
         """
-        loop, said = asyncio.get_running_loop(), ""
+        loop, lifecycle = asyncio.get_running_loop(), runner.lifecycle
+        has_waited = False
         while True:
-            host, problem = await loop.run_in_executor(self._threads, self._find, runner.spec)
-            if not problem:
+            host, gone = await loop.run_in_executor(self._threads, self._find, runner.spec)
+            if not gone:
                 break
-            if problem != said:
-                said = problem
-                runner.take(Log(problem, "INFO", "BRIDGE", time.time()))
+            if not lifecycle.may_start:
+                raise NotWanted
+            if lifecycle.unreached != gone:
+                lifecycle.unreached, has_waited = gone, True
+                runner.take(Log(lifecycle.waits_for, "INFO", "BRIDGE", time.time()))
                 runner.changed(runner)
             if must_fit:
-                runner.give_up(problem)
+                runner.give_up(f"Host {gone} cannot be reached now. Try again later.")
             again = time.monotonic() + _AGAIN
-            while runner.lifecycle.may_start and time.monotonic() < again:
+            while lifecycle.may_start and time.monotonic() < again:
                 await asyncio.sleep(_LOOK)
-            if not runner.lifecycle.may_start:
+            if not lifecycle.may_start:
                 raise NotWanted
-        if said:
+        if has_waited:
             # What it takes to start does not include what it has waited.
+            lifecycle.unreached = ""
             runner.was_started_at(time.time())
         host.take(runner)
         return host
 
     def _find(self, spec: RunnerSpec) -> tuple[FleetHost, str]:
         """
-        Return the host for a runner, and why nobody knows whether it is that one, as a
-        sentence.
+        Return the host for a runner, and the name of the one that cannot be asked whether it
+        is that one. Empty where that is known.
         """
         if len(self.hosts) == 1:
             # It tells what it lacks as it launches, if it is there to tell.
             is_counting = isinstance(self.first.host, CountingHost)
-            return self.first, self.first.read_capacity()[1] if is_counting else ""
+            is_gone = is_counting and self.first.read_capacity()[1]
+            return self.first, self.first.way.name if is_gone else ""
         machines = [_machine_of(spec, each) for each in spec.machine_types or ("",)]
         possible: list[FleetHost] = []
         unknown = ""
         for machine in machines:
             for each in self.hosts:
                 capacity, problem = each.read_capacity()
-                unknown = unknown or problem
+                unknown = unknown or (each.way.name if problem else "")
                 if capacity is None or capacity.has(machine):
                     if capacity is None or capacity.has_free(machine):
                         return each, ""

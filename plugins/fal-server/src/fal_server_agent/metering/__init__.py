@@ -1,0 +1,3 @@
+"""
+Metering: the memory and the GPUs that a runner uses, for whoever looks at it.
+"""
