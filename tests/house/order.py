@@ -182,6 +182,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks",
         "listeners/",
         "specs/",
+        "arrivals/",
         "logs/",
         "activity/",
         "telemetry/",
