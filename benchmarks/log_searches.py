@@ -28,6 +28,7 @@ def search(count: int) -> Iterator[Measure]:
     Measure ``fal-core logs --search``, its start included.
     """
     with control_plane() as plane:
+        plane.deploy("app")
         _fill(plane.directory, count)
         command = [sys.executable, "-m", "fal_core.cli", "logs", "app"]
 
