@@ -81,7 +81,10 @@ def test_parts_are_written_once(tmp_path: Path, last: int):
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
         id = await blobs.begin("a")
         sizes = {1: SIZE, 2: SIZE, 3: SIZE, 4: last}
-        sending = [send(blobs, id, number, content_of(number, sizes[number])) for number in (4, 2, 3, 1)]
+        sending = [
+            send(blobs, id, number, content_of(number, sizes[number]))
+            for number in (4, 2, 3, 1)
+        ]
         await asyncio.gather(*sending)
         whole = tmp_path / "blobs" / "uploads" / id / f"whole.{SIZE}"
         state = whole.stat()

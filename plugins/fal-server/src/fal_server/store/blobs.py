@@ -322,9 +322,7 @@ class Blobs:
             return await asyncio.to_thread(work, *arguments, **named)
         return work(*arguments, **named)
 
-    def _adopt(
-        self, parts: TakenParts, suffix: str = "", expected: str | None = None
-    ) -> Blob:
+    def _adopt(self, parts: TakenParts, suffix: str = "", expected: str | None = None) -> Blob:
         """
         Make a file of *parts*, and store it under its digest.
         """
