@@ -104,9 +104,11 @@ def filled(*, applications: int, requests: int = 0) -> Iterator[Plane]:
             kill_runners(plane.client())
         with closing(sqlite3.connect(Path(directory) / "state.db")) as database, database:
             # A revision may have many aliases.
-            _copy(database, "aliases", applications - 1, alias="alias || '-' || copies.number")
+            copy_rows(
+                database, "aliases", applications - 1, alias="alias || '-' || copies.number"
+            )
             copied = {"id": "id || '-' || copies.number", "number": _NUMBER}
-            _copy(database, "requests", requests - 1, **copied)
+            copy_rows(database, "requests", requests - 1, **copied)
         with _running(directory) as plane:
             yield plane
 
@@ -115,7 +117,7 @@ def filled(*, applications: int, requests: int = 0) -> Iterator[Plane]:
 _NUMBER = "requests.number + copies.number"
 
 
-def _copy(database: sqlite3.Connection, table: str, count: int, **changed: str) -> None:
+def copy_rows(database: sqlite3.Connection, table: str, count: int, **changed: str) -> None:
     """
     Add *count* copies of the row of a table, whose *changed* columns are expressions of SQL.
     """
@@ -151,8 +153,10 @@ def _running(
     opens = [] if machine == "local" else ["--allow-open-runners", "--variable", "RAY_*"]
     command = [sys.executable, "-m", "fal_core.cli", "server"]
     process = subprocess.Popen(
-        [sys.executable, "-m", program, "server", "start", "--port", "0"]
-        + ["--data", directory, *more, *opens],
+        [
+            *(sys.executable, "-m", program, "server", "start", "--port", "0"),
+            *("--data", directory, *more, *opens),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -23,7 +23,8 @@ def test_modules_have_names_of_their_own():
     A module is there once, before those that import it, and sees what these export alone.
     """
     script = join(
-        main='import { one } from "./first.js";\nimport { two } from "./second.js";\nshow(one, two());\n',
+        main='import { one } from "./first.js";\nimport { two } from "./second.js";\n'
+        "show(one, two());\n",
         first="const own = 1;\nexport const one = own;\n",
         second='import { one } from "./first.js";\n\nconst own = 2;\n'
         "export async function* many() {}\nexport class Two {}\n"
@@ -57,7 +58,7 @@ def test_modules_that_cannot_be_joined(text: str):
 
 def test_the_page_is_one_response():
     """
-    The page asks for no other file, and its policy allows the script and the styles in it alone.
+    The page asks for no other file, and its policy allows its own script and styles alone.
     """
     page = Page.read()
     text, policy = page.body.decode(), page.headers["Content-Security-Policy"]

@@ -12,7 +12,7 @@ import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 import attrs
@@ -133,11 +133,13 @@ class AccountData:
         Put a file in its place that was sent in parts.
         """
         parts = _file_path(path)
-        async with self.blobs.taking(account_id, upload, numbers) as taken:
-            async with self.shares.holding(account_id, files=1, size=taken.size):
-                with self._new_file() as new:
-                    await asyncio.to_thread(self.blobs.parts.make_file, taken, new)
-                    await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
+        async with (
+            self.blobs.taking(account_id, upload, numbers) as taken,
+            self.shares.holding(account_id, files=1, size=taken.size),
+        ):
+            with self._new_file() as new:
+                await asyncio.to_thread(self.blobs.parts.make_file, taken, new)
+                await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
 
     async def fetch(self, account_id: str, path: str, url: str) -> None:
         """

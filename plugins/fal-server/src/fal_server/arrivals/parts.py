@@ -7,8 +7,9 @@ N-1 times that size. As all parts but the last are of one size, the file is comp
 and no byte is written twice. Any other part has a file of its own, and is copied.
 
 The files of an upload are in one folder: ``7`` is part 7, and replaces one at its place;
-``7.placed``, a sparse file of the part's size, says that part 7 is at its place in ``whole.SIZE``;
-``7.partial`` says that only some of it is there. Each counts as much as it occupies at most.
+``7.placed``, a sparse file of the part's size, says that part 7 is at its place in
+``whole.SIZE``; ``7.partial`` says that only some of it is there. Each counts as much as it
+occupies at most.
 """
 
 from __future__ import annotations
@@ -182,7 +183,8 @@ class Parts:
         except Exception:
             self._writing.discard(name)
             raise
-        # After it is cancelled, a thread may still write: nobody else does until the next start.
+        # After it is cancelled, a thread may still write: until the next start, nobody else
+        # does.
         self._writing.discard(name)
 
     def _complete_whole(self, taken: TakenParts) -> Path | None:
