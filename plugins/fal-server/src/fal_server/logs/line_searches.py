@@ -41,9 +41,9 @@ def newest_lines(
     if filter.until is not None:
         times = times.where(logs.c.time <= to_micros(filter.until))
     count = connection.scalar(sa.select(sa.func.count()).select_from(times.subquery())) or 0
-    if count <= max(_FEW, _NEWEST):
-        return connection.execute(by_time).all()
     newest = connection.scalar(times.order_by(logs.c.time.desc()).limit(1).offset(_NEWEST))
+    if count <= _FEW or newest is None:
+        return connection.execute(by_time).all()
     # In place of another limit: an index begins at one alone.
     near = attrs.evolve(filter, since=None).condition() & (logs.c.time >= newest)
     found = connection.execute(sa.select(logs).where(near).order_by(*_ORDER).limit(size)).all()
