@@ -48,7 +48,8 @@ class Entry:
     """
 
     def __init__(self, contestant: Contestant) -> None:
-        self._is_measuring = False
+        #: Whether an answer of it is waited for.
+        self._is_asked = True
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         argv = [sys.executable, "-m", "benchmarks.contests", _order(contestant)]
         if contestant.private and _can_unshare():
@@ -71,7 +72,11 @@ class Entry:
             cwd=ROOT,
             start_new_session=True,
         )
-        self._answer()
+        try:
+            self._answer()
+        except KeyboardInterrupt:
+            self.close()
+            raise
 
     def measure(self) -> float:
         """
@@ -83,10 +88,8 @@ class Entry:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise ContestantFailed(self._why_it_ended()) from None
-        self._is_measuring = True
-        taken = float(self._answer())
-        self._is_measuring = False
-        return taken
+        self._is_asked = True
+        return float(self._answer())
 
     def close(self) -> None:
         """
@@ -100,7 +103,7 @@ class Entry:
             process.stdin.close()
         except BrokenPipeError:
             pass
-        if self._is_measuring:
+        if self._is_asked:
             process.send_signal(signal.SIGINT)
         try:
             process.wait(_ENDING)
@@ -122,6 +125,7 @@ class Entry:
             reason = self._why_it_ended() if ready else f"no answer in {PATIENCE:g} s"
             self.close()
             raise ContestantFailed(reason)
+        self._is_asked = False
         return json.loads(line)
 
     def _why_it_ended(self) -> str:
