@@ -21,6 +21,7 @@ from benchmarks import (
     conda_environments,
     containers,
     control_plane,
+    dashboards,
     executors,
     files,
     footprints,
@@ -64,6 +65,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         log_searches,
         files,
         pages,
+        dashboards,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

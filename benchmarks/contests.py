@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that a contestant has to start, and for one measurement.
 PATIENCE = 180.0
 
+#: Seconds that a contestant has to end, with what it has started elsewhere.
+_ENDING = 60.0
+
 _PRIVATE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -45,6 +48,8 @@ class Entry:
     """
 
     def __init__(self, contestant: Contestant) -> None:
+        #: Whether an answer of it is waited for.
+        self._is_asked = True
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         argv = [sys.executable, "-m", "benchmarks.contests", _order(contestant)]
         if contestant.private and _can_unshare():
@@ -67,7 +72,11 @@ class Entry:
             cwd=ROOT,
             start_new_session=True,
         )
-        self._answer()
+        try:
+            self._answer()
+        except KeyboardInterrupt:
+            self.close()
+            raise
 
     def measure(self) -> float:
         """
@@ -78,12 +87,14 @@ class Entry:
             self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ContestantFailed(self._reason("it ended")) from None
+            raise ContestantFailed(self._why_it_ended()) from None
+        self._is_asked = True
         return float(self._answer())
 
     def close(self) -> None:
         """
-        End the contestant, and what it left in its session.
+        End the contestant, and what it left in its session. It ends by itself what it has
+        started elsewhere, as a server with its runners, even if it measures for too long.
         """
         process = self._process
         assert process.stdin is not None
@@ -92,8 +103,10 @@ class Entry:
             process.stdin.close()
         except BrokenPipeError:
             pass
+        if self._is_asked:
+            process.send_signal(signal.SIGINT)
         try:
-            process.wait(20)
+            process.wait(_ENDING)
         except subprocess.TimeoutExpired:
             pass
         try:
@@ -109,17 +122,23 @@ class Entry:
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         line = self._process.stdout.readline() if ready else b""
         if not line:
-            reason = self._reason("it ended" if ready else f"no answer in {PATIENCE:g} s")
+            reason = self._why_it_ended() if ready else f"no answer in {PATIENCE:g} s"
             self.close()
             raise ContestantFailed(reason)
+        self._is_asked = False
         return json.loads(line)
 
-    def _reason(self, otherwise: str) -> str:
+    def _why_it_ended(self) -> str:
+        try:
+            # It answers no more, and may still write why.
+            self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            pass
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         # The last line of a traceback that is no place in a file says what happened.
         said = [line for line in lines if line.strip() and line[0] not in " \t"]
-        return said[-1] if said else otherwise
+        return said[-1] if said else "it ended"
 
 
 def hold(figure: Figure, *, rounds: int, peers: bool = True) -> Result:

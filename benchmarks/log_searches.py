@@ -16,6 +16,8 @@ from typing import Any
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
 from benchmarks.planes import control_plane
 
+EMPTY = "the same command, and no line"
+
 _WORDS = "The step of the image was generated in a while, with weights from the cache and so on"
 
 #: The lines of one transaction.
@@ -28,6 +30,7 @@ def search(count: int) -> Iterator[Measure]:
     Measure ``fal-core logs --search``, its start included.
     """
     with control_plane() as plane:
+        plane.deploy("app")
         _fill(plane.directory, count)
         command = [sys.executable, "-m", "fal_core.cli", "logs", "app"]
 
@@ -89,13 +92,16 @@ def figures(*, quick: bool) -> list[Figure]:
     Return the figures of this module.
     """
     count = 100_000 if quick else 1_000_000
-    own = Contestant(
-        name=FAL_CORE,
-        target="benchmarks.log_searches:search",
-        settings={"count": count},
-        role="fal-core",
-        needs=("fal_server", "fal_host_serverless"),
-        pinned=False,
+    own, none = (
+        Contestant(
+            name=name,
+            target="benchmarks.log_searches:search",
+            settings={"count": kept},
+            role="fal-core" if kept else "reference",
+            needs=("fal_server", "fal_host_serverless"),
+            pinned=False,
+        )
+        for name, kept in ((FAL_CORE, count), (EMPTY, 0))
     )
     return [
         Figure(
@@ -103,7 +109,7 @@ def figures(*, quick: bool) -> list[Figure]:
             title=f"fal-core logs --search over {count:,} lines",
             unit="s",
             note="none of them is found; the start of the command is in it",
-            contestants=(own,),
+            contestants=(own, none),
             goals=(Goal(plus=1.0),),
         )
     ]

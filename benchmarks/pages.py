@@ -10,17 +10,21 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.figures import FAL_CORE, Contestant, Figure, Goal, Measure
 from benchmarks.loads import ask, describe_client
 from benchmarks.peers.bodies import BODY
-from benchmarks.planes import Plane, control_plane, deployed, kill_runners
+from benchmarks.planes import Plane, deployed, filled, kill_runners
 
 _HERE = "benchmarks.pages:"
 
 UNSEEN = "nobody looks"
+BARE = "a page of one line"
+
+_BARE = b"<!doctype html><title>Bare</title><p>Bare"
 
 _ARGUMENTS = [
     "--no-sandbox",
@@ -34,7 +38,7 @@ _ARGUMENTS = [
 
 #: Resolves with the milliseconds since the page was asked for, once so many elements are
 #: there and have been painted.
-_PAINTED = """([selector, count]) => new Promise((resolve) => {
+PAINTED = """([selector, count]) => new Promise((resolve) => {
   const look = () => document.querySelectorAll(selector).length >= count
     ? requestAnimationFrame(() => resolve(performance.now()))
     : requestAnimationFrame(look);
@@ -43,7 +47,10 @@ _PAINTED = """([selector, count]) => new Promise((resolve) => {
 
 
 @contextmanager
-def _browser() -> Iterator[Any]:
+def open_browser() -> Iterator[Any]:
+    """
+    Start the browser.
+    """
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -53,7 +60,7 @@ def _browser() -> Iterator[Any]:
         browser.close()
 
 
-def _sign_in(plane: Plane) -> str:
+def sign_in(plane: Plane) -> str:
     """
     Return the token of a session.
     """
@@ -71,11 +78,8 @@ def dashboard(count: int, measure: str) -> Iterator[Measure]:
     Measure until all applications are painted, in a browser that has nothing of the page yet;
     or the bytes that come until then.
     """
-    with control_plane() as plane, _browser() as browser:
-        client = plane.client()
-        for number in range(count):
-            plane.deploy(f"echo-{number}", client=client)
-        token = _sign_in(plane)
+    with filled(applications=count) as plane, open_browser() as browser:
+        token = sign_in(plane)
         url = f"http://{plane.variables['FAL_REST_HOST']}/"
 
         def paint() -> float:
@@ -97,7 +101,7 @@ def dashboard(count: int, measure: str) -> Iterator[Measure]:
             session.on("Network.dataReceived", count_part)
             session.on("Network.loadingFinished", count_whole)
             page.goto(url, wait_until="commit")
-            taken = page.evaluate(_PAINTED, ["tbody tr", count]) / 1e3
+            taken = page.evaluate(PAINTED, ["tbody tr", count]) / 1e3
             context.close()
             return sum(sizes.values()) if measure == "size" else taken
 
@@ -106,18 +110,64 @@ def dashboard(count: int, measure: str) -> Iterator[Measure]:
 
 
 @contextmanager
+def bare() -> Iterator[Measure]:
+    """
+    Measure until a page without styles and scripts is painted: what the browser takes itself.
+    """
+    with bare_page() as url, open_browser() as browser:
+
+        def paint() -> float:
+            context = browser.new_context()
+            page = context.new_page()
+            page.goto(url, wait_until="commit")
+            taken: float = page.evaluate(PAINTED, ["p", 1]) / 1e3
+            context.close()
+            return taken
+
+        paint()
+        yield paint
+
+
+@contextmanager
+def bare_page() -> Iterator[str]:
+    """
+    Serve a page of one line, and yield its URL.
+    """
+
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(_BARE)))
+            self.end_headers()
+            self.wfile.write(_BARE)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@contextmanager
 def playground() -> Iterator[Measure]:
     """
     Measure until the form of an application that has no runner is painted.
     """
-    with deployed() as plane, _browser() as browser:
+    with deployed() as plane, open_browser() as browser:
         kill_runners(plane.client())
 
         def paint() -> float:
             context = browser.new_context()
             page = context.new_page()
             page.goto(f"{plane.url()}/playground", wait_until="commit")
-            taken: float = page.evaluate(_PAINTED, [".view .editor", 1]) / 1e3
+            taken: float = page.evaluate(PAINTED, [".view .editor", 1]) / 1e3
             context.close()
             return taken
 
@@ -132,7 +182,7 @@ def watched(is_watched: bool, seconds: float) -> Iterator[Measure]:
     """
     with deployed() as plane, ExitStack() as stack:
         if is_watched:
-            token = _sign_in(plane)
+            token = sign_in(plane)
             for method, path in (("GET", "/dashboard/live"), ("POST", "/logs/stream")):
                 stack.enter_context(_following(plane, method, path, token))
 
@@ -242,6 +292,14 @@ def _own(
     settings: dict[str, Any],
     note: str,
 ) -> Figure:
-    own = _contestant(FAL_CORE, target, settings, "playwright")
-    goals = (Goal(plus=most),)
-    return Figure(name=name, title=title, unit=unit, contestants=(own,), goals=goals, note=note)
+    contestants = [_contestant(FAL_CORE, target, settings, "playwright")]
+    if unit == "s":
+        contestants.append(_contestant(BARE, "bare", {}, "playwright"))
+    return Figure(
+        name=name,
+        title=title,
+        unit=unit,
+        contestants=tuple(contestants),
+        goals=(Goal(plus=most),),
+        note=note,
+    )

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,9 @@ class Plane:
 
 
 @contextmanager
-def control_plane(*options: str, machine: str = "local") -> Iterator[Plane]:
+def control_plane(
+    *options: str, machine: str = "local", program: str = "fal_core.cli"
+) -> Iterator[Plane]:
     """
     Start a control plane on a new directory, and point this process at it.
 
@@ -76,30 +80,100 @@ def control_plane(*options: str, machine: str = "local") -> Iterator[Plane]:
 
         machine: The host of its runners. Where that is another machine, the variables by which
             Ray is reached are passed on.
+
+        program: The module that is run as ``fal-core``.
     """
+    with (
+        tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory,
+        _running(directory, *options, machine=machine, program=program) as plane,
+    ):
+        yield plane
+
+
+@contextmanager
+def filled(*, applications: int, requests: int = 0) -> Iterator[Plane]:
+    """
+    Start a control plane with so many applications, of which none runs, and so many requests
+    that were answered. All are copies of one.
+    """
+    with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
+        with _running(directory) as plane:
+            plane.deploy()
+            if requests:
+                _submit(plane)
+            kill_runners(plane.client())
+        with closing(sqlite3.connect(Path(directory) / "state.db")) as database, database:
+            # A revision may have many aliases.
+            copy_rows(
+                database, "aliases", applications - 1, alias="alias || '-' || copies.number"
+            )
+            copied = {"id": "id || '-' || copies.number", "number": _NUMBER}
+            copy_rows(database, "requests", requests - 1, **copied)
+        with _running(directory) as plane:
+            yield plane
+
+
+#: The number of a copy of a request: no other is as high as those of copies.
+_NUMBER = "requests.number + copies.number"
+
+
+def copy_rows(database: sqlite3.Connection, table: str, count: int, **changed: str) -> None:
+    """
+    Add *count* copies of the row of a table, whose *changed* columns are expressions of SQL.
+    """
+    if count < 1:
+        return
+    names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+    values = [changed.get(name, f"{table}.{name}") for name in names]
+    database.execute(
+        "WITH RECURSIVE copies(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM copies "
+        f"WHERE number < {count}) INSERT INTO {table} ({', '.join(names)}) "
+        f"SELECT {', '.join(values)} FROM {table}, copies"
+    )
+
+
+def _submit(plane: Plane) -> None:
+    """
+    Have a queued request answered.
+    """
+    told = json.loads(post(f"{plane.url('FAL_QUEUE_RUN_HOST')}/sync", BODY))
+
+    def is_answered() -> bool:
+        with urllib.request.urlopen(told["status_url"], timeout=30) as answer:
+            return bool(json.loads(answer.read())["status"] == "COMPLETED")
+
+    wait_until(is_answered)
+
+
+@contextmanager
+def _running(
+    directory: str, *options: str, machine: str = "local", program: str = "fal_core.cli"
+) -> Iterator[Plane]:
     more = ["--machine", machine, *options]
     opens = [] if machine == "local" else ["--allow-open-runners", "--variable", "RAY_*"]
-    with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
-        command = [sys.executable, "-m", "fal_core.cli", "server"]
-        process = subprocess.Popen(
-            [*command, "start", "--port", "0", "--data", directory, *more, *opens],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            assert process.stdout is not None
-            while not process.stdout.readline().startswith("# Ready"):
-                if process.poll() is not None:
-                    raise RuntimeError(f"The server ended with {process.returncode}.")
-            shown = subprocess.check_output([*command, "env", "--json", "--data", directory])
-            variables = json.loads(shown)
-            os.environ.update(variables)
-            yield Plane(pid=process.pid, directory=Path(directory), variables=variables)
-        finally:
-            end_session(process)
-            subprocess.run([*command, "end-runners", "--data", directory, *more], check=True)
+    command = [sys.executable, "-m", "fal_core.cli", "server"]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", program, "server", "start", "--port", "0"),
+            *("--data", directory, *more, *opens),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("# Ready"):
+            if process.poll() is not None:
+                raise RuntimeError(f"The server ended with {process.returncode}.")
+        shown = subprocess.check_output([*command, "env", "--json", "--data", directory])
+        variables = json.loads(shown)
+        os.environ.update(variables)
+        yield Plane(pid=process.pid, directory=Path(directory), variables=variables)
+    finally:
+        end_session(process)
+        subprocess.run([*command, "end-runners", "--data", directory, *more], check=True)
 
 
 @contextmanager

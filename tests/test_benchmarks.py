@@ -7,9 +7,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -24,6 +28,7 @@ from benchmarks.figures import (  # noqa: E402  # the path comes first
     Contestant,
     Figure,
     Goal,
+    Measure,
     Result,
     Role,
 )
@@ -112,6 +117,62 @@ def test_failing_contestant_is_reported():
     assert result.value("broken") is None
     assert "no_such_contestant" in result.missing["broken"]
     assert "broken took no part" in render(result)
+
+
+@contextmanager
+def stuck(folder: str) -> Iterator[Measure]:
+    """
+    Be a contestant that measures for ever, and has to tidy up.
+    """
+    try:
+        yield Event().wait  # type: ignore[misc]  # it returns nothing
+    finally:
+        (Path(folder) / "tidied").touch()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_contestant_that_takes_too_long_tidies_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    A contestant that does not answer in time is told to end, so that it ends what it has
+    started.
+    """
+    from benchmarks import contests
+
+    # It has started by then, as its first answer is waited for as long.
+    monkeypatch.setattr(contests, "PATIENCE", 20.0)
+    contestant = Contestant(
+        name="stuck",
+        target="tests.test_benchmarks:stuck",
+        settings={"folder": str(tmp_path)},
+        pinned=False,
+    )
+    entry = contests.Entry(contestant)
+    monkeypatch.setattr(contests, "PATIENCE", 0.01)
+    with pytest.raises(contests.ContestantFailed, match="no answer"):
+        entry.measure()
+    assert (tmp_path / "tidied").exists()
+
+
+def test_copies_of_rows(tmp_path: Path):
+    """
+    The state of a large account is copies of one row, each with a key of its own.
+    """
+    from benchmarks.planes import copy_rows
+
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database:
+        database.execute("CREATE TABLE things (id TEXT PRIMARY KEY, number INT, same TEXT)")
+        database.execute("INSERT INTO things VALUES ('one', 7, 'x')")
+        copy_rows(
+            database,
+            "things",
+            3,
+            id="id || '-' || copies.number",
+            number="things.number + copies.number",
+        )
+        rows = database.execute("SELECT * FROM things ORDER BY number").fetchall()
+    assert rows == [(f"one{more}", 7 + n, "x") for n, more in enumerate(("", "-1", "-2", "-3"))]
 
 
 def test_goals_compare_medians():

@@ -183,6 +183,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "checks",
         "listeners/",
         "specs/",
+        "arrivals/",
         "logs/",
         "activity/",
         "telemetry/",

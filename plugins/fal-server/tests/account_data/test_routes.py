@@ -83,6 +83,44 @@ def test_parts(client: Any):
     assert client.put(f"{path}/{other}/1", files={"file_upload": b"x"}).status_code == 404
 
 
+def test_large_parts(plane: Any, client: Any):
+    """
+    Large parts are written at their place as soon as they arrive, by the size that the form
+    has; the file is read in ranges, and only if it has changed.
+    """
+    path, size = "/files/file/multipart//data/large", 1 << 20
+    id = client.post(f"{path}/initiate").json()["upload_id"]
+    contents = {3: b"c" * 1000, 1: b"a" * size, 2: b"b" * size}
+    for number, content in contents.items():
+        file = ("name", content, "text/x-\N{LATIN SMALL LETTER E WITH ACUTE}")
+        assert client.put(f"{path}/{id}/{number}", files={"file_upload": file}).is_success
+    folder = next(plane.settings.data.rglob(f"uploads/{id}"))
+    assert {each.name for each in folder.iterdir()} == {
+        "begun",
+        "1.placed",
+        "2.placed",
+        "3",
+        f"whole.{size}",
+    }
+    parts = {"parts": [{"part_number": number} for number in contents]}
+    assert client.post(f"{path}/{id}/complete", json=parts).is_success
+    assert not folder.exists()
+    whole = client.get("/files/file/large")
+    assert whole.content == b"".join(contents[number] for number in (1, 2, 3))
+    assert whole.headers["Content-Type"] == "application/octet-stream"
+    part = client.get("/files/file/large", headers={"Range": f"bytes={size - 1}-{size}"})
+    assert (part.status_code, part.content) == (206, b"ab")
+    none = client.get("/files/file/large", headers={"Range": "bytes=9000000-"})
+    assert none.status_code == 416
+    known = {"If-None-Match": whole.headers["ETag"]}
+    assert client.get("/files/file/large", headers=known).status_code == 304
+    two = {"file_upload": ("name", b"d" * size), "more": ("name", b"e" * size)}
+    id = client.post(f"{path}/initiate").json()["upload_id"]
+    assert client.put(f"{path}/{id}/1", files=two).is_success
+    assert client.post(f"{path}/{id}/complete", json={"parts": [{"part_number": 1}]}).is_success
+    assert client.get("/files/file/large").content == b"d" * size
+
+
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../x", "a/../../x", "/data/../x", "/", "x" * 300, "/database/x"]
 )

@@ -81,6 +81,21 @@ def test_page_is_the_same_for_all(shown: httpx.Client):
     assert shown.get("/owner/neither/playground").status_code == 404
 
 
+def test_page_is_sent_compressed(shown: httpx.Client):
+    """
+    The page is sent compressed to who takes that, and not again while it is the same.
+    """
+    packed = shown.get("/owner/open/playground")
+    plain = shown.get("/owner/open/playground", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.text == plain.text
+    assert int(packed.headers["content-length"]) * 3 < int(plain.headers["content-length"])
+    assert packed.headers["vary"] == plain.headers["vary"] == "accept-encoding"
+    known = {"If-None-Match": packed.headers["etag"]}
+    assert shown.get("/owner/open/playground", headers=known).status_code == 304
+
+
 def test_queue_is_all_that_the_page_may_reach_beside_it(shown: httpx.Client):
     """
     The page may send requests to its own origin and to the queue, at the host by which the

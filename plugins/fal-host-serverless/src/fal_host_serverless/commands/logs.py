@@ -76,7 +76,8 @@ def logs(
       fal-core logs reader --since 1h --level warning --search timeout
     """
     options |= {"app_name": app, "environment_name": stage}
-    if not _print_lines(client, as_json=as_json, **options):
+    shown = _print_lines(client, as_json=as_json, **options)
+    if not (shown or _has_lines(client, app, stage)):
         check_stage(client, stage)
         _check_app(client, app, stage)
 
@@ -96,6 +97,17 @@ def runner_logs(client: SyncServerlessClient, as_json: bool, **options: Any) -> 
       fal-core runners logs 8f6c2d3e -f
     """
     _print_lines(client, as_json=as_json, **options)
+
+
+def _has_lines(client: SyncServerlessClient, app: str, stage: str | None) -> bool:
+    """
+    Return whether any line of an application is kept. That takes less than to ask for the
+    application itself, over another protocol.
+    """
+    from fal_host_serverless.account.log_queries import LogQuery
+
+    query = LogQuery(app_name=app, environment_name=stage, tail=1)
+    return bool(query.read(client.find_service()))
 
 
 def _check_app(client: SyncServerlessClient, app: str, stage: str | None) -> None:

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from io import BytesIO, FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 import attrs
@@ -25,11 +23,12 @@ from fal_server.account_data.fetches import Fetcher
 from fal_server.account_data.paths import read_path
 from fal_server.account_data.shares import DataShares
 from fal_server.account_data.trees import Tree, TreeEntry
+from fal_server.arrivals.receiving import receive, write_all
 from fal_server.errors import Invalid, NotFound, TooLarge
 from fal_server.limits import Limits, option_of
 from fal_server.state.databases import Database
-from fal_server.state.file_stores import Entry, translated
-from fal_server.store.blobs import LARGEST_FILE, Blobs, receive
+from fal_server.state.file_stores import translated
+from fal_server.store.blobs import LARGEST_FILE, Blobs
 from fal_server.store.storage_shares import StorageShares
 
 #: Seconds after which what a server that was killed was receiving is removed.
@@ -40,9 +39,6 @@ _HASH, _LONGEST_HASH = ".fal_hash", 200
 
 #: How many bytes are copied at once.
 _PIECE = 8 << 20
-
-#: How many bytes the system copies by itself at once.
-_LARGEST_COPY = 1 << 30
 
 
 @attrs.define(eq=False)
@@ -137,12 +133,13 @@ class AccountData:
         Put a file in its place that was sent in parts.
         """
         parts = _file_path(path)
-        async with self.blobs.taking(account_id, upload, numbers) as pieces:
-            size = sum(piece.size for piece in pieces)
-            async with self.shares.holding(account_id, files=1, size=size):
-                with self._new_file() as new:
-                    await asyncio.to_thread(self._join, pieces, new)
-                    await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
+        async with (
+            self.blobs.taking(account_id, upload, numbers) as taken,
+            self.shares.holding(account_id, files=1, size=taken.size),
+        ):
+            with self._new_file() as new:
+                await asyncio.to_thread(self.blobs.parts.make_file, taken, new)
+                await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
 
     async def fetch(self, account_id: str, path: str, url: str) -> None:
         """
@@ -226,18 +223,6 @@ class AccountData:
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
             raise Invalid("The zip archive cannot be read.") from error
 
-    def _join(self, pieces: Sequence[Entry], path: str) -> None:
-        files = self.blobs.files
-        with translated(), open(path, "xb", 0) as target:
-            for piece in pieces:
-                place = files.path_of(piece.name)
-                if place is None:
-                    for content in files.pieces(piece.name, piece.size):
-                        _copy(BytesIO(content), target)
-                    continue
-                with open(place, "rb", 0) as source:
-                    _append(source, target)
-
 
 def _tree_in(folder: Path, account_id: str) -> Tree:
     return Tree(folder / quote(account_id, safe=""))
@@ -259,25 +244,6 @@ def _member_path(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _append(source: FileIO, target: FileIO) -> None:
-    """
-    Append a file to another, by the system itself where it can.
-    """
-    if hasattr(os, "copy_file_range"):
-        try:
-            while os.copy_file_range(source.fileno(), target.fileno(), _LARGEST_COPY):
-                pass
-            return
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
-                raise
-            # The file system does not support it. The rest of the file is copied here.
-    _copy(source, target)
-
-
-def _copy(source: IO[bytes], target: Any) -> None:
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
     while content := source.read(_PIECE):
-        # A system may take a part of it only.
-        left = memoryview(content)
-        while left:
-            left = left[target.write(left) :]
+        write_all(target, content)

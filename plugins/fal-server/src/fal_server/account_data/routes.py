@@ -6,22 +6,19 @@ The routes for the files of accounts, which released clients use as ``fal files`
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import IO
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from fal_server.access.callers import Caller
 from fal_server.account_data.contents import AccountData
 from fal_server.account_data.paths import write_path
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import read_object, text_of, to_text
-from fal_server.http.file_relays import relay
-from fal_server.http.forms import file_of, part_number_of, part_numbers_of
+from fal_server.http.forms import file_of, open_file, part_number_of, part_numbers_of
 from fal_server.http.upload_routes import SAFE_HEADERS
-from fal_server.state.file_stores import PIECE, check_complete
 
 #: Seconds between two looks whether a client waits for a file that is fetched.
 _LOOK = 0.5
@@ -80,10 +77,8 @@ class AccountDataRoutes:
         )
 
     async def _get(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        with await self._data.open(caller.user_id, request.match_info["path"]) as file:
-            headers = {**_HEADERS, "Content-Type": "application/octet-stream"}
-            size = os.fstat(file.fileno()).st_size
-            return await relay(request, headers, size, functools.partial(_pieces, file, size))
+        file = await self._data.open(caller.user_id, request.match_info["path"])
+        return _OpenedFile(file, {**_HEADERS, "Content-Type": "application/octet-stream"})
 
     async def _put(self, request: web.Request, caller: Caller) -> web.Response:
         unzips = request.query.get("unzip", "").lower() in {"true", "1"}
@@ -124,11 +119,10 @@ class AccountDataRoutes:
 
     async def _part(self, request: web.Request, caller: Caller) -> web.Response:
         number = part_number_of(request)
-        chunks: AsyncIterator[bytes] = self._data.uploads.admit(
-            caller.user_id, file_of(request)
-        )
+        sent = await open_file(request)
+        chunks = self._data.uploads.admit(caller.user_id, sent.chunks)
         tag = await self._data.blobs.add_part(
-            caller.user_id, request.match_info["id"], number, chunks
+            caller.user_id, request.match_info["id"], number, chunks, size=sent.size
         )
         return web.json_response({"part_number": number, "etag": tag})
 
@@ -147,13 +141,20 @@ class AccountDataRoutes:
         return web.json_response({})
 
 
-def _pieces(file: IO[bytes], size: int, *, start: int) -> Iterator[bytes]:
+class _OpenedFile(web.FileResponse):
     """
-    Yield the bytes of an open file, which had *size* when it was opened.
+    Sends a file that is open already, without reading it into this process.
+
+    It is not opened by its path again, at which there may be a link by now.
     """
-    file.seek(start)
-    left = size - start
-    while left and (piece := file.read(min(left, PIECE))):
-        left -= len(piece)
-        yield piece
-    check_complete(left, "of an account")
+
+    def __init__(self, file: IO[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(f"/dev/fd/{file.fileno()}", headers=headers)
+        self._file = file
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """
+        Send it, and close it.
+        """
+        with self._file:
+            return await super().prepare(request)

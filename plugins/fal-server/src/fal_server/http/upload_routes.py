@@ -20,7 +20,7 @@ from fal_server.errors import AlreadyExists, Invalid
 from fal_server.http.api import ApiRoute, OpenRoute
 from fal_server.http.bodies import read_object, text_of
 from fal_server.http.file_relays import relay
-from fal_server.http.forms import CHUNK, file_of, part_number_of, part_numbers_of
+from fal_server.http.forms import CHUNK, open_file, part_number_of, part_numbers_of
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.store.blobs import Blobs
@@ -90,8 +90,9 @@ class AppFileRoutes:
         _hash_of(request)
         number = part_number_of(request)
         id = request.match_info["id"]
-        chunks = self._shares.admit(caller.user_id, file_of(request))
-        tag = await self._blobs.add_part(caller.user_id, id, number, chunks)
+        sent = await open_file(request)
+        chunks = self._shares.admit(caller.user_id, sent.chunks)
+        tag = await self._blobs.add_part(caller.user_id, id, number, chunks, size=sent.size)
         return web.json_response({"part_number": number, "etag": tag})
 
     async def _complete(self, request: web.Request, caller: Caller) -> web.Response:
@@ -262,7 +263,8 @@ class StorageRoutes:
         upload = self._upload_of(claims)
         number = part_number_of(request)
         chunks = self._chunks(claims["sub"], request)
-        tag = await self._blobs.add_part(claims["sub"], upload, number, chunks)
+        size = request.content_length
+        tag = await self._blobs.add_part(claims["sub"], upload, number, chunks, size=size)
         answer = {"part_number": number, "etag": tag}
         return web.json_response(answer, headers={"ETag": f'"{tag}"'})
 

@@ -133,17 +133,22 @@ class LogFilter:
             and (self.after is None or line.number > self.after)
         )
 
-    def condition(self) -> sa.ColumnElement[bool]:
+    def condition(self, *, in_place: bool = False) -> sa.ColumnElement[bool]:
         """
         Return the same condition for the database.
+
+        Arguments:
+            in_place: Whether lines are read as they lie in the table, without the index of
+                their accounts.
         """
         columns = (
-            (logs.c.account_id, self.account_id),
+            (logs.c.account_id.concat("") if in_place else logs.c.account_id, self.account_id),
             (logs.c.application, self.application),
             (logs.c.runner_id, self.runner_id),
             (logs.c.request_id, self.request_id),
         )
-        parts = [column == wanted for column, wanted in columns if wanted is not None]
+        named = [column == wanted for column, wanted in columns if wanted is not None]
+        parts = [] if in_place else named
         if self.level is not None:
             parts.append(logs.c.level.not_in(_below(self.level)))
         for text in (self.search, TRACEBACK if self.tracebacks else None):
@@ -157,7 +162,8 @@ class LogFilter:
             parts.append(logs.c.time <= to_micros(self.until))
         if self.after is not None:
             parts.append(logs.c.number > self.after)
-        return sa.and_(*parts)
+        # What is quick to look at, and leaves most lines out, comes first.
+        return sa.and_(*parts, *(named if in_place else ()))
 
 
 def _below(level: str) -> Sequence[str]:

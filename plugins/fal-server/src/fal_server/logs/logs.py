@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from fal_server.limits import Limits
 from fal_server.logs.kept_lines import KeptLines, count_lines, delete_lines, find_old
 from fal_server.logs.line_buffers import LineBuffer
+from fal_server.logs.line_searches import newest_lines
 from fal_server.logs.log_lines import (
     LogFilter,
     LogLine,
@@ -99,18 +100,17 @@ class StoredLogs:
         ``next_until``, continues exactly where this one ends.
         """
         size = max(1, min(size, _BATCH))
-        order = (logs.c.time.desc(), logs.c.number.desc())
 
         def read(connection: sa.Connection) -> Page:
-            chosen = sa.select(logs).where(filter.condition())
-            rows = list(connection.execute(chosen.order_by(*order).limit(size + 1)))
+            rows = newest_lines(connection, filter, size + 1)
             if len(rows) <= size:
                 return Page([from_row(row) for row in rows], None)
             last = rows[-1].time
             kept = [row for row in rows if row.time > last]
             if not kept:
-                same = chosen.where(logs.c.time == last).order_by(*order)
-                kept, last = list(connection.execute(same)), last - 1
+                same = sa.select(logs).where(filter.condition(), logs.c.time == last)
+                found = connection.execute(same.order_by(logs.c.number.desc()))
+                kept, last = list(found), last - 1
             return Page([from_row(row) for row in kept], last / 1_000_000)
 
         return await self._database.read(read)

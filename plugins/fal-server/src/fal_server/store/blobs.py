@@ -21,8 +21,10 @@ from typing import ParamSpec, TypeVar
 import attrs
 
 from fal_core.caches import new_file
+from fal_server.arrivals.parts import Parts, TakenParts, is_of_part
+from fal_server.arrivals.receiving import receive
 from fal_server.errors import Invalid, NotFound, NotNow, TooLarge
-from fal_server.state.file_stores import Entry, FileStore, translated
+from fal_server.state.file_stores import PIECE, Entry, FileStore, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,9 +41,6 @@ MOST_PARTS = 10_000
 
 #: Seconds after which an incomplete upload is deleted.
 _ABANDONED = 24 * 3600.0
-
-#: How many bytes are written at once.
-_AT_ONCE = 1 << 20
 
 #: The file that an upload has from its beginning to its end.
 _BEGUN = "begun"
@@ -62,10 +61,16 @@ class Blobs:
     """
     The contents in a store of files, and the uploads in progress, each of an account.
 
-    An upload is a folder with a file :data:`_BEGUN` and one for each part.
+    An upload is a folder with a file :data:`_BEGUN`, and its parts.
     """
 
     files: FileStore
+    parts: Parts = attrs.field(
+        default=attrs.Factory(lambda self: Parts(self.files), takes_self=True),
+        init=False,
+        repr=False,
+        eq=False,
+    )
     #: The ids of the uploads that are being completed by this process, and of those that
     #: are being cancelled.
     _completing: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
@@ -133,10 +138,19 @@ class Blobs:
         return id
 
     async def add_part(
-        self, account_id: str, id: str, number: int, chunks: AsyncIterator[bytes]
+        self,
+        account_id: str,
+        id: str,
+        number: int,
+        chunks: AsyncIterator[bytes],
+        *,
+        size: int | None = None,
     ) -> str:
         """
         Add or replace a part, and return its MD5.
+
+        Arguments:
+            size: The bytes that it will have, as far as they are known.
 
         Raises:
             NotFound: The account has no such upload.
@@ -147,15 +161,20 @@ class Blobs:
         """
         if not 1 <= number <= MOST_PARTS:
             raise Invalid(f"The number of a part is from 1 to {MOST_PARTS}.")
-        await self._check(account_id, id)
+        check = functools.partial(self._check, account_id, id)
+        await check()
         content = hashlib.md5(usedforsecurity=False)
-        with new_file(self.files.place_of("uploads/part")) as path:
-            await receive(chunks, path, LARGEST_PART, content.update)
+        await self.parts.add(
+            f"uploads/{id}",
+            number,
+            chunks,
+            size=size,
+            largest=LARGEST_PART,
+            hash=content.update,
             # It may have been completed or cancelled meanwhile.
-            await self._check(account_id, id)
-            put = functools.partial(self.files.put, path, is_durable=False)
-            await self._do(put, f"uploads/{id}/{number}")
-            return content.hexdigest()
+            check=check,
+        )
+        return content.hexdigest()
 
     @contextlib.asynccontextmanager
     async def completing(
@@ -187,17 +206,17 @@ class Blobs:
         """
         async with self.taking(account_id, id, numbers) as parts:
             # What is joined at once is not more than what the account has sent.
-            if sum(part.size for part in parts) > LARGEST_FILE:
+            if parts.size > LARGEST_FILE:
                 raise TooLarge(f"A file has at most {LARGEST_FILE} bytes.")
             yield await asyncio.to_thread(self._adopt, parts, suffix, digest)
 
     @contextlib.asynccontextmanager
     async def taking(
         self, account_id: str, id: str, numbers: Sequence[int]
-    ) -> AsyncIterator[Sequence[Entry]]:
+    ) -> AsyncIterator[TakenParts]:
         """
-        Yield the files of the parts with these *numbers*, in their order. The upload is
-        deleted after the context, unless an exception was raised.
+        Yield the parts with these *numbers*, in their order. The upload is deleted after the
+        context, unless an exception was raised.
 
         Raises:
             NotFound: The account has no such upload, or a part is missing.
@@ -212,14 +231,11 @@ class Blobs:
             raise Invalid("A part of the upload is named twice.")
         self._completing.add(id)
         try:
-            parts = {
-                int(number): part
-                for number, part in await asyncio.to_thread(self._list, id)
-                if number.isdigit()
-            }
-            if not numbers or not set(numbers) <= set(parts):
+            folder = f"uploads/{id}"
+            found = await asyncio.to_thread(self.parts.list, folder)
+            if not numbers or not set(numbers) <= set(found):
                 raise NotFound("A part of the upload is missing.")
-            yield [parts[number] for number in numbers]
+            yield TakenParts(folder=folder, numbers=numbers, found=found)
             await asyncio.to_thread(self.files.remove_folder, f"uploads/{id}")
         finally:
             self._completing.discard(id)
@@ -252,18 +268,10 @@ class Blobs:
         """
         Return the sizes of all parts that an account has sent, in bytes.
         """
-        return [
-            each.size
-            for each in self._find(account_id)
-            if each.name.rpartition("/")[2].isdigit()
-        ]
+        return [each.size for each in self._find(account_id) if is_of_part(each.name)]
 
     def _find(self, account_id: str) -> Iterator[Entry]:
         return self.files.find("uploads", _prefix_of(account_id))
-
-    def _list(self, id: str) -> Sequence[tuple[str, Entry]]:
-        found = self.files.find(f"uploads/{id}")
-        return [(each.name.rpartition("/")[2], each) for each in found]
 
     def drop_abandoned(self) -> None:
         """
@@ -314,22 +322,18 @@ class Blobs:
             return await asyncio.to_thread(work, *arguments, **named)
         return work(*arguments, **named)
 
-    def _adopt(
-        self, parts: Sequence[Entry], suffix: str = "", expected: str | None = None
-    ) -> Blob:
+    def _adopt(self, parts: TakenParts, suffix: str = "", expected: str | None = None) -> Blob:
         """
-        Join *parts*, and store the whole under its digest.
+        Make a file of *parts*, and store it under its digest.
         """
-        digest, size = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         with new_file(self.files.place_of("uploads/whole")) as whole:
-            with translated(), open(whole, "xb") as target:
-                for part in parts:
-                    for chunk in self.files.pieces(part.name, part.size):
-                        digest.update(chunk)
-                        size += len(chunk)
-                        target.write(chunk)
+            self.parts.make_file(parts, whole)
+            with open(whole, "rb", 0) as file:
+                while content := file.read(PIECE):
+                    digest.update(content)
             digest.update(suffix.encode())
-            return self._put(whole, Blob(digest.hexdigest(), size), expected)
+            return self._put(whole, Blob(digest.hexdigest(), parts.size), expected)
 
     def _put(self, path: str, blob: Blob, expected: str | None) -> Blob:
         """
@@ -346,37 +350,3 @@ def _prefix_of(account_id: str) -> str:
     Return how the ids of the uploads of an account begin.
     """
     return hashlib.sha256(account_id.encode()).hexdigest()[:16]
-
-
-async def receive(
-    chunks: AsyncIterator[bytes], path: str, largest: int, hash: Callable[[bytes], None]
-) -> int:
-    """
-    Write chunks to *path*, *hash* them, and return how many bytes they have.
-    """
-    size = waiting = 0
-    kept: list[bytes] = []
-    with translated(), open(path, "xb", buffering=0) as target:
-
-        def store() -> None:
-            for chunk in kept:
-                hash(chunk)
-            # A system may take a part of it only.
-            left = memoryview(kept[0] if len(kept) == 1 else b"".join(kept))
-            while left:
-                left = left[target.write(left) :]
-
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > largest:
-                raise TooLarge(f"At most {largest} bytes are accepted.")
-            kept.append(chunk)
-            waiting += len(chunk)
-            if waiting >= _AT_ONCE:
-                # Chunks are small, and each change of threads takes a while.
-                await asyncio.to_thread(store)
-                kept.clear()
-                waiting = 0
-        if kept:
-            await asyncio.to_thread(store)
-    return size

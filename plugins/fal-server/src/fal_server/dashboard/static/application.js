@@ -2,7 +2,7 @@
 
 import { action, announce, badge, choice, confirmed, heading, make, panel } from "./elements.js";
 import { ago, inNumber, inSeconds, inWords, short } from "./formats.js";
-import { applications, isKnown, runners, watch } from "./live.js";
+import { applications, isTold, runners, watch } from "./live.js";
 import { plot } from "./plots.js";
 import { runnersTable } from "./runners.js";
 import { followUsages } from "./usages.js";
@@ -49,7 +49,7 @@ export async function showApplication(page) {
   const show = () => {
     const item = applications.get(name);
     if (!item) {
-      if (isKnown) {
+      if (isTold()) {
         reason.hidden = false;
         reason.textContent = "There is no such application.";
       }

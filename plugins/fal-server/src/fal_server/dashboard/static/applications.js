@@ -2,7 +2,7 @@
 
 import { badge, heading, make, panel } from "./elements.js";
 import { inNumber, inSeconds, short } from "./formats.js";
-import { applications, isKnown, watch } from "./live.js";
+import { applications, isTold, watch } from "./live.js";
 import { Table } from "./tables.js";
 
 export const STATES = {
@@ -59,7 +59,7 @@ export function showApplications(page) {
       words.every((word) => `${name} ${item.stage} ${item.state}`.toLowerCase().includes(word)),
     );
     table.update(found.sort(([one], [other]) => one.localeCompare(other)));
-    if (!isKnown) table.none.hidden = true;
+    if (!isTold()) table.none.hidden = true;
   };
   page.main.append(heading("Applications", { tools: [search] }), panel("Applications", table.element));
   page.ends.push(watch(show));

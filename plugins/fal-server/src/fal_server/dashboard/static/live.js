@@ -11,7 +11,12 @@ export const runners = new Map();
 const watchers = new Set();
 let controller = null;
 let isAsked = false;
-export let isKnown = false;
+let isKnown = false;
+
+/** Whether the server has told what the account has. */
+export function isTold() {
+  return isKnown;
+}
 
 /** Call `watcher` after each change, until the result is called. */
 export function watch(watcher) {
