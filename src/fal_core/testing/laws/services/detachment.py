@@ -258,8 +258,11 @@ def _in_another_process(url: str, reference: str, what: str, timeout: float) -> 
             f"s; it printed {error.stdout!r} and {error.stderr!r}. Its events have to end with "
             "Exited."
         ) from None
+    # The sentence has the last line alone, which of a traceback is the error.
+    sys.stderr.write(done.stderr)
+    last = done.stderr.strip().rpartition("\n")[2]
     assert done.returncode == 0, (
-        f"Another process could not attach to {reference}, or saw no Exited: {done.stderr} "
+        f"Another process could not attach to {reference}, or saw no Exited: {last} "
         f"See that {url!r} finds the host there, or write the fixture host_url. {LOOK}"
     )
     return done.stdout.splitlines()
