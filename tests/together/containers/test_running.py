@@ -257,6 +257,8 @@ def test_a_worker_that_kills_itself_is_lost(contained: Any):
     def work() -> int:
         return 1
 
-    with pytest.raises(WorkerLost, match="SIGKILL"):
+    # A memory kill of another program at that moment is taken for the reason: containers see
+    # the count of the whole machine.
+    with pytest.raises(WorkerLost, match=r"SIGKILL|ran out of memory"):
         vanish()
     assert work() == 1

@@ -94,7 +94,9 @@ def test_each_call_is_told_apart_by_its_host():
         port = listener.sockets[0].getsockname()[1]
 
         async def ask(target: str, *metadata: tuple[str, str], host: str = "") -> str:
-            options = [("grpc.default_authority", host)] if host else []
+            # Else it may go on over the connection of an earlier one, which was a replica's.
+            options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]
+            options += [("grpc.default_authority", host)] if host else []
             async with grpc.aio.insecure_channel(f"{target}:{port}", options=options) as made:
                 method = made.unary_unary("/test/Tell")
                 found = {(await method(b"x" * 100_000, metadata=metadata)) for _ in range(3)}
