@@ -271,19 +271,36 @@ def test_part_of_an_upload_that_is_cancelled(tmp_path: Path):
     asyncio.run(main())
 
 
+def test_write_that_comes_after_its_upload_was_removed(tmp_path: Path):
+    """
+    A write that is late, as its upload was removed, makes no file of it anew.
+    """
+    place = parts_module._Place(tmp_path, 1, SIZE)
+    place.whole.touch()
+    writer = parts_module._PlaceWriter(place, str(tmp_path / "aside"))
+    writer.write(b"some")
+    place.whole.unlink()
+    with pytest.raises(FileNotFoundError):
+        writer.write(b"more")
+    assert not list(tmp_path.iterdir())
+
+
 def test_part_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
-    A part that is too large is refused, whatever is told of its size.
+    A part that is too large is refused, whatever is told of its size. No room is kept for more
+    than a part may have.
     """
     monkeypatch.setattr("fal_server.store.blobs.LARGEST_PART", SIZE)
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
         id = await blobs.begin("a")
-        for told in (SIZE, SIZE + 1, None):
+        for told in (2**63, 2**60, SIZE + 1, None, SIZE):
             chunks = chunks_of(b"x" * (SIZE + 1))
             with pytest.raises(TooLarge):
                 await blobs.add_part("a", id, 1, chunks, size=told)
+            if told != SIZE:
+                assert "1.partial" not in names(tmp_path / "blobs", id)
 
     asyncio.run(main())
 

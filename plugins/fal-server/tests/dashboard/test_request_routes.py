@@ -156,7 +156,8 @@ def test_requests_to_a_shared_application_are_sent_again(served_plane: Any):
     user = served_plane.plane.add_user("user")
     served_plane.deploy("ours", auth_mode=wire.SHARED)
     retries = {"X_Fal_Retry_Config": '{"server_error": {"retries": 1}}'}
-    id = served_plane.submit("ours", {"name": "mine"}, key=user, **retries)
+    tokens = {"X-Fal-CDN-Token": "of the sender", "X_App_Fal_Upload_Policy": "{}"}
+    id = served_plane.submit("ours", {"name": "mine"}, key=user, **retries, **tokens)
     served_plane.finish("ours", id)
     sender = served_plane.find(id).sender
     for key in (user, None):
@@ -168,6 +169,9 @@ def test_requests_to_a_shared_application_are_sent_again(served_plane: Any):
         # What only the owner of an application may ask for is not asked for in their name.
         names = {name.lower() for name, _ in sent.headers}
         assert ("x-fal-retry-config" in names) is (key is user)
+        # Nor is what the sender alone may use.
+        assert ("x-fal-cdn-token" in names) is (key is user)
+        assert any("policy" in name for name in names) is (key is user)
     other = served_plane.plane.add_user("other")
     assert send_again(served_plane, id, other).status_code == 404
     served_plane.deploy("ours", auth_mode=wire.PRIVATE)

@@ -94,6 +94,9 @@ class Parts:
 
             StorageFull: The disk is full.
         """
+        if size is not None and size > largest:
+            # No room is kept for that: what comes is refused, or is smaller than was told.
+            size = None
         name = f"{folder}/{number}"
         with new_file(self.files.place_of("uploads/part")) as path:
             place, is_placed = self._find_place(folder, number, size), False
@@ -101,7 +104,7 @@ class Parts:
                 await receive(chunks, path, largest, hash)
             else:
                 writer = _PlaceWriter(place, path)
-                with self._claim(name, place.size):
+                with self._claim(name, place):
                     try:
                         await deliver(chunks, writer.write, largest, hash)
                         is_placed = await asyncio.to_thread(writer.finish)
@@ -173,18 +176,19 @@ class Parts:
         return place
 
     @contextlib.contextmanager
-    def _claim(self, name: str, size: int) -> Iterator[None]:
+    def _claim(self, name: str, place: _Place) -> Iterator[None]:
         path = self.files.place_of(f"{name}{_PARTIAL}")
-        with translated(), open(path, "ab") as file:
-            file.truncate(size)
+        with translated(), open(path, "ab") as file, open(place.whole, "ab"):
+            file.truncate(place.size)
         self._writing.add(name)
         try:
             yield
-        except Exception:
+        except asyncio.CancelledError:
+            # A thread may still write: until the next start, nobody else does.
+            raise
+        except BaseException:
             self._writing.discard(name)
             raise
-        # After it is cancelled, a thread may still write: until the next start, nobody else
-        # does.
         self._writing.discard(name)
 
     def _complete_whole(self, taken: TakenParts) -> Path | None:
@@ -293,7 +297,7 @@ class _PlaceWriter:
             self._move()
         path: str | Path = self._aside if self._is_aside else self._place.whole
         start = 0 if self._is_aside else self._place.start
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         with translated(), os.fdopen(file, "wb", 0) as target:
             target.seek(start + self._written)
             write_all(target, content)

@@ -19,7 +19,7 @@ from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.routing.applications import Application
-from fal_server.routing.headers import REQUEST_ID, new_request_id
+from fal_server.routing.headers import OF_SENDERS, REQUEST_ID, new_request_id
 from fal_server.specs.request_retries import RETRY_CONFIG
 from fal_server.store.queued_requests import QueuedRequest, requests
 
@@ -185,8 +185,12 @@ class RequestRoutes:
         if len(content or b"") != found.body_size:
             raise NotNow("The input of this request is not kept: send it anew.")
         id = new_request_id()
-        dropped = {REQUEST_ID} if found.sender == caller.user_id else {REQUEST_ID, RETRY_CONFIG}
-        headers = [each for each in found.headers if each[0].lower() not in dropped]
+        dropped = {REQUEST_ID}
+        if found.sender != caller.user_id:
+            dropped |= {RETRY_CONFIG, *OF_SENDERS}
+        headers = [
+            each for each in found.headers if each[0].lower().replace("_", "-") not in dropped
+        ]
         head = len(found.path) + sum(len(name) + len(value) for name, value in headers)
         with queue.reception.receive(
             id, application, caller.user_id, head=head, body=found.body_size

@@ -82,6 +82,16 @@ def start_timeout(headers: Mapping[str, str]) -> float | None:
     return seconds
 
 
+#: The headers with what a sender alone may use, or has asked for: theirs are not sent in the
+#: name of somebody else.
+OF_SENDERS = frozenset(
+    (
+        *("x-app-fal-upload-policy", "x-fal-cdn-token", "x-fal-object-lifecycle-preference"),
+        *("traceparent", "tracestate", "baggage"),
+    )
+)
+
+
 def to_runner(
     headers: Iterable[tuple[str, str]], request_id: str, path: str
 ) -> CIMultiDict[str]:

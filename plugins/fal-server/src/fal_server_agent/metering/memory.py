@@ -74,7 +74,7 @@ def _find_groups() -> Iterator[tuple[str, int]]:
     for mount, version in find_mounts():
         if version in paths:
             yield f"{mount}{paths[version]}", version
-            # In a container that is mounted which is its own.
+            # In a container, its own group is mounted there.
             yield mount, version
 
 

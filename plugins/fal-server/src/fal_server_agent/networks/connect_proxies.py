@@ -328,7 +328,7 @@ class ConnectProxy:
             except OSError as error:
                 failed = failed or error
                 continue
-            # As no program looks after it itself.
+            # The programs at both ends set options on their own sockets, not on this one.
             back.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return there, back
         raise failed or OSError("it has no address")
