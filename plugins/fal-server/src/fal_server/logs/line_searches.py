@@ -40,15 +40,17 @@ def newest_lines(
         times = times.where(logs.c.time >= to_micros(filter.since))
     if filter.until is not None:
         times = times.where(logs.c.time <= to_micros(filter.until))
-    count = connection.scalar(sa.select(sa.func.count()).select_from(times.subquery())) or 0
     newest = connection.scalar(times.order_by(logs.c.time.desc()).limit(1).offset(_NEWEST))
-    if count <= _FEW or newest is None:
+    if newest is None:
         return connection.execute(by_time).all()
     # In place of another limit: an index begins at one alone.
     near = attrs.evolve(filter, since=None).condition() & (logs.c.time >= newest)
     found = connection.execute(sa.select(logs).where(near).order_by(*_ORDER).limit(size)).all()
     if len(found) == size:
         return found
+    count = connection.scalar(sa.select(sa.func.count()).select_from(times.subquery())) or 0
+    if count <= _FEW:
+        return connection.execute(by_time).all()
     ends = (sa.select(end(_ROW)).select_from(logs) for end in (sa.func.min, sa.func.max))
     first, last = (connection.scalar(each) or 0 for each in ends)
     if 2 * count < last - first:
