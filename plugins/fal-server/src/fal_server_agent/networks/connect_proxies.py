@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Callable, Collection
 from urllib.parse import unquote, urlsplit
 
+from fal_server_agent.networks.sockets import part_of_files
+
 logger = logging.getLogger(__name__)
 
 #: The most connections at once, and the largest head of a request, in bytes.
@@ -185,7 +187,7 @@ class ConnectProxy:
             return
         oldest, since = next(iter(self._waiting.items()))
         has_had_time = asyncio.get_running_loop().time() - since >= _MOMENT
-        if has_had_time or len(self._waiting) > _MOST_AT_ONCE:
+        if has_had_time or len(self._waiting) > min(_MOST_AT_ONCE, part_of_files(16)):
             del self._waiting[oldest]
             oldest.cancel()
 
@@ -256,8 +258,10 @@ class ConnectProxy:
                 "407 Proxy Authentication Required",
                 "This proxy is for the programs of one runner, which have its token.",
             )
-        if len(self._open) - len(self._waiting) >= _MOST:
-            raise NotConnected("503 Too Many Connections", f"{_MOST} connections are open.")
+        # Each has a connection here and one beyond.
+        most = min(_MOST, part_of_files(8))
+        if len(self._open) - len(self._waiting) >= most:
+            raise NotConnected("503 Too Many Connections", f"{most} connections are open.")
         method, _, rest = line.partition(" ")
         if method != "CONNECT":
             raise NotConnected(

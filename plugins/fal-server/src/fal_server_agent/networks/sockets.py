@@ -8,6 +8,8 @@ Nobody else on the machine reaches them.
 from __future__ import annotations
 
 import os
+import resource
+import sys
 
 #: What the URL of a Unix socket starts with, in front of its path.
 UNIX = "unix:"
@@ -31,3 +33,12 @@ def find_network() -> str:
         return os.readlink("/proc/self/ns/net")
     except OSError:
         return ""
+
+
+def part_of_files(parts: int) -> int:
+    """
+    Return one of so many equal *parts* of the files that this process may have open, which are
+    its application's too.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(1, most // parts)

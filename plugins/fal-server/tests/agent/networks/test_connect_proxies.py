@@ -287,11 +287,14 @@ def test_connections_that_say_nothing_make_room(
     run(use)
 
 
-def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("files", "most"), [(1 << 20, 2), (16, 1000), (-1, 2)])
+def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch, files: int, most: int):
     """
-    Beyond a number of connections, another one is refused, until one ends.
+    Beyond a number of connections, another one is refused, until one ends. They are fewer where
+    the process may have few files open.
     """
-    monkeypatch.setattr(connect_proxies, "_MOST", 2)
+    monkeypatch.setattr(connect_proxies, "_MOST", most)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
 
     async def use() -> None:
         async with echo(b"server") as server:
