@@ -28,6 +28,7 @@ from fal_server.errors import Invalid, NotFound, TooLarge
 from fal_server.limits import Limits, option_of
 from fal_server.state.databases import Database
 from fal_server.state.file_stores import translated
+from fal_server.state.tasks import uninterrupted
 from fal_server.store.blobs import LARGEST_FILE, Blobs
 from fal_server.store.storage_shares import StorageShares
 
@@ -126,6 +127,7 @@ class AccountData:
                 work = (new, self.tree_of(account_id), parts, members)
                 await asyncio.to_thread(self._extract, *work)
 
+    @uninterrupted
     async def complete(
         self, account_id: str, path: str, upload: str, numbers: Sequence[int]
     ) -> None:

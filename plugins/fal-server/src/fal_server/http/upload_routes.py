@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from fal_server.http.file_relays import relay
 from fal_server.http.forms import CHUNK, open_file, part_number_of, part_numbers_of
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
+from fal_server.state.tasks import uninterrupted
 from fal_server.store.blobs import Blobs
 from fal_server.store.storage_shares import StorageShares
 from fal_server.store.uploads import AppFiles, StoredFiles, new_id, safe_name
@@ -219,8 +220,8 @@ class StorageRoutes:
 
         Arguments:
             caller: Who gets it to hand it on. If that is a runner, it names the server as
-                whoever has launched that, and not by its address for runners. None for one who
-                also sends the file there.
+                whoever has launched that, and not by its address for runners. None where the
+                file is sent to that same URL.
         """
         named = self._identity.runner_keys.server_host(caller.key_id) if caller else ""
         base = self._urls.file_base(named or request.host)
@@ -272,9 +273,14 @@ class StorageRoutes:
         claims = await self._claims(request)
         upload = self._upload_of(claims)
         parts = part_numbers_of(await read_object(request), "part_number", "partNumber")
+        await self._keep(claims, upload, parts)
+        return web.json_response({})
+
+    # What is under way in a thread goes on: the upload stays locked until it has ended.
+    @uninterrupted
+    async def _keep(self, claims: Mapping[str, Any], upload: str, parts: Sequence[int]) -> None:
         async with self._blobs.completing(claims["sub"], upload, parts) as blob:
             await self._add(claims, blob)
-        return web.json_response({})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         file = await self._files.find(request.match_info["id"])

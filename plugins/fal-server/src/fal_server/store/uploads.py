@@ -29,6 +29,7 @@ from fal_server.errors import NotFound, TooLarge
 from fal_server.specs.file_paths import safe_path
 from fal_server.state.databases import Database, metadata
 from fal_server.state.file_stores import translated
+from fal_server.state.tasks import uninterrupted
 from fal_server.state.upserts import put
 from fal_server.store.blobs import Blob, Blobs
 
@@ -121,6 +122,7 @@ class AppFiles:
 
         return await self._database.read(read)
 
+    @uninterrupted
     async def complete(
         self, account_id: str, hash: str, upload: str, parts: Sequence[int], *, mode: int
     ) -> Blob:
