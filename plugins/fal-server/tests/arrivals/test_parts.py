@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,48 @@ def test_part_that_breaks_off_goes_on_at_its_place(tmp_path: Path):
         }
         content = await take(blobs, id, [1, 2], tmp_path / "file")
         assert content == content_of(1) + content_of(2, SIZE + 1)
+
+    asyncio.run(main())
+
+
+def test_part_that_is_cancelled_goes_on_at_its_place(tmp_path: Path):
+    """
+    A part whose sender is cancelled while a thread writes ends after that thread, and is sent
+    again to the same place.
+    """
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hash_slowly(_: bytes) -> None:
+        begun.set()
+        may_end.wait(60)
+
+    async def check() -> None:
+        pass
+
+    async def main() -> None:
+        blobs = Blobs(FolderStore(tmp_path / "blobs"))
+        id = await blobs.begin("a")
+        adding = blobs.parts.add(
+            f"uploads/{id}",
+            1,
+            chunks_of(content_of(1)),
+            size=SIZE,
+            largest=SIZE,
+            hash=hash_slowly,
+            check=check,
+        )
+        task = asyncio.create_task(adding)
+        await asyncio.to_thread(begun.wait, 60)
+        assert blobs.measure_parts("a") == []
+        task.cancel()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert blobs.measure_parts("a") == [SIZE]
+        await send(blobs, id, 1, content_of(1))
+        assert "1.placed" in names(tmp_path / "blobs", id)
 
     asyncio.run(main())
 

@@ -5,11 +5,12 @@ Tasks: work in the background, and work that must not be left half done.
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from fal_server.errors import Invalid, StateUnavailable, StorageFull
-from fal_server.state.tasks import Tasks, insist, uninterrupted
+from fal_server.state.tasks import Tasks, insist, run_in_thread, uninterrupted
 
 
 def test_error_of_a_task_is_logged(caplog: pytest.LogCaptureFixture):
@@ -97,6 +98,36 @@ def test_uninterrupted_work_goes_on_without_its_caller():
 
     asyncio.run(main())
     assert done == [1, 2]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_cancelled_task_ends_after_its_thread(fails: bool):
+    """
+    A task that is cancelled, even twice, while its work is done in a thread ends after that.
+    """
+    begun, may_end = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(60)
+        done.append("done")
+        if fails:
+            raise LookupError("lost")
+
+    async def main() -> None:
+        task = asyncio.create_task(run_in_thread(work))
+        await asyncio.to_thread(begun.wait, 60)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == ["done"]
+
+    asyncio.run(main())
 
 
 def test_work_is_repeated_until_the_state_can_be_written():

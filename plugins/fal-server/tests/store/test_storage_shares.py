@@ -171,6 +171,49 @@ def test_a_content_counts_once(database: Database, tmp_path: Path):
     asyncio.run(main())
 
 
+def test_parts_that_arrive_count_once(database: Database, tmp_path: Path):
+    """
+    Parts that just fit are taken, also where they are counted while several arrive; one that
+    does not fit is refused then.
+    """
+    limits = Limits(largest_storage=3 * ROOM + 10 * 4096)
+
+    async def main() -> None:
+        blobs = Blobs(FolderStore(tmp_path / "blobs"))
+        shares = StorageShares(database, blobs, limits)
+        id = await shares.begin("a")
+        writing: list[int] = []
+        are_written = asyncio.Event()
+
+        async def chunks(number: int) -> AsyncIterator[bytes]:
+            # All have begun before one of them is counted.
+            writing.append(number)
+            yield b"."
+            if len(writing) == 3:
+                are_written.set()
+            await are_written.wait()
+            async for chunk in chunks_of(bytes(ROOM - 1)):
+                yield chunk
+                await asyncio.sleep(0)
+
+        async def send(number: int) -> None:
+            sent = shares.admit("a", chunks(number))
+            await blobs.add_part("a", id, number, sent, size=ROOM)
+
+        # By now the account may have all that its limit allows, and must be counted.
+        for _ in range(3):
+            other = await shares.begin("a")
+            content = shares.admit("a", chunks_of(bytes(ROOM)))
+            await blobs.add_part("a", other, 1, content, size=ROOM)
+            await blobs.cancel("a", other)
+        await asyncio.gather(send(1), send(2), send(3))
+        assert sorted(blobs.measure_parts("a")) == [ROOM] * 3
+        with pytest.raises(TooLarge):
+            await send(4)
+
+    asyncio.run(main())
+
+
 async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(content), 4096):
         yield content[start : start + 4096]

@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +27,7 @@ import attrs
 from fal_core.caches import new_file
 from fal_server.arrivals.receiving import deliver, receive, write_all
 from fal_server.state.file_stores import PIECE, FileStore, check_complete, translated
+from fal_server.state.tasks import run_in_thread
 
 #: The least size of a part that is written at its place, in bytes.
 _LEAST = 1 << 20
@@ -107,7 +108,7 @@ class Parts:
                 with self._claim(name, place):
                     try:
                         await deliver(chunks, writer.write, largest, hash)
-                        is_placed = await asyncio.to_thread(writer.finish)
+                        is_placed = await run_in_thread(writer.finish)
                     except FileNotFoundError:
                         # The folder of the upload has been removed.
                         await check()
@@ -120,6 +121,12 @@ class Parts:
                 await asyncio.to_thread(self.files.put, path, name, is_durable=False)
             else:
                 self.files.put(path, name, is_durable=False)
+
+    def writing(self) -> Set[str]:
+        """
+        Return the names of the files that are kept for parts which arrive at this moment.
+        """
+        return {f"{name}{_PARTIAL}" for name in tuple(self._writing)}
 
     def list(self, folder: str) -> Mapping[int, Part]:
         """
@@ -183,13 +190,8 @@ class Parts:
         self._writing.add(name)
         try:
             yield
-        except asyncio.CancelledError:
-            # A thread may still write: until the next start, nobody else does.
-            raise
-        except BaseException:
+        finally:
             self._writing.discard(name)
-            raise
-        self._writing.discard(name)
 
     def _complete_whole(self, taken: TakenParts) -> Path | None:
         """
@@ -290,8 +292,8 @@ class _PlaceWriter:
 
     def write(self, content: bytes) -> None:
         """
-        Write some more. The file is opened each time: a thread that goes on after its task was
-        cancelled must not write to what the descriptor stands for by then.
+        Write some more. The file is opened each time: where the upload was removed meanwhile,
+        nothing is written to a file that nobody sees.
         """
         if self._written + len(content) > self._place.size:
             self._move()

@@ -4,13 +4,13 @@ Receiving: chunks of a request, written in threads.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from typing import IO
 
 from fal_server.errors import TooLarge
 from fal_server.state.file_stores import translated
+from fal_server.state.tasks import run_in_thread
 
 #: How many bytes are written at once.
 _AT_ONCE = 1 << 20
@@ -38,9 +38,8 @@ async def deliver(
     hash: Callable[[bytes], None],
 ) -> int:
     """
-    Call *write* and *hash* with chunks in threads, and return how many bytes they have.
-
-    When it is cancelled, a thread may go on for a moment.
+    Call *write* and *hash* with chunks in threads, and return how many bytes they have. No
+    thread goes on after it.
 
     Raises:
         TooLarge: They have more than *largest* bytes.
@@ -61,11 +60,11 @@ async def deliver(
         waiting += len(chunk)
         if waiting >= _AT_ONCE:
             # Chunks are small, and each change of threads takes a while.
-            await asyncio.to_thread(store)
+            await run_in_thread(store)
             kept.clear()
             waiting = 0
     if kept:
-        await asyncio.to_thread(store)
+        await run_in_thread(store)
     return size
 
 

@@ -5,6 +5,7 @@ Tasks: work in the background, and work that must not be left half done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -82,6 +83,23 @@ def uninterrupted(
         return await asyncio.shield(task)
 
     return wait
+
+
+async def run_in_thread(work: Callable[[], T]) -> T:
+    """
+    Run *work* in a thread. Where its caller is cancelled, that ends after *work* has.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        if not running.cancelled():
+            # Its error is nobody's any more.
+            running.exception()
+        raise
 
 
 async def insist(work: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:

@@ -266,9 +266,15 @@ class Blobs:
 
     def measure_parts(self, account_id: str) -> Sequence[int]:
         """
-        Return the sizes of all parts that an account has sent, in bytes.
+        Return the sizes of all parts that an account has sent, in bytes. Those that arrive at
+        this moment are not among them.
         """
-        return [each.size for each in self._find(account_id) if is_of_part(each.name)]
+        arriving = self.parts.writing()
+        return [
+            each.size
+            for each in self._find(account_id)
+            if is_of_part(each.name) and each.name not in arriving
+        ]
 
     def _find(self, account_id: str) -> Iterator[Entry]:
         return self.files.find("uploads", _prefix_of(account_id))

@@ -49,6 +49,8 @@ class _Share:
 
         full_at: When it was last counted and found to be too much. None where it is not.
 
+        counting: Held while it is counted.
+
         beginning: Held while an upload in parts is begun, as others would be counted too late.
     """
 
@@ -58,6 +60,7 @@ class _Share:
     arrived: int = 0
     is_counted: bool = False
     full_at: float | None = None
+    counting: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     beginning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
 
@@ -148,8 +151,9 @@ class StorageShares:
             TooLarge: It has no room.
         """
         share = self._shares.setdefault(account_id, _Share())
-        if not share.is_counted:
-            await self._count(share, account_id)
+        async with share.counting:
+            if not share.is_counted:
+                await self._count(share, account_id)
         await self._check(share, account_id)
         return share
 
@@ -157,9 +161,11 @@ class StorageShares:
         limits = self._limits
         if self._has_room(share):
             return
-        if share.full_at is None or time.monotonic() - share.full_at > _AGAIN:
-            await self._count(share, account_id)
-            share.full_at = None if self._has_room(share) else time.monotonic()
+        async with share.counting:
+            is_old = share.full_at is None or time.monotonic() - share.full_at > _AGAIN
+            if is_old and not self._has_room(share):
+                await self._count(share, account_id)
+                share.full_at = None if self._has_room(share) else time.monotonic()
         if share.size > limits.largest_storage:
             logger.warning("Account %s is full: %s", account_id, option_of("largest_storage"))
             raise TooLarge(
@@ -181,16 +187,18 @@ class StorageShares:
 
     async def _count(self, share: _Share, account_id: str) -> None:
         """
-        Count what an account has.
+        Count what an account has. What arrives meanwhile is added to it.
         """
+        files_then, size_then = share.files, share.size
+        arriving, arrived = share.arriving, share.arrived
         files, size = await self.measure(account_id)
         share.is_counted = True
-        share.files = files + share.arriving
-        share.size = size + _LEAST * share.arriving + share.arrived
+        share.files += files + arriving - files_then
+        share.size += size + arrived + _LEAST * arriving - size_then
 
     async def measure(self, account_id: str) -> tuple[int, int]:
         """
-        Return how many files an account has, and their bytes.
+        Return how many files an account has, and their bytes, without those that arrive.
         """
         stored = await self._database.read(lambda connection: _stored(connection, account_id))
         parts = await asyncio.to_thread(self._blobs.measure_parts, account_id)
