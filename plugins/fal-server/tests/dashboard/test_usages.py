@@ -8,7 +8,9 @@ import asyncio
 import json
 import platform
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,31 @@ def test_answer_that_is_none(plane: Any, sent: bytes):
         return await known.read(runners)
 
     assert with_runners(plane, Agent(answering(sent)), 1, work) == {}
+
+
+def test_agent_that_never_answers_is_asked_less_and_less(
+    plane: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    After each answer that is none, it takes twice as long until an agent is asked again.
+    """
+    monkeypatch.setattr(usages, "_AGAIN", 0.05)
+    monkeypatch.setattr(usages, "_PAUSE", 0.0)
+    asked: list[float] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(time.monotonic())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    async def work(known: Usages, runners: list[Any]) -> None:
+        while len(asked) < 5:
+            assert await known.read(runners) == {}
+            await asyncio.sleep(0.01)
+
+    with_runners(plane, Agent(refuse), 1, work)
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert all(pause >= 0.05 * 2**turn for turn, pause in enumerate(pauses)), pauses
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ from fal_server.http.api import ApiRoute
 #: them: of 500 runners each is asked every ten seconds.
 _PAUSE, _MOST_IN_A_SECOND = 4.0, 50
 
-#: Seconds until an agent is asked again that has not answered.
-_AGAIN = 30.0
+#: Seconds until an agent is asked again that has not answered, and at most: twice as long each
+#: time, as agents of earlier releases never answer.
+_AGAIN, _LONGEST_PAUSE = 30.0, 3600.0
 
 #: The most agents that are asked at once, and the seconds that each has to answer.
 _AT_ONCE, _PATIENCE = 16, 2.0
@@ -48,6 +49,7 @@ class _Known:
     usage: Mapping[str, Any] = attrs.field(factory=dict)
     told_at: float | None = None
     next_at: float = 0.0
+    pause: float = attrs.field(factory=lambda: _AGAIN)
     asking: asyncio.Future[None] | None = None
 
 
@@ -121,10 +123,12 @@ class Usages:
                 upstream.abort()
         except (OSError, asyncio.TimeoutError, TooLarge, ValueError, RecursionError):
             # It has just ended, or has no time, or is no agent any more.
-            known.next_at = time.monotonic() + _AGAIN
+            known.next_at = time.monotonic() + known.pause
+            known.pause = min(2 * known.pause, _LONGEST_PAUSE)
         else:
             here = {} if runner.way.is_elsewhere else {"node": self._node}
             known.usage, known.told_at = {**usage, **here}, time.monotonic()
+            known.pause = _AGAIN
         finally:
             known.asking = None
 

@@ -241,7 +241,8 @@ class RequestQueue:
         size = pending.place.size
         if size > SMALL:
             self.files.remove(name_body(pending.id))
-        self.responses.add(*pending.place.sender, size if size <= SMALL else 0)
+        sender, owner = pending.place.sender
+        self.responses.add(sender, owner, size if sender and size <= SMALL else 0)
         if pending.task is not None:
             pending.task.cancel()
         else:
