@@ -412,7 +412,9 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         directory.drop_sockets()
 
 
-@pytest.fixture(scope="session", params=["newest", "1.79.1"])
+@pytest.fixture(
+    scope="session", params=["newest", pytest.param("1.79.1", marks=pytest.mark.faults)]
+)
 def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """
     The released clients, at the newest version and at the oldest that is supported.

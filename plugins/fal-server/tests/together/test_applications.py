@@ -220,6 +220,7 @@ def test_printed_page_opens(applied, deploy):
     assert "/wait" in answer.json()["paths"]
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_settings_survive_a_deployment(applied, deploy):
     """
     Settings made by hand stay with the next deployment, unless it resets them.
@@ -307,6 +308,7 @@ def test_start_timeout(applied, deploy, settle):
     assert answer.headers["X-Fal-Request-Timeout-Type"] == "user"
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_stopped_and_killed_runners(applied, deploy, settle):
     """
     A runner that is stopped or killed is replaced when it is needed.
@@ -323,6 +325,7 @@ def test_stopped_and_killed_runners(applied, deploy, settle):
     assert "not found" in applied.fal("runners", "kill", "nobody", check=False)
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_deleted_application(applied, deploy):
     """
     A deleted application answers no more.

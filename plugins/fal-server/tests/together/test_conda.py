@@ -63,6 +63,7 @@ def solving(own_cache: None, channel: str, make_applied: Callable[..., Any]) -> 
     return make_applied()
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_function_in_a_conda_environment(solving: Any, channel: str):
     """
     A function runs in the environment that its packages make, or its ``env_yml_str``, with

@@ -57,6 +57,7 @@ def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
     return make_applied()
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_function_in_an_image(boxing: Any, engine: Any):
     """
     A function runs in a container of the image that its client has described, sees the data

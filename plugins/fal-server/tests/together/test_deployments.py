@@ -24,6 +24,8 @@ class Served(fal.App):
         raise LookupError("marked " + str(self.release))
 """
 
+pytestmark = pytest.mark.usefixtures("newest_clients")
+
 
 @pytest.fixture(scope="module")
 def deploy(applied):
@@ -50,7 +52,6 @@ def test_unchanged_application_is_no_change(deploy):
     assert "No production-facing config changes detected." in told
 
 
-@pytest.mark.usefixtures("newest_clients")
 def test_setup_that_raises(applied, deploy):
     """
     ``fal deploy`` prints what the runner of the deployment prints, and fails with its

@@ -169,6 +169,7 @@ def test_cancelled_call_ends_its_runner(applied, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_environment_that_cannot_be_built(applied):
     """
     The output of the builder arrives at the caller, and the error of an environment that the
@@ -235,6 +236,7 @@ def test_killed_runner(applied):
     assert after == "alive"
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_served_function(applied):
     """
     A served function answers at its url until its run is ended.

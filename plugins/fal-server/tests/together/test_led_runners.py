@@ -68,6 +68,7 @@ def led(make_applied, tmp_path_factory):
     return server
 
 
+@pytest.mark.usefixtures("newest_clients")
 def test_released_clients_in_runners(led):
     """
     In a runner, ``fal_client`` uploads files, calls other applications and connects to them
