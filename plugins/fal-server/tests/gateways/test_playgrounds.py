@@ -5,6 +5,7 @@ Playgrounds of deployed applications, served by the gateway while nothing runs.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -69,16 +70,47 @@ def bearer_of(link: httpx.Response) -> dict[str, str]:
     return {"Authorization": f"Bearer {link.json()['url'].partition('#fal-token=')[2]}"}
 
 
-def test_page_is_the_same_for_all(shown: httpx.Client):
+def test_page_of_a_private_application_tells_nothing(shown: httpx.Client, served_plane: Any):
     """
-    The page needs no key, and shows nothing of the application.
+    The page needs no key, and shows nothing of an application that is not open to everybody,
+    whoever asks.
     """
-    pages = [shown.get(f"/owner/{name}/playground") for name in ("closed", "open")]
+    pages = [
+        shown.get("/owner/closed/playground", headers=headers)
+        for headers in ({}, key_of(served_plane))
+    ]
 
     assert {each.status_code for each in pages} == {200}
     assert len({each.text for each in pages}) == 1
     assert "It shows things" not in pages[0].text
     assert shown.get("/owner/neither/playground").status_code == 404
+
+
+def test_page_of_a_public_application_comes_with_its_document(
+    shown: httpx.Client, served_plane: Any
+):
+    """
+    The document and the state of an application that is open to everybody come with its page,
+    as text that a browser does not run, and with another tag where they are others.
+    """
+    ends = {**DOCUMENT, "info": {"title": "a</script><script>alert()</script><!--"}}
+    served_plane.deploy(
+        "ends",
+        auth_mode=wire.PUBLIC,
+        change=lambda request: request.metadata.update({"openapi": ends}),
+        keep_alive=0,
+    )
+    tags = set()
+    for name, document in (("open", DOCUMENT), ("ends", ends)):
+        page = shown.get(f"/owner/{name}/playground")
+        found = dict(re.findall(r'id="sent-(\w+)">([^<]*)</script>', page.text))
+        assert json.loads(found["document"]) == document
+        state = shown.get(f"/owner/{name}/playground/state").json()
+        assert json.loads(found["state"]) == state
+        tags.add(page.headers["etag"])
+    assert "alert()</script>" not in page.text
+    tags.add(shown.get("/owner/closed/playground").headers["etag"])
+    assert len(tags) == 3
 
 
 def test_page_is_sent_compressed(shown: httpx.Client):
@@ -289,6 +321,8 @@ def test_document_is_read_once_beside_the_event_loop(
         pages = list(askers.map(lambda _: shown.get("/owner/large/playground"), range(8)))
 
     assert {each.status_code for each in pages} == {200}
+    # It is not sent with each page.
+    assert max(len(each.content) for each in pages) < len(json.dumps(large))
     assert shown.get("/owner/large/openapi.json").json() == large
     assert len(readers) == 1
     assert readers != [served_plane.plane.here(threading.get_ident)]

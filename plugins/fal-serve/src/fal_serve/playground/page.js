@@ -57,6 +57,7 @@ class Page {
   }
 
   async askOnce() {
+    if (this.takeSent()) return this.tellRunners();
     // The first time, the document comes meanwhile.
     const early = this.text || this.instance ? null : this.get("/openapi.json").catch(() => null);
     const response = await this.get("/playground/state");
@@ -79,6 +80,23 @@ class Page {
     }
     this.asked += 1;
     this.tellState(this.unwell ? "unwell" : "well", this.unwell || "Running");
+    return true;
+  }
+
+  /**
+   * Take the state and the document that a gateway has sent with the page, once. To who is
+   * signed in it tells more when it is asked.
+   */
+  takeSent() {
+    const [state, text] = ["sent-state", "sent-document"].map((id) => {
+      const element = this.find(id);
+      element?.remove();
+      return element?.textContent;
+    });
+    if (!text || access.token) return false;
+    this.state = JSON.parse(state);
+    this.instance = this.state.instance;
+    this.show(text);
     return true;
   }
 
@@ -139,7 +157,10 @@ class Page {
   async readDocument(early) {
     const response = (await early) ?? (await this.get("/openapi.json"));
     if (!response.ok) throw new Error(`The document was answered with ${response.status}.`);
-    const text = await response.text();
+    this.show(await response.text());
+  }
+
+  show(text) {
     if (text === this.text) return;
     const isFirst = !this.text;
     this.document = JSON.parse(text);

@@ -2,19 +2,15 @@
 Playgrounds of deployed applications: pages on which they are tried in a browser.
 
 They are made from the document with which a revision was registered, and open while nothing
-runs. The page itself is the same for all applications: what it shows of one it asks for,
-with a token if the application wants one.
+runs. What is told of an application that is open to everybody comes with the page. For any
+other the page is the same: what it shows of one it asks for, with a token.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import gzip
-import importlib
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +22,14 @@ from fal_server.access.callers import Caller
 from fal_server.access.identities import PLAYGROUND
 from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
-from fal_server.gateways.descriptions import DOCUMENT, LEADING, PAGE, Descriptions
+from fal_server.gateways.descriptions import (
+    DOCUMENT,
+    LEADING,
+    PAGE,
+    Description,
+    Descriptions,
+)
+from fal_server.gateways.playground_pages import PlaygroundPage, find_page, send_with_page
 from fal_server.listeners.http_connections import recognise
 from fal_server.listeners.urls import Urls
 from fal_server.logs.log_lines import LogFilter
@@ -38,33 +41,11 @@ from fal_server.store.revisions import Revisions
 #: Seconds that the token of a page is valid: the pages of all applications have one origin.
 _SECONDS = 3600.0
 
+#: The most bytes of a document that is sent with a page, which is compressed each time.
+_LARGEST_SENT = 1 << 16
+
 #: The most log lines of a runner that starts.
 _MOST_LINES = 40
-
-
-@functools.cache
-def find_page() -> tuple[bytes, Mapping[str, str]] | None:
-    """
-    Return the page and its headers. None where the distribution with it is not installed, or
-    it is turned off.
-    """
-    if os.environ.get("FAL_SERVE_PLAYGROUND") == "0":
-        return None
-    try:
-        # No plugin imports another. This public name of one may not be installed.
-        playground = importlib.import_module("fal_serve.playground")
-    except ImportError:
-        return None
-    body, headers = playground.make_page(deployed=True)
-    return body, headers
-
-
-@functools.cache
-def _packed(body: bytes) -> bytes:
-    """
-    Return the page as it is sent to browsers, about a quarter of it.
-    """
-    return gzip.compress(body, 9, mtime=0)
 
 
 class Playgrounds:
@@ -102,7 +83,7 @@ class Playgrounds:
         if not described.document:
             return None
         if target.path == PAGE:
-            return self._show(request, *found)
+            return await self._show(request, application, found, described)
         if target.path in LEADING:
             page = f"/{application.owner_name}/{application.alias}{PAGE}"
             return web.Response(status=307, headers={"Location": page})
@@ -111,16 +92,28 @@ class Playgrounds:
             recognise(request)
         if target.path == DOCUMENT:
             return _json(described.document)
-        return _json(json.dumps(await self._state_of(request, application, caller)).encode())
+        return _json(await self._state_of(request, application, caller))
 
-    def _show(
-        self, request: BaseRequest, body: bytes, headers: Mapping[str, str]
+    async def _show(
+        self,
+        request: BaseRequest,
+        application: Application,
+        page: PlaygroundPage,
+        described: Description,
     ) -> web.Response:
+        sent = b""
+        is_small = len(described.document) <= _LARGEST_SENT
+        if application.auth_mode == wire.PUBLIC and is_small:
+            state = await self._state_of(request, application, None)
+            sent = send_with_page(state=state, document=described.document)
+        headers = {**page.headers, "etag": page.tag(sent)}
         if headers["etag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
-        headers = {**headers, "vary": "accept-encoding"}
+        headers["vary"] = "accept-encoding"
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            body, headers["content-encoding"] = _packed(body), "gzip"
+            body, headers["content-encoding"] = page.packed(sent), "gzip"
+        else:
+            body = page.plain(sent)
         policy = headers["content-security-policy"]
         queue = self._queue_of(request)
         if queue:
@@ -162,7 +155,10 @@ class Playgrounds:
 
     async def _state_of(
         self, request: BaseRequest, application: Application, caller: Caller | None
-    ) -> Mapping[str, Any]:
+    ) -> bytes:
+        """
+        Return what is told of an application beside its document, as JSON.
+        """
         runners = application.runners
         counts: dict[str, int] = {}
         for runner in runners:
@@ -180,7 +176,7 @@ class Playgrounds:
         starting = [each for each in runners if each.lifecycle.may_start]
         if starting and not any(each.is_running for each in runners):
             state |= await self._describe_start(application, caller, starting[0])
-        return state
+        return json.dumps(state).encode()
 
     async def _describe_start(
         self, application: Application, caller: Caller | None, runner: Runner

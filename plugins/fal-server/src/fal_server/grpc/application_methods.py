@@ -32,7 +32,7 @@ from fal_core.events import Log
 from fal_server.access.callers import Caller
 from fal_server.errors import AlreadyExists, Invalid, NotNow
 from fal_server.fleet.launching import RunnerLauncher
-from fal_server.gateways.playgrounds import find_page
+from fal_server.gateways.playground_pages import find_page
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
 from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
