@@ -253,6 +253,9 @@ def test_project_is_built_as_it_is_locked(install: Install, wheels: Path, tmp_pa
     """
     folder = tmp_path / "work"
     project = write_project(folder, requires=["lower<2"])
+    with (folder / "pyproject.toml").open("a") as file:
+        # The lock is for the Python of the image too, whatever uv finds here.
+        file.write('requires-python = ">=3.10"\n')
     write_wheel(wheels, "lower", "2.0")
     command = [*uv_command(), "lock", "--quiet"]
     subprocess.run(command, cwd=folder, env=uv_variables(), check=True, timeout=60)
