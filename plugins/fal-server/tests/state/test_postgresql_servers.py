@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fal_server.errors import StateBroken, StateUnavailable, StorageFull
+from fal_server.errors import StateBroken, StateUnavailable, StorageFull, Unavailable
 from fal_server.state.databases import Database
 from fal_server.store.accounts import find_account
 from fal_server.store.stages import Stages
@@ -105,10 +105,15 @@ class Proxy:
 
     Arguments:
         reaches: Whether PostgreSQL is told to commit before that.
+
+        meanwhile: Called before the server notices that.
     """
 
-    def __init__(self, port: int, *, reaches: bool) -> None:
+    def __init__(
+        self, port: int, *, reaches: bool, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         self.cuts = 0
+        self._meanwhile = meanwhile
         self.is_cutting = False
         self._port, self._reaches = port, reaches
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -130,29 +135,43 @@ class Proxy:
                 self._threads[-1].start()
 
     def _relay(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
-            back = threading.Thread(target=self._pass, args=(server, client, False))
+        address = ("127.0.0.1", self._port)
+        # It may be gone.
+        with client, contextlib.suppress(OSError), socket.create_connection(address) as server:
+            is_cut = threading.Event()
+            back = threading.Thread(target=self._answer, args=(server, client, is_cut))
             back.start()
-            self._pass(client, server, True)
+            self._ask(client, server, is_cut)
             back.join()
 
-    def _pass(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
+    def _ask(
+        self, client: socket.socket, server: socket.socket, is_cut: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if asks and self.is_cutting and b"COMMIT\0" in data:
+            while data := client.recv(1 << 16):
+                if self.is_cutting and b"COMMIT\0" in data:
+                    is_cut.set()
                     self.is_cutting = False
                     self.cuts += 1
                     if self._reaches:
-                        # Its answer is lost.
-                        source.shutdown(socket.SHUT_RDWR)
-                        target.sendall(data)
-                        target.shutdown(socket.SHUT_WR)
-                        continue
+                        server.sendall(data)
+                    self._meanwhile()
                     break
-                target.sendall(data)
-        for each in (source, target):
+                server.sendall(data)
+        for each in (client, server):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def _answer(
+        self, server: socket.socket, client: socket.socket, is_cut: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                if not is_cut.is_set():
+                    client.sendall(data)
+        if not is_cut.is_set():
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("reaches", [True, False])
@@ -178,6 +197,108 @@ def test_commit_whose_answer_is_lost(
         assert proxy.cuts == 2
         assert database.read_here(every) == list(range(21))
     finally:
+        through.close()
+        proxy.close()
+
+
+def test_crash_at_a_commit(postgresql: Any, database: Database, url: str):
+    """
+    If PostgreSQL crashes before it commits, the writes are done again, although others have
+    got the number of the transaction since.
+    """
+
+    def crash() -> None:
+        postgresql.stop(signal.SIGQUIT)
+        postgresql.start()
+        for number in range(100, 110):
+            database.write_here(add(number))
+
+    proxy = Proxy(postgresql.port, reaches=False, meanwhile=crash)
+    through = Database(url.replace(str(postgresql.port), str(proxy.port)))
+
+    async def main() -> list[Any]:
+        proxy.is_cutting = True
+        return await asyncio.gather(*(through.write(add(number)) for number in range(3)))
+
+    try:
+        assert asyncio.run(main()) == [0, 1, 2]
+        assert proxy.cuts == 1
+        assert database.read_here(every) == [0, 1, 2, *range(100, 110)]
+    finally:
+        through.close()
+        proxy.close()
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+def test_outage_at_a_commit(postgresql: Any, database: Database, url: str, reaches: bool):
+    """
+    A write of which nobody knows whether it is committed waits for longer than others, until
+    that is known; one that comes meanwhile is refused.
+    """
+
+    def stop() -> None:
+        while reaches and not database.read_here(every):
+            pass
+        postgresql.stop(signal.SIGQUIT)
+
+    proxy = Proxy(postgresql.port, reaches=reaches, meanwhile=stop)
+    through = Database(url.replace(str(postgresql.port), str(proxy.port)), patience=0.2)
+
+    async def main() -> None:
+        proxy.is_cutting = True
+        doubtful = asyncio.ensure_future(through.write(add(1)))
+        try:
+            while not proxy.cuts:
+                await asyncio.sleep(0.01)
+            for _ in range(2):
+                with pytest.raises(StateUnavailable, match="cannot be read or written"):
+                    await through.write(add(2))
+            assert not doubtful.done()
+        finally:
+            await asyncio.to_thread(postgresql.start)
+        if reaches:
+            assert await doubtful == 1
+        else:
+            with pytest.raises(StateUnavailable, match="lost before it was written"):
+                await doubtful
+        assert await through.write(add(3)) == 3
+
+    try:
+        asyncio.run(main())
+        assert database.read_here(every) == ([1, 3] if reaches else [3])
+    finally:
+        through.close()
+        proxy.close()
+
+
+def test_end_of_a_server_that_does_not_know(postgresql: Any, database: Database, url: str):
+    """
+    A server that ends while nobody knows whether a write is committed does not wait for that.
+    A command says that it is not known.
+    """
+    proxy = Proxy(postgresql.port, reaches=False, meanwhile=postgresql.stop)
+    through = Database(url.replace(str(postgresql.port), str(proxy.port)), patience=0.2)
+
+    async def main() -> None:
+        proxy.is_cutting = True
+        doubtful = asyncio.ensure_future(through.write(add(1)))
+        while not proxy.cuts:
+            await asyncio.sleep(0.01)
+        with pytest.raises(StateUnavailable):
+            await through.write(add(2))
+        await asyncio.to_thread(through.close)
+        with pytest.raises(Unavailable, match="The server is ending"):
+            await doubtful
+
+    try:
+        asyncio.run(main())
+        postgresql.start()
+        through = Database(url.replace(str(postgresql.port), str(proxy.port)), patience=0.2)
+        proxy.is_cutting = True
+        with pytest.raises(StateUnavailable, match="has not said whether"):
+            through.write_here(add(3))
+    finally:
+        postgresql.start()
         through.close()
         proxy.close()
 

@@ -146,8 +146,13 @@ class Crowd:
         (served, *_) = self.replicas.served
         columns = (requests.c.state, requests.c.status, requests.c.answer, requests.c.attempts)
         chosen = sa.select(requests.c.id, *columns)
-        unfinished = chosen.where(requests.c.state.in_(UNFINISHED)).limit(1)
-        served.settle(lambda: not self.replicas.read(unfinished))
+        unfinished = chosen.where(requests.c.state.in_(UNFINISHED))
+
+        def left() -> str:
+            said = [each.program.errors.read_text()[-4000:] for each in self.replicas.servers]
+            return "\n".join(map(str, [*self.replicas.read(unfinished), *said]))
+
+        served.settle(lambda: not self.replicas.read(unfinished.limit(1)), hint=left)
         rows = {row.id: row for row in self.replicas.read(chosen)}
         for id, number in self.accepted.items():
             assert (rows[id].status, rows[id].answer) == (200, str(number).encode()), id

@@ -33,7 +33,7 @@ from fal_server.state.opened_stores import open_files
 _NOTHING = frozenset({"lock"})
 
 #: Tables of the servers that run, and of none that is made of a backup.
-_OF_RUNNING = frozenset({"claims", "replicas"})
+_OF_RUNNING = frozenset({"claims", "commit_marks", "replicas"})
 
 #: The file of the database, and those beside it.
 _FILES = ("state.db", "state.db-wal", "state.db-shm")

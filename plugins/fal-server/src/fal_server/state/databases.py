@@ -16,11 +16,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
@@ -32,8 +31,9 @@ from fal_server.errors import (
     Unavailable,
 )
 from fal_server.state.database_urls import make_engines
-from fal_server.state.engines import NotThere, Trouble, Unusable
+from fal_server.state.engines import NotThere, Trouble, Unusable, Write
 from fal_server.state.migrations.layouts import migrate
+from fal_server.state.pending_writes import DoubtfulWrites, Pending, settle
 from fal_server.state.prepared_statements import run_together
 
 logger = logging.getLogger(__name__)
@@ -46,31 +46,11 @@ metadata = sa.MetaData()
 #: Seconds to wait for a database that is locked or gone.
 PATIENCE = 60.0
 
+#: Seconds between two questions to a database whether it has committed what it was to.
+_PAUSE = 1.0
+
 #: The most writes in one transaction.
 _GROUP = 512
-
-
-@attrs.define(eq=False)
-class Pending:
-    """
-    A write that waits, and the future of its caller.
-    """
-
-    work: Callable[[sa.Connection], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    fenced: bool = True
-
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        """
-        Set the future, in its event loop.
-        """
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
 
 
 class _Refused(Exception):
@@ -107,6 +87,7 @@ class Database:
         self._engines = make_engines(url, readers=readers)
         self._readers = ThreadPoolExecutor(readers, "state-reader")
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._doubtful = DoubtfulWrites()
         self._closed = False
         try:
             self._open()
@@ -143,7 +124,9 @@ class Database:
         Raises:
             StorageFull: The disk is full.
 
-            StateUnavailable: The database is damaged, or was locked or gone for too long.
+            StateUnavailable: The database is damaged, or was locked or gone for too long, and
+                nothing was written. As long as it has not said whether it has written, this
+                waits.
 
             Unavailable: The database is closed.
 
@@ -204,12 +187,16 @@ class Database:
         Do the same as :meth:`write`, in this thread.
         """
 
-        def pass_and_work(connection: sa.Connection) -> T:
-            if fenced:
-                self.fence(connection)
-            return work(connection)
-
-        return self._patiently(self._engines.writer(pass_and_work))
+        write = self._engines.writer(self._alone(work, fenced))
+        try:
+            return self._patiently(write)
+        except StateUnavailable as error:
+            if write.doubt is None:
+                raise
+            raise StateUnavailable(
+                "The database is gone, and has not said whether it has written this. Look when "
+                "it is back, before you do it again."
+            ) from error
 
     def close(self) -> None:
         """
@@ -238,6 +225,7 @@ class Database:
         def prepare(connection: sa.Connection) -> None:
             engines.lock(connection)
             migrate(connection)
+            engines.tidy(connection)
 
         told = False
         while True:
@@ -261,7 +249,11 @@ class Database:
     def _write_all(self) -> None:
         ended = False
         while not ended:
-            pending = self._queue.get()
+            try:
+                pending = self._queue.get(timeout=_PAUSE if self._doubtful else None)
+            except queue.Empty:
+                self._find_out()
+                continue
             group: list[Pending] = []
             while True:
                 if pending is None:
@@ -278,19 +270,31 @@ class Database:
                 started = time.monotonic()
                 self._write_group(group)
                 self.observe(len(group), time.monotonic() - started)
+            if self._doubtful:
+                self._find_out()
+        self._doubtful.end(Unavailable("The server is ending."))
+
+    def _find_out(self) -> None:
+        """
+        Settle the writes of which it was not known whether they are committed, if it is now.
+        """
+        with contextlib.suppress(DatabaseError):
+            self._engines.find_out()
+        self._doubtful.settle()
 
     def _write_group(self, group: list[Pending]) -> None:
         """
         Do the writes of *group* in one transaction, or each in its own if one of them fails.
         """
         if len(group) > 1:
+            write = self._engines.writer(self._together(group))
             try:
-                results = self._patiently(self._engines.writer(self._together(group)))
+                results = self._patiently(write)
             except (Unavailable, *STATE_TROUBLE) as error:
-                _settle([(each, None, error) for each in group])
+                self._give_up(write, group, error)
                 return
             except _Refused as refusal:
-                _settle([(each, None, refusal.args[0]) for each in group if each.fenced])
+                settle([(each, None, refusal.args[0]) for each in group if each.fenced])
                 others = [each for each in group if not each.fenced]
                 if others:
                     self._write_group(others)
@@ -299,15 +303,32 @@ class Database:
                 # One of the writes failed. Each is repeated in a transaction of its own.
                 pass
             else:
-                _settle([(each, it, None) for each, it in zip(group, results, strict=True)])
+                settle([(each, it, None) for each, it in zip(group, results, strict=True)])
                 return
         for pending in group:
+            alone = self._engines.writer(self._alone(pending.work, pending.fenced))
             try:
-                result = self.write_here(pending.work, fenced=pending.fenced)
+                result = self._patiently(alone)
             except Exception as error:
-                _settle([(pending, None, error)])
+                self._give_up(alone, [pending], error)
             else:
-                _settle([(pending, result, None)])
+                settle([(pending, result, None)])
+
+    def _give_up(self, write: Write[Any], group: Sequence[Pending], error: Exception) -> None:
+        if write.doubt is not None:
+            self._doubtful.add(write.doubt, group)
+        else:
+            settle([(each, None, error) for each in group])
+
+    def _alone(
+        self, work: Callable[[sa.Connection], T], fenced: bool
+    ) -> Callable[[sa.Connection], T]:
+        def pass_and_work(connection: sa.Connection) -> T:
+            if fenced:
+                self.fence(connection)
+            return work(connection)
+
+        return pass_and_work
 
     def _together(self, group: list[Pending]) -> Callable[[sa.Connection], list[Any]]:
         def work(connection: sa.Connection) -> list[Any]:
@@ -365,24 +386,6 @@ def _ignore(count: int, seconds: float) -> None:
     """
     Do nothing after a transaction.
     """
-
-
-def _settle(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
-    """
-    Settle writes, with one call into each event loop.
-    """
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[Pending, Any, BaseException | None]]] = {}
-    for each in ended:
-        loops.setdefault(each[0].loop, []).append(each)
-    for loop, some in loops.items():
-        # In a closed event loop nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_tell, some)
-
-
-def _tell(ended: list[tuple[Pending, Any, BaseException | None]]) -> None:
-    for pending, result, error in ended:
-        pending.settle(result, error)
 
 
 @contextlib.contextmanager

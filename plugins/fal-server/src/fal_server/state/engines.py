@@ -7,8 +7,9 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
@@ -48,6 +49,45 @@ class Unusable(Exception):
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
         self.reason, self.remedy = reason, remedy
+
+
+@attrs.define(eq=False)
+class Doubt(Generic[T]):
+    """
+    A transaction of which nobody has said whether it is committed.
+
+    Attributes:
+        mark: What it has left if it is.
+
+        result: What its work has returned.
+
+        is_committed: None as long as it is not known.
+    """
+
+    mark: str
+    result: T
+    is_committed: bool | None = None
+
+
+@attrs.define(eq=False)
+class Write(Generic[T]):
+    """
+    A write, to be called again where that fails for a while: one transaction with it is
+    committed at most, and what its work returned there is returned.
+
+    Attributes:
+        doubt: What is not known of the last call, which has failed. None where it has certainly
+            written nothing.
+    """
+
+    _attempt: Callable[[Write[T]], T]
+    doubt: Doubt[T] | None = None
+
+    def __call__(self) -> T:
+        """
+        Attempt it.
+        """
+        return self._attempt(self)
 
 
 class Engines(ABC):
@@ -94,11 +134,25 @@ class Engines(ABC):
         """
 
     @abstractmethod
-    def writer(self, work: Callable[[sa.Connection], T]) -> Callable[[], T]:
+    def writer(self, work: Callable[[sa.Connection], T]) -> Write[T]:
         """
-        Return what runs *work* in a transaction that writes, and is called again if that
-        fails for a while. It returns what *work* returned in the transaction that is
-        committed, and there is one at most.
+        Return what runs *work* in a transaction that writes.
+        """
+
+    @abstractmethod
+    def find_out(self) -> None:
+        """
+        Find out whether the transaction was committed of which it is not known, if there is
+        one, and say so in its doubt. The next write does that, too.
+
+        Raises:
+            DatabaseError: The database cannot be asked.
+        """
+
+    @abstractmethod
+    def tidy(self, connection: sa.Connection) -> None:
+        """
+        Remove what servers and commands have left that ended long ago.
         """
 
     @abstractmethod

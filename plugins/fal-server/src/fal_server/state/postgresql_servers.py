@@ -8,6 +8,7 @@ that it has read, or has the database refuse a second row of the same key.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from psycopg.types.string import StrDumper
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
-from fal_server.state.engines import Engines, NotThere, Trouble, Unusable
+from fal_server.state.engines import Doubt, Engines, Trouble, Unusable, Write
 from fal_server.state.texts import CASES
 
 T = TypeVar("T")
@@ -47,7 +48,27 @@ SELECT set_config('idle_in_transaction_session_timeout', '15s', false),
 #: Any number that no other program takes: the lock of those who change tables.
 _TABLES = 0x66616C_01
 
-_ID, _STATUS = "SELECT pg_current_xact_id_if_assigned()", "SELECT pg_xact_status(%s::xid8)"
+#: Leaves a mark, unless nothing was written, and reads the last one, once no transaction is
+#: under way that may leave another.
+_MARK = """
+INSERT INTO commit_marks (writer, mark, marked_at)
+    SELECT %s, %s, extract(epoch FROM clock_timestamp())
+    WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+    ON CONFLICT (writer) DO UPDATE SET mark = excluded.mark, marked_at = excluded.marked_at
+    RETURNING 1
+"""
+_LAST = """
+INSERT INTO commit_marks (writer, mark, marked_at)
+    VALUES (%s, '', extract(epoch FROM clock_timestamp()))
+    ON CONFLICT (writer) DO UPDATE SET marked_at = excluded.marked_at
+    RETURNING mark
+"""
+
+#: Removes marks of servers and commands that have written nothing for a month.
+_TIDY = """
+DELETE FROM commit_marks
+    WHERE marked_at < extract(epoch FROM clock_timestamp() - interval '30 days')
+"""
 
 #: Codes of errors after which it may be as before in a moment: connections that are lost or
 #: too many, transactions that were in each other's way, and a server that starts, ends, or
@@ -83,6 +104,9 @@ class PostgreSQLServer(Engines):
         super().__init__(
             url, _make_engine(url, pool=1), _make_engine(url, pool=readers, reads=True)
         )
+        self._name = secrets.token_hex(8)
+        # That of the last write. It changes only while the connection that writes is held.
+        self._doubt: Doubt[Any] | None = None
 
     def trouble_of(self, error: DatabaseError) -> Trouble | None:
         code = getattr(error.orig, "sqlstate", None)
@@ -124,30 +148,36 @@ class PostgreSQLServer(Engines):
             raise Unusable("it was built without ICU", "Use one that was built with it")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_TABLES,)).close()
 
-    def writer(self, work: Callable[[sa.Connection], T]) -> Callable[[], T]:
-        # The transaction of which nobody has said whether it is committed, and its result.
-        doubtful: list[tuple[str, T]] = []
-
-        def attempt() -> T:
+    def writer(self, work: Callable[[sa.Connection], T]) -> Write[T]:
+        def attempt(write: Write[T]) -> T:
             with self.writing.connect() as connection:
-                if doubtful:
-                    id, result = doubtful[0]
-                    with connection.begin():
-                        status = connection.exec_driver_sql(_STATUS, (id,)).scalar()
-                    if status == "committed":
-                        return result
-                    if status == "in progress":
-                        raise NotThere("The database has not said whether it has written.")
-                    doubtful.clear()
+                self._ask(connection)
+                doubt, write.doubt = write.doubt, None
+                if doubt is not None and doubt.is_committed:
+                    return doubt.result
                 with connection.begin():
-                    result = work(connection)
-                    written = connection.exec_driver_sql(_ID).scalar()
-                    if written is not None:
-                        doubtful.append((written, result))
-                doubtful.clear()
+                    result, mark = work(connection), secrets.token_hex(8)
+                    if connection.exec_driver_sql(_MARK, (self._name, mark)).first():
+                        self._doubt = write.doubt = Doubt(mark, result)
+                self._doubt = write.doubt = None
                 return result
 
-        return attempt
+        return Write(attempt)
+
+    def find_out(self) -> None:
+        with self.writing.connect() as connection:
+            self._ask(connection)
+
+    def tidy(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(_TIDY).close()
+
+    def _ask(self, connection: sa.Connection) -> None:
+        doubt = self._doubt
+        if doubt is None:
+            return
+        with connection.begin():
+            last = connection.exec_driver_sql(_LAST, (self._name,)).scalar()
+        doubt.is_committed, self._doubt = last == doubt.mark, None
 
     def keep_open(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0").close()

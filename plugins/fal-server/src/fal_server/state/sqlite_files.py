@@ -12,7 +12,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from fal_server.state.engines import Engines, NotThere, Trouble, Unusable
+from fal_server.state.engines import Engines, NotThere, Trouble, Unusable, Write
 
 T = TypeVar("T")
 
@@ -57,13 +57,23 @@ class SQLiteFile(Engines):
         Do nothing: the transaction has locked the whole file.
         """
 
-    def writer(self, work: Callable[[sa.Connection], T]) -> Callable[[], T]:
-        def attempt() -> T:
+    def writer(self, work: Callable[[sa.Connection], T]) -> Write[T]:
+        def attempt(_: Write[T]) -> T:
             self._check()
             with self.writing.connect() as connection, connection.begin():
                 return work(connection)
 
-        return attempt
+        return Write(attempt)
+
+    def find_out(self) -> None:
+        """
+        Do nothing: a file says at once whether something is written.
+        """
+
+    def tidy(self, connection: sa.Connection) -> None:
+        """
+        Do nothing: nothing is left.
+        """
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         self._check()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fal_server.errors import DataTooNew
 
 #: The layout of this version of the server.
-LAYOUT = 8
+LAYOUT = 9
 
 #: The table with the layout. Servers that knew no migrations read it too, so that they leave
 #: a newer state alone.
