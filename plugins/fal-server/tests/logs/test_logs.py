@@ -144,16 +144,16 @@ def test_slow_follower_is_told_what_it_misses(plane, account, runner_id, monkeyp
     where = {"account_id": account, "application": "app", "runner_id": runner_id}
 
     async def follow() -> list[str]:
-        lines = logs.follow(LogFilter(account_id=account, runner_id=runner_id))
+        following = logs.follow(LogFilter(account_id=account, runner_id=runner_id))
         logs.add(LogLine(message="first", **where))
-        found = [(await anext(lines)).message]
+        found = [each.message for each in await anext(following)]
         # Nothing is read until all are written.
         for number in range(1000):
             logs.add(LogLine(message=f"{number}", **where))
         await logs.flush()
         while found[-1] != "999":
-            found.append((await anext(lines)).message)
-        await lines.aclose()
+            found += [each.message for each in await anext(following)]
+        await following.aclose()
         return found
 
     first, note, *rest = plane.run(follow())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -65,25 +65,26 @@ class LogRoutes:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
-        next_line: asyncio.Future[LogLine | None] | None = None
+        following: asyncio.Future[Sequence[LogLine] | None] | None = None
         try:
             async with self._revocations.hold(caller):
                 while True:
-                    next_line = next_line or asyncio.ensure_future(anext(lines, None))
-                    await asyncio.wait([next_line], timeout=_HEARTBEAT)
-                    if not next_line.done():
+                    following = following or asyncio.ensure_future(anext(lines, None))
+                    await asyncio.wait([following], timeout=_HEARTBEAT)
+                    if not following.done():
                         await response.write(b": here\n\n")
                         continue
-                    line, next_line = next_line.result(), None
-                    if line is None:
+                    some, following = following.result(), None
+                    if some is None:
                         return response
-                    await response.write(f"data: {json.dumps(_describe(line))}\n\n".encode())
+                    events = (f"data: {json.dumps(_describe(line))}\n\n" for line in some)
+                    await response.write("".join(events).encode())
         except Unauthenticated:
             return response
         finally:
-            if next_line is not None:
-                next_line.cancel()
-                await asyncio.wait([next_line])
+            if following is not None:
+                following.cancel()
+                await asyncio.wait([following])
             await lines.aclose()
 
     async def _recent(self, request: web.Request, caller: Caller) -> web.Response:

@@ -39,6 +39,10 @@ WAITING = 64 << 20
 #: The most lines of one write, and of one page.
 _BATCH = 2000
 
+#: The most lines that a follower gets at once: they are written for it while nothing else is
+#: done.
+_SHOWN = 100
+
 #: The most bytes of lines that wait for one follower.
 _FOLLOWED = 8 << 20
 
@@ -205,9 +209,9 @@ class Logs(StoredLogs):
         await self.flush()
         self._ended = True
 
-    async def follow(self, filter: LogFilter) -> AsyncGenerator[LogLine, None]:
+    async def follow(self, filter: LogFilter) -> AsyncGenerator[Sequence[LogLine], None]:
         """
-        Yield the lines that match: first those that are stored, then new ones.
+        Yield the lines that match, some at a time: first those that are stored, then new ones.
 
         A follower that is too slow misses the oldest lines, and is told how many.
         """
@@ -217,15 +221,15 @@ class Logs(StoredLogs):
             last = filter.after or 0
             while True:
                 lines = await self.read(attrs.evolve(filter, after=last))
-                for line in lines:
-                    last = line.number
-                    yield line
                 if not lines:
                     break
+                last = lines[-1].number
+                for start in range(0, len(lines), _SHOWN):
+                    yield lines[start : start + _SHOWN]
             while not self._closed:
-                for line in follower.lines.take(_BATCH):
-                    if line.number > last:
-                        yield line
+                new = [line for line in follower.lines.take(_SHOWN) if line.number > last]
+                if new:
+                    yield new
                 if follower.lines:
                     continue
                 follower.woken.clear()
