@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from fal_server.access.key_files import KEY_FILES, KeyFiles
 from fal_server.access.owners import begin_state
 from fal_server.access.server_keys import ServerKeys
+from fal_server.claims.kept_keys import state_keys
 from fal_server.errors import ServerError, StateKeyLost
 from fal_server.plane import ControlPlane
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.databases import open_database
-from fal_server.state.kept_keys import state_keys
 from fal_server.store.accounts import find_account, list_accounts, make_account
 from fal_server.store.vaults import Vault
 

@@ -16,12 +16,12 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.access.key_files import KEY_FILES, SECRETS, SIZE, KeyFiles
+from fal_server.claims.kept_keys import StateKeys, insert_key, missing_keys
 from fal_server.errors import KeyLost, ServerError, StateKeyLost
 from fal_server.listeners.certificates import read_authority, write_authority
 from fal_server.state.data_directories import DataDirectory
 from fal_server.state.database_urls import is_file
 from fal_server.state.databases import Database
-from fal_server.state.kept_keys import StateKeys, insert_key, missing_keys
 from fal_server.store.vaults import Vault
 
 #: The names of further keys in the state.

@@ -1,3 +1,3 @@
 """
-Claims: which of several servers on one database decides, and where the others are.
+Claims: which of several servers on one database decides, and what they keep for each other.
 """

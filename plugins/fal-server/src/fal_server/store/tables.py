@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fal_server.activity import deployment_records, measurements
-from fal_server.claims import arrivals, claims, replicas
+from fal_server.claims import arrivals, claims, commit_marks, kept_keys, replicas
 from fal_server.key_values import stored_values
 from fal_server.logs import kept_lines, log_lines
-from fal_server.state import commit_marks, kept_keys
 from fal_server.store import (
     accounts,
     idempotency_keys,
