@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from fal_server.errors import (
     STATE_TROUBLE,
@@ -278,7 +278,7 @@ class Database:
         """
         Settle the writes of which it was not known whether they are committed, if it is now.
         """
-        with contextlib.suppress(DatabaseError):
+        with contextlib.suppress(SQLAlchemyError):
             self._engines.find_out()
         self._doubtful.settle()
 
