@@ -15,6 +15,9 @@ from collections.abc import Mapping
 #: Where the page goes on after what is sent with it.
 _END = b"</body>"
 
+#: How many pages are kept compressed: anybody may ask for one again and again.
+_KEPT = 32
+
 #: The window of a stream that :mod:`zlib` writes as gzip.
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -27,6 +30,9 @@ class PlaygroundPage:
         body: The HTML.
 
         headers: Those of its response, with lower-case names.
+
+    Attributes:
+        packed: Returns the page compressed, with what is sent with it: about a quarter of it.
     """
 
     def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
@@ -35,6 +41,7 @@ class PlaygroundPage:
         self._before, self._after = before, end + after
         self._packer = zlib.compressobj(9, wbits=_GZIP)
         self._packed = self._packer.compress(before)
+        self.packed = functools.lru_cache(_KEPT)(self._pack)
 
     def tag(self, sent: bytes) -> str:
         """
@@ -49,10 +56,7 @@ class PlaygroundPage:
         """
         return self._before + sent + self._after
 
-    def packed(self, sent: bytes) -> bytes:
-        """
-        Return the page compressed, about a quarter of it.
-        """
+    def _pack(self, sent: bytes) -> bytes:
         packer = self._packer.copy()
         return self._packed + packer.compress(sent + self._after) + packer.flush()
 

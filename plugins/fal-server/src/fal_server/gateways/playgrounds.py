@@ -41,7 +41,7 @@ from fal_server.store.revisions import Revisions
 #: Seconds that the token of a page is valid: the pages of all applications have one origin.
 _SECONDS = 3600.0
 
-#: The most bytes of a document that is sent with a page, which is compressed each time.
+#: The most bytes of a document that is sent with a page.
 _LARGEST_SENT = 1 << 16
 
 #: The most log lines of a runner that starts.
