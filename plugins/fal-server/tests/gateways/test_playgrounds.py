@@ -100,6 +100,8 @@ def test_page_of_a_public_application_comes_with_its_document(
         change=lambda request: request.metadata.update({"openapi": ends}),
         keep_alive=0,
     )
+    # The runner of the deployment would change the state.
+    served_plane.settle(lambda: not runners_of(served_plane))
     tags = set()
     for name, document in (("open", DOCUMENT), ("ends", ends)):
         page = shown.get(f"/owner/{name}/playground")
