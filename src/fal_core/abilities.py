@@ -33,6 +33,8 @@ class LimitedSink:
     """
     A sink around a sink, for a launcher that does not trust the function.
 
+    A host prints nothing of such a function itself: lines that belong to no call are dropped.
+
     Attributes:
         largest: The largest event that it takes, in bytes. A host ends a service that
             sends a larger one, before it has been read.

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ class Program:
         with self.errors.open("w") as stream:
             self.process = subprocess.Popen(
                 [
-                    python,
+                    *(python, "-X", "faulthandler"),
                     *FAL_CORE[1:],
                     *started,
                     "--data",
@@ -138,14 +139,29 @@ class Program:
                 return variables
         raise AssertionError(f"It ended with {self.end()}: {self.errors.read_text()}")
 
+    def unread(self) -> int:
+        """
+        Return how many bytes it has printed that were not read.
+        """
+        assert self.process.stdout is not None
+        found = fcntl.ioctl(self.process.stdout, termios.FIONREAD, bytes(4))
+        return int.from_bytes(found, sys.byteorder)
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """
         Send a signal, and return the exit code.
         """
+        assert self.process.stdout is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(PATIENCE)
-        assert self.process.stdout is not None
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            # It tells then where it stands.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(PATIENCE)
+            self.process.stdout.close()
+            raise AssertionError(f"It does not end: {self.errors.read_text()}") from error
         self.lines.extend(self.process.stdout)
         self.process.stdout.close()
         return code

@@ -9,11 +9,16 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from queue import Queue
 from typing import Any
 
+import attrs
 import pytest
 
 from fal_core import Cancelled, StartupTimeout, WorkerLost, function
+from fal_core.abilities import LimitedSink
+from fal_core.events import Exited, Log
+from fal_core.options import Gateway
 from fal_core.testing.harness.processes import is_alive, python_programs, wait_until
 from fal_core_worker.serving import ports
 from fal_core_worker.trees import children
@@ -42,6 +47,37 @@ def test_a_cancelled_server_frees_its_port(
     assert not is_alive(pid)
     assert not is_alive(child)
     assert host.worker_count == 0
+
+
+def test_nothing_is_printed_for_who_trusts_no_function(
+    host: LocalHost, capfd: pytest.CaptureFixture[str]
+):
+    """
+    Lines that belong to no call are dropped where their launcher limits what it takes. Those
+    of the call arrive.
+    """
+
+    def write(**ports: int) -> None:
+        from fal_core_worker import current
+        from fal_core_worker.stream.frames import HEADER, LOG, VERSION
+        from fal_core_worker.stream.payloads import pack_lines
+
+        runtime: Any = current.runtime
+        for channel in (7, 1):
+            lines = b"".join(pack_lines([(0, 1.0, channel, "", f"of {channel}")]))
+            header = HEADER.pack(LOG, VERSION, 0, channel, 0, 0, len(lines))
+            os.write(runtime.stream.writer, header + lines)
+
+    call = function("current", host=host)(write).make_launcher().call(((), {}))
+    events: Queue[Any] = Queue()
+    served = attrs.evolve(call, gateway=Gateway(serve=True))
+    host.launch(served, LimitedSink(events.put, 1 << 20))
+    printed = []
+    while not isinstance(event := events.get(timeout=PATIENCE), Exited):
+        if isinstance(event, Log) and event.source == "USER":
+            printed.append(event.message)
+    assert printed == ["of 1"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_host_that_is_closed_while_a_service_ends(port: int):

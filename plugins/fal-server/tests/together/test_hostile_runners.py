@@ -35,12 +35,19 @@ pytestmark = [
 LARGEST = 1 << 20
 
 
-def framed(kind: int, payload: bytes, length: int | None = None) -> bytes:
+def framed(kind: int, payload: bytes, length: int | None = None, call: int = 1) -> bytes:
     """
-    Return a frame of the first call of a worker, with any length.
+    Return a frame of a call of a worker, of the first unless told otherwise, with any length.
     """
     size = len(payload) if length is None else length
-    return HEADER.pack(kind, VERSION, 0, 1, 0, 0, size) + payload
+    return HEADER.pack(kind, VERSION, 0, call, 0, 0, size) + payload
+
+
+def made_lines(text: str, call: int = 1) -> bytes:
+    """
+    Return what a call has printed, as a worker sends it.
+    """
+    return b"".join(pack_lines([(0, 1.0, call, "", text)]))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,7 @@ def make_sender(data: bytes, *, endless: bool = False) -> Callable[[], None]:
     """
     Return a function that writes *data* to the stream of its worker, once or without end.
     """
+    begun = framed(LOG, made_lines("writing")) if endless else b""
 
     def send() -> None:
         import time
@@ -76,6 +84,7 @@ def make_sender(data: bytes, *, endless: bool = False) -> Callable[[], None]:
         # pytest rewrites assertions, and is not there.
         runtime: Any = current.runtime
         writer = runtime.stream.writer
+        os.write(writer, begun)
         while endless:
             rest = data
             while rest:
@@ -126,25 +135,27 @@ def test_result_that_is_too_large(attacked: Any):
     assert attacked.run(make_less) == 2 << 20
 
 
-def test_function_that_prints_without_end(attacked: Any):
+@pytest.mark.parametrize("call", [1, 9], ids=["own", "none"])
+def test_function_that_prints_without_end(attacked: Any, call: int):
     """
     A flood of output waits for the server, and not in its memory; others are served
-    meanwhile.
+    meanwhile. Nothing of it is printed by the server, even if it belongs to no call.
     """
     pid = attacked.plane.program.process.pid
     before = memory_of(pid)
-    lines = b"".join(pack_lines([(0, 1.0, 1, "", "\n" * 60_000 + "x" * 60_000)]))
+    lines = made_lines("\n" * 60_000 + "x" * 60_000, call)
 
     def run() -> None:
         for _ in range(20):
             assert answers(attacked, "neighbour") == 200
             assert memory_of(pid) - before < 256 << 20
 
-    stop = flood(attacked, framed(LOG, lines))
+    stop = flood(attacked, framed(LOG, lines, call=call))
     try:
         run()
     finally:
         stop()
+    assert attacked.plane.program.unread() == 0
 
 
 def flood(standing: Any, data: bytes) -> Callable[[], None]:
@@ -156,9 +167,9 @@ def flood(standing: Any, data: bytes) -> Callable[[], None]:
     channel = grpc.insecure_channel(f"127.0.0.1:{standing.plane.ports['api']}")
     stub = IsolateControllerStub(channel)
     call = stub.Run(request, metadata=to_metadata(standing.plane.key))
-    # It runs once its lines come.
+    # It runs once its first line has come.
     for message in call:
-        if len(message.logs) > 100 or any(len(line.message) > 1000 for line in message.logs):
+        if any(line.message == "writing" for line in message.logs):
             break
 
     def stop() -> None:

@@ -142,7 +142,7 @@ def _meet(
         lost=explain,
         kill=lambda: keeper.kill(number),
         wait=lambda timeout: keeper.wait(number, timeout) is not None,
-        log=_print_log,
+        log=_print_log if place.largest is None else None,
         settings=supplies.settings,
         arenas=supplies.arenas,
         crash_output=supplies.crash_output,
@@ -157,7 +157,7 @@ def _meet(
 
 def _print_log(log: Log) -> None:
     """
-    Print a line that belongs to no call.
+    Print a line that belongs to no call, for a launcher that trusts its functions.
     """
     from fal_core.sinks import print_log
 
