@@ -212,7 +212,8 @@ def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
     other = replicas.served[replicas.followers[0]]
     held = other.submit("app/hold", {"gate": "stood", "name": "stood"})
     other.begin("app", held)
-    direct = threads.submit(ask, served, "app/hold", {"gate": "resumed"})
+    direct = threads.submit(ask, served, "app/hold", {"gate": "resumed", "name": "late"})
+    served.settle(lambda: "hold late" in served.order())
     process = replicas.servers[decider].program.process
     process.send_signal(signal.SIGSTOP)
     try:
