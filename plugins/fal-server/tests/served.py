@@ -332,4 +332,13 @@ class ServedPlane:
             # The first is on its way.
             return []
 
+    def waiting(self, app: str) -> int:
+        """
+        Return how many requests wait for a runner of an application, as the metrics tell.
+        """
+        metrics = f"http://127.0.0.1:{self.plane.ports['metrics']}/metrics"
+        label = f'fal_server_requests_waiting{{application="owner/{app}"}} '
+        told = httpx.get(metrics, trust_env=False, timeout=PATIENCE).text.splitlines()
+        return sum(int(float(line.removeprefix(label))) for line in told if label in line)
+
     settle = staticmethod(settle)

@@ -360,23 +360,10 @@ def test_requests_that_wait(flooded: Any, size: int, least: int):
                 assert answer.startswith(b"HTTP/1.1 429")
                 assert b"Retry-After: " in answer
         kept = threads.submit(client.post, "/owner/gated", json={"name": "kept"})
-        flooded.settle(lambda: waiting(flooded) == least + 1)
+        flooded.settle(lambda: flooded.waiting("gated") == least + 1)
         flooded.open("gated")
         assert kept.result().json()["told"] == {"name": "kept"}
-    assert waiting(flooded) == 0
-
-
-def waiting(flooded: Any) -> int:
-    """
-    Return how many requests wait for a runner of the application.
-    """
-    metrics = f"http://127.0.0.1:{flooded.plane.ports['metrics']}/metrics"
-    [line] = [
-        each
-        for each in httpx.get(metrics, trust_env=False, timeout=60).text.splitlines()
-        if each.startswith('fal_server_requests_waiting{application="owner/gated"}')
-    ]
-    return int(float(line.split()[-1]))
+    assert flooded.waiting("gated") == 0
 
 
 def test_connections_of_clients_with_a_key_stay(flooded: Any):

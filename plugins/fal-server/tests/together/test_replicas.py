@@ -201,14 +201,6 @@ def test_killed_decider(replicas: Any, threads: ThreadPoolExecutor):
     assert begun["echo waited"] == 1
 
 
-def metrics_of(served: Any) -> str:
-    """
-    Return what a server tells of itself.
-    """
-    address = f"http://127.0.0.1:{served.plane.ports['metrics']}/metrics"
-    return httpx.get(address, trust_env=False, timeout=60).text
-
-
 def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
     """
     A replica that stood still for longer than its lease decides no longer: another one does,
@@ -221,7 +213,7 @@ def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
     held = other.submit("app/hold", {"gate": "stood", "name": "stood"})
     other.begin("app", held)
     direct = threads.submit(ask, served, "app/hold", {"gate": "resumed"})
-    served.settle(lambda: 'waiting{application="owner/app"} 1.0' in metrics_of(served))
+    served.settle(lambda: served.waiting("app") == 1)
     process = replicas.servers[decider].program.process
     process.send_signal(signal.SIGSTOP)
     try:
