@@ -4,7 +4,28 @@ The queue: requests that are accepted now and answered later.
 
 from __future__ import annotations
 
+import asyncio
+
 from isolate_proto import controller_pb2 as wire
+
+
+def test_nothing_is_taken_from_other_replicas_at_the_end(planes, tmp_path):
+    """
+    A queue that is told of requests while its server ends leaves them for who decides next.
+    """
+    plane = planes.Plane(tmp_path / "data")
+    queue = plane.plane.queue
+
+    async def end() -> set:
+        await queue.close()
+        before = asyncio.all_tasks()
+        queue.take_arrivals()
+        return asyncio.all_tasks() - before
+
+    try:
+        assert plane.run(end()) == set()
+    finally:
+        plane.close()
 
 
 def test_low_priority_waits_behind_normal(served_plane, app, held):

@@ -36,7 +36,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.routers import Router
 from fal_server.state.bodies import SMALL, BodyFiles
 from fal_server.state.disk_reserves import DiskReserve
-from fal_server.state.tasks import insist, uninterrupted
+from fal_server.state.tasks import Tasks, insist, uninterrupted
 from fal_server.store.idempotency_keys import IdempotencyKey
 from fal_server.store.kept_responses import KeptResponses, keeps_body
 from fal_server.store.queued_requests import (
@@ -85,6 +85,7 @@ class RequestQueue:
     _attempts: Attempts = attrs.field(init=False)
     _backlog: Backlog = attrs.field(init=False)
     _taking: asyncio.Future[None] | None = None
+    _tasks: Tasks = attrs.field(factory=Tasks, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.reception = Reception(self.requests, self.files, self.reserve, self.limits)
@@ -130,8 +131,7 @@ class RequestQueue:
         """
         Stop working on requests and webhooks. The next server resumes them.
         """
-        if self._taking is not None:
-            self._taking.cancel()
+        await self._tasks.close()
         await self._backlog.close()
         await self.webhooks.close()
         await self.responses.close()
@@ -174,16 +174,15 @@ class RequestQueue:
         Begin to have requests answered that other replicas have accepted.
         """
         if self._taking is None or self._taking.done():
-            self._taking = asyncio.ensure_future(self._take_arrivals())
+            self._taking = self._tasks.spawn(self._take_arrivals())
 
     async def _take_arrivals(self) -> None:
-        with contextlib.suppress(Fenced):
-            database = self.requests.database
-            while await insist(lambda: database.read(has_arrivals)):
-                ids = await insist(lambda: database.write(take_arrivals))
-                found = await insist(functools.partial(self.requests.find_all, ids))
-                for request in sorted(found.values(), key=lambda it: it.number):
-                    self._take_in(request)
+        database = self.requests.database
+        while await insist(lambda: database.read(has_arrivals)):
+            ids = await insist(lambda: database.write(take_arrivals))
+            found = await insist(functools.partial(self.requests.find_all, ids))
+            for request in sorted(found.values(), key=lambda it: it.number):
+                self._take_in(request)
 
     def _take_in(self, request: QueuedRequest) -> None:
         """
