@@ -54,8 +54,8 @@ def drop_groups() -> None:
     Remove the groups that have no process any more.
     """
     for parent, _ in _parents(0, make=False):
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(parent):
+        with contextlib.suppress(OSError), os.scandir(parent) as entries:
+            for entry in entries:
                 if entry.is_dir():
                     # The kernel refuses to remove one that is in use.
                     with contextlib.suppress(OSError):
