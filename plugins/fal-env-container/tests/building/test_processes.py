@@ -134,7 +134,9 @@ def small(
         yield ImageBuilder(engine, engine.import_tiny(), tmp_path / "context")
     finally:
         engine.remove()
-        subprocess.run(["umount", "--recursive", str(disk)], check=True)
+        # What the engine has started may end a moment after it.
+        unmount = ["umount", "--recursive", str(disk)]
+        assert wait_until(lambda: subprocess.run(unmount).returncode == 0, 60)
         finding.forget()
 
 
