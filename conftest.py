@@ -5,11 +5,13 @@ The code blocks of the documentation are tests; those of one page are one progra
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import zlib
 from collections.abc import Iterator
@@ -22,6 +24,9 @@ ROOT = Path(__file__).resolve().parent
 
 #: Seconds from the end of the tests to that of their process.
 ENDING = 60
+
+#: When this process began, for the option ``--minutes``.
+_BEGUN = time.monotonic()
 
 # The laws are tested by runs inside of tests, each with a copy of this module. The
 # variable has the process whose run is the outermost.
@@ -38,41 +43,119 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """
+    Add the options that choose among the tests.
+    """
+    group = parser.getgroup("proof", "the two proofs of this repository")
+    group.addoption(
+        "--proof",
+        choices=("short", "rest", "whole"),
+        default="whole",
+        help="Take the tests of the short proof, those that it leaves out, or all.",
+    )
+    group.addoption(
+        "--changed-since",
+        metavar="REVISION",
+        help="Beside the share of FAL_CORE_SHARE, take the files that test what has changed.",
+    )
+    group.addoption(
+        "--minutes",
+        type=float,
+        help="Skip the tests that have not begun after so many minutes.",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """
+    Read no file of which the short proof has nothing.
+    """
+    if config.option.proof != "short" or not _is_ours(collection_path):
+        return None
+    file = str(collection_path.relative_to(ROOT))
+    return None if _proof("belonging").read_table().may_be_short(file) else True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Begin with scenarios where processes share the tests: their files take longest, and none
-    is left to one process while the others have nothing to do.
+    Take the tests of the proof that is asked for, and begin with those of the longest files.
 
     Where the variable ``FAL_CORE_SHARE`` is set, as to ``1/2``, take the files of that share.
     Where ``FAL_CORE_ORDER`` is set, to any text, take all files in an order that depends on
     it alone.
     """
-    left = [each for each in items if _is_left_out(each)]
+    changed = _changed_files(config)
+    left = [each for each in items if _is_left_out(each, changed)]
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [each for each in items if not _is_left_out(each)]
+        gone = set(left)
+        items[:] = [each for each in items if each not in gone]
     if order := os.environ.get("FAL_CORE_ORDER"):
         items.sort(key=lambda item: zlib.crc32(f"{order} {item.path}".encode()))
     elif "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=_place_of)
+        items.sort(key=lambda item: (item.path not in changed, _place_of(item)))
+
+
+def _is_ours(path: Path) -> bool:
+    # Runs inside of tests have other files.
+    return path.name.startswith("test_") and path.is_relative_to(ROOT)
+
+
+def _proof(name: str) -> Any:
+    """
+    Return a module of the package ``tests/proof``.
+    """
+    sys.path.insert(0, str(ROOT / "tests"))
+    try:
+        return importlib.import_module(f"proof.{name}")
+    finally:
+        sys.path.remove(str(ROOT / "tests"))
 
 
 def _place_of(item: pytest.Item) -> int:
     """
     Return how early a test is begun: the matrix has the longest of all tests, and scenarios
-    the longest files.
+    the longest files, so that none is left to one process while the others have nothing to do.
     """
     parts = item.path.parts
     return 0 if "matrix" in parts else 1 if "together" in parts else 2
 
 
-def _is_left_out(item: pytest.Item) -> bool:
+def _changed_files(config: pytest.Config) -> frozenset[Path]:
+    revision = config.option.changed_since
+    return _proof("changes").find_tests(revision) if revision else frozenset()
+
+
+def _is_left_out(item: pytest.Item, changed: frozenset[Path]) -> bool:
+    if not _is_ours(item.path):
+        return item.config.option.proof == "rest" and item.path.is_relative_to(ROOT)
+    file = str(item.path.relative_to(ROOT))
+    proof = item.config.option.proof
+    if proof != "whole" and _is_in_short(item, file) is (proof == "rest"):
+        return True
     number, _, count = os.environ.get("FAL_CORE_SHARE", "0/1").partition("/")
-    # Runs inside of tests have other files.
-    if not (item.path.name.startswith("test_") and item.path.is_relative_to(ROOT)):
+    return item.path not in changed and zlib.crc32(file.encode()) % int(count) != int(number)
+
+
+def _is_in_short(item: pytest.Item, file: str) -> bool:
+    # Cases of a sweep, as of the oldest clients, are left to the whole proof one by one.
+    callspec = getattr(item, "callspec", None)
+    if any(mark.name == "faults" for mark in getattr(callspec, "marks", ())):
         return False
-    place = zlib.crc32(str(item.path.relative_to(ROOT)).encode())
-    return place % int(count) != int(number)
+    function = getattr(item, "originalname", None) or item.name
+    is_fault = item.get_closest_marker("faults") is not None
+    table = _proof("belonging").read_table()
+    found: bool = table.is_short(file, function, is_fault=is_fault)
+    return found
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """
+    Skip a test where the minutes of the run are over.
+    """
+    minutes = item.config.option.minutes
+    if minutes is not None and time.monotonic() - _BEGUN > 60 * minutes:
+        pytest.skip("The minutes of this run are over.")
 
 
 def pytest_unconfigure() -> None:

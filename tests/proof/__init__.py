@@ -1,0 +1,3 @@
+"""
+The two proofs: the short one of every change, and everything.
+"""
