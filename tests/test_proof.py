@@ -1,0 +1,161 @@
+"""
+Which proof a test belongs to, what a change asks for, and what came of the steps.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from proof import changes  # noqa: E402  # the path comes first
+from proof.__main__ import choose, count  # noqa: E402  # the path comes first
+from proof.belonging import Table, read_table  # noqa: E402  # the path comes first
+from proof.steps import STEPS  # noqa: E402  # the path comes first
+
+sys.path.remove(str(ROOT / "tests"))
+
+TABLE = Table(
+    short={"tests/together/test_a.py": "", "tests/together/test_b.py::test_one": ""},
+    dear={"tests/test_c.py::test_long": "", "tests/test_d.py": ""},
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "function", "is_fault", "is_short"),
+    [
+        ("tests/test_c.py", "test_quick", False, True),
+        ("tests/test_c.py", "test_quick", True, False),
+        ("tests/test_c.py", "test_long", False, False),
+        ("tests/test_d.py", "test_any", False, False),
+        ("tests/together/test_a.py", "test_any", False, True),
+        ("tests/together/test_a.py", "test_any", True, True),
+        ("tests/together/test_b.py", "test_one", False, True),
+        ("tests/together/test_b.py", "test_two", False, False),
+        ("plugins/x/tests/together/test_e.py", "test_any", False, False),
+    ],
+)
+def test_place_and_table_say_the_proof(
+    file: str, function: str, is_fault: bool, is_short: bool
+) -> None:
+    """
+    Scenarios and faults are left to the whole proof, but for those that the table names, and
+    so are the others that it calls dear.
+    """
+    assert TABLE.is_short(file, function, is_fault=is_fault) is is_short
+    assert TABLE.may_be_short(file) or not is_short
+
+
+def test_the_table_names_tests_that_exist() -> None:
+    """
+    Every name of the table is a file, or a test in one, and stands there once.
+    """
+    table = read_table()
+    missing = []
+    for name in [*table.short, *table.dear]:
+        file, _, function = name.partition("::")
+        text = (ROOT / file).read_text("utf-8") if (ROOT / file).is_file() else ""
+        is_law = function.startswith("test_") and "fal_core.testing.suite import *" in text
+        defined = re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
+        if not text or (function and not (defined or is_law)):
+            missing.append(name)
+    assert missing == []
+    assert not table.short.keys() & table.dear.keys()
+    rows = re.findall(
+        r'^ {2}"(.+)",$', (ROOT / "tests/proof/table.toml").read_text("utf-8"), re.M
+    )
+    assert sorted(rows) == sorted(set(rows))
+
+
+def test_the_table_says_scenarios_short_and_others_dear() -> None:
+    """
+    What the rule says anyway does not stand in the table.
+    """
+    table = read_table()
+    assert [name for name in table.short if "/together/" not in name] == []
+    assert [name for name in table.dear if "/together/" in name] == []
+
+
+def test_a_changed_module_asks_for_its_tests() -> None:
+    """
+    The files that mirror a changed module are asked for, and those that import it.
+    """
+    assert changes.name_of("src/fal_core/sealing/opener.py") == "fal_core.sealing.opener"
+    assert changes.name_of("plugins/fal-uv/src/fal_uv/fields.py") == "fal_uv.fields"
+    assert changes.name_of("docs/index.md") is None
+    mirrors = changes.mirrors_of(
+        [
+            "src/fal_core_worker/stream/streams.py",
+            "plugins/fal-server/src/fal_server_agent/shells.py",
+            "plugins/fal-uv/src/fal_uv/fields.py",
+        ]
+    )
+    assert list(mirrors) == [
+        str(ROOT / "tests/worker/stream/test_streams.py"),
+        str(ROOT / "plugins/fal-server/tests/agent/test_shells.py"),
+        str(ROOT / "plugins/fal-uv/tests/test_fields.py"),
+    ]
+
+
+def test_imports_are_found_however_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A test file that imports a changed module is asked for, and no other.
+    """
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    texts = {
+        "test_whole.py": "import fal_core.sealing.opener\n",
+        "test_name.py": "from fal_core.sealing.opener import Opener\n",
+        "test_module.py": "if True:\n    from fal_core.sealing import (\n opener,\n )\n",
+        "test_other.py": "from fal_core.sealing import openers\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(changes, "ROOT", tmp_path)
+    changed = frozenset({"src/fal_core/sealing/opener.py", "tests/test_other.py"})
+    monkeypatch.setattr(changes, "find_changes", lambda revision: changed)
+    found = changes.find_tests.__wrapped__("any")
+    assert sorted(path.name for path in found) == sorted(texts)
+    monkeypatch.setattr(
+        changes, "find_changes", lambda revision: changed - {"tests/test_other.py"}
+    )
+    found = changes.find_tests.__wrapped__("any")
+    assert sorted(path.name for path in found) == [
+        "test_module.py",
+        "test_name.py",
+        "test_whole.py",
+    ]
+
+
+def test_each_step_has_its_day() -> None:
+    """
+    In seven days each step is run once, even where nothing has changed, but for the short
+    proof, which is run beside.
+    """
+    chosen = [step for day in range(7) for step in choose(STEPS, frozenset(), day)]
+    assert {step.name for step in STEPS} - {step.name for step in chosen} == {"the short proof"}
+    [first, *_] = STEPS
+    assert chosen.count(first) == 7
+    for day in range(7):
+        changed = choose(STEPS, frozenset({"plugins/fal-env-conda/README.md"}), day)
+        assert "alone: env-conda" in [step.name for step in changed]
+
+
+def test_counts_are_those_of_all_runs_of_a_step() -> None:
+    """
+    A step that runs pytest more than once has the sums.
+    """
+    output = (
+        "==== 2 failed, 3 passed, 1 skipped, 1 error in 4.20s ====\n"
+        "other words\n"
+        "======= 10 passed, 2 warnings in 61.00s (0:01:01) =======\n"
+    )
+    assert count(output) == {"failed": 2, "passed": 13, "skipped": 1, "error": 1}
+    assert count("nothing was run") == {}
