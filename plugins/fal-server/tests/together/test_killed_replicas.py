@@ -255,6 +255,7 @@ def test_database_that_is_gone_for_a_while(replicas: Any, postgresql: Any):
     """
     crowd = Crowd(replicas)
     with crowd.sending(clients=8):
+        # Some are accepted before it.
         time.sleep(1.0)
         postgresql.stop(signal.SIGQUIT)
         time.sleep(30.0)

@@ -170,6 +170,7 @@ def test_network_that_is_cut_and_mended(
             cluster.kill_node(node)
             stack.enter_context(cluster.start_node(node))
         asked = threads.submit(ask, applied, 2)
+        # Requests go on after the fault, too.
         time.sleep(2.0)
         answers = load.finish()
         assert [each["n"] for each in answers] == list(range(len(answers)))
