@@ -70,7 +70,8 @@ def test_requests_at_all_ports_have_the_same_time(tmp_path: Path, seconds: float
         await ends.aclose()
         taken = time.monotonic() - started
         assert taken < seconds + SLACK
-        for path, received in zip(("short", "long") * 4, await asyncio.gather(*asked), strict=True):
+        answers = await asyncio.gather(*asked)
+        for path, received in zip(("short", "long") * 4, answers, strict=True):
             is_answered = received.endswith(b"finished")
             assert is_answered == (path == "short"), received
         assert sorted(broken) == ["/long"] * 4
