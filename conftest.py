@@ -37,10 +37,13 @@ os.environ[_VARIABLE] = str(os.getpid())
 
 def pytest_configure() -> None:
     """
-    Have the programs of tests hear Ctrl-C, also where a shell started all this aside.
+    Have the programs of tests hear Ctrl-C and Ctrl-\\, also where a shell started all this
+    aside: they would ignore what this process does.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

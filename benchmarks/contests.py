@@ -48,6 +48,7 @@ class Entry:
     """
 
     def __init__(self, contestant: Contestant) -> None:
+        self._name = contestant.name
         #: Whether an answer of it is waited for.
         self._is_asked = True
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
@@ -94,7 +95,8 @@ class Entry:
     def close(self) -> None:
         """
         End the contestant, and what it left in its session. It ends by itself what it has
-        started elsewhere, as a server with its runners, even if it measures for too long.
+        started elsewhere, as a server with its runners, even if it measures for too long. If
+        it has not, its error is printed.
         """
         process = self._process
         assert process.stdin is not None
@@ -105,10 +107,12 @@ class Entry:
             pass
         if self._is_asked:
             process.send_signal(signal.SIGINT)
+        problem = ""
         try:
-            process.wait(_ENDING)
+            if process.wait(_ENDING) and not self._is_asked:
+                problem = self._last_error()
         except subprocess.TimeoutExpired:
-            pass
+            problem = f"it was killed after {_ENDING:g} s"
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -116,6 +120,8 @@ class Entry:
         process.wait()
         process.stdout.close()
         self._errors.close()
+        if problem:
+            print(f"{self._name} may have left something: {problem}", file=sys.stderr)
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -134,6 +140,9 @@ class Entry:
             self._process.wait(_ENDING)
         except subprocess.TimeoutExpired:
             pass
+        return self._last_error()
+
+    def _last_error(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         # The last line of a traceback that is no place in a file says what happened.
@@ -220,6 +229,8 @@ def main(order: str) -> None:
     """
     Be the contestant that *order* names.
     """
+    # By it the contestant is told to end, also where a shell has started all this aside.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     target, settings, pinned = json.loads(order)
     module, _, name = target.partition(":")
     start = getattr(importlib.import_module(module), name)

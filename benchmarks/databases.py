@@ -8,8 +8,21 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 _TESTS = Path(__file__).parents[1] / "plugins/fal-server/tests/postgresql_servers.py"
+
+
+def load_servers() -> ModuleType:
+    """
+    Return the module of the tests that starts a PostgreSQL.
+    """
+    spec = importlib.util.spec_from_file_location("postgresql_servers", _TESTS)
+    assert spec is not None
+    assert spec.loader is not None
+    servers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(servers)
+    return servers
 
 
 @contextmanager
@@ -20,12 +33,7 @@ def database(kind: str) -> Iterator[tuple[str, ...]]:
     if kind == "sqlite":
         yield ()
         return
-    # The tests have what starts one.
-    spec = importlib.util.spec_from_file_location("postgresql_servers", _TESTS)
-    assert spec is not None
-    assert spec.loader is not None
-    servers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(servers)
+    servers = load_servers()
     reason = servers.missing()
     if reason is not None:
         raise RuntimeError(reason)

@@ -27,6 +27,12 @@ _FILE = Path(__file__).with_name("deployed.py")
 #: Seconds that anything may take.
 _PATIENCE = 90.0
 
+#: Seconds that runners have to end, and before them servers that were killed to count as such.
+_ENDING = 30.0
+
+#: The options of a server that say where its state and its runners are.
+_OF_STATE = ("--database", "--machine")
+
 
 @attrs.frozen(kw_only=True)
 class Plane:
@@ -70,22 +76,30 @@ class Plane:
 
 @contextmanager
 def control_plane(
-    *options: str, machine: str = "local", program: str = "fal_core.cli"
+    *options: str,
+    machine: str = "local",
+    program: str = "fal_core.cli",
+    is_another: bool = False,
 ) -> Iterator[Plane]:
     """
-    Start a control plane on a new directory, and point this process at it.
+    Start a control plane on a new directory, and point this process at it. Its runners end
+    with it.
 
     Arguments:
-        options: What it is started with, and the commands for its database.
+        options: What it is started with, each option with its value.
 
         machine: The host of its runners. Where that is another machine, the variables by which
             Ray is reached are passed on.
 
         program: The module that is run as ``fal-core``.
+
+        is_another: Whether it is another one on a database, whose runners end with the first.
     """
     with (
         tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory,
-        _running(directory, *options, machine=machine, program=program) as plane,
+        _running(
+            directory, *options, machine=machine, program=program, is_another=is_another
+        ) as plane,
     ):
         yield plane
 
@@ -147,7 +161,11 @@ def _submit(plane: Plane) -> None:
 
 @contextmanager
 def _running(
-    directory: str, *options: str, machine: str = "local", program: str = "fal_core.cli"
+    directory: str,
+    *options: str,
+    machine: str = "local",
+    program: str = "fal_core.cli",
+    is_another: bool = False,
 ) -> Iterator[Plane]:
     more = ["--machine", machine, *options]
     opens = [] if machine == "local" else ["--allow-open-runners", "--variable", "RAY_*"]
@@ -173,7 +191,26 @@ def _running(
         yield Plane(pid=process.pid, directory=Path(directory), variables=variables)
     finally:
         end_session(process)
-        subprocess.run([*command, "end-runners", "--data", directory, *more], check=True)
+        if process.stdout is not None:
+            process.stdout.close()
+        if not is_another:
+            pairs = zip(more[::2], more[1::2], strict=True)
+            state = [word for pair in pairs if pair[0] in _OF_STATE for word in pair]
+            _end_runners([*command, "end-runners", "--data", directory, *state])
+
+
+def _end_runners(command: list[str]) -> None:
+    """
+    End the runners of servers that have ended, by a *command*. It refuses that as long as one
+    that was killed counts as running.
+    """
+    until = time.monotonic() + _ENDING
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        if time.monotonic() > until:
+            raise RuntimeError(done.stderr.strip())
 
 
 @contextmanager

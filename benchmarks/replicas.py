@@ -29,7 +29,7 @@ SQLITE = "SQLite"
 
 
 @contextmanager
-def _options() -> Iterator[tuple[str, ...]]:
+def replica_options() -> Iterator[tuple[str, ...]]:
     """
     Yield the options with which servers become replicas of each other.
     """
@@ -46,9 +46,9 @@ def submissions(connections: int, seconds: float) -> Iterator[Measure]:
     Submit requests to two replicas as fast as they are taken; every one of them is answered.
     """
     with (
-        _options() as options,
+        replica_options() as options,
         deployed(*options) as first,
-        control_plane(*options) as second,
+        control_plane(*options, is_another=True) as second,
         ThreadPoolExecutor(2) as threads,
     ):
         answered = 1
@@ -78,12 +78,13 @@ def takeover() -> Iterator[Measure]:
     """
     Kill the replica that decides, and send a request to the other one.
     """
-    with _options() as options, contextlib.ExitStack() as stack:
+    with replica_options() as options, contextlib.ExitStack() as stack:
         decides = stack.enter_context(deployed(*options))
 
         def measure() -> float:
             nonlocal decides
-            killed, decides = decides, stack.enter_context(control_plane(*options))
+            other = control_plane(*options, is_another=True)
+            killed, decides = decides, stack.enter_context(other)
             post(f"{decides.url()}/sync", BODY)
             began = perf_counter()
             os.kill(killed.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -136,7 +137,7 @@ def test_contestant_that_takes_too_long_tidies_up(
 ):
     """
     A contestant that does not answer in time is told to end, so that it ends what it has
-    started.
+    started, also where a shell has started the benchmarks aside.
     """
     from benchmarks import contests
 
@@ -148,11 +149,69 @@ def test_contestant_that_takes_too_long_tidies_up(
         settings={"folder": str(tmp_path)},
         pinned=False,
     )
-    entry = contests.Entry(contestant)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        entry = contests.Entry(contestant)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     monkeypatch.setattr(contests, "PATIENCE", 0.01)
     with pytest.raises(contests.ContestantFailed, match="no answer"):
         entry.measure()
     assert (tmp_path / "tidied").exists()
+
+
+@contextmanager
+def untidy() -> Iterator[Measure]:
+    """
+    Be a contestant that cannot end what it has started.
+    """
+    yield lambda: 1.0
+    raise OSError("A runner does not end.")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_contestant_that_cannot_tidy_up_is_told_of(capsys: pytest.CaptureFixture[str]):
+    """
+    The error of a contestant that may have left something is printed.
+    """
+    from benchmarks.contests import hold
+
+    untidy = Contestant(name="untidy", target="tests.test_benchmarks:untidy", pinned=False)
+    figure = Figure(name="example", title="an example", unit="s", contestants=(untidy,))
+    assert hold(figure, rounds=1).samples == {"untidy": (1.0,)}
+    told = capsys.readouterr().err
+    assert told == "untidy may have left something: OSError: A runner does not end.\n"
+
+
+def test_runners_of_replicas_end_with_them(monkeypatch: pytest.MonkeyPatch):
+    """
+    The runners of servers on one database are gone once these are, one that was killed among
+    them.
+    """
+    for name in ("fal_server", "fal_serve", "fal_host_serverless"):
+        pytest.importorskip(name)
+    from benchmarks.databases import load_servers
+    from benchmarks.planes import control_plane, deployed
+    from benchmarks.replicas import replica_options
+    from fal_host_local import LocalHost
+
+    if (reason := load_servers().missing()) is not None:
+        pytest.skip(reason)
+
+    def runners() -> list[str]:
+        owner = f"The server of {first.directory}"
+        with closing(LocalHost()) as host:
+            found = host.executions()
+        return [each.reference for each in found if each.owner == owner and not each.ended]
+
+    # What leads to the servers is put there.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    with replica_options() as options, deployed(*options) as first:
+        with control_plane(*options, is_another=True) as second:
+            assert len(runners()) == 1
+            os.kill(second.pid, signal.SIGKILL)
+        assert len(runners()) == 1
+    assert runners() == []
 
 
 def test_copies_of_rows(tmp_path: Path):

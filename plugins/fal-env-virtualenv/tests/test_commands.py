@@ -20,7 +20,7 @@ from fal_env_virtualenv.store.listing import list_environments
 if TYPE_CHECKING:
     from conftest import Builder, Built
 
-#: What these tests may remove: not the images that an engine has of other programs.
+#: What these tests list and remove: not the images that an engine has of other programs.
 OURS = ("--kind", "virtualenv", "--kind", "uv")
 
 
@@ -38,13 +38,13 @@ def test_list_has_virtual_environments(
     """
     Virtual environments are listed with their requirements and their Python.
     """
-    lines = command("list").output.splitlines()
+    lines = command("list", *OURS).output.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
         ["virtualenv", environment.key[:12]] for environment, _ in three[::-1]
     ]
     version = ".".join(map(str, sys.version_info[:3]))
     assert lines[1].endswith(f"ready  beta (Python {version})")
-    listed = json.loads(command("list", "--json").output)
+    listed = json.loads(command("list", *OURS, "--json").output)
     assert [entry["details"]["requirements"] for entry in listed] == [
         [["beta"]],
         [["alpha-one"]],
@@ -82,7 +82,7 @@ def test_prune_without_a_limit_removes_damaged_environments_and_leftovers(
     left.mkdir(parents=True)
     (left / "file").write_text("left")
     os.unlink(three[1][1].executable)
-    assert command("prune").exit_code == 0
+    assert command("prune", *OURS).exit_code == 0
     assert len(list_environments()) == 2
     assert not left.exists()
 
@@ -100,7 +100,7 @@ def test_sizes_have_the_cache_of_uv(
     place.mkdir(parents=True)
     (place / "file").write_bytes(bytes(10_000))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    rows = {row["kind"]: row for row in json.loads(command("du", "--json").output)}
+    rows = {row["kind"]: row for row in json.loads(command("du", *OURS, "--json").output)}
     assert rows["virtualenv"]["entries"] == 3
     assert rows["virtualenv"]["category"] == "environments"
     assert rows["uv"]["size"] >= 10_000

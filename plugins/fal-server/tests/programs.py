@@ -161,9 +161,12 @@ class Program:
             self.process.send_signal(signal.SIGABRT)
             self.process.wait(PATIENCE)
             self.process.stdout.close()
-            raise AssertionError(f"It does not end: {self.errors.read_text()}") from error
-        self.lines.extend(self.process.stdout)
-        self.process.stdout.close()
+            name = signal.Signals(number).name
+            told = self.errors.read_text()
+            raise AssertionError(f"It does not end by {name}: {told}") from error
+        if not self.process.stdout.closed:
+            self.lines.extend(self.process.stdout)
+            self.process.stdout.close()
         return code
 
 

@@ -4,10 +4,10 @@ Runs of laws on one host and one kind of environment, and what they say of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -16,6 +16,8 @@ from matrix_places import PLACES, Place
 
 from fal_core.testing.harness.promises import Promise, PromiseRecorder
 from fal_core.testing.suite import GROUPS
+
+T = TypeVar("T")
 
 LAWS = Path(__file__).with_name("matrix_laws.py")
 
@@ -99,7 +101,8 @@ class _Registers:
 
 class Matrix:
     """
-    The hosts and the kinds, each made as it is first asked for.
+    The hosts and the kinds, each made as it is first asked for. Tests of what cannot be made
+    here are skipped, each with the reason, and those of the others run.
     """
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
@@ -107,13 +110,14 @@ class Matrix:
         self._stack = stack
         self._places: dict[str, Place] = {}
         self._options: dict[str, Mapping[str, Any]] = {}
+        self._missing: dict[str, str] = {}
 
     def options(self, kind: str) -> Mapping[str, Any]:
         """
         Return the options of a *kind*.
         """
         if kind not in self._options:
-            self._options[kind] = self._stack.enter_context(KINDS[kind](self._make(kind)))
+            self._options[kind] = self._make(kind, KINDS[kind])
         return self._options[kind]
 
     def place(self, host: str) -> Place:
@@ -121,10 +125,11 @@ class Matrix:
         Return a host by its name.
         """
         if host not in self._places:
-            # The processes of a host see what leads to the parts of all kinds.
+            # The processes of a host see what leads to the parts of all kinds that are here.
             for kind in KINDS:
-                self.options(kind)
-            self._places[host] = self._stack.enter_context(PLACES[host](self._make(host)))
+                with suppress(pytest.skip.Exception):
+                    self.options(kind)
+            self._places[host] = self._make(host, PLACES[host])
         return self._places[host]
 
     def cell(self, host: str, kind: str) -> Cell:
@@ -134,10 +139,17 @@ class Matrix:
         place = self.place(host)
         return Cell(place=place, kind=kind, options=self.options(kind))
 
-    def _make(self, name: str) -> Path:
+    def _make(self, name: str, enter: Callable[[Path], AbstractContextManager[T]]) -> T:
+        if name in self._missing:
+            pytest.skip(self._missing[name])
         folder = self._folder / name
         folder.mkdir()
-        return folder
+        try:
+            return self._stack.enter_context(enter(folder))
+        except pytest.skip.Exception as skipped:
+            # It is not tried again: parts of it are made already.
+            self._missing[name] = str(skipped)
+            raise
 
 
 def offers(promises: Sequence[Promise]) -> dict[str, bool]:

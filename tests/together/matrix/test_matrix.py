@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix_kinds import KINDS
+from matrix_kinds import KINDS, declare_nothing
 from matrix_places import PLACES
 from matrix_runs import CAPABILITIES, EXCEPT, Matrix, offers
 from matrix_table import read
@@ -79,6 +82,30 @@ def test_every_installed_host_and_kind_is_in_the_matrix() -> None:
     }
     assert ours["hosts"] <= PLACES.keys()
     assert ours["kinds"] == KINDS.keys()
+
+
+def test_what_is_missing_is_the_reason_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A host or a kind that cannot be made here is a reason to skip whenever it is asked for, and
+    the others are made without it.
+    """
+
+    @contextmanager
+    def miss(folder: Path) -> Iterator[Any]:
+        (folder / "begun").mkdir()
+        pytest.skip("There is no such thing.")
+        yield
+
+    monkeypatch.setattr("matrix_runs.KINDS", {"current": declare_nothing, "container": miss})
+    monkeypatch.setattr("matrix_runs.PLACES", {"local": PLACES["local"], "ray": miss})
+    with ExitStack() as stack:
+        made = Matrix(tmp_path, stack)
+        for cell in [("ray", "current"), ("local", "container")] * 2:
+            with pytest.raises(pytest.skip.Exception, match="no such thing"):
+                made.cell(*cell)
+        assert made.cell("local", "current").place is made.place("local")
 
 
 @pytest.mark.parametrize(("host", "kind"), OFFERED)

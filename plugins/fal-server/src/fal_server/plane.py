@@ -22,6 +22,7 @@ from fal_server.access.tokens import Tokens
 from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.listeners.doors import Doors, Service
+from fal_server.listeners.drains import Drain
 from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
@@ -179,8 +180,8 @@ class ControlPlane(Ground):
         asks = self.settings.asks_for_metrics_key
         key = self.keys.read_metrics_key() if asks else None
         application = self.metrics.make_application(key)
-        drain = self.settings.drain
-        metrics = await self.doors.start_http(application, self._ends, lambda: drain)
+        drain = Drain(self.settings.drain)
+        metrics = await self.doors.start_http(application, self._ends, drain)
         self.doors.listen("metrics", Service(metrics))
 
     # -- what decides ----------------------------------------------------------------------

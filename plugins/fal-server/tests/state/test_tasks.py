@@ -10,7 +10,13 @@ import threading
 import pytest
 
 from fal_server.errors import Invalid, StateUnavailable, StorageFull
-from fal_server.state.tasks import Tasks, insist, run_in_thread, uninterrupted
+from fal_server.state.tasks import (
+    Tasks,
+    insist,
+    run_in_thread,
+    uninterrupted,
+    wait_for_event,
+)
 
 
 def test_error_of_a_task_is_logged(caplog: pytest.LogCaptureFixture):
@@ -150,3 +156,32 @@ def test_work_is_repeated_until_the_state_can_be_written():
     with pytest.raises(Invalid):
         asyncio.run(insist(refuse, pause=0))
     assert tries == [True]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_waiting_for_an_event_is_cancelled_as_it_is_set(turns: int):
+    """
+    A task that waits for one event after the other ends when it is cancelled, also so many
+    turns of the loop after an event was set. A wait without one returns in time.
+    """
+
+    async def main() -> None:
+        event, tasks = asyncio.Event(), Tasks()
+
+        async def follow() -> None:
+            while True:
+                await wait_for_event(event, 600.0)
+                event.clear()
+
+        tasks.spawn(follow())
+        # Let it begin, and the wait that it has begun.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        event.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(tasks.close(), 20.0)
+        assert not await wait_for_event(asyncio.Event(), 0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())

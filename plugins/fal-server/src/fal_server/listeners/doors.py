@@ -5,7 +5,7 @@ Doors: the listeners of a server, opened together.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from fal_core.workers import most_open_files
 from fal_server.errors import ServerError
 from fal_server.listeners.certificates import Certificate
+from fal_server.listeners.drains import MOMENT, Drain
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.open_connections import OpenConnections
@@ -107,7 +108,7 @@ class Doors:
         self,
         application: web.Application,
         ends: contextlib.AsyncExitStack,
-        drain: Callable[[], float],
+        drain: Drain,
     ) -> ProtocolFactory:
         """
         Start an HTTP application, and return the factory of its connections.
@@ -115,28 +116,30 @@ class Doors:
         Arguments:
             ends: Called when it ends.
 
-            drain: Returns the seconds that requests then have to finish.
+            drain: How long requests then have to finish.
         """
-        longest, limits = self.settings.drain, self.settings.limits
-        runner, connect = await start_http(application, drain=longest, limits=limits)
+        limits = self.settings.limits
+        runner, connect = await start_http(application, drain=MOMENT, limits=limits)
 
         async def end() -> None:
-            if drain() < longest and runner.server is not None:
-                await runner.server.shutdown(drain())
+            # Streams that never finish are ended first.
+            await runner.shutdown()
+            if runner.server is not None:
+                await drain.end(runner.server)
             await runner.cleanup()
 
         ends.push_async_callback(end)
         return connect
 
     def start_gateway(
-        self, server: web.Server, ends: contextlib.AsyncExitStack, drain: Callable[[], float]
+        self, server: web.Server, ends: contextlib.AsyncExitStack, drain: Drain
     ) -> ProtocolFactory:
         """
         Return the factory of the connections of a gateway, as :meth:`start_http` does.
         """
 
         async def end() -> None:
-            await server.shutdown(drain())
+            await drain.end(server)
 
         ends.push_async_callback(end)
         return connections_of(server, self.settings.limits, inflates=False)

@@ -8,7 +8,6 @@ is, but keep nobody out: at a limit, the stranger that came first is closed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import ipaddress
 import logging
@@ -19,6 +18,7 @@ from typing import Any
 import attrs
 
 from fal_server.limits import Limits
+from fal_server.state.tasks import wait_for_event
 
 logger = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ class OpenConnections:
         self._lowered_until = time.monotonic() + _QUIET
         while self._all.count > self._all.most and self._close_one(self._all):
             pass
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._has_ended.wait(), _PAUSE)
+        await wait_for_event(self._has_ended, _PAUSE)
 
     def recognise(self, connection: OpenConnection) -> None:
         """

@@ -5,12 +5,13 @@ Deadlines: when requests that are not about to get a runner have waited for long
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 import attrs
+
+from fal_server.state.tasks import wait_for_event
 
 #: How many deadlines are kept at least before those that no longer matter are looked for.
 _FEW = 1000
@@ -53,5 +54,4 @@ class Deadlines:
                 return ids
             self._changed.clear()
             left = self._heap[0][0] - now if self._heap else None
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left)
+            await wait_for_event(self._changed, left)

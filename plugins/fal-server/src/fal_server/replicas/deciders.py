@@ -52,6 +52,7 @@ from fal_server.http.token_routes import TokenRoutes
 from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
 from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.doors import Doors, Service
+from fal_server.listeners.drains import MOMENT, Drain
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
@@ -83,9 +84,6 @@ from fal_server.workflows.routes import WorkflowRoutes
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"
 
-#: Seconds that responses have to be sent where another replica decides.
-_MOMENT = 0.5
-
 
 @attrs.define(eq=False)
 class Decider:
@@ -95,12 +93,12 @@ class Decider:
     It is made in the event loop in which it is started and closed.
 
     Attributes:
-        drain: Seconds that requests have to finish when it ends.
+        drain: How long requests have to finish when it ends.
     """
 
     ground: Ground
     doors: Doors
-    drain: float = attrs.field(init=False)
+    drain: Drain = attrs.field(init=False)
     logs: Logs = attrs.field(init=False)
     contexts: BuildContexts = attrs.field(init=False)
     launcher: RunnerLauncher = attrs.field(init=False)
@@ -122,7 +120,7 @@ class Decider:
         ground = self.ground
         settings, directory, metrics = ground.settings, ground.directory, ground.metrics
         limits, urls, database = settings.limits, ground.urls, ground.database
-        self.drain = settings.drain
+        self.drain = Drain(settings.drain)
         self.logs = Logs(database, metrics.log_lines.inc, limits)
         if ground.exports is not None and ground.exports.sends_logs:
             self.logs.listeners.append(ground.exports.take_lines)
@@ -185,7 +183,7 @@ class Decider:
         mouth = await self._start_grpc()
         api = self._make_api()
         api.on_shutdown.append(self._end_streams)
-        services = {"api": Service(await doors.start_http(api, ends, self._drain), mouth)}
+        services = {"api": Service(await doors.start_http(api, ends, self.drain), mouth)}
         for name, gateway in (
             (
                 "run",
@@ -204,7 +202,7 @@ class Decider:
             if ground.exports is not None:
                 answer = ground.exports.trace(name, answer)
             server = serve_gateway(self._duties.guard(answer), cors=cors)
-            services[name] = Service(doors.start_gateway(server, ends, self._drain))
+            services[name] = Service(doors.start_gateway(server, ends, self.drain))
         return services
 
     async def start(self) -> None:
@@ -249,7 +247,7 @@ class Decider:
         """
         End at once, as another replica decides. Requests that are not answered are told so.
         """
-        self.drain = _MOMENT
+        self.drain.seconds = MOMENT
         self._duties.end()
         await self.close()
 
@@ -258,9 +256,6 @@ class Decider:
         Give requests time to finish, and end. Runners of applications go on.
         """
         await self._ends.aclose()
-
-    def _drain(self) -> float:
-        return self.drain
 
     def _make_controller(self, mouth: TunnelMouth) -> Controller:
         """
@@ -349,7 +344,7 @@ class Decider:
         await server.start()
 
         async def stop() -> None:
-            await server.stop(self.drain)
+            await server.stop(self.drain.left())
             mouth.close()
 
         self._ends.push_async_callback(stop)

@@ -25,6 +25,7 @@ from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.grpc.servers import make_server
 from fal_server.grpc.service import OtherMethods
 from fal_server.listeners.doors import Doors, Service
+from fal_server.listeners.drains import Drain
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.listeners.http_connections import is_relayed, recognise
 from fal_server.logs.logs import StoredLogs
@@ -61,9 +62,11 @@ class Follower:
     _applications: StoredApplications = attrs.field(init=False)
     _queue: AcceptingQueue = attrs.field(init=False)
     _gateway: QueueGateway = attrs.field(init=False)
+    _drain: Drain = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         ground = self.ground
+        self._drain = Drain(ground.settings.drain)
         self._room = WaitingRoom(ground.settings.limits)
         self._relay = HttpRelay(self.lines, self._room)
         self._sockets = WebSocketRelay(self.lines, self._room, ground.identity.revocations)
@@ -107,9 +110,6 @@ class Follower:
         End what is passed on.
         """
         await self._ends.aclose()
-
-    def _drain(self) -> float:
-        return self.ground.settings.drain
 
     async def _answer_api(self, request: BaseRequest) -> web.StreamResponse:
         if request.path == "/health" and request.method == "GET":
@@ -188,7 +188,7 @@ class Follower:
         await server.start()
 
         async def stop() -> None:
-            await server.stop(self._drain())
+            await server.stop(self._drain.left())
             mouth.close()
 
         self._ends.push_async_callback(stop)

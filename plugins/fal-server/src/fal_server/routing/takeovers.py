@@ -5,7 +5,6 @@ Takeovers: the progress of a new pool that takes over the requests of an applica
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -16,6 +15,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.logs.line_buffers import LineQueue
 from fal_server.logs.log_lines import LogLine
 from fal_server.routing.runner_pools import RunnerPool
+from fal_server.state.tasks import wait_for_event
 
 #: The most bytes of lines that wait for one follower.
 _WAITING = 16 << 20
@@ -126,8 +126,7 @@ class Takeover:
                 is_late = longest is not None and turn.seconds > longest
                 if is_late or not turn.is_possible:
                     runner.give_up(turn.waited if is_late else turn.reason)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(runner.ready.wait(), _LOOK)
+            await wait_for_event(runner.ready, _LOOK)
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """

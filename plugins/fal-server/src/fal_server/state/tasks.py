@@ -102,6 +102,25 @@ async def run_in_thread(work: Callable[[], T]) -> T:
         raise
 
 
+async def wait_for_event(event: asyncio.Event, seconds: float | None) -> bool:
+    """
+    Wait for an event, and return whether it is set. A task that is cancelled at the moment at
+    which it is set is cancelled nevertheless: by :func:`asyncio.wait_for` it would go on, up to
+    Python 3.11.
+
+    Arguments:
+        seconds: How long it is waited for. None for as long as it takes.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=seconds)
+    finally:
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait({waiting})
+    return event.is_set()
+
+
 async def insist(work: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:
     """
     Repeat *work*, with a *pause* in seconds, until the database can be written.

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.state.bodies import SMALL, Body, BodyFiles
 from fal_server.state.databases import Database
-from fal_server.state.tasks import Tasks, insist
+from fal_server.state.tasks import Tasks, insist, wait_for_event
 from fal_server.store.idempotency_keys import delete_of
 from fal_server.store.queued_requests import (
     UNFINISHED,
@@ -142,9 +142,7 @@ class KeptResponses:
         grown = asyncio.Event()
         self._resting[whose] = self._sizes[whose] + self._largest // _PART, grown
         try:
-            await asyncio.wait_for(grown.wait(), _AGAIN)
-        except asyncio.TimeoutError:
-            pass
+            await wait_for_event(grown, _AGAIN)
         finally:
             del self._resting[whose]
 
