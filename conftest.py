@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,27 @@ def _is_left_out(item: pytest.Item) -> bool:
         return False
     place = zlib.crc32(str(item.path.relative_to(ROOT)).encode())
     return place % int(count) != int(number)
+
+
+@pytest.fixture(scope="session")
+def check_all() -> Callable[[Callable[[Any], None], Iterable[Any]], None]:
+    """
+    Check each row of a table with a function, and fail with all rows that it fails for.
+    """
+
+    def check_all(check: Callable[[Any], None], rows: Iterable[Any]) -> None:
+        rows, failures = list(rows), []
+        for row in rows:
+            try:
+                check(row)
+            except (Exception, pytest.fail.Exception) as error:
+                failures.append(f"{row}: {type(error).__name__}: {error}")
+        assert rows
+        if failures:
+            head = f"{len(failures)} of {len(rows)} rows fail:"
+            pytest.fail("\n".join((head, *failures)), pytrace=False)
+
+    return check_all
 
 
 def pytest_unconfigure() -> None:
