@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     minutes = item.config.option.minutes
     if minutes is not None and time.monotonic() - _BEGUN > 60 * minutes:
         pytest.skip("The minutes of this run are over.")
+
+
+@pytest.fixture(scope="session")
+def check_all() -> Callable[[Callable[[Any], None], Iterable[Any]], None]:
+    """
+    Check each row of a table with a function, and fail with all rows that it fails for.
+    """
+
+    def check_all(check: Callable[[Any], None], rows: Iterable[Any]) -> None:
+        rows, failures = list(rows), []
+        for row in rows:
+            try:
+                check(row)
+            except (Exception, pytest.fail.Exception) as error:
+                failures.append(f"{row}: {type(error).__name__}: {error}")
+        assert rows
+        if failures:
+            head = f"{len(failures)} of {len(rows)} rows fail:"
+            pytest.fail("\n".join((head, *failures)), pytrace=False)
+
+    return check_all
 
 
 def pytest_unconfigure() -> None:

@@ -8,6 +8,7 @@ import csv
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from house.imports import (  # noqa: E402  # the path comes first
+    Module,
     find_edges,
     find_knots,
     find_packages,
@@ -26,9 +28,11 @@ from house.order import ORDER, UPWARD  # noqa: E402  # the path comes first
 
 sys.path.remove(str(ROOT / "tests"))
 
+Modules = Mapping[str, Module]
+Edges = Mapping[str, frozenset[str]]
+CheckAll = Callable[..., None]
+
 PACKAGES = find_packages()
-MODULES = read_modules(PACKAGES)
-EDGES = find_edges(MODULES)
 
 #: Packages that run where nothing is installed, and what they may import.
 TRAVELLING = {
@@ -45,6 +49,22 @@ NAMES = {"fal_compat"}
 
 #: Packages that are one distribution.
 DISTRIBUTIONS = ({"fal_core", "fal_core_worker"}, {"fal_server", "fal_server_agent"})
+
+
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    """
+    The modules of all packages.
+    """
+    return read_modules(PACKAGES)
+
+
+@pytest.fixture(scope="module")
+def edges(modules: Modules) -> Edges:
+    """
+    Which of them imports which.
+    """
+    return find_edges(modules)
 
 
 def rows_of(package: str) -> dict[str, int]:
@@ -73,83 +93,86 @@ def test_the_table_has_every_package() -> None:
     assert set(ORDER) == set(PACKAGES)
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_every_place_stands_in_one_row(package: str) -> None:
+def test_every_place_stands_in_one_row(modules: Modules, check_all: CheckAll) -> None:
     """
     Each module at the top of a package, and each folder, stands in the table once.
     """
-    listed = [place for row in ORDER[package] for place in row.split()]
-    places = {
-        module.place + ("/" if (PACKAGES[package] / module.place).is_dir() else "")
-        for module in MODULES.values()
-        if module.package == package
-    }
-    assert sorted(listed) == sorted(places)
+
+    def check(package: str) -> None:
+        listed = [place for row in ORDER[package] for place in row.split()]
+        places = {
+            module.place + ("/" if (PACKAGES[package] / module.place).is_dir() else "")
+            for module in modules.values()
+            if module.package == package
+        }
+        assert sorted(listed) == sorted(places)
+
+    check_all(check, PACKAGES)
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_imports_go_down(package: str) -> None:
+def test_imports_go_down(modules: Modules, edges: Edges) -> None:
     """
     A module imports from its own place, and from those in rows below it.
     """
-    row_of = rows_of(package)
-    for module in MODULES.values():
-        if module.package != package:
-            continue
-        for name in sorted(EDGES[module.name]):
-            other = MODULES[name]
-            if other.package != package or other.place == module.place:
+    rows = {package: rows_of(package) for package in PACKAGES}
+    wrong = []
+    for module in modules.values():
+        row_of = rows[module.package]
+        for name in sorted(edges[module.name]):
+            other = modules[name]
+            if other.package != module.package or other.place == module.place:
                 continue
             allowed = (module.name, name) in UPWARD
-            down = row_of[other.place] < row_of[module.place]
-            assert down or allowed, f"{module.name} imports {name}, which is not below it"
+            if row_of[other.place] >= row_of[module.place] and not allowed:
+                wrong.append(f"{module.name} imports {name}, which is not below it")
+    assert wrong == []
 
 
-def test_nothing_is_imported_in_a_circle() -> None:
+def test_nothing_is_imported_in_a_circle(edges: Edges) -> None:
     """
     No modules import each other, but for the imports upward that are sanctioned.
     """
-    assert find_knots(leave_out(EDGES, UPWARD)) == []
+    assert find_knots(leave_out(edges, UPWARD)) == []
 
 
-def test_exceptions_are_needed() -> None:
+def test_exceptions_are_needed(edges: Edges) -> None:
     """
     An import upward that nothing makes any more is removed from the table.
     """
-    assert {(name, other) for name, other in UPWARD if other in EDGES[name]} == set(UPWARD)
+    assert {(name, other) for name, other in UPWARD if other in edges[name]} == set(UPWARD)
 
 
-@pytest.mark.parametrize("package", sorted(TRAVELLING))
-def test_what_travels_needs_nothing_installed(package: str) -> None:
+def test_what_travels_needs_nothing_installed(modules: Modules) -> None:
     """
     The worker and the agent import the standard library, themselves and what travels too.
     """
-    allowed = {package, *TRAVELLING[package], *sys.stdlib_module_names}
-    for module in MODULES.values():
-        if module.package == package:
+    wrong = {}
+    for module in modules.values():
+        if module.package in TRAVELLING:
             tops = {name.partition(".")[0] for name in module.imported}
+            allowed = {module.package, *TRAVELLING[module.package], *sys.stdlib_module_names}
             # Python has it from 3.14 on.
-            assert tops - {"annotationlib"} <= allowed, module.name
+            wrong[module.name] = tops - allowed - {"annotationlib"}
+    assert {module.partition(".")[0] for module in wrong} == set(TRAVELLING)
+    assert {module: tops for module, tops in wrong.items() if tops} == {}
 
 
-@pytest.mark.parametrize(
-    "package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"} - NAMES)
-)
-def test_no_plugin_imports_another(package: str) -> None:
+def test_no_plugin_imports_another(modules: Modules) -> None:
     """
     A plugin imports no other plugin, and the core imports none; libraries are no plugins.
     """
-    own = next((each for each in DISTRIBUTIONS if package in each), {package})
-    others = set(PACKAGES) - own - LIBRARIES - {"fal_core", "fal_core_worker"}
-    for module in MODULES.values():
-        tops = {name.partition(".")[0] for name in module.imported}
-        if module.package in own:
-            assert not tops & others, module.name
-        elif module.package in DISTRIBUTIONS[0]:
-            assert package not in tops, module.name
+    core = DISTRIBUTIONS[0]
+    wrong = {}
+    for module in modules.values():
+        tops = {name.partition(".")[0] for name in module.imported} & set(PACKAGES)
+        own = next((it for it in DISTRIBUTIONS if module.package in it), {module.package})
+        allowed = own if module.package in core else own | core | LIBRARIES
+        if module.package not in NAMES and tops - allowed:
+            wrong[module.name] = tops - allowed
+    assert wrong == {}
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_are_there(modules: Modules) -> None:
     """
     Each name that the reference lists for authors of plugins can be imported.
     """
@@ -162,21 +185,21 @@ def test_public_names_are_there() -> None:
         found = importlib.import_module(module)
         # Protocols of the worker are there for type checkers alone.
         typed = (
-            module in MODULES and f"class {name}(Protocol)" in MODULES[module].path.read_text()
+            module in modules and f"class {name}(Protocol)" in modules[module].path.read_text()
         )
         assert hasattr(found, name) or typed, f"{module}.{name}"
 
 
-@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"fal_core", "fal_core_worker"}))
-def test_plugins_import_what_is_public(package: str) -> None:
+def test_plugins_import_what_is_public(modules: Modules) -> None:
     """
     A first-party plugin imports of the core what the reference lists, and nothing else.
     """
     public = {f"{module}.{name}" for module, name in public_names()}
     public |= {module for module, _ in public_names()}
-    for module in MODULES.values():
-        if module.package != package:
-            continue
-        for name in sorted(module.imported):
-            if name.partition(".")[0] in DISTRIBUTIONS[0]:
-                assert name in public, f"{module.name} imports {name}"
+    wrong = {}
+    for module in modules.values():
+        if module.package not in DISTRIBUTIONS[0]:
+            names = {it for it in module.imported if it.partition(".")[0] in DISTRIBUTIONS[0]}
+            if names - public:
+                wrong[module.name] = names - public
+    assert wrong == {}

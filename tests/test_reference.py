@@ -11,7 +11,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -71,30 +71,34 @@ def pages(built: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("word", "page"),
-    [
-        ("cuda", "how-to/gpu-service"),
-        ("docker", "how-to/deployment"),
-        ("docker", "containers"),
-        ("gpu", "how-to/gpu-service"),
-        ("gpu", "machines"),
-        ("nginx", "how-to/deployment"),
-    ],
-)
-def test_search_finds_the_page_of_a_word(built: Path, word: str, page: str) -> None:
+#: Words that people look for, and pages that are found by them.
+SEARCHED = [
+    ("cuda", "how-to/gpu-service"),
+    ("docker", "how-to/deployment"),
+    ("docker", "containers"),
+    ("gpu", "how-to/gpu-service"),
+    ("gpu", "machines"),
+    ("nginx", "how-to/deployment"),
+]
+
+
+def test_search_finds_the_page_of_a_word(built: Path) -> None:
     """
     What people look for first leads to the page on it, by the words that the search knows
     of its text and its titles.
     """
     text = (built / "searchindex.js").read_text("utf-8")
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
-    found = set()
-    for part in ("terms", "titleterms"):
-        numbers = index[part].get(word, [])
-        numbers = numbers if isinstance(numbers, list) else [numbers]
-        found |= {index["docnames"][number] for number in numbers}
-    assert page in found
+
+    def found(word: str) -> set[str]:
+        pages = set()
+        for part in ("terms", "titleterms"):
+            numbers = index[part].get(word, [])
+            numbers = numbers if isinstance(numbers, list) else [numbers]
+            pages |= {index["docnames"][number] for number in numbers}
+        return pages
+
+    assert [(word, page) for word, page in SEARCHED if page not in found(word)] == []
 
 
 def missing(page: str, names: Iterator[str] | list[str]) -> list[str]:
@@ -159,65 +163,76 @@ def methods_of(cls: type) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("page", "cls"),
-    [
-        ("environments", Environment),
-        ("environments", LocalInterpreter),
-        ("hosts", Host),
-        ("hosts", Capabilities),
-        ("hosts", DetachingHost),
-        ("hosts", Machine),
-        ("hosts", Start),
-        ("hosts", WorkerHost),
-        ("hosts", WorkerPools),
-        ("hosts", Worker),
-        ("hosts", LateExecution),
-        ("hosts", Journal),
-        ("options", HostOptions),
-        ("calls", Call),
-    ],
-    ids=lambda each: getattr(each, "__name__", each),
-)
-def test_what_an_author_stands_on_is_there(pages: dict[str, str], page: str, cls: type) -> None:
+#: Pages, and classes that are on them.
+OF_AUTHORS: list[tuple[str, type]] = [
+    ("environments", Environment),
+    ("environments", LocalInterpreter),
+    ("hosts", Host),
+    ("hosts", Capabilities),
+    ("hosts", DetachingHost),
+    ("hosts", Machine),
+    ("hosts", Start),
+    ("hosts", WorkerHost),
+    ("hosts", WorkerPools),
+    ("hosts", Worker),
+    ("hosts", LateExecution),
+    ("hosts", Journal),
+    ("options", HostOptions),
+    ("calls", Call),
+]
+
+
+def test_what_an_author_stands_on_is_there(
+    pages: dict[str, str], check_all: Callable[..., None]
+) -> None:
     """
     Each class that hosts and environments are written with is listed, with its fields, its
     arguments and its methods, those of a base that is not public included.
     """
-    names = [cls.__name__, *methods_of(cls)]
-    if attrs.has(cls) and not issubclass(cls, Host):
-        names += [field.alias for field in attrs.fields(cls)]
-    if "Arguments:" in (cls.__doc__ or ""):
-        names += list(inspect.signature(cls).parameters)
-    assert missing(pages[page], names) == []
+
+    def check(row: tuple[str, type]) -> None:
+        page, cls = row
+        names = [cls.__name__, *methods_of(cls)]
+        if attrs.has(cls) and not issubclass(cls, Host):
+            names += [field.alias for field in attrs.fields(cls)]
+        if "Arguments:" in (cls.__doc__ or ""):
+            names += list(inspect.signature(cls).parameters)
+        assert missing(pages[page], names) == []
+
+    check_all(check, OF_AUTHORS)
 
 
-@pytest.mark.parametrize(
-    ("page", "module", "name"),
-    [
-        ("serving", "fal_serve", "App"),
-        ("serving", "fal_serve", "AppSpawnInfo"),
-        ("clients", "fal_serve", "AppClient"),
-        ("clients", "fal_serve", "AsyncAppClient"),
-        ("clients", "fal_host_serverless", "SyncServerlessClient"),
-        ("clients", "fal_host_serverless.client", "AppsNamespace"),
-        ("clients", "fal_host_serverless.client", "RunnersNamespace"),
-        ("clients", "fal_host_serverless.client", "KeysNamespace"),
-        ("clients", "fal_host_serverless.client", "SecretsNamespace"),
-        ("clients", "fal_host_serverless.client", "EnvironmentsNamespace"),
-        ("clients", "fal_host_serverless.values", "SubmittedRequest"),
-    ],
-)
+#: Pages, and modules and names of classes that are on them.
+OF_APPLICATIONS = [
+    ("serving", "fal_serve", "App"),
+    ("serving", "fal_serve", "AppSpawnInfo"),
+    ("clients", "fal_serve", "AppClient"),
+    ("clients", "fal_serve", "AsyncAppClient"),
+    ("clients", "fal_host_serverless", "SyncServerlessClient"),
+    ("clients", "fal_host_serverless.client", "AppsNamespace"),
+    ("clients", "fal_host_serverless.client", "RunnersNamespace"),
+    ("clients", "fal_host_serverless.client", "KeysNamespace"),
+    ("clients", "fal_host_serverless.client", "SecretsNamespace"),
+    ("clients", "fal_host_serverless.client", "EnvironmentsNamespace"),
+    ("clients", "fal_host_serverless.values", "SubmittedRequest"),
+]
+
+
 def test_classes_of_applications_and_clients_are_there(
-    pages: dict[str, str], page: str, module: str, name: str
+    pages: dict[str, str], check_all: Callable[..., None]
 ) -> None:
     """
     What applications are written with, and what calls and manages them, is listed with its
     methods and its fields.
     """
-    cls = getattr(importlib.import_module(module), name)
-    fields = [field.alias for field in attrs.fields(cls)] if attrs.has(cls) else []
-    assert missing(pages[page], [name, *methods_of(cls), *fields]) == []
+
+    def check(row: tuple[str, str, str]) -> None:
+        page, module, name = row
+        cls = getattr(importlib.import_module(module), name)
+        fields = [field.alias for field in attrs.fields(cls)] if attrs.has(cls) else []
+        assert missing(pages[page], [name, *methods_of(cls), *fields]) == []
+
+    check_all(check, OF_APPLICATIONS)
 
 
 def test_names_of_serving_are_in_the_reference(pages: dict[str, str]) -> None:

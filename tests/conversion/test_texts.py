@@ -20,49 +20,53 @@ from hypothesis import strategies as st
 from fal_core.conversion.texts import parse_json, parse_text
 from fal_core.errors import OptionTypeError
 
+#: Texts, what they are read as, and what comes of them.
+TEXTS: list[tuple[str, Any, Any]] = [
+    ("3", int, 3),
+    ("-3", int, -3),
+    ("3", float, 3.0),
+    ("1e3", float, 1000.0),
+    ("true", bool, True),
+    ("False", bool, False),
+    ("3", str, "3"),
+    ("", str, ""),
+    ("null", str, "null"),
+    ("null", Optional[int], None),
+    ("null", Optional[str], None),
+    ("3", Optional[int], 3),
+    ("3", Union[str, int], 3),
+    ("three", Union[str, int], "three"),
+    ("b", Literal["a", "b"], "b"),
+    ("2", Literal[1, 2], 2),
+    ("RED", Literal[Color.RED], Color.RED),
+    ('["a", "b"]', list[str], ["a", "b"]),
+    ("[1, 2]", tuple[float, ...], (1.0, 2.0)),
+    ('{"a": 1}', dict[str, int], {"a": 1}),
+    ('{"x": 1, "y": 2}', Point, Point(x=1, y=2.0)),
+    ('{"points": [{"x": 1}], "color": "BLUE"}', Line, Line([Point(x=1)], Color.BLUE)),
+    ("BLUE", Color, Color.BLUE),
+    ("SMALL", Size, Size.SMALL),
+    ("a/b", Path, Path("a/b")),
+    ("a/b", os.PathLike, Path("a/b")),
+    ("a", Path | None, Path("a")),
+    ('["a"]', list[Path], [Path("a")]),
+    ("3", Any, 3),
+    ("three", Any, "three"),
+    ("2.5", Meters, 2.5),
+    ("2", Annotated[int, "m"], 2),
+]
 
-@pytest.mark.parametrize(
-    ("text", "annotation", "expected"),
-    [
-        ("3", int, 3),
-        ("-3", int, -3),
-        ("3", float, 3.0),
-        ("1e3", float, 1000.0),
-        ("true", bool, True),
-        ("False", bool, False),
-        ("3", str, "3"),
-        ("", str, ""),
-        ("null", str, "null"),
-        ("null", Optional[int], None),
-        ("null", Optional[str], None),
-        ("3", Optional[int], 3),
-        ("3", Union[str, int], 3),
-        ("three", Union[str, int], "three"),
-        ("b", Literal["a", "b"], "b"),
-        ("2", Literal[1, 2], 2),
-        ("RED", Literal[Color.RED], Color.RED),
-        ('["a", "b"]', list[str], ["a", "b"]),
-        ("[1, 2]", tuple[float, ...], (1.0, 2.0)),
-        ('{"a": 1}', dict[str, int], {"a": 1}),
-        ('{"x": 1, "y": 2}', Point, Point(x=1, y=2.0)),
-        ('{"points": [{"x": 1}], "color": "BLUE"}', Line, Line([Point(x=1)], Color.BLUE)),
-        ("BLUE", Color, Color.BLUE),
-        ("SMALL", Size, Size.SMALL),
-        ("a/b", Path, Path("a/b")),
-        ("a/b", os.PathLike, Path("a/b")),
-        ("a", Path | None, Path("a")),
-        ('["a"]', list[Path], [Path("a")]),
-        ("3", Any, 3),
-        ("three", Any, "three"),
-        ("2.5", Meters, 2.5),
-        ("2", Annotated[int, "m"], 2),
-    ],
-)
-def test_texts_are_read_by_annotation(text: str, annotation: Any, expected: Any) -> None:
+
+def test_texts_are_read_by_annotation(check_all: Callable[..., None]) -> None:
     """
     A text becomes a value of its parameter's type; containers are written as JSON.
     """
-    assert same(parse_text(text, annotation, "argument"), expected)
+
+    def check(row: tuple[str, Any, Any]) -> None:
+        text, annotation, expected = row
+        assert same(parse_text(text, annotation, "argument"), expected)
+
+    check_all(check, TEXTS)
 
 
 @pytest.mark.parametrize(

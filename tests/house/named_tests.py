@@ -4,6 +4,7 @@ Tests that pages of the documentation name, as ``folder/file.py::test``.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -46,8 +47,15 @@ def is_there(name: Name) -> bool:
     Return whether the test exists.
     """
     folder, file, function = name
-    path = ROOT / FOLDERS[folder] / file
-    found = rf"^(async )?def {function}\("
-    return (
-        path.is_file() and re.search(found, path.read_text("utf-8"), re.MULTILINE) is not None
-    )
+    return function in functions_in(ROOT / FOLDERS[folder] / file)
+
+
+@functools.cache
+def functions_in(path: Path) -> frozenset[str]:
+    """
+    Return the functions of a file that are in no class; none where there is no file.
+    """
+    if not path.is_file():
+        return frozenset()
+    found = re.findall(r"^(?:async )?def (\w+)\(", path.read_text("utf-8"), re.MULTILINE)
+    return frozenset(found)

@@ -4,6 +4,7 @@ Breaches: what a host must not do is told in one sentence, to whoever waits for 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -154,17 +155,22 @@ def strict(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
     return bool(request.param)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", BREACHES)
-def test_a_breach_is_told_to_whoever_waits(strict: bool, name: str, way: str) -> None:
+def test_a_breach_is_told_to_whoever_waits(
+    strict: bool, check_all: Callable[..., None]
+) -> None:
     """
     What a host must not send ends the call, with its name and what to write.
     """
-    events, sentence = BREACHES[name]
-    with pytest.raises(PluginError) as caught:
-        WAYS[way](sending(*events))
-    assert str(caught.value).startswith("Host 'breaking': it")
-    assert sentence in str(caught.value)
+
+    def check(row: tuple[str, str]) -> None:
+        name, way = row
+        events, sentence = BREACHES[name]
+        with pytest.raises(PluginError) as caught:
+            WAYS[way](sending(*events))
+        assert str(caught.value).startswith("Host 'breaking': it")
+        assert sentence in str(caught.value)
+
+    check_all(check, itertools.product(BREACHES, WAYS))
 
 
 @pytest.mark.parametrize("name", ["second_outcome", "opened_outcome", "no_event", "own_event"])
@@ -187,7 +193,6 @@ def test_the_reason_that_is_no_host_error_is_the_cause(strict: bool) -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("returned", "sentence"),
     [
@@ -200,14 +205,18 @@ def test_the_reason_that_is_no_host_error_is_the_cause(strict: bool) -> None:
     ],
 )
 def test_a_launch_that_returns_no_execution_is_told(
-    strict: bool, way: str, returned: Any, sentence: str
+    strict: bool, returned: Any, sentence: str, check_all: Callable[..., None]
 ) -> None:
     """
     A launch that returns something else is an error at once; nobody waits for an end.
     """
-    with pytest.raises(PluginError) as caught:
-        WAYS[way](BreakingHost(lambda call, sink: returned))
-    assert str(caught.value) == sentence
+
+    def check(way: str) -> None:
+        with pytest.raises(PluginError) as caught:
+            WAYS[way](BreakingHost(lambda call, sink: returned))
+        assert str(caught.value) == sentence
+
+    check_all(check, WAYS)
 
 
 def test_an_event_after_the_end_is_logged_and_takes_nothing_away(

@@ -5,7 +5,7 @@ What all commands have in common, those of plugins included.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -30,14 +30,27 @@ def commands_under(group: click.Group, path: Path) -> Iterator[tuple[Path, click
             yield (*path, name), command
 
 
-ALL = dict(commands_under(cli, ()))
-
 #: What prints text for a shell or a person alone, and what prints the response of an
 #: application: JSON is what that is sent by ``--json``, as with ``--input``.
 WITHOUT_JSON = {("help",), ("completion",), ("call",)}
 
 #: Names of fal's own command line.
-HIDDEN = {path for path in ALL if path[0] == "environments"} | {("profile", "host")}
+HIDDEN = {"environments", "profile host"}
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[Path, click.Command]:
+    """
+    Every command by its names.
+    """
+    return dict(commands_under(cli, ()))
+
+
+def without_hidden(commands: dict[Path, click.Command]) -> list[Path]:
+    """
+    Return the names of the commands that the help shows.
+    """
+    return [path for path in sorted(commands) if not {path[0], " ".join(path)} & HIDDEN]
 
 
 def examples_of(command: click.Command) -> list[str]:
@@ -48,51 +61,67 @@ def examples_of(command: click.Command) -> list[str]:
     return [line.strip() for line in shown.splitlines() if line.strip()]
 
 
-def test_plugins_of_this_repository_add_commands() -> None:
+def test_plugins_of_this_repository_add_commands(commands: dict[Path, click.Command]) -> None:
     """
     The tests below are about more than the commands of the core.
     """
-    groups = {path[0] for path in ALL}
+    groups = {path[0] for path in commands}
     assert {"run", "env", "apps", "stages", "server", "machines"} <= groups
 
 
-@pytest.mark.parametrize("path", sorted(ALL.keys() - WITHOUT_JSON), ids=" ".join)
-def test_command_prints_json(path: Path) -> None:
+def test_command_prints_json(
+    commands: dict[Path, click.Command], check_all: Callable[..., None]
+) -> None:
     """
     Each command has the flag ``--json``.
     """
-    flags = [each for each in ALL[path].params if "--json" in each.opts]
-    assert len(flags) == 1
-    assert isinstance(flags[0], click.Option)
-    assert flags[0].is_flag
+
+    def check(path: Path) -> None:
+        flags = [each for each in commands[path].params if "--json" in each.opts]
+        assert len(flags) == 1
+        assert isinstance(flags[0], click.Option)
+        assert flags[0].is_flag
+
+    check_all(check, sorted(commands.keys() - WITHOUT_JSON))
 
 
-@pytest.mark.parametrize("path", sorted(ALL.keys() - HIDDEN), ids=" ".join)
-def test_help_of_a_command_has_examples_that_hold(path: Path) -> None:
+def test_help_of_a_command_has_examples_that_hold(
+    commands: dict[Path, click.Command], check_all: Callable[..., None]
+) -> None:
     """
     Each command shows an example, whose options and arguments it takes.
     """
-    found = examples_of(ALL[path])
-    assert found
-    for line in found:
-        # As in eval "$(fal-core …)".
-        line = line.partition("$(")[2].partition(")")[0] if "$(" in line else line
-        words = shlex.split(line)
-        assert words[: len(path) + 1] == ["fal-core", *path]
-        given: list[Any] = words[len(path) + 1 :]
-        given = given[: given.index(">")] if ">" in given else given
-        # click remembers the option for help, as its first context names it.
-        ALL[path].make_context("example", given, **cli.context_settings)
+
+    def check(path: Path) -> None:
+        found = examples_of(commands[path])
+        assert found
+        for line in found:
+            # As in eval "$(fal-core …)".
+            line = line.partition("$(")[2].partition(")")[0] if "$(" in line else line
+            words = shlex.split(line)
+            assert words[: len(path) + 1] == ["fal-core", *path]
+            given: list[Any] = words[len(path) + 1 :]
+            given = given[: given.index(">")] if ">" in given else given
+            # click remembers the option for help, as its first context names it.
+            commands[path].make_context("example", given, **cli.context_settings)
+
+    check_all(check, without_hidden(commands))
 
 
-@pytest.mark.parametrize("path", sorted(ALL.keys() - HIDDEN), ids=" ".join)
-def test_words_have_one_meaning(path: Path) -> None:
+def test_words_have_one_meaning(
+    commands: dict[Path, click.Command], check_all: Callable[..., None]
+) -> None:
     """
     A host is named by ``--on`` and an address by ``--address``, and JSON is given by
     ``--input``; what is created is not added, and what is deleted not removed.
     """
-    shown = [each.opts[0] for each in ALL[path].params if isinstance(each, click.Option)]
-    # A flag of this one says what is begun.
-    if path != ("plugins", "new"):
-        assert not {"--host", "--machine", "--env", "--output-json"} & set(shown)
-    assert path[-1] not in ("add", "remove", "rm", "new-key")
+
+    def check(path: Path) -> None:
+        options = [each for each in commands[path].params if isinstance(each, click.Option)]
+        # A flag of this one says what is begun.
+        if path != ("plugins", "new"):
+            shown = {each.opts[0] for each in options}
+            assert not {"--host", "--machine", "--env", "--output-json"} & shown
+        assert path[-1] not in ("add", "remove", "rm", "new-key")
+
+    check_all(check, without_hidden(commands))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -41,18 +42,21 @@ def test_an_unknown_machine_type_is_not_resolved() -> None:
         resolve_machine("GPU-H1000")
 
 
-@pytest.mark.parametrize("machine", known_machines().values(), ids=lambda each: each.name)
-def test_what_is_stated_has_a_source(machine: Machine) -> None:
+def test_what_is_stated_has_a_source(check_all: Callable[..., None]) -> None:
     """
     Each entry has the address of the documents that state it; a machine with GPUs tells their
     model and memory, and none has a price, which only a user gives.
     """
-    assert machine.source is not None
-    assert all(each.startswith("https://") for each in machine.source.split(", "))
-    assert machine.name.startswith("GPU") == bool(machine.gpus)
-    assert (machine.gpu_memory is None) == (not machine.gpus)
-    assert machine.memory is None or machine.memory >= 512_000_000
-    assert machine.price is None
+
+    def check(machine: Machine) -> None:
+        assert machine.source is not None
+        assert all(each.startswith("https://") for each in machine.source.split(", "))
+        assert machine.name.startswith("GPU") == bool(machine.gpus)
+        assert (machine.gpu_memory is None) == (not machine.gpus)
+        assert machine.memory is None or machine.memory >= 512_000_000
+        assert machine.price is None
+
+    check_all(check, known_machines().values())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fal_core.errors import OptionError
@@ -80,14 +82,18 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("lines", "path", "ignored"), CASES)
-def test_paths_are_left_out_as_docker_does(lines: str, path: str, ignored: bool):
+def test_paths_are_left_out_as_docker_does(check_all: Callable[..., None]):
     """
     A path is left out if the last pattern that matches it or a directory above is none with
     an exclamation mark.
     """
-    patterns = IgnorePatterns.parse(lines.splitlines())
-    assert (patterns.match(path) is not None) == ignored
+
+    def check(row: tuple[str, str, bool]) -> None:
+        lines, path, ignored = row
+        patterns = IgnorePatterns.parse(lines.splitlines())
+        assert (patterns.match(path) is not None) == ignored
+
+    check_all(check, CASES)
 
 
 def test_lines_are_cleaned():

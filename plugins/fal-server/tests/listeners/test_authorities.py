@@ -4,9 +4,10 @@ Authorities: what is read of an HTTP/2 connection, and what is passed on of it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -219,26 +220,29 @@ def broken() -> dict[str, list[bytes]]:
     }
 
 
-@pytest.mark.parametrize("what", broken())
-@pytest.mark.parametrize("size", [5, 1 << 30])
-def test_what_cannot_be_read_is_passed_on_as_it_is(
-    visit: OpenConnection, marks: AuthorityMarks, what: str, size: int
-):
+def test_what_cannot_be_read_is_passed_on_as_it_is(check_all: Callable[..., None]):
     """
     The gRPC server gets each byte of a connection that cannot be read, in its place; nothing
     is added to it from there on, and little is held meanwhile.
     """
-    first = requests("a.example")
-    rest = b"".join(broken()[what]) + requests("b.example")[len(PREFACE) :]
-    passed, largest = b"", 0
-    for at in range(0, len(first + rest), size):
-        passed += marks.take((first + rest)[at : at + size])
-        block = 0 if marks._block is None else len(marks._block.raw)
-        largest = max(largest, len(marks._held) + block)
-    assert passed == AuthorityMarks(KEY, visit).take(first) + rest
-    assert marks_in(passed[: -len(rest)]) == ["a.example"]
-    assert largest <= authorities._LARGEST_BLOCK
-    assert (len(marks._held), marks._block) == (0, None)
+    frames, first = broken(), requests("a.example")
+
+    def check(row: tuple[str, int]) -> None:
+        what, size = row
+        visit = OpenConnection(is_known=True)
+        marks = AuthorityMarks(KEY, visit)
+        rest = b"".join(frames[what]) + requests("b.example")[len(PREFACE) :]
+        passed, largest = b"", 0
+        for at in range(0, len(first + rest), size):
+            passed += marks.take((first + rest)[at : at + size])
+            block = 0 if marks._block is None else len(marks._block.raw)
+            largest = max(largest, len(marks._held) + block)
+        assert passed == AuthorityMarks(KEY, visit).take(first) + rest
+        assert marks_in(passed[: -len(rest)]) == ["a.example"]
+        assert largest <= authorities._LARGEST_BLOCK
+        assert (len(marks._held), marks._block) == (0, None)
+
+    check_all(check, itertools.product(frames, (5, 1 << 30)))
 
 
 def test_changed_bytes_are_passed_on():

@@ -8,6 +8,7 @@ of things that are not: the answers are the same.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -232,22 +233,25 @@ def test_each_method_is_in_the_table():
     assert MESSAGES.keys() | UNNAMED == PROCEDURES.keys()
 
 
-@pytest.mark.parametrize("name", MESSAGES)
 def test_method_asked_about_things_of_another_account(
-    served_plane: Any, things: Things, stranger: str, name: str
+    served_plane: Any, things: Things, stranger: str, check_all: Callable[..., None]
 ):
     """
     A method answers a stranger as if there were nothing, and changes nothing.
     """
-    before, absent = state_of(served_plane), Things.absent()
-    answers = []
-    for each in (things, absent):
-        code, text = ask(served_plane.plane, stranger, name, MESSAGES[name](each))
-        answers.append((code, without(each, text)))
-        for id in (things.revision, things.runner, things.key, things.request):
-            assert id not in answers[-1][1]
-    assert answers[0] == answers[1]
-    assert state_of(served_plane) == before
+
+    def check(name: str) -> None:
+        before, absent = state_of(served_plane), Things.absent()
+        answers = []
+        for each in (things, absent):
+            code, text = ask(served_plane.plane, stranger, name, MESSAGES[name](each))
+            answers.append((code, without(each, text)))
+            for id in (things.revision, things.runner, things.key, things.request):
+                assert id not in answers[-1][1]
+        assert answers[0] == answers[1]
+        assert state_of(served_plane) == before
+
+    check_all(check, MESSAGES)
 
 
 #: Routes of the API, with what is asked about things: a path, and a body or a query.
@@ -362,62 +366,67 @@ def fill_path(path: str, things: Things) -> str:
     return path.format(**names, id=id, hash=things.hash, number=1, path=things.app)
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
 def test_route_asked_about_things_of_another_account(
-    served_plane: Any, things: Things, stranger: str, method: str, path: str
+    served_plane: Any, things: Things, stranger: str, check_all: Callable[..., None]
 ):
     """
     A route answers a stranger as if there were nothing, and changes nothing.
     """
-    before = state_of(served_plane)
-    answers = []
-    with served_plane.plane.client(stranger) as client:
-        for each in (things, Things.absent()):
-            answer = client.request(method, fill_path(path, each), **ROUTES[method, path](each))
-            text = without(each, answer.text).replace(f"owner/{each.app}", "owner/<app>")
-            if path.endswith("/initiate"):
-                text = ", ".join(answer.json())
-            answers.append((answer.status_code, text))
-    assert answers[0] == answers[1]
-    assert state_of(served_plane) == before
+
+    def check(route: tuple[str, str]) -> None:
+        before = state_of(served_plane)
+        answers = []
+        method, path = route
+        with served_plane.plane.client(stranger) as client:
+            for each in (things, Things.absent()):
+                answer = client.request(method, fill_path(path, each), **ROUTES[route](each))
+                text = without(each, answer.text).replace(f"owner/{each.app}", "owner/<app>")
+                if path.endswith("/initiate"):
+                    text = ", ".join(answer.json())
+                answers.append((answer.status_code, text))
+        assert answers[0] == answers[1]
+        assert state_of(served_plane) == before
+
+    check_all(check, sorted(ROUTES))
 
 
-@pytest.mark.parametrize(
-    ("listener", "method", "path"),
-    [
-        ("run", "POST", "/owner/{app}"),
-        ("run", "GET", "/owner/{app}/any"),
-        ("queue", "POST", "/owner/{app}"),
-        ("queue", "GET", "/owner/{app}/requests/{request}"),
-        ("queue", "GET", "/owner/{app}/requests/{request}/status"),
-        ("queue", "GET", "/owner/{app}/requests/{request}/status/stream"),
-        ("queue", "PUT", "/owner/{app}/requests/{request}/cancel"),
-        ("ws", "GET", "/owner/{app}"),
-    ],
-)
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+#: What the gateways are asked about an application.
+ASKED = [
+    ("run", "POST", "/owner/{app}"),
+    ("run", "GET", "/owner/{app}/any"),
+    ("queue", "POST", "/owner/{app}"),
+    ("queue", "GET", "/owner/{app}/requests/{request}"),
+    ("queue", "GET", "/owner/{app}/requests/{request}/status"),
+    ("queue", "GET", "/owner/{app}/requests/{request}/status/stream"),
+    ("queue", "PUT", "/owner/{app}/requests/{request}/cancel"),
+    ("ws", "GET", "/owner/{app}"),
+]
+
+
 def test_gateway_asked_for_a_private_application_of_another_account(
     served_plane: Any,
     things: Things,
     strangers: Mapping[str, str],
-    preset: str,
-    listener: str,
-    method: str,
-    path: str,
+    check_all: Callable[..., None],
 ):
     """
     The gateways answer a stranger as if there were no such application, whatever the key
     may do.
     """
-    answers = []
-    with served_plane.client(listener, strangers[preset]) as client:
-        for each in (things, Things.absent()):
-            asked = path.format(app=each.app, request=each.request)
-            answer = client.request(method, asked, json={} if method == "POST" else None)
-            text = answer.text.replace(f"owner/{each.app}", "owner/<app>")
-            answers.append((answer.status_code, without(each, text)))
-    assert answers[0] == answers[1]
-    assert answers[0][0] == 404
+
+    def check(row: tuple[str, tuple[str, str, str]]) -> None:
+        preset, (listener, method, path) = row
+        answers = []
+        with served_plane.client(listener, strangers[preset]) as client:
+            for each in (things, Things.absent()):
+                asked = path.format(app=each.app, request=each.request)
+                answer = client.request(method, asked, json={} if method == "POST" else None)
+                text = answer.text.replace(f"owner/{each.app}", "owner/<app>")
+                answers.append((answer.status_code, without(each, text)))
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 404
+
+    check_all(check, itertools.product(sorted(PRESETS), ASKED))
 
 
 def test_request_of_another_account_to_a_shared_application(served_plane: Any, stranger: str):
