@@ -74,11 +74,13 @@ def test_names_of_peers_are_there(check_all: Callable[..., None]) -> None:
     rows = read_peers()
     assert rows
     installed = [row for row in rows if importlib.util.find_spec(row[0]) is not None]
-    if not installed:
-        pytest.skip("No peer is installed.")
 
     def check(row: tuple[str, str]) -> None:
         module, _, attribute = row[1].rpartition(".")
         assert hasattr(importlib.import_module(module), attribute)
 
-    check_all(check, installed)
+    if installed:
+        check_all(check, installed)
+    missing = sorted({row[0] for row in rows if row not in installed})
+    if missing:
+        pytest.skip(f"Not looked at, as they are not installed: {', '.join(missing)}.")
