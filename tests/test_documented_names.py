@@ -76,7 +76,7 @@ def tell_missing() -> None:
     """
     missing = sorted({row.distribution for row in TABLE if not is_installed(row.distribution)})
     if missing:
-        pytest.skip(f"Their rows were left out, as they are not installed: {', '.join(missing)}.")
+        pytest.skip(f"Left out, as they are not installed: {', '.join(missing)}.")
 
 
 def find(row: Row) -> Any:
