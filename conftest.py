@@ -5,6 +5,7 @@ The code blocks of the documentation are tests; those of one page are one progra
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import os
 import shutil
@@ -77,6 +78,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     file = str(collection_path.relative_to(ROOT))
     return None if _proof("belonging").read_table().may_be_short(file) else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """
+    Look for no garbage meanwhile: nearly all that is made stays, and would be looked through
+    again each time that it has grown by a quarter.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
