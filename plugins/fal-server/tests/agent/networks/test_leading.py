@@ -28,7 +28,8 @@ SYSTEM = b"-----BEGIN CERTIFICATE-----\nsystem\n-----END CERTIFICATE-----\n"
 
 class Listener:
     """
-    A server that keeps what it reads first of each connection, and answers it.
+    A server that keeps what it reads first of each connection, answers it, and reads on to the
+    end.
     """
 
     def __init__(self, answer: bytes) -> None:
@@ -48,6 +49,10 @@ class Listener:
             with connection:
                 self.asked.append(connection.recv(1 << 16))
                 connection.sendall(self._answer)
+                connection.shutdown(socket.SHUT_WR)
+                # Closed with something unread, it would take its answer back.
+                while connection.recv(1 << 16):
+                    pass
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -96,19 +101,20 @@ def make_leading(bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Leading
 def ask(variables: dict[str, str], place: str) -> tuple[bytes, bytes]:
     """
     Ask for *place* through the proxy of *variables*, and return the status line and what
-    answers ``hello`` there.
+    answers ``hello`` there, which is said where the proxy leads there.
     """
     url = urlsplit(variables["HTTPS_PROXY"])
     with socket.create_connection((url.hostname, url.port), 60) as connection:
         shown = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
         head = f"CONNECT {place} HTTP/1.1\r\nProxy-Authorization: Basic {shown}\r\n\r\n"
         connection.sendall(head.encode())
-        stream = connection.makefile("rb")
-        status = stream.readline()
-        while stream.readline() not in (b"\r\n", b""):
-            pass
-        connection.sendall(b"hello")
-        return status, stream.read()
+        with connection.makefile("rb") as stream:
+            status = stream.readline()
+            while stream.readline() not in (b"\r\n", b""):
+                pass
+            if b" 200 " in status:
+                connection.sendall(b"hello")
+            return status, stream.read()
 
 
 def test_hosts_lead_to_the_server(make_leading: Any):
