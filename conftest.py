@@ -27,7 +27,10 @@ ROOT = Path(__file__).resolve().parent
 ENDING = 60
 
 #: When this process began, for the option ``--minutes``.
-_BEGUN = time.monotonic()
+_BEGUN = time.time()
+
+#: The variable with the share of the test files that is taken, as ``1/2``.
+_SHARE = "FAL_CORE_SHARE"
 
 # The laws are tested by runs inside of tests, each with a copy of this module. The
 # variable has the process whose run is the outermost.
@@ -61,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--changed-since",
         metavar="REVISION",
+        default=os.environ.get("FAL_CORE_CHANGED_SINCE"),
         help="Beside the share of FAL_CORE_SHARE, take the files that test what has changed.",
     )
     group.addoption(
@@ -73,11 +77,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """
     Read no file of which the short proof has nothing.
+
+    Of a share, read its files and those that test what has changed.
     """
-    if config.option.proof != "short" or not _is_ours(collection_path):
+    if not _is_ours(collection_path):
         return None
     file = str(collection_path.relative_to(ROOT))
-    return None if _proof("belonging").read_table().may_be_short(file) else True
+    if config.option.proof == "short" and not _proof("belonging").read_table().may_be_short(
+        file
+    ):
+        return True
+    number, _, count = os.environ.get(_SHARE, "0/1").partition("/")
+    is_others = zlib.crc32(file.encode()) % int(count) != int(number)
+    return True if is_others and collection_path not in _changed_files(config) else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,12 +111,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     Take the tests of the proof that is asked for, and begin with those of the longest files.
 
-    Where the variable ``FAL_CORE_SHARE`` is set, as to ``1/2``, take the files of that share.
     Where ``FAL_CORE_ORDER`` is set, to any text, take all files in an order that depends on
     it alone.
     """
     changed = _changed_files(config)
-    left = [each for each in items if _is_left_out(each, changed)]
+    left = [each for each in items if _is_left_out(each)]
     if left:
         config.hook.pytest_deselected(items=left)
         gone = set(left)
@@ -145,15 +156,12 @@ def _changed_files(config: pytest.Config) -> frozenset[Path]:
     return _proof("changes").find_tests(revision) if revision else frozenset()
 
 
-def _is_left_out(item: pytest.Item, changed: frozenset[Path]) -> bool:
-    if not _is_ours(item.path):
-        return item.config.option.proof == "rest" and item.path.is_relative_to(ROOT)
-    file = str(item.path.relative_to(ROOT))
+def _is_left_out(item: pytest.Item) -> bool:
     proof = item.config.option.proof
-    if proof != "whole" and _is_in_short(item, file) is (proof == "rest"):
-        return True
-    number, _, count = os.environ.get("FAL_CORE_SHARE", "0/1").partition("/")
-    return item.path not in changed and zlib.crc32(file.encode()) % int(count) != int(number)
+    if not _is_ours(item.path):
+        return proof == "rest" and item.path.is_relative_to(ROOT)
+    file = str(item.path.relative_to(ROOT))
+    return proof != "whole" and _is_in_short(item, file) is (proof == "rest")
 
 
 def _is_in_short(item: pytest.Item, file: str) -> bool:
@@ -170,11 +178,21 @@ def _is_in_short(item: pytest.Item, file: str) -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """
-    Skip a test where the minutes of the run are over.
+    Skip a test where the minutes of the run are over, or the time of ``FAL_CORE_UNTIL``, in
+    seconds since the epoch.
     """
     minutes = item.config.option.minutes
-    if minutes is not None and time.monotonic() - _BEGUN > 60 * minutes:
+    until = float(os.environ.get("FAL_CORE_UNTIL", "inf"))
+    if time.time() > min(until, _BEGUN + 60 * minutes if minutes is not None else until):
         pytest.skip("The minutes of this run are over.")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """
+    Let a share pass that has no tests.
+    """
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _SHARE in os.environ:
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session")

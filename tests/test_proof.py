@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from proof import changes  # noqa: E402  # the path comes first
-from proof.__main__ import choose, count  # noqa: E402  # the path comes first
+from proof.__main__ import OVERRUN, PLACES, Part, choose, count  # noqa: E402  # the path comes first
 from proof.belonging import Table, read_table  # noqa: E402  # the path comes first
-from proof.steps import STEPS  # noqa: E402  # the path comes first
+from proof.warm import MANY, find_cold  # noqa: E402  # the path comes first
+from proof.steps import STEPS, Step  # noqa: E402  # the path comes first
 
 sys.path.remove(str(ROOT / "tests"))
 
@@ -136,16 +137,61 @@ def test_imports_are_found_however_they_are_written(
 
 def test_each_step_has_its_day() -> None:
     """
-    In seven days each step is run once, even where nothing has changed, but for the short
-    proof, which is run beside.
+    In seven days each step is run at least once, even where nothing has changed, but for those
+    that are left to runs of everything.
     """
     chosen = [step for day in range(7) for step in choose(STEPS, frozenset(), day)]
-    assert {step.name for step in STEPS} - {step.name for step in chosen} == {"the short proof"}
+    left = {step.name for step in STEPS} - {step.name for step in chosen}
+    assert left == {"pages followed", "a cluster under kills", "the short proof"}
+    assert left == {step.name for step in STEPS if step.is_whole}
     [first, *_] = STEPS
     assert chosen.count(first) == 7
     for day in range(7):
-        changed = choose(STEPS, frozenset({"plugins/fal-env-conda/README.md"}), day)
-        assert "alone: env-conda" in [step.name for step in changed]
+        changed = choose(STEPS, frozenset({"plugins/fal-serve/README.md"}), day)
+        assert "FastAPI's tests" in [step.name for step in changed]
+
+
+def test_steps_share_out_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Each step that can be divided has its part of the time that is left, and one that cannot is
+    left out where it would take longer.
+    """
+    monkeypatch.setattr("proof.__main__.time.time", lambda: 1000.0)
+    long, short = (
+        Step(name="", command=[""], usual=each, is_dividable=True) for each in (9, 1)
+    )
+    whole = Step(name="", command=[""], usual=11)
+    part = Part(revision="abc", day=3, until=1000.0 + 600, left=20)
+    told = part.take(long)
+    assert told is not None
+    assert float(told.pop("FAL_CORE_UNTIL")) == 1000 + 60 * (PLACES * 10 * 9 / 20 - OVERRUN)
+    assert told == {"FAL_CORE_CHANGED_SINCE": "abc", "FAL_CORE_SHARE": "3/7"}
+    assert part.take(whole) is None
+    # All that is left is for the last.
+    told = part.take(short)
+    assert told is not None
+    assert float(told["FAL_CORE_UNTIL"]) == 1000 + 60 * (10 - OVERRUN)
+    late = Part(revision="abc", day=3, until=1000.0, left=20)
+    assert late.take(short) is None
+
+
+def test_files_are_cold_where_nothing_is_kept_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A test file is cold until pytest has kept what it makes of it for this Python.
+    """
+    folder = tmp_path / "plugins/fal-x/tests/deeper"
+    folder.mkdir(parents=True)
+    for name in ("test_a.py", "test_ab.py", "conftest.py"):
+        (folder / name).write_text("")
+    monkeypatch.setattr("proof.warm.ROOT", tmp_path)
+    assert sorted(find_cold()) == [folder / "test_a.py", folder / "test_ab.py"]
+    kept = folder / f"__pycache__/test_a.{sys.implementation.cache_tag}-pytest-8.4.1.pyc"
+    kept.parent.mkdir()
+    kept.write_bytes(b"")
+    assert find_cold() == [folder / "test_ab.py"]
+    assert MANY < len(list(ROOT.glob("tests/**/test_*.py")))
 
 
 def test_counts_are_those_of_all_runs_of_a_step() -> None:

@@ -1,8 +1,8 @@
 """
 Run everything that proves this repository, and print a table of its steps.
 
-``python -m proof`` runs all. ``--changed-since`` runs what the changes since a revision ask
-for, and a seventh of the rest, another one each day.
+``python -m proof`` runs all. ``--changed-since`` runs the tests that the changes since a
+revision ask for, and a seventh of the others, another one each day.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
 from proof.changes import find_base, find_changes
-from proof.steps import ROOT, STEPS, Step, prepare, variables
+from proof.steps import ROOT, STEPS, Step, install_pythons, install_ray, variables
 
 #: In how many days all of the rest has been run.
 DAYS = 7
 #: How many steps run at once: most of their tests wait most of the time.
 PLACES = 2
+#: Minutes that a step takes beyond its time: it ends with the test that it has begun.
+OVERRUN = 0.5
 #: Lines of output that are shown of a step that went well.
 SHOWN = 45
 
@@ -35,11 +37,53 @@ SHOWN = 45
 class Result:
     """What came of a step: its exit code, None for one that was left out, and the reason."""
 
-    step: Step
+    name: str
     code: int | None
     seconds: float = 0.0
     counts: Mapping[str, int] = attrs.field(factory=dict)
     why: str = ""
+
+
+@attrs.define(kw_only=True)
+class Part:
+    """
+    The part of everything that a run takes.
+
+    Attributes:
+        revision: The changes since then ask for what is run.
+
+        day: Which seventh of the rest is run, from 0.
+
+        until: When nothing is begun any more, in seconds since the epoch.
+
+        left: The usual minutes of the steps that have not begun.
+    """
+
+    revision: str
+    day: int
+    until: float
+    left: float
+
+    def take(self, step: Step) -> dict[str, str] | None:
+        """
+        Return the variables of a step that begins now, and None where the time is too short.
+
+        The time that is left is shared out by what the steps usually take.
+        """
+        now = time.time()
+        time_left = (self.until - now) / 60
+        part = step.usual / max(self.left, step.usual)
+        self.left -= step.usual
+        if not step.is_dividable:
+            return {} if step.is_first or step.usual < time_left else None
+        if time_left < OVERRUN:
+            return None
+        until = min(now + 60 * PLACES * part * time_left, self.until) - 60 * OVERRUN
+        return {
+            "FAL_CORE_CHANGED_SINCE": self.revision,
+            "FAL_CORE_SHARE": f"{self.day}/{DAYS}",
+            "FAL_CORE_UNTIL": str(until),
+        }
 
 
 def main(arguments: list[str]) -> int:
@@ -56,30 +100,35 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, help="Begin nothing after so many.")
     options = parser.parse_args(arguments)
-    started = time.monotonic()
+    started = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    prepare()
-    print(f"prepared after {time.monotonic() - started:.0f} s", flush=True)
-    revision = options.changed_since
-    revision = find_base() if revision == "a day" else revision
-    day = int(time.time()) // (24 * 3600) % DAYS
+    results = [prepare("install Ray", install_ray), prepare("install Pythons", install_pythons)]
     steps = [each for each in STEPS if is_wanted(each, options.steps)]
-    if revision:
+    part = None
+    if revision := options.changed_since:
+        revision = find_base() if revision == "a day" else revision
+        day = int(started) // (24 * 3600) % DAYS
         steps = list(choose(steps, find_changes(revision), day))
-    results = []
-    environment = dict(variables(is_whole=revision is None))
+        until = started + 60 * options.minutes if options.minutes else float("inf")
+        left = sum(each.usual for each in steps)
+        part = Part(revision=revision, day=day, until=until, left=left)
+    environment = dict(variables(is_whole=part is None))
     first = [each for each in steps if each.is_first]
     later = [each for each in steps if not each.is_first]
-    until = started + 60 * options.minutes if options.minutes else None
     for group, places in ((first[:1], 1), (first[1:], PLACES), (later, PLACES)):
         with ThreadPoolExecutor(places) as pool:
-            tried = [
-                pool.submit(run, each, environment, revision, day, until) for each in group
-            ]
+            tried = [pool.submit(run, each, environment, part) for each in group]
             results += [each.result() for each in tried]
     print_table(results)
-    print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
+    print(f"{(time.time() - started) / 60:.1f} minutes in all")
     return 1 if any(each.code for each in results) else 0
+
+
+def prepare(name: str, install: Callable[[], None]) -> Result:
+    """Install something, and return how long it took."""
+    started = time.time()
+    install()
+    return Result(name=name, code=0, seconds=time.time() - started)
 
 
 def is_wanted(step: Step, names: Sequence[str]) -> bool:
@@ -89,40 +138,25 @@ def is_wanted(step: Step, names: Sequence[str]) -> bool:
 
 def choose(steps: Sequence[Step], changes: frozenset[str], day: int) -> Iterator[Step]:
     """
-    Yield the steps for a change: the first, those that it asks for, those of which a share
-    is run, and today's of the others. The short proof is run beside, as it is by people.
+    Yield the steps for a change: the first, those that are run in part, those that it asks for,
+    and today's of the others. The short proof is run beside, as it is by people.
     """
     for number, step in enumerate(steps):
-        is_todays = number % DAYS == day
-        if step.command == ["tests"]:
-            continue
-        if step.is_first or step.is_shared or is_todays or step.is_asked_for(changes):
+        is_todays = number % DAYS == day or step.is_asked_for(changes)
+        if not step.is_whole and (step.is_first or step.is_dividable or is_todays):
             yield step
 
 
-def run(
-    step: Step,
-    environment: Mapping[str, str],
-    revision: str | None,
-    day: int,
-    until: float | None,
-) -> Result:
+def run(step: Step, environment: Mapping[str, str], part: Part | None) -> Result:
     """Run one step, and print the end of its output, or all of it where it failed."""
-    why = step.missing()
-    left = None if until is None else (until - time.monotonic()) / 60
-    if left is not None and left < 0.5 and not step.is_first:
-        why = "the minutes of this run are over"
+    added = part.take(step) if part is not None else {}
+    why = "too few minutes are left" if added is None else step.missing()
     if why is not None:
         print(f"\n==== {step.name}: left out, since {why}", flush=True)
-        return Result(step=step, code=None, why=why)
+        return Result(name=step.name, code=None, why=why)
     command = [sys.executable, str(ROOT / "dev.py"), *step.command]
-    environment = dict(environment)
-    if revision and step.is_shared:
-        environment["FAL_CORE_SHARE"] = f"{day}/{DAYS}"
-        if step.command == ["rest"]:
-            command += ["--", "--changed-since", revision]
-            command += ["--minutes", f"{left:.1f}"] if left else []
-    started = time.monotonic()
+    environment = {**environment, **(added or {})}
+    started = time.time()
     with tempfile.TemporaryFile() as file:
         code = _wait(
             subprocess.Popen(
@@ -138,11 +172,11 @@ def run(
         )
         file.seek(0)
         output = file.read().decode(errors="replace")
-    seconds = time.monotonic() - started
+    seconds = time.time() - started
     lines = output.splitlines()[-SHOWN if code == 0 else 0 :]
     title = f"{step.name}: exit code {code} after {seconds:.0f} s"
     print("\n".join(["", f"==== {step.name}", *lines, f"==== {title}"]), flush=True)
-    return Result(step=step, code=code, seconds=seconds, counts=count(output))
+    return Result(name=step.name, code=code, seconds=seconds, counts=count(output))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
@@ -174,14 +208,14 @@ def count(output: str) -> dict[str, int]:
 
 def print_table(results: Sequence[Result]) -> None:
     """Print a line for each step: minutes, counts of tests, and what came of it."""
-    width = max(len(each.step.name) for each in results)
+    width = max(len(each.name) for each in results)
     print(f"\n{'step':{width}}  minutes  passed  skipped  failed")
     for each in results:
         passed, skipped = each.counts.get("passed", ""), each.counts.get("skipped", "")
         failed = each.counts.get("failed", 0) + each.counts.get("error", 0)
         end = f"left out: {each.why}" if each.code is None else "failed" if each.code else ""
         print(
-            f"{each.step.name:{width}}  {each.seconds / 60:7.1f}  {passed:>6}  {skipped:>7}  "
+            f"{each.name:{width}}  {each.seconds / 60:7.1f}  {passed:>6}  {skipped:>7}  "
             f"{failed or '':>6}  {end}".rstrip()
         )
     sys.stdout.flush()

@@ -60,7 +60,13 @@ class Step:
 
         is_first: Whether it is a part of every run, before all others.
 
-        is_shared: Whether a part of it is a share of its test files, by FAL_CORE_SHARE.
+        is_dividable: Whether it may be run for some of its test files: by pytest, with the
+            conftest.py of this repository.
+
+        is_whole: Whether it is run only where everything is.
+
+        usual: The minutes that it takes on two processors: a run with a limit begins nothing
+            for which too little is left, and shares out the rest by it.
 
         missing: Returns what the machine lacks, as a reason to leave the step out.
     """
@@ -70,7 +76,9 @@ class Step:
     minutes: int = 15
     of: Sequence[str] = ()
     is_first: bool = False
-    is_shared: bool = False
+    is_dividable: bool = False
+    is_whole: bool = False
+    usual: float = 1.0
     missing: Callable[[], str | None] = _nothing_missing
 
     def is_asked_for(self, changes: Collection[str]) -> bool:
@@ -78,13 +86,14 @@ class Step:
         return any(file.startswith(tuple(self.of)) for file in changes)
 
 
-def _alone(name: str, *distributions: str, minutes: int = 15) -> Step:
+def _alone(name: str, *distributions: str, usual: float) -> Step:
     """Return the step that tests distributions with nothing but their own dependencies."""
     return Step(
         name=f"alone: {name}",
         command=[",".join(f"py313-{each}" for each in distributions)],
-        minutes=minutes,
-        of=[f"plugins/fal-{each}/" for each in distributions],
+        minutes=30,
+        is_dividable=True,
+        usual=usual,
         missing=_no_python("3.13"),
     )
 
@@ -95,49 +104,48 @@ STEPS = (
     Step(name="types and structure", command=["types,house"], is_first=True),
     Step(name="documentation", command=["docs"], is_first=True),
     Step(name="example", command=["example"], is_first=True),
-    Step(name="the rest of the tests", command=["rest"], minutes=90, is_shared=True),
+    Step(
+        name="the rest of the tests", command=["rest"], minutes=90, is_dividable=True, usual=40
+    ),
     Step(
         name="lowest versions",
         command=[
             *("lowest", "--", "tests", "plugins/fal-uv", "plugins/fal-env-virtualenv"),
             *("plugins/fal-machines", "--ignore", "tests/together"),
         ],
-        minutes=40,
-        is_shared=True,
+        minutes=60,
+        is_dividable=True,
+        usual=10,
     ),
-    _alone("server", "server", minutes=30),
-    _alone("serve and serverless", "serve", "serverless", minutes=30),
-    Step(
-        name="alone: core",
-        command=["py313-core"],
-        minutes=30,
-        of=["src/", "tests/"],
-        is_shared=True,
-        missing=_no_python("3.13"),
-    ),
+    _alone("server", "server", usual=10),
+    _alone("serve and serverless", "serve", "serverless", usual=8),
+    _alone("core", "core", usual=6),
     Step(
         name="core on 3.10",
         command=["py310-core"],
         minutes=30,
-        is_shared=True,
+        is_dividable=True,
+        usual=6,
         missing=_no_python("3.10"),
     ),
-    _alone("env-container", "env-container"),
-    _alone("env-conda", "env-conda"),
-    _alone("host-local", "host-local"),
-    _alone("uv, virtualenv and machines", "uv", "env-virtualenv", "machines"),
-    _alone("compat", "compat"),
+    _alone("env-container", "env-container", usual=3),
+    _alone("env-conda", "env-conda", usual=2),
+    _alone("host-local", "host-local", usual=3),
+    _alone("uv, virtualenv and machines", "uv", "env-virtualenv", "machines", usual=2),
+    _alone("compat", "compat", usual=2),
     Step(
         name="alone: host-ray",
         command=["py311-host-ray"],
         minutes=30,
-        of=["plugins/fal-host-ray/"],
+        is_dividable=True,
+        usual=3,
         missing=_no_ray,
     ),
     Step(
         name="newest Pythons",
         command=["py314-core,py315-core", "--", *(f"tests/{each}" for each in _NEWEST)],
-        of=["src/fal_core_worker/", "src/fal_core/sealing/"],
+        is_dividable=True,
+        usual=2,
         missing=_no_python("3.14", "3.15"),
     ),
     Step(name="FastAPI's tests", command=["fastapi"], of=["plugins/fal-serve/"]),
@@ -153,16 +161,22 @@ STEPS = (
         of=["src/fal_core_worker/buffers/"],
         missing=_no_torch,
     ),
-    Step(name="pages followed", command=["follow", "--", "--quick"], minutes=40, of=["docs/"]),
-    Step(name="a cluster under kills", command=["cluster"], minutes=20, missing=_no_ray),
-    Step(name="the short proof", command=["tests"], minutes=30),
+    Step(name="pages followed", command=["follow", "--", "--quick"], minutes=60, is_whole=True),
+    Step(
+        name="a cluster under kills",
+        command=["cluster"],
+        minutes=20,
+        is_whole=True,
+        missing=_no_ray,
+    ),
+    Step(name="the short proof", command=["tests"], minutes=30, is_whole=True),
 )
 
 
-def prepare(*, is_root: bool = hasattr(os, "geteuid") and os.geteuid() == 0) -> None:
+def install_ray() -> None:
     """
-    Install what only some steps need, into ``.tox``: Ray, and newer Pythons where Debian has
-    them.
+    Install Ray into ``.tox``: it is no part of the environments of the project, as it has
+    wheels for some Pythons alone.
     """
     if find_ray() is None and importlib.util.find_spec("uv") is not None:
         uv = [sys.executable, "-m", "uv"]
@@ -172,6 +186,12 @@ def prepare(*, is_root: bool = hasattr(os, "geteuid") and os.geteuid() == 0) -> 
         wanted = ["pip", "install", "--quiet", "--python", ray, "ray[client]>=2.50"]
         subprocess.run([*uv, *wanted], check=False)
         find_ray.cache_clear()
+
+
+def install_pythons(*, is_root: bool = hasattr(os, "geteuid") and os.geteuid() == 0) -> None:
+    """
+    Install newer Pythons into ``.tox``, where Debian has them, and put them on the path.
+    """
     if is_root and shutil.which("apt-get") and shutil.which("dpkg"):
         pythons = WORK / "pythons"
         subprocess.run(
