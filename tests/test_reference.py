@@ -8,6 +8,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,19 +46,22 @@ VARIABLE = re.compile(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    The folder of the documentation, built.
+    The folder of the documentation, built: the one that FAL_CORE_BUILT names, or one that is
+    built here.
     """
+    if folder := os.environ.get("FAL_CORE_BUILT"):
+        return Path(folder)
     pytest.importorskip("sphinx")
-    folder = tmp_path_factory.mktemp("reference")
+    made = tmp_path_factory.mktemp("reference")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-E", "-b", "html"]
     done = subprocess.run(
-        [*command, "-d", str(folder / "trees"), str(DOCS), str(folder / "html")],
+        [*command, "-d", str(made / "trees"), str(DOCS), str(made / "html")],
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    return folder / "html"
+    return made / "html"
 
 
 @pytest.fixture(scope="module")
