@@ -40,9 +40,18 @@ def _no_torch() -> str | None:
     return None if find_torch() else "pip finds no wheel of torch without an index"
 
 
+def _runs(program: str) -> bool:
+    # Programs that choose among versions are there for those that are not, too.
+    tried = [program, "-c", ""]
+    return (
+        bool(shutil.which(program))
+        and not subprocess.run(tried, capture_output=True).returncode
+    )
+
+
 def _no_python(*versions: str) -> Callable[[], str | None]:
     def missing() -> str | None:
-        absent = [each for each in versions if shutil.which(f"python{each}") is None]
+        absent = [each for each in versions if not _runs(f"python{each}")]
         return f"Python {' and '.join(absent)} is not installed" if absent else None
 
     return missing
@@ -190,17 +199,25 @@ def install_ray() -> None:
 
 def install_pythons(*, is_root: bool = hasattr(os, "geteuid") and os.geteuid() == 0) -> None:
     """
-    Install newer Pythons into ``.tox``, where Debian has them, and put them on the path.
+    Put newer Pythons on the path, which are installed into ``.tox`` where Debian has them, and
+    older ones that pyenv has.
     """
+    pythons = WORK / "pythons"
+    folders = [str(pythons)]
     if is_root and shutil.which("apt-get") and shutil.which("dpkg"):
-        pythons = WORK / "pythons"
         subprocess.run(
             [str(ROOT / ".ci/pythons.sh"), str(pythons), "3.14", "3.15"],
             check=False,
             stdout=subprocess.DEVNULL,
         )
-        folders = [str(pythons / each / "usr/bin") for each in ("3.14", "3.15")]
-        os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *folders])
+        folders += [str(pythons / each / "usr/bin") for each in ("3.14", "3.15")]
+    pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    for name in ("python3.10", "python3.13"):
+        link, found = pythons / name, glob.glob(f"{pyenv}/versions/*/bin/{name}")
+        if found and not link.exists() and not _runs(name):
+            pythons.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(found[-1])
+    os.environ["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
 
 
 def variables(*, is_whole: bool) -> Mapping[str, str]:

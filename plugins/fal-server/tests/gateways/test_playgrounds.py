@@ -18,6 +18,8 @@ from isolate_proto import controller_pb2 as wire
 
 from fal_server.gateways import descriptions
 
+pytest.importorskip("fal_serve", reason="The page comes with fal-serve.")
+
 PATIENCE = 60
 
 DOCUMENT = {
