@@ -127,6 +127,7 @@ def test_messages_of_an_application_are_measured(served_plane: Any):
     their answers took, and with the websockets that end as their handler fails, or its runner
     dies; so are those of the gateway for many requests over one websocket.
     """
+    pytest.importorskip("fal_host_serverless", reason="It deploys the application.")
     plane = served_plane.plane
     served_plane.deploy_class("measured", SOURCE)
     with plane.client() as client:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 
 from isolate_proto import ListUserKeysRequest
 from kept_lines import history
@@ -114,7 +115,7 @@ def test_closed_logs_leave_no_task(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
 
     def kept() -> list[str]:
-        with sqlite3.connect(tmp_path / "state.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
             return [text for (text,) in connection.execute("SELECT message FROM logs")]
 
     async def close() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_kept_lines_have_no_marks(server, settle):
     (path,) = server.data.glob("*.db")
 
     def read_kept() -> list[str]:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             return [message for (message,) in connection.execute("SELECT message FROM logs")]
 
     settle(lambda: "Kept as it is." in read_kept(), hint=read_kept)

@@ -5,6 +5,7 @@ Which of several hosts a runner is launched on.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,11 @@ from fal_server.fleet.placing.host_pools import HostPool
 from fal_server.fleet.scheduling import NotWanted
 from fal_server.fleet.states import Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
+
+needs_machines = pytest.mark.skipif(
+    importlib.util.find_spec("fal_machines") is None,
+    reason="GPU-A100 is a machine type of fal-machines.",
+)
 
 
 @attrs.define(eq=False, slots=False)
@@ -79,6 +85,7 @@ def choose(
     return pool.choose(spec.on(*types)).way.name
 
 
+@needs_machines
 def test_runner_goes_where_its_gpus_are(threads: ThreadPoolExecutor):
     """
     A host is chosen that has the model and the number of GPUs of the machine type, and of
@@ -99,6 +106,7 @@ def test_runner_goes_where_its_gpus_are(threads: ThreadPoolExecutor):
     assert choose(threads, hosts, "GPU-L40", "GPU-A100") == "small"
 
 
+@needs_machines
 def test_runner_goes_where_there_is_room(threads: ThreadPoolExecutor):
     """
     A host that has what is needed free comes before one that is full, and a full one before
@@ -116,6 +124,7 @@ def test_runner_goes_where_there_is_room(threads: ThreadPoolExecutor):
     assert choose(threads, {**hosts, "free": free}, "GPU-A100") == "free"
 
 
+@needs_machines
 def test_host_that_does_not_count_is_taken_at_its_word(threads: ThreadPoolExecutor):
     """
     A host that does not tell what it has may have it; the only one is never asked.
@@ -188,6 +197,7 @@ def test_host_that_cannot_be_asked_gets_no_runner(threads: ThreadPoolExecutor):
     assert not runner.said
 
 
+@needs_machines
 @pytest.mark.parametrize("alone", [True, False])
 def test_runner_waits_for_a_host_that_cannot_be_asked(
     threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, alone: bool
