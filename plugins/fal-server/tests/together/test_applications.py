@@ -325,18 +325,6 @@ def test_stopped_and_killed_runners(applied, deploy, settle):
     assert "not found" in applied.fal("runners", "kill", "nobody", check=False)
 
 
-@pytest.mark.usefixtures("newest_clients")
-def test_deleted_application(applied, deploy):
-    """
-    A deleted application answers no more.
-    """
-    deploy("gone")
-    call(applied, "gone")
-    applied.fal("apps", "delete", "gone")
-    with applied.client() as client:
-        assert client.post("/owner/gone", json={"n": 1}).status_code == 404
-
-
 def test_queue(applied, deploy):
     """
     Both clients submit, follow with live logs, and get the result.
