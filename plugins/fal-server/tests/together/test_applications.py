@@ -293,22 +293,6 @@ def test_scaling_and_scale_to_zero(applied, deploy, settle):
 
 
 @pytest.mark.usefixtures("newest_clients")
-def test_start_timeout(applied, deploy, settle):
-    """
-    A request that no runner takes before its start timeout fails with the reason.
-    """
-    deploy("patient")
-    applied.fal("apps", "scale", "patient", "--keep-alive", "0")
-    settle(lambda: not runners_of(applied, "patient"))
-    with applied.client() as client:
-        answer = client.post(
-            "/owner/patient", json={"n": 1}, headers={"X-Fal-Request-Timeout": "0.001"}
-        )
-    assert answer.status_code == 504
-    assert answer.headers["X-Fal-Request-Timeout-Type"] == "user"
-
-
-@pytest.mark.usefixtures("newest_clients")
 def test_stopped_and_killed_runners(applied, deploy, settle):
     """
     A runner that is stopped or killed is replaced when it is needed.
