@@ -44,12 +44,6 @@ class Echo(fal.App, keep_alive=300, max_concurrency=3, max_multiplexing=2):
     def fail(self, input: Input) -> dict:
         raise FieldException("n", "is wrong")
 
-    @fal.endpoint("/broken")
-    def broken(self, input: Input) -> dict:
-        from fastapi import HTTPException
-
-        raise HTTPException(503)
-
     @fal.endpoint("/stream")
     async def stream(self, input: Input):
         from fastapi.responses import StreamingResponse
@@ -117,38 +111,6 @@ def test_application_of_a_run(applied, settle):
     assert answer["n"] == 4
     with applied.client() as client:
         settle(lambda: client.post(url, json={"n": 4}).status_code == 404)
-
-
-@pytest.mark.usefixtures("newest_clients")
-def test_runner_of_a_run_is_replaced(applied):
-    """
-    A response with status 503 replaces the runner of a run, which goes on with another.
-    """
-    file = applied.data.parent / "replaced.py"
-    file.write_text(APP.format(release=0))
-    first, status, second = applied.python(
-        f"""
-        import json, sys
-        sys.path.insert(0, {str(file.parent)!r})
-        import httpx
-        from replaced import Echo
-        from fal.app import AppClient
-
-        with AppClient.connect(Echo) as client:
-            def ask(path):
-                headers = {{"Authorization": "Key " + {applied.variables["FAL_KEY"]!r}}}
-                with httpx.Client(timeout={PATIENCE}, headers=headers) as http:
-                    return http.post(client.url.rstrip("/") + path, json={{}})
-
-            first = ask("/").json()
-            broken = ask("/broken")
-            second = ask("/")
-            print("JSON " + json.dumps([first, broken.status_code, second.json()]))
-        """
-    )
-    assert status == 503
-    assert second["release"] == 0
-    assert second["pid"] != first["pid"]
 
 
 def test_deployed_application(applied, deploy):
