@@ -38,12 +38,12 @@ def host() -> Iterator[LocalHost]:
     host.close()
 
 
-def make_served(host: Any = "local", kind: str = "current") -> Any:
+def make_served(host: LocalHost) -> Any:
     """
     Return a served function that returns the id of the process.
     """
 
-    @function(kind, host=host, serve=True)
+    @function("current", host=host, serve=True)
     def tell() -> dict[str, Any]:
         import os
 
@@ -106,20 +106,6 @@ def test_services_that_ended_leave_nothing_open(host: LocalHost):
         serve_once()
     assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, PATIENCE)
     assert wait_until(lambda: host.worker_count == 0, PATIENCE)
-
-
-def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
-    """
-    The requirements of serving are installed in the environment.
-    """
-    pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
-
-    info = make_served(host, "virtualenv").spawn()
-
-    assert pid_at(info.url) != os.getpid()
-    info.cancel()
-    with pytest.raises(Cancelled):
-        info.future.result(PATIENCE)
 
 
 def test_a_function_has_another_served_at_home(host: LocalHost):
