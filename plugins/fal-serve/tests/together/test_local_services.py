@@ -329,6 +329,8 @@ def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
 
     with pytest.raises(PortTaken, match=rf"by the function 'tell' \({first.reference}\)"):
         served.spawn()
+    # Nothing was started for it.
+    assert host.worker_count == 1
     first.cancel()
     with pytest.raises(Cancelled):
         first.future.result(PATIENCE)
@@ -339,17 +341,6 @@ def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
     with socket.create_server(("127.0.0.2", free_port())) as server:
         elsewhere = server.getsockname()[1]
         assert pid_at(make_served(host).on(exposed_port=elsewhere).spawn().url)
-
-
-def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHost):
-    """
-    The error names the process, before anything is started.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"by process {os.getpid()} \(\S+"):
-            make_served(host).on(exposed_port=port).spawn()
-    assert host.worker_count == 0
 
 
 # -- what a service says of its health ------------------------------------------------
