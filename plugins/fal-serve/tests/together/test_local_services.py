@@ -385,24 +385,6 @@ def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
         info.future.result(PATIENCE)
 
 
-def test_an_application_that_becomes_unwell_is_ended(
-    host: LocalHost, monkeypatch: pytest.MonkeyPatch
-):
-    """
-    An application is ended once enough regular checks in a row have failed.
-    """
-    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
-    # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_core.pools.services._LAST_WORDS", PATIENCE)
-    statuses = [200, 500, 200, 500, 500]
-    info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
-
-    assert info.url is not None
-    with pytest.raises(WorkerLost, match="no longer answered its health check"):
-        info.future.result(PATIENCE)
-    assert asked_for_health(info) == statuses
-
-
 def test_an_application_that_is_never_well_is_ended(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
