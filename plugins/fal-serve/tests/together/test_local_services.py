@@ -141,10 +141,7 @@ def show(info):
     print(info.url, info.reference, flush=True)
 
 what = sys.argv[1]
-if what == "call":
-    print("calling", flush=True)
-    tell()
-elif what == "detach":
+if what == "detach":
     show(tell.with_policy(lifetime="detached").spawn())
     os.kill(os.getpid(), 9)
 show(tell.spawn())
@@ -212,20 +209,6 @@ def test_a_service_ends_with_its_client(start_client: Start, number: int):
     assert wait_until(lambda: not (is_alive(pid) or is_reachable(url)), PATIENCE)
 
 
-def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
-    """
-    Ctrl-C during the call of a served function ends the service and the call.
-    """
-    client = start_client("call")
-    assert read_line(client) == ["calling"]
-    assert wait_until(lambda: len(_python_children(client.pid)) > 0, PATIENCE)
-    assert client.poll() is None
-
-    client.send_signal(signal.SIGINT)
-
-    assert "KeyboardInterrupt" in client.communicate(timeout=PATIENCE)[1]
-
-
 def test_a_forked_client_has_services_of_its_own(start_client: Start):
     """
     A forked child has its own services, and its end does not affect those of the parent.
@@ -290,12 +273,6 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
 
     assert len(pids) == 1
     assert ask(f"{info.url}/nowhere", PATIENCE) != Response(200, None)
-
-
-def _python_children(pid: int) -> list[int]:
-    from fal_core_worker.trees import descendants
-
-    return descendants(pid)
 
 
 @pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
