@@ -1,5 +1,5 @@
 """
-Applications that the released clients run and deploy, and how they scale.
+Applications that the released clients run and deploy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import re
 import signal
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -229,29 +228,6 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
         assert set().union(*(each.result() for each in loads)) <= {1, 2, 3}
     revisions = applied.fal("apps", "list-rev", "rolling")
     assert len(re.findall(r"\b[0-9a-f]{32}\b", revisions)) == 1 + len(releases)
-
-
-@pytest.mark.usefixtures("newest_clients")
-def test_scaling_and_scale_to_zero(applied, deploy, settle):
-    """
-    Requests beyond the capacity of one runner go to others, up to the maximum; runners
-    without requests end after their time.
-    """
-    deploy("scaled")
-    pids: set[int] = set()
-    deadline = time.monotonic() + PATIENCE
-
-    def load(_: int) -> None:
-        while len(pids) < 2:
-            assert time.monotonic() < deadline
-            pids.add(call(applied, "scaled", 10, "/wait")["pid"])
-
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(load, range(8)))
-    assert len(pids) <= 3
-    applied.fal("apps", "scale", "scaled", "--keep-alive", "0")
-    settle(lambda: not runners_of(applied, "scaled"))
-    assert call(applied, "scaled")["n"] == 1
 
 
 @pytest.mark.usefixtures("newest_clients")
