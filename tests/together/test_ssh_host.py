@@ -47,36 +47,6 @@ def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture
     assert capfd.readouterr().out == "over there\n"
 
 
-def test_stream_and_map(host: Host[..., Any]):
-    """
-    A host that implements only ``launch`` has streams and maps.
-    """
-
-    @function("current", host=host)
-    def count(limit: int) -> Iterator[int]:
-        yield from range(limit)
-
-    @function("current", host=host)
-    def double(number: int) -> int:
-        return number * 2
-
-    assert list(count(3)) == [0, 1, 2]
-    assert list(double.map(range(20))) == [number * 2 for number in range(20)]
-
-
-def test_exception_arrives_as_itself(host: Host[..., Any]):
-    """
-    The caller sees the exception that the function raised on the other machine.
-    """
-
-    @function("current", host=host)
-    def fail() -> None:
-        raise LookupError("gone")
-
-    with pytest.raises(LookupError, match="gone"):
-        fail()
-
-
 def test_lost_worker_is_distinguished_from_a_lost_connection(
     host: Host[..., Any], ssh_example: ModuleType
 ):

@@ -68,7 +68,7 @@ def test_a_server_that_fails_its_regular_check_is_ended(
     info = serve.spawn("one", [200, 500, 200, 500, 500])
 
     assert info.url is not None
-    with pytest.raises(WorkerLost, match="health check"):
+    with pytest.raises(WorkerLost, match="no longer answered its health check"):
         info.future.result(PATIENCE)
     lines = [line.message.split()[2] for line in list(info.logs.queue)]
     assert lines == ["200", "500", "200", "500", "500"]

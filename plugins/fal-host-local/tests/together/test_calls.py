@@ -1,16 +1,14 @@
 """
-Calls in warm workers: cancellation and shared memory.
+Calls in warm workers: shared memory.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
 
 import pytest
 
-from fal_core import Cancelled, function
+from fal_core import function
 from fal_core.testing.harness.processes import wait_until
 
 
@@ -26,31 +24,6 @@ def arena_sizes() -> list[int]:
         except FileNotFoundError:
             pass
     return found
-
-
-def test_a_function_that_does_not_listen_is_killed(host, tmp_path: Path):
-    """
-    A function that an interrupt does not end is killed after the grace.
-    """
-
-    started = tmp_path / "started"
-
-    def stubborn() -> None:
-        while True:
-            try:
-                started.touch()
-                # Ends by being killed: it outlives every interrupt.
-                time.sleep(30)
-            except BaseException:
-                pass
-
-    isolated = function("current", host=host)(stubborn).with_policy(grace=0.2)
-    info = isolated.spawn()
-    assert wait_until(started.exists, 30)
-    info.cancel(grace=0.2)
-
-    with pytest.raises(Cancelled):
-        info.future.result(timeout=30)
 
 
 def test_large_arrays_are_read_in_place(host):

@@ -38,12 +38,12 @@ def host() -> Iterator[LocalHost]:
     host.close()
 
 
-def make_served(host: Any = "local", kind: str = "current") -> Any:
+def make_served(host: LocalHost) -> Any:
     """
     Return a served function that returns the id of the process.
     """
 
-    @function(kind, host=host, serve=True)
+    @function("current", host=host, serve=True)
     def tell() -> dict[str, Any]:
         import os
 
@@ -108,20 +108,6 @@ def test_services_that_ended_leave_nothing_open(host: LocalHost):
     assert wait_until(lambda: host.worker_count == 0, PATIENCE)
 
 
-def test_a_service_in_a_virtualenv_brings_what_serving_needs(host: LocalHost):
-    """
-    The requirements of serving are installed in the environment.
-    """
-    pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
-
-    info = make_served(host, "virtualenv").spawn()
-
-    assert pid_at(info.url) != os.getpid()
-    info.cancel()
-    with pytest.raises(Cancelled):
-        info.future.result(PATIENCE)
-
-
 def test_a_function_has_another_served_at_home(host: LocalHost):
     """
     A function that calls a served one has it served by its caller, waits for it, and ends
@@ -155,10 +141,7 @@ def show(info):
     print(info.url, info.reference, flush=True)
 
 what = sys.argv[1]
-if what == "call":
-    print("calling", flush=True)
-    tell()
-elif what == "detach":
+if what == "detach":
     show(tell.with_policy(lifetime="detached").spawn())
     os.kill(os.getpid(), 9)
 show(tell.spawn())
@@ -224,20 +207,6 @@ def test_a_service_ends_with_its_client(start_client: Start, number: int):
 
     client.wait(PATIENCE)
     assert wait_until(lambda: not (is_alive(pid) or is_reachable(url)), PATIENCE)
-
-
-def test_an_interrupt_ends_a_service_that_is_waited_for(start_client: Start):
-    """
-    Ctrl-C during the call of a served function ends the service and the call.
-    """
-    client = start_client("call")
-    assert read_line(client) == ["calling"]
-    assert wait_until(lambda: len(_python_children(client.pid)) > 0, PATIENCE)
-    assert client.poll() is None
-
-    client.send_signal(signal.SIGINT)
-
-    assert "KeyboardInterrupt" in client.communicate(timeout=PATIENCE)[1]
 
 
 def test_a_forked_client_has_services_of_its_own(start_client: Start):
@@ -306,12 +275,6 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
     assert ask(f"{info.url}/nowhere", PATIENCE) != Response(200, None)
 
 
-def _python_children(pid: int) -> list[int]:
-    from fal_core_worker.trees import descendants
-
-    return descendants(pid)
-
-
 @pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
 def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
     """
@@ -343,6 +306,8 @@ def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
 
     with pytest.raises(PortTaken, match=rf"by the function 'tell' \({first.reference}\)"):
         served.spawn()
+    # Nothing was started for it.
+    assert host.worker_count == 1
     first.cancel()
     with pytest.raises(Cancelled):
         first.future.result(PATIENCE)
@@ -353,17 +318,6 @@ def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
     with socket.create_server(("127.0.0.2", free_port())) as server:
         elsewhere = server.getsockname()[1]
         assert pid_at(make_served(host).on(exposed_port=elsewhere).spawn().url)
-
-
-def test_a_port_that_another_process_has_is_told_with_its_command(host: LocalHost):
-    """
-    The error names the process, before anything is started.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"by process {os.getpid()} \(\S+"):
-            make_served(host).on(exposed_port=port).spawn()
-    assert host.worker_count == 0
 
 
 # -- what a service says of its health ------------------------------------------------
@@ -406,24 +360,6 @@ def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
     info.cancel()
     with pytest.raises(Cancelled):
         info.future.result(PATIENCE)
-
-
-def test_an_application_that_becomes_unwell_is_ended(
-    host: LocalHost, monkeypatch: pytest.MonkeyPatch
-):
-    """
-    An application is ended once enough regular checks in a row have failed.
-    """
-    monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
-    # A busy machine may not come as far as its last lines in the time there is for them.
-    monkeypatch.setattr("fal_core.pools.services._LAST_WORDS", PATIENCE)
-    statuses = [200, 500, 200, 500, 500]
-    info = make_checked(host, statuses, call_regularly=True, failure_threshold=2)
-
-    assert info.url is not None
-    with pytest.raises(WorkerLost, match="no longer answered its health check"):
-        info.future.result(PATIENCE)
-    assert asked_for_health(info) == statuses
 
 
 def test_an_application_that_is_never_well_is_ended(

@@ -120,6 +120,7 @@ def test_who_wants_two_is_not_passed_and_others_are_not_held_up() -> None:
         later = line.enter([Want(count=1, machine=H100)], ignore)
         other = line.enter(a100, ignore)
         assert await got(other) == ["GPU-2"]
+        assert (await told(pair)).startswith("It waits for 2 GPUs of machine type 'GPU-H100'")
         assert "came before" in await told(later)
         release(first)
         line.wake()
@@ -167,6 +168,12 @@ def test_what_the_machine_does_not_have() -> None:
             "It asks for 2 GPUs, and this machine has 1 of the model 'Test H100'."
         )
         assert not many.is_possible
+        typed = line.enter([Want(count=2, machine=H100)], ignore)
+        assert await told(typed) == (
+            "It asks for 2 GPUs of machine type 'GPU-H100', and this machine has 1 of the "
+            "model 'Test H100'."
+        )
+        typed.leave()
         one = line.enter(ONE, ignore)
         assert await got(one) == ["GPU-0"]
         release(one)

@@ -1,5 +1,5 @@
 """
-Applications that the released clients run and deploy, and how they scale.
+Applications that the released clients run and deploy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import re
 import signal
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -43,12 +42,6 @@ class Echo(fal.App, keep_alive=300, max_concurrency=3, max_multiplexing=2):
     @fal.endpoint("/fail")
     def fail(self, input: Input) -> dict:
         raise FieldException("n", "is wrong")
-
-    @fal.endpoint("/broken")
-    def broken(self, input: Input) -> dict:
-        from fastapi import HTTPException
-
-        raise HTTPException(503)
 
     @fal.endpoint("/stream")
     async def stream(self, input: Input):
@@ -117,38 +110,6 @@ def test_application_of_a_run(applied, settle):
     assert answer["n"] == 4
     with applied.client() as client:
         settle(lambda: client.post(url, json={"n": 4}).status_code == 404)
-
-
-@pytest.mark.usefixtures("newest_clients")
-def test_runner_of_a_run_is_replaced(applied):
-    """
-    A response with status 503 replaces the runner of a run, which goes on with another.
-    """
-    file = applied.data.parent / "replaced.py"
-    file.write_text(APP.format(release=0))
-    first, status, second = applied.python(
-        f"""
-        import json, sys
-        sys.path.insert(0, {str(file.parent)!r})
-        import httpx
-        from replaced import Echo
-        from fal.app import AppClient
-
-        with AppClient.connect(Echo) as client:
-            def ask(path):
-                headers = {{"Authorization": "Key " + {applied.variables["FAL_KEY"]!r}}}
-                with httpx.Client(timeout={PATIENCE}, headers=headers) as http:
-                    return http.post(client.url.rstrip("/") + path, json={{}})
-
-            first = ask("/").json()
-            broken = ask("/broken")
-            second = ask("/")
-            print("JSON " + json.dumps([first, broken.status_code, second.json()]))
-        """
-    )
-    assert status == 503
-    assert second["release"] == 0
-    assert second["pid"] != first["pid"]
 
 
 def test_deployed_application(applied, deploy):
@@ -270,45 +231,6 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
 
 
 @pytest.mark.usefixtures("newest_clients")
-def test_scaling_and_scale_to_zero(applied, deploy, settle):
-    """
-    Requests beyond the capacity of one runner go to others, up to the maximum; runners
-    without requests end after their time.
-    """
-    deploy("scaled")
-    pids: set[int] = set()
-    deadline = time.monotonic() + PATIENCE
-
-    def load(_: int) -> None:
-        while len(pids) < 2:
-            assert time.monotonic() < deadline
-            pids.add(call(applied, "scaled", 10, "/wait")["pid"])
-
-    with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(load, range(8)))
-    assert len(pids) <= 3
-    applied.fal("apps", "scale", "scaled", "--keep-alive", "0")
-    settle(lambda: not runners_of(applied, "scaled"))
-    assert call(applied, "scaled")["n"] == 1
-
-
-@pytest.mark.usefixtures("newest_clients")
-def test_start_timeout(applied, deploy, settle):
-    """
-    A request that no runner takes before its start timeout fails with the reason.
-    """
-    deploy("patient")
-    applied.fal("apps", "scale", "patient", "--keep-alive", "0")
-    settle(lambda: not runners_of(applied, "patient"))
-    with applied.client() as client:
-        answer = client.post(
-            "/owner/patient", json={"n": 1}, headers={"X-Fal-Request-Timeout": "0.001"}
-        )
-    assert answer.status_code == 504
-    assert answer.headers["X-Fal-Request-Timeout-Type"] == "user"
-
-
-@pytest.mark.usefixtures("newest_clients")
 def test_stopped_and_killed_runners(applied, deploy, settle):
     """
     A runner that is stopped or killed is replaced when it is needed.
@@ -323,18 +245,6 @@ def test_stopped_and_killed_runners(applied, deploy, settle):
     pids.add(call(applied, "ended")["pid"])
     assert len(pids) == 3
     assert "not found" in applied.fal("runners", "kill", "nobody", check=False)
-
-
-@pytest.mark.usefixtures("newest_clients")
-def test_deleted_application(applied, deploy):
-    """
-    A deleted application answers no more.
-    """
-    deploy("gone")
-    call(applied, "gone")
-    applied.fal("apps", "delete", "gone")
-    with applied.client() as client:
-        assert client.post("/owner/gone", json={"n": 1}).status_code == 404
 
 
 def test_queue(applied, deploy):

@@ -248,16 +248,6 @@ def test_a_machine_without_the_gpu(machines: Machines) -> None:
     assert any(line.startswith("It has waited for ") for line in lines)
 
 
-def test_more_gpus_than_there_are(machines: Machines) -> None:
-    """
-    A deployment that asks for more GPUs than the machine has fails, and says so.
-    """
-    with machine_with(gpu(0), machines=(H100,)), pytest.raises(grpc.RpcError) as caught:
-        machines.deploy("many", num_gpus=2)
-    assert "2 GPUs of machine type 'GPU-H100'" in str(caught.value)
-    assert "this machine has 1 of the model 'Test H100'" in str(caught.value)
-
-
 def test_fallbacks(machines: Machines) -> None:
     """
     Of several machine types the first is taken that the machine has, and the list of runners
@@ -297,29 +287,6 @@ def test_applications_that_compete(machines: Machines) -> None:
         standing.open("second")
         standing.open("third")
         assert standing.finish("third", later).json()["devices"] == "GPU-0"
-
-
-def test_one_that_waits_for_two_is_not_passed(machines: Machines) -> None:
-    """
-    A runner that waits for two GPUs gets them before those that came later and want one,
-    though one is free all the time.
-    """
-    standing = machines.standing
-    with machine_with(gpu(0), gpu(1), machines=(H100,)):
-        machines.deploy("pair", num_gpus=2, keep_alive=0)
-        machines.deploy("later", keep_alive=0)
-        machines.deploy("one", keep_alive=0)
-        holder = standing.submit("one", {"gate": "two"})
-        standing.begin("one", holder)
-        pair = standing.submit("pair", {"gate": "pair"})
-        machines.waits("pair", pair, "It waits for 2 GPUs")
-        later = standing.submit("later")
-        machines.waits("later", later, "It waits for a GPU")
-        standing.open("two")
-        standing.begin("pair", pair)
-        assert machines.status("later", later)["status"] == "IN_QUEUE"
-        standing.open("pair")
-        assert standing.finish("later", later).status_code == 200
 
 
 def test_a_request_that_is_cancelled_leaves_the_line(machines: Machines) -> None:

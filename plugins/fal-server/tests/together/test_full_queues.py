@@ -19,7 +19,6 @@ LIMITS = Limits(
     most_queued=6,
     most_queued_by_account=8,
     largest_queue=1_000_000,
-    largest_queue_by_account=1_500_000,
     largest_queued_body=600_000,
     largest_queued_response=200_000,
     most_webhooks=2,
@@ -160,17 +159,6 @@ def test_application_has_so_many_bytes(limited: Any, occupied: list[str]):
     for each in accepted:
         limited.finish(first, each)
     limited.settle(lambda: not list(folder.iterdir()))
-
-
-def test_account_has_so_many_bytes(limited: Any, occupied: list[str]):
-    """
-    A body beyond the room of its account is refused whatever application it is for.
-    """
-    first, second = occupied
-    for _ in range(3):
-        fill(limited, first, body=LARGE)
-    _, refused = fill(limited, second, body=LARGE)
-    check_refusal(refused, "The queue of your account", "more than 1500000")
 
 
 def test_response_that_is_too_large(limited: Any, occupied: list[str]):

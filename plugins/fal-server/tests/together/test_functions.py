@@ -318,29 +318,3 @@ def test_files_of_a_context(applied, tmp_path, may_mount):
         """,
         directory=tmp_path / "jobs",
     ) == ["/app/jobs", "sesame", ["words.txt"]]
-
-
-def test_data_of_the_account(applied, may_mount):
-    """
-    Files that a function writes to ``/data`` are there for another runner.
-    """
-    if not may_mount:
-        pytest.skip("Mounting takes more rights.")
-    first, second = applied.python(
-        """
-        import json, fal
-
-        @fal.function(keep_alive=0)
-        def keep(word):
-            import os
-            os.makedirs("/data/models", exist_ok=True)
-            with open("/data/models/words", "a+") as file:
-                file.write(word)
-                file.seek(0)
-                return [file.read(), os.getpid()]
-
-        print("JSON " + json.dumps([keep("open "), keep("sesame")]))
-        """
-    )
-    assert (first[0], second[0]) == ("open ", "open sesame")
-    assert first[1] != second[1]
