@@ -172,11 +172,12 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterator[Plane]:
     """
-    A control plane that the tests of a module share.
+    A control plane that the tests of a module share; its runners end with the module.
     """
     running = Plane(tmp_path_factory.mktemp("plane"))
     yield running
     running.close()
+    programs.end_runners(running.settings.data)
 
 
 @pytest.fixture

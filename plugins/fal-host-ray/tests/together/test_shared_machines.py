@@ -59,6 +59,7 @@ def test_a_service_has_the_connections_of_its_callers(ray_host: RayHost, lifetim
     """
     Who comes through a tunnel speaks to the service itself: its node passes nothing on.
     """
+    pytest.importorskip("fal_serve", reason="Services are those of fal-serve.")
     serving = function("virtualenv", host=ray_host, serve=True)(list_ports)
     spawned = serving.with_policy(lifetime=lifetime).spawn()
     try:
