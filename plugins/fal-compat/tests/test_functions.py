@@ -11,6 +11,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from websockets.sync.server import ServerConnection, serve
 import fal_compat as fal
 from fal_compat.billing import check_declaration
 from fal_compat.toolkit import DownloadError, download_file
+from fal_core.errors import OptionError
 
 #: The messages around an answer, and around another one.
 START, END = '{"type": "start", "request_id": "1"}', '{"type": "end", "request_id": "2"}'
@@ -152,6 +154,31 @@ def test_client_of_one_endpoint():
         assert caught.value.status_code == 422
     finally:
         info.cancel()
+
+
+def test_container_without_an_image():
+    """
+    As with the SDK, the image may be left out: it is one with the Python that is asked for.
+    """
+    pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
+    declare: Any = fal.function
+    for options, version in (
+        ({}, f"{sys.version_info.major}.{sys.version_info.minor}"),
+        ({"python_version": "3.12", "image": None}, "3.12"),
+    ):
+        function = declare("container", **options)(fetch.raw_func)
+        assert function.options.environment["image"] == f"python:{version}-slim"
+
+
+def test_flags_of_pip_are_requirements():
+    """
+    Requirements take the flags of pip that programs for the SDK write, in two entries as well.
+    """
+    pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
+    url = "https://host/cu121"
+    fal.function(requirements=["--extra-index-url", url, "--pre", "torch"])(fetch.raw_func)
+    with pytest.raises(OptionError, match="'--no-cache-dir' is a flag that has no meaning"):
+        fal.function(requirements=["--no-cache-dir", "torch"])(fetch.raw_func)
 
 
 def test_files_of_an_image(tmp_path: Path):

@@ -300,6 +300,11 @@ def test_indexes_of_pip_enter_the_key() -> None:
     backend = attrs.evolve(plain, torch_backend="cpu")
     assert len({each.key for each in (plain, extra, other, backend)}) == 4
     assert extra.definition()["pip"] == ["six", "--extra-index-url https://host/simple"]
+    # The flag and its value may be two entries.
+    entries = ["--extra-index-url", "https://host/simple", "six"]
+    flagged = Conda(packages=["numpy"], pip=entries)
+    assert flagged.pip == ("--extra-index-url=https://host/simple", "six")
+    assert flagged.recipe.definition.indexes == ("https://host/simple",)
     for each in (other, backend):
         with pytest.raises(OptionError, match="is not for a service that builds"):
             each.definition()

@@ -27,8 +27,9 @@ class KindKeywords(TypedDict, total=False):
     nothing there. An entry is a package with versions, a URL as in ``git+https://…``, a local
     project as in ``./project`` or ``-e ./project``, or a file that lists requirements, as in
     ``requirements.txt``, ``pyproject.toml``, a program with inline metadata, or a
-    ``pylock.toml``, whose files are installed with the hashes that it has. In place of a list,
-    ``SCRIPT`` stands for the file that the function is written in.
+    ``pylock.toml``, whose files are installed with the hashes that it has, or one of pip's
+    flags ``--extra-index-url``, ``--index-url``, ``--find-links``, ``--pre`` and ``--no-deps``.
+    In place of a list, ``SCRIPT`` stands for the file that the function is written in.
     """
 
     constraints_file: str | os.PathLike[str] | None

@@ -42,8 +42,9 @@ def _to_entries(requirements: Iterable[str] | None) -> tuple[str, ...] | None:
     if not texts:
         return texts
     from fal_env_conda.declaring.definitions import to_entry
+    from fal_uv.requirements.flags import with_values
 
-    return tuple(map(to_entry, texts))
+    return tuple(map(to_entry, with_values(texts)))
 
 
 def _masked(value: object) -> str:

@@ -50,14 +50,15 @@ def test_pip_lists_may_name_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert definition.indexes == (url,)
     assert definition.pip == (f"-r {tmp_path}/more.txt",)
     assert "hunter2" not in repr(definition)
-    with pytest.raises(OptionError, match="--pre"):
-        define(
-            EnvironmentFile(pip=("--pre",)),
-            python_version=None,
-            packages=(),
-            pip=(),
-            channels=(),
-        )
+    for flag in ("--pre", "--index-url=https://host/simple"):
+        with pytest.raises(OptionError, match=f"{flag[:5]}.* has no meaning in option 'pip'"):
+            define(
+                EnvironmentFile(pip=(flag,)),
+                python_version=None,
+                packages=(),
+                pip=(),
+                channels=(),
+            )
 
 
 def test_python_is_the_callers_unless_asked_for() -> None:

@@ -12,7 +12,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from fal_core.caches import write_atomically
 from fal_core.errors import EnvironmentBuildError
@@ -34,6 +35,9 @@ _OF_LIMITS = re.compile(r"limit|cgroup|controller", re.I)
 
 #: What they exit with where a container has no such program, and its limits are set.
 _HAS_NO_PROGRAM = (126, 127)
+
+#: What they exit with where they have made no container.
+_STARTS_NONE = 125
 
 #: Bytes of an archive without files.
 _EMPTY = bytes(1024)
@@ -88,6 +92,36 @@ def find_ignored(engine: Engine) -> dict[str, str]:
     Raises:
         EnvironmentBuildError: It makes no such container.
     """
+    with _empty_image(engine) as image:
+        limits = ("--memory=64m", "--cpus=0.5", "--pids-limit=64", "--network=none")
+        return read_ignored(
+            engine.ask("run", "--rm", "--pull=never", *limits, image, "nothing")
+        )
+
+
+def find_start_problem(engine: Engine) -> str:
+    """
+    Return why *engine* starts no container as those of functions are, with an init process and
+    a network, as part of a sentence. Empty if it starts them.
+    """
+    options = ("--init",) if engine.has_init else ()
+    try:
+        with _empty_image(engine) as image:
+            made = engine.ask("run", "--rm", "--pull=never", *options, image, "nothing")
+    except (EnvironmentBuildError, OSError) as error:
+        return str(getattr(error, "reason", error)).rstrip(".")
+    # What is missing then is the program alone.
+    return made.problem if made.code == _STARTS_NONE else ""
+
+
+@contextmanager
+def _empty_image(engine: Engine) -> Iterator[str]:
+    """
+    Yield the name of an image that has nothing in it.
+
+    Raises:
+        EnvironmentBuildError: The engine imports none.
+    """
     image = f"localhost/fal-core-limits:{os.getpid()}-{os.urandom(4).hex()}"
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         archive.write(_EMPTY)
@@ -100,10 +134,7 @@ def find_ignored(engine: Engine) -> dict[str, str]:
             "container", f"{engine.name} imports no image: {made.problem}."
         )
     try:
-        limits = ("--memory=64m", "--cpus=0.5", "--pids-limit=64", "--network=none")
-        return read_ignored(
-            engine.ask("run", "--rm", "--pull=never", *limits, image, "nothing")
-        )
+        yield image
     finally:
         engine.ask("rmi", "--force", image)
 

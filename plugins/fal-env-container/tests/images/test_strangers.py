@@ -246,7 +246,8 @@ def test_another_reader_of_dockerfiles_is_refused():
 
 
 @pytest.mark.parametrize(
-    "form", ["-r {}", "{}", "file://{}", "git+file://{}", "git+ssh://a/{}"]
+    "form",
+    ["-r {}", "{}", "file://{}", "git+file://{}", "git+ssh://a/{}", "--find-links={}"],
 )
 def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
     """
@@ -259,7 +260,7 @@ def test_requirements_are_no_files_of_the_machine(form: str, tmp_path: Path):
     with pytest.raises(OptionError, match="is a file or a URL"):
         untrusted("python:3", requirements=[entry])
     assert Container(image="python:3", requirements=[entry]).requirements
-    plain = ["httpx[http2]>=0.28 ; python_version > '3.9'", "six"]
+    plain = ["--pre", "httpx[http2]>=0.28 ; python_version > '3.9'", "six", "--no-deps"]
     assert untrusted("python:3", requirements=plain).requirements
 
 

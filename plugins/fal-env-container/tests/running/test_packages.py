@@ -35,7 +35,7 @@ ENGINE = Engine(
     name="podman", program="podman", version="5", place="here", platform="linux/amd64"
 )
 PYTHON = ImagePython(
-    version="3.12.4", abi="", machine="x86_64", libc="glibc 2.36", installed=()
+    version="3.12.4", abi="", machine="x86_64", libc="glibc 2.36", installed={}
 )
 
 Install = Callable[..., str]
@@ -180,9 +180,42 @@ def test_names_of_an_image_are_names(install: Install, tmp_path: Path):
     file = tmp_path / "shadow"
     file.write_text("root:hidden:0\n")
     named = (f"-r {file}", "lower", "", "x @ file:///x", "${HOME}")
-    python = attrs.evolve(PYTHON, installed=named)
-    assert python.installed == ("lower",)
+    python = attrs.evolve(PYTHON, installed=dict.fromkeys(named, "1.0"))
+    assert python.installed == {"lower": "1.0"}
     assert versions(install(("upper",), python=python)) == {"upper-1.0.dist-info"}
+
+
+def test_package_of_the_image_stays_where_its_version_fits(install: Install, wheels: Path):
+    """
+    What the image has is not installed, unless something that is added needs another version:
+    then it is, with what it needs itself.
+    """
+    write_wheel(wheels, "core", "2.0", requires=["types>=3"])
+    write_wheel(wheels, "types", "3.0")
+    write_wheel(wheels, "model", "2.0", requires=["core==2.0", "lower>=1"])
+    old = attrs.evolve(PYTHON, installed={"Core": "1.0", "types": "2.0", "lower": "1.5"})
+    folder = install(("model",), python=old)
+    added = {"model-2.0.dist-info", "core-2.0.dist-info", "types-3.0.dist-info"}
+    assert versions(folder) == added
+    # A folder that is lost is filled with the same.
+    shutil.rmtree(os.path.dirname(folder))
+    assert versions(install(("model",), python=old)) == added
+    new = attrs.evolve(PYTHON, installed={"core": "2.0", "types": "2.0", "lower": "1.5"})
+    assert versions(install(("model",), python=new, image="new")) == {"model-2.0.dist-info"}
+
+
+def test_needs_of_others_do_not_count(install: Install, wheels: Path):
+    """
+    What is needed by another Python, or by an extra that nobody asked for, does not replace a
+    package of the image; what an extra needs that was asked for does.
+    """
+    needs = ["lower>=2; extra == 'fast'", "lower>=3; python_version < '3'"]
+    write_wheel(wheels, "model", "2.0", requires=needs)
+    write_wheel(wheels, "lower", "2.0")
+    python = attrs.evolve(PYTHON, installed={"lower": "1.0"})
+    assert versions(install(("model",), python=python)) == {"model-2.0.dist-info"}
+    fast = install(("model[fast]",), python=python)
+    assert versions(fast) == {"model-2.0.dist-info", "lower-2.0.dist-info"}
 
 
 def test_files_of_a_lock_are_installed(

@@ -23,7 +23,7 @@ ANSWER = {
     "abi": "",
     "machine": "x86_64",
     "libc": "glibc 2.36",
-    "installed": ["pip"],
+    "installed": {"pip": "24.0"},
 }
 
 
@@ -56,7 +56,8 @@ def answer(engine: Engine, text: str) -> None:
     "wrong",
     [
         *({"version": 3}, {"version": "new"}, {"machine": "a b"}, {"libc": "glibc new"}),
-        *({"installed": ["a\n--index-url"]}, {"installed": [1]}, {"installed": 1}, {"x": ""}),
+        *({"installed": {"a\n--index-url": "1"}}, {"installed": {"pip": 1}}, {"x": ""}),
+        *({"installed": ["pip"]}, {"installed": 1}),
     ],
 )
 def test_what_is_no_answer_is_an_error(engine: Engine, wrong: dict[str, object]):
@@ -67,7 +68,8 @@ def test_what_is_no_answer_is_an_error(engine: Engine, wrong: dict[str, object])
     with pytest.raises(EnvironmentBuildError, match="Its Python answers"):
         find_python(engine, IMAGE, "python3")
     answer(engine, f"echo '{json.dumps(ANSWER)}'")
-    assert find_python(engine, IMAGE, "python3").glibc == "2.36"
+    found = find_python(engine, IMAGE, "python3")
+    assert (found.glibc, found.installed) == ("2.36", {"pip": "24.0"})
 
 
 def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
@@ -90,7 +92,7 @@ def test_what_to_do_about_another_python():
     send it from that of the image.
     """
     image = BuiltImage(id="1", name="base:1", platform="linux/amd64")
-    python = ImagePython(version="3.13.5", abi="", machine="x86_64", libc=None, installed=())
+    python = ImagePython(version="3.13.5", abi="", machine="x86_64", libc=None, installed={})
     named = mismatch(image, python, "3.11", is_of_caller=False)
     sent = mismatch(image, python, "3.11", is_of_caller=True)
     assert "and python_version asks for 3.11. Leave python_version out, or take" in str(named)

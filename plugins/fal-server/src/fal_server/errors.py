@@ -197,7 +197,7 @@ class Refusal(Exception):
     """
 
     status: ClassVar[str] = "UNKNOWN"
-    http: ClassVar[int] = 500
+    http: int = 500
     kind: ClassVar[str] = ""
     retry_after: ClassVar[int | None] = None
 

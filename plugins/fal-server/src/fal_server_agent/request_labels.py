@@ -6,11 +6,16 @@ runners of fal.ai take them (``fal`` 1.83, ``fal/app.py``): in the context varia
 ``isolate_log_context`` of ``__main__``, and by the method ``Isolate/SetMetadata`` of the
 gRPC server at the local port that ``NOMAD_ALLOC_PORT_grpc`` names. The first tells
 requests apart that run side by side. Without the second it sets no labels at all.
+
+The access log of its server tells the owner who has asked, and is nothing that the request has
+printed: its lines get no label.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +27,30 @@ from fal_core_worker.serving import services
 _PORT = "NOMAD_ALLOC_PORT_grpc"
 #: The label with the id of a request.
 _REQUEST_ID = "fal_request_id"
+
+
+#: The access log of the server that the SDK starts.
+_ACCESS_LOG = "uvicorn.access"
+
+
+class AccessLogFilter(logging.Filter):
+    """
+    Has the records of the access log written outside of the request that they are about.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """
+        Return whether *record* is written by who asks; else it has been written here.
+        """
+        if not services.request_id.get():
+            return True
+        contextvars.copy_context().run(_handle_apart, record)
+        return False
+
+
+def _handle_apart(record: logging.LogRecord) -> None:
+    services.request_id.set("")
+    logging.getLogger(record.name).handle(record)
 
 
 class LogContext:
@@ -55,9 +84,12 @@ async def take_request_labels(function: Any) -> AsyncIterator[None]:
     main: Any = sys.modules["__main__"]
     main.isolate_log_context = LogContext()
     os.environ[_PORT] = str(port)
+    access_log, apart = logging.getLogger(_ACCESS_LOG), AccessLogFilter()
+    access_log.addFilter(apart)
     try:
         yield
     finally:
+        access_log.removeFilter(apart)
         del os.environ[_PORT], main.isolate_log_context
         await server.stop(None)
 

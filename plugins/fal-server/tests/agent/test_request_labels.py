@@ -5,6 +5,7 @@ Request labels, taken as ``fal.App`` of the released SDK sets them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import Any
@@ -53,6 +54,37 @@ def test_requests_side_by_side_have_labels_of_their_own(monkeypatch: pytest.Monk
         assert not hasattr(sys.modules["__main__"], "isolate_log_context")
 
     asyncio.run(main())
+
+
+def test_access_log_is_of_no_request(monkeypatch: pytest.MonkeyPatch):
+    """
+    Each line of the server's access log is written once, and outside of the request that it is
+    about, whose other lines keep their label.
+    """
+    monkeypatch.setattr(served, "__module__", "fal.app")
+    written: list[tuple[str, str]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append((record.getMessage(), services.request_id.get()))
+
+    handler, log = Handler(), logging.getLogger("uvicorn.access")
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "level", logging.INFO)
+
+    async def main() -> None:
+        async with take_request_labels(served):
+            log.info("before")
+            await label("a")
+            log.info("%s", "during")
+            assert services.request_id.get() == "a"
+
+    try:
+        asyncio.run(main())
+    finally:
+        log.removeHandler(handler)
+    assert written == [("before", ""), ("during", "")]
+    assert not log.filters
 
 
 def test_other_functions_find_no_place_for_labels():

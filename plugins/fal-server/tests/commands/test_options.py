@@ -14,14 +14,13 @@ from click.testing import CliRunner
 from fal_server.access.tokens import Tokens
 from fal_server.commands.server_commands import server
 from fal_server.plane import ControlPlane
-from fal_server.queue.webhooks import secret_of
 from fal_server.settings import ServerSettings
 
 
 def test_commands_on_any_machine(postgresql_url: str, tmp_path: Path):
     """
-    Accounts, keys, logins, secrets of webhooks and lost keys are dealt with on any machine that
-    reaches the database; nothing is written to this one.
+    Accounts, keys, logins and lost keys are dealt with on any machine that reaches the
+    database; nothing is written to this one.
     """
     runner, data = CliRunner(), str(tmp_path / "data")
 
@@ -33,15 +32,15 @@ def test_commands_on_any_machine(postgresql_url: str, tmp_path: Path):
 
     assert "No server has run with this database" in run("users", "list", code=1)
 
-    async def read() -> tuple[bytes, bytes]:
+    async def read() -> bytes:
         settings = ServerSettings(data=tmp_path / "elsewhere", database=postgresql_url)
         plane = ControlPlane.create(settings)
         try:
-            return plane.keys.read("signing.key"), plane.keys.read("webhooks.key")
+            return plane.keys.read("signing.key")
         finally:
             plane.database.close()
 
-    signing, webhooks = asyncio.run(read())
+    signing = asyncio.run(read())
     run("users", "create", "bob")
     [owner, bob] = json.loads(run("users", "list", "--json"))
     assert [owner["nickname"], bob["nickname"]] == ["owner", "bob"]
@@ -49,9 +48,7 @@ def test_commands_on_any_machine(postgresql_url: str, tmp_path: Path):
     assert made.partition(":")[0] in run("keys", "list", "bob")
     token = run("login", "bob")
     assert Tokens(signing).open("login", token)["sub"] == bob["id"]
-    assert run("webhook-secret", "bob") == secret_of(webhooks, bob["id"])
     assert "webhooks.key in postgresql" in run("replace-key", "webhooks.key")
-    assert run("webhook-secret", "bob") != secret_of(webhooks, bob["id"])
     file = tmp_path / "key"
     file.write_text(secrets.token_hex(32))
     said = run("replace-key", "secrets.key", "--secrets-key", str(file))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from isolate_proto import SetSecretRequest
+from isolate_proto import BuildEnvironmentRequest, EnvironmentDefinition, SetSecretRequest
 from isolate_proto import controller_pb2 as wire
 
 
@@ -116,23 +116,55 @@ def test_a_warm_runner_has_the_secrets_of_no_other_call(served_plane, secrets):
 
 def test_secret_that_is_not_set(served_plane, secrets):
     """
-    A secret that is not set is named to the caller of the function, and to clients of the
-    application; once it is set, the application comes up.
+    A secret that is not set is named before anything is built, with the command that sets it:
+    to the caller of a function, and to whoever builds or deploys.
     """
 
     def change(request):
         request.secrets.names.append("SECRET_LATER")
 
-    with pytest.raises(grpc.RpcError, match="'SECRET_LATER' is not set in 'main'"):
-        served_plane.run(look, change=change)
+    told = (
+        "'SECRET_LATER' is not set in 'main'. Set it with 'fal secrets set SECRET_LATER=VALUE'"
+    )
+    plane = served_plane.plane
+    build = BuildEnvironmentRequest(environments=[EnvironmentDefinition(kind="virtualenv")])
+    # What cannot be built is not tried.
+    build.environments[0].configuration["requirements"] = ["no-such-package-of-ours==1"]
+    change(build)
+    for attempt in (
+        lambda: served_plane.run(look, change=change),
+        lambda: served_plane.deploy("hopeful", change=change, attach=False),
+        lambda: list(plane.stream("BuildEnvironment", build)),
+    ):
+        with pytest.raises(grpc.RpcError, match=told):
+            attempt()
+    plane.call("SetSecret", SetSecretRequest(name="SECRET_LATER", value="now"))
     served_plane.deploy("hopeful", change=change, attach=False)
     with served_plane.client("run") as client:
-        refused = client.post("/owner/hopeful/look", json={})
-        assert refused.status_code == 503
-        assert "'SECRET_LATER' is not set" in refused.json()["detail"]
-        served_plane.plane.call("SetSecret", SetSecretRequest(name="SECRET_LATER", value="now"))
         answer = client.post("/owner/hopeful/look", json={})
     assert secrets_of(answer.json()["variables"]) == {"SECRET_LATER": "now"}
+
+
+def test_secret_that_was_removed(served_plane, secrets):
+    """
+    Clients of an application whose secret was removed are told so.
+    """
+
+    def change(request):
+        request.secrets.names.append("SECRET_GONE")
+
+    plane = served_plane.plane
+    plane.call("SetSecret", SetSecretRequest(name="SECRET_GONE", value="now"))
+    served_plane.deploy("robbed", change=change, attach=False)
+    with served_plane.client("run") as client:
+        assert client.post("/owner/robbed/look", json={}).status_code == 200
+        plane.call("SetSecret", SetSecretRequest(name="SECRET_GONE"))
+        [runner] = plane.plane.catalog.find("owner", "robbed").runners
+        plane.call("KillRunner", wire.KillRunnerRequest(runner_id=runner.id))
+        served_plane.settle(lambda: not runner.is_alive)
+        refused = client.post("/owner/robbed/look", json={})
+        assert refused.status_code == 503
+        assert "'SECRET_GONE' is not set" in refused.json()["detail"]
 
 
 def test_files_of_an_application(served_plane):

@@ -56,6 +56,14 @@ def make_mirror() -> Callable[..., None]:
                 self.end_headers()
                 self.wfile.write(answer)
 
+            def do_GET(self) -> None:
+                """
+                Refuse a websocket with the status that is the last word of the path.
+                """
+                self.send_response(int(self.path.rpartition("/")[2] or 404))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def log_message(self, *_: Any) -> None:
                 pass
 

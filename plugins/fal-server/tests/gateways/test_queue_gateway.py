@@ -53,6 +53,18 @@ def test_request_is_followed_until_its_answer(served_plane, app, held):
         assert client.get(url + "/").content == answer.content
 
 
+def test_lines_of_a_request_have_labels(served_plane, app):
+    """
+    Each line in the status of a request says of which request it is.
+    """
+    request = served_plane.submit(f"{app}/say", {"word": "sesame"})
+    served_plane.finish(app, request)
+    with served_plane.client() as client:
+        lines = client.get(f"/owner/{app}/requests/{request}/status?logs=1").json()["logs"]
+    [line] = [each for each in lines if "sesame" in each["message"]]
+    assert line["labels"] == {"fal_request_id": request}
+
+
 def test_waiting_request_is_cancelled(served_plane, app, held):
     """
     A request that is cancelled while it waits never reaches the application.

@@ -168,3 +168,30 @@ def test_requests_that_no_runner_answers_are_counted(
         asyncio.run(gateway.answer(make_mocked_request("GET", "/me/app", headers=upgrade)))
     tally = traffic.tally_of(("user|me", "app"))
     assert (tally.requests, tally.errors) == ((1, 1) if status else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("answered", "status", "detail"),
+    [
+        (403, 403, "The application refused the websocket."),
+        (500, 500, "The application refused the websocket."),
+        (200, 503, "The runner accepts no websocket at this path."),
+    ],
+)
+def test_websocket_that_the_application_refuses(
+    served_plane: Any, mirror: str, answered: int, status: int, detail: str
+):
+    """
+    An application that does not accept a websocket says why by its status, which the client
+    gets; one that responds as to another request is no websocket.
+    """
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    with served_plane.client("run") as client:
+        answer = client.get(f"/owner/{mirror}/live/{answered}", headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (status, detail)
+    assert "x-fal-request-id" in answer.headers

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from isolate_proto import EnvironmentDefinition, MachineRequirements
 
-from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.environments import THIS_PYTHON, CurrentEnvironment, Environment
 from fal_core.errors import OptionError
 from fal_core.hooks import hookimpl
 from fal_core.machines import Machine
@@ -109,6 +109,24 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     assert ask_for({"image": "a:1"}).image == "a:1"
 
 
+@pytest.mark.parametrize(
+    ("options", "image"),
+    [
+        ({"python_version": "3.12"}, "python:3.12-slim"),
+        ({"image": None}, f"python:{THIS_PYTHON}-slim"),
+    ],
+)
+def test_container_without_an_image(options: dict[str, object], image: str):
+    """
+    Released clients may leave the image to the service: it is one with their Python.
+    """
+    pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
+    definition = EnvironmentDefinition(kind="container")
+    definition.configuration.update(options)
+    environment: Any = read_environment([definition])
+    assert environment.image == image
+
+
 @pytest.mark.parametrize("place", ["./channel", "../channel", "~/channel"])
 @pytest.mark.parametrize("option", ["channels", "env_dict"])
 def test_channels_are_no_folders_of_the_client(option: str, place: str):
@@ -150,6 +168,52 @@ def test_files_of_the_client_are_not_looked_for(option: str, value: object):
     definition = EnvironmentDefinition(kind="current")
     definition.configuration.update({option: value})
     with pytest.raises(Invalid, match=f"Option '{option}' names a file, which this server"):
+        read_environment([definition])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(
+            "-r requirements.txt",
+            "requirements.txt",
+            "--requirement=/etc/passwd",
+            "-c pins.txt",
+        ),
+        *("./project", ".", "~/project", "-e project", "wheels/tool-1.0-py3-none-any.whl"),
+        *("file:///etc/passwd", "tool @ file:///tmp/tool", "--find-links ./wheels"),
+    ],
+)
+def test_requirements_are_no_files_of_the_client(entry: str):
+    """
+    A requirement that names a file is refused by a sentence that says whose file it is,
+    whatever files the server has; layers are no way around.
+    """
+    for written in ([entry], [["six"], [entry]]):
+        definition = EnvironmentDefinition(kind="current")
+        definition.configuration.update({"requirements": written})
+        with pytest.raises(Invalid, match="names a file of the client's machine"):
+            read_environment([definition])
+
+
+def test_requirements_that_are_read_by_the_kind():
+    """
+    Names, URLs, and flags of pip that name places by URLs, reach the environment, in two
+    entries as well.
+    """
+    pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
+    definition = EnvironmentDefinition(kind="virtualenv")
+    written = [
+        *("--extra-index-url", "https://host/cu121", "--pre", "torch>=2", "ruamel.yaml"),
+        *("tool @ git+https://host/tool.git", "requests[socks] ; python_version < '4'"),
+    ]
+    definition.configuration.update({"requirements": written})
+    environment: Any = read_environment([definition])
+    request = environment.package_request()
+    assert request.extra_index_urls == ("https://host/cu121",)
+    assert request.layers == (("--pre", *written[3:]),)
+    definition.configuration.update({"requirements": ["--no-build-isolation", "six"]})
+    with pytest.raises(Invalid, match="'--no-build-isolation' is a flag that has no meaning"):
         read_environment([definition])
 
 

@@ -32,6 +32,9 @@ def test_who_may_publish_and_call(served_plane: Any):
         assert made.status_code == 201
         assert made.json()["user_nickname"] == "owner"
         assert publish(client, name="own", is_public=False).status_code == 201
+        longest = "x" * 128
+        assert publish(client, name=longest).status_code == 201
+        assert client.delete(f"/workflows/owner/{longest}").status_code == 204
     stranger = plane.add_user("stranger")
     with served_plane.client("run", stranger) as other:
         answer = other.post("/workflows/owner/empty", json={"word": "sesame"})
@@ -54,7 +57,7 @@ def test_who_may_publish_and_call(served_plane: Any):
     "changed",
     [
         {"name": "a b"},
-        {"name": "x" * 65},
+        {"name": "x" * 129},
         {"contents": None},
         {"contents": {"nodes": {"a": {"type": "run", "app": "x"}}}},
         {"contents": {"nodes": {}, "output": "$a"}},

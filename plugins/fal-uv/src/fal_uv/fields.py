@@ -102,8 +102,10 @@ class PackageOptions:
             versions, a URL as in ``git+https://…``, a local project as in
             ``./project`` or ``-e ./project``, or a file that lists requirements, as in
             ``requirements.txt``, ``pyproject.toml``, a program with inline metadata, or a
-            ``pylock.toml``, whose files are installed with the hashes that it has. In place
-            of a list, ``SCRIPT`` stands for the file that the function is written in.
+            ``pylock.toml``, whose files are installed with the hashes that it has, or one of
+            pip's flags ``--extra-index-url``, ``--index-url``, ``--find-links``, ``--pre`` and
+            ``--no-deps``. In place of a list, ``SCRIPT`` stands for the file that the function
+            is written in.
 
         constraints_file: A file of versions that what is installed must have.
 
@@ -177,11 +179,20 @@ class PackageOptions:
                 frozen=self.frozen,
                 editable=editable,
             )
+        layers, index_url, extra = self.layers, self.index_url, self.extra_index_urls
+        links: tuple[str, ...] = ()
+        if self._has_flags:
+            from fal_uv.requirements.flags import take_places
+
+            layers, places = take_places(layers)
+            index_url = index_url or places.index_url
+            extra, links = (*extra, *places.extra_index_urls), places.find_links
         return PackageRequest(
-            layers=self.layers,
+            layers=layers,
             constraints_file=None if constraints is None else os.fspath(constraints),
-            index_url=self.index_url,
-            extra_index_urls=self.extra_index_urls,
+            index_url=index_url,
+            extra_index_urls=extra,
+            find_links=links,
             torch_backend=self.torch_backend,
             exclude_newer=self.exclude_newer,
             project=project,
@@ -195,6 +206,10 @@ class PackageOptions:
         return self.project is not None or any(
             entry.startswith("-r ") for layer in self.layers for entry in layer
         )
+
+    @property
+    def _has_flags(self) -> bool:
+        return any(entry.startswith("--") for layer in self.layers for entry in layer)
 
     def check_packages(self) -> None:
         """
@@ -213,6 +228,15 @@ class PackageOptions:
                 f"Option 'constraints_file' names {self.constraints_file}, "
                 "but there is no such file."
             )
+        if self._has_flags:
+            from fal_uv.requirements.flags import take_places
+
+            named = take_places(self.layers)[1].index_url
+            if named and self.index_url and named != self.index_url:
+                raise OptionError(
+                    "Option 'index_url' and a flag '--index-url' of the requirements name two "
+                    "indexes. Leave out one of them."
+                )
         if self.names_files or self.torch_backend is not None or self.exclude_newer is not None:
             from fal_uv.installing.request_checks import check_request
 
@@ -230,7 +254,7 @@ class PackageOptions:
         """
         names = ("project", "index_url", "torch_backend", "exclude_newer", *untold)
         refuse_for_service(self, names)
-        if self.names_files:
+        if self.names_files or self._has_flags:
             from fal_uv.requirements.entries import check_for_service
 
             check_for_service(self.layers)

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from fal_core.errors import OptionError
 from fal_uv.fields import PackageOptions
 from fal_uv.requirements.settled import local_names, locked_names
 from fal_uv.testing import write_project
@@ -63,6 +64,50 @@ def test_every_option_counts() -> None:
         found.append(repr(changed.package_request().fingerprint()))
     assert len({*found}) == len(changes) + 1
     assert not any("hunter2" in each for each in found)
+
+
+def test_flags_are_what_the_options_are(tmp_path: Path) -> None:
+    """
+    Flags of pip that name places are the options that name them, and hold for all layers; the
+    others stay in their layer.
+    """
+    index, extra = "https://host/simple", "https://host/extra"
+    flagged = PackageOptions(
+        requirements=[
+            ["--index-url", index, "--extra-index-url", extra],
+            ["--pre", "six", f"--find-links={tmp_path}"],
+            ["idna"],
+        ]
+    ).package_request()
+    named = PackageOptions(
+        requirements=[["--pre", "six"], ["idna"]], index_url=index, extra_index_urls=[extra]
+    ).package_request()
+    assert attrs.evolve(flagged, find_links=()) == named
+    assert flagged.indexes().variables["UV_FIND_LINKS"].split(",")[0] == str(tmp_path)
+    assert flagged.fingerprint() != named.fingerprint()
+
+
+def test_two_indexes_in_place_of_the_usual_one() -> None:
+    """
+    Flags that name two, and a flag and the option that do, are refused.
+    """
+    urls = "https://host/simple", "https://host/other"
+    both = [f"--index-url={url}" for url in urls]
+    with pytest.raises(OptionError, match="two indexes with '--index-url'"):
+        PackageOptions(requirements=[*both, "six"]).check_packages()
+    with pytest.raises(OptionError, match="Leave out one of them"):
+        PackageOptions(requirements=[both[0], "six"], index_url=urls[1]).check_packages()
+    PackageOptions(requirements=[both[0], "six"], index_url=urls[0]).check_packages()
+
+
+def test_service_takes_flags_but_no_folders(tmp_path: Path) -> None:
+    """
+    A service that builds the environment is told of flags, which it knows as pip does, and not
+    of a folder of this machine.
+    """
+    PackageOptions(requirements=["-f", "https://host/links", "six"]).check_for_service()
+    with pytest.raises(OptionError, match="names a folder of this machine"):
+        PackageOptions(requirements=["-f", str(tmp_path), "six"]).check_for_service()
 
 
 def test_packages_of_a_lock_that_are_directories() -> None:

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from fal_core.errors import EnvironmentBuildError
+from fal_uv.installing.indexes import find_indexes
 from fal_uv.installing.installers import Installer
 from fal_uv.installing.targets import Target, linux_platform
 from fal_uv.requirements.entries import parse_entry
-from fal_uv.testing import write_project
+from fal_uv.testing import write_project, write_wheel
 
 if TYPE_CHECKING:
     from conftest import Installers
@@ -109,6 +111,28 @@ def test_folder_with_a_local_project(installer: Installers, tmp_path: Path) -> N
     assert (tmp_path / "there/demo/__init__.py").read_text() == "value = 1\n"
     assert (tmp_path / "there/alpha").is_dir()
     assert not [line for line in installer.logs if sys.executable in line.message]
+
+
+def test_flags_of_a_layer(installer: Install, wheels: Path, tmp_path: Path) -> None:
+    """
+    Prereleases are taken, and what packages require is left out, in the layer that says so.
+    """
+    links = tmp_path / "links"
+    links.mkdir()
+    write_wheel(links, "gamma", "1.0", requires=["alpha"])
+    write_wheel(links, "gamma", "2.0rc1", requires=["alpha"])
+    target = Target.of_folder(
+        str(tmp_path / "folder"),
+        python_version="3.12",
+        platform=linux_platform("x86_64", glibc="2.36"),
+    )
+    found = find_indexes(links=[str(links)])
+    flagged = attrs.evolve(installer(target), indexes=found)
+    flagged.install([parse_entry("--pre"), parse_entry("--no-deps"), parse_entry("gamma")])
+    assert flagged.pins() == ("gamma==2.0rc1",)
+    flagged.install([parse_entry("beta"), parse_entry("gamma")])
+    assert flagged.pins() == ("alpha==1.0", "beta==1.0", "gamma==2.0rc1")
+    flagged.install([parse_entry("--no-deps")])
 
 
 def test_package_without_a_file_for_the_platform(installer: Install, tmp_path: Path) -> None:

@@ -58,8 +58,13 @@ def test_forms_of_requirements(entry: str, form: str, name: str | None) -> None:
         ("numpy>=2 ; python < '3'", "not a valid marker"),
         ("numpy>=2 ; python_version", "not a valid marker"),
         ("requests[socks", "What follows 'requests'"),
-        ("--index-url https://host/simple", "is a flag"),
-        ("-c constraints.txt", "is a flag"),
+        ("--index-url simple", "must name an index by its URL"),
+        ("--extra-index-url", "is a flag without its value"),
+        ("--find-links ./nowhere", "there is no such path"),
+        ("-c constraints.txt", "has no meaning here: name the file by the option constraints"),
+        ("--upgrade", "has no meaning here: leave it out"),
+        ("--no-cache-dir", r"'--no-cache-dir' is a flag .* --extra-index-url, .*--no-deps"),
+        ("--pre=1", "'--pre=1' is a flag that has no meaning here"),
         ("hg+https://host/tool", "only git is supported"),
         ("-e git+https://host/tool.git", "must name a local project"),
         ("./nowhere", "there is no such path"),
@@ -94,6 +99,41 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         f"-r {tmp_path}/requirements.txt",
         f"{tmp_path}/demo[extra]",
     )
+
+
+def test_flags_are_one_entry_or_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A flag of pip has one spelling, however it was written: its value is in the same entry or in
+    the next one.
+    """
+    (tmp_path / "links").mkdir()
+    monkeypatch.chdir(tmp_path)
+    url = "https://host/simple"
+    for written in (
+        ["--extra-index-url", url],
+        [f"--extra-index-url {url}"],
+        [f"--extra-index-url={url}"],
+    ):
+        expected = (f"--extra-index-url={url}", "six")
+        assert parse_layers([*written, "six"]) == expected
+        assert parse_layers([["idna"], [*written, "six"]]) == (("idna",), expected)
+        assert parse_layers(expected) == expected
+    assert parse_layers(["-i", url, "-f", "links", "--pre", "--no-deps", "six"]) == (
+        f"--index-url={url}",
+        f"--find-links={tmp_path}/links",
+        *("--pre", "--no-deps", "six"),
+    )
+    with pytest.raises(OptionError, match="without its value"):
+        parse_layers(["--index-url", "--pre"])
+
+
+def test_credentials_of_a_flag_are_not_shown() -> None:
+    """
+    An error quotes a flag without what is secret in its URL.
+    """
+    with pytest.raises(OptionError) as caught:
+        parse_layers(["--trusted-host https://me:hunter2@host/simple"])
+    assert "hunter2" not in str(caught.value)
 
 
 def test_directory_without_project_is_refused(tmp_path: Path) -> None:

@@ -195,6 +195,12 @@ def to_entry(text: str) -> str:
     from fal_uv.requirements.entries import parse_entry
 
     entry = parse_entry(text)
+    if entry.form == "flag":
+        flag = entry.text.partition("=")[0]
+        raise OptionError(
+            f"Requirement {flag!r} has no meaning in option 'pip'. Name indexes by the options "
+            "'index_url' and 'extra_index_urls'."
+        )
     if entry.form == "settled":
         raise OptionError(
             f"Requirement {text!r} says which versions there are, and conda chooses its own. "

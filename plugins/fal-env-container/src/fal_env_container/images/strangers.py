@@ -46,6 +46,9 @@ _REMOTE = re.compile(r"://|^[\w.-]+@|@.*:|^github\.com/|\.git(?:[#:/]|$)|[$\"'\\
 #: How the names of files end that could be taken for names of packages.
 _FILES = (".whl", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".txt", "pyproject.toml")
 
+#: Flags of pip that name no place.
+_HARMLESS = ("--pre", "--no-deps")
+
 #: The most images of a Dockerfile: an engine may have to be asked for each of them.
 _MOST_BASES = 100
 
@@ -152,9 +155,9 @@ def check_requirements(entries: Iterable[object]) -> None:
     for entry in entries:
         if isinstance(entry, str) and not _is_version(entry):
             raise OptionError(
-                f"Requirement {mask(entry)!r} is a file or a URL, which would be fetched with "
-                "the rights of the machine. Name a version of an index, and install all else "
-                "in the Dockerfile."
+                f"Requirement {mask(entry)!r} is a file or a URL, or names one, which would "
+                "be fetched with the rights of the machine. Name a version of an index, and "
+                "install all else in the Dockerfile."
             )
 
 
@@ -176,11 +179,13 @@ def check_places(**places: object) -> None:
 
 def _is_version(entry: str) -> bool:
     """
-    Return whether *entry* names a version of an index.
+    Return whether *entry* names a version of an index, or is a flag that names no place.
     """
     text = entry.strip()
     if not text.isprintable() or "$" in text:
         return False
+    if text in _HARMLESS:
+        return True
     name = re.sub(r"\[[^\]]*\]\s*$", "", text.partition(";")[0].rstrip()).rstrip()
     is_path = name.startswith(("-", ".", "~")) or name.endswith(_FILES)
     return not is_path and not re.search(r"[/\\:@]", name)

@@ -5,6 +5,7 @@ Packages on top of an image: a folder that uv fills, which containers see and on
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from fal_core.options import canonical_name
 from fal_core.reprs import show_fields
 from fal_env_container.engines import KIND, Engine
 from fal_env_container.images.built_images import BuiltImage
+from fal_env_container.running.misfits import find_misfits
 from fal_env_container.running.package_stores import STORE, PackageLock
 from fal_env_container.running.pythons import ImagePython
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 #: The directories of an entry that containers see.
 _LIBRARY = "packages"
 _COMPILED = "compiled"
+
+#: Changes where other packages are installed for the same request.
+_FORMAT = 2
 
 #: The keys that this process has resolved because of the option ``force``.
 _forced: set[str] = set()
@@ -77,7 +82,8 @@ class Packages:
     def _place(self) -> tuple[object, ...]:
         python = self.python
         minor_version = python.version.rpartition(".")[0]
-        return (KIND, self.image.id, minor_version, python.abi, python.machine, python.libc)
+        where = (self.image.id, minor_version, python.abi, python.machine, python.libc)
+        return (KIND, _FORMAT, *where)
 
     def may_pin(self, pins: Sequence[str]) -> bool:
         """
@@ -231,17 +237,33 @@ def _installer(opened: Build, packages: Packages, log: LogSink) -> Installer:
 
 def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None:
     """
-    Install the layers one after the other, without what the image has already.
+    Install the layers one after the other, without what the image has already: of that, what
+    has a version which something that is added does not work with is installed too.
     """
     asked = packages.asked
     _check_python(packages.python.version, asked)
-    for layer in asked.parsed_layers():
-        named = {canonical_name(each.name) for each in layer if each.name}
-        there = [
-            name for name in packages.python.installed if canonical_name(name) not in named
-        ]
-        installer.install(
-            layer, constraints_file=asked.constraints_file, excludes=there, refresh=refresh
+    kept = {canonical_name(name): name for name in packages.python.installed}
+    while True:
+        for layer in asked.parsed_layers():
+            named = {canonical_name(each.name) for each in layer if each.name}
+            there = [name for key, name in kept.items() if key not in named]
+            installer.install(
+                layer,
+                constraints_file=asked.constraints_file,
+                excludes=there,
+                refresh=refresh,
+            )
+        misfits = find_misfits(installer.target.library, packages.python, asked.requirements())
+        if not misfits & kept.keys():
+            return
+        for name in misfits & kept.keys():
+            del kept[name]
+        # What was chosen without them may not go with them.
+        shutil.rmtree(installer.target.library)
+        os.mkdir(installer.target.library)
+        installer.log.write(
+            f"Installing {', '.join(sorted(misfits))} too: the image has other versions than "
+            "what is added needs"
         )
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import attrs
 
@@ -30,9 +30,12 @@ except (AttributeError, OSError, ValueError):
     libc = None
 try:
     from importlib.metadata import distributions
-    found = sorted(set(str(each.metadata["Name"]) for each in distributions()))
+    found = {}
+    for each in distributions():
+        # The first one is that which an import finds.
+        found.setdefault(str(each.metadata["Name"]), str(each.version))
 except ImportError:
-    found = []
+    found = {}
 print(json.dumps({
     "version": ".".join(str(number) for number in sys.version_info[:3]),
     "abi": getattr(sys, "abiflags", ""),
@@ -50,8 +53,10 @@ _VERSION, _WORD = re.compile(r"\d+(\.\d+)+"), re.compile(r"\w+")
 _NAME = re.compile(r"[a-z0-9]([\w.-]*[a-z0-9])?", re.I | re.A)
 
 
-def _to_names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if _NAME.fullmatch(name))
+def _to_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(versions, Mapping):
+        raise TypeError("An earlier version has kept names alone.")
+    return {name: version for name, version in versions.items() if _NAME.fullmatch(name)}
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +73,7 @@ class ImagePython:
 
         libc: As in ``glibc 2.36``. None for musl.
 
-        installed: The names of the distributions that it finds.
+        installed: The versions of the distributions that it finds, by their names.
     """
 
     __repr__ = show_fields
@@ -77,7 +82,7 @@ class ImagePython:
     abi: str
     machine: str
     libc: str | None
-    installed: tuple[str, ...] = attrs.field(converter=_to_names)
+    installed: Mapping[str, str] = attrs.field(converter=_to_versions)
 
     @property
     def glibc(self) -> str | None:
@@ -159,7 +164,8 @@ def _read(output: str) -> ImagePython | None:
         found = ImagePython(**json.loads(output.strip().rpartition("\n")[2]))
     except (ValueError, TypeError, RecursionError):
         return None
-    texts = (found.version, found.abi, found.machine, found.libc or "", *found.installed)
+    texts = [found.version, found.abi, found.machine, found.libc or ""]
+    texts += [*found.installed, *found.installed.values()]
     is_whole = all(isinstance(each, str) and each.isprintable() for each in texts)
     if is_whole and _VERSION.fullmatch(found.version) and _WORD.fullmatch(found.machine):
         return found if found.glibc is None or _VERSION.fullmatch(found.glibc) else None

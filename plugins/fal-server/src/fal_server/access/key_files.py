@@ -23,7 +23,7 @@ SECRETS = "secrets.key"
 KEY_FILES: Mapping[str, str] = {
     SECRETS: "all secrets have to be set again",
     "signing.key": "tokens, logins, upload URLs and the keys of running runners end",
-    "webhooks.key": "receivers of webhooks need the new secrets of their accounts",
+    "webhooks.key": "receivers of webhooks have to fetch the keys of signatures again",
 }
 
 

@@ -224,35 +224,6 @@ def login(
         report(written, as_json=as_json, home=str(home), ends=ends.isoformat())
 
 
-@click.command(
-    "webhook-secret", short_help="Print the secret that signs webhooks of an account."
-)
-@click.argument("nickname")
-@json_option
-@data_option
-@database_option
-def webhook_secret(
-    nickname: str, as_json: bool, data: Path | None, database: str | None
-) -> None:
-    """
-    Print the secret that signs the webhooks of an account's applications.
-
-    \b
-    Example:
-      fal-core server webhook-secret bob
-    """
-    from fal_server.queue.webhooks import KEY, secret_of
-
-    with opened_keys(data, database) as keys:
-        account = refused(
-            lambda: keys.database.read_here(
-                lambda connection: named_account(connection, nickname)
-            )
-        )
-        secret = secret_of(keys.read(KEY), account.id)
-    report(secret, as_json=as_json, nickname=nickname, secret=secret)
-
-
 def named_account(connection: sa.Connection, nickname: str) -> Account:
     """
     Return the account of a *nickname*.

@@ -35,8 +35,8 @@ def replace_key(
     Make another key in place of one that is lost, and give up what the old one protects.
 
     With secrets.key the secrets of all accounts are removed, with signing.key tokens and
-    logins end, and with webhooks.key the secrets that sign webhooks change. No server may
-    run on the directory. Where the keys are in a database that servers share, end all of them
+    logins end, and with webhooks.key the keys that sign webhooks change. No server may run on
+    the directory. Where the keys are in a database that servers share, end all of them
     before, and start them again afterwards.
 
     \b

@@ -19,7 +19,7 @@ import click
 
 from fal_core.cli import print_json
 from fal_core.workers import raise_open_files
-from fal_server.commands.account_commands import login, teams, users, webhook_secret
+from fal_server.commands.account_commands import login, teams, users
 from fal_server.commands.backup_commands import backup, restore
 from fal_server.commands.key_commands import keys
 from fal_server.commands.key_file_commands import replace_key
@@ -58,7 +58,7 @@ def server() -> None:
 
 
 for _command in (
-    *(users, teams, keys, login, webhook_secret, replace_key),
+    *(users, teams, keys, login, replace_key),
     *(end_runners, replicas, backup, restore, open_dashboard, proxy),
 ):
     server.add_command(_command)

@@ -18,7 +18,6 @@ import attrs
 from isolate_proto import HostedRun
 
 from fal_server.access.runner_keys import CALLED, DEPLOYED, RunnerKeys
-from fal_server.errors import NotFound
 from fal_server.fleet.runners import Runner
 from fal_server.listeners.urls import Urls
 from fal_server.settings import FOREIGN_NAMES
@@ -138,10 +137,9 @@ class Payloads:
             NotFound: A secret is not set, or a file was not uploaded.
         """
         names = None if spec.secrets is None else list(spec.secrets)
+        # One may have been removed since the environment was built.
+        await self.vault.check(spec.owner, spec.stage, names)
         secrets = await self.vault.values(spec.owner, spec.stage, names)
-        for name in names or ():
-            if name not in secrets:
-                raise NotFound(f"Secret {name[:80]!r} is not set in {spec.stage!r}.")
         full = attrs.evolve(
             spec,
             variables={

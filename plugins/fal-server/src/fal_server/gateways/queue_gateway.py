@@ -287,7 +287,8 @@ class QueueGateway:
             if waits_for:
                 status["reason"] = waits_for
                 if wants_logs:
-                    lines.append(_line_of(Log(waits_for, "INFO", "BRIDGE", time.time())))
+                    waiting = Log(waits_for, "INFO", "BRIDGE", time.time())
+                    lines.append(_line_of(waiting, queued.id))
         if not queued.is_over:
             return _json(status, queued.id, status=202)
         began, ended = queued.started_at, queued.ended_at
@@ -304,7 +305,7 @@ class QueueGateway:
         lines = await self._logs.read(
             LogFilter(account_id=queued.account_id, request_id=queued.id), size=_MOST_LINES
         )
-        return [_line_of(line) for line in lines]
+        return [_line_of(line, queued.id) for line in lines]
 
     def _urls_of(self, request: BaseRequest, queued: QueuedRequest) -> dict[str, str]:
         """
@@ -325,12 +326,13 @@ class QueueGateway:
         }
 
 
-def _line_of(line: Log | LogLine) -> dict[str, Any]:
+def _line_of(line: Log | LogLine, request_id: str) -> dict[str, Any]:
     return {
         "message": line.message,
         "level": line.level,
         "source": line.source,
         "timestamp": datetime.fromtimestamp(line.time, timezone.utc).isoformat(),
+        "labels": {"fal_request_id": request_id},
     }
 
 

@@ -20,7 +20,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.gateways.http_servers import REVOKED
 from fal_server.gateways.incoming_websockets import IncomingWebSocket
 from fal_server.routing.headers import REQUEST_ID, to_runner
-from fal_server.routing.refusals import DISCONNECTS
+from fal_server.routing.refusals import DISCONNECTS, WebSocketRefused
 from fal_server.routing.routers import Target
 
 Socket = Any
@@ -42,6 +42,11 @@ async def relay_websocket(
         hold: Ends the relaying with the key of the sender.
 
         traffic: Counts the messages.
+
+    Raises:
+        WebSocketRefused: The application did not accept it.
+
+        Unavailable: The runner broke it off before that.
     """
     request = accepted.request
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
@@ -55,6 +60,10 @@ async def relay_websocket(
     async with AsyncExitStack() as stack:
         try:
             upstream_socket = await stack.enter_async_context(opened)
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status < 400:
+                raise Unavailable("The runner accepts no websocket at this path.") from error
+            raise WebSocketRefused(error.status) from error
         except DISCONNECTS as error:
             raise Unavailable("The runner accepts no websocket at this path.") from error
         chosen = (upstream_socket.protocol,) if upstream_socket.protocol else ()

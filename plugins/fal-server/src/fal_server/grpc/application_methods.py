@@ -76,8 +76,10 @@ class ApplicationMethods:
                 f"{alias!r} is the workflow {alias.partition('-')[2]!r}. Use another name for "
                 f"the application, or delete it first: 'fal apps delete {alias}'."
             )
-        contexts = self._catalog.fleet.payloads.contexts
+        payloads = self._catalog.fleet.payloads
+        contexts = payloads.contexts
         read = await contexts.read(request, caller.user_id)
+        await payloads.vault.check(read.owner, read.stage, read.secrets)
         spec = attrs.evolve(
             read,
             application=alias,

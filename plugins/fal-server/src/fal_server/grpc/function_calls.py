@@ -46,6 +46,7 @@ class FunctionCalls:
         self.launcher.offers.check(request.machine_requirements, request.environments)
         contexts = self.payloads.contexts
         spec = await contexts.read(request, caller.user_id)
+        await self.payloads.vault.check(spec.owner, spec.stage, spec.secrets)
         await contexts.prepare(spec)
         scaling = Scaling(max_concurrency=100).changed(request.machine_requirements)
         spec = attrs.evolve(

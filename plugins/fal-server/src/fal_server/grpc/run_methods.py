@@ -106,6 +106,10 @@ class RunMethods:
         """
         self._launcher.offers.check(request.machine_requirements, request.environments)
         builds, contexts = self._launcher.builds, self._payloads.contexts
+        if request.HasField("secrets"):
+            stage = request.environment_name or "main"
+            names = list(request.secrets.names)
+            await self._payloads.vault.check(caller.user_id, stage, names)
         environment = await contexts.prepare_build(request, caller.user_id)
         env_id = await builds.key_of(environment)
         yield BuildEnvironmentResult(env_id=env_id)

@@ -2,14 +2,13 @@
 Webhook bodies: what is sent to a webhook about a response.
 
 The response is a part of the body as it is, and is checked before: it is neither kept in
-memory nor written anew. A body is read twice, once to be signed and once to be sent.
+memory nor written anew. A body is read twice, once for its digest and once to be sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -44,14 +43,13 @@ class WebhookBody:
         """
         return len(self._before) + self._answer.size + len(self._after)
 
-    async def sign(self, secret: str, timestamp: str) -> str:
+    async def digest(self) -> str:
         """
-        Return its signature.
+        Return its SHA-256, in hexadecimal.
         """
-        signed = hmac.new(secret.encode(), timestamp.encode() + b".", hashlib.sha256)
         if self._answer.files is None:
-            return _update(signed, self.pieces_here())
-        return await asyncio.to_thread(_update, signed, self.pieces_here())
+            return _digest(self.pieces_here())
+        return await asyncio.to_thread(_digest, self.pieces_here())
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """
@@ -132,10 +130,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON.")
 
 
-def _update(signed: hmac.HMAC, pieces: Iterator[bytes]) -> str:
+def _digest(pieces: Iterator[bytes]) -> str:
+    found = hashlib.sha256()
     for piece in pieces:
-        signed.update(piece)
-    return signed.hexdigest()
+        found.update(piece)
+    return found.hexdigest()
 
 
 def _describe(request: QueuedRequest) -> dict[str, Any]:

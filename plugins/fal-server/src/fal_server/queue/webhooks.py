@@ -1,17 +1,13 @@
 """
 Webhooks: sending responses to URLs, with retries.
 
-Each delivery is signed: ``X-Fal-Webhook-Signature`` is the HMAC-SHA256, in hexadecimal,
-of the timestamp in ``X-Fal-Webhook-Timestamp``, a dot and the body. Its key is the secret
-of the application's owner, which ``fal-core server webhook-secret`` prints.
+Each delivery is signed, as fal's are, with a key that receivers fetch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
-import hmac
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +23,7 @@ from fal_server.queue.deliveries import Deliveries
 from fal_server.queue.queue_room import Sender, sender_of
 from fal_server.queue.webhook_addresses import GuardedResolver, Network, check_url
 from fal_server.queue.webhook_bodies import make_body
+from fal_server.queue.webhook_signatures import WebhookSignatures
 from fal_server.state.bodies import Body
 from fal_server.state.tasks import insist
 from fal_server.store.kept_responses import KeptResponses
@@ -34,7 +31,7 @@ from fal_server.store.queued_requests import QueuedRequest, QueuedRequests
 
 logger = logging.getLogger(__name__)
 
-#: The file in the data directory with the key from which secrets are derived.
+#: The file in the data directory with the secret that the keys of signatures follow from.
 KEY = "webhooks.key"
 
 #: Seconds over which the attempts of a delivery are spread.
@@ -57,7 +54,7 @@ class Webhooks:
     Delivers responses to webhooks.
 
     Arguments:
-        key: The key from which the secrets of accounts are derived.
+        signatures: Signs what is delivered.
 
         allowed: Networks that webhooks may reach in addition to public addresses.
 
@@ -78,7 +75,7 @@ class Webhooks:
 
     requests: QueuedRequests
     responses: KeptResponses
-    key: bytes = attrs.field(repr=False)
+    signatures: WebhookSignatures
     allowed: Sequence[Network] = ()
     patience: float = PATIENCE
     pause: float = 1.0
@@ -110,12 +107,6 @@ class Webhooks:
         await self._deliveries.close()
         if self._session is not None:
             await self._session.close()
-
-    def secret_of(self, account_id: str) -> str:
-        """
-        Return the secret that signs the webhooks of an account.
-        """
-        return secret_of(self.key, account_id)
 
     def check(self, url: str) -> str:
         """
@@ -203,16 +194,17 @@ class Webhooks:
         Send a webhook, and return why it was not delivered. None if it was.
         """
         body = await make_body(request, answer, self._checking)
-        timestamp = str(int(time.time()))
+        timestamp = int(time.time())
+        signature = self.signatures.sign(
+            request.id, request.account_id, timestamp, await body.digest()
+        )
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(body.size),
             "X-Fal-Webhook-Request-Id": request.id,
             "X-Fal-Webhook-User-Id": request.account_id,
-            "X-Fal-Webhook-Timestamp": timestamp,
-            "X-Fal-Webhook-Signature": await body.sign(
-                self.secret_of(request.account_id), timestamp
-            ),
+            "X-Fal-Webhook-Timestamp": str(timestamp),
+            "X-Fal-Webhook-Signature": signature,
         }
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -246,10 +238,3 @@ def _host_of(due: _Due) -> str:
     except ValueError:
         # It was stored by a version that accepted more. It is refused when it is sent.
         return ""
-
-
-def secret_of(key: bytes, account_id: str) -> str:
-    """
-    Return the secret that signs the webhooks of an account.
-    """
-    return hmac.new(key, account_id.encode(), hashlib.sha256).hexdigest()

@@ -56,6 +56,7 @@ from fal_server.listeners.drains import MOMENT, Drain
 from fal_server.listeners.grpc_tunnels import TunnelMouth
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
+from fal_server.queue.webhook_signatures import KEYS, WebhookSignatures
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
 from fal_server.replicas.duties import Duties
@@ -293,6 +294,7 @@ class Decider:
             ground.metrics,
             [
                 OpenRoute("GET", "/health", healthy),
+                OpenRoute("GET", KEYS, self.queue.webhooks.signatures.answer),
                 *AccountRoutes(ground.database).routes(),
                 *ApplicationRoutes(self.catalog, self.queue, records).routes(),
                 *RunnerRoutes(self.catalog).routes(),
@@ -366,7 +368,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
     webhooks = Webhooks(
         requests,
         responses,
-        ground.keys.read(WEBHOOKS_KEY),
+        WebhookSignatures(ground.keys.read(WEBHOOKS_KEY)),
         [ip_network(each) for each in ground.settings.webhook_networks],
         most=limits.most_webhooks,
         observe=lambda outcome: ground.metrics.deliveries.labels(outcome).inc(),

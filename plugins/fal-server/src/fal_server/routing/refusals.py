@@ -11,6 +11,7 @@ Refusals of requests that get no response from an application.
         └── RunnerGone             the runner had ended before it got the request
 
     RequestTimeout                 the runner took too long
+    WebSocketRefused               the application did not accept a websocket
 """
 
 from __future__ import annotations
@@ -100,6 +101,16 @@ class RunnerGone(RunnerDisconnected):
     """
     A runner had ended before it got a request, so that another one may get it.
     """
+
+
+class WebSocketRefused(Refusal):
+    """
+    An application responded to a websocket with a status, and did not accept it.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__("The application refused the websocket.")
+        self.http = status
 
 
 def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -19,6 +19,7 @@ from fal_server.routing.applications import Application
 from fal_server.routing.headers import Headers
 from fal_server.routing.leases import Lease
 from fal_server.routing.waiting_room import WaitingRoom
+from fal_server.specs.runner_specs import WORKFLOW_PREFIX
 
 #: The query parameters that the gateways read and do not forward.
 TOKEN, WEBHOOK = "fal_jwt_token", "fal_webhook"
@@ -70,7 +71,7 @@ def workflow_alias(name: str) -> str:
     """
     Return the alias of the application that is the workflow *name*.
     """
-    return f"workflow-{name}"
+    return f"{WORKFLOW_PREFIX}{name}"
 
 
 class Applications(Protocol):

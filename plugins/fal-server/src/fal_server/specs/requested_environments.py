@@ -5,6 +5,7 @@ The environments that clients ask for, as environments of the core.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import attrs
 from google.protobuf.json_format import MessageToDict
 
 from fal_core.declaring import structure_environment
-from fal_core.environments import Environment
+from fal_core.environments import THIS_PYTHON, Environment
 from fal_core.errors import FalCoreError, UnknownNameError
 from fal_core.options import Options
 from fal_server.errors import Invalid
@@ -25,6 +26,20 @@ _SPELLINGS = {"install_requires": "requirements"}
 
 #: Options that name files of the client's machine, whose contents the client must send.
 _LOCAL = ("constraints_file", "env_yml", "project", "volumes")
+
+#: Options that hold requirements.
+_REQUIREMENTS = ("requirements", "pip")
+
+#: How a requirement begins, or is, that names a file of the client's machine.
+_LOCAL_REQUIREMENT = re.compile(
+    r"(?:-r|--requirements?|-c|--constraint)(?![A-Za-z-])"
+    r"|(?:-e|--editable)(?![A-Za-z-])(?!.*://)"
+    r"|(?:-f|--find-links)[\s=]+(?![a-z][a-z0-9+.-]*://)"
+    r"|[.~/]"
+    r"|(?:[\w.-]+\s*(?:\[[^\]]*\]\s*)?@\s*)?file:"
+    r"|[^\s:;@\[]*/"
+    r"|[^\s:;@\[<=>]+\.(?:txt|toml|cfg|whl|zip|tar\.gz)$"
+)
 
 #: Fields of an image that name files of the client's machine. It has sent those that count.
 _CONTEXT = (
@@ -65,8 +80,12 @@ def read_environment(
         if written.pop(name, None):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
     _refuse_files(written)
+    _refuse_local_requirements(written)
     _refuse_relative_channels(written)
     kind = definition.kind or USUAL_KIND
+    if kind == "container" and written.get("image") is None:
+        # Released clients send none where none is declared.
+        written["image"] = f"python:{written.get('python_version') or THIS_PYTHON}-slim"
     if isinstance(written.get("image"), Mapping):
         written["image"] = _with_files(written["image"], context)
     known = {field.name for field in attrs.fields(_class_of(kind))}
@@ -101,6 +120,33 @@ def _refuse_files(written: Mapping[str, Any]) -> None:
     ):
         if any(isinstance(each, str) and each.strip().endswith(endings) for each in values):
             raise Invalid(f"Option {name!r} names a file, which this server does not have.")
+
+
+def _refuse_local_requirements(written: Mapping[str, Any]) -> None:
+    """
+    Refuse requirements that name a file or a folder: it would be one of this machine, and what
+    is in it is nothing for clients.
+
+    Their texts alone are looked at, so that the answer does not say which files there are.
+
+    Raises:
+        Invalid: There is one.
+    """
+    for value in (written.get(name) for name in _REQUIREMENTS):
+        layers = value if isinstance(value, list) else []
+        texts = (each for layer in layers for each in _texts_of(layer))
+        local = next((each for each in texts if _LOCAL_REQUIREMENT.match(each)), None)
+        if local is not None:
+            raise Invalid(
+                f"Requirement {local[:80]!r} names a file of the client's machine, which this "
+                "server does not have. Write what is in it in its place, as in "
+                "requirements=open('requirements.txt').read().splitlines()."
+            )
+
+
+def _texts_of(layer: Any) -> list[str]:
+    entries = layer if isinstance(layer, list) else [layer]
+    return [each.strip() for each in entries if isinstance(each, str)]
 
 
 def _refuse_relative_channels(written: Mapping[str, Any]) -> None:

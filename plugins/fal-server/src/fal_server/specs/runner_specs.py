@@ -39,7 +39,10 @@ _SOCKET_MARK = SOCKET_MARK.encode()
 #: The method of an application that is a workflow.
 WORKFLOW = "fal_server_agent.workflows"
 
-#: The longest name of an application.
+#: How the name of an application begins that is a workflow.
+WORKFLOW_PREFIX = "workflow-"
+
+#: The longest name of an application, or of a workflow.
 _LONGEST_NAME = 128
 
 
@@ -259,7 +262,7 @@ def check_name(name: str) -> str:
             printed.
     """
     is_plain = name.isprintable() and not any(each in name for each in "/\\?#% ")
-    if len(name) > _LONGEST_NAME or not name or not is_plain:
+    if len(name.removeprefix(WORKFLOW_PREFIX)) > _LONGEST_NAME or not name or not is_plain:
         raise Invalid(
             f"{name[:_LONGEST_NAME]!r} cannot be the name of an application. A name has 1 to "
             f"{_LONGEST_NAME} characters, none of them a space, a control character or one of "

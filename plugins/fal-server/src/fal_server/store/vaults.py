@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets as random
+import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -177,6 +178,25 @@ class Vault:
             for row in rows
             if (row.default_exposed is not False if names is None else row.name in names)
         }
+
+    async def check(self, account_id: str, stage: str, names: Collection[str] | None) -> None:
+        """
+        Check that the secrets with these *names* are set.
+
+        Raises:
+            NotFound: One is not.
+        """
+        if not names:
+            return
+        found = await self.values(account_id, stage, names)
+        for name in names:
+            if name not in found:
+                rest = "" if stage == "main" else f" --env {shlex.quote(stage)}"
+                raise NotFound(
+                    f"Secret {name[:80]!r} is not set in {stage!r}. Set it with 'fal secrets "
+                    f"set {shlex.quote(name[:80])}=VALUE{rest}', or with 'fal-core' in place "
+                    "of 'fal'."
+                )
 
     async def _read(self, account_id: str, stage: str) -> Sequence[Any]:
         place = {"account": account_id, "stage": stage}

@@ -186,6 +186,7 @@ def find_indexes(
     extra: Iterable[str] = (),
     *,
     default: str | None = None,
+    links: Iterable[str] = (),
     choices: Choices | None = None,
     offline: bool = False,
 ) -> Indexes:
@@ -197,13 +198,17 @@ def find_indexes(
 
         default: The URL of the index in place of the one that they name.
 
+        links: Pages and folders with links to distributions, beside those that they name.
+
         choices: Which versions are taken.
 
         offline: Whether no network may be used, as if ``UV_OFFLINE`` said so.
     """
     changes: dict[str, str | None] = {}
-    if not os.environ.get("UV_FIND_LINKS") and (links := _links_of_pip()):
-        changes["UV_FIND_LINKS"] = links
+    of_uv = os.environ.get("UV_FIND_LINKS") or ""
+    named_links = ",".join(filter(None, (*links, of_uv or _links_of_pip())))
+    if named_links != of_uv:
+        changes["UV_FIND_LINKS"] = named_links
     if offline:
         changes["UV_OFFLINE"] = "1"
     offline = offline or is_set("UV_OFFLINE")

@@ -72,7 +72,8 @@ class Installer(UvRuns):
                     self, each, compile_bytecode=compile_bytecode, refresh=refresh
                 )
         requirements = [each for each in requirements if each.settled is None]
-        if not requirements:
+        asked = [each for each in requirements if each.form != "flag"]
+        if not asked:
             return
         arguments = [*self._requirement_arguments(requirements)]
         if constraints_file is not None:
@@ -99,7 +100,7 @@ class Installer(UvRuns):
             raise uv_errors.build_error(
                 self.kind,
                 lines,
-                requirements,
+                asked,
                 code,
                 where=self.indexes.described(),
                 newest=lambda name: newest_version(self, name),

@@ -28,6 +28,8 @@ class PackageRequest:
 
         constraints_file: An absolute path, if there is one.
 
+        find_links: Pages and folders with links to distributions.
+
         project: What is installed before the first layer.
     """
 
@@ -37,6 +39,7 @@ class PackageRequest:
     constraints_file: str | None = None
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
     torch_backend: str | None = None
     exclude_newer: str | None = None
     project: Settled | None = None
@@ -72,6 +75,7 @@ class PackageRequest:
         return find_indexes(
             self.extra_index_urls,
             default=self.index_url,
+            links=self.find_links,
             choices=Choices(exclude_newer=self.exclude_newer, torch_backend=self.torch_backend),
         )
 

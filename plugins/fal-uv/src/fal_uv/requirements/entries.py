@@ -11,6 +11,7 @@ An entry has one of these forms. Paths are made absolute when the entry is decla
     pyproject.toml  setup.cfg  setup.py     the dependencies of a project
     script.py                               those of a program, as PEP 723 has them
     pylock.toml                             the files in a lock, as PEP 751 has them
+    --extra-index-url URL    --pre          a flag of pip that has a meaning here
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import attrs
 from fal_core.declaring import check_requirement_file
 from fal_core.errors import OptionError, OptionTypeError
 from fal_core.reprs import show_fields
+from fal_uv.requirements import flags
 
 if TYPE_CHECKING:
     from fal_uv.requirements.settled import Settled
 
 #: The form ``settled`` is of what says where its packages come from, such as locks.
-Form = Literal["index", "address", "path", "editable", "file", "settled"]
+Form = Literal["index", "address", "path", "editable", "file", "settled", "flag"]
 
 # These are compiled on first use: compiling takes as long as matching.
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -87,7 +89,7 @@ class Requirement:
         if self.form in ("editable", "file"):
             flag, _, rest = self.text.partition(" ")
             return (flag, rest)
-        return (self.text,)
+        return (flags.argument_of(self.text) if self.form == "flag" else self.text,)
 
 
 def parse_entry(entry: str) -> Requirement:
@@ -157,10 +159,7 @@ def _is_specifier(text: str) -> bool:
 def _parse_flag(text: str) -> Requirement:
     flag = re.fullmatch(_FLAG, text)
     if flag is None:
-        raise OptionError(
-            f"Requirement {text!r} is a flag. Only '-r FILE' and '-e PROJECT' can be used "
-            "here; write other flags into a requirements file."
-        )
+        return Requirement(text=flags.parse_flag(text), form="flag")
     if flag[1] in ("-e", "--editable"):
         if "://" in flag[2]:
             raise OptionError(
@@ -283,10 +282,15 @@ def check_for_service(layers: Iterable[str | Iterable[str]]) -> None:
     Check that a service which builds the environment itself can have *layers* of entries.
 
     Raises:
-        OptionError: An entry is a lock, or a program with settings of uv.
+        OptionError: An entry is a lock, a program with settings of uv, or a folder with links.
     """
     for layer in layers:
         for entry in (layer,) if isinstance(layer, str) else layer:
+            if flags.names_folder(entry):
+                raise OptionError(
+                    f"Requirement {entry!r} names a folder of this machine, which a service "
+                    "that builds the environment itself does not have."
+                )
             if parse_entry(entry).form == "settled":
                 raise OptionError(
                     f"Requirement {entry!r} is a lock or has settings of uv, which a service "
@@ -320,7 +324,7 @@ def parse_layers(
         raise OptionTypeError("requirements", f"{requirements!r} (str)", "a list of str")
     entries = list(requirements)
     if all(isinstance(entry, str) for entry in entries):
-        return tuple(parse_entry(entry).text for entry in entries if isinstance(entry, str))
+        return _parse_layer(entries)
     layers = []
     for index, layer in enumerate(entries):
         if isinstance(layer, str):
@@ -329,15 +333,15 @@ def parse_layers(
                 f"{layer!r} (str)",
                 "a list of str, as other entries are",
             )
-        layers.append(_parse_layer(layer, index))
+        layers.append(_parse_layer(layer, f"requirements[{index}]"))
     return tuple(layers)
 
 
-def _parse_layer(layer: Iterable[object], index: int) -> tuple[str, ...]:
+def _parse_layer(layer: Iterable[object], where: str = "requirements") -> tuple[str, ...]:
     texts = []
     for position, entry in enumerate(layer):
         if not isinstance(entry, str):
-            where = f"requirements[{index}][{position}]"
-            raise OptionTypeError(where, f"{entry!r} ({type(entry).__name__})", "str")
-        texts.append(parse_entry(entry).text)
-    return tuple(texts)
+            wrong = f"{entry!r} ({type(entry).__name__})"
+            raise OptionTypeError(f"{where}[{position}]", wrong, "str")
+        texts.append(entry)
+    return tuple(parse_entry(text).text for text in flags.with_values(texts))
