@@ -181,7 +181,7 @@ def test_files_of_the_client_are_not_looked_for(option: str, value: object):
             "-c pins.txt",
         ),
         *("./project", ".", "~/project", "-e project", "wheels/tool-1.0-py3-none-any.whl"),
-        *("file:///etc/passwd", "tool @ file:///tmp/tool", "--find-links ./wheels"),
+        "--find-links ./wheels",
     ],
 )
 def test_requirements_are_no_files_of_the_client(entry: str):

@@ -146,7 +146,7 @@ def test_requirements_of_clients_are_not_built_on_the_machine(
     building.environments[0].configuration["requirements"] = [f"project @ {project.as_uri()}"]
     with pytest.raises(grpc.RpcError) as caught:
         list(boxes.plane.stream("BuildEnvironment", building))
-    assert "names a file of the client's machine" in caught.value.details()
+    assert "is a file or a URL" in caught.value.details()
     assert not (tmp_path / "ran").exists()
 
 

@@ -199,7 +199,11 @@ def without(things: Things, text: str) -> str:
     """
     for name, value in attrs.asdict(things).items():
         text = text.replace(value, f"<{name}>") if len(value) > 4 else text
-    return text.replace(repr(things.app), "'<app>'").replace(repr(things.stage), "'<stage>'")
+    return (
+        text.replace(repr(things.app), "'<app>'")
+        .replace(repr(things.stage), "'<stage>'")
+        .replace(f"--env {things.stage}", "--env <stage>")
+    )
 
 
 def state_of(served_plane: Any) -> Any:

@@ -36,7 +36,6 @@ _LOCAL_REQUIREMENT = re.compile(
     r"|(?:-e|--editable)(?![A-Za-z-])(?!.*://)"
     r"|(?:-f|--find-links)[\s=]+(?![a-z][a-z0-9+.-]*://)"
     r"|[.~/]"
-    r"|(?:[\w.-]+\s*(?:\[[^\]]*\]\s*)?@\s*)?file:"
     r"|[^\s:;@\[]*/"
     r"|[^\s:;@\[<=>]+\.(?:txt|toml|cfg|whl|zip|tar\.gz)$"
 )
