@@ -72,6 +72,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         help="Skip the tests that have not begun after so many minutes.",
     )
+    group.addoption(
+        "--until",
+        type=float,
+        # Taken away: runs inside of tests go on to their end.
+        default=os.environ.pop("FAL_CORE_UNTIL", "inf"),
+        metavar="SECONDS",
+        help="Skip the tests that have not begun at this time, in seconds since the epoch.",
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """
+    Tell a process that shares the tests when their time is over.
+    """
+    node.workerinput["until"] = node.config.option.until
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -178,11 +194,10 @@ def _is_in_short(item: pytest.Item, file: str) -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """
-    Skip a test where the minutes of the run are over, or the time of ``FAL_CORE_UNTIL``, in
-    seconds since the epoch.
+    Skip a test where the minutes of the run are over.
     """
     minutes = item.config.option.minutes
-    until = float(os.environ.get("FAL_CORE_UNTIL", "inf"))
+    until = getattr(item.config, "workerinput", {}).get("until", item.config.option.until)
     if time.time() > min(until, _BEGUN + 60 * minutes if minutes is not None else until):
         pytest.skip("The minutes of this run are over.")
 

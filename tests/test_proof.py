@@ -4,7 +4,9 @@ Which proof a test belongs to, what a change asks for, and what came of the step
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -205,3 +207,23 @@ def test_counts_are_those_of_all_runs_of_a_step() -> None:
     )
     assert count(output) == {"failed": 2, "passed": 13, "skipped": 1, "error": 1}
     assert count("nothing was run") == {}
+
+
+def test_nothing_begins_after_the_time(tmp_path: Path) -> None:
+    """
+    Tests that have not begun in time are skipped, by processes that share them too; runs inside
+    of tests know of no such time.
+    """
+    (tmp_path / "conftest.py").write_text(f"exec(open({str(ROOT / 'conftest.py')!r}).read())")
+    inner = "import os; assert 'FAL_CORE_UNTIL' not in os.environ"
+    (tmp_path / "test_any.py").write_text(f"def test_any():\n    {inner}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull]
+    inherited = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    for seconds, end in (("1", "1 skipped"), ("99999999999", "1 passed")):
+        done = subprocess.run(
+            [*command, "-n", "1", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            env={**inherited, "FAL_CORE_UNTIL": seconds},
+        )
+        assert end in done.stdout, done.stdout + done.stderr
