@@ -16,10 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from proof import changes  # noqa: E402  # the path comes first
-from proof.__main__ import OVERRUN, PLACES, Part, choose, count  # noqa: E402  # likewise
-from proof.belonging import Table, read_table  # noqa: E402  # likewise
-from proof.steps import STEPS, Step  # noqa: E402  # likewise
-from proof.warm import MANY, find_cold  # noqa: E402  # likewise
+from proof.__main__ import (  # noqa: E402  # the path comes first
+    OVERRUN,
+    PLACES,
+    Part,
+    choose,
+    count,
+)
+from proof.belonging import Table, read_table  # noqa: E402  # the path comes first
+from proof.steps import STEPS, Step  # noqa: E402  # the path comes first
+from proof.warm import MANY, find_cold  # noqa: E402  # the path comes first
 
 sys.path.remove(str(ROOT / "tests"))
 

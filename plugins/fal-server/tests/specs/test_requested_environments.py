@@ -181,15 +181,16 @@ def test_files_of_the_client_are_not_looked_for(option: str, value: object):
             "-c pins.txt",
         ),
         *("./project", ".", "~/project", "-e project", "wheels/tool-1.0-py3-none-any.whl"),
-        "--find-links ./wheels",
+        *("--find-links ./wheels", "--find-links wheels", "-f wheels"),
     ],
 )
 def test_requirements_are_no_files_of_the_client(entry: str):
     """
     A requirement that names a file is refused by a sentence that says whose file it is,
-    whatever files the server has; layers are no way around.
+    whatever files the server has; neither layers nor flags in two entries are a way
+    around.
     """
-    for written in ([entry], [["six"], [entry]]):
+    for written in ([entry], [["six"], [entry]], entry.split(maxsplit=1)):
         definition = EnvironmentDefinition(kind="current")
         definition.configuration.update({"requirements": written})
         with pytest.raises(Invalid, match="names a file of the client's machine"):

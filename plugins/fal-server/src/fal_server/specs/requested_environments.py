@@ -30,6 +30,9 @@ _LOCAL = ("constraints_file", "env_yml", "project", "volumes")
 #: Options that hold requirements.
 _REQUIREMENTS = ("requirements", "pip")
 
+#: Flags among them after which a file or a folder may be named as an entry of its own.
+_WITH_PLACE = ("-e", "--editable", "-f", "--find-links")
+
 #: How a requirement begins, or is, that names a file of the client's machine.
 _LOCAL_REQUIREMENT = re.compile(
     r"(?:-r|--requirements?|-c|--constraint)(?![A-Za-z-])"
@@ -132,7 +135,8 @@ def _refuse_local_requirements(written: Mapping[str, Any]) -> None:
         Invalid: There is one.
     """
     for value in (written.get(name) for name in _REQUIREMENTS):
-        layers = value if isinstance(value, list) else []
+        entries = value if isinstance(value, list) else []
+        layers = [entries, *(each for each in entries if isinstance(each, list))]
         texts = (each for layer in layers for each in _texts_of(layer))
         local = next((each for each in texts if _LOCAL_REQUIREMENT.match(each)), None)
         if local is not None:
@@ -143,9 +147,15 @@ def _refuse_local_requirements(written: Mapping[str, Any]) -> None:
             )
 
 
-def _texts_of(layer: Any) -> list[str]:
-    entries = layer if isinstance(layer, list) else [layer]
-    return [each.strip() for each in entries if isinstance(each, str)]
+def _texts_of(layer: Sequence[Any]) -> list[str]:
+    found: list[str] = []
+    for each in (entry.strip() for entry in layer if isinstance(entry, str)):
+        # A flag and its value may be two entries.
+        if found and found[-1] in _WITH_PLACE:
+            found[-1] += f" {each}"
+        else:
+            found.append(each)
+    return found
 
 
 def _refuse_relative_channels(written: Mapping[str, Any]) -> None:
