@@ -29,8 +29,13 @@ ENDING = 60
 #: When this process began, for the option ``--minutes``.
 _BEGUN = time.time()
 
-#: The variable with the share of the test files that is taken, as ``1/2``.
-_SHARE = "FAL_CORE_SHARE"
+#: Options that are told by variables too. These are taken away: runs inside of tests go on to
+#: their end, with all of their files.
+_TOLD = {
+    "share": "FAL_CORE_SHARE",
+    "changed_since": "FAL_CORE_CHANGED_SINCE",
+    "until": "FAL_CORE_UNTIL",
+}
 
 # The laws are tested by runs inside of tests, each with a copy of this module. The
 # variable has the process whose run is the outermost.
@@ -39,15 +44,25 @@ _is_outermost = os.environ.get(_VARIABLE) != str(os.getpid())
 os.environ[_VARIABLE] = str(os.getpid())
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """
     Have the programs of tests hear Ctrl-C and Ctrl-\\, also where a shell started all this
-    aside: they would ignore what this process does.
+    aside: they would ignore what this process does. One of several processes is told what the
+    first one was.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    vars(config.option).update(getattr(config, "workerinput", {}).get("told", {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """
+    Tell a process that shares the tests what this one was told.
+    """
+    node.workerinput["told"] = {name: getattr(node.config.option, name) for name in _TOLD}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,11 +76,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="whole",
         help="Take the tests of the short proof, those that it leaves out, or all.",
     )
+    told = {name: os.environ.pop(variable, None) for name, variable in _TOLD.items()}
+    group.addoption(
+        "--share",
+        metavar="NUMBER/COUNT",
+        default=told["share"],
+        help="Take the test files of one of so many shares, counted from 0.",
+    )
     group.addoption(
         "--changed-since",
         metavar="REVISION",
-        default=os.environ.get("FAL_CORE_CHANGED_SINCE"),
-        help="Beside the share of FAL_CORE_SHARE, take the files that test what has changed.",
+        default=told["changed_since"],
+        help="Beside the share, take the files that test what has changed.",
     )
     group.addoption(
         "--minutes",
@@ -75,19 +97,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--until",
         type=float,
-        # Taken away: runs inside of tests go on to their end.
-        default=os.environ.pop("FAL_CORE_UNTIL", "inf"),
+        default=told["until"] or "inf",
         metavar="SECONDS",
         help="Skip the tests that have not begun at this time, in seconds since the epoch.",
     )
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """
-    Tell a process that shares the tests when their time is over.
-    """
-    node.workerinput["until"] = node.config.option.until
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -99,11 +112,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not _is_ours(collection_path):
         return None
     file = str(collection_path.relative_to(ROOT))
-    if config.option.proof == "short" and not _proof("belonging").read_table().may_be_short(
-        file
-    ):
+    is_short = config.option.proof == "short"
+    if is_short and not _proof("belonging").read_table().may_be_short(file):
         return True
-    number, _, count = os.environ.get(_SHARE, "0/1").partition("/")
+    number, _, count = (config.option.share or "0/1").partition("/")
     is_others = zlib.crc32(file.encode()) % int(count) != int(number)
     return True if is_others and collection_path not in _changed_files(config) else None
 
@@ -196,8 +208,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     Skip a test where the minutes of the run are over.
     """
-    minutes = item.config.option.minutes
-    until = getattr(item.config, "workerinput", {}).get("until", item.config.option.until)
+    minutes, until = item.config.option.minutes, item.config.option.until
     if time.time() > min(until, _BEGUN + 60 * minutes if minutes is not None else until):
         pytest.skip("The minutes of this run are over.")
 
@@ -206,7 +217,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """
     Let a share pass that has no tests.
     """
-    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _SHARE in os.environ:
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.share:
         session.exitstatus = pytest.ExitCode.OK
 
 

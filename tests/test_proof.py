@@ -156,7 +156,9 @@ def test_each_step_has_its_day() -> None:
     assert chosen.count(first) == 7
     for day in range(7):
         changed = choose(STEPS, frozenset({"plugins/fal-serve/README.md"}), day)
-        assert "FastAPI's tests" in [step.name for step in changed]
+        assert {"FastAPI's tests", "alone: serve and serverless"} <= {
+            step.name for step in changed
+        }
 
 
 def test_steps_share_out_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +181,12 @@ def test_steps_share_out_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     told = part.take(short)
     assert told is not None
     assert float(told["FAL_CORE_UNTIL"]) == 1000 + 60 * (10 - OVERRUN)
+    # On its day a step has all of its files.
+    lowest = next(step for step in STEPS if step.name == "lowest versions")
+    today = Part(revision="abc", day=STEPS.index(lowest) % 7, until=1000.0 + 600, left=20)
+    told = today.take(lowest)
+    assert told is not None
+    assert "FAL_CORE_SHARE" not in told
     late = Part(revision="abc", day=3, until=1000.0, left=20)
     assert late.take(short) is None
 

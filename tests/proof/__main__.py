@@ -79,11 +79,11 @@ class Part:
         if time_left < OVERRUN:
             return None
         until = min(now + 60 * PLACES * part * time_left, self.until) - 60 * OVERRUN
-        return {
-            "FAL_CORE_CHANGED_SINCE": self.revision,
-            "FAL_CORE_SHARE": f"{self.day}/{DAYS}",
-            "FAL_CORE_UNTIL": str(until),
-        }
+        told = {"FAL_CORE_CHANGED_SINCE": self.revision, "FAL_CORE_UNTIL": str(until)}
+        # Of a step that is run for a change alone, and of the rest, a share.
+        if step.command == ["rest"] or not is_todays(step, self.day):
+            told["FAL_CORE_SHARE"] = f"{self.day}/{DAYS}"
+        return told
 
 
 def main(arguments: list[str]) -> int:
@@ -138,13 +138,18 @@ def is_wanted(step: Step, names: Sequence[str]) -> bool:
 
 def choose(steps: Sequence[Step], changes: frozenset[str], day: int) -> Iterator[Step]:
     """
-    Yield the steps for a change: the first, those that are run in part, those that it asks for,
-    and today's of the others. The short proof is run beside, as it is by people.
+    Yield the steps for a change: the first, the rest of the tests, those that it asks for, and
+    today's of the others. The short proof is run beside, as it is by people.
     """
-    for number, step in enumerate(steps):
-        is_todays = number % DAYS == day or step.is_asked_for(changes)
-        if not step.is_whole and (step.is_first or step.is_dividable or is_todays):
+    for step in steps:
+        is_wanted = step.is_first or step.command == ["rest"] or step.is_asked_for(changes)
+        if not step.is_whole and (is_wanted or is_todays(step, day)):
             yield step
+
+
+def is_todays(step: Step, day: int) -> bool:
+    """Return whether it is the day of a step, on which it is run even if nothing changed."""
+    return step in STEPS and STEPS.index(step) % DAYS == day
 
 
 def run(step: Step, environment: Mapping[str, str], part: Part | None) -> Result:

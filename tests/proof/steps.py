@@ -101,63 +101,21 @@ def _alone(name: str, *distributions: str, usual: float) -> Step:
         name=f"alone: {name}",
         command=[",".join(f"py313-{each}" for each in distributions)],
         minutes=30,
+        of=["src/" if each == "core" else f"plugins/fal-{each}/" for each in distributions],
         is_dividable=True,
         usual=usual,
         missing=_no_python("3.13"),
     )
 
 
-#: In the order in which they are begun; the longest first where several run at once.
+#: In the order in which they are begun: first those that cannot be divided, so that there is
+#: time for them, and of the others the longest.
 STEPS = (
     Step(name="style", command=["lint"], is_first=True),
     Step(name="types and structure", command=["types,house"], is_first=True),
     Step(name="documentation", command=["docs"], is_first=True),
     Step(name="example", command=["example"], is_first=True),
-    Step(
-        name="the rest of the tests", command=["rest"], minutes=90, is_dividable=True, usual=40
-    ),
-    Step(
-        name="lowest versions",
-        command=[
-            *("lowest", "--", "tests", "plugins/fal-uv", "plugins/fal-env-virtualenv"),
-            *("plugins/fal-machines", "--ignore", "tests/together"),
-        ],
-        minutes=60,
-        is_dividable=True,
-        usual=10,
-    ),
-    _alone("server", "server", usual=10),
-    _alone("serve and serverless", "serve", "serverless", usual=8),
-    _alone("core", "core", usual=6),
-    Step(
-        name="core on 3.10",
-        command=["py310-core"],
-        minutes=30,
-        is_dividable=True,
-        usual=6,
-        missing=_no_python("3.10"),
-    ),
-    _alone("env-container", "env-container", usual=3),
-    _alone("env-conda", "env-conda", usual=2),
-    _alone("host-local", "host-local", usual=3),
-    _alone("uv, virtualenv and machines", "uv", "env-virtualenv", "machines", usual=2),
-    _alone("compat", "compat", usual=2),
-    Step(
-        name="alone: host-ray",
-        command=["py311-host-ray"],
-        minutes=30,
-        is_dividable=True,
-        usual=3,
-        missing=_no_ray,
-    ),
-    Step(
-        name="newest Pythons",
-        command=["py314-core,py315-core", "--", *(f"tests/{each}" for each in _NEWEST)],
-        is_dividable=True,
-        usual=2,
-        missing=_no_python("3.14", "3.15"),
-    ),
-    Step(name="FastAPI's tests", command=["fastapi"], of=["plugins/fal-serve/"]),
+    Step(name="FastAPI's tests", command=["fastapi"], of=["plugins/fal-serve/"], usual=1.5),
     Step(
         name="CPython's tests of executors",
         command=["executors"],
@@ -169,6 +127,54 @@ STEPS = (
         command=["tensors"],
         of=["src/fal_core_worker/buffers/"],
         missing=_no_torch,
+    ),
+    Step(
+        name="the rest of the tests", command=["rest"], minutes=90, is_dividable=True, usual=40
+    ),
+    Step(
+        name="lowest versions",
+        command=[
+            *("lowest", "--", "tests", "plugins/fal-uv", "plugins/fal-env-virtualenv"),
+            *("plugins/fal-machines", "--ignore", "tests/together"),
+        ],
+        minutes=60,
+        of=["src/"],
+        is_dividable=True,
+        usual=9,
+    ),
+    _alone("server", "server", usual=5),
+    _alone("serve and serverless", "serve", "serverless", usual=5),
+    _alone("core", "core", usual=3.5),
+    Step(
+        name="core on 3.10",
+        command=["py310-core"],
+        minutes=30,
+        of=["src/"],
+        is_dividable=True,
+        usual=5,
+        missing=_no_python("3.10"),
+    ),
+    _alone("env-container", "env-container", usual=1.5),
+    _alone("env-conda", "env-conda", usual=1.5),
+    _alone("host-local", "host-local", usual=2),
+    _alone("uv, virtualenv and machines", "uv", "env-virtualenv", "machines", usual=2),
+    _alone("compat", "compat", usual=1),
+    Step(
+        name="alone: host-ray",
+        command=["py311-host-ray"],
+        minutes=30,
+        of=["plugins/fal-host-ray/"],
+        is_dividable=True,
+        usual=2.5,
+        missing=_no_ray,
+    ),
+    Step(
+        name="newest Pythons",
+        command=["py314-core,py315-core", "--", *(f"tests/{each}" for each in _NEWEST)],
+        of=["src/fal_core_worker/", "src/fal_core/sealing/"],
+        is_dividable=True,
+        usual=2,
+        missing=_no_python("3.14", "3.15"),
     ),
     Step(name="pages followed", command=["follow", "--", "--quick"], minutes=60, is_whole=True),
     Step(
