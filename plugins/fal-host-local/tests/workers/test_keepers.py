@@ -232,9 +232,16 @@ def test_a_keeper_that_is_ended_is_replaced(
     # It was waited for.
     with pytest.raises(ChildProcessError):
         os.waitpid(before, os.WNOHANG)
-    said = capfd.readouterr().err
-    assert said.count("starts and ends the workers of this program was ended by") == 1
-    assert number.name in said
+    said: list[str] = []
+
+    def is_told() -> bool:
+        said.append(capfd.readouterr().err)
+        return "".join(said).endswith("Another one takes its place.\n")
+
+    # The thread that has noticed it says so, while calls go on.
+    assert wait_until(is_told, 30)
+    assert f"the workers of this program was ended by {number.name}" in "".join(said)
+    assert "".join(said).count("Another one takes its place.") == 1
 
 
 def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
