@@ -167,7 +167,7 @@ class Launching(LateExecution, SinkAround):
             except BaseException as error:
                 self._fail(error)
             else:
-                self.settle(execution)
+                self._settle_launched(execution)
             finally:
                 self._done.set()
                 get_event_thread().forget(timer)
@@ -194,6 +194,17 @@ class Launching(LateExecution, SinkAround):
         if self._error is not None:
             raise self._error
         return self if self.inner is None else self.inner
+
+    def _settle_launched(self, execution: Execution) -> None:
+        try:
+            self.settle(execution)
+        except Exception as error:
+            # What was asked of it before it was known: nobody is there to be told.
+            from fal_core.sinks.breaches import log_breach, raised_in
+
+            log_breach(
+                self._host, raised_in("cancel", error), kind=f"cancel {type(error).__name__}"
+            )
 
     def cancel(self, grace: float) -> None:
         super().cancel(grace)
