@@ -246,19 +246,19 @@ class Timeout(HostError, TimeoutError):
     Attributes:
         seconds: How many it had.
 
-        queued: Whether it still waited for a worker when they were over.
+        queued: Whether it still waited for a worker of *host* when they were over. *detail* is
+            what is known where it was not ended.
     """
 
     seconds: float
     queued: bool = False
+    host: str = ""
+    detail: str = ""
 
     def __str__(self) -> str:
-        if self.queued:
-            return (
-                f"The call did not start within {self.seconds:g} s, as it waited for a worker "
-                "to start or to be free, and was withdrawn."
-            )
-        return f"The call took longer than {self.seconds:g} s and was ended."
+        from fal_core.reprs import show_timeout
+
+        return show_timeout(self)
 
 
 class StartupTimeout(Timeout):

@@ -57,6 +57,22 @@ def show_end(lost: Any, end: str) -> str:
     return f"{said}. {lost.detail}".strip()
 
 
+def show_timeout(error: Any) -> str:
+    """
+    Show the end of a call whose time was up, a :class:`~fal_core.errors.Timeout`.
+    """
+    late = f"The call took longer than {error.seconds:g} s"
+    if error.detail:
+        return f"{late}. {error.detail}"
+    if error.queued:
+        worker = f"a worker of host {error.host!r}" if error.host else "a worker"
+        return (
+            f"The call did not start within {error.seconds:g} s, as it waited for {worker} to "
+            "start or to be free, and was withdrawn."
+        )
+    return f"{late}{f' on host {error.host!r}' if error.host else ''} and was ended."
+
+
 def _end_of(lost: Any) -> str:
     if lost.signal is None:
         with_code = "ended" if lost.code is None else f"exited with code {lost.code}"

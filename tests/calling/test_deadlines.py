@@ -58,12 +58,13 @@ class EndlessHost(Host[..., Any]):
         kinds=None, options=None, stream=True, batch=True
     )
 
+    obeys: bool = True
     attempts: int = attrs.field(default=0, init=False)
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         self.attempts += 1
         sink(State("running"))
-        return Endless(sink)
+        return Endless(sink, obeys=self.obeys)
 
 
 def give(number: int) -> int:
@@ -99,7 +100,10 @@ def test_a_call_has_its_time(way: Callable[..., Any]) -> None:
 
     with pytest.raises(Timeout) as raised:
         way(isolated)
-    assert raised.value.seconds == 0.1
+    assert (raised.value.seconds, raised.value.host) == (0.1, "endless")
+    assert (
+        str(raised.value) == "The call took longer than 0.1 s on host 'endless' and was ended."
+    )
 
 
 def test_a_stream_has_its_time() -> None:
@@ -154,6 +158,20 @@ def test_a_host_that_does_not_end_a_call_is_given_up(monkeypatch: pytest.MonkeyP
     (end,) = events
     assert isinstance(end, Exited)
     assert isinstance(end.reason, Timeout)
+
+
+def test_a_host_that_ignores_a_cancel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The error of a call that its host does not end says so, and names the host.
+    """
+    monkeypatch.setattr("fal_core.calling.deadlines._PATIENCE", 0.1)
+    isolated = function("current", host=EndlessHost(obeys=False), timeout=0.1, grace=0.1)(give)
+    with pytest.raises(Timeout) as raised:
+        isolated(1)
+    assert str(raised.value) == (
+        "The call took longer than 0.1 s. Host 'endless' was told to end it, and has not said "
+        "for 0.2 s that it has: it may go on there."
+    )
 
 
 def test_a_launch_that_raises_leaves_no_deadline() -> None:

@@ -1,21 +1,25 @@
 """
-Launches: what a host raises before a call runs names it.
+Launches: what a host raises before a call runs names it, and one that takes long is not waited
+for longer than the call is wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import attrs
 import pytest
 
-from fal_core import function
+from fal_core import Timeout, function
+from fal_core.calling import launches
 from fal_core.calls import Call
-from fal_core.errors import HostClosed, HostError
+from fal_core.errors import Cancelled, HostClosed, HostError, OptionError
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.testing import InProcessHost
+from fal_core.testing.harness.processes import wait_until
 
 
 @attrs.define(eq=False, slots=False)
@@ -103,3 +107,140 @@ def test_what_a_check_raises_names_the_host() -> None:
         function("current", host=CheckingHost())(double)(1)
     assert str(caught.value) == "Host 'checking': its check raised KeyError: 'token'."
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+@attrs.define(eq=False, slots=False)
+class BlockedHost(Host[..., Any]):
+    """
+    A host whose launch waits until a test lets it go on.
+    """
+
+    name: ClassVar[str] = "blocked"
+    capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None, stream=True)
+
+    inner: InProcessHost = attrs.field(factory=InProcessHost)
+    error: Exception | None = None
+    may_go: threading.Event = attrs.field(factory=threading.Event, init=False)
+    cancelled: list[str] = attrs.field(factory=list, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.may_go.wait(60)
+        if self.error is not None:
+            raise self.error
+        execution = self.inner.launch(call, sink)
+        cancel = execution.cancel
+
+        def note(grace: float) -> None:
+            self.cancelled.append(call.id)
+            cancel(grace)
+
+        execution.cancel = note  # type: ignore[method-assign]  # for the test to see it
+        return execution
+
+
+@pytest.fixture
+def host() -> Iterator[BlockedHost]:
+    host = BlockedHost()
+    yield host
+    host.may_go.set()
+
+
+def wait_long(number: int) -> int:
+    threading.Event().wait(0.5)
+    return number
+
+
+@pytest.mark.parametrize("way", ["call", "spawn", "submit", "map"])
+def test_a_launch_that_has_to_wait_for_something(way: str, host: BlockedHost) -> None:
+    """
+    A call has its result however long its launch takes.
+    """
+    threading.Timer(0.2, host.may_go.set).start()
+    isolated = function("current", host=host)(double)
+    ways: dict[str, Callable[[], Any]] = {
+        "call": lambda: isolated(2),
+        "spawn": lambda: isolated.spawn(2).return_value,
+        "submit": lambda: isolated.submit(2).result(60),
+        "map": lambda: next(iter(isolated.map([2]))),
+    }
+    assert ways[way]() == 4
+
+
+@pytest.mark.parametrize("way", ["call", "spawn", "submit"])
+def test_a_timeout_holds_while_a_call_is_launched(way: str, host: BlockedHost) -> None:
+    """
+    The time of a call ends while its host launches it, and the error says so.
+    """
+    isolated = function("current", host=host, timeout=0.1, grace=0.1)(double)
+    ways: dict[str, Callable[[], Any]] = {
+        "call": lambda: isolated(2),
+        "spawn": lambda: isolated.spawn(2).return_value,
+        "submit": lambda: isolated.submit(2).result(60),
+    }
+    with pytest.raises(Timeout) as caught:
+        ways[way]()
+    assert not host.may_go.is_set()
+    assert caught.value.host == "blocked"
+    if way != "submit":
+        assert str(caught.value) == (
+            "The call took longer than 0.1 s. Host 'blocked' has not returned from its launch, "
+            "and may begin it yet."
+        )
+
+
+def test_submit_does_not_wait_for_a_launch(host: BlockedHost) -> None:
+    """
+    Calls that are submitted wait for their launch elsewhere, and can be cancelled there.
+    """
+    isolated = function("current", host=host)(double)
+    futures = [isolated.submit(number) for number in range(3)]
+    assert futures[0].cancel()
+    with pytest.raises(Cancelled):
+        futures[0].result(60)
+    host.may_go.set()
+    assert [future.result(60) for future in futures[1:]] == [2, 4]
+
+
+def test_what_a_late_launch_begins_is_cancelled(host: BlockedHost) -> None:
+    """
+    A call whose time was up before it was launched is cancelled once it is.
+    """
+    isolated = function("current", host=host, timeout=0.1, grace=0.1)(wait_long)
+    with pytest.raises(Timeout):
+        isolated(1)
+    assert not host.cancelled
+    host.may_go.set()
+    assert wait_until(lambda: len(host.cancelled) == 1, 60)
+
+
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_a_launch_that_refuses_a_call_is_the_error_of_it(way: str, host: BlockedHost) -> None:
+    """
+    An error of fal-core that a launch raises is raised as it is, also where it comes late.
+    """
+    host.error = OptionError("There is no such queue.")
+    host.may_go.set()
+    isolated = function("current", host=host)(double)
+    with pytest.raises(OptionError) as caught:
+        isolated(1) if way == "call" else isolated.submit(1).result(60)
+    assert caught.value is host.error
+
+
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_a_launch_that_takes_long_is_told(
+    way: str,
+    host: BlockedHost,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """
+    After a while a line names the host and what it is busy with.
+    """
+    monkeypatch.setattr(launches, "SILENCE", 0.1)
+    threading.Timer(0.5, host.may_go.set).start()
+    isolated = function("current", host=host)(double)
+    assert (isolated(1) if way == "call" else isolated.submit(1).result(60)) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "Host 'blocked' has been launching a call of 'double' for 0.1 s: its launch has not "
+        "returned."
+    ]

@@ -44,6 +44,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "environments": sorted(plugins.environments),
             "loaded": [plugin.entry.name for plugin in plugins.loaded],
             "broken": {error.plugin: str(error) for error in plugins.broken},
+            "labels": [str(each.entry) for each in describe_plugins()],
             "descriptions": {str(each.entry): each.problem for each in describe_plugins()},
             "asked": {
                 name: attempt(find_host, name) for name in ("good", "shared", "exits", "odd")

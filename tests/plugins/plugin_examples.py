@@ -330,13 +330,30 @@ def fal_register_environments():
         OPTIONS.format(name="demanding", option="partition: str"),
         "option 'partition' has no default",
     ),
+    "default_of_no_text": (
+        OPTIONS.format(name="untyped", option="partition: str = None"),
+        "Mine: the default of option 'partition' must be a string, and is None. Give it "
+        "another default or type.",
+    ),
+    "default_of_a_wrong_item": (
+        ENVIRONMENT.format(kind="untyped", fields="layers: tuple[str, ...] = ('a', 3)"),
+        "Kind: the default of option 'layers[1]' must be a string, and is 3 (int).",
+    ),
+    "made_default_of_a_wrong_type": (
+        ENVIRONMENT.format(kind="made", fields="layers: str = attrs.field(factory=list)"),
+        "Kind: the default of option 'layers' must be a string, and is [] (list).",
+    ),
+    "a_name_of_the_core": (
+        HOST.format(name="named") + ENVIRONMENT.format(kind="current", fields=""),
+        "it provides the kind of environment 'current', which is that of core (",
+    ),
 }
 
 
 GOOD = {
     "good": (
-        OPTIONS.format(name="good", option="queue: str | None = None")
-        + ENVIRONMENT.format(kind="good", fields="layers: tuple[str, ...] = ()")
+        OPTIONS.format(name="good", option="queue: str | None = None\n    patience: float = 3")
+        + ENVIRONMENT.format(kind="good", fields="layers: tuple[str, ...] = ('a',)")
     ),
     "static": PLACE_OF_WORKERS.format(
         methods="reach = staticmethod(lambda at, urls: urls)\n    def begin(self, start): ..."

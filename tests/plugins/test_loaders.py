@@ -50,6 +50,19 @@ def test_name_that_two_plugins_claim_is_refused_with_both(listing: Any) -> None:
     assert error.partition(": ")[2] in listing["broken"].values()
 
 
+def test_names_that_two_plugins_claim_are_listed_with_each(listing: Any) -> None:
+    """
+    Each plugin is listed once, those that claim the same name with that.
+    """
+    labels = listing["labels"]
+    assert len(labels) == len(set(labels)) == 1 + len({**UNLOADABLE, **INVALID, **GOOD})
+    for name in ("left", "right"):
+        problem = listing["descriptions"][f"{name} (plugin-{name} 1.0)"]
+        assert problem in listing["broken"].values()
+        assert "host 'shared'" in problem
+    assert not listing["descriptions"]["good (plugin-good 1.0)"]
+
+
 @pytest.mark.parametrize(
     ("asked", "name", "plugin"),
     [

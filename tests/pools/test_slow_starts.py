@@ -15,9 +15,11 @@ import pytest
 
 from fal_core import function
 from fal_core.claims import DevicesHeld
-from fal_core.errors import Cancelled, HostClosed, HostError
+from fal_core.environments import CurrentEnvironment
+from fal_core.errors import Cancelled, HostClosed, HostError, Timeout
+from fal_core.events import Event, Exited, Log
 from fal_core.hosts import Capabilities
-from fal_core.pools import Start, WorkerHost, pool
+from fal_core.pools import Start, WorkerHost, pool, starts
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 
@@ -177,3 +179,64 @@ def test_worker_that_does_not_come_up_fails_its_call(make_host: Any, waits: bool
     with pytest.raises(HostClosed, match="It said 'refused' and 1"):
         function("current", host=host)(answer)()
     assert len(host.starts) == 1
+
+
+def test_a_start_that_takes_long_is_told(make_host: Any, monkeypatch: pytest.MonkeyPatch):
+    """
+    A line names the host once its begin has said nothing for a while; the time of a call holds
+    meanwhile, and it can be cancelled.
+    """
+    monkeypatch.setattr(starts, "SILENCE", 0.2)
+    may_go = threading.Event()
+
+    def begin(start: Start) -> Worker:
+        may_go.wait(PATIENCE)
+        raise HostError("It was never ready.")
+
+    host = make_host(begin)
+    isolated = function("current", host=host)(answer)
+    waiting = isolated.spawn()
+    assert waiting.logs.get(timeout=PATIENCE).message == (
+        "Host 'slow' has been starting a worker for 0.2 s: its begin has not returned."
+    )
+    with pytest.raises(Timeout, match="a worker of host 'slow' to start"):
+        function("current", host=host, timeout=0.1)(answer)()
+    waiting.cancel()
+    with pytest.raises(Cancelled):
+        waiting.future.result(PATIENCE)
+    may_go.set()
+    assert waiting.logs.empty()
+
+
+def test_a_build_is_told_by_its_own_lines(make_host: Any, monkeypatch: pytest.MonkeyPatch):
+    """
+    No line says that a worker is being started while its environment is built.
+    """
+    monkeypatch.setattr(starts, "SILENCE", 0.1)
+
+    events: list[Event] = []
+    before: list[list[Event]] = []
+    ended = threading.Event()
+
+    class Slow(CurrentEnvironment):
+        key = "slow"
+
+        def build(self, log: Any, cancelled: threading.Event) -> Any:
+            # Longer than the silence that is told.
+            time.sleep(0.3)
+            before.append([event for event in events if isinstance(event, Log)])
+            return super().build(log, cancelled)
+
+    def begin(start: Start) -> Worker:
+        return Worker.start(start.build().command(ARGUMENTS))
+
+    def take(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Exited):
+            ended.set()
+
+    launcher = function("current", host=make_host(begin))(answer).make_launcher()
+    call = attrs.evolve(launcher.call(((), {})), environment=Slow())
+    launcher.launch(call, take)
+    assert ended.wait(PATIENCE)
+    assert before == [[]]

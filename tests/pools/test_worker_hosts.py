@@ -359,7 +359,9 @@ def test_a_call_that_waits_for_a_start_says_so(make: Callable[..., Any]) -> None
     go = threading.Event()
     host = make(before=lambda start: go.wait(PATIENCE))
     try:
-        with pytest.raises(Timeout, match="as it waited for a worker to start or to be free"):
+        with pytest.raises(
+            Timeout, match="as it waited for a worker of host 'scripted' to start"
+        ):
             function("current", host=host, timeout=0.1)(greet)()
     finally:
         go.set()

@@ -216,13 +216,15 @@ def test_future_of_an_execution_that_cannot_be_cancelled(
     slow = function("current", host=host)(sleep)
     future = slow.submit() if way == "submit" else slow.spawn().future
     assert future is not None
+    # A call that is submitted is launched by another thread.
+    assert wait_until(lambda: host.executions, 30)
     try:
         assert future.cancel()
+        assert wait_until(lambda: SAYS.format("cancel") in caplog.text, 30)
     finally:
         host.end_calls()
     with pytest.raises(Cancelled):
         future.result(30)
-    assert SAYS.format("cancel") in caplog.text
 
 
 def test_what_cancels_raise_is_logged_once_of_each_class(

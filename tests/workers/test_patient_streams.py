@@ -14,6 +14,7 @@ import pytest
 
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers.patient_streams import PatientStream
+from fal_core_worker.stream.frames import CALL
 from fal_core_worker.stream.streams import FrameStream
 
 
@@ -148,3 +149,38 @@ def test_a_forked_child_keeps_no_stream_open() -> None:
         for descriptor in (go, going, reader):
             os.close(descriptor)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+def test_an_end_that_reads_no_more_is_not_waited_for(kind: str) -> None:
+    """
+    Whoever sends to an end that has been heard of, and was stopped, goes on after a moment;
+    frames arrive in order once it reads again.
+    """
+    if kind == "pipes":
+        there, writer = os.pipe()
+        reader = os.open(os.devnull, os.O_RDONLY)
+    else:
+        ours, theirs = socket.socketpair()
+        there = theirs.detach()
+        reader = writer = ours.detach()
+    stream = PatientStream(reader, writer)
+    other = FrameStream(there, os.open(os.devnull, os.O_WRONLY))
+    try:
+        for number in range(3):
+            stream.send(CALL, 1, data=bytes([number]) * (1 << 21))
+        for number in range(1000):
+            stream.send(CALL, 2, number, data=b"small")
+        frames: list[Any] = []
+        while len(frames) < 1003:
+            frames += other.read() or ()
+        assert [bytes(frame[4][:1]) for frame in frames[:3]] == [b"\0", b"\1", b"\2"]
+        assert [len(frame[4]) for frame in frames[:3]] == [1 << 21] * 3
+        assert [frame[2] for frame in frames[3:]] == list(range(1000))
+        # All was sent, and the next frames are sent at once.
+        assert wait_until(lambda: not stream._held, 60)
+        stream.send(7, 3, data=b"direct")
+        assert [frame[:2] for frame in other.read() or ()] == [(7, 3)]
+    finally:
+        other.close()
+        stream.end()

@@ -4,9 +4,13 @@ The host ``local``.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import attrs
 import pytest
@@ -149,3 +153,64 @@ def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(
     assert pool.worker_count == 1
     assert host._pools.take_expected(call) is None
     pool.close()
+
+
+#: A plugin whose host has the name of this one, and comes first.
+OTHER = """
+from typing import ClassVar
+import attrs
+from fal_core.hooks import hookimpl
+from fal_core.hosts import Host
+
+fal_core_api = 1
+
+@attrs.define(eq=False, slots=False)
+class Place(Host):
+    name: ClassVar[str] = "local"
+
+    def launch(self, call, sink):
+        raise AssertionError
+
+@hookimpl
+def fal_register_hosts():
+    return [Place]
+"""
+
+LISTING = """
+import json
+from fal_core.plugins import describe_plugins, find_host
+described = [(each.entry.name, each.problem) for each in describe_plugins()]
+print(json.dumps([type(find_host("local")).__module__, described]))
+"""
+
+
+@pytest.mark.parametrize("denied", [False, True])
+def test_a_plugin_that_claims_the_name_of_this_host(tmp_path: Path, denied: bool):
+    """
+    It is broken, and this host works, unless this one is kept out.
+    """
+    (tmp_path / "aaa_plugin.py").write_text(OTHER)
+    info = tmp_path / "aaa_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: aaa-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[fal_core]\naaa = aaa_plugin\n")
+    variables = {"PYTHONPATH": str(tmp_path), "FAL_CORE_PLUGINS": "aaa, local"}
+    if denied:
+        variables["FAL_CORE_PLUGINS_DENY"] = "fal-host-local"
+    done = subprocess.run(
+        [sys.executable, "-c", LISTING],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found, described = json.loads(done.stdout)
+    if denied:
+        assert found == "aaa_plugin"
+        assert described == [["core", ""], ["aaa", ""]]
+        return
+    assert found == "fal_host_local.hosts"
+    core, local, (name, problem) = described
+    assert [core, local, name] == [["core", ""], ["local", ""], "aaa"]
+    assert "it provides the host 'local', which is that of local (fal-host-local" in problem

@@ -183,7 +183,8 @@ class Submitter:
             if future.done() or future.deadline is None:
                 return
             # First of all: the end of the call may come at once.
-            error = future.deadline.error(queued=not self.runs(future))
+            host = self.launcher.opener.host
+            error = future.deadline.error(host, queued=not self.runs(future))
             self._settled.append((future, (RAISED, error)))
             self._withdraw(future)
         self._settle()

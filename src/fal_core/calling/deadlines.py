@@ -44,14 +44,16 @@ class Deadline:
         """
         get_event_thread().forget(self._timer)
 
-    def error(self, *, queued: bool = False) -> Timeout:
+    def error(self, host: str, *, queued: bool = False, detail: str = "") -> Timeout:
         """
-        Return the error of a call whose time is up.
+        Return the error of a call on *host* whose time is up.
 
         Arguments:
             queued: Whether it still waited for a worker.
+
+            detail: What is known where it was not ended, as a sentence.
         """
-        return Timeout(self._seconds, queued)
+        return Timeout(self._seconds, queued, host, detail)
 
 
 class TimedExecution(LateExecution, SinkAround):
@@ -79,6 +81,8 @@ class TimedExecution(LateExecution, SinkAround):
         self._deadline: Deadline | None = None
         self._expired = False
         self._is_queued = False
+        # What is known of a call that does not end.
+        self._detail = ""
         self._given_up_at: float | None = None
         # The event thread and the host's may both deliver the end.
         self._delivering = threading.RLock()
@@ -95,6 +99,16 @@ class TimedExecution(LateExecution, SinkAround):
             left = max(0.0, self._given_up_at - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
         super().drive(timeout)
+
+    def launched(self, inner: Execution) -> None:
+        """
+        Take note of the execution of the call, which may have ended.
+        """
+        if not self.ended:
+            self.settle(inner)
+        elif self._detail:
+            # It was given up meanwhile.
+            try_cancel(self.host_name, inner, self._grace_at_deadline)
 
     def stop(self) -> None:
         """
@@ -117,7 +131,10 @@ class TimedExecution(LateExecution, SinkAround):
 
     def on_exited(self, exited: Exited) -> None:
         if self._expired and self._deadline is not None:
-            exited = Exited(reason=self._deadline.error(queued=self._is_queued))
+            error = self._deadline.error(
+                self.host_name, queued=self._is_queued, detail=self._detail
+            )
+            exited = Exited(reason=error)
         self.exited: Exited | None = exited
         self.stop()
         sink = self.sink
@@ -138,16 +155,31 @@ class TimedExecution(LateExecution, SinkAround):
             if self.ended:
                 return
             self._expired = True
-            get_event_thread().after(self._grace_at_deadline + _PATIENCE, self._give_up)
+            # A host that launches the call yet is not asked to end it.
+            patience = 0.0 if self.inner is None else _PATIENCE
+            patience += self._grace_at_deadline
+            get_event_thread().after(patience, lambda: self._give_up(patience))
         self._grace = self._grace_at_deadline
         self.cancelled: bool = True
         self._pass_on(self._end)
 
     def _end(self, inner: Execution) -> None:
         if not try_cancel(self.host_name, inner, self._grace_at_deadline):
-            self._give_up()
+            self._give_up(0.0)
 
-    def _give_up(self) -> None:
+    def _give_up(self, patience: float) -> None:
+        if self.ended:
+            return
+        host = f"Host {self.host_name!r}" if self.host_name else "Its host"
+        if self.inner is None:
+            self._detail = f"{host} has not returned from its launch, and may begin it yet."
+        elif not patience:
+            self._detail = f"{host} could not end it: it may go on there."
+        else:
+            self._detail = (
+                f"{host} was told to end it, and has not said for {patience:g} s that it has: "
+                "it may go on there."
+            )
         self(Exited())
 
 
@@ -172,8 +204,7 @@ def with_deadline(
         except BaseException:
             timed.stop()
             raise
-        if not timed.ended:
-            timed.settle(inner)
+        timed.launched(inner)
         return timed
 
     return launch_timed

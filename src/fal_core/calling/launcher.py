@@ -30,6 +30,7 @@ from fal_core.plugins import installed as plugins
 
 # The rest is imported once the host knows that a call is about to come.
 if TYPE_CHECKING:
+    from fal_core.calling.attempts import Launch
     from fal_core.calling.waiting import Waiter
     from fal_core.calls import Call
     from fal_core.events import HomeCall
@@ -78,7 +79,8 @@ class Launcher:
     Attributes:
         launch: Launches a call, within the deadline and the attempts of the policy.
 
-        launch_once: Launches a call with neither; its ``request_timeout`` holds.
+        launch_once: Launches a call with neither, and without waiting for its host; its
+            ``request_timeout`` holds.
 
         launch_detached: Launches detached work, all of whose limits the host keeps.
 
@@ -293,26 +295,17 @@ class Launcher:
         self.make_waiter: Callable[[], Waiter]
         drains = self.gateway.serve
         self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace, drains)
-        launch = find_launch(self.host, self.opener.host)
-        if plugins.load_plugins().has_observers:
-            from fal_core.sinks.observers import launch_observed
-
-            launch = partial(launch_observed, launch, self.host)
-        if self.host_options.logging is not None:
-            from fal_core.sinks.log_records import launch_with_records
-
-            launch = partial(launch_with_records, launch)
-        self.launch_detached = launch
         self.request_timeout: float | None = None
         if not self.declaration.is_service:
             self.request_timeout = self.host_options.request_timeout
-        if self.request_timeout is not None:
-            from fal_core.calling.deadlines import with_deadline
-
-            launch = with_deadline(
-                launch, self.request_timeout, grace=policy.grace, from_start=True
-            )
-        self.launch_once = launch
+        waited, unwaited = find_launch(self.host, self.opener.host)
+        self.launch_detached: Launch = self._observed(waited)
+        launch = self._within_request_timeout(self.launch_detached)
+        self.launch_once: Launch = (
+            launch
+            if unwaited is waited
+            else self._within_request_timeout(self._observed(unwaited))
+        )
         if policy.retries:
             from fal_core.calling.attempts import with_attempts
 
@@ -327,7 +320,30 @@ class Launcher:
             from fal_core.calling.deadlines import with_deadline
 
             launch = with_deadline(launch, policy.timeout, grace=policy.grace)
-        self.launch = launch
+        self.launch: Launch = launch
+
+    def _observed(self, launch: Launch) -> Launch:
+        """
+        Return *launch* with what observes calls, and with their records.
+        """
+        if plugins.load_plugins().has_observers:
+            from fal_core.sinks.observers import launch_observed
+
+            launch = partial(launch_observed, launch, self.host)
+        if self.host_options.logging is not None:
+            from fal_core.sinks.log_records import launch_with_records
+
+            launch = partial(launch_with_records, launch)
+        return launch
+
+    def _within_request_timeout(self, launch: Launch) -> Launch:
+        if self.request_timeout is None:
+            return launch
+        from fal_core.calling.deadlines import with_deadline
+
+        return with_deadline(
+            launch, self.request_timeout, grace=self.policy.grace, from_start=True
+        )
 
     def _seal_nothing(self, arguments: Any) -> tuple[bytes, Sequence[Any]] | None:
         from fal_core.calling.serving import check_arguments

@@ -121,17 +121,24 @@ class Plugins:
 
     def describe(self) -> tuple[PluginDescription, ...]:
         """
-        Return all plugins, described for a listing.
+        Return all plugins, described for a listing, each once.
         """
-        # A name that several plugins claim has no entry point of its own.
+        conflicts = list(self._conflicts.values())
         broken = [
-            PluginDescription(
-                entry=self._discarded.get(error.plugin, EntryPoint(error.plugin, "")),
-                problem=error.problem,
-            )
+            PluginDescription(entry=self._discarded[error.plugin], problem=error.problem)
             for error in self.broken
+            if error not in conflicts
         ]
-        return (*self.loaded, *broken)
+        return (*map(self._with_conflicts, self.loaded), *broken)
+
+    def _with_conflicts(self, plugin: PluginDescription) -> PluginDescription:
+        """
+        Return *plugin* with what is wrong with names that others claim, too.
+        """
+        claims: list[Claim] = [("host", name) for name in plugin.hosts]
+        claims += [("kind of environment", name) for name in plugin.environments]
+        found = [str(self._conflicts[claim]) for claim in claims if claim in self._conflicts]
+        return attrs.evolve(plugin, problem=" ".join(found)) if found else plugin
 
     def _hint(self, role: Role, name: str) -> str:
         if (role, name) in self._offered:

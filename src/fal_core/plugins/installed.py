@@ -14,7 +14,7 @@ from fal_core.environments import Environment
 from fal_core.errors import FalCoreError, OptionError, PluginError
 from fal_core.hosts import Host
 from fal_core.plugins import validation
-from fal_core.plugins.catalog import Plugins
+from fal_core.plugins.catalog import MODULES_OF_EXTRAS, Plugins
 from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_out
 from fal_core.plugins.hook_calls import HookCalls
 from fal_core.plugins.loaders import Loader, PluginDescription
@@ -121,7 +121,7 @@ def _from_url(cls: type[Host[..., Any]], url: str) -> Host[..., Any]:
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
     """
-    Return all plugins: those that work, then the broken ones, then names that several claim.
+    Return all plugins, each once: those that were loaded, then those that could not be.
     """
     return load_plugins().describe()
 
@@ -158,17 +158,18 @@ def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
 
 def _load() -> Plugins:
     loader = Loader()
-    installed = find_entry_points()
-    # The core's own comes first, and needs neither to be installed nor to be allowed.
+    # Those of fal-core come first: whoever claims what is theirs is the one that is broken.
+    installed = sorted(find_entry_points(), key=lambda entry: not _is_own(entry))
+    # The core's own needs neither to be installed nor to be allowed.
     core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)
-    loader.add(core)
+    loader.add(core, is_own=True)
     kept_out: dict[EntryPoint, str] = {}
     for entry in installed:
         if entry.value == _CORE.value:
             continue
         variable = keeps_out(entry)
         if variable is None:
-            loader.add(entry)
+            loader.add(entry, is_own=_is_own(entry))
         else:
             kept_out[entry] = variable
     for entry, plugin in _extras:
@@ -192,6 +193,13 @@ def _load() -> Plugins:
         offered=loader.offered,
         kept_out=kept_out,
     )
+
+
+def _is_own(entry: EntryPoint) -> bool:
+    """
+    Tell whether *entry* is a plugin of fal-core.
+    """
+    return entry.value.partition(":")[0].partition(".")[0] in MODULES_OF_EXTRAS
 
 
 def _forget_hosts() -> None:

@@ -105,6 +105,7 @@ class Loader:
     classes: dict[Claim, dict[str, type]] = attrs.field(factory=lambda: defaultdict(dict))
     discarded: dict[str, EntryPoint] = attrs.field(factory=dict)
     offered: dict[Claim, PluginError] = attrs.field(factory=dict)
+    _own: set[str] = attrs.field(factory=set)
     _host_options: dict[str, Any] = attrs.field(factory=dict)
     _environment_options: dict[str, str] = attrs.field(factory=dict)
 
@@ -112,10 +113,18 @@ class Loader:
         self.manager = _Manager("fal_core")
         self.manager.add_hookspecs(hooks)
 
-    def add(self, entry: EntryPoint, plugin: object | None = None) -> None:
+    def add(
+        self, entry: EntryPoint, plugin: object | None = None, *, is_own: bool = False
+    ) -> None:
         """
         Load the plugin of *entry*; *plugin*, where given, is registered in its place.
+
+        Arguments:
+            is_own: Whether it belongs to fal-core. It comes before the others, and a name
+                that it provides is left to it: a plugin that claims it too is broken.
         """
+        if is_own:
+            self._own.add(str(entry))
         claims: dict[Claim, type] = {}
         is_new = not self.manager.has_plugin(str(entry))
         try:
@@ -168,8 +177,21 @@ class Loader:
                 _raise_for(
                     entry, f"it provides {claim[1]!r} twice." if claim in claims else None
                 )
+                _raise_for(entry, self._check_owner(claim))
                 claims[claim] = cls
                 _raise_for(entry, check(cls))
+
+    def _check_owner(self, claim: Claim) -> str | None:
+        """
+        Check that a plugin does not claim a name that one of fal-core's own has.
+        """
+        role, name = claim
+        for side in self._own.intersection(self.classes.get(claim, ())):
+            return (
+                f"it provides the {role} {name!r}, which is that of {side}. Give it another "
+                "name, or name that plugin in the variable FAL_CORE_PLUGINS_DENY."
+            )
+        return None
 
     def _answers(self, entry: EntryPoint, hook: str, plugin: object) -> Iterator[Any]:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from fal_core.abilities import DetachingHost
-from fal_core.conversion.annotations import option_names, option_types
+from fal_core.conversion.annotations import (
+    kind_of_type,
+    option_names,
+    option_types,
+    plain,
+)
+from fal_core.conversion.structuring import structure
 from fal_core.environments import CurrentEnvironment, Environment
+from fal_core.errors import OptionTypeError
 from fal_core.hooks import API_VERSION
 from fal_core.hosts import Capabilities, Host
 from fal_core.options import Gateway, HostOptions
@@ -126,7 +133,12 @@ def _check_options(cls: type[Host[..., Any]]) -> str | None:
         return f"The options of {cls.__name__} are {options!r}, not a subclass of HostOptions."
     if not _is_decorated(options):
         return f"{options.__name__} is not decorated with attrs.frozen(kw_only=True)."
-    return _check_frozen(options) or _check_types(options) or _check_redefined(options)
+    return (
+        _check_frozen(options)
+        or _check_types(options)
+        or _check_redefined(options)
+        or _check_defaults(options, _own_fields(options))
+    )
 
 
 def check_environment(cls: object) -> str | None:
@@ -142,7 +154,9 @@ def check_environment(cls: object) -> str | None:
     for option in option_names(cls):
         if option in taken:
             return f"{cls.__name__} has an option {option!r}, which is not the environment's."
-    return _check_frozen(cls) or _check_types(cls) or check_signatures(cls)
+    return (
+        _check_frozen(cls) or _check_types(cls) or _check_defaults(cls) or check_signatures(cls)
+    )
 
 
 def check_together(
@@ -226,6 +240,34 @@ def _check_redefined(options: type[HostOptions]) -> str | None:
             return (
                 f"{options.__name__} redefines option {option!r} of HostOptions. "
                 "Give an option of its own another name."
+            )
+    return None
+
+
+def _check_defaults(
+    cls: type, fields: Iterable[attrs.Attribute[Any]] | None = None
+) -> str | None:
+    types = option_types(cls)
+    # A class at run time.
+    factory: Any = attrs.Factory
+    for attribute in attrs.fields(cls) if fields is None else fields:
+        option, default = str(attribute.alias), attribute.default
+        if not attribute.init or attribute.converter or default is attrs.NOTHING:
+            continue
+        if isinstance(default, factory):
+            if default.takes_self:
+                continue
+            default = default.factory()
+        annotation = plain(types[option])
+        if type(default) is kind_of_type(annotation) and not default:
+            # An empty one holds nothing of a wrong type.
+            continue
+        try:
+            structure(default, annotation, option)
+        except OptionTypeError as error:
+            return (
+                f"{cls.__name__}: the default of option {error.option!r} must be "
+                f"{error.expected}, and is {error.got}. Give it another default or type."
             )
     return None
 

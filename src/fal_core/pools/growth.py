@@ -200,7 +200,8 @@ class GrowingPool(ABC):
         multiplex, logging = self._limits.multiplex, self.options.logging
         with Beginning(multiplex=multiplex, logging=logging) as beginning:
             try:
-                worker = self._begin_worker(start)
+                with start.watched():
+                    worker = self._begin_worker(start)
                 if not isinstance(worker, Worker):
                     problem = (
                         f"begin() has to return a Worker, and returned {no_worker(worker)}."

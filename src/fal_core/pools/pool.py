@@ -14,12 +14,15 @@ from fal_core.events import Sink, State
 from fal_core.hosts import Execution
 from fal_core.pools.giving_way import claimed
 from fal_core.pools.growth import GrowingPool
-from fal_core.pools.waiting import WaitingExecution
+from fal_core.pools.waiting import UnbegunSink, WaitingExecution
 from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
 
 #: Seconds for which a worker that was started for an expected call waits for it.
 _EXPECTED = 5.0
+
+#: Seconds that a thread which has launched a call may take to say so.
+_PATIENCE = 10.0
 
 
 class Pool(GrowingPool):
@@ -73,12 +76,16 @@ class Pool(GrowingPool):
                 worker = self._roster.idle.pop()
                 if worker.hello is None:
                     worker = self._roster.swap(worker)
-            if was_expected:
-                told = WaitingExecution(self.waiting, call, sink)
-                if not self.waiting.pass_on(told):
+            is_up = worker.hello is not None
+            if was_expected or not is_up:
+                waiting = WaitingExecution(self.waiting, call, sink)
+                if was_expected and not self.waiting.pass_on(waiting):
                     self.worker_idle(worker)
-                    return told
+                    return waiting
             try:
+                if not is_up:
+                    self._launch_in(worker, waiting)
+                    return waiting
                 execution = worker.launch(call, sink)
             except ConnectionError:
                 with self._lock:
@@ -99,25 +106,53 @@ class Pool(GrowingPool):
         Run a call that has waited in *worker*.
         """
         try:
-            execution = worker.launch(waiting.call, waiting.sink)
+            self._launch_in(worker, waiting)
         except ConnectionError:
             self._put_back(waiting, worker)
-        else:
-            self.startups.called(worker)
-            waiting.settle(execution)
+
+    def _launch_in(self, worker: Worker, waiting: WaitingExecution) -> None:
+        """
+        Run a call in *worker*, and once more in another one if that is lost before it came up
+        since what had started it has ended.
+
+        Raises:
+            ConnectionError: The worker is gone, or does not fit the call.
+        """
+
+        sink = waiting.sink
+        execution: Execution | None = None
+
+        def again() -> bool:
+            # Whoever launches it is about to say so.
+            is_over = worker.is_orphan and waiting.wait_until_settled(_PATIENCE)
+            if not is_over or worker.hello is not None or waiting.inner is not execution:
+                return False
+            return waiting.take_back() and self._wait_again(waiting, worker)
+
+        if worker.hello is None:
+            sink = UnbegunSink(sink, again).for_host()
+        execution = worker.launch(waiting.call, sink)
+        self.startups.called(worker)
+        waiting.settle(execution)
 
     def _put_back(self, waiting: WaitingExecution, worker: Worker) -> None:
         """
         Let a call wait again, as the next one, since its worker has exited or is retired.
 
-        If the worker never came up, another one would not either, and the call ends.
+        If the worker never came up, another one would not either, and the call ends, unless
+        what had started the worker has ended.
         """
+
+        def end() -> None:
+            reason = worker.why()
+            again = worker.is_orphan and waiting.take_back()
+            if not (again and self._wait_again(waiting, worker)):
+                waiting.refuse(reason)
+
         is_gone = worker.fits(waiting.call)
         if is_gone and worker.hello is None:
             # Finding out why may take a while.
-            threading.Thread(
-                target=lambda: waiting.refuse(worker.why()), name="fal-core lost", daemon=True
-            ).start()
+            threading.Thread(target=end, name="fal-core lost", daemon=True).start()
             return
         if is_gone:
             worker.close()
@@ -131,6 +166,19 @@ class Pool(GrowingPool):
         if self._closed:
             waiting.refuse(HostClosed(self.host))
         self._grow()
+
+    def _wait_again(self, waiting: WaitingExecution, worker: Worker) -> bool:
+        """
+        Let a call wait as the next one whose worker has ended before it came up.
+        """
+        with self._lock:
+            self._roster.remove(worker)
+            if not self._closed:
+                self.waiting.appendleft(waiting)
+        if self._closed:
+            waiting.refuse(HostClosed(self.host))
+        self._grow()
+        return True
 
     # -- what its workers tell ------------------------------------------------------
 
@@ -169,7 +217,7 @@ class Pool(GrowingPool):
     def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
         with self._lock:
             self._roster.remove(worker)
-        if worker.hello is None:
+        if worker.hello is None and not worker.is_orphan:
             # Another one would not come up either, unless it is built anew: what was built
             # may have been removed.
             self._pause()

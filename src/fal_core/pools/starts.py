@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, get_args
 
 from fal_core.calls import Call
@@ -15,6 +16,7 @@ from fal_core.errors import HostError
 from fal_core.events import Event, Log, Phase, State
 from fal_core.options import HostOptions
 from fal_core.pools.waiting import WaitingCalls
+from fal_core.sinks import get_event_thread
 from fal_core.workers import Worker
 
 if TYPE_CHECKING:
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
     from fal_core.machines import Device
 
 
+#: Seconds of silence after which a line says that a worker is being started.
+SILENCE = 5.0
+
+
 class StartingPool(Protocol):
     """
     The pool that a worker is started for.
 
     Attributes:
+        host: The name of its host.
+
         interpreter: That of the environment, once it is built.
 
         origin: The file of the functions, if they have secrets.
@@ -38,6 +46,7 @@ class StartingPool(Protocol):
         due: How many of them the workers take that are being started.
     """
 
+    host: str
     environment: Environment
     options: HostOptions
     interpreter: Interpreter | None
@@ -81,6 +90,9 @@ class Start:
         self.serves: bool = pool.serves
         self.cancelled: threading.Event = NotWanted(pool.is_wanted)
         self._pool = pool
+        # Since when the host has said nothing. None while something else tells what it does.
+        self._silent_since: float | None = time.monotonic()
+        self._is_watched = False
 
     @property
     def call(self) -> Call | None:
@@ -110,7 +122,8 @@ class Start:
             tell = self._pool.waiting.tell
             if not self.environment.is_built():
                 tell(State("building"))
-            interpreter = self.environment.build(tell, self.cancelled)
+            with self._told():
+                interpreter = self.environment.build(tell, self.cancelled)
             _check_python(interpreter.python_version)
             self._pool.interpreter = interpreter
         self.report(State("starting"))
@@ -151,9 +164,10 @@ class Start:
                 self.report(State("queued"))
             return claimed.make_room(uuids)
 
-        claim = claim_devices(
-            wants, wait=wait, cancelled=self.cancelled, say=self.say, make_room=make_room
-        )
+        with self._told():
+            claim = claim_devices(
+                wants, wait=wait, cancelled=self.cancelled, say=self.say, make_room=make_room
+            )
         self.devices = claim.devices
         if waits:
             self.report(State("starting"))
@@ -174,6 +188,8 @@ class Start:
         if isinstance(event, State) and event.name not in get_args(Phase):
             phases = ", ".join(get_args(Phase))
             raise ValueError(f"There is no phase {event.name!r}. The phases are {phases}.")
+        if self._silent_since is not None:
+            self._silent_since = time.monotonic()
         self._pool.waiting.tell(event, self._pool.due)
 
     def say(self, line: str) -> None:
@@ -186,6 +202,43 @@ class Start:
         if not isinstance(line, str):
             raise TypeError(f"A start says lines of text, and was given {line!r}.")
         self.report(Log(line, "STDERR", "BRIDGE", time.time()))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """
+        Say that the host is starting a worker if it says nothing for long meanwhile.
+        """
+        self._is_watched = True
+        self._timer = get_event_thread().after(SILENCE, self._look)
+        try:
+            yield
+        finally:
+            self._is_watched = False
+            get_event_thread().forget(self._timer)
+
+    def _look(self) -> None:
+        since = self._silent_since
+        left = SILENCE if since is None else since + SILENCE - time.monotonic()
+        if not self._is_watched or self.cancelled.is_set():
+            return
+        if left > 0.001:
+            self._timer = get_event_thread().after(left, self._look)
+            return
+        self.say(
+            f"Host {self._pool.host!r} has been starting a worker for {SILENCE:g} s: its begin "
+            "has not returned."
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """
+        Leave it to what runs meanwhile to tell that it does.
+        """
+        self._silent_since = None
+        try:
+            yield
+        finally:
+            self._silent_since = time.monotonic()
 
 
 def _check_python(version: str | None) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
+from fal_core.abilities import Driven
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Exited, Log, Sink
-from fal_core.sinks import failed
+from fal_core.hosts import Execution
+from fal_core.sinks import SinkAround, failed
 from fal_core.sinks.serial_sinks import make_serial
 
 #: How many events are kept for a call that is expected.
@@ -38,12 +41,39 @@ class WaitingExecution(LateExecution):
         self.sink: Sink = make_serial(sink)
         self.since: float = time.monotonic()
         self._waiting = waiting
+        self._was_taken_back = False
 
     def refuse(self, reason: BaseException) -> None:
         """
         End the call before it has a worker.
         """
         self._end(Exited(reason=as_host_error(reason)))
+
+    def take_back(self) -> bool:
+        """
+        Wait once more, as the worker has ended before it came up. Return False for a call that
+        has waited again already, or was cancelled.
+        """
+        if self._was_taken_back or self.cancelled:
+            return False
+        self._was_taken_back = True
+        with self._lock:
+            self.inner: Execution | None = None
+            if self._requests is None:
+                self._settled: threading.Event | None = None
+                self._requests: list[Callable[[Execution], None]] | None = []
+        return True
+
+    def drive(self, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        inner: Execution | None = self
+        while inner is not self.inner or self._requests is not None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not self.wait_until_settled(left):
+                return
+            inner = self.inner
+            if isinstance(inner, Driven):
+                inner.drive(left)
 
     def report(self, event: Event) -> None:
         """
@@ -70,6 +100,23 @@ class WaitingExecution(LateExecution):
     def _end(self, exited: Exited) -> None:
         self.sink(exited)
         self.settle(None)
+
+
+class UnbegunSink(SinkAround):
+    """
+    A sink around that of a call whose worker is not up.
+
+    Arguments:
+        again: Makes the call again as it has ended, or returns False.
+    """
+
+    def __init__(self, sink: Sink, again: Callable[[], bool]) -> None:
+        super().__init__(sink)
+        self._again = again
+
+    def on_exited(self, exited: Exited) -> None:
+        if not self._again():
+            self.sink(exited)
 
 
 class WaitingCalls(deque[WaitingExecution]):

@@ -58,6 +58,16 @@ class HandlerFailed(HostError):
         return f"The call was ended because a handler of its events raised {self.detail}."
 
 
+@facts
+class LaunchFailed(HandlerFailed):
+    """
+    The call was not launched, as its host has refused it with an error of another kind.
+    """
+
+    def __str__(self) -> str:
+        return f"The call was not launched: {self.detail}"
+
+
 class CallSink:
     """
     The sink of one call. A subclass overrides the handlers of the events that it needs.

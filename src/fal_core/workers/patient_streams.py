@@ -1,28 +1,45 @@
 """
-Streams to processes that start: whoever sends does not wait for them to read.
+Streams to processes that do not read: whoever sends does not wait for them.
 """
 
 from __future__ import annotations
 
+# ``socket`` is slow to import.
+import _socket
 import os
 import select
+import stat
 import threading
 from collections.abc import Iterable
 from typing import Any
 
-from fal_core_worker.stream.streams import FrameStream, write_all
+from fal_core_worker.stream.streams import FrameStream, drop, views_of, write_all
+
+#: Seconds for which a worker that has started may read nothing while somebody sends.
+_PATIENCE = 0.5
+
+# Not every system has it in this module.
+_DONT_WAIT = getattr(_socket, "MSG_DONTWAIT", 0)
 
 
 class PatientStream(FrameStream):
     """
-    A stream to a worker that may not have started.
+    A stream to a worker that may not have started, or may have been stopped.
 
-    Until it is heard of, frames that do not fit into the connection are kept, and sent by a
-    thread in their order.
+    Until it is heard of, and where it reads nothing for long, frames that do not fit into the
+    connection are kept, and sent by a thread in their order.
     """
 
     def __init__(self, reader: int, writer: int) -> None:
         super().__init__(reader, writer)
+        self._room: select.poll = select.poll()
+        self._room.register(writer, select.POLLOUT)
+        # Of a socket that is also read from, and has to go on to wait there.
+        self._socket: _socket.socket | None = None
+        if stat.S_ISSOCK(os.fstat(writer).st_mode):
+            self._socket = _socket.socket(fileno=writer)
+            # Whatever the program has as its default.
+            self._socket.settimeout(None)
         self._unheard = False
         # What waits, in order; None while nothing does.
         self._kept: list[bytes] | None = None
@@ -54,7 +71,7 @@ class PatientStream(FrameStream):
 
     def heard(self) -> None:
         """
-        Wait for the other end from now on where it does not read: it has started.
+        Wait a moment for the other end from now on where it does not read: it has started.
         """
         with self._lock:
             self._unheard = False
@@ -70,9 +87,7 @@ class PatientStream(FrameStream):
         if self._kept is not None:
             self._kept.append(data)
             return
-        poll = select.poll()
-        poll.register(self.writer, select.POLLOUT)
-        state = dict(poll.poll(0)).get(self.writer, 0)
+        state = dict(self._room.poll(0)).get(self.writer, 0)
         if state & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError("The other end is gone.")
         if state and len(data) <= select.PIPE_BUF:
@@ -126,5 +141,33 @@ class PatientStream(FrameStream):
         if self._held:
             # Buffers may change once this has returned.
             self._hold(b"".join(parts))
-        else:
-            write_all(self.writer, parts)
+            return
+        views = views_of(parts)
+        while views:
+            count = self._write_some(views[:64])
+            if not (count or self._room.poll(_PATIENCE * 1000)):
+                # Whoever sends can end it meanwhile, as when the time of a call is up.
+                self._held = True
+                self._keep(b"".join(views))
+                return
+            drop(views, count)
+
+    def _write_some(self, views: list[memoryview]) -> int:
+        """
+        Write what fits into the connection, and return how much that is.
+        """
+        try:
+            if self._socket is not None:
+                return self._socket.sendmsg(views, (), _DONT_WAIT)
+            os.set_blocking(self.writer, False)
+            return os.writev(self.writer, views)
+        except BlockingIOError:
+            return 0
+        finally:
+            if self._socket is None:
+                os.set_blocking(self.writer, True)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.detach()
+        super().close()

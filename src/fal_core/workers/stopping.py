@@ -40,6 +40,9 @@ class StoppableWorker:
         reference: What its host knows it by, such as the id of a job or a container. A host
             that needs it sets it.
 
+        is_orphan: Whether it has ended because what had started it has. Its host says so before
+            it tells why the worker was lost: a call that was not begun is made again.
+
         stream_reader: Reads the stream.
 
         executions: The calls that run.
@@ -51,6 +54,7 @@ class StoppableWorker:
     executions: Any
     hello: Any
     reference: str = ""
+    is_orphan: bool = False
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from fal_core_worker.opening import origins, values
 from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.opening.seals import Sealed
 from fal_core_worker.output.capture import Output
-from fal_core_worker.running.outcomes import CallCancelled, send_item
+from fal_core_worker.running.outcomes import CallCancelled, restore_builtins, send_item
 from fal_core_worker.running.owners import StartedThreads
 from fal_core_worker.running.slots import Functions, KeptFunction
 from fal_core_worker.stream import frames
@@ -55,6 +55,8 @@ class Executor(ABC):
         self.stopping = False
         self.credits: dict[int, int] = {}
         self.forked = False
+        # REPLACE once a function has left behind what others must not meet.
+        self.replaced = 0
         self.interruptible = False
         self._reading = threading.Lock()
         self._answers: dict[int, tuple[bool, Any] | None] = {}
@@ -131,6 +133,20 @@ class Executor(ABC):
             from fal_core_worker.nodes import add_note
 
             add_note(error, self._nodes[channel])
+
+    def clean_up(self) -> None:
+        """
+        Undo what a function has done to the builtins of Python, and have another worker take
+        the next call then.
+        """
+        names = restore_builtins()
+        if names and not self.forked:
+            self.replaced = frames.REPLACE
+            self.output.write(
+                "WARNING",
+                f"The function has replaced builtins of Python ({names}), so this worker takes "
+                "no other call.",
+            )
 
     def lost(self) -> None:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 # ``signal`` is slow to import.
 import _signal as signal  # type: ignore[import-not-found]  # typeshed lacks it
+import builtins
 import os
 import sys
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -23,6 +24,39 @@ if TYPE_CHECKING:
 
 #: The types of what generator functions and coroutine functions return.
 LAZY = frozenset((GeneratorType, CoroutineType, AsyncGeneratorType))
+
+
+#: Builtins that programs wrap on purpose. They are left as they are if they can be called.
+_WRAPPED = frozenset(("__import__", "breakpoint", "help", "input", "open", "print"))
+
+_builtins = vars(builtins)
+#: Those of Python, and all that was there when it was looked last.
+_genuine = dict(_builtins)
+_known = _genuine
+
+
+def restore_builtins(*, callable: Any = callable) -> str:
+    """
+    Restore the builtins of Python that a function has replaced or removed, and return their
+    names: what it has left may break another one, and what runs it here.
+    """
+    global _known
+    try:
+        if _builtins == _known:
+            return ""
+    except Exception:
+        # One that is not compared.
+        pass
+    lost = [
+        name
+        for name, value in _genuine.items()
+        if _builtins.get(name) is not value
+        and not (name in _WRAPPED and callable(_builtins.get(name)))
+    ]
+    for name in lost:
+        _builtins[name] = _genuine[name]
+    _known = _builtins.copy()
+    return ", ".join(lost)
 
 
 class CallCancelled(KeyboardInterrupt):

@@ -241,9 +241,10 @@ class ParallelExecutor(Executor):
     def _end(
         self, channel: int, *, raw: Any, value: Any = None, error: BaseException | None = None
     ) -> None:
+        self.clean_up()
         if self.forked:
             end_forked(error)
-        after = self._note_threads(channel)
+        after = self._note_threads(channel) | self.replaced
         if not self._take(channel):
             return
         self.output.flush_call()

@@ -53,13 +53,11 @@ class SerialExecutor(Executor):
 
     def __init__(self, stream: FrameStream, output: Output) -> None:
         super().__init__(stream, output)
-        self.channel = 0
-        self.index = 0
+        self.channel = self.index = 0
         # Whether a call runs, and the number of calls so far, the running one included.
         self.busy = False
         self.turn = 0
-        self._cancelled = 0
-        self._drained = 0
+        self._cancelled = self._drained = 0
         # Sent with the outcome of a call: REPLACE once the worker was told to end.
         self._after = 0
         self._awaits_signal = False
@@ -145,10 +143,11 @@ class SerialExecutor(Executor):
         except BaseException as error:
             self._end_raised(channel, error)
         else:
+            self.clean_up()
             self.busy = False
             if self.forked:
                 end_forked()
-            after = self._after
+            after = self._after | self.replaced
             if owners.count_threads() != self.threads.usual:
                 after |= self.threads.note_left((channel, 0))
             self.output.flush_call()
@@ -170,12 +169,13 @@ class SerialExecutor(Executor):
         return value
 
     def _end_raised(self, channel: int, error: BaseException) -> None:
+        self.clean_up()
         self.busy = False
         if self.forked:
             end_forked(error)
         if isinstance(error, Terminated):
             self.terminate()
-        left = self.threads.note_left((channel, self.index))
+        left = self.threads.note_left((channel, self.index)) | self.replaced
         self.output.flush_call()
         if isinstance(error, CallCancelled) and self._cancelled == channel:
             trees.kill_descendants(os.getpid(), since=self._began)
@@ -184,9 +184,9 @@ class SerialExecutor(Executor):
             # It was drained, and has exited: a server may do so on SIGTERM.
             send_value(self.stream, channel, None, self.function_of(channel))
         else:
-            after = self._after | left
+            left |= self._after
             self.note_node(channel, error)
-            send_error(self.stream, channel, error, self.function_of(channel), after)
+            send_error(self.stream, channel, error, self.function_of(channel), left)
 
     def is_running(self, channel: int) -> bool:
         return channel == self.channel and self.busy
@@ -276,6 +276,7 @@ class SerialExecutor(Executor):
                     raise
                 except BaseException as error:
                     self.interruptible = False
+                    self.clean_up()
                     if self.forked:
                         end_forked(error)
                     outcome = (RAISED, values.seal_error(error, raw).data)

@@ -75,8 +75,10 @@ class FrameStream:
         self._soon = False
         self._poll: select.poll | None = None
         self._filled = 0
-        # Whether frames wait for the other end, in a stream that can keep them.
+        # Whether frames wait for the other end, in a stream that can keep them, and what tells
+        # there whether one has to.
         self._held = False
+        self._room: Any = None
 
     @property
     def is_sending(self) -> bool:
@@ -116,7 +118,8 @@ class FrameStream:
         if len(data) < _READ_SIZE:
             message += data
             with self._lock:
-                sent = 0 if self._held else os.write(self.writer, message)
+                waits = self._held or (self._room is not None and not self._room.poll(0))
+                sent = 0 if waits else os.write(self.writer, message)
                 if sent < len(message):
                     self._write([message[sent:]])
             return
@@ -326,14 +329,27 @@ def write_all(descriptor: int, parts: Iterable[Any]) -> None:
     """
     Write *parts*, however many writes it takes.
     """
-    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    views = views_of(parts)
     while views:
-        count = os.writev(descriptor, views[:64])
-        while views and count >= len(views[0]):
-            count -= len(views[0])
-            del views[0]
-        if count:
-            views[0] = views[0][count:]
+        drop(views, os.writev(descriptor, views[:64]))
+
+
+def views_of(parts: Iterable[Any]) -> list[memoryview]:
+    """
+    Return the bytes of *parts*, to be written.
+    """
+    return [memoryview(part).cast("B") for part in parts if len(part)]
+
+
+def drop(views: list[memoryview], count: int) -> None:
+    """
+    Take the first *count* bytes, which have been written, from *views*.
+    """
+    while views and count >= len(views[0]):
+        count -= len(views[0])
+        del views[0]
+    if count:
+        views[0] = views[0][count:]
 
 
 def _make_room(size: int) -> memoryview:

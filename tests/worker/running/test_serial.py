@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +158,132 @@ def test_a_call_that_takes_too_long_is_ended(local_host: LocalHost):
     with pytest.raises(Timeout):
         isolated.submit(300).result(timeout=60)
     assert in_time(0) == pid
+
+
+def test_builtins_that_a_function_has_replaced_break_no_other_call(local_host: LocalHost):
+    """
+    A worker whose builtins a function has replaced or removed takes no other call, and a line
+    says so; its own call ends as it would have.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)
+
+    def poison(name: str) -> int:
+        import builtins
+        import os
+
+        pid = os.getpid()
+        if name == "len":
+            del builtins.len
+        else:
+            setattr(builtins, name, None)
+        return pid
+
+    def count(words: list[str]) -> tuple[int, int]:
+        assert isinstance(words, list)
+        return len(words), os.getpid()
+
+    for name in ("len", "isinstance", "open", "dict"):
+        info = isolated(poison).spawn(name)
+        pid = info.return_value
+        said = [log.message for log in iter_logs(info)]
+        assert said == [
+            f"The function has replaced builtins of Python ({name}), so this worker takes no "
+            "other call."
+        ]
+        found, other = isolated(count)(["a", "b"])
+        assert (found, other != pid) == (2, True)
+
+
+def test_builtins_that_a_function_breaks_are_there_for_its_error(local_host: LocalHost):
+    """
+    A function that replaces builtins and fails has its own error, alone and in a batch.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)
+
+    def poison(number: int) -> int:
+        import builtins
+
+        builtins.isinstance = builtins.type = None  # type: ignore[assignment]
+        raise LookupError(number)
+
+    with pytest.raises(LookupError, match="3"):
+        isolated(poison)(3)
+    outcomes = list(isolated(poison).map(range(3), return_exceptions=True))
+    assert [type(each) for each in outcomes] == [LookupError] * 3
+    assert isolated(os.getpid)() > 0
+
+
+def test_a_function_may_wrap_builtins_that_others_wrap(local_host: LocalHost):
+    """
+    A worker lives on where a function has wrapped ``print`` or added a name, as libraries do.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1)
+
+    def wrap() -> int:
+        import builtins
+        import os
+
+        before = builtins.print
+        builtins.print = lambda *words, **more: before("wrapped", *words, **more)
+        builtins.translated = str  # type: ignore[attr-defined]
+        return os.getpid()
+
+    assert isolated(wrap)() == isolated(wrap)() == isolated(os.getpid)()
+
+
+def iter_logs(info: Any) -> Iterator[Any]:
+    while not info.logs.empty():
+        yield info.logs.get()
+
+
+@pytest.mark.parametrize("way", ["call", "submit", "spawn", "map", "stream", "request"])
+def test_a_function_that_stops_its_worker_has_its_time(way: str, local_host: LocalHost):
+    """
+    The time of a call holds also where its worker was stopped, and reads nothing any more.
+    """
+    limit: dict[str, Any] = {"request_timeout": 0.5} if way == "request" else {"timeout": 0.5}
+    isolated = function("current", host=local_host, max_concurrency=1, grace=0.2, **limit)
+
+    def stop(data: bytes) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def stop_stream(data: bytes) -> Iterator[int]:
+        yield 1
+        os.kill(os.getpid(), signal.SIGSTOP)
+        yield 2
+
+    data = os.urandom(1 << 20)
+    ways: dict[str, Callable[[], Any]] = {
+        "call": lambda: isolated(stop)(data),
+        "request": lambda: isolated(stop)(data),
+        "submit": lambda: isolated(stop).submit(data).result(60),
+        "spawn": lambda: isolated(stop).spawn(data).return_value,
+        "map": lambda: list(isolated(stop).map([data, data])),
+        "stream": lambda: list(isolated(stop_stream)(data)),
+    }
+    with pytest.raises(Timeout):
+        ways[way]()
+    assert function("current", host=local_host, max_concurrency=1)(os.getpid)() > 0
+
+
+@pytest.mark.parametrize("way", ["call", "submit", "spawn", "map"])
+def test_a_call_of_a_worker_that_was_stopped_has_its_time(way: str, local_host: LocalHost):
+    """
+    So it is where the worker was stopped before it has read what the function is called with.
+    """
+    isolated = function("current", host=local_host, max_concurrency=1, timeout=0.5, grace=0.1)
+    # Too much for the connection, and none that is sent in shared memory.
+    words = [str(number) * 100 for number in range(10_000)]
+    pid = function("current", host=local_host, max_concurrency=1)(os.getpid)()
+    os.kill(pid, signal.SIGSTOP)
+    # The time of an item begins when it runs.
+    limited = function("current", host=local_host, max_concurrency=1, request_timeout=1)
+    ways: dict[str, Callable[[], Any]] = {
+        "call": lambda: isolated(len)(words),
+        "submit": lambda: isolated(len).submit(words).result(60),
+        "spawn": lambda: isolated(len).spawn(words).return_value,
+        "map": lambda: list(limited(len).map([words, words])),
+    }
+    with pytest.raises(Timeout):
+        ways[way]()
+    assert function("current", host=local_host, max_concurrency=1)(len)(words) == 10_000

@@ -261,7 +261,7 @@ class LocalHost(
         with self._keeping:
             if self._closed:
                 raise HostClosed(self.name)
-            if self._keeper is None:
+            if self._keeper is None or self._keeper.end():
                 self._keeper = Keeper()
             return self._keeper
 

@@ -8,13 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fal_core import HostError, OutOfMemory, WorkerLost, function
-from fal_core.testing.harness.processes import wait_until
+from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_host_local import LocalHost
 from fal_host_local.workers.keepers import memory_kills
 
 pytestmark = pytest.mark.faults
@@ -205,3 +207,130 @@ def test_an_interpreter_that_cannot_start_is_an_error(tmp_path: Path):
     waiter.wait(launcher.launch(call, waiter))
     with pytest.raises(HostError, match="127"):
         waiter.result()
+
+
+def keeper_of(host: LocalHost) -> int:
+    assert host._keeper is not None
+    return host._keeper._pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_keeper_that_is_ended_is_replaced(
+    number: signal.Signals, host: LocalHost, capfd: pytest.CaptureFixture[str]
+):
+    """
+    After the end of a keeper, another one takes its place; a line says how it has ended.
+    """
+    isolated = function("current", host=host)(inc)
+    worker = function("current", host=host)(os.getpid)()
+    before = keeper_of(host)
+    os.kill(before, number)
+    # A call may be sent to a worker that has a moment left.
+    assert wait_until(lambda: not (is_alive(before) or is_alive(worker)), 30)
+    assert [isolated(each) for each in range(3)] == [1, 2, 3]
+    assert keeper_of(host) != before
+    # It was waited for.
+    with pytest.raises(ChildProcessError):
+        os.waitpid(before, os.WNOHANG)
+    said: list[str] = []
+
+    def is_told() -> bool:
+        said.append(capfd.readouterr().err)
+        return "".join(said).endswith("Another one takes its place.\n")
+
+    # The thread that has noticed it says so, while calls go on.
+    assert wait_until(is_told, 30)
+    assert f"the workers of this program was ended by {number.name}" in "".join(said)
+    assert "".join(said).count("Another one takes its place.") == 1
+
+
+def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
+    """
+    A program that waits for any child process may have reaped the keeper itself.
+    """
+    worker = function("current", host=host)(os.getpid)()
+    os.kill(keeper_of(host), signal.SIGKILL)
+    os.waitpid(keeper_of(host), 0)
+    assert wait_until(lambda: not is_alive(worker), 30)
+    assert function("current", host=host)(inc)(2) == 3
+
+
+def test_a_call_that_meets_the_end_of_a_keeper_is_made_again(host: LocalHost):
+    """
+    A call for which a keeper has not started a worker yet runs with the next one.
+    """
+    host._find_keeper()
+    before = keeper_of(host)
+    os.kill(before, signal.SIGSTOP)
+    future = function("current", host=host)(inc).submit(1)
+    # Its request waits to be read.
+    assert wait_until(lambda: host.worker_count == 1, 30)
+    os.kill(before, signal.SIGKILL)
+    assert future.result(timeout=60) == 2
+
+
+#: A Python that ends its keeper before it starts, the first times.
+FATAL_PYTHON = """#!/bin/sh
+if [ $(wc -l < {path}) -lt {times} ]; then
+    echo $PPID >> {path}
+    kill -KILL $PPID
+    # Ends with its parent process.
+    exec sleep 600
+fi
+exec {python} "$@"
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_did_not_come_up_is_started_once_more(
+    times: int, tmp_path: Path, host: LocalHost
+):
+    """
+    A call whose worker has ended with its keeper before it came up is made again, once.
+    """
+    import attrs
+
+    from fal_core.environments import CurrentEnvironment, LocalInterpreter
+
+    path, python = tmp_path / "ended", tmp_path / "python"
+    path.touch()
+    python.write_text(FATAL_PYTHON.format(path=path, times=times, python=sys.executable))
+    python.chmod(0o755)
+
+    class Fatal(CurrentEnvironment):
+        key = "fatal"
+
+        def build(self, log, cancelled):
+            return LocalInterpreter(str(python), None)
+
+    isolated = function("current", host=host)(inc)
+    launcher = isolated.make_launcher()
+    call = attrs.evolve(launcher.call(((1,), {})), environment=Fatal())
+    waiter = launcher.make_waiter()
+    waiter.wait(launcher.launch(call, waiter))
+    if times == 1:
+        assert waiter.result() == 2
+    else:
+        with pytest.raises(WorkerLost, match="workers of this program was ended by SIGKILL"):
+            waiter.result()
+    assert len(path.read_text().split()) == times
+
+
+def test_a_function_that_ends_the_keeper_ends_calls_and_not_the_host(host: LocalHost):
+    """
+    Calls that run end with an error that says so, and later ones work.
+    """
+    isolated = function("current", host=host, max_concurrency=2)
+
+    def end_keeper() -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        # Ends by being killed.
+        time.sleep(600)
+
+    running = isolated(time.sleep).spawn(600)
+    assert wait_until(lambda: running.future.running(), 60)
+    with pytest.raises(WorkerLost, match="of this program was ended by SIGKILL"):
+        isolated(end_keeper)()
+    with pytest.raises(WorkerLost, match="of this program was ended by SIGKILL"):
+        running.future.result(timeout=60)
+    assert isolated(inc)(1) == 2

@@ -46,7 +46,7 @@ def why_lost(
     status = keeper.wait(number, _PATIENCE)
     said = "" if words is None else words.finish()
     if status is None:
-        return WorkerLost(detail=said or "Its stream was closed.")
+        return WorkerLost(detail=keeper.end() or said or "Its stream was closed.")
     code = os.waitstatus_to_exitcode(status)
     if code and command.stop_argv is not None:
         # What was around the worker has ended, and may have left it where no signal reaches.

@@ -241,6 +241,8 @@ class KeeperProcess:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            # The caller learns by its end that the keeper has ended.
+            os.dup2(os.open(os.devnull, os.O_RDWR), 0)
             # The devices of other workers are free once these have ended.
             for held in self._held.values():
                 for descriptor in held:

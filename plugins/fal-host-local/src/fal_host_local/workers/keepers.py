@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import fal_core_worker
@@ -68,6 +67,9 @@ class Keeper:
         theirs.close()
         self._lock = threading.Lock()
         self._reading = threading.Lock()
+        self._ending = threading.Lock()
+        self._end = ""
+        self._closed = False
         self._exits: dict[int, int] = {}
         self._used: dict[int, dict[int, int]] = {}
         # The directories in which workers have cgroups.
@@ -106,7 +108,7 @@ class Keeper:
             confinement: What it may use, as ``confinement`` takes it.
 
         Raises:
-            OSError: The keeper was closed.
+            OSError: The keeper was closed, or has ended.
         """
         with self._lock:
             self._numbers = number = self._numbers + 1
@@ -125,25 +127,31 @@ class Keeper:
             self._send(request, descriptors)
         return number
 
-    def kill(self, number: int) -> None:
+    def kill(self, number: int) -> bool:
         """
-        Kill a worker and all its descendants.
+        Kill a worker and all its descendants. Return False if the keeper was closed, or has
+        ended: its workers have been killed.
         """
-        # A keeper that was closed has killed all its workers.
-        with self._lock, suppress(OSError):
-            self._send((KILL, number), ())
+        with self._lock:
+            try:
+                self._send((KILL, number), ())
+            except OSError:
+                return False
+        return True
 
     def wait(self, number: int, timeout: float) -> int | None:
         """
         Wait for a worker to exit and return its wait status.
 
-        None if it has not exited after *timeout* seconds, or the keeper was closed.
+        None if it has not exited after *timeout* seconds, or the keeper was closed or has
+        ended.
         """
         until = time.monotonic() + timeout
-        if self._control.fileno() < 0:
-            return None
+        descriptor = self._control.fileno()
+        if descriptor < 0:
+            return self._exits.get(number)
         poll = select.poll()
-        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
         while number not in self._exits:
             left = until - time.monotonic()
             if left <= 0:
@@ -153,11 +161,46 @@ class Keeper:
             try:
                 if number in self._exits:
                     break
+                if self._control.fileno() < 0:
+                    return None
                 if poll.poll(left * 1000) and not self._read():
                     return None
             finally:
                 self._reading.release()
         return self._exits[number]
+
+    def has_exited(self, number: int, timeout: float) -> bool:
+        """
+        Wait for a worker to exit, for *timeout* seconds; return whether it has, or the keeper
+        has ended and killed it by that.
+        """
+        return self.wait(number, timeout) is not None or bool(self.end())
+
+    def end(self) -> str:
+        """
+        Return how the keeper has ended, as a sentence; the first time, a line says so. Empty
+        while it runs, and if it was closed.
+        """
+        with self._ending:
+            if self._end or self._closed:
+                return self._end
+            poll = select.poll()
+            # Without a mask it tells of the end alone.
+            poll.register(self._control.fileno(), 0)
+            is_broken = bool(poll.poll(0))
+            status: int | None
+            try:
+                pid, status = os.waitpid(self._pid, 0 if is_broken else os.WNOHANG)
+            except ChildProcessError:
+                # This program waits for all its child processes itself.
+                pid, status = self._pid, None
+            if not pid:
+                return ""
+            self._end = _describe_end(status)
+            with self._reading:
+                self._control.close()
+        _warn(f"{self._end} Another one takes its place.")
+        return self._end
 
     def used(self, number: int) -> tuple[int, int, float]:
         """
@@ -172,6 +215,8 @@ class Keeper:
         """
         Kill every worker, and stop the keeper.
         """
+        with self._ending:
+            self._closed = True
         try:
             self._control.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -186,6 +231,7 @@ class Keeper:
         """
         Release the keeper in a forked child; it belongs to the parent process.
         """
+        self._closed = True
         self._control.close()
 
     def _send(self, request: tuple[Any, ...], descriptors: Sequence[int]) -> None:
@@ -227,21 +273,44 @@ class Keeper:
         Warn that some of the cgroups of worker *number* could not be removed.
         """
         # Slow to import.
-        from fal_core.events import Log
-        from fal_core.sinks import print_log
         from fal_host_local.workers.confinement import group_name
 
         for place, folder in enumerate(self._groups.get(number, ())):
             if places >> place & 1:
                 group = os.path.join(folder, group_name(self._pid, number))
-                print_log(
-                    Log(
-                        f"The cgroup {group} of a worker that has ended is busy, and could not "
-                        "be removed. A later call with limits tries again.",
-                        "WARNING",
-                        "BRIDGE",
-                    )
+                _warn(
+                    f"The cgroup {group} of a worker that has ended is busy, and could not "
+                    "be removed. A later call with limits tries again."
                 )
+
+
+def _describe_end(status: int | None) -> str:
+    """
+    Return how a keeper has ended, of its wait status if that is known.
+    """
+    # Slow to import.
+    import signal
+
+    how = "has ended"
+    if status is not None:
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            known = {each.value: each.name for each in signal.Signals}
+            how = f"was ended by {known.get(-code, f'signal {-code}')}"
+        else:
+            how = f"has exited with code {code}"
+    return (
+        f"The process that starts and ends the workers of this program {how}, and its workers "
+        "have ended with it."
+    )
+
+
+def _warn(sentence: str) -> None:
+    # Slow to import.
+    from fal_core.events import Log
+    from fal_core.sinks import print_log
+
+    print_log(Log(sentence, "WARNING", "BRIDGE"))
 
 
 def memory_kills(*, anywhere: bool, root: str = "") -> int:

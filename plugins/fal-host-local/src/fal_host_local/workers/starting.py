@@ -33,7 +33,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     Start a worker with the environment's interpreter.
 
     Raises:
-        OSError: The host was closed meanwhile.
+        OSError: The process cannot be started.
 
         HostError: The host is closed.
 
@@ -48,7 +48,12 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     kills = memory_kills(anywhere=supplies.wiring.words is not None)
     try:
         command = _make_command(interpreter, start, place, supplies.wiring)
-        number = _launch(keeper, command, start, place, supplies.wiring)
+        try:
+            number = _launch(keeper, command, start, place, supplies.wiring)
+        except OSError:
+            # It has ended, and nothing has begun; or the host was closed, and says so.
+            keeper = find_keeper()
+            number = _launch(keeper, command, start, place, supplies.wiring)
     except BaseException:
         # The host was closed meanwhile, or there is no such command.
         supplies.close()
@@ -103,7 +108,7 @@ def _launch(
         held=place.held,
         confinement=place.confinement(command),
     )
-    wiring.hand_over(lambda: keeper.wait(number, _LOOK) is not None)
+    wiring.hand_over(lambda: keeper.has_exited(number, _LOOK))
     return number
 
 
@@ -129,19 +134,25 @@ def _meet(
         reason = why_lost(
             keeper, number, command, kills=kills, words=words, machine=place.machine
         )
+        worker.is_orphan = bool(keeper.end())
         used = keeper.used(number)
         if command.stop_argv is None:
             limits = place.limits
             reason = with_peak(reason, used[0], None if limits is None else limits.machine)
         return place.judge(used, reason)
 
+    def kill() -> None:
+        if not keeper.kill(number):
+            # What is left of it, as a container, ends with its stream.
+            worker.close()
+
     descriptor = supplies.take_stream()
     worker = Worker(
         descriptor,
         descriptor,
         lost=explain,
-        kill=lambda: keeper.kill(number),
-        wait=lambda timeout: keeper.wait(number, timeout) is not None,
+        kill=kill,
+        wait=lambda timeout: keeper.has_exited(number, timeout),
         log=_print_log if place.largest is None else None,
         settings=supplies.settings,
         arenas=supplies.arenas,
