@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
-import grpc.aio
 import pytest
 from isolate_proto import (
     HostedMap,
@@ -24,6 +23,7 @@ from isolate_proto import (
     RegisterApplicationRequest,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from polling import PATIENCE
 from programs import to_metadata
 
 from fal_server.access.callers import Caller
@@ -31,7 +31,8 @@ from fal_server.errors import StorageFull
 from fal_server.grpc import service as service_module
 from fal_server.grpc.service import Controller
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
+from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.server_metrics import ServerMetrics
 
 
@@ -164,17 +165,17 @@ class Served:
         plane.run(self._start())
 
     async def _start(self) -> None:
-        self.server = grpc.aio.server()
-        controller = Controller(
-            self.plane.plane.identity, self.metrics, TunnelMouth("", Limits()), self.methods
+        controller = Controller(self.plane.plane.identity, self.metrics, self.methods)
+        self.server = GrpcServer(controller.answer, Limits())
+        self.listener = await asyncio.get_running_loop().create_server(
+            lambda: self.server.connect(OpenConnection()), "127.0.0.1", 0
         )
-        self.server.add_generic_rpc_handlers((controller.handler(),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
-        await self.server.start()
+        self.port = self.listener.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         async def stop() -> None:
-            await self.server.stop(None)
+            self.listener.close()
+            await self.server.close(PATIENCE)
 
         self.plane.run(stop())
 
