@@ -5,6 +5,7 @@ Meters of HTTP/2 connections: what is too much, before and after a client has sh
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import floods
 import pytest
@@ -23,6 +24,11 @@ FEW = {"bombs", "slow_calls"}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
+def take_all(meter: Http2Meter, parts: Iterable[bytes]) -> None:
+    for part in parts:
+        meter.take(part)
+
+
 @pytest.mark.parametrize("name", sorted(floods.FLOODS.keys() - FEW))
 @pytest.mark.parametrize("size", [1000, 1 << 18])
 def test_flood_of_a_stranger_is_too_much(name: str, size: int):
@@ -32,8 +38,7 @@ def test_flood_of_a_stranger_is_too_much(name: str, size: int):
     meter = Http2Meter(OpenConnection())
     data = b"".join(itertools.islice(floods.FLOODS[name](), 70))[: 1 << 20]
     with pytest.raises(TooMuch):
-        for at in range(0, len(data), size):
-            meter.take(data[at : at + size])
+        take_all(meter, (data[at : at + size] for at in range(0, len(data), size)))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +51,7 @@ def test_flood_with_a_key_is_too_much(name: str):
     """
     meter = Http2Meter(OpenConnection(is_known=True))
     with pytest.raises(TooMuch):
-        for part in itertools.islice(floods.FLOODS[name](), 1000):
-            meter.take(part)
+        take_all(meter, itertools.islice(floods.FLOODS[name](), 1000))
 
 
 def test_frames_are_counted_for_a_while(monkeypatch: pytest.MonkeyPatch):

@@ -23,8 +23,14 @@ from fal_server.listeners.urls import read_host
 #: Metadata as gRPC has it: the values of keys that end with ``-bin`` are bytes.
 Metadata: TypeAlias = Sequence[tuple[str, Any]]
 
+#: A header field, as text.
+Field: TypeAlias = tuple[str, str] | NeverIndexedHeaderTuple
+
 #: The metadata key by which a replica that passes a call on tells what that names the server.
 SERVER_HOST = "fal-core-server-host"
+
+#: How many more bytes a client may send ahead of what is read, while its message is large.
+_AHEAD = 1 << 20
 
 #: What each message begins with: whether it is compressed, and its size.
 _HEAD = struct.Struct("!BL")
@@ -52,25 +58,26 @@ class CallFailed(Exception):
         self.metadata = metadata
 
 
-class CallStream(Protocol):
+class CallConnection(Protocol):
     """
-    The stream of one call: what is sent over it.
+    The connection of calls, by the number of the stream of each.
     """
 
-    def send_fields(self, fields: Iterable[tuple[str, str]], *, is_last: bool) -> None:
+    def send_fields(
+        self, number: int, fields: Iterable[Field], *, is_last: bool, resets: bool
+    ) -> None:
         """
-        Send header fields, unless the stream is over.
-        """
-
-    async def send_data(self, data: bytes) -> None:
-        """
-        Send bytes, as fast as the client takes them.
+        Send header fields over a stream, and break off what the client still sends over it.
         """
 
-    def take_more(self, size: int, wanted: int) -> None:
+    async def send_data(self, number: int, data: bytes) -> None:
         """
-        Let the client send *size* bytes more, which have been taken, and so many that a
-        message of *wanted* bytes comes fast.
+        Send bytes over a stream, as fast as the client takes them.
+        """
+
+    def acknowledge(self, size: int, number: int, more: int = 0) -> None:
+        """
+        Let the client send so many bytes again, and over this stream *more* than before.
         """
 
     def recognise(self) -> None:
@@ -89,6 +96,8 @@ class GrpcCall:
         largest: The largest message that is read.
 
     Attributes:
+        number: The number of its stream.
+
         method: The whole name of its method, as in ``/package.Service/Method``.
 
         metadata: What its client sends besides, by their keys.
@@ -96,11 +105,14 @@ class GrpcCall:
         trailing: Metadata that its client gets in the end.
 
         is_complete: Whether its client has sent all messages.
+
+        task: What answers it, once that has begun.
     """
 
     def __init__(
         self,
-        stream: CallStream,
+        connection: CallConnection,
+        number: int,
         visit: OpenConnection,
         fields: Iterable[tuple[bytes, bytes]],
         largest: int,
@@ -108,14 +120,16 @@ class GrpcCall:
         decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
         # h2 has checked that there is one of each.
         self._http = dict(decoded)
-        self._stream = stream
+        self._connection = connection
+        self.number = number
+        self.task: asyncio.Task[None] | None = None
         self._visit = visit
         self._largest = largest
         self.method = self._http.get(":path", "")
         self.metadata: Metadata = [*_read_metadata(decoded)]
         self.trailing: Metadata = ()
         self.is_complete = False
-        self._has_greeted = self._is_over = False
+        self._has_greeted = self._is_over = self._has_grown = False
         self._received = bytearray()
         #: How many received bytes the client does not know to be taken.
         self._taken = 0
@@ -146,7 +160,7 @@ class GrpcCall:
         if RELAY.lower() in told:
             self._visit.check_relay(told[RELAY.lower()])
             if self._visit.is_relayed:
-                self._stream.recognise()
+                self._connection.recognise()
                 return read_host(told.get(SERVER_HOST, ""))
         return read_host(self._http.get(":authority") or self._http.get("host", ""))
 
@@ -155,7 +169,7 @@ class GrpcCall:
         Note that its caller has shown a valid key.
         """
         self._visit.recognise()
-        self._stream.recognise()
+        self._connection.recognise()
 
     # -- messages --------------------------------------------------------------------------
 
@@ -186,10 +200,20 @@ class GrpcCall:
                 if self._received:
                     raise CallFailed(grpc.StatusCode.INTERNAL, "A message is not complete.")
                 raise StopAsyncIteration
-            taken, self._taken = self._taken, 0
-            self._stream.take_more(taken, size)
+            self._take_more(size)
             self._news.clear()
             await self._news.wait()
+
+    def _take_more(self, wanted: int) -> None:
+        """
+        Let the client send on, and so much ahead that a message of *wanted* bytes comes fast.
+        """
+        more = 0
+        if wanted > _AHEAD and not self._has_grown:
+            self._has_grown, more = True, _AHEAD
+        taken, self._taken = self._taken, 0
+        if taken or more:
+            self._connection.acknowledge(taken, self.number, more)
 
     def _measure(self) -> int:
         """
@@ -241,7 +265,7 @@ class GrpcCall:
         """
         if not self._has_greeted:
             self._has_greeted = True
-            self._stream.send_fields(_greeting(metadata), is_last=False)
+            self._send_fields(_greeting(metadata), is_last=False)
 
     async def send(self, message: bytes) -> None:
         """
@@ -249,7 +273,7 @@ class GrpcCall:
         """
         self.greet(())
         head = _HEAD.pack(0, len(message))
-        await self._stream.send_data(head + message)
+        await self._connection.send_data(self.number, head + message)
 
     def end(self, status: grpc.StatusCode, sentence: str = "", metadata: Metadata = ()) -> None:
         """
@@ -263,14 +287,22 @@ class GrpcCall:
         fields.append(("grpc-status", str(code)))
         told = [("grpc-message", quote(sentence, safe=_PLAIN))] if sentence else []
         fields += _write_fields([*told, *metadata])
-        self._stream.send_fields(fields, is_last=True)
+        self._send_fields(fields, is_last=True)
 
     def refuse(self) -> None:
         """
         Answer a request that is no call.
         """
         self._is_over = True
-        self._stream.send_fields([(":status", "415")], is_last=True)
+        self._send_fields([(":status", "415")], is_last=True)
+
+    def cancel(self) -> None:
+        """
+        Cancel it, as its client has gone.
+        """
+        self.leave()
+        if self.task is not None:
+            self.task.cancel()
 
     def leave(self) -> int:
         """
@@ -282,6 +314,10 @@ class GrpcCall:
         self._received.clear()
         return taken
 
+    def _send_fields(self, fields: list[Field], *, is_last: bool) -> None:
+        resets = is_last and not self.is_complete
+        self._connection.send_fields(self.number, fields, is_last=is_last, resets=resets)
+
 
 #: Gives the messages that answer a call, or raises :class:`CallFailed`.
 Answer: TypeAlias = Callable[[GrpcCall], Any]
@@ -290,13 +326,13 @@ Answer: TypeAlias = Callable[[GrpcCall], Any]
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
-def _greeting(metadata: Metadata) -> list[tuple[str, str]]:
+def _greeting(metadata: Metadata) -> list[Field]:
     fields = [(":status", "200"), ("content-type", _CONTENT_TYPE)]
     encodings = ", ".join(["identity", *_ENCODINGS])
     return [*fields, ("grpc-accept-encoding", encodings), *_write_fields(metadata)]
 
 
-def _read_metadata(fields: Iterable[tuple[str, str]]) -> Iterable[tuple[str, Any]]:
+def _read_metadata(fields: Iterable[Field]) -> Iterable[tuple[str, Any]]:
     for name, value in fields:
         if name.startswith((":", "grpc-")) or name in _OF_HTTP:
             continue
@@ -312,14 +348,12 @@ def _read_metadata(fields: Iterable[tuple[str, str]]) -> Iterable[tuple[str, Any
                 continue
 
 
-def _write_fields(metadata: Metadata) -> list[tuple[str, str]]:
+def _write_fields(metadata: Metadata) -> Iterable[Field]:
     """
     Return the header fields of *metadata*. None of them is kept in the table by which fields
     are compressed, whose size the client chooses.
     """
-    fields = []
     for key, value in metadata:
-        if isinstance(value, bytes):
-            value = base64.b64encode(value).decode().rstrip("=")
-        fields.append(NeverIndexedHeaderTuple(key, value))
-    return fields
+        is_text = isinstance(value, str)
+        text = value if is_text else base64.b64encode(value).decode().rstrip("=")
+        yield NeverIndexedHeaderTuple(key, text)

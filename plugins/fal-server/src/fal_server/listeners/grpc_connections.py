@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from h2.config import H2Configuration
@@ -31,15 +32,14 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes
 
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_calls import Answer, CallFailed, GrpcCall
+from fal_server.listeners.grpc_calls import Answer, CallFailed, Field, GrpcCall
 from fal_server.listeners.http2_meters import Http2Meter, TooMuch
 from fal_server.listeners.open_connections import OpenConnection
 
 logger = logging.getLogger(__name__)
 
-#: How many more bytes a client with a key may send ahead of what is read: over all of its
-#: streams, and over one whose message is large.
-_AHEAD, _AHEAD_OF_STREAM = 16 << 20, 1 << 20
+#: How many more bytes a client with a key may send ahead of what is read, over all streams.
+_AHEAD = 16 << 20
 
 #: The most bytes of a message that are written at once.
 _PART = 1 << 18
@@ -113,7 +113,7 @@ class GrpcConnection(asyncio.Protocol):
         self._meter = Http2Meter(visit)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._streams: dict[int, _Stream] = {}
+        self._calls: dict[int, GrpcCall] = {}
         self._is_known = self._is_over = False
         self._is_writable = asyncio.Event()
         self._is_writable.set()
@@ -140,8 +140,8 @@ class GrpcConnection(asyncio.Protocol):
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
-        for stream in [*self._streams.values()]:
-            stream.leave()
+        for call in [*self._calls.values()]:
+            call.cancel()
         self._server.forget(self)
         self._visit.has_ended()
 
@@ -206,21 +206,29 @@ class GrpcConnection(asyncio.Protocol):
             self._window.set()
             self._window = asyncio.Event()
         elif isinstance(event, DataReceived | StreamEnded | StreamReset):
-            stream = self._streams.get(event.stream_id or 0)
-            if stream is not None:
-                stream.take(event)
-            elif isinstance(event, DataReceived):
-                self.acknowledge(event.flow_controlled_length or 0, event.stream_id or 0)
+            self._take_part(event, event.stream_id or 0)
+
+    def _take_part(self, event: DataReceived | StreamEnded | StreamReset, number: int) -> None:
+        """
+        Give a call what has come of it.
+        """
+        call = self._calls.get(number)
+        if isinstance(event, DataReceived):
+            size = event.flow_controlled_length or 0
+            if call is None:
+                self.acknowledge(size, number)
+            else:
+                call.feed(event.data or b"", size)
+        elif call is not None:
+            call.feed_end() if isinstance(event, StreamEnded) else call.cancel()
 
     def _begin(self, event: RequestReceived) -> None:
         """
         Begin to answer a call.
         """
-        assert event.stream_id is not None
-        stream = _Stream(self, event.stream_id)
-        limits = self._server.limits
-        fields = cast("list[tuple[bytes, bytes]]", event.headers)
-        call = stream.call = GrpcCall(stream, self._visit, fields, limits.largest_message)
+        limits, number = self._server.limits, event.stream_id or 0
+        fields: Any = event.headers
+        call = GrpcCall(self, number, self._visit, fields, limits.largest_message)
         if not call.is_grpc:
             call.refuse()
             return
@@ -228,10 +236,10 @@ class GrpcConnection(asyncio.Protocol):
             sentence = f"{limits.most_calls} calls run at once. Send it again in a while."
             call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
             return
-        self._streams[stream.number] = stream
-        task = stream.task = self._loop.create_task(self._answer(call))
+        self._calls[number] = call
+        task = call.task = self._loop.create_task(self._answer(call))
         self._server.tasks.add(task)
-        task.add_done_callback(stream.has_ended)
+        task.add_done_callback(functools.partial(self._forget, call))
 
     async def _answer(self, call: GrpcCall) -> None:
         try:
@@ -246,13 +254,13 @@ class GrpcConnection(asyncio.Protocol):
             logger.exception("%s failed", call.method)
             call.end(grpc.StatusCode.INTERNAL, "An internal error occurred.")
 
-    def forget(self, stream: _Stream, task: asyncio.Task[None]) -> None:
+    def _forget(self, call: GrpcCall, task: asyncio.Task[None]) -> None:
         """
         Note that the task of a call has ended.
         """
-        self._streams.pop(stream.number, None)
+        self._calls.pop(call.number, None)
         self._server.tasks.discard(task)
-        self.acknowledge(stream.call.leave(), stream.number)
+        self.acknowledge(call.leave(), call.number)
 
     def recognise(self) -> None:
         """
@@ -277,7 +285,7 @@ class GrpcConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def send_fields(
-        self, number: int, fields: Iterable[tuple[str, str]], *, is_last: bool, resets: bool
+        self, number: int, fields: Iterable[Field], *, is_last: bool, resets: bool
     ) -> None:
         """
         Send header fields over a stream, and break off what the client still sends over it.
@@ -348,79 +356,9 @@ class GrpcConnection(asyncio.Protocol):
             # What is closed over TLS would be read on, until the client closes it as well.
             self._transport.pause_reading()
             self._loop.call_later(_LINGER, self._transport.abort)
-        for stream in [*self._streams.values()]:
-            stream.leave()
+        for call in [*self._calls.values()]:
+            call.cancel()
 
     def _end_idle(self) -> None:
         if not self._visit.is_known:
             self.abort()
-
-
-class _Stream:
-    """
-    The stream of a call.
-    """
-
-    __slots__ = ("_connection", "_has_grown", "call", "number", "task")
-
-    call: GrpcCall
-
-    def __init__(self, connection: GrpcConnection, number: int) -> None:
-        self._connection = connection
-        self._has_grown = False
-        self.number = number
-        self.task: asyncio.Task[None] | None = None
-
-    def take(self, event: DataReceived | StreamEnded | StreamReset) -> None:
-        """
-        Note what has come over it.
-        """
-        if isinstance(event, DataReceived):
-            self.call.feed(event.data or b"", event.flow_controlled_length or 0)
-        elif isinstance(event, StreamEnded):
-            self.call.feed_end()
-        else:
-            self.leave()
-
-    def leave(self) -> None:
-        """
-        Cancel the call, as its client has gone.
-        """
-        self.call.leave()
-        if self.task is not None:
-            self.task.cancel()
-
-    def has_ended(self, task: asyncio.Task[None]) -> None:
-        """
-        Note that the call has been answered.
-        """
-        self._connection.forget(self, task)
-
-    def send_fields(self, fields: Iterable[tuple[str, str]], *, is_last: bool) -> None:
-        """
-        Send header fields.
-        """
-        resets = is_last and not self.call.is_complete
-        self._connection.send_fields(self.number, fields, is_last=is_last, resets=resets)
-
-    async def send_data(self, data: bytes) -> None:
-        """
-        Send bytes.
-        """
-        await self._connection.send_data(self.number, data)
-
-    def take_more(self, size: int, wanted: int) -> None:
-        """
-        Let the client send more.
-        """
-        more = 0
-        if wanted > _AHEAD_OF_STREAM and not self._has_grown:
-            self._has_grown, more = True, _AHEAD_OF_STREAM
-        if size or more:
-            self._connection.acknowledge(size, self.number, more)
-
-    def recognise(self) -> None:
-        """
-        Note that the client has shown a valid key.
-        """
-        self._connection.recognise()
