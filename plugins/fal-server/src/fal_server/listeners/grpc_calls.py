@@ -332,7 +332,7 @@ def _greeting(metadata: Metadata) -> list[Field]:
     return [*fields, ("grpc-accept-encoding", encodings), *_write_fields(metadata)]
 
 
-def _read_metadata(fields: Iterable[Field]) -> Iterable[tuple[str, Any]]:
+def _read_metadata(fields: Iterable[tuple[str, str]]) -> Iterable[tuple[str, Any]]:
     for name, value in fields:
         if name.startswith((":", "grpc-")) or name in _OF_HTTP:
             continue
