@@ -123,6 +123,20 @@ def test_refusals_are_logged_without_secrets(plane, caplog):
     assert plane.key.partition(":")[2] not in told
 
 
+def test_refused_keys_do_not_fill_the_log(service: Served, caplog):
+    """
+    Of calls without a valid key the log has a few, whoever makes how many.
+    """
+    caplog.set_level(logging.WARNING)
+    with service.stub() as stub:
+        for _ in range(30):
+            with pytest.raises(grpc.RpcError):
+                stub.ListSecrets(ListSecretsRequest(), metadata=to_metadata("a:b"))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == service_module._MOST_TOLD
+    assert lines[-1].startswith("More calls are refused")
+
+
 class Methods:
     """
     Two methods of the service, which do what their request says.

@@ -153,7 +153,9 @@ class Controller:
             self._told, self._told_since = 0, now
         self._told += 1
         if self._told == _MOST_TOLD:
-            logger.warning("More calls without a valid key are not told of for a minute.")
+            logger.warning(
+                "More calls are refused: without a valid key. None is told for a minute."
+            )
         return level_of(refusal) if self._told < _MOST_TOLD else logging.INFO
 
     def _count(self, name: str, status: grpc.StatusCode) -> None:
