@@ -383,8 +383,8 @@ def test_changed_bytes_are_no_trouble(caplog: pytest.LogCaptureFixture):
             return bytes(data)
 
         async with Listening() as listening:
-            for _ in range(10):
-                await asyncio.gather(*(send(change()) for _ in range(20)))
+            for _ in range(4):
+                await asyncio.gather(*(send(change()) for _ in range(50)))
             async with listening.channel() as channel:
                 assert await channel.unary_unary("/test/echo")(b"x") == b"x"
         assert not unhandled

@@ -154,7 +154,7 @@ class Controller:
         self._told += 1
         if self._told == _MOST_TOLD:
             logger.warning(
-                "More calls are refused: without a valid key. None is told for a minute."
+                "Calls without a valid key are refused: more are not logged for a minute."
             )
         return level_of(refusal) if self._told < _MOST_TOLD else logging.INFO
 
