@@ -47,6 +47,7 @@ _load("queued")
 kept_lines = _load("kept_lines")
 _load("releases")
 _load("process_memory")
+_load("floods")
 browsers = _load("browsers")
 engines = _load("engines")
 postgresql_servers = _load("postgresql_servers")
@@ -409,7 +410,6 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         if each.process.poll() is None or not each.process.stdout.closed:
             each.end(signal.SIGKILL)
         directory = DataDirectory(each.data)
-        directory.remove_left_sockets()
         directory.drop_sockets()
 
 

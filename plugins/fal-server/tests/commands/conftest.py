@@ -7,24 +7,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 FAL_CORE = ("-m", "fal_core.cli", "server")
-
-
-@pytest.fixture
-def shallow():
-    """
-    A directory whose path is short enough for those of sockets in it.
-    """
-    with tempfile.TemporaryDirectory(prefix="fal-", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 
@@ -28,21 +27,6 @@ def test_runners_of_a_running_server_are_not_ended(start_program, server):
     assert f"process {program.process.pid}" in errors
     assert "End it first, and then its runners." in " ".join(errors.split())
     assert "start this one" not in errors
-
-
-def test_sockets_of_a_killed_server_are_removed(start_program, server, shallow, monkeypatch):
-    """
-    Nothing of a server is left among the temporary files once its runners were ended.
-    """
-    monkeypatch.setenv("TMPDIR", str(shallow))
-    program = start_program()
-    program.wait_until_ready()
-    program.end(signal.SIGKILL)
-    assert [*shallow.iterdir()]
-
-    server("end-runners")
-
-    assert not [*shallow.iterdir()]
 
 
 def test_ended_server_names_the_runners_that_go_on(standing):

@@ -224,30 +224,6 @@ def test_impossible_directory_is_an_error(server, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_server_leaves_no_temporary_files(start_program, shallow, monkeypatch):
-    """
-    The temporary files of a server are removed when it ends.
-    """
-    temporary = shallow / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    program = start_program()
-    program.wait_until_ready()
-    assert [*temporary.iterdir()]
-    program.end()
-    assert not [*temporary.iterdir()]
-
-
-def test_directory_for_temporary_files_may_be_deep(start_program, tmp_path, monkeypatch):
-    """
-    A server whose directory for temporary files is too deep for a socket has it elsewhere.
-    """
-    temporary = tmp_path / ("deep" * 20)
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    start_program().wait_until_ready()
-
-
 def test_server_tells_of_runners_and_deployments(make_standing, tmp_path):
     """
     The server writes a line for each deployment and each runner, as JSON where that is no

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
-import grpc.aio
 import pytest
 from isolate_proto import (
     HostedMap,
@@ -24,6 +23,7 @@ from isolate_proto import (
     RegisterApplicationRequest,
 )
 from isolate_proto.controller_pb2_grpc import IsolateControllerStub
+from polling import PATIENCE
 from programs import to_metadata
 
 from fal_server.access.callers import Caller
@@ -31,7 +31,8 @@ from fal_server.errors import StorageFull
 from fal_server.grpc import service as service_module
 from fal_server.grpc.service import Controller
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
+from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.server_metrics import ServerMetrics
 
 
@@ -122,6 +123,20 @@ def test_refusals_are_logged_without_secrets(plane, caplog):
     assert plane.key.partition(":")[2] not in told
 
 
+def test_refused_keys_do_not_fill_the_log(service: Served, caplog):
+    """
+    Of calls without a valid key the log has a few, whoever makes how many.
+    """
+    caplog.set_level(logging.WARNING)
+    with service.stub() as stub:
+        for _ in range(30):
+            with pytest.raises(grpc.RpcError):
+                stub.ListSecrets(ListSecretsRequest(), metadata=to_metadata("a:b"))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == service_module._MOST_TOLD
+    assert lines[-1].endswith("more are not logged for a minute.")
+
+
 class Methods:
     """
     Two methods of the service, which do what their request says.
@@ -164,17 +179,17 @@ class Served:
         plane.run(self._start())
 
     async def _start(self) -> None:
-        self.server = grpc.aio.server()
-        controller = Controller(
-            self.plane.plane.identity, self.metrics, TunnelMouth("", Limits()), self.methods
+        controller = Controller(self.plane.plane.identity, self.metrics, self.methods)
+        self.server = GrpcServer(controller.answer, Limits())
+        self.listener = await asyncio.get_running_loop().create_server(
+            lambda: self.server.connect(OpenConnection()), "127.0.0.1", 0
         )
-        self.server.add_generic_rpc_handlers((controller.handler(),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
-        await self.server.start()
+        self.port = self.listener.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         async def stop() -> None:
-            await self.server.stop(None)
+            self.listener.close()
+            await self.server.close(PATIENCE)
 
         self.plane.run(stop())
 

@@ -106,7 +106,7 @@ def test_files_limit_connections():
     """
     assert Visitors(100).all.most == 100
     assert Visitors(100, files=65_536).all.most == 100
-    assert Visitors(100, files=248).all.most == 40
+    assert Visitors(100, files=248).all.most == 60
     assert Visitors(100, files=20).all.most == 1
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,28 +81,6 @@ def test_directory_of_another_user_is_refused(tmp_path: Path):
     with pytest.raises(ServerError, match="another user"), DataDirectory(folder).locked():
         pass
     assert list(folder.iterdir()) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="Only root makes directories of other users.")
-def test_sockets_of_another_user_are_left_alone(tmp_path: Path, monkeypatch):
-    """
-    Where anybody may make directories, one of another user with the name of a leftover is
-    not removed.
-    """
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    directory = DataDirectory(tmp_path / "data")
-    made = Path(directory.make_socket_folder())
-    assert made.stat().st_mode & 0o777 == 0o700
-    with subprocess.Popen(["true"]) as ended:
-        pass
-    name = made.name.replace(str(os.getpid()), str(ended.pid))
-    left, foreign = made.with_name(name), made.with_name(f"{name}x")
-    for folder in (left, foreign):
-        folder.mkdir()
-    os.chown(foreign, 54321, 54321)
-    directory.remove_left_sockets()
-    assert (made.exists(), left.exists(), foreign.exists()) == (True, False, True)
 
 
 def test_sockets_of_a_short_directory_are_in_it(

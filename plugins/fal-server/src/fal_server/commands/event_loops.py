@@ -5,8 +5,18 @@ The event loop: uvloop where it is installed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+#: The signals that end a server.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def make_loop() -> asyncio.AbstractEventLoop:
@@ -38,3 +48,47 @@ def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+class Ending:
+    """
+    How a process ends by a signal: the first one lets it end in order, which takes so many
+    seconds at most, and the next one ends it at once.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._give_up)
+        # It counts whether the event loop goes on or not, and holds nothing up itself.
+        self._timer.daemon = True
+
+    def watch(self, stop: Callable[[], object]) -> None:
+        """
+        Call *stop* in the event loop that runs, on the first signal.
+        """
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+                # The system ends the process, whatever its threads wait for.
+                signal.signal(number, signal.SIG_DFL)
+            self._timer.start()
+            stop()
+
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, end)
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        """
+        End the process where what is in this context goes on for too long after a signal.
+        """
+        try:
+            yield
+        finally:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        logger.error("The server did not end in order within %g s.", self._seconds)
+        os._exit(1)

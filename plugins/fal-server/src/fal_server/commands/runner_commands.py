@@ -68,7 +68,6 @@ def end_runners(
                 "their runners."
             )
         with _alone_on(directory):
-            directory.remove_left_sockets()
             references = state.read_here(read_references)
             with _opened(machines) as hosts:
                 _end(hosts, references, as_json=as_json)

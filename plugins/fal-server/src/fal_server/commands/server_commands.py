@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +47,9 @@ if TYPE_CHECKING:
 
 #: The most files that a server has open; what it starts has the limit that it was given.
 _MOST_FILES = 65_536
+
+#: Seconds that a server has to end, besides those that requests have to finish.
+_LONGEST_END = 4.0
 
 
 @click.group()
@@ -261,7 +263,7 @@ def _run(
     """
     Run a server until a signal ends it, and *tell* of it once it is ready.
     """
-    from fal_server.commands.event_loops import run_to_the_end
+    from fal_server.commands.event_loops import Ending, run_to_the_end
     from fal_server.plane import serve
 
     def started(plane: ControlPlane) -> None:
@@ -269,18 +271,19 @@ def _run(
         # Objects of the start live as long as the server: collections need not visit them.
         gc.freeze()
 
+    ending = Ending(settings.drain + _LONGEST_END)
+
     async def main() -> None:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        ending.watch(stop.set)
         await serve(settings, stop, started, exports)
 
-    try:
-        run_to_the_end(main())
-    finally:
-        if exports is not None:
-            exports.close()
+    with ending.limited():
+        try:
+            run_to_the_end(main())
+        finally:
+            if exports is not None:
+                exports.close()
 
 
 def _key_of(plane: ControlPlane) -> str:

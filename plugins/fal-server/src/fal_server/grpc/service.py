@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 import grpc
-import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -26,21 +26,22 @@ from isolate_proto.controller_pb2 import DESCRIPTOR
 from fal_server.access.callers import Caller
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PROCEDURES
-from fal_server.errors import Invalid, Refusal, Unanswered, level_of
+from fal_server.errors import Invalid, Refusal, Unanswered, Unauthenticated, level_of
 from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_calls import CallFailed, GrpcCall
 from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 #: The metadata key by which clients know a server of fal-core.
 ANNOUNCEMENT = "fal-core-server"
 
 #: The metadata key by which the server knows a client of fal-core.
 CORE_CLIENT = "fal-core-client"
+
+#: How many refused keys are told of in so many seconds.
+_MOST_TOLD, _INTERVAL = 10, 60.0
 
 #: Seconds within which the only message of a call must be complete.
 _LONGEST_READ = 600.0
@@ -59,132 +60,103 @@ class Controller:
     raises a :class:`Refusal` with a sentence for the client; any other exception is
     logged, and the client gets an internal error without its text.
 
-    *mouth* is where calls come from. It is told of each caller with a valid key, and tells
-    what the caller names the server.
-
-    Each message is taken from a stream, as gRPC reads one for a handler of a single message
-    before it calls that: nothing of a message is read before its sender is authenticated.
+    Nothing of a message is read before its sender is authenticated.
     """
 
     def __init__(
-        self,
-        identity: CallerIdentity,
-        metrics: ServerMetrics,
-        mouth: TunnelMouth,
-        *answering: object,
+        self, identity: CallerIdentity, metrics: ServerMetrics, *answering: object
     ) -> None:
         self._identity = identity
         self._metrics = metrics
-        self._mouth = mouth
         self._greeting = ((ANNOUNCEMENT, version("fal-server")),)
-        self._answering = answering
+        self._told, self._told_since = 0, 0.0
+        self._methods = {
+            f"/{SERVICE.full_name}/{method.name}": _Method.find(method, answering)
+            for method in SERVICE.methods
+        }
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+    async def answer(self, call: GrpcCall) -> AsyncGenerator[bytes, None]:
         """
-        Return the handler of the service, for a gRPC server.
-        """
-        handlers = {method.name: self._handle(method) for method in SERVICE.methods}
-        return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+        Yield the messages that answer a call.
 
-    def _handle(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+        Raises:
+            CallFailed: It is refused, or fails.
         """
-        Return the handler of a method, wrapped in authentication and error mapping.
-        """
-        name, message = method.name, GetMessageClass(method.input_type)
-        found = [getattr(each, name) for each in self._answering if hasattr(each, name)]
-        answer = found[0] if found else None
-        read = functools.partial(_read_all if method.client_streaming else _read_one, message)
-        if method.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._stream(name, answer, read), response_serializer=_write
-            )
-        return grpc.stream_unary_rpc_method_handler(
-            self._answer(name, answer, read), response_serializer=_write
-        )
-
-    def _answer(
-        self,
-        name: str,
-        answer: Callable[[Any, Caller], Awaitable[Any]] | None,
-        read: Callable[[AsyncIterator[bytes]], Awaitable[Any]],
-    ) -> Any:
-        async def guarded(contents: AsyncIterator[bytes], context: Context) -> Any:
-            try:
-                caller = await self._admit(name, context)
-                if answer is None:
-                    raise Unanswered(name)
-                message = await answer(await read(contents), caller)
-            except Exception as error:
-                await self._refuse(name, context, error)
+        method = self._methods.get(call.method)
+        if method is None:
+            raise refuse_method(call.method)
+        try:
+            caller = await self._admit(method.name, call)
+            if method.answer is None:
+                raise Unanswered(method.name)
+            request = await method.read(call)
+            if not method.is_stream:
+                yield _write(await method.answer(request, caller))
             else:
-                self._count(name, grpc.StatusCode.OK)
-                return message
-
-        return guarded
-
-    def _stream(
-        self,
-        name: str,
-        answer: Callable[[Any, Caller], AsyncGenerator[Any, None]] | None,
-        read: Callable[[AsyncIterator[bytes]], Awaitable[Any]],
-    ) -> Any:
-        async def guarded(
-            contents: AsyncIterator[bytes], context: Context
-        ) -> AsyncIterator[Any]:
-            try:
-                caller = await self._admit(name, context)
-                if answer is None:
-                    raise Unanswered(name)
-                request = await read(contents)
                 with self._metrics.streams.track_inprogress():
                     async with (
                         self._identity.revocations.hold(caller),
-                        contextlib.aclosing(answer(request, caller)) as messages,
+                        contextlib.aclosing(method.answer(request, caller)) as messages,
                     ):
                         async for message in messages:
-                            yield message
-                self._count(name, grpc.StatusCode.OK)
-            except Exception as error:
-                await self._refuse(name, context, error)
+                            yield _write(message)
+            self._count(method.name, grpc.StatusCode.OK)
+        except CallFailed as failure:
+            # Its message cannot be read.
+            self._count(method.name, failure.status)
+            raise
+        except Exception as error:
+            raise self._refuse(method.name, error) from error
 
-        return guarded
-
-    async def _admit(self, name: str, context: Context) -> Caller:
+    async def _admit(self, name: str, call: GrpcCall) -> Caller:
         """
         Authenticate the caller of a method, and check the permission.
 
         Raises:
             Refusal: The caller is not authenticated, or lacks the permission.
         """
-        await context.send_initial_metadata(self._greeting)
-        headers = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str)
-        }
+        call.greet(self._greeting)
+        headers = call.texts
         caller = await self._identity.authenticate(headers)
-        self._mouth.recognise(context.peer())
+        call.recognise()
         caller.require(PROCEDURES[name])
         return attrs.evolve(
             caller,
             trace=trace_of(headers),
             is_core=CORE_CLIENT in headers,
-            server_host=self._mouth.host_of(context.peer(), headers),
+            server_host=call.server_host,
         )
 
-    async def _refuse(self, name: str, context: Context, error: Exception) -> None:
+    def _refuse(self, name: str, error: Exception) -> CallFailed:
         """
-        Abort the call with the status of *error*.
+        Return what ends a call with the status of *error*.
         """
         if isinstance(error, Refusal):
-            logger.log(level_of(error), "%s refused: %s: %s", name, type(error).__name__, error)
+            level = self._level_of(error)
+            logger.log(level, "%s refused: %s: %s", name, type(error).__name__, error)
             status, sentence = grpc.StatusCode[error.status], str(error)
         else:
             logger.error("%s failed", name, exc_info=error)
             status, sentence = grpc.StatusCode.INTERNAL, "An internal error occurred."
         self._count(name, status)
         # By it a replica knows an answer from a connection that was lost.
-        await context.abort(status, sentence, self._greeting)
+        return CallFailed(status, sentence, self._greeting)
+
+    def _level_of(self, refusal: Refusal) -> int:
+        """
+        Return the level at which a refusal is logged. Strangers do not fill the log.
+        """
+        if not isinstance(refusal, Unauthenticated):
+            return level_of(refusal)
+        now = time.monotonic()
+        if not self._told or now - self._told_since > _INTERVAL:
+            self._told, self._told_since = 0, now
+        self._told += 1
+        if self._told == _MOST_TOLD:
+            logger.warning(
+                "Calls without a valid key are refused: more are not logged for a minute."
+            )
+        return level_of(refusal) if self._told < _MOST_TOLD else logging.INFO
 
     def _count(self, name: str, status: grpc.StatusCode) -> None:
         self._metrics.procedures.labels(name, status.name).inc()
@@ -192,19 +164,40 @@ class Controller:
             self._metrics.refused_keys.inc()
 
 
-class OtherMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+@attrs.frozen
+class _Method:
     """
-    Answers the methods that are not in the protocol, such as those of other services or of
-    newer clients. Nothing of their messages is read.
+    A method of the protocol.
+
+    Attributes:
+        answer: Answers it. None where no object does.
+
+        read: Reads the message, or the messages, of a call.
     """
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            refusal = Unanswered(f"the procedure {details.method[:200]}")
-            await context.abort(grpc.StatusCode[refusal.status], str(refusal))
-            yield b""
+    name: str
+    answer: Callable[[Any, Caller], Any] | None
+    read: Callable[[AsyncIterator[bytes]], Awaitable[Any]]
+    is_stream: bool
 
-        return grpc.stream_stream_rpc_method_handler(refuse)
+    @classmethod
+    def find(cls, method: MethodDescriptor, answering: Iterable[object]) -> _Method:
+        """
+        Find what answers a method.
+        """
+        name, message = method.name, GetMessageClass(method.input_type)
+        found = [getattr(each, name) for each in answering if hasattr(each, name)]
+        read = functools.partial(_read_all if method.client_streaming else _read_one, message)
+        return cls(name, found[0] if found else None, read, method.server_streaming)
+
+
+def refuse_method(method: str) -> CallFailed:
+    """
+    Return what ends a call of a method that is not in the protocol, as of another service or
+    a newer client. Nothing of its messages is read.
+    """
+    refusal = Unanswered(f"the procedure {method[:200]}")
+    return CallFailed(grpc.StatusCode[refusal.status], str(refusal))
 
 
 def _read(message: type[Message], content: bytes) -> Message:

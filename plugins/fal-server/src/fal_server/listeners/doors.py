@@ -14,7 +14,7 @@ from fal_core.workers import most_open_files
 from fal_server.errors import ServerError
 from fal_server.listeners.certificates import Certificate
 from fal_server.listeners.drains import MOMENT, Drain
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
 from fal_server.listeners.http_connections import connections_of, start_http
 from fal_server.listeners.open_connections import OpenConnections
 from fal_server.listeners.shared_ports import Listener, ProtocolFactory
@@ -30,11 +30,11 @@ class Service:
     Attributes:
         http: Makes the protocol of an HTTP/1.1 connection.
 
-        grpc: Makes tunnels to a gRPC server. None where there is no gRPC.
+        grpc: Answers gRPC connections. None where there is no gRPC.
     """
 
     http: ProtocolFactory
-    grpc: TunnelMouth | None = None
+    grpc: GrpcServer | None = None
 
 
 @attrs.define(eq=False)

@@ -25,9 +25,8 @@ logger = logging.getLogger(__name__)
 #: Open files that are not for connections: the database, logs, runners, and what is built.
 _KEPT_FILES = 128
 
-#: The most files that a connection takes: itself, and both ends of a tunnel to the gRPC
-#: server; or itself, and the connection with a runner.
-_FILES_EACH = 3
+#: The most files that a connection takes: itself, and the connection with a runner.
+_FILES_EACH = 2
 
 #: Seconds without a closed connection after which the next one is logged again.
 _QUIET = 60.0

@@ -2,8 +2,8 @@
 One port for gRPC, TLS and HTTP.
 
 The first bytes of a connection tell its protocol. They are peeked at, so that whoever
-handles the connection reads all of it. gRPC is forwarded byte by byte to the gRPC
-server, which listens on a private unix socket.
+handles the connection reads all of it. Released clients send gRPC and HTTP to one port, whose
+name they are told for gRPC.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import attrs
 
 from fal_core_worker.serving.ports import free_port, holder
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
 from fal_server.listeners.open_connections import (
     OpenConnection,
     OpenConnections,
@@ -69,7 +69,7 @@ class Listener:
 
         http: Makes the protocol of an HTTP/1.1 connection.
 
-        grpc: Makes tunnels to the gRPC server. None where there is no gRPC.
+        grpc: Answers gRPC connections. None where there is no gRPC.
 
         tls: The TLS context. None where there is no TLS.
 
@@ -80,7 +80,7 @@ class Listener:
 
     name: str
     http: ProtocolFactory
-    grpc: TunnelMouth | None = None
+    grpc: GrpcServer | None = None
     tls: ssl.SSLContext | None = None
     limits: Limits = attrs.field(factory=Limits)
     connections: OpenConnections = attrs.field(
@@ -149,7 +149,7 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
         if self.grpc is not None:
-            self.grpc.close()
+            self.grpc.abort()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -190,7 +190,7 @@ class Listener:
         Make the protocol of a connection.
         """
         if speaks_grpc and self.grpc is not None:
-            return self.grpc.make_tunnel(visit)
+            return self.grpc.connect(visit)
         return self.http(visit)
 
 

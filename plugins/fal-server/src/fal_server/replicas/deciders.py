@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Mapping
 from ipaddress import ip_network
-from pathlib import Path
 
 import attrs
 from aiohttp import web
@@ -39,8 +37,8 @@ from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.function_calls import FunctionCalls
 from fal_server.grpc.key_methods import KeyMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.servers import make_run_methods, make_server
-from fal_server.grpc.service import Controller, OtherMethods
+from fal_server.grpc.servers import make_run_methods
+from fal_server.grpc.service import Controller
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import OpenRoute, make_application
@@ -53,7 +51,7 @@ from fal_server.http.upload_routes import AppFileRoutes, StorageRoutes
 from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.drains import MOMENT, Drain
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhook_signatures import KEYS, WebhookSignatures
@@ -181,10 +179,10 @@ class Decider:
         ends.callback(self.functions.close)
         ends.push_async_callback(self.queue.close)
         router, room = self.queue.router, WaitingRoom(ground.settings.limits)
-        mouth = await self._start_grpc()
+        grpc = self._start_grpc()
         api = self._make_api()
         api.on_shutdown.append(self._end_streams)
-        services = {"api": Service(await doors.start_http(api, ends, self.drain), mouth)}
+        services = {"api": Service(await doors.start_http(api, ends, self.drain), grpc)}
         for name, gateway in (
             (
                 "run",
@@ -258,7 +256,7 @@ class Decider:
         """
         await self._ends.aclose()
 
-    def _make_controller(self, mouth: TunnelMouth) -> Controller:
+    def _make_controller(self) -> Controller:
         """
         Make the gRPC service from the objects that implement its methods.
         """
@@ -267,7 +265,6 @@ class Decider:
         return Controller(
             ground.identity,
             ground.metrics,
-            mouth,
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
             *make_run_methods(self.calls, ground.urls, ground.settings.limits),
@@ -331,26 +328,17 @@ class Decider:
             ControlRoutes(methods, ground.database, self.launcher),
         )
 
-    async def _start_grpc(self) -> TunnelMouth:
+    def _start_grpc(self) -> GrpcServer:
         """
-        Start the gRPC server, and return what makes tunnels to it.
+        Start what answers gRPC connections.
         """
-        server = make_server(self.ground.settings.limits)
-        folder = self.ground.directory.make_socket_folder()
-        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = str(Path(folder) / "grpc")
-        mouth = TunnelMouth(path, self.ground.settings.limits)
-        controller = self._make_controller(mouth)
-        server.add_generic_rpc_handlers((controller.handler(), OtherMethods()))
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
+        server = GrpcServer(self._make_controller().answer, self.ground.settings.limits)
 
         async def stop() -> None:
-            await server.stop(self.drain.left())
-            mouth.close()
+            await server.close(self.drain.left())
 
         self._ends.push_async_callback(stop)
-        return mouth
+        return server
 
     async def _end_streams(self, _: web.Application) -> None:
         self.logs.end_following()

@@ -8,9 +8,7 @@ passed on.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import attrs
 from aiohttp import web
@@ -22,11 +20,9 @@ from fal_server.access.identities import shown_key
 from fal_server.errors import Refusal, Unauthenticated
 from fal_server.gateways.http_servers import Handler, is_websocket, serve_gateway, with_token
 from fal_server.gateways.queue_gateway import QueueGateway
-from fal_server.grpc.servers import make_server
-from fal_server.grpc.service import OtherMethods
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.drains import Drain
-from fal_server.listeners.grpc_tunnels import TunnelMouth
+from fal_server.listeners.grpc_connections import GrpcServer
 from fal_server.listeners.http_connections import is_relayed, recognise
 from fal_server.logs.logs import StoredLogs
 from fal_server.replicas.accepting import AcceptingQueue
@@ -90,7 +86,7 @@ class Follower:
         """
         doors, ends = self.doors, self._ends
         ends.push_async_callback(self._queue.close)
-        mouth = await self._start_grpc()
+        grpc = self._start_grpc()
         services = {}
         answers: Mapping[str, Handler] = {
             "api": self._answer_api,
@@ -102,7 +98,7 @@ class Follower:
             cors = self.ground.settings.cors and name != "api"
             server = serve_gateway(answer, cors=cors)
             http = doors.start_gateway(server, ends, self._drain)
-            services[name] = Service(http, mouth if name == "api" else None)
+            services[name] = Service(http, grpc if name == "api" else None)
         return services
 
     async def close(self) -> None:
@@ -160,9 +156,9 @@ class Follower:
         shown = shown_key({"authorization": request.headers.get("Authorization", "")})
         return shown is not None and self.ground.identity.runner_keys.made(shown.id)
 
-    async def _admit(self, headers: CIMultiDict[str]) -> bool:
+    async def _admit(self, headers: CIMultiDict[str]) -> None:
         """
-        Check the key of a gRPC call, and return whether it is known here.
+        Check the key of a gRPC call.
 
         Raises:
             Unauthenticated: It is not valid.
@@ -171,28 +167,18 @@ class Follower:
         if shown is not None and self.ground.identity.runner_keys.made(shown.id):
             if not self.ground.identity.runner_keys.is_genuine(shown.id, shown.secret):
                 raise Unauthenticated("The key is not valid.")
-            return False
+            return
         await self.ground.identity.authenticate(headers)
-        return True
 
-    async def _start_grpc(self) -> TunnelMouth:
-        limits = self.ground.settings.limits
-        server = make_server(limits)
-        folder = self.ground.directory.make_socket_folder()
-        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
-        path = str(Path(folder) / "grpc")
-        mouth = TunnelMouth(path, limits)
-        relay = GrpcRelay(self.lines, self._admit, mouth)
-        server.add_generic_rpc_handlers((relay, OtherMethods()))
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
+    def _start_grpc(self) -> GrpcServer:
+        relay = GrpcRelay(self.lines, self._admit)
+        server = GrpcServer(relay.answer, self.ground.settings.limits)
 
         async def stop() -> None:
-            await server.stop(self._drain.left())
-            mouth.close()
+            await server.close(self._drain.left())
 
         self._ends.push_async_callback(stop)
-        return mouth
+        return server
 
 
 def _name_of(request: BaseRequest) -> tuple[str, str]:

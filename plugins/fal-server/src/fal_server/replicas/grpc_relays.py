@@ -8,8 +8,9 @@ with a sentence that says so, and one that only reads is made again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import attrs
@@ -18,8 +19,8 @@ import grpc.aio
 from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
-from fal_server.grpc.service import SERVICE, Context
-from fal_server.listeners.grpc_tunnels import MARK, SERVER_HOST, TunnelMouth
+from fal_server.grpc.service import SERVICE, refuse_method
+from fal_server.listeners.grpc_calls import SERVER_HOST, CallFailed, GrpcCall
 from fal_server.listeners.http_connections import RELAY
 from fal_server.replicas.http_relays import NOT_DECIDING, PAUSE, DeciderLost, NotBegun
 from fal_server.replicas.lines import Line, Lines
@@ -33,14 +34,14 @@ _READS = ("List", "Get")
 
 #: Metadata that belongs to one connection: whole keys, and how keys begin.
 _OF_CONNECTION = frozenset({"user-agent", "te", "content-type", _KEY, SERVER_HOST})
-_PREFIXES = ("grpc-", ":", MARK)
+_PREFIXES = ("grpc-", ":")
 
 #: Seconds for the connection with a replica.
 _LONGEST_CONNECT = 5.0
 
 
 @attrs.define(eq=False)
-class _Call:
+class _RelayedCall:
     """
     A call that is passed on.
 
@@ -52,8 +53,7 @@ class _Call:
         has_answered: Whether anything was answered.
     """
 
-    name: str
-    contents: AsyncIterator[bytes]
+    call: GrpcCall
     first: bytes | None = None
     taken: int = 0
     has_answered: bool = False
@@ -63,7 +63,7 @@ class _Call:
         """
         Whether it may be made again.
         """
-        method = self.name.rpartition("/")[2]
+        method = self.call.method.rpartition("/")[2]
         is_read = method.startswith(_READS) and not self.has_answered and self.taken < 2
         return is_read or not self.taken
 
@@ -72,66 +72,59 @@ class _Call:
         Yield its messages, the first one again if that was passed on before.
         """
         if self.first is None:
-            self.first = await anext(aiter(self.contents), None)
+            self.first = await anext(self.call, None)
         if self.first is not None:
             self.taken = max(self.taken, 1)
             yield self.first
-        async for content in self.contents:
+        async for content in self.call:
             self.taken += 1
             yield content
 
 
 @attrs.define(eq=False)
-class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+class GrpcRelay:
     """
     Passes the calls of the service on to the replica that decides.
 
     Arguments:
         admit: Awaited with the headers of a call, and raises where its key is not valid.
-
-        mouth: Where calls come from. It is told of each whose key is valid.
     """
 
     lines: Lines
-    admit: Callable[[CIMultiDict[str]], Awaitable[bool]]
-    mouth: TunnelMouth
+    admit: Callable[[CIMultiDict[str]], Awaitable[None]]
 
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
+    async def answer(self, call: GrpcCall) -> AsyncGenerator[bytes, None]:
         """
-        Return what handles a call.
-        """
-        if not details.method.startswith(f"/{SERVICE.full_name}/"):
-            return None
-        method = details.method
+        Yield the messages that answer a call.
 
-        async def relay(
-            contents: AsyncIterator[bytes], context: Context
-        ) -> AsyncIterator[bytes]:
-            call = _Call(method, contents)
-            try:
-                async for message in self._forward(call, context):
+        Raises:
+            CallFailed: It ends otherwise than in order.
+        """
+        if not call.method.startswith(f"/{SERVICE.full_name}/"):
+            raise refuse_method(call.method)
+        try:
+            async with contextlib.aclosing(self._forward(call)) as messages:
+                async for message in messages:
                     yield message
-            except Refusal as refusal:
-                await context.abort(grpc.StatusCode[refusal.status], str(refusal))
+        except Refusal as refusal:
+            raise CallFailed(grpc.StatusCode[refusal.status], str(refusal)) from refusal
 
-        return grpc.stream_stream_rpc_method_handler(relay)
-
-    async def _forward(self, call: _Call, context: Context) -> AsyncIterator[bytes]:
-        metadata = context.invocation_metadata() or ()
-        headers = CIMultiDict((key, value) for key, value in metadata if isinstance(value, str))
+    async def _forward(self, call: GrpcCall) -> AsyncGenerator[bytes, None]:
+        headers = CIMultiDict(call.texts)
         if hmac.compare_digest(headers.get(_KEY, "").encode(), self.lines.secret.encode()):
             told = ((_KEY, NOT_DECIDING),)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "It does not decide.", told)
-        if await self.admit(headers):
-            self.mouth.recognise(context.peer())
-        named = self.mouth.host_of(context.peer(), headers)
-        kept = [*pick_metadata(metadata), (SERVER_HOST, named)]
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, "It does not decide.", told)
+        await self.admit(headers)
+        call.recognise()
+        kept = [*pick_metadata(call.metadata), (SERVER_HOST, call.server_host)]
         until = asyncio.get_running_loop().time() + PATIENCE
+        relayed = _RelayedCall(call)
         while True:
             line = await self.lines.wait(until)
             try:
-                async for message in self._try(line, call, context, kept):
-                    yield message
+                async with contextlib.aclosing(self._try(line, relayed, kept)) as messages:
+                    async for message in messages:
+                        yield message
                 return
             except NotBegun:
                 await asyncio.sleep(PAUSE)
@@ -139,8 +132,8 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
                     raise
 
     async def _try(
-        self, line: Line, call: _Call, context: Context, metadata: list[Any]
-    ) -> AsyncIterator[bytes]:
+        self, line: Line, relayed: _RelayedCall, metadata: list[Any]
+    ) -> AsyncGenerator[bytes, None]:
         """
         Yield what a replica answers, and end the call as it does.
 
@@ -151,16 +144,19 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         """
         await _connect(line)
         told: Any = (*metadata, (_KEY, self.lines.secret))
+        call = relayed.call
         try:
-            upstream = line.channel.stream_stream(call.name)(call.messages(), metadata=told)
+            upstream = line.channel.stream_stream(call.method)(
+                relayed.messages(), metadata=told
+            )
         except grpc.aio.UsageError:
             # The channel was closed in this moment.
             raise NotBegun from None
         try:
-            if not call.has_answered:
-                await context.send_initial_metadata(await upstream.initial_metadata())
+            # Once: it may be another attempt.
+            call.greet([*(await upstream.initial_metadata() or ())])
             async for message in upstream:
-                call.has_answered = True
+                relayed.has_answered = True
                 yield message
             code, trailing = await upstream.code(), await upstream.trailing_metadata()
         except grpc.aio.AioRpcError as error:
@@ -178,10 +174,10 @@ class GrpcRelay(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         if (_KEY, NOT_DECIDING) in told:
             raise NotBegun
         if is_lost:
-            raise NotBegun if call.is_repeatable else DeciderLost
+            raise NotBegun if relayed.is_repeatable else DeciderLost
         if code is not grpc.StatusCode.OK:
-            await context.abort(code, await upstream.details() or "", told)
-        context.set_trailing_metadata(told)
+            raise CallFailed(code, await upstream.details() or "", told)
+        call.trailing = told
 
 
 def pick_metadata(metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -32,9 +32,7 @@ _LEFTOVERS = frozenset({"lock", "tls", "metrics.key", "spool", "blobs", "request
 #: A key, as the file of the first user has it.
 _KEY = re.compile(r"[^:\s]+:[0-9a-f]{64}")
 
-#: The longest path of the temporary directory, in bytes, in which sockets can be made, and
-#: the directory that is used instead of a longer one.
-_DEEPEST = 70
+#: The directory for the sockets of runners where the path of this one is too long.
 _SHALLOW = "/tmp"
 
 #: The longest path of the directory for the sockets of runners, in bytes. An address has 103,
@@ -99,8 +97,8 @@ class DataDirectory:
         place = self.path.absolute() / "sockets"
         if len(os.fsencode(place)) <= _LONGEST_SOCKETS:
             return place
-        _, prefix = self._name_sockets()
-        prefix = f"{prefix}runners-"
+        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
+        prefix = f"fal-{digest}-runners-"
         # The link of a copied data directory leads to the sockets of another server.
         is_ours = place.is_symlink() and self.sockets.name.startswith(prefix)
         if not (is_ours and _is_private(self.sockets)):
@@ -220,38 +218,6 @@ class DataDirectory:
             raise StateLost(str(path), str(self.path))
         self.make_private("state.db")
 
-    def make_socket_folder(self) -> str:
-        """
-        Make a directory for the sockets of this process, and remove the leftovers of
-        servers that were killed.
-        """
-        self.remove_left_sockets()
-        root, prefix = self._name_sockets()
-        return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root)
-
-    def remove_left_sockets(self) -> None:
-        """
-        Remove the sockets that killed servers of this data directory have left.
-        """
-        root, prefix = self._name_sockets()
-        for folder in Path(root).glob(f"{prefix}*"):
-            pid = folder.name.removeprefix(prefix).partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)) and _is_own(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _name_sockets(self) -> tuple[str, str]:
-        """
-        Return the directory for directories of sockets, and the prefix of their names.
-
-        The path of a socket has to be short. The path of the data directory may be too
-        long, and that of the temporary directory as well.
-        """
-        digest = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()[:8]
-        root = tempfile.gettempdir()
-        if len(os.fsencode(root)) > _DEEPEST:
-            root = _SHALLOW
-        return root, f"fal-{digest}-"
-
     def write_private(self, path: Path, content: bytes) -> None:
         """
         Write a file that only the owner can read, atomically.
@@ -323,17 +289,6 @@ class DataDirectory:
         )
 
 
-def _is_own(folder: Path) -> bool:
-    """
-    Return whether *folder* is this user's: where anybody may make directories, others can
-    make some of the same name.
-    """
-    try:
-        return folder.lstat().st_uid == os.geteuid()
-    except OSError:
-        return False
-
-
 def _is_private(folder: Path) -> bool:
     """
     Return whether *folder* is a directory that this user alone can enter.
@@ -344,16 +299,6 @@ def _is_private(folder: Path) -> bool:
         return False
     is_closed = stat.S_ISDIR(found.st_mode) and not found.st_mode & _OTHERS
     return is_closed and found.st_uid == os.geteuid()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextlib.contextmanager
