@@ -23,7 +23,14 @@ CREDENTIALS = {
     "AWS_MAX_ATTEMPTS": "1",
 }
 
-_MAIN = "from moto.server import main; main()"
+# The bucket is there before anybody can ask for it.
+_MAIN = f"""
+from moto.backends import get_backend
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.server import main
+get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].create_bucket({BUCKET!r}, "us-east-1")
+main()
+"""
 
 
 def missing() -> str | None:
@@ -67,7 +74,6 @@ class S3Server:
             ["cat"], stdin=self._process.stderr, stdout=subprocess.DEVNULL
         )
         self._process.stderr.close()
-        self.make_bucket(BUCKET)
 
     def make_bucket(self, name: str) -> None:
         """
