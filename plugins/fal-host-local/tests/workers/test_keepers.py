@@ -17,7 +17,7 @@ import pytest
 from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
-from fal_host_local.workers.keepers import memory_kills
+from fal_host_local.workers.keepers import Keeper, memory_kills
 
 pytestmark = pytest.mark.faults
 
@@ -253,6 +253,19 @@ def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
     os.waitpid(keeper_of(host), 0)
     assert wait_until(lambda: not is_alive(worker), 30)
     assert function("current", host=host)(inc)(2) == 3
+
+
+def test_a_keeper_that_has_ended_is_waited_for_once(monkeypatch: pytest.MonkeyPatch):
+    """
+    Closing it waits for no other child process that has its number by now.
+    """
+    keeper = Keeper()
+    os.kill(keeper._pid, signal.SIGKILL)
+    assert wait_until(lambda: bool(keeper.end()), 30)
+    waited: list[int] = []
+    monkeypatch.setattr(os, "waitpid", lambda pid, _: waited.append(pid))
+    keeper.close()
+    assert not waited
 
 
 def test_a_call_that_meets_the_end_of_a_keeper_is_made_again(host: LocalHost):
