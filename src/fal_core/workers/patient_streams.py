@@ -145,7 +145,7 @@ class PatientStream(FrameStream):
         """
         Send what is kept, until nothing is or the stream or its other end is gone.
         """
-        data = None
+        data: bytes | None = None
         try:
             while (data := self._next_kept(data)) is not None:
                 # No lock is held: this may take as long as the other end takes to start.
