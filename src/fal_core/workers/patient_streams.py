@@ -20,8 +20,7 @@ from fal_core_worker.stream.streams import FrameStream, drop, views_of, write_al
 #: Seconds for which a worker that has started may read nothing while somebody sends.
 _PATIENCE = 0.5
 
-#: Bytes that may be kept before whoever sends more waits. Who sends small frames never does,
-#: nor does the thread on which all calls go on.
+#: Bytes that may be kept before who sends more has to wait.
 _MOST_KEPT = 64 << 20
 
 #: Seconds between two looks at whether the stream was closed.
@@ -36,7 +35,7 @@ class PatientStream(FrameStream):
     A stream to a worker that may not have started, or may have been stopped.
 
     Until it is heard of, and where it reads nothing for long, frames that do not fit into the
-    connection are kept, up to a bound, and sent by a thread in their order.
+    connection are kept, and sent by a thread in their order.
     """
 
     def __init__(self, reader: int, writer: int) -> None:
@@ -90,6 +89,19 @@ class PatientStream(FrameStream):
             self._unheard = False
             self._held = bool(self._kept)
 
+    def wait_for_room(self) -> None:
+        """
+        Wait while much is kept for the other end, unless on the event thread.
+
+        It is called before an answer is sent, of which the other end may ask for any number.
+        Calls are few, and whoever sends them may hold locks.
+        """
+        if self._kept_size <= _MOST_KEPT or get_event_thread().is_current_thread():
+            return
+        with self._lock:
+            while self._kept_size > _MOST_KEPT and self.writer >= 0:
+                self._has_room.wait(_LOOK)
+
     def _hold(self, data: bytes) -> None:
         """
         Send *data* to a process that starts, now or later; under the lock.
@@ -100,7 +112,6 @@ class PatientStream(FrameStream):
         if self._kept:
             self._kept.append(data)
             self._kept_size += len(data)
-            self._wait_for_room(len(data))
             return
         state = dict(self._room.poll(0)).get(self.writer, 0)
         if state & (select.POLLERR | select.POLLHUP):
@@ -109,16 +120,6 @@ class PatientStream(FrameStream):
             write_all(self.writer, [data])
         else:
             self._keep(data)
-
-    def _wait_for_room(self, size: int) -> None:
-        """
-        Wait until no more than the bound is kept beyond a frame of *size*; under the lock,
-        which is free meanwhile.
-        """
-        if size <= select.PIPE_BUF or get_event_thread().is_current_thread():
-            return
-        while self._kept_size - size > _MOST_KEPT and self.writer >= 0:
-            self._has_room.wait(_LOOK)
 
     def _keep(self, data: bytes) -> None:
         """
