@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -216,11 +217,14 @@ def keeper_of(host: LocalHost) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_keeper_that_is_ended_is_replaced(
-    number: signal.Signals, host: LocalHost, capfd: pytest.CaptureFixture[str]
+    number: signal.Signals, host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
     """
     After the end of a keeper, another one takes its place; a line says how it has ended.
     """
+    # Reading what pytest has captured loses what another thread prints meanwhile.
+    said = StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     isolated = function("current", host=host)(inc)
     worker = function("current", host=host)(os.getpid)()
     before = keeper_of(host)
@@ -232,16 +236,11 @@ def test_a_keeper_that_is_ended_is_replaced(
     # It was waited for.
     with pytest.raises(ChildProcessError):
         os.waitpid(before, os.WNOHANG)
-    said: list[str] = []
-
-    def is_told() -> bool:
-        said.append(capfd.readouterr().err)
-        return "".join(said).endswith("Another one takes its place.\n")
-
     # The thread that has noticed it says so, while calls go on.
-    assert wait_until(is_told, 30)
-    assert f"the workers of this program was ended by {number.name}" in "".join(said)
-    assert "".join(said).count("Another one takes its place.") == 1
+    last = "Another one takes its place."
+    assert wait_until(lambda: said.getvalue().endswith(f"{last}\n"), 30)
+    assert f"the workers of this program was ended by {number.name}" in said.getvalue()
+    assert said.getvalue().count(last) == 1
 
 
 def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
