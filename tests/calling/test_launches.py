@@ -14,10 +14,12 @@ import pytest
 
 from fal_core import Timeout, function
 from fal_core.calling import launches
+from fal_core.calling.launches import Launching, LaunchQueue
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostClosed, HostError, OptionError
-from fal_core.events import Sink
+from fal_core.events import Event, Exited, Sink, State
 from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.sinks import get_event_thread
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 
@@ -53,6 +55,10 @@ class CheckingHost(InProcessHost):
 
 def double(number: int) -> int:
     return 2 * number
+
+
+def make_call() -> Call:
+    return function("current", host=InProcessHost())(double).make_launcher().call(((1,), {}))
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -244,3 +250,136 @@ def test_a_launch_that_takes_long_is_told(
         "Host 'blocked' has been launching a call of 'double' for 0.1 s: its launch has not "
         "returned."
     ]
+
+
+@attrs.define(eq=False, slots=False)
+class OnceBlockedHost(BlockedHost):
+    """
+    A host whose first launch alone waits until a test lets it go on.
+    """
+
+    count: int = attrs.field(default=0, init=False)
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        self.count += 1
+        if self.count > 1:
+            return self.inner.launch(call, sink)
+        return super().launch(call, sink)
+
+
+@pytest.fixture
+def once() -> Iterator[OnceBlockedHost]:
+    host = OnceBlockedHost()
+    yield host
+    host.may_go.set()
+
+
+def test_a_launch_that_is_given_up_holds_up_no_other(once: OnceBlockedHost) -> None:
+    """
+    Calls that are submitted after one that is given up are launched, and the error of that one
+    says what it waited for.
+    """
+    isolated = function("current", host=once, timeout=0.1, grace=0.1)(double)
+    with pytest.raises(Timeout) as caught:
+        isolated.submit(1).result(60)
+    assert str(caught.value) == (
+        "The call took longer than 0.1 s. Host 'blocked' has not returned from its launch, and "
+        "may begin it yet."
+    )
+    assert not caught.value.queued
+
+    def is_launched() -> bool:
+        try:
+            return isolated.submit(2).result(60) == 4
+        except Timeout:
+            return False
+
+    assert wait_until(is_launched, 60)
+    assert not once.may_go.is_set()
+
+
+def test_a_launch_that_takes_long_holds_up_no_other(
+    once: OnceBlockedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Once a line has said that a launch has not returned, those after it are made.
+    """
+    monkeypatch.setattr(launches, "SILENCE", 0.1)
+    isolated = function("current", host=once)(double)
+    first, *others = [isolated.submit(number) for number in range(3)]
+    assert [other.result(60) for other in others] == [2, 4]
+    assert not first.done()
+    once.may_go.set()
+    assert first.result(60) == 0
+
+
+def test_a_call_behind_a_launch_says_so(host: BlockedHost) -> None:
+    """
+    The error of a call whose time is up before its launch has begun names what it waited for.
+    """
+    isolated = function("current", host=host, timeout=0.1, grace=60)(double)
+    errors = [future.exception(60) for future in [isolated.submit(1), isolated.submit(2)]]
+    assert [str(error) for error in errors] == [
+        "The call took longer than 0.1 s. Host 'blocked' has not returned from its launch, and "
+        "may begin it yet.",
+        "The call took longer than 0.1 s. Host 'blocked' has not returned from the launch of "
+        "another call before it, and it was withdrawn.",
+    ]
+
+
+def test_launches_go_on_after_a_sink_has_raised(
+    monkeypatch: pytest.MonkeyPatch, host: BlockedHost
+) -> None:
+    """
+    What the sink of one call raises is reported, and is no end of the launches after it.
+    """
+    reported: list[str] = []
+    monkeypatch.setattr(
+        threading, "excepthook", lambda args: reported.append(str(args.exc_value))
+    )
+    ended: list[Event] = []
+
+    def refuse(event: Event) -> None:
+        raise ValueError("no room")
+
+    host.error = OptionError("There is no such queue.")
+    host.may_go.set()
+    queue = LaunchQueue()
+    for sink in (refuse, ended.append):
+        Launching("blocked", make_call(), sink).begin(host.launch, make_call(), queue)
+    assert wait_until(lambda: bool(ended), 60)
+    assert [type(event) for event in ended] == [Exited]
+    assert reported == ["no room"]
+
+
+def test_the_event_thread_waits_for_no_event_that_is_handled() -> None:
+    """
+    A call whose time is up while an event of it is handled holds up no other.
+    """
+    is_handled, may_return, may_go = (threading.Event() for _ in range(3))
+    events: list[Event] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, State):
+            is_handled.set()
+            may_return.wait(60)
+        events.append(event)
+
+    def launch(call: Call, sink: Sink) -> Execution:
+        sink(State("starting"))
+        may_go.wait(60)
+        return InProcessHost().launch(call, sink)
+
+    launching = Launching("blocked", make_call(), take)
+    launching.begin(launch, make_call(), LaunchQueue())
+    try:
+        assert is_handled.wait(60)
+        launching.cancel(0)
+        passed = threading.Event()
+        get_event_thread().after(0.1, passed.set)
+        assert passed.wait(60)
+        may_return.set()
+        assert wait_until(lambda: isinstance(events and events[-1], Exited), 60)
+    finally:
+        may_return.set()
+        may_go.set()

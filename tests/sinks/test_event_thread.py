@@ -123,7 +123,7 @@ def test_a_source_that_is_not_followed_is_not_read(pipes: Callable[..., Pipe]) -
     ("error", "said"),
     [
         (LookupError("broken"), "LookupError('broken')"),
-        (SystemExit(3), "RuntimeError('SystemExit does not end the event thread.')"),
+        (SystemExit(3), "RuntimeError('SystemExit does not end this thread.')"),
     ],
 )
 def test_a_source_that_fails_is_reported_and_left(
@@ -159,7 +159,7 @@ def test_an_action_that_exits_ends_no_thread() -> None:
         thread.after(0, sys.exit)
         thread.after(0, ran.set)
         assert ran.wait(PATIENCE)
-    assert failures == ["RuntimeError('SystemExit does not end the event thread.')"]
+    assert failures == ["RuntimeError('SystemExit does not end this thread.')"]
 
 
 def test_actions_run_in_the_order_in_which_they_are_due() -> None:

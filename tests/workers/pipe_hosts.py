@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import Any, ClassVar
 
 import attrs
@@ -64,6 +65,7 @@ class PipeHost(Host[..., Any]):
     owner: Owner | None = None
     worker: Worker | None = None
     process: subprocess.Popen[bytes] | None = None
+    _starting: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         return self.start().launch(call, sink)
@@ -72,8 +74,13 @@ class PipeHost(Host[..., Any]):
         """
         Start the worker, if it has not been started, and return it.
         """
-        if self.worker is not None:
+        # A launch and a test may both do so.
+        with self._starting:
+            if self.worker is None:
+                self.worker = self._start()
             return self.worker
+
+    def _start(self) -> Worker:
         stdin, writer = os.pipe()
         reader, stdout = os.pipe()
         process = subprocess.Popen(
@@ -87,10 +94,10 @@ class PipeHost(Host[..., Any]):
             return WorkerLost(process.wait(PATIENCE))
 
         callbacks = {"lost": lost, "kill": process.terminate, **self.callbacks}
-        self.worker = Worker(reader, writer, **callbacks)
+        worker = Worker(reader, writer, **callbacks)
         if self.owner is not None:
-            self.worker.serve_for(self.owner)
-        return self.worker
+            worker.serve_for(self.owner)
+        return worker
 
     def end(self) -> None:
         """

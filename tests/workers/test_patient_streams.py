@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fal_core.sinks import get_event_thread
 from fal_core.testing.harness.processes import wait_until
+from fal_core.workers import patient_streams
 from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream.frames import CALL
 from fal_core_worker.stream.streams import FrameStream
@@ -151,11 +154,9 @@ def test_a_forked_child_keeps_no_stream_open() -> None:
         os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize("kind", ["pipes", "sockets"])
-def test_an_end_that_reads_no_more_is_not_waited_for(kind: str) -> None:
+def make_stream(kind: str) -> tuple[PatientStream, FrameStream]:
     """
-    Whoever sends to an end that has been heard of, and was stopped, goes on after a moment;
-    frames arrive in order once it reads again.
+    Return a stream, and that of its other end.
     """
     if kind == "pipes":
         there, writer = os.pipe()
@@ -164,8 +165,100 @@ def test_an_end_that_reads_no_more_is_not_waited_for(kind: str) -> None:
         ours, theirs = socket.socketpair()
         there = theirs.detach()
         reader = writer = ours.detach()
-    stream = PatientStream(reader, writer)
     other = FrameStream(there, os.open(os.devnull, os.O_WRONLY))
+    return PatientStream(reader, writer), other
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+@pytest.mark.parametrize("size", [100, 5_000, 30_000, 65_000])
+def test_no_frame_of_any_size_waits_for_an_end_that_reads_no_more(kind: str, size: int) -> None:
+    """
+    Also where there is room for a part of it.
+    """
+    stream, other = make_stream(kind)
+    count = 3_000_000 // size
+
+    def send() -> None:
+        for number in range(count):
+            stream.send(CALL, 1, number, data=bytes(size))
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        sender.join(60)
+        assert not sender.is_alive()
+        frames: list[Any] = []
+        while len(frames) < count:
+            frames += other.read() or ()
+        assert [(frame[2], len(frame[4])) for frame in frames] == [
+            (number, size) for number in range(count)
+        ]
+    finally:
+        other.close()
+        stream.end()
+
+
+@pytest.mark.parametrize("end", ["read", "close", "shut"])
+def test_what_is_kept_may_have_a_bound(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whoever waits for room does so until the other end reads or is gone, or the stream is
+    closed; the event thread does not, and others may send meanwhile.
+    """
+    monkeypatch.setattr(patient_streams, "_MOST_KEPT", 1 << 20)
+    stream, other = make_stream("sockets")
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        try:
+            for number in range(40):
+                stream.wait_for_room()
+                stream.send(CALL, 1, number, data=bytes(1 << 18))
+                sent += 1
+        except OSError:
+            pass
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    is_bounded = wait_until(lambda: stream._kept_size > 1 << 20, 60)
+    assert is_bounded
+    stream.send(CALL, 2, data=b"small")
+    told = threading.Event()
+
+    def send_more() -> None:
+        stream.wait_for_room()
+        stream.send(CALL, 3, data=bytes(1 << 18))
+        told.set()
+
+    get_event_thread().after(0, send_more)
+    assert told.wait(60)
+    assert sent < 10
+    try:
+        if end == "read":
+            frames: list[Any] = []
+            while len(frames) < 42:
+                frames += other.read() or ()
+            assert [frame[2] for frame in frames if frame[1] == 1] == list(range(40))
+        elif end == "close":
+            other.close()
+        else:
+            stream.end()
+        sender.join(60)
+        assert not sender.is_alive()
+    finally:
+        if end != "close":
+            other.close()
+        if end != "shut":
+            stream.end()
+
+
+@pytest.mark.parametrize("kind", ["pipes", "sockets"])
+def test_an_end_that_reads_no_more_is_not_waited_for(kind: str) -> None:
+    """
+    Whoever sends to an end that has been heard of, and was stopped, goes on after a moment;
+    frames arrive in order once it reads again.
+    """
+    stream, other = make_stream(kind)
     try:
         for number in range(3):
             stream.send(CALL, 1, data=bytes([number]) * (1 << 21))

@@ -20,6 +20,7 @@ from fal_core_worker.stream.frames import RAISED
 
 if TYPE_CHECKING:
     from fal_core.calling.deadlines import Deadline
+    from fal_core.errors import Timeout
 
 
 class SubmittedFuture(CallFuture):
@@ -183,11 +184,27 @@ class Submitter:
             if future.done() or future.deadline is None:
                 return
             # First of all: the end of the call may come at once.
-            host = self.launcher.opener.host
-            error = future.deadline.error(host, queued=not self.runs(future))
-            self._settled.append((future, (RAISED, error)))
+            self._settled.append((future, (RAISED, self._find_error(future, future.deadline))))
             self._withdraw(future)
         self._settle()
+
+    def _find_error(self, future: SubmittedFuture, deadline: Deadline) -> Timeout:
+        from fal_core.calling.launches import find_launching
+
+        host = self.launcher.opener.host
+        batches = self._batcher.running
+        own = [batch for batch in batches if future in batch.tags[batch.done : batch.end]]
+        launchings = [find_launching(batch.execution) for batch in own or batches]
+        if None in launchings or not launchings:
+            return deadline.error(host, queued=not self.runs(future))
+        if own and any(launching.has_begun for launching in launchings if launching):
+            late = f"Host {host!r} has not returned from its launch, and may begin it yet."
+            return deadline.error(host, detail=late)
+        late = (
+            f"Host {host!r} has not returned from the launch of another call before it, and it "
+            "was withdrawn."
+        )
+        return deadline.error(host, queued=True, detail=late)
 
     def _withdraw(self, future: SubmittedFuture) -> None:
         future.wanted = False

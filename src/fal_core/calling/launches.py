@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from fal_core.calling.late_executions import LateExecution
 from fal_core.errors import Cancelled, FalCoreError, HostError
 from fal_core.events import Event, Exited, Log
 from fal_core.sinks.call_sinks import GRACE, LaunchFailed
-from fal_core.sinks.event_thread import get_event_thread
+from fal_core.sinks.event_thread import get_event_thread, report_failure
 from fal_core.sinks.sinks_around import SinkAround
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 #: The variable that has every event of every host checked, but where it is 0.
 STRICT_VARIABLE = "FAL_CORE_STRICT"
 
-#: Seconds after which a line says that a launch has not returned.
+#: Seconds after which a line says that a launch, or the start of a worker, has not returned.
 SILENCE = 5.0
 
 #: Seconds between two looks at whether the call is still wanted.
@@ -79,13 +80,15 @@ def _launch(launch: Launch, name: str, call: Call, sink: Sink) -> Execution:
 class LaunchQueue:
     """
     Launches that are made one after the other, on a thread that there is while some wait.
+
+    One that does not return holds up the others until :meth:`go_on` is called.
     """
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
-        self._runs = False
+        self._current: Callable[[], None] | None = None
 
     def put(self, launch: Callable[[], None]) -> None:
         """
@@ -96,23 +99,44 @@ class LaunchQueue:
             LaunchQueue.__init__(self)
         with self._lock:
             self._waiting.append(launch)
-            begins, self._runs = not self._runs, True
-        if not begins:
-            return
         try:
-            threading.Thread(target=self._run, name="fal-core launch", daemon=True).start()
+            self.go_on()
         except RuntimeError:
             # Python is ending, or starts no more threads.
-            self._run()
-
-    def _run(self) -> None:
-        while True:
             with self._lock:
-                if not self._waiting:
-                    self._runs = False
+                launch = self._current = self._waiting.popleft()
+            self._run(launch)
+
+    def go_on(self, stuck: Callable[[], None] | None = None) -> None:
+        """
+        Make what waits on a new thread, unless another launch than *stuck* is being made.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        with self._lock:
+            if self._current is not stuck:
+                return
+            launch = self._waiting[0] if self._waiting else None
+            if launch is not None:
+                threading.Thread(
+                    target=self._run, args=(launch,), name="fal-core launch", daemon=True
+                ).start()
+                self._waiting.popleft()
+            self._current = launch
+
+    def _run(self, launch: Callable[[], None] | None) -> None:
+        while launch is not None:
+            try:
+                launch()
+            except BaseException as error:
+                # A sink has raised. The launches after it are those of other calls.
+                report_failure(error)
+            with self._lock:
+                if self._current is not launch:
+                    # Another thread has gone on.
                     return
-                launch = self._waiting.popleft()
-            launch()
+                launch = self._current = self._waiting.popleft() if self._waiting else None
 
 
 class Launching(LateExecution, SinkAround):
@@ -125,6 +149,9 @@ class Launching(LateExecution, SinkAround):
 
     Arguments:
         host: What the host is called in messages.
+
+    Attributes:
+        has_begun: Whether the launch has.
     """
 
     def __init__(self, host: str, call: Call, sink: Sink) -> None:
@@ -135,9 +162,17 @@ class Launching(LateExecution, SinkAround):
         self._done = threading.Event()
         self._error: BaseException | None = None
         self._is_waited_for = False
-        self._has_begun = self._has_ended = self._is_given_up = False
+        self.has_begun = False
+        self._has_ended = self._is_given_up = False
         # The event thread and the host's may both deliver an event.
         self._delivering = threading.RLock()
+
+    @property
+    def has_returned(self) -> bool:
+        """
+        Whether the launch has returned, or raised.
+        """
+        return self._done.is_set()
 
     def __call__(self, event: Event) -> None:
         with self._delivering:
@@ -157,10 +192,11 @@ class Launching(LateExecution, SinkAround):
 
         def run() -> None:
             if self.cancelled:
-                self._give_up()
+                with self._delivering:
+                    self._give_up()
                 return
-            self._has_begun = True
-            timer = get_event_thread().after(SILENCE, self._say)
+            self.has_begun = True
+            timer = get_event_thread().after(SILENCE, partial(self._on_time, self._say))
             try:
                 execution = launch(call, self.for_host())
                 self.check_execution(execution)
@@ -172,7 +208,10 @@ class Launching(LateExecution, SinkAround):
                 self._done.set()
                 get_event_thread().forget(timer)
 
-        (queue or LaunchQueue()).put(partial(contextvars.copy_context().run, run))
+        queue = queue or LaunchQueue()
+        entry = partial(contextvars.copy_context().run, run)
+        self._let_others = partial(queue.go_on, entry)
+        queue.put(entry)
 
     def wait(self) -> Execution:
         """
@@ -209,16 +248,37 @@ class Launching(LateExecution, SinkAround):
     def cancel(self, grace: float) -> None:
         super().cancel(grace)
         if not self._done.is_set():
-            get_event_thread().after(grace, self._give_up)
+            get_event_thread().after(grace, partial(self._on_time, self._give_up))
+
+    def _on_time(self, action: Callable[[], None]) -> None:
+        """
+        Do *action* on the event thread, unless the launch has returned.
+
+        That waits for no event which is being handled: no other call goes on meanwhile.
+        """
+        if self._done.is_set():
+            return
+        if self.has_begun:
+            # Where no thread can be started, they wait on.
+            with suppress(RuntimeError):
+                self._let_others()
+        if not self._delivering.acquire(blocking=False):
+            get_event_thread().after(_LOOK, partial(self._on_time, action))
+            return
+        try:
+            action()
+        finally:
+            self._delivering.release()
 
     def _give_up(self) -> None:
-        with self._delivering:
-            if self._done.is_set() or self._is_given_up or self.ended:
-                return
-            late = f"Host {self._host!r} has not returned from its launch."
-            self(Exited(reason=Cancelled(late if self._has_begun else "")))
+        if self._done.is_set() or self._is_given_up or self.ended:
+            return
+        late = f"Host {self._host!r} has not returned from its launch."
+        try:
+            self(Exited(reason=Cancelled(late if self.has_begun else "")))
+        finally:
             self._is_given_up = True
-        self.settle(None)
+            self.settle(None)
 
     def _fail(self, error: BaseException) -> None:
         if self._is_waited_for:
@@ -226,8 +286,10 @@ class Launching(LateExecution, SinkAround):
             return
         if not isinstance(error, HostError):
             error = LaunchFailed(f"{type(error).__name__}: {error}", error)
-        self(Exited(reason=error))
-        self.settle(None)
+        try:
+            self(Exited(reason=error))
+        finally:
+            self.settle(None)
 
     def _say(self) -> None:
         if not self._done.is_set():
@@ -236,6 +298,17 @@ class Launching(LateExecution, SinkAround):
                 f"{SILENCE:g} s: its launch has not returned."
             )
             self(Log(said, "WARNING", "BRIDGE", time.time()))
+
+
+def find_launching(execution: Execution | None) -> Launching | None:
+    """
+    Return the launch of *execution* that has not returned, if it has one.
+    """
+    while isinstance(execution, LateExecution) and execution.inner is not None:
+        execution = execution.inner
+    if isinstance(execution, Launching) and not execution.has_returned:
+        return execution
+    return None
 
 
 def launch_and_wait(launch: Launch, host: str, call: Call, sink: Sink) -> Execution:

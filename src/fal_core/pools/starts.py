@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, get_args
 
+from fal_core.calling.launches import SILENCE
 from fal_core.calls import Call
 from fal_core.environments import Command, Environment, Interpreter, python_problem
 from fal_core.errors import HostError
@@ -22,10 +23,6 @@ from fal_core.workers import Worker
 if TYPE_CHECKING:
     from fal_core.claims import Claim
     from fal_core.machines import Device
-
-
-#: Seconds of silence after which a line says that a worker is being started.
-SILENCE = 5.0
 
 
 class StartingPool(Protocol):

@@ -137,21 +137,10 @@ class EventThread:
             more = source.read_ready()
         except BaseException as error:
             # The source is reported and no longer read; the others are.
-            self._report_failure(error)
+            report_failure(error)
             more = False
         if not more:
             self.unfollow(source)
-
-    @staticmethod
-    def _report_failure(error: BaseException) -> None:
-        if isinstance(error, SystemExit):
-            # The hook says nothing of it, as it ends other threads.
-            cause, error = error, RuntimeError("SystemExit does not end the event thread.")
-            error.__cause__ = cause
-        thread = threading.current_thread()
-        threading.excepthook(
-            threading.ExceptHookArgs((type(error), error, error.__traceback__, thread))
-        )
 
     def _timeout(self) -> float | None:
         with self._lock:
@@ -175,7 +164,21 @@ class EventThread:
                 action()
             except BaseException as error:
                 # An action that fails must not keep sources from being read.
-                self._report_failure(error)
+                report_failure(error)
+
+
+def report_failure(error: BaseException) -> None:
+    """
+    Report what the work of one call has raised on a thread that goes on with that of others.
+    """
+    if isinstance(error, SystemExit):
+        # The hook says nothing of it, as it ends other threads.
+        cause, error = error, RuntimeError("SystemExit does not end this thread.")
+        error.__cause__ = cause
+    thread = threading.current_thread()
+    threading.excepthook(
+        threading.ExceptHookArgs((type(error), error, error.__traceback__, thread))
+    )
 
 
 _event_thread: EventThread | None = None

@@ -26,9 +26,9 @@ from fal_core.events import (
 from fal_core.facts import with_facts
 from fal_core.sinks.call_sinks import GRACE, failed
 from fal_core.sinks.event_thread import get_event_thread
+from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_core_worker.stream import frames
-from fal_core_worker.stream.streams import FrameStream
 
 _ENDED = Exited()
 
@@ -49,7 +49,7 @@ class Controls:
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: PatientStream,
         calls: HomeCalls,
         *,
         drive: Callable[[WorkerExecution, float | None], None],
@@ -71,6 +71,7 @@ class Controls:
         """
         Send the answer to a home call of *channel*; nothing happens if the worker is gone.
         """
+        self._stream.wait_for_room()
         self._calls.count_home(-1)
         data, buffers = reply.sealed
         with suppress(OSError, ValueError):

@@ -10,13 +10,21 @@ import os
 import select
 import stat
 import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from fal_core.sinks.event_thread import get_event_thread
 from fal_core_worker.stream.streams import FrameStream, drop, views_of, write_all
 
 #: Seconds for which a worker that has started may read nothing while somebody sends.
 _PATIENCE = 0.5
+
+#: Bytes that may be kept before who sends more has to wait.
+_MOST_KEPT = 64 << 20
+
+#: Seconds between two looks at whether the stream was closed.
+_LOOK = 0.1
 
 # Not every system has it in this module.
 _DONT_WAIT = getattr(_socket, "MSG_DONTWAIT", 0)
@@ -40,9 +48,13 @@ class PatientStream(FrameStream):
             self._socket = _socket.socket(fileno=writer)
             # Whatever the program has as its default.
             self._socket.settimeout(None)
-        self._unheard = False
-        # What waits, in order; None while nothing does.
-        self._kept: list[bytes] | None = None
+        self._try = self._try_pipe if self._socket is None else self._try_socket
+        # Whether frames wait for the other end, and whether it was not heard of yet.
+        self._held = self._unheard = False
+        # What waits, in order, the part that is being sent included, and its bytes.
+        self._kept: deque[bytes] = deque()
+        self._kept_size = 0
+        self._has_room = threading.Condition(self._lock)
         # What the thread writes to that sends it: the stream may be closed meanwhile, and
         # its descriptor's number given to a file.
         self._copy = -1
@@ -75,7 +87,20 @@ class PatientStream(FrameStream):
         """
         with self._lock:
             self._unheard = False
-            self._held = self._kept is not None
+            self._held = bool(self._kept)
+
+    def wait_for_room(self) -> None:
+        """
+        Wait while much is kept for the other end, unless on the event thread.
+
+        It is called before an answer is sent, of which the other end may ask for any number.
+        Calls are few, and whoever sends them may hold locks.
+        """
+        if self._kept_size <= _MOST_KEPT or get_event_thread().is_current_thread():
+            return
+        with self._lock:
+            while self._kept_size > _MOST_KEPT and self.writer >= 0:
+                self._has_room.wait(_LOOK)
 
     def _hold(self, data: bytes) -> None:
         """
@@ -84,8 +109,9 @@ class PatientStream(FrameStream):
         Raises:
             BrokenPipeError: It is gone.
         """
-        if self._kept is not None:
+        if self._kept:
             self._kept.append(data)
+            self._kept_size += len(data)
             return
         state = dict(self._room.poll(0)).get(self.writer, 0)
         if state & (select.POLLERR | select.POLLHUP):
@@ -99,7 +125,8 @@ class PatientStream(FrameStream):
         """
         Have a thread send *data* and what follows it; under the lock.
         """
-        self._kept = [data]
+        self._kept.append(data)
+        self._kept_size = len(data)
         self._copy = os.dup(self.writer)
         threading.Thread(target=self._send_kept, name="fal-core start", daemon=True).start()
 
@@ -119,23 +146,52 @@ class PatientStream(FrameStream):
         """
         Send what is kept, until nothing is or the stream or its other end is gone.
         """
+        data: bytes | None = None
         try:
-            while True:
-                with self._lock:
-                    kept = self._kept
-                    if not kept or self.writer < 0:
-                        self._kept = None
-                        self._held = self._unheard
-                        self._close_copy()
-                        return
-                    self._kept = []
+            while (data := self._next_kept(data)) is not None:
                 # No lock is held: this may take as long as the other end takes to start.
-                write_all(self._copy, kept)
+                write_all(self._copy, [data])
         except OSError:
             with self._lock:
-                self._kept = None
-                self._held = self._unheard = False
-                self._close_copy()
+                self._unheard = False
+                self._keep_nothing()
+
+    def _next_kept(self, sent: bytes | None) -> bytes | None:
+        with self._lock:
+            if sent is not None:
+                self._kept_size -= len(self._kept.popleft())
+                self._has_room.notify_all()
+            if self._kept and self.writer >= 0:
+                return self._kept[0]
+            self._keep_nothing()
+            return None
+
+    def _keep_nothing(self) -> None:
+        """
+        Send frames at once from now on; under the lock.
+        """
+        self._kept.clear()
+        self._kept_size = 0
+        self._has_room.notify_all()
+        self._held = self._unheard
+        self._close_copy()
+
+    def _try_socket(self, message: bytes) -> int:
+        """
+        Write what fits of a small message, and return how much that is; under the lock.
+        """
+        if self._held:
+            return 0
+        try:
+            return self._socket.send(message, _DONT_WAIT)  # type: ignore[union-attr]
+        except BlockingIOError:
+            return 0
+
+    def _try_pipe(self, message: bytes) -> int:
+        # A pipe that has room has as much of it.
+        if self._held or len(message) > select.PIPE_BUF or not self._room.poll(0):
+            return 0
+        return os.write(self.writer, message)
 
     def _write(self, parts: Iterable[Any]) -> None:
         if self._held:

@@ -134,19 +134,20 @@ class Executor(ABC):
 
             add_note(error, self._nodes[channel])
 
-    def clean_up(self) -> None:
+    def clean_up(self, *, others: bool = False) -> None:
         """
         Undo what a function has done to the builtins of Python, and have another worker take
         the next call then.
+
+        Arguments:
+            others: Whether other calls run, which may have done so: they end before that.
         """
-        names = restore_builtins()
-        if names and not self.forked:
+        names = restore_builtins(leave=others)
+        if names and not (self.forked or self.replaced):
             self.replaced = frames.REPLACE
-            self.output.write(
-                "WARNING",
-                f"The function has replaced builtins of Python ({names}), so this worker takes "
-                "no other call.",
-            )
+            what = f"replaced builtins of Python ({names}), so this worker takes no other call."
+            who = "One of the functions that run here" if others else "The function"
+            self.output.write("WARNING", f"{who} has {what}")
 
     def lost(self) -> None:
         """

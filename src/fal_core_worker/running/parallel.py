@@ -241,9 +241,12 @@ class ParallelExecutor(Executor):
     def _end(
         self, channel: int, *, raw: Any, value: Any = None, error: BaseException | None = None
     ) -> None:
-        self.clean_up()
         if self.forked:
+            self.clean_up()
             end_forked(error)
+        # No call that begins gets further meanwhile than to where it opens its function.
+        with self._lock:
+            self.clean_up(others=any(other != channel for other in self._active))
         after = self._note_threads(channel) | self.replaced
         if not self._take(channel):
             return

@@ -75,10 +75,8 @@ class FrameStream:
         self._soon = False
         self._poll: select.poll | None = None
         self._filled = 0
-        # Whether frames wait for the other end, in a stream that can keep them, and what tells
-        # there whether one has to.
-        self._held = False
-        self._room: Any = None
+        # Writes what fits, in a stream that does not wait for the other end.
+        self._try: Any = None
 
     @property
     def is_sending(self) -> bool:
@@ -118,8 +116,8 @@ class FrameStream:
         if len(data) < _READ_SIZE:
             message += data
             with self._lock:
-                waits = self._held or (self._room is not None and not self._room.poll(0))
-                sent = 0 if waits else os.write(self.writer, message)
+                attempt = self._try
+                sent = os.write(self.writer, message) if attempt is None else attempt(message)
                 if sent < len(message):
                     self._write([message[sent:]])
             return

@@ -300,3 +300,38 @@ def test_the_fork_of_a_thread_does_not_answer(host: PipeHost) -> None:
     recorder = record(fork)
     assert recorder.result(PATIENCE) == 1
     assert function("current", host=host)(os.getpid)()
+
+
+def test_builtins_are_restored_once_no_call_runs(host: PipeHost, tmp_path: Path) -> None:
+    """
+    The end of a call undoes nothing that another one does meanwhile; that worker takes no
+    other call, and the line that says so blames neither.
+    """
+
+    def patch(began: Path, until: Path) -> tuple[bool, bool]:
+        import builtins
+        import time
+        from unittest import mock
+
+        genuine = builtins.sorted
+        with mock.patch("builtins.sorted") as patched:
+            began.touch()
+            while not until.exists():
+                time.sleep(0.01)
+            is_there = builtins.sorted is patched
+        return is_there, builtins.sorted is genuine
+
+    ends = tmp_path / "ends"
+    patching = record(function("current", host=host)(patch), tmp_path / "began", ends)
+    assert wait_until((tmp_path / "began").exists, PATIENCE)
+    other = record(function("current", host=host)(os.getpid))
+    assert other.result(PATIENCE)
+    assert [log.message for log in other.logs] == [
+        "One of the functions that run here has replaced builtins of Python (sorted), so this "
+        "worker takes no other call."
+    ]
+    assert host.worker is not None
+    assert wait_until(lambda: host.worker is not None and host.worker.stopped, PATIENCE)
+    ends.touch()
+    assert patching.result(PATIENCE) == (True, True)
+    assert not patching.logs

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from fal_core import IsolatedFunction, WorkerLost, function
+from fal_core import HostError, IsolatedFunction, WorkerLost, function
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.testing.launchers import Launched, launched_python
 from fal_host_local import LocalHost
+from fal_host_local.workers.sockets import Handover
 
 pytestmark = pytest.mark.faults
 
@@ -175,3 +176,25 @@ def test_a_process_that_never_becomes_a_worker_is_an_error(
 
     with pytest.raises(WorkerLost, match="the engine is down"):
         never()
+
+
+def test_a_worker_that_cannot_be_given_its_stream_is_ended(
+    apart: Any, host: LocalHost, monkeypatch: pytest.MonkeyPatch
+):
+    """
+    Where too many files are open, the call fails, and no process is left that nobody knows of.
+    """
+    tried: list[Handover] = []
+
+    def refuse(handover: Handover, *given: object) -> None:
+        tried.append(handover)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Handover, "begin", refuse)
+    error = apart("socket")(os.getpid).submit().exception(60)
+    assert isinstance(error, HostError)
+    assert "Too many open files" in str(error)
+    assert len(tried) == 1
+    assert host._keeper is not None
+    children = Path(f"/proc/{host._keeper._pid}/task/{host._keeper._pid}/children")
+    assert wait_until(lambda: not children.read_text(), 30)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -107,22 +108,18 @@ def test_idle_workers_give_way(host: LocalHost) -> None:
 
 
 def test_a_call_that_waits_says_for_what(
-    host: LocalHost, capfd: pytest.CaptureFixture[str]
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     While others hold what a call asks for it is queued, and its lines name the holder.
     """
+    # Reading what pytest has captured loses what another thread prints meanwhile.
+    said = StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     claim = held(2)
     future = function("current", host=host, num_gpus=1)(visible).submit()
-    said = ""
-
-    def is_told() -> bool:
-        nonlocal said
-        said += capfd.readouterr().err
-        return "Waiting for a GPU" in said
-
-    assert wait_until(is_told, 30)
-    assert f"is held by process {os.getpid()} of user" in said
+    assert wait_until(lambda: "Waiting for a GPU" in said.getvalue(), 30)
+    assert f"is held by process {os.getpid()} of user" in said.getvalue()
     claim.release()
     assert future.result(30)[0] == "GPU-0"
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from fal_core import HostError, OutOfMemory, WorkerLost, function
 from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
-from fal_host_local.workers.keepers import memory_kills
+from fal_host_local.workers.keepers import Keeper, memory_kills
 
 pytestmark = pytest.mark.faults
 
@@ -216,11 +217,14 @@ def keeper_of(host: LocalHost) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_keeper_that_is_ended_is_replaced(
-    number: signal.Signals, host: LocalHost, capfd: pytest.CaptureFixture[str]
+    number: signal.Signals, host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
     """
     After the end of a keeper, another one takes its place; a line says how it has ended.
     """
+    # Reading what pytest has captured loses what another thread prints meanwhile.
+    said = StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     isolated = function("current", host=host)(inc)
     worker = function("current", host=host)(os.getpid)()
     before = keeper_of(host)
@@ -232,16 +236,11 @@ def test_a_keeper_that_is_ended_is_replaced(
     # It was waited for.
     with pytest.raises(ChildProcessError):
         os.waitpid(before, os.WNOHANG)
-    said: list[str] = []
-
-    def is_told() -> bool:
-        said.append(capfd.readouterr().err)
-        return "".join(said).endswith("Another one takes its place.\n")
-
     # The thread that has noticed it says so, while calls go on.
-    assert wait_until(is_told, 30)
-    assert f"the workers of this program was ended by {number.name}" in "".join(said)
-    assert "".join(said).count("Another one takes its place.") == 1
+    last = "Another one takes its place."
+    assert wait_until(lambda: said.getvalue().endswith(f"{last}\n"), 30)
+    assert f"the workers of this program was ended by {number.name}" in said.getvalue()
+    assert said.getvalue().count(last) == 1
 
 
 def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
@@ -253,6 +252,19 @@ def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
     os.waitpid(keeper_of(host), 0)
     assert wait_until(lambda: not is_alive(worker), 30)
     assert function("current", host=host)(inc)(2) == 3
+
+
+def test_a_keeper_that_has_ended_is_waited_for_once(monkeypatch: pytest.MonkeyPatch):
+    """
+    Closing it waits for no other child process that has its number by now.
+    """
+    keeper = Keeper()
+    os.kill(keeper._pid, signal.SIGKILL)
+    assert wait_until(lambda: bool(keeper.end()), 30)
+    waited: list[int] = []
+    monkeypatch.setattr(os, "waitpid", lambda pid, _: waited.append(pid))
+    keeper.close()
+    assert not waited
 
 
 def test_a_call_that_meets_the_end_of_a_keeper_is_made_again(host: LocalHost):

@@ -120,8 +120,8 @@ class Wiring:
             has_ended: Returns whether the process has.
         """
         if self._handover is not None:
-            handover, self._handover = self._handover, None
-            handover.begin([self._stream, *self._added], has_ended)
+            self._handover.begin([self._stream, *self._added], has_ended)
+            self._handover = None
 
     def close_given(self) -> None:
         """

@@ -222,6 +222,9 @@ class Keeper:
         except OSError:
             pass
         self._control.close()
+        if self._end:
+            # Another process may have its number by now.
+            return
         try:
             os.waitpid(self._pid, 0)
         except ChildProcessError:

@@ -65,10 +65,21 @@ class Handover:
 
         They may be closed at once: copies are given.
         """
-        copies = [os.dup(each) for each in descriptors]
-        threading.Thread(
-            target=self._wait, args=(copies, has_ended), name="fal-core handover", daemon=True
-        ).start()
+        copies: list[int] = []
+        try:
+            for each in descriptors:
+                copies.append(os.dup(each))
+            threading.Thread(
+                target=self._wait,
+                args=(copies, has_ended),
+                name="fal-core handover",
+                daemon=True,
+            ).start()
+        except BaseException:
+            # Too many are open, or there are too many threads.
+            for each in copies:
+                os.close(each)
+            raise
 
     def _wait(self, descriptors: list[int], has_ended: Callable[[], bool]) -> None:
         try:

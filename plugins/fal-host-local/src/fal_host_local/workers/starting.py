@@ -48,12 +48,20 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
     kills = memory_kills(anywhere=supplies.wiring.words is not None)
     try:
         command = _make_command(interpreter, start, place, supplies.wiring)
+        launch = _prepare(command, start, place, supplies.wiring)
         try:
-            number = _launch(keeper, command, start, place, supplies.wiring)
+            number = launch(keeper)
         except OSError:
-            # It has ended, and nothing has begun; or the host was closed, and says so.
-            keeper = find_keeper()
-            number = _launch(keeper, command, start, place, supplies.wiring)
+            # Nothing has begun where it has ended; find_keeper says where the host was closed.
+            keeper, ended = find_keeper(), keeper
+            if not ended.end():
+                raise
+            number = launch(keeper)
+        try:
+            supplies.wiring.hand_over(partial(keeper.has_exited, number, _LOOK))
+        except BaseException:
+            keeper.kill(number)
+            raise
     except BaseException:
         # The host was closed meanwhile, or there is no such command.
         supplies.close()
@@ -93,23 +101,23 @@ def _make_command(
     return make_network(make(network=NAMESPACE), place.reached)
 
 
-def _launch(
-    keeper: Keeper, command: Command, start: Start, place: Place, wiring: Wiring
-) -> int:
+def _prepare(
+    command: Command, start: Start, place: Place, wiring: Wiring
+) -> Callable[[Keeper], int]:
     """
-    Have *keeper* run *command*, and return the number that it has there.
+    Return what has a keeper run *command*, and returns the number that it has there.
     """
     variables = worker_variables(start.host_options.secrets or (), command.variables)
     descriptors, layout = wiring.given()
-    number = keeper.start(
-        *(command.argv, variables, command.directory or os.getcwd(), descriptors),
+    given = command.argv, variables, command.directory or os.getcwd(), descriptors
+    confinement = place.confinement(command)
+    return lambda keeper: keeper.start(
+        *given,
         layout=layout,
         stop_argv=command.stop_argv,
         held=place.held,
-        confinement=place.confinement(command),
+        confinement=confinement,
     )
-    wiring.hand_over(lambda: keeper.has_exited(number, _LOOK))
-    return number
 
 
 def _meet(
