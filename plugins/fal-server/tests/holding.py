@@ -146,6 +146,22 @@ def make_failure() -> Callable[[], None]:
     return fail
 
 
+def make_wanting(folder: str, word: str) -> Callable[..., Any]:
+    """
+    Return an application that fails until *word* is written in *folder*, and serves then.
+    """
+    serve = make_server(folder, 1)
+
+    async def serve_once_there(*, exposed_port: int) -> None:
+        import os
+
+        if not os.path.exists(os.path.join(folder, word)):
+            raise LookupError("no weights")
+        await serve(exposed_port=exposed_port)
+
+    return serve_once_there
+
+
 class Holder:
     """
     A client that deploys such applications on a control plane, and sends them requests.

@@ -54,10 +54,11 @@ def test_attached_deployment_that_fails(holder):
 
 def test_first_deployment_that_fails(holder):
     """
-    A deployment of a new application fails like any other, as often as it is repeated. Its
-    owner is told why requests are refused, and another deployment mends it.
+    A deployment of a new application fails like any other, and the next one says since when
+    none has come up. Its owner is told why requests are refused, and another deployment mends
+    it.
     """
-    for told in ("'never' could not be started. ", "the application stays at revision "):
+    for told in ("'never' could not be started. ", ". No runner of it has come up since "):
         error = error_of(
             lambda: holder.deploy("never", function=make_failure(), attach=True)
         ).details()

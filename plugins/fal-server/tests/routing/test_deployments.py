@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import grpc
 import pytest
 from holding import make_failure
 from isolate_proto import controller_pb2 as wire
@@ -178,6 +179,53 @@ def crowded(make_plane, programs, holding, tmp_path):
     yield made
     made.close()
     programs.end_runners(plane.settings.data)
+
+
+def test_application_that_never_came_up(
+    make_plane, programs, holding, tmp_path, caplog, settle
+):
+    """
+    It has failed, also for the next server, and is not merely without a runner: a request is
+    refused with the reason once a runner for it has failed as well. Once one has come up it
+    is like any other, also for the next server.
+    """
+
+    def failures():
+        with holder.plane.client() as client:
+            return client.get("/applications/failures").json()["failures"]
+
+    def go_on():
+        holder.disconnect()
+        holder.plane.close()
+        holder.connect(make_plane())
+
+    holder = holding.Holder(make_plane(), tmp_path)
+    try:
+        wanting = holding.make_wanting(str(tmp_path), "weights")
+        with pytest.raises(grpc.RpcError):
+            holder.deploy("wanting", function=wanting, attach=True, keep_alive=0)
+        first = failures()["wanting"]
+        assert first["reason"] == "LookupError: no weights"
+        caplog.clear()
+        assert "no weights" in holder.ask("wanting").json()["detail"]
+        failed = [each for each in caplog.messages if "has failed after" in each]
+        assert len(failed) == 1, caplog.messages
+        with pytest.raises(grpc.RpcError) as caught:
+            holder.deploy("wanting", function=wanting, attach=True, keep_alive=0)
+        since = first["since"].replace("T", " ")[:19]
+        assert f"No runner of it has come up since {since} UTC." in caught.value.details()
+        go_on()
+        assert failures() == {"wanting": first}
+        holder.write("weights")
+        assert release_of(holder.ask("wanting")) == 1
+        settle(lambda: not failures())
+        settle(lambda: not holder.runners("wanting"))
+        go_on()
+        assert not failures()
+        assert release_of(holder.ask("wanting")) == 1
+    finally:
+        holder.close()
+        programs.end_runners(holder.plane.settings.data)
 
 
 def test_revisions_that_do_not_fit_together_at_the_next_server(

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -138,7 +139,8 @@ def standing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAL_CORE_CLAIMS", str(root / "devices"))
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        made = served.ServedPlane(root / "folder", lambda: planes.Plane(root / "data"))
+        with machine_with(gpu(0)):
+            made = served.ServedPlane(root / "folder", lambda: planes.Plane(root / "data"))
         yield made
         made.plane.close()
         programs.end_runners(root / "data")
@@ -213,6 +215,64 @@ def test_inherited_variables_bound_what_is_given(
         with pytest.raises(grpc.RpcError) as caught:
             machines.deploy("two", num_gpus=2)
     assert "CUDA_VISIBLE_DEVICES lets this process use 1" in str(caught.value)
+
+
+def test_a_machine_without_any(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    planes: Any,
+    served: Any,
+    programs: Any,
+) -> None:
+    """
+    Where the machine has never had a GPU, what asks for one runs without: its log says so,
+    and that of the server once. Once it has one, the next runner has it.
+    """
+    monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    data = tmp_path / "data"
+    standing = served.ServedPlane(tmp_path, lambda: planes.Plane(data))
+    machines = Machines(standing)
+    said = (
+        "It asks for a GPU of machine type 'GPU-H100', and this machine has none. It runs "
+        "without a GPU."
+    )
+
+    def wanting(request: Any) -> None:
+        request.machine_requirements.machine_type = "GPU-H100"
+
+    try:
+        with machine_with(machines=(H100,)):
+            machines.deploy("wanting")
+            assert machines.devices("wanting") == ""
+            assert said in standing.lines("wanting")
+            assert standing.run(see, change=wanting, keep_alive=0) == ""
+        assert [said in each for each in caplog.messages].count(True) == 1
+        with machine_with(gpu(0), machines=(H100,)):
+            # What drivers have told is good enough for a while.
+            standing.plane.plane.launcher.hosts.line.inventory.look()
+            assert standing.run(see, change=wanting, keep_alive=0) == "GPU-0"
+    finally:
+        standing.plane.close()
+        programs.end_runners(data)
+
+
+def test_a_machine_without_any_where_limits_hold(
+    tmp_path: Path, planes: Any, served: Any
+) -> None:
+    """
+    A server that holds runners to their machine types refuses what asks for a GPU.
+    """
+    standing = served.ServedPlane(
+        tmp_path, lambda: planes.Plane(tmp_path / "data", enforce=True)
+    )
+    try:
+        with machine_with(machines=(H100,)), pytest.raises(grpc.RpcError) as caught:
+            Machines(standing).deploy("wanting")
+    finally:
+        standing.plane.close()
+    assert "and this machine has none" in str(caught.value)
 
 
 def test_a_machine_without_the_gpu(machines: Machines) -> None:

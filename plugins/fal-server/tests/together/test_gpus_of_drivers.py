@@ -97,20 +97,20 @@ def test_a_gpu_that_comes(
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "claims"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpus.have(Gpu(uuid=UUID))
-    gpus.fail("nvmlInitWithFlags", MISMATCH)
     standing = make_standing(tmp_path)
     server = standing.plane
+    gpus.fail("nvmlInitWithFlags", MISMATCH)
     standing.deploy("small", function=serve, machine_type="XS")
     standing.deploy("wanting", function=serve, machine_type="GPU-H100", attach=False)
     with standing.client("run") as client:
         assert client.post("/owner/small").json()["devices"] == ""
-    assert "NVIDIA's driver was updated" in server.program.errors.read_text()
 
     request = clients.python(SUBMIT, variables=server.variables)
     reason = "It asks for a GPU of machine type 'GPU-H100', and this machine has none."
     with standing.client() as client:
         path = f"/owner/wanting/requests/{request}/status"
         settle(lambda: client.get(path).json().get("reason") == reason)
+    assert "NVIDIA's driver was updated" in server.program.errors.read_text()
     status = clients.python(STATUS % request, variables=server.variables)
     assert status == {"kind": "Queued", "position": 0}
     listed = clients.fal("runners", "list", "--state", "all", variables=server.variables)

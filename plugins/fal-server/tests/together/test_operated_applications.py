@@ -146,6 +146,22 @@ def test_deployment_that_fails_is_in_the_history(served_plane: Any, command: Com
     )
 
 
+def test_application_that_never_came_up_is_listed_as_failed(
+    served_plane: Any, command: Command
+):
+    """
+    The list says since when, in place of the number of its runners.
+    """
+
+    def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
+        raise LookupError("no weights")
+
+    with pytest.raises(Exception, match="could not be started"):
+        served_plane.deploy("never", function=end)
+    (line,) = [each for each in command("apps", "list").splitlines() if "never" in each]
+    assert "failed since 20" in line
+
+
 def test_history_of_others_is_not_shown(
     served_plane: Any, command: Command, monkeypatch: pytest.MonkeyPatch
 ):

@@ -4,7 +4,8 @@ Operations on the revisions of applications, and the history of what was deploye
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from fal_core.errors import OptionError
@@ -108,6 +109,24 @@ def read_history(
     except ResourceNotFound:
         return ()
     return [read_deployment(each) for each in told["deployments"]]
+
+
+def read_failures(service: Service) -> Mapping[str, datetime]:
+    """
+    Return the applications of the account of which no runner has come up, each with since
+    when. Empty where the service does not tell.
+
+    Raises:
+        FalServerlessError: The service cannot be reached, or answered with an error.
+    """
+    rest = service.shared_rest()
+    if not has_ability(rest, DEPLOYMENTS):
+        return {}
+    try:
+        told = rest.send("GET", "/applications/failures").json()["failures"]
+    except ResourceNotFound:
+        return {}
+    return {name: datetime.fromisoformat(each["since"]) for name, each in told.items()}
 
 
 def find_previous(

@@ -24,7 +24,10 @@ from fal_host_serverless.commands.output import print_values, report, to_plain
 from fal_host_serverless.commands.runners import print_runners
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fal_host_serverless.client import SyncServerlessClient
+    from fal_host_serverless.values import AliasInfo
 
 #: The options of ``scale`` that are numbers.
 _SCALES = (
@@ -59,14 +62,25 @@ def list_(
     Example:
       fal-core apps list --stage dev
     """
+    from fal_host_serverless.account.revisions import read_failures
+
     found = client.apps.list(filter=filter, environment_name=stage)
     if not found:
         check_stage(client, stage)
+    failures: Mapping[str, datetime] = {}
+    if not (as_json or all(app.active_runners for app in found)):
+        failures = read_failures(client.find_service())
+
+    def runners_of(app: AliasInfo) -> object:
+        if since := failures.get(app.alias):
+            return f"failed since {since.astimezone():%Y-%m-%d %H:%M}"
+        return app.active_runners
+
     print_values(
         found,
         ("NAME", "AUTH", "RUNNERS", "MIN", "MAX", "KEEP ALIVE", "MACHINES", "REVISION"),
         lambda app: (
-            *(app.alias, app.auth_mode, app.active_runners, app.min_concurrency),
+            *(app.alias, app.auth_mode, runners_of(app), app.min_concurrency),
             *(app.max_concurrency, app.keep_alive, app.machine_types, app.revision),
         ),
         as_json=as_json,

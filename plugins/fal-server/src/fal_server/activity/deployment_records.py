@@ -100,6 +100,37 @@ class DeploymentRecords:
             lambda connection: [_to_record(row) for row in connection.execute(query)]
         )
 
+    async def find_failure(
+        self, account_id: str, alias: str, revision: str
+    ) -> tuple[float, str] | None:
+        """
+        Return since when no runner of an application has come up, in seconds since the epoch,
+        and why the last has not. None where one has, or none was awaited.
+
+        Arguments:
+            revision: The id of the revision that the application has.
+        """
+
+        def read(connection: sa.Connection) -> tuple[float, str] | None:
+            found = None
+            for row in connection.execute(_newest(account_id, alias)):
+                is_other = found is None and row.revision != revision
+                if is_other or row.outcome in (SERVING, DELETED):
+                    break
+                if row.outcome == FAILED:
+                    found = row.ended_at, row.reason if found is None else found[1]
+            return found
+
+        return await self._database.read(read)
+
+    async def came_up(self, account_id: str, alias: str, revision: str) -> None:
+        """
+        Keep that a runner has come up of a revision whose deployment had failed.
+        """
+        await self._database.write(
+            lambda connection: settle(connection, account_id, alias, revision, SERVING)
+        )
+
 
 def deletion(key_id: str) -> DeploymentRecord:
     """
@@ -169,12 +200,13 @@ def settle(
     reason: str = "",
 ) -> None:
     """
-    Keep how a pending deployment has ended.
+    Keep how a pending deployment has ended, or that a runner has come up after all.
 
     Arguments:
         revision: None for whichever there is.
     """
-    chosen = _is(account_id, alias) & (deployments.c.outcome == PENDING)
+    before = (PENDING, FAILED) if outcome == SERVING else (PENDING,)
+    chosen = _is(account_id, alias) & deployments.c.outcome.in_(before)
     if revision is not None:
         chosen &= deployments.c.revision == revision
     values = {

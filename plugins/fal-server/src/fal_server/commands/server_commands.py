@@ -128,9 +128,10 @@ for _command in (
     help="The memory that runners of a machine type may use, as in XS=512M.",
 )
 @click.option(
-    "--enforce",
-    is_flag=True,
-    help="Hold runners to the limits of their machine types: memory, processors, processes.",
+    "--enforce/--no-enforce",
+    default=False,
+    help="Whether runners are held to what their machine types say: memory, processors, "
+    "processes, and GPUs where this machine has none (they are not).",
 )
 @click.option(
     "--kind",

@@ -100,7 +100,7 @@ class Snapshots:
             counts[runner.label] = counts.get(runner.label, 0) + 1
         rates = self.traffic.rates_of((application.owner, application.alias))
         takeover = application.takeover
-        scaling = application.scaling
+        scaling, failure = application.scaling, application.failure
         return {
             "owner": application.owner_name,
             "stage": application.stage,
@@ -108,7 +108,8 @@ class Snapshots:
             "deploying": None if takeover is None else takeover.revision,
             "auth": _MODES.get(application.auth_mode, "shared"),
             "state": _state_of(application, counts, rates.errors),
-            "reason": application.broken or _wait_of(application),
+            "reason": application.broken or _wait_of(application) or _failure_of(application),
+            "failed_since": None if failure is None else round(failure.since, 1),
             "runners": counts,
             "waiting": application.pool.waiting + queued,
             "running": sum(runner.in_flight for runner in application.runners),
@@ -154,6 +155,8 @@ def _state_of(application: Application, counts: Mapping[str, int], errors: int) 
         return "broken"
     if application.takeover is not None:
         return "deploying"
+    if application.failure is not None and not counts:
+        return "failed"
     if errors:
         return "errors"
     if counts.get("running") or counts.get("idle"):
@@ -170,6 +173,10 @@ def _wait_of(application: Application) -> str:
     takeover = application.takeover
     waits_for = application.pool.waits_for
     return waits_for or ("" if takeover is None else takeover.pool.waits_for)
+
+
+def _failure_of(application: Application) -> str:
+    return "" if application.failure is None else str(application.failure)
 
 
 def _describe_runner(runner: Runner, application: str) -> Mapping[str, Any]:

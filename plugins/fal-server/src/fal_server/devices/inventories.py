@@ -24,9 +24,12 @@ class Inventory:
 
     Attributes:
         found: Those that plugins have found, whether or not this process may use them.
+
+        is_bare: Whether they have been asked, and have never found any.
     """
 
     found: Sequence[Device] = ()
+    is_bare: bool = attrs.field(default=False, init=False)
     _looked_at: float | None = None
 
     @property
@@ -55,6 +58,7 @@ class Inventory:
         before = {device.uuid for device in self.found}
         self.found = tuple(discover_devices())
         after = {device.uuid for device in self.found}
+        self.is_bare = not after and (is_first or self.is_bare)
         if before == after:
             return
         logger.info("GPUs that runners may have: %s.", self._describe())

@@ -5,6 +5,7 @@ Scheduling: which devices of this machine a runner gets, and when.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import attrs
 
 from fal_core.abilities import EnforcingHost
 from fal_core.calls import Call
-from fal_core.claims import Claim, ClaimedHost, Want, wants_of
+from fal_core.claims import Claim, ClaimedHost, Want, wants_of, why_missing
 from fal_core.events import Log, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.options import HostOptions
@@ -23,6 +24,8 @@ from fal_server.errors import ServerError
 from fal_server.fleet.runners import Runner
 from fal_server.specs.memory import memory_of
 from fal_server.specs.runner_specs import RunnerSpec
+
+logger = logging.getLogger(__name__)
 
 #: Seconds for which what drivers have told is good enough for a warning.
 _FRESH = 10.0
@@ -46,12 +49,17 @@ class Scheduler:
         enforces: Whether runners are held to the limits of their machine types.
 
         sizes: The memory of machine types, in bytes, where it is not what plugins state.
+
+        does_without: Whether runners that ask for GPUs run without where this machine has
+            never had any.
     """
 
     host: Host[Any, Any]
     line: DeviceLine
     enforces: bool
     sizes: Mapping[str, int]
+    does_without: bool = False
+    _told: set[str] = attrs.field(factory=set, init=False)
 
     async def look(self) -> None:
         """
@@ -66,12 +74,15 @@ class Scheduler:
         """
         if not isinstance(self.host, ClaimedHost):
             return ()
-        wants = wants_of(
-            HostOptions(machine_types=spec.machine_types or None, num_gpus=spec.num_gpus)
-        )
+        wants = _wants_of(spec)
+        if not _asks(wants):
+            return wants
         # Where nobody finds devices, nobody knows what there is to give.
-        is_known = self.line.inventory.can_look or not _asks(wants)
-        return wants if is_known else ()
+        if not self.line.inventory.can_look:
+            return ()
+        if self.does_without and self.line.inventory.is_bare:
+            return [attrs.evolve(want, count=0) for want in wants]
+        return wants
 
     async def claim(self, runner: Runner, *, must_fit: bool) -> Claim | None:
         """
@@ -83,10 +94,15 @@ class Scheduler:
         Raises:
             NotWanted: It was told to end before.
         """
+        if self.does_without and self.line.inventory.is_bare and _asks(_wants_of(runner.spec)):
+            # A driver may have come.
+            await asyncio.to_thread(self.line.inventory.look, _FRESH)
         wants = self.wants(runner.spec)
         if not wants:
             return None
         if not _asks(wants):
+            if missing := why_missing(_wants_of(runner.spec), ()):
+                self._tell(runner, f"{missing} It runs without a GPU.")
             return self._limited(Claim(machine=wants[0].machine))
 
         def changed() -> None:
@@ -147,6 +163,15 @@ class Scheduler:
             machine = attrs.evolve(machine, memory=self.sizes[machine.name])
         return attrs.evolve(claim, machine=machine)
 
+    def _tell(self, runner: Runner, sentence: str) -> None:
+        """
+        Tell those who read the log of a runner, and once the operator.
+        """
+        runner.take(Log(sentence, "WARNING", "BRIDGE", time.time()))
+        if sentence not in self._told:
+            self._told.add(sentence)
+            logger.warning("Runner %s: %s", runner.id, sentence)
+
     def options(self, spec: RunnerSpec, claim: Claim | None) -> dict[str, Any]:
         """
         Return the options by which a host is asked for what it decides itself.
@@ -176,6 +201,12 @@ def enforcing(host: Host[Any, Any]) -> Host[Any, Any]:
     if isinstance(host, EnforcingHost):
         return host.enforcing()
     raise ServerError(f"Host {host.name!r} cannot hold runners to limits: leave --enforce out.")
+
+
+def _wants_of(spec: RunnerSpec) -> Sequence[Want]:
+    return wants_of(
+        HostOptions(machine_types=spec.machine_types or None, num_gpus=spec.num_gpus)
+    )
 
 
 def _asks(wants: Sequence[Want]) -> bool:

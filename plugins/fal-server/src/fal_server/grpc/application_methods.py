@@ -36,7 +36,7 @@ from fal_server.gateways.playground_pages import find_page
 from fal_server.grpc.messages import line_of, to_log, to_timestamp
 from fal_server.grpc.run_results import DidNotStart, refusal_of
 from fal_server.listeners.urls import DOCUMENT, PLAYGROUND, Urls
-from fal_server.routing.applications import Application
+from fal_server.routing.applications import Application, describe_since
 from fal_server.routing.deployments import Deployments
 from fal_server.routing.takeovers import Takeover
 from fal_server.specs.runner_specs import WORKFLOW, check_name
@@ -269,6 +269,8 @@ def _check_taken_over(alias: str, takeover: Takeover) -> None:
         )
     else:
         told = f"Revision {takeover.revision} of {alias!r} could not be started."
+        if takeover.failing_since is not None:
+            told += f" {describe_since(takeover.failing_since)}"
     if takeover.rolling and takeover.advice:
         told += f" {takeover.advice}"
     sentence = f"{told} {takeover.failed.why_it_ended}"

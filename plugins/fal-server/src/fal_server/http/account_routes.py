@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from fal_server.access.callers import Caller
-from fal_server.activity.deployment_records import DeploymentRecord, DeploymentRecords
+from fal_server.activity.deployment_records import DeploymentRecord
 from fal_server.errors import NotFound
 from fal_server.http.api import ApiRoute
 from fal_server.http.bodies import number_of, to_text
@@ -75,12 +75,9 @@ class ApplicationRoutes:
     Answers the routes for applications and their queues.
     """
 
-    def __init__(
-        self, catalog: ApplicationCatalog, queue: RequestQueue, records: DeploymentRecords
-    ) -> None:
+    def __init__(self, catalog: ApplicationCatalog, queue: RequestQueue) -> None:
         self._catalog = catalog
         self._queue = queue
-        self._records = records
 
     def routes(self) -> Iterable[ApiRoute]:
         """
@@ -88,6 +85,7 @@ class ApplicationRoutes:
         """
         path = "/applications/{owner}/{alias}"
         return [
+            ApiRoute("GET", "/applications/failures", "serverless:apps:read", self._failures),
             ApiRoute("GET", f"{path}/metadata", "serverless:apps:read", self._metadata),
             ApiRoute("GET", f"{path}/deployments", "serverless:apps:read", self._deployments),
             ApiRoute("GET", f"{path}/queue", "serverless:queue:read", self._size),
@@ -99,6 +97,17 @@ class ApplicationRoutes:
         metadata = await self._catalog.metadata(caller, owner, alias)
         return web.json_response(dict(metadata))
 
+    async def _failures(self, _: web.Request, caller: Caller) -> web.Response:
+        """
+        Return the applications of the caller of which no runner has come up.
+        """
+        found = {
+            each.alias: {"since": to_text(each.failure.since), "reason": each.failure.reason}
+            for each in self._catalog.list_of(caller.user_id)
+            if each.failure is not None
+        }
+        return web.json_response({"failures": found})
+
     async def _deployments(self, request: web.Request, caller: Caller) -> web.Response:
         """
         Return what was deployed to an application of the caller, the newest first; also where
@@ -108,7 +117,7 @@ class ApplicationRoutes:
         most = number_of(request, "limit", _MOST_RECORDS, most=_MOST_RECORDS)
         found: Sequence[DeploymentRecord] = ()
         if owner == caller.nickname:
-            found = await self._records.list(caller.user_id, alias, most=most)
+            found = await self._catalog.history.list(caller.user_id, alias, most=most)
         if not found:
             raise NotFound(f"Application {owner[:80]}/{alias[:80]} was not found.")
         return web.json_response({"deployments": [_describe_record(each) for each in found]})

@@ -156,7 +156,7 @@ class Decider:
         payloads = Payloads(ground.vault, ground.files, urls, runners, *seen)
         revisions = Revisions(database)
         fleet = RevisionPools(self.launcher, revisions, RunnerRecords(database), payloads)
-        self.catalog = ApplicationCatalog(revisions, fleet)
+        self.catalog = ApplicationCatalog(revisions, fleet, DeploymentRecords(database))
         self.deployments = Deployments(self.catalog)
         self.functions = FunctionPools(self.launcher, payloads)
         self.calls = FunctionCalls(self.launcher, self.catalog, self.functions, payloads)
@@ -283,7 +283,6 @@ class Decider:
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = self.shares
-        records = DeploymentRecords(ground.database)
         dashboard = self._make_dashboard()
         storage = StorageRoutes(ground.stored_files, blobs, shares, identity, urls)
         return make_application(
@@ -293,7 +292,7 @@ class Decider:
                 OpenRoute("GET", "/health", healthy),
                 OpenRoute("GET", KEYS, self.queue.webhooks.signatures.answer),
                 *AccountRoutes(ground.database).routes(),
-                *ApplicationRoutes(self.catalog, self.queue, records).routes(),
+                *ApplicationRoutes(self.catalog, self.queue).routes(),
                 *RunnerRoutes(self.catalog).routes(),
                 *LogRoutes(self.logs, identity.revocations).routes(),
                 *AppFileRoutes(ground.files, blobs, shares).routes(),

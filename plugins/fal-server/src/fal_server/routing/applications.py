@@ -5,6 +5,8 @@ Applications: the revisions behind aliases, and how their runners are replaced.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import attrs
 
@@ -17,6 +19,24 @@ from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
 from fal_server.state.tasks import Tasks
 from fal_server.store.revisions import Alias
+
+
+@attrs.frozen
+class Failure:
+    """
+    Why no runner of an application has come up since it was deployed.
+
+    Attributes:
+        since: When the first of its deployments had failed, in seconds since the epoch.
+
+        reason: Why the last has, as a sentence.
+    """
+
+    since: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{describe_since(self.since)} {self.reason}"
 
 
 @attrs.define(eq=False)
@@ -48,6 +68,10 @@ class Application:
 
         broken: Why this server cannot read its registration, as a sentence. Such an
             application has no runners. Empty where it can be read.
+
+        failure: Why no runner of it has come up. None where one has, or is awaited.
+
+        recovered: Called when one has come up after a failure.
     """
 
     owner: str
@@ -65,6 +89,8 @@ class Application:
     retries: RequestRetries = attrs.field(factory=RequestRetries)
     private_logs: bool = False
     broken: str = ""
+    failure: Failure | None = None
+    recovered: Callable[[], None] = lambda: None
     _taking_over: asyncio.Future[None] | None = None
 
     def lead_to(self, alias: Alias, spec: RunnerSpec) -> None:
@@ -75,7 +101,21 @@ class Application:
         self.scaling, self.stage = alias.scaling, alias.stage
         self.spec = spec
         self.retries, self.private_logs = spec.retries, spec.private_logs
-        self.broken = ""
+        self.broken, self.failure = "", None
+
+    def __attrs_post_init__(self) -> None:
+        self.pool.came_up = self._came_up
+
+    def fail(self, failure: Failure) -> None:
+        """
+        Refuse each request once a runner for it has not come up either, until one has.
+        """
+        self.failure, self.pool.patient = failure, False
+
+    def _came_up(self) -> None:
+        if self.failure is not None:
+            self.failure, self.pool.patient = None, True
+            self.recovered()
 
     @property
     def counted_name(self) -> Name | None:
@@ -157,6 +197,7 @@ class Application:
             pool.adjust()
             return
         old, self.pool = self.pool, pool
+        pool.came_up, pool.patient = self._came_up, self.failure is None
         old.move_waiting(pool)
         old.close()
         self.older.append(old)
@@ -219,6 +260,14 @@ class Application:
     async def _remove_once_empty(self, old: RunnerPool) -> None:
         await old.empty.wait()
         self.older.remove(old)
+
+
+def describe_since(seconds: float) -> str:
+    """
+    Return since when no runner of an application has come up, as a sentence.
+    """
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    return f"No runner of it has come up since {since}."
 
 
 def echo_key(owner: str, alias: str) -> str:

@@ -15,16 +15,17 @@ from google.protobuf.json_format import MessageToDict
 from isolate_proto import controller_pb2 as wire
 
 from fal_server.access.callers import Caller
+from fal_server.activity.deployment_records import DeploymentRecords
 from fal_server.errors import STATE_TROUBLE, NotFound
 from fal_server.fleet.runners import Runner
-from fal_server.routing.applications import Application
+from fal_server.routing.applications import Application, Failure
 from fal_server.routing.health_monitor import check_health
 from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
 from fal_server.routing.runner_pools import RunnerPool
 from fal_server.specs.requested_environments import with_integers
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
-from fal_server.state.tasks import Tasks, uninterrupted
+from fal_server.state.tasks import Tasks, insist, uninterrupted
 from fal_server.store.revisions import Alias, Revisions, full_alias
 from fal_server.store.runner_records import RunnerTimes
 
@@ -46,6 +47,7 @@ class ApplicationCatalog:
 
     revisions: Revisions
     fleet: RevisionPools
+    history: DeploymentRecords
     applications: dict[tuple[str, str], Application] = attrs.field(factory=dict)
     runs: dict[str, Runner] = attrs.field(factory=dict)
     tasks: Tasks = attrs.field(factory=Tasks)
@@ -218,6 +220,13 @@ class ApplicationCatalog:
             revision=alias.revision,
             scaling=alias.scaling,
         )
+        found = (alias.account_id, alias.alias)
+
+        def recovered() -> None:
+            revision = application.revision
+            self.tasks.spawn(insist(lambda: self.history.came_up(*found, revision)))
+
+        application.recovered = recovered
         self.applications[alias.owner_name, alias.alias] = application
         return application
 
@@ -286,7 +295,11 @@ class ApplicationCatalog:
             application.private_logs = True
             return
         pool = self.fleet.make_pool(alias.revision, spec, alias.scaling)
-        self.add(alias, pool).lead_to(alias, spec)
+        application = self.add(alias, pool)
+        application.lead_to(alias, spec)
+        found = await self.history.find_failure(alias.account_id, alias.alias, alias.revision)
+        if found is not None:
+            application.fail(Failure(*found))
 
     async def close(self) -> None:
         """

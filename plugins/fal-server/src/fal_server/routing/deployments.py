@@ -25,7 +25,7 @@ from fal_server.activity.deployment_records import (
     read_notes,
 )
 from fal_server.errors import STATE_TROUBLE, NotNow
-from fal_server.routing.applications import Application
+from fal_server.routing.applications import Application, Failure
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.refusals import ApplicationUnreadable
 from fal_server.routing.runner_pools import RunnerPool
@@ -214,7 +214,9 @@ class Deployments:
         """
         pool = self.catalog.fleet.make_pool(revision, spec, scaling)
         takeover = Takeover(pool, revision)
-        if before is None or before.broken:
+        if before is not None and before.failure is not None:
+            takeover.failing_since = before.failure.since
+        if before is None or before.broken or before.failure is not None:
             # Nothing serves that could go on.
             return takeover
         takeover.previous, takeover.rolling = before.revision, rolling
@@ -250,8 +252,12 @@ class Deployments:
 
         async def abandon(why: str) -> None:
             await insist(lambda: self._abandon(application, takeover, target, why))
+            names = (target.account_id, target.alias, target.revision)
+            found = await insist(lambda: self.catalog.history.find_failure(*names))
             if application.takeover is not takeover:
                 return
+            if found and not takeover.previous:
+                application.fail(Failure(*found))
             stays = f", and {takeover.previous[:12]} goes on" if takeover.previous else ""
             if takeover.rolling and takeover.advice:
                 why = f"{why} {takeover.advice}"

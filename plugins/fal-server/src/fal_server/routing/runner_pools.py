@@ -40,6 +40,8 @@ class RunnerPool:
         patient: Whether requests keep waiting after a failed start, until too many starts
             have failed.
 
+        came_up: Called when a runner is running.
+
     Attributes:
         closed: Whether it accepts no more requests.
 
@@ -54,6 +56,7 @@ class RunnerPool:
     closed: bool = False
     on_hold: bool = False
     patient: bool = True
+    came_up: Callable[[], None] = lambda: None
     empty: asyncio.Event = attrs.field(factory=asyncio.Event)
     _line: WaitingLine = attrs.field(factory=WaitingLine)
     _failures: int = 0
@@ -246,6 +249,7 @@ class RunnerPool:
         """
         if runner.is_running:
             self._failures = 0
+            self.came_up()
         if not runner.is_alive:
             if runner in self.runners:
                 self.runners.remove(runner)

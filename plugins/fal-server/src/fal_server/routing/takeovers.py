@@ -48,6 +48,9 @@ class Takeover:
 
         previous: The id of the revision that serves until then. Empty where none does.
 
+        failing_since: When a deployment had failed since which no runner of the application has
+            come up, in seconds since the epoch. None where there was none.
+
         rolling: Whether the previous runners take requests until then. Otherwise they end
             first, and requests wait.
 
@@ -72,6 +75,7 @@ class Takeover:
     pool: RunnerPool
     revision: str
     previous: str = ""
+    failing_since: float | None = None
     rolling: bool = True
     crowded: str = ""
     restore: Callable[[], RunnerPool] | None = None

@@ -58,7 +58,7 @@ export async function showApplication(page) {
     state.replaceChildren(badge(STATES[item.state] ?? item.state, item.state));
     reason.textContent = item.reason;
     reason.hidden = !item.reason;
-    reason.className = item.state === "broken" ? "notice" : "notice waits";
+    reason.className = ["broken", "failed"].includes(item.state) ? "notice" : "notice waits";
     numbers.replaceChildren(...numbersOf(item));
     table.update([...runners].filter(([, runner]) => runner.application === name));
     const revision = `${item.revision} ${item.deploying}`;

@@ -1,7 +1,7 @@
 // Applications: all of the account, and how each does.
 
 import { badge, heading, make, panel } from "./elements.js";
-import { inNumber, inSeconds, short } from "./formats.js";
+import { inNumber, inSeconds, inWords, short } from "./formats.js";
 import { applications, isTold, watch } from "./live.js";
 import { Table } from "./tables.js";
 
@@ -12,6 +12,7 @@ export const STATES = {
   asleep: "scaled to zero",
   errors: "errors",
   broken: "broken",
+  failed: "failed",
 };
 
 export function linkTo(name) {
@@ -36,7 +37,10 @@ export function showApplications(page) {
       { name: "Name", show: (_, name) => [name, () => linkTo(name)] },
       {
         name: "State",
-        show: ({ state }) => [state, () => badge(STATES[state] ?? state, state)],
+        show: ({ state, failed_since: since }) => [
+          `${state} ${since}`,
+          () => badge(state === "failed" ? `failed since ${inWords(since)}` : (STATES[state] ?? state), state),
+        ],
       },
       { name: "Revision", show: ({ revision }) => [revision, () => make("code", {}, short(revision))] },
       { name: "Runners", show: ({ runners }) => countRunners(runners) },

@@ -164,7 +164,14 @@ class HostPool:
                     host,
                     Way(name, tunnels),
                     Seclusion(host, make_sockets, allows_open),
-                    Scheduler(host, self.line, enforces, sizes),
+                    Scheduler(
+                        host,
+                        self.line,
+                        enforces,
+                        sizes,
+                        # Where there are others, it waits for one that has what it needs.
+                        does_without=not enforces and len(hosts) == 1,
+                    ),
                 )
             )
 
