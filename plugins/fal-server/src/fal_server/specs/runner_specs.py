@@ -267,7 +267,7 @@ def check_name(name: str) -> str:
     is_long = len(name.removeprefix(WORKFLOW_PREFIX)) > _LONGEST_NAME
     if is_long or not _NAME.fullmatch(name):
         raise Invalid(
-            f"{ascii(name[:_LONGEST_NAME])} cannot be the name of an application. A name has 1 "
+            f"{name[:_LONGEST_NAME]!a} cannot be the name of an application. A name has 1 "
             f"to {_LONGEST_NAME} characters, which are letters from a to z, digits, '.', '_' "
             "and '-', and begins with a letter, a digit or '_'."
         )
