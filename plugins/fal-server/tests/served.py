@@ -70,7 +70,7 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.answer({})
 
             def die(self, request: str, told: dict[str, Any]) -> None:
-                attempt = int(self.headers["x-fal-request-attempt"])
+                attempt = int(self.headers.get("x-fal-request-attempt") or 1)
                 if attempt <= told["times"]:
                     os._exit(9)
                 self.answer({"attempt": attempt})

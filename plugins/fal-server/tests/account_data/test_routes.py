@@ -308,6 +308,19 @@ def test_directories_of_archives_are_counted(make_plane: Any):
         assert upload(client, "many", many, unzip="true").status_code == TooLarge.http
 
 
+def test_archive_that_unpacks_to_much_more(client: Any):
+    """
+    Of an archive whose files are a thousand times larger than itself nothing is unpacked, and
+    its sender is told why.
+    """
+    bomb = zipped(**{"bomb/fine": "fine", "bomb/zeros": "0" * (20 << 20)})
+    refused = upload(client, "bombed", bomb, unzip="true")
+    assert refused.status_code == TooLarge.http
+    assert "20,971,524 bytes" in refused.json()["detail"]
+    assert "100 times" in refused.json()["detail"]
+    assert listed(client, "bombed") == []
+
+
 def test_room(make_plane: Any):
     """
     What an account puts there is limited together with what its applications have written

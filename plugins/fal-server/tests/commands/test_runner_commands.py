@@ -8,9 +8,11 @@ import json
 import subprocess
 import sys
 
+from click.testing import CliRunner
 from isolate_proto import ListAliasRunnersRequest, RunnerInfo
 
 from fal_core import function
+from fal_core.cli.program import cli
 from fal_host_local import LocalHost
 from fal_server.commands.runner_commands import end_executions
 
@@ -63,6 +65,31 @@ def test_server_ends_its_runners_if_told_to(make_standing, tmp_path):
     assert served.plane.program.lines[-1] == "# 1 runner has ended.\n"
     owner = f"The server of {served.plane.data}"
     assert [each["ended"] for each in _executions("--all") if each["owner"] == owner] == [True]
+
+
+def test_runners_of_another_cache_are_told(make_standing, tmp_path, monkeypatch):
+    """
+    Runners that were started under another cache directory are not found: the command says
+    that they may go on, until it was run where they are.
+    """
+    served = make_standing(tmp_path)
+    served.deploy("elsewhere", min_concurrency=1)
+    served.settle(lambda: "idle" in _states(served, "elsewhere"))
+    assert served.plane.program.end() == 0
+    words = ["server", "end-runners", "--data", str(served.plane.data)]
+    with monkeypatch.context() as other:
+        other.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+        done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 1
+    told = " ".join(done.output.split())
+    assert "0 runners have ended" in told
+    assert "1 runner was started (elsewhere) under another cache directory" in told
+    assert "FAL_CORE_CACHE" in told
+    for ended in ("1 runner has ended.", "0 runners have ended."):
+        done = CliRunner().invoke(cli, words)
+        assert (done.exit_code, done.output.strip()) == (0, ended)
+    monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
+    assert CliRunner().invoke(cli, words).exit_code == 0
 
 
 def _states(served, alias):

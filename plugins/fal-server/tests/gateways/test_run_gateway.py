@@ -91,8 +91,8 @@ def test_paths_and_headers_are_forwarded_unchanged(served_plane: Any, mirror: st
 
 def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
     """
-    An application gets no key or token of its callers, whichever header has it, and no
-    hop-by-hop headers.
+    An application gets no key or token of its callers, whichever header has it, no
+    hop-by-hop headers, and none that only a gateway sends.
     """
     id, _, secret = served_plane.plane.key.partition(":")
     received = post(
@@ -102,6 +102,8 @@ def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
             "auth-key-id": id,
             "X-Fal-User-Id": "user|7",
             "Fal-User-Id": "user|7",
+            "X-Fal-Caller-User-Id": "user|7",
+            "X-Fal-Request-Attempt": "7",
             "Proxy-Authorization": f"Key {secret}",
             "Connection": "X-Hop, keep-alive",
             "X-Hop": secret,
@@ -113,7 +115,8 @@ def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
     assert secret not in json.dumps(received)
     lower = {name.lower(): value for name, value in received["headers"].items()}
     assert not {"auth-key", "auth-key-id", "authorization", "x-hop"} & set(lower)
-    assert not {"x-fal-user-id", "fal-user-id"} & set(lower)
+    assert not {"x-fal-user-id", "fal-user-id", "x-fal-caller-user-id"} & set(lower)
+    assert lower.get("x-fal-request-attempt") != "7"
     assert (lower["cookie"], lower["x-mine"]) == ("a=b", "c")
 
 

@@ -10,6 +10,8 @@ from isolate_proto import controller_pb2 as wire
 from polling import PATIENCE
 from releases import error_of, release_of
 
+from fal_server.grpc import application_methods
+
 
 def test_attached_deployment_that_is_superseded(holder, settle):
     """
@@ -149,3 +151,18 @@ def test_strangers_are_not_told_why(holder):
         assert answer.status_code == 503
         assert answer.json()["detail"] == "The application could not be started."
     assert "no weights" in holder.ask("public").json()["detail"]
+
+
+def test_name_that_cannot_be_one(holder, monkeypatch):
+    """
+    An application has no name that looks like another. One that is there already, as from an
+    earlier version, keeps its name.
+    """
+    error = error_of(lambda: holder.deploy("p\u0430yment"))
+    assert error.code().name == "INVALID_ARGUMENT"
+    assert r"'p\u0430yment' cannot be the name of an application" in error.details()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(application_methods, "check_name", lambda name: name)
+        holder.deploy("größe")
+    holder.deploy("größe", 2, attach=True)
+    assert release_of(holder.ask("größe")) == 2

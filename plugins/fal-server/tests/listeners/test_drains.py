@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
+from polling import PATIENCE
 
 from fal_server.listeners.doors import Doors
 from fal_server.listeners.drains import Drain
@@ -77,4 +78,40 @@ def test_requests_at_all_ports_have_the_same_time(tmp_path: Path, seconds: float
         assert sorted(broken) == ["/long"] * 4
 
     began = asyncio.Semaphore(0)
+    asyncio.run(main())
+
+
+def test_connections_without_a_request_are_not_waited_for(tmp_path: Path):
+    """
+    A connection that is kept open for its next request holds up no end.
+    """
+
+    async def answer(request: BaseRequest) -> web.Response:
+        begin(request)
+        return web.Response(text="answered")
+
+    async def main() -> None:
+        ends, drain = contextlib.AsyncExitStack(), Drain(600.0)
+        settings = ServerSettings(data=tmp_path / "data", port=0)
+        doors = Doors.create(settings, DataDirectory(settings.data), {}, ends)
+        application = web.Application()
+        application.router.add_get("/", answer)
+        factories = [
+            await doors.start_http(application, ends, drain),
+            doors.start_gateway(web.Server(answer), ends, drain),
+        ]
+        readers = []
+        for factory in factories:
+            listener = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+            ends.callback(listener.close)
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readuntil(b"answered")
+            readers.append((reader, writer))
+        await asyncio.wait_for(ends.aclose(), PATIENCE)
+        for reader, writer in readers:
+            assert await reader.read() == b""
+            writer.close()
+
     asyncio.run(main())

@@ -61,9 +61,9 @@ def test_a_connection_that_stops_after_a_byte_costs_nothing(plane, monkeypatch):
     """
     looks = []
 
-    async def peek(connection: socket.socket) -> bytes:
+    async def peek(connection: socket.socket, seconds: float) -> None:
         looks.append(connection)
-        return await looked(connection)
+        await looked(connection, seconds)
 
     looked = shared_ports._readable
     monkeypatch.setattr(shared_ports, "_readable", peek)

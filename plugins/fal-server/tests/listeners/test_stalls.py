@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
+from fal_server.commands.event_loops import make_loop
 from fal_server.errors import Refusal
 from fal_server.gateways.http_servers import serve_gateway
 from fal_server.limits import Limits
 from fal_server.listeners.http_connections import connections_of, recognise
-from fal_server.listeners.stalls import LEAST
+from fal_server.listeners.stalls import LEAST, within
 
 #: Seconds that a client is waited for. A machine may stand still as long as the long one.
 SHORT, LONG = 0.3, 60.0
@@ -264,3 +265,99 @@ def test_connection_without_a_request():
     with pytest.raises(asyncio.TimeoutError):
         # It would have been closed several times over.
         asyncio.run(asyncio.wait_for(main(HEAD + b"Known: yes\r\n"), 4 * SHORT))
+
+
+async def stand_still(sock: socket.socket, late: bytes, seconds: float) -> None:
+    """
+    Let the event loop stand still for so long, as it reads something, while a client sends.
+    """
+    loop, has_stood = asyncio.get_running_loop(), asyncio.Event()
+    here, there = socket.socketpair()
+
+    def stand() -> None:
+        loop.remove_reader(here)
+        sock.send(late)
+        # Longer than a client is waited for.
+        time.sleep(1.5 * seconds)
+        has_stood.set()
+
+    with here, there:
+        loop.add_reader(here, stand)
+        there.send(b"a")
+        await has_stood.wait()
+
+
+async def turn() -> None:
+    """
+    Let the loop read what has been sent.
+    """
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("make", [make_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        (b"", HEAD + b"Connection: close\r\n\r\n"),
+        (HEAD, b"Connection: close\r\n\r\n"),
+        (HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\n", b"a"),
+    ],
+    ids=["nothing", "half", "body"],
+)
+def test_server_that_stands_still(
+    early: bytes, late: bytes, make: Callable[[], asyncio.AbstractEventLoop]
+):
+    """
+    What a client has sent in time is answered, however late the server reads it.
+    """
+    seconds = 0.5
+
+    async def main() -> bytes:
+        limits = Limits(longest_head=seconds, longest_stall=seconds)
+        server = serve_gateway(echo)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(connections_of(server, limits), "127.0.0.1", 0)
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            async with listener:
+                await loop.sock_connect(sock, listener.sockets[0].getsockname())
+                sock.send(early)
+                await turn()
+                await stand_still(sock, late, seconds)
+                answer = b""
+                while part := await asyncio.wait_for(loop.sock_recv(sock, 65536), LONG):
+                    answer += part
+                await server.shutdown(0)
+                return answer
+
+    with contextlib.closing(make()) as loop:
+        assert loop.run_until_complete(main()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("make", [make_loop, asyncio.new_event_loop])
+def test_first_bytes_while_a_server_stands_still(
+    make: Callable[[], asyncio.AbstractEventLoop],
+):
+    """
+    Bytes that came in time are seen, however late the server looks; those that do not come
+    are not waited for.
+    """
+    seconds = 0.5
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        client, server = socket.socketpair()
+        with client, server:
+            ready: asyncio.Future[None] = loop.create_future()
+            with pytest.raises(asyncio.TimeoutError):
+                await within(0.01, ready)
+            loop.add_reader(server, lambda: ready.done() or ready.set_result(None))
+            waiting = asyncio.ensure_future(within(seconds, ready))
+            await turn()
+            await stand_still(client, b"a", seconds)
+            await waiting
+            loop.remove_reader(server)
+
+    with contextlib.closing(make()) as loop:
+        loop.run_until_complete(main())

@@ -60,6 +60,21 @@ def test_header_that_is_kept_from_senders(name: str):
     assert dict(forwarded) == {"X-Mine": "kept", "x-fal-request-id": "id"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Fal-Request-Attempt", "x_fal_request_attempt", "X-Fal-Caller-User-Id"),
+        *("x_fal_caller-user_id", "X_Fal_Request_Id", "X_Fal_Endpoint"),
+    ],
+)
+def test_header_of_the_gateway_that_a_sender_sends(name: str):
+    """
+    What an application takes for the word of the gateway cannot be said by its callers, in
+    whatever way they spell it.
+    """
+    assert "forged" not in to_runner([(name, "forged")], "id", "/").values()
+
+
 def test_headers_that_belong_to_a_connection():
     """
     Headers that Connection names are dropped, in whatever place and case they stand.

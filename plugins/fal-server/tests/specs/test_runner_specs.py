@@ -16,15 +16,41 @@ from fal_server.specs.runner_specs import check_name, read_spec
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a/b", "a" * 129, "a\x1b[2J", "a\x9b", "a\u202e", "a\n"]
+    "name",
+    [
+        *("", "a b", "a/b", "a" * 129, "a\x1b[2J", "a\x9b", "a\u202e", "a\n"),
+        *("-rf", "--all", ".", "..", "p\u0430yment", "gro\u0308\u00dfe", "a\u200bb", "\uff41"),
+        *("a@b", "a:b", "a;b", "a'b", "a*"),
+    ],
 )
-def test_invalid_name_of_an_application(name):
+def test_invalid_name_of_an_application(name: str):
     """
-    The error for an invalid name says which names are valid.
+    A name that looks like another, that a command line takes for an option or a URL for
+    something else is refused. The error shows it as it is, and says which names are valid.
     """
-    with pytest.raises(Invalid, match=r"1 to 128 characters, none of them a space"):
+    with pytest.raises(Invalid, match=r"letters from a to z, digits") as caught:
         check_name(name)
-    assert check_name("a.b-c_d") == "a.b-c_d"
+    assert str(caught.value).startswith(ascii(name)[:100])
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("name", ["a.b-c_d", "_own", "4x", "A", "app--dev", "a" * 128])
+def test_valid_name_of_an_application(name: str):
+    """
+    A name has letters, digits, points, dashes and underscores.
+    """
+    assert check_name(name) == name
+
+
+def test_name_of_a_function():
+    """
+    A function that is run may have any name that Python knows, but none that a log cannot
+    show.
+    """
+    for name in ("größe", "<lambda>", "_"):
+        assert read_spec(make_run(application_name=name), "me").name == name
+    with pytest.raises(Invalid, match="cannot be the name of a function"):
+        read_spec(make_run(application_name="a\x1b[2J"), "me")
 
 
 @pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])

@@ -5,11 +5,12 @@ Tasks: work in the background, and work that must not be left half done.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
 
-from fal_server.errors import Invalid, StateUnavailable, StorageFull
+from fal_server.errors import Fenced, Invalid, StateUnavailable, StorageFull
 from fal_server.state.tasks import (
     Tasks,
     insist,
@@ -39,6 +40,38 @@ def test_error_of_a_task_is_logged(caplog: pytest.LogCaptureFixture):
     (record,) = caplog.records
     assert record.message == "A background task failed"
     assert isinstance(record.exc_info[1], LookupError)
+
+
+@pytest.mark.parametrize("error", [LookupError("lost"), Fenced("Another replica decides.")])
+def test_error_of_work_whose_caller_has_gone(
+    error: Exception, caplog: pytest.LogCaptureFixture
+):
+    """
+    Nobody else gets the error of work that goes on without its caller, so that it is logged,
+    unless the work is another replica's by now.
+    """
+
+    async def main() -> None:
+        go_on, ended = asyncio.Event(), asyncio.Event()
+
+        @uninterrupted
+        async def fail() -> None:
+            await go_on.wait()
+            ended.set()
+            raise error
+
+        caller = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        go_on.set()
+        await ended.wait()
+
+    asyncio.run(main())
+    gc.collect()
+    expected = ["A background task failed"] if isinstance(error, LookupError) else []
+    assert [each.message for each in caplog.records] == expected
 
 
 def test_closing_waits_until_all_tasks_have_ended():

@@ -16,6 +16,7 @@ import attrs
 import pytest
 from queued import make_request
 
+from fal_server.claims.claims import refuse_writes
 from fal_server.key_values.stored_values import StoredValues
 from fal_server.limits import Limits
 from fal_server.listeners.certificates import Certificate
@@ -169,6 +170,22 @@ def test_step_that_fails_keeps_nothing_else(
     asyncio.run(asyncio.wait_for(main(), 60))
     assert "Abandoned uploads could not be deleted" in caplog.text
     assert caplog.text.count("could not be deleted") == 1
+
+
+def test_round_of_a_replica_that_decides_no_longer(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+):
+    """
+    What another replica deletes by now is no error of this one.
+    """
+
+    async def main() -> None:
+        kept = await fill(DataDirectory(tmp_path / "data"), database)
+        database.fence = refuse_writes
+        await kept.rounds._drop()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert "could not be deleted" not in caplog.text
 
 
 def test_responses_are_kept_for_as_long_as_told(tmp_path: Path, database: Database):

@@ -57,9 +57,7 @@ def test_runner_that_is_killed(served_plane: Any):
     assert served_plane.status("neighbour", held).json()["attempts"] == 1
     assert pid_of(served_plane, "neighbour") == neighbour
     with served_plane.client("run") as client:
-        answer = client.post(
-            "/owner/killed/die", json={"times": 9}, headers={"x-fal-request-attempt": "1"}
-        )
+        answer = client.post("/owner/killed/die", json={"times": 9})
     assert answer.status_code == 503
     assert answer.json()["error_type"] == "runner_disconnected"
     assert "exited with code 9" in answer.json()["detail"]

@@ -58,6 +58,7 @@ def test_who_may_publish_and_call(served_plane: Any):
     [
         {"name": "a b"},
         {"name": "x" * 129},
+        {"name": "-option"},
         {"contents": None},
         {"contents": {"nodes": {"a": {"type": "run", "app": "x"}}}},
         {"contents": {"nodes": {}, "output": "$a"}},

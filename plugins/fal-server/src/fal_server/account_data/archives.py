@@ -1,11 +1,14 @@
 """
-Archives: zip files of strangers, whose index is not read before it is known to be small.
+Archives: zip files of strangers, whose index is not read before it is known to be small, and
+which are not unpacked before it is known how much that gives.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import zipfile
+from collections.abc import Collection
 
 from fal_server.errors import Invalid, TooLarge
 
@@ -23,6 +26,17 @@ _LONGEST_COMMENT = 0xFFFF
 #: The largest index, in bytes: that of some hundred thousand files. It takes several times as
 #: much memory.
 _LARGEST = 16 << 20
+
+#: The most files that are unpacked of one archive, with the directories that they are in, and
+#: their bytes.
+_MOST_FILES, _LARGEST_UNPACKED = 100_000, 32 << 30
+
+#: How many times larger than their archive they may be together. That of a program or of a
+#: text is below 30, and that of what deflate packs best a thousand.
+_LARGEST_RATIO = 100
+
+#: The bytes up to which the ratio does not matter, as of a few empty tables.
+_SMALL = 16 << 20
 
 
 def check_index(path: str) -> None:
@@ -55,3 +69,45 @@ def check_index(path: str) -> None:
             length = max(length if length != _ELSEWHERE else 0, _LARGE_END.unpack(end)[8])
     if length > _LARGEST:
         raise TooLarge("The archive has too many files. Send it in several.")
+
+
+def check_members(members: Collection[zipfile.ZipInfo], size: int) -> None:
+    """
+    Check that an archive of *size* bytes may be unpacked.
+
+    What it says of its files is true: no more is read of a file than was said, and one that
+    has less is refused then.
+
+    Raises:
+        Invalid: A file is packed in a way of which unpacking takes any amount of memory.
+
+        TooLarge: It has too many files, or they are too large, or too much larger than it.
+    """
+    places = set[str]()
+    for member in members:
+        if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise Invalid(
+                f"The file {member.filename[:80]!r} of the archive is not packed by deflate. "
+                "Nothing else is unpacked."
+            )
+        place = member.filename.rstrip("/")
+        while place and place not in places:
+            places.add(place)
+            place = place.rpartition("/")[0]
+        if len(places) > _MOST_FILES:
+            raise TooLarge(
+                f"The archive has more than {_MOST_FILES:,} files and directories. Send it in "
+                "several."
+            )
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _LARGEST_UNPACKED:
+        raise TooLarge(
+            f"The files of the archive have {unpacked:,} bytes, of which at most "
+            f"{_LARGEST_UNPACKED:,} are unpacked at once. Send it in several."
+        )
+    if unpacked > max(_SMALL, _LARGEST_RATIO * size):
+        raise TooLarge(
+            f"The files of the archive have {unpacked:,} bytes, and itself {size:,}: more than "
+            f"{_LARGEST_RATIO} times as much as it has is not unpacked. Send the files one by "
+            "one."
+        )

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import attrs
 
 from fal_core.caches import new_file
-from fal_server.account_data.archives import check_index
+from fal_server.account_data.archives import check_index, check_members
 from fal_server.account_data.fetches import Fetcher
 from fal_server.account_data.paths import read_path
 from fal_server.account_data.shares import DataShares
@@ -204,6 +204,7 @@ class AccountData:
             raise Invalid("The file is no zip archive.") from None
         if len(listed) > self.limits.most_files:
             raise TooLarge(f"The archive has too many files: {option_of('most_files')}.")
+        check_members(listed, os.path.getsize(path))
         files = (each for each in listed if not each.is_dir())
         return [(each, _member_path(each.filename)) for each in files]
 

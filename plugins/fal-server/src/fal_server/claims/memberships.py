@@ -101,6 +101,7 @@ class Membership:
     _moved: float = attrs.field(factory=time.monotonic)
     _announces: bool = False
     _looks: bool = False
+    _resigns: bool = False
     _is_closed: bool = False
     _is_cut_off: bool = False
     _bell: tuple[socket.socket, socket.socket] = attrs.field(factory=socket.socketpair)
@@ -132,6 +133,13 @@ class Membership:
         self._given_back, self._looks = token, True
         self._ring()
 
+    def resign(self) -> None:
+        """
+        Leave the claim to others from now on, whether it is held or not.
+        """
+        self._resigns = self._looks = True
+        self._ring()
+
     def announce(self) -> None:
         """
         Tell the replica that decides that a request was accepted here.
@@ -152,8 +160,9 @@ class Membership:
             end.close()
 
     def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            # A full bell rings already.
+        with contextlib.suppress(OSError):
+            # A full bell rings already, and one that is closed needs to ring no more: whoever
+            # decides looks for itself each second.
             self._bell[0].send(b"!")
 
     # -- in the thread ---------------------------------------------------------------------
@@ -182,7 +191,6 @@ class Membership:
         """
         connection.execute(sa.text(f"LISTEN {CHANNEL}"))
         add_claim(connection, APPLICATIONS)
-        forget_replicas(connection)
         if self._is_cut_off:
             self._is_cut_off = False
             logger.warning("The database can be reached again.")
@@ -209,11 +217,13 @@ class Membership:
         now = cast(float, connection.scalar(sa.select(NOW)))
         self.clock = now - (began + time.time()) / 2
         show_replica(connection, attrs.evolve(self.me, clock=self.clock))
+        forget_replicas(connection)
         if self._token is not None:
             self._renew(connection, self._token)
         claim = read_claim(connection, APPLICATIONS)
         is_free = not claim.holder or (claim.expires_in < 0 and may_take)
-        if self._token is None and is_free and time.monotonic() > self._rests_until:
+        rests = self._resigns or time.monotonic() <= self._rests_until
+        if self._token is None and is_free and not rests:
             self._token = take_claim(connection, APPLICATIONS, self.me.id)
             if self._token is not None:
                 self._is_ready = False
@@ -227,7 +237,7 @@ class Membership:
         Hold the claim for longer, give it back if that was asked for, or note that it was
         lost.
         """
-        if self._given_back == token:
+        if self._resigns or self._given_back == token:
             give_claim_back(connection, APPLICATIONS, self.me.id, token)
             self._token, self._rests_until = None, time.monotonic() + LEASE
             return

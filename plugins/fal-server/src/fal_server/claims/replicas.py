@@ -24,7 +24,7 @@ from fal_server.state.databases import Database, metadata
 
 #: Seconds without a sign of life after which a replica is not alive, and after which it is
 #: forgotten.
-SILENT, FORGOTTEN = 5.0, 3600.0
+SILENT, FORGOTTEN = 5.0, 60.0
 
 #: Addresses that stand for all interfaces.
 _ANY = frozenset({"0.0.0.0", "::", ""})
@@ -112,7 +112,7 @@ def show_replica(connection: sa.Connection, replica: Replica) -> None:
 
 def forget_replicas(connection: sa.Connection, id: str = "") -> None:
     """
-    Forget the replicas that have been silent for very long, and one that ends.
+    Forget the replicas that have been silent for long, and one that ends.
     """
     is_old = replicas.c.seen_at < NOW - FORGOTTEN
     connection.execute(replicas.delete().where(sa.or_(replicas.c.id == id, is_old)))

@@ -48,15 +48,16 @@ def end_runners(
     End the runners that a server has left running.
 
     Runners outlive their server, and the next server takes them over. Use this if there
-    will be no next server. No server may run on the directory.
+    will be no next server. No server may run on the directory. The runners of this machine
+    are found with the variable FAL_CORE_CACHE that their server had.
 
     \b
     Example:
       fal-core server end-runners
     """
-    from fal_server.claims.replicas import read_others
+    from fal_server.claims.replicas import name_machine, read_others
     from fal_server.state.data_directories import DataDirectory
-    from fal_server.store.runner_records import read_references
+    from fal_server.store.runner_records import end_all, read_elsewhere, read_references
 
     with opened_state(data, database) as state:
         directory = DataDirectory(settings_of(data, database).data)
@@ -71,7 +72,26 @@ def end_runners(
             references = state.read_here(read_references)
             with _opened(machines) as hosts:
                 _end(hosts, references, as_json=as_json)
+            machine = name_machine()
+            state.write_here(lambda it: end_all(it, machine, machines))
+            left = state.read_here(lambda it: read_elsewhere(it, machine))
+            if left:
+                raise click.ClickException(
+                    f"{_describe(left)} under another cache directory, or on another machine, "
+                    "and may go on. Repeat the command there, with the FAL_CORE_CACHE that "
+                    "the server had."
+                )
             directory.drop_sockets()
+
+
+def _describe(aliases: Sequence[str]) -> str:
+    """
+    Return how many runners were started, and of which applications.
+    """
+    counts = Counter(aliases)
+    names = ", ".join(name if of == 1 else f"{name} ({of})" for name, of in counts.items())
+    were = "1 runner was" if len(aliases) == 1 else f"{len(aliases)} runners were"
+    return f"{were} started ({names})"
 
 
 def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
@@ -82,9 +102,9 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
     Arguments:
         settings: Those of the server, whose data directory is still locked.
     """
-    from fal_server.claims.replicas import read_others
+    from fal_server.claims.replicas import name_machine, read_others
     from fal_server.errors import Refusal, ServerError
-    from fal_server.store.runner_records import read_unfinished
+    from fal_server.store.runner_records import end_all, read_unfinished
 
     try:
         with opened_state(settings.data, settings.database) as state:
@@ -103,6 +123,8 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
     with _opened(settings.machines) as hosts:
         if are_ended:
             _end(hosts, aliases, mark="# ")
+            with opened_state(settings.data, settings.database) as state:
+                state.write_here(lambda it: end_all(it, name_machine(), settings.machines))
             return
         left = Counter(aliases[each] for host in hosts for each in _running(host, aliases))
     if left:

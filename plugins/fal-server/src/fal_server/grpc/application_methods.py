@@ -68,7 +68,7 @@ class ApplicationMethods:
         self._launcher.offers.check(request.machine_requirements, request.environments)
         if not request.machine_requirements.HasField("exposed_port"):
             request.machine_requirements.exposed_port = 8080
-        alias = check_name(full_alias(request.application_name, request.environment_name))
+        alias = self._alias_of(caller, request.application_name, request.environment_name)
         present = self._catalog.applications.get((caller.nickname, alias))
         is_workflow = bool(present and present.spec and present.spec.is_workflow)
         if is_workflow and request.function.method != WORKFLOW:
@@ -168,7 +168,7 @@ class ApplicationMethods:
         """
         Point an alias to another revision, once a runner of it has come up.
         """
-        alias = check_name(full_alias(request.alias, request.environment_name))
+        alias = self._alias_of(caller, request.alias, request.environment_name)
         takeover = await self._deployments.set_alias(
             caller,
             alias,
@@ -201,6 +201,17 @@ class ApplicationMethods:
                 if not each.ephemeral and each.stage == wanted
             ]
         )
+
+    def _alias_of(self, caller: Caller, name: str, stage: str) -> str:
+        """
+        Return the alias of an application of *caller*, which need not be there yet.
+
+        Raises:
+            Invalid: It is not there, and cannot be a name.
+        """
+        alias = full_alias(name, stage)
+        is_there = (caller.nickname, alias) in self._catalog.applications
+        return alias if is_there else check_name(alias)
 
     def _describe_revision(self, revision: Revision, caller: Caller) -> ApplicationInfo:
         active = sum(

@@ -42,7 +42,11 @@ class Drain:
     async def end(self, server: web.Server) -> None:
         """
         Let the requests of *server* finish, and break off those that have not in time.
+
+        Connections that have none are closed at once: clients and replicas keep them open for
+        the next request, and it would be waited for that as well.
         """
+        server.pre_shutdown()
         seconds = self.left()
         try:
             await asyncio.wait_for(server.shutdown(seconds), seconds)

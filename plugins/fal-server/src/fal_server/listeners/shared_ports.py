@@ -27,6 +27,7 @@ from fal_server.listeners.open_connections import (
     OpenConnections,
     read_address,
 )
+from fal_server.listeners.stalls import within
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class _Greeting:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-            first = await asyncio.wait_for(_peek(connection), listener.limits.longest_head)
+            first = await _peek(connection, listener.limits.longest_head)
             secret = listener.tls is not None and first.startswith(_TLS)
             if first and (secret or _is_here(self.peer)):
                 self.is_given = True
@@ -315,20 +316,23 @@ def _listen_anywhere(host: str) -> socket.socket:
     return _listen(host, free_port())
 
 
-async def _peek(connection: socket.socket) -> bytes:
+async def _peek(connection: socket.socket, seconds: float) -> bytes:
     """
     Return the first bytes of *connection* without taking them from it.
 
     They suffice to tell the protocol. Fewer where the connection has ended.
+
+    Raises:
+        TimeoutError: They do not come in so many seconds.
     """
     # Readable once it has all of them, or has ended: nothing looks again and again.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(_HTTP2))
-    await _readable(connection)
+    await _readable(connection, seconds)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     return connection.recv(len(_HTTP2), socket.MSG_PEEK)
 
 
-async def _readable(connection: socket.socket) -> None:
+async def _readable(connection: socket.socket, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
@@ -338,7 +342,7 @@ async def _readable(connection: socket.socket) -> None:
 
     loop.add_reader(connection, tell)
     try:
-        await ready
+        await within(seconds, ready)
     finally:
         loop.remove_reader(connection)
 

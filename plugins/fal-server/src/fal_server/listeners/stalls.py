@@ -16,6 +16,9 @@ from fal_server.listeners.open_connections import OpenConnection
 #: The bytes of a body that have to be sent, or read, while a client may stall at most.
 LEAST = 16 << 10
 
+#: Turns of an event loop in which it reads what lies in its sockets, and begins to handle it.
+_TURNS = 8
+
 _NEVER = float("inf")
 
 _LATE = b'{"detail": "The head of the request has not come in time."}'
@@ -23,6 +26,23 @@ _ANSWER_TO_LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_LATE), _LATE)
 )
+
+
+async def within(seconds: float, ready: asyncio.Future[None]) -> None:
+    """
+    Wait so long until *ready* is done, and until what had come by then was read.
+
+    Raises:
+        TimeoutError: It is not.
+    """
+    await asyncio.wait({ready}, timeout=seconds)
+    for _ in range(_TURNS):
+        if ready.done():
+            break
+        await asyncio.sleep(0)
+    if not ready.done():
+        raise asyncio.TimeoutError
+    ready.result()
 
 
 class TooSlow(Invalid):
@@ -74,7 +94,8 @@ class StallWatch:
     each part of a body, until it reads a response, and until it has another request.
 
     It has one timer, which is set only while one of these is waited for, and is not set anew
-    for each request.
+    for each request. Where the server itself has stood still, a timer may be due before what
+    has come meanwhile was read: nothing is ended before the loop has read it.
     """
 
     __slots__ = (
@@ -112,7 +133,7 @@ class StallWatch:
         self._loop = loop
         self._now = loop.time
         self._transport: asyncio.Transport
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         #: When it is due.
         self._when = _NEVER
         #: When the present wait becomes too long.
@@ -226,9 +247,13 @@ class StallWatch:
         self._when = self._due
         self._timer = self._loop.call_at(self._due, self._look)
 
-    def _look(self) -> None:
+    def _look(self, turns: int = _TURNS) -> None:
         """
         Look at what is waited for, and end what has taken too long.
+
+        Arguments:
+            turns: In how many turns of the loop that is done: what came while this server
+                stood still is read first.
         """
         self._timer, self._when = None, _NEVER
         if self._due == _NEVER:
@@ -236,6 +261,8 @@ class StallWatch:
         if self._due > self._now():
             # The timer was set for an earlier wait.
             self._set_timer()
+        elif turns:
+            self._timer = self._loop.call_soon(self._look, turns - 1)
         elif self._is_blocked:
             self._look_at_response()
         elif self._request is not None:

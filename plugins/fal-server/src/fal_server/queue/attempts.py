@@ -13,7 +13,7 @@ import attrs
 
 from fal_core.events import Log
 from fal_server.access.callers import Caller
-from fal_server.errors import STATE_TROUBLE, Refusal
+from fal_server.errors import STATE_TROUBLE, Fenced, Refusal
 from fal_server.fleet.http_upstreams import BrokenUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.queue.pending_requests import PendingRequest
@@ -76,7 +76,8 @@ class Attempts:
 
     async def answer(self, pending: PendingRequest) -> RunnerResponse | None:
         """
-        Return the response to a request. None if it was cancelled.
+        Return the response to a request. None if it was cancelled, or another replica has it
+        answered.
         """
         try:
             if pending.loaded.state == "running" and pending.wants_one_attempt:
@@ -88,6 +89,8 @@ class Attempts:
                     return response
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+        except Fenced:
+            return None
         except Exception:
             logger.exception("Request %s failed", pending.id)
             return RunnerResponse.from_refusal(InternalError("An internal error occurred."))

@@ -14,16 +14,13 @@ from fal_server.errors import Refusal, TooLarge
 from fal_server.fleet.http_upstreams import UnreachedUpstream
 from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application
-from fal_server.routing.headers import from_runner, to_runner
+from fal_server.routing.headers import ATTEMPT, from_runner, to_runner
 from fal_server.routing.leases import responding
 from fal_server.routing.refusals import ERROR_TYPE, RequestTimeout, describe_refusal
 from fal_server.specs.request_retries import Condition, judge
 from fal_server.state.bodies import Body, IncomingBody
 from fal_server.state.texts import valid_text
 from fal_server.store.queued_requests import QueuedRequest
-
-#: The header that tells a runner the number of the attempt; the first one is 1.
-ATTEMPT = "x-fal-request-attempt"
 
 
 class ResponseTooLarge(Refusal):

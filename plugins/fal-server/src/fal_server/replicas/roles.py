@@ -116,17 +116,23 @@ class Roles:
     async def close(self) -> None:
         """
         Give requests time to finish, and let another replica decide.
+
+        Until they have finished, this one is among the others: what it has stored meanwhile is
+        announced to whoever decides, and what it has passed on is answered.
         """
+        membership, ends = self._membership, [self._follower.close()]
         for task in (self._task, self._watching, self._renewing):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self._decider is not None:
-            await self._decider.close()
-        if self._membership is not None:
-            await asyncio.to_thread(self._membership.close)
+            ends.append(self._decider.close())
+        elif membership is not None:
+            membership.resign()
+        await asyncio.gather(*ends)
+        if membership is not None:
+            await asyncio.to_thread(membership.close)
         await self._lines.close()
-        await self._follower.close()
 
     # -- what the membership tells ---------------------------------------------------------
 

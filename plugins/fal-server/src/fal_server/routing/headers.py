@@ -30,8 +30,20 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
-#: Headers of requests that are not forwarded to runners, such as credentials.
+REQUEST_ID = "x-fal-request-id"
+START_TIMEOUT = "x-fal-request-timeout"
+
+#: The header that tells a runner the number of the attempt; the first one is 1.
+ATTEMPT = "x-fal-request-attempt"
+
+_ENDPOINT = "x-fal-endpoint"
+
+#: Headers of requests that are not forwarded to runners: credentials, and what applications
+#: take for the word of the gateway.
 _KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
+    ATTEMPT,
+    REQUEST_ID,
+    _ENDPOINT,
     "auth-key",
     "auth-key-id",
     "authorization",
@@ -40,6 +52,7 @@ _KEPT_FROM_RUNNERS = _HOP_BY_HOP | {
     "fal-core-relay",
     "fal-user-id",
     "host",
+    "x-fal-caller-user-id",
     "x-fal-user-id",
 }
 
@@ -51,9 +64,6 @@ _KEPT_FROM_SENDERS = _HOP_BY_HOP | {
     NEEDS_RETRY,
     STOP_RUNNER,
 }
-
-REQUEST_ID = "x-fal-request-id"
-START_TIMEOUT = "x-fal-request-timeout"
 
 
 def new_request_id() -> str:
@@ -111,7 +121,7 @@ def to_runner(
     # That of the gateway, where it makes spans, is the parent of what a runner does.
     forwarded.update(trace_headers.get({}))
     forwarded[REQUEST_ID] = request_id
-    forwarded["x-fal-endpoint"] = path
+    forwarded[_ENDPOINT] = path
     forwarded.setdefault("x-fal-object-lifecycle-preference", "{}")
     return forwarded
 

@@ -5,6 +5,7 @@ Specs: what a runner runs, read from a request.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ WORKFLOW_PREFIX = "workflow-"
 
 #: The longest name of an application, or of a workflow.
 _LONGEST_NAME = 128
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -217,7 +220,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
         grace = float(request.termination_grace_period_seconds)
     is_registration = isinstance(request, RegisterApplicationRequest)
     spec = RunnerSpec(
-        name=check_name(request.application_name or "function"),
+        name=_check_printed(request.application_name or "function"),
         owner=owner,
         environment=environment,
         asked=_digest_of(request.environments),
@@ -255,16 +258,34 @@ def _digest_of(definitions: Iterable[Any]) -> str:
 
 def check_name(name: str) -> str:
     """
-    Return *name* if it can be the name of an application.
+    Return *name* if it can be the name of an application: part of a URL and of a command line,
+    that no other name looks like.
 
     Raises:
-        Invalid: It is too long, empty, or has a character that URLs reserve, or that cannot be
+        Invalid: It is too long, or has a character that a name does not have.
+    """
+    is_long = len(name.removeprefix(WORKFLOW_PREFIX)) > _LONGEST_NAME
+    if is_long or not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:_LONGEST_NAME]!a} cannot be the name of an application. A name has 1 "
+            f"to {_LONGEST_NAME} characters, which are letters from a to z, digits, '.', '_' "
+            "and '-', and begins with a letter, a digit or '_'."
+        )
+    return name
+
+
+def _check_printed(name: str) -> str:
+    """
+    Return *name* if the log can show it, whatever language a function is named in.
+
+    Raises:
+        Invalid: It is too long, or has a character that separates names, or that cannot be
             printed.
     """
     is_plain = name.isprintable() and not any(each in name for each in "/\\?#% ")
-    if len(name.removeprefix(WORKFLOW_PREFIX)) > _LONGEST_NAME or not name or not is_plain:
+    if len(name.removeprefix(WORKFLOW_PREFIX)) > _LONGEST_NAME or not is_plain:
         raise Invalid(
-            f"{name[:_LONGEST_NAME]!r} cannot be the name of an application. A name has 1 to "
+            f"{name[:_LONGEST_NAME]!r} cannot be the name of a function. A name has 1 to "
             f"{_LONGEST_NAME} characters, none of them a space, a control character or one of "
             r"/, \, ?, # and %."
         )

@@ -55,10 +55,17 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        error = None if task.cancelled() else task.exception()
-        # What it would have written is for another replica to find out.
-        if error is not None and not isinstance(error, Fenced):
-            logger.error("A background task failed", exc_info=error)
+        _log_failure(task)
+
+
+def _log_failure(task: asyncio.Future[Any]) -> None:
+    """
+    Log the error of a task that nobody awaits.
+    """
+    error = None if task.cancelled() else task.exception()
+    # What it would have written is for another replica to find out.
+    if error is not None and not isinstance(error, Fenced):
+        logger.error("A background task failed", exc_info=error)
 
 
 _uninterrupted: set[asyncio.Future[Any]] = set()
@@ -80,7 +87,11 @@ def uninterrupted(
         # The event loop itself keeps only a weak reference.
         _uninterrupted.add(task)
         task.add_done_callback(_uninterrupted.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
 
     return wait
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from fal_server.errors import ServerError
+from fal_server.errors import Fenced, ServerError
 from fal_server.key_values.stored_values import StoredValues
 from fal_server.listeners.certificates import Certificate
 from fal_server.logs.logs import KEPT, Logs
@@ -86,5 +86,8 @@ class Housekeeping:
         for name, step in steps.items():
             try:
                 await step()
+            except Fenced:
+                # Whoever decides now deletes it.
+                return
             except Exception:
                 logger.exception("%s could not be deleted", name)

@@ -8,7 +8,7 @@ it was killed finds the runner.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -88,6 +88,26 @@ def read_unfinished(connection: sa.Connection) -> Mapping[str, str]:
     chosen = sa.select(runners.c.reference, runners.c.alias)
     unfinished = chosen.where(runners.c.ended_at.is_(None)).order_by(runners.c.started_at)
     return {row.reference: row.alias for row in connection.execute(unfinished)}
+
+
+def read_elsewhere(connection: sa.Connection, machine: str) -> Sequence[str]:
+    """
+    Return the aliases of the runners that have not ended as far as is recorded, and that
+    cannot be reached from *machine*.
+    """
+    is_there = runners.c.machine.not_in(("", machine))
+    chosen = sa.select(runners.c.alias).where(runners.c.ended_at.is_(None), is_there)
+    return list(connection.scalars(chosen.order_by(runners.c.started_at)))
+
+
+def end_all(connection: sa.Connection, machine: str, hosts: Collection[str]) -> None:
+    """
+    Record that the runners of a machine on these hosts have ended.
+    """
+    is_here = (runners.c.machine == machine) & runners.c.ended_at.is_(None)
+    is_there = runners.c.host.is_(None) | runners.c.host.in_(hosts)
+    ended = runners.update().where(is_here & is_there)
+    connection.execute(ended.values(ended_at=time.time()))
 
 
 class RunnerRecords:

@@ -27,7 +27,7 @@ from fal_server.routing.routers import WORKFLOWS, split_path, workflow_alias
 from fal_server.specs.runner_specs import WORKFLOW
 from fal_server_agent.workflows.graphs import BadGraph, Graph
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
 
 #: How many requests one runner of a workflow handles at once: it only waits for others.
 _AT_ONCE = 64
@@ -61,7 +61,8 @@ class WorkflowRoutes:
         contents, is_public = content.get("contents"), content.get("is_public", True)
         if not _NAME.fullmatch(name):
             return _refuse(
-                "The name of a workflow has letters, digits, '-' and '_', at most 128."
+                "The name of a workflow has letters, digits, '-' and '_', at most 128, and "
+                "does not begin with '-'."
             )
         try:
             graph = Graph.read(contents)
