@@ -165,9 +165,10 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_compat": (
-        "exports versions",
-        "billing container functions hosts realtime ref sdk",
-        "app",
+        "absent versions",
+        "exports",
+        "billing container declarations functions hosts key_credentials realtime ref",
+        "app sdk",
         "exceptions/",
         "api/",
         "toolkit/",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fal_compat.absent import install
 from fal_compat.exports import lazily
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fal_compat.hosts import cloud as cloud
     from fal_compat.hosts import local as local
     from fal_compat.hosts import serverless as serverless
-    from fal_compat.sdk import FalServerlessKeyCredentials
+    from fal_compat.key_credentials import FalServerlessKeyCredentials
     from fal_compat.sync import sync_dir
     from fal_compat.versions import __version__, version_tuple
     from fal_core import cached
@@ -61,7 +62,7 @@ _exports = lazily(
         "BillingDeclaration": "fal_compat.billing",
         "ContainerImage": "fal_compat.container",
         "FalServerlessHost": "fal_host_serverless",
-        "FalServerlessKeyCredentials": "fal_compat.sdk",
+        "FalServerlessKeyCredentials": "fal_compat.key_credentials",
         "HealthCheck": "fal_serve",
         "LocalHost": "fal_host_local",
         "__version__": "fal_compat.versions",
@@ -82,6 +83,8 @@ _exports = lazily(
         *("sync", "toolkit"),
     ),
 )
+
+install()
 
 if not TYPE_CHECKING:
     # For type checkers, a name that is not there is an error.
