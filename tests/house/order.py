@@ -169,6 +169,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "exports",
         "billing container declarations functions hosts key_credentials realtime ref",
         "app sdk",
+        "distributed/",
         "exceptions/",
         "api/",
         "toolkit/",

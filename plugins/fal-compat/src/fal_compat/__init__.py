@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fal_compat import app as app
     from fal_compat import apps as apps
     from fal_compat import container as container
+    from fal_compat import distributed as distributed
     from fal_compat import exceptions as exceptions
     from fal_compat import files as files
     from fal_compat import ref as ref
@@ -79,8 +80,8 @@ _exports = lazily(
         "wrap_app": "fal_compat.app",
     },
     (
-        *("api", "app", "apps", "container", "exceptions", "files", "ref", "sdk"),
-        *("sync", "toolkit"),
+        *("api", "app", "apps", "container", "distributed", "exceptions", "files"),
+        *("ref", "sdk", "sync", "toolkit"),
     ),
 )
 

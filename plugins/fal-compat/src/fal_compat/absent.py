@@ -30,8 +30,7 @@ ABSENT: Mapping[str, str] = {
     "fal.api.run": "fal-core run",
     "fal.app.open_isolate_channel": "nothing: no process needs it",
     "fal.auth": "fal.sdk.get_credentials, which finds a key or a login",
-    "fal.distributed": "torch.multiprocessing or torchrun in setup, for the GPUs of one "
-    "machine; for several machines the option nodes of a function",
+    **dict.fromkeys(("fal.distributed.utils", "fal.distributed.worker"), "fal.distributed"),
     "fal.exceptions.auth": "fal.exceptions",
     "fal.exceptions.gpu": "fal.exceptions",
     **dict.fromkeys(

@@ -79,7 +79,7 @@ class File(BaseModel):
         """
         Return the file at *url*, of which nothing else is known. Programs for fal use it.
         """
-        return cls(url=url)
+        return cls.model_validate({"url": url})
 
     @classmethod
     def from_bytes(
