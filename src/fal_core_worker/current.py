@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """
             Have the launching process call its function *number*, and return the result.
+
+            With :data:`AT_HOME` it is the function that *args* begin with, which is given
+            the one who asks before the other arguments.
             """
 
         def run_service(
@@ -56,6 +59,10 @@ if TYPE_CHECKING:
             Report that the service which runs here answers at *urls*.
             """
 
+
+#: The number that stands for a function of a library, which the caller and the worker both
+#: have: a call home of that number names it in its first argument.
+AT_HOME = 0
 
 #: The runtime of this process. None where no host runs calls.
 runtime: Runtime | None = None

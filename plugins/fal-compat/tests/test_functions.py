@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pydantic
 import pytest
 from pydantic import BaseModel
+from starlette.websockets import WebSocket
 from websockets.sync.server import ServerConnection, serve
 
 import fal_compat as fal
@@ -33,6 +35,15 @@ def fetch(url: str) -> tuple[str, str]:
     return path.read_text(), type(fal.toolkit).__name__
 
 
+class Prompt(BaseModel):
+    text: str
+
+
+@fal.function("virtualenv", machine_type="XS")
+def ask(prompt: Prompt) -> Prompt:
+    return Prompt(text=prompt.text.upper())
+
+
 def test_function_downloads_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """
     A function runs in an environment without this package, and uses its toolkit there; its
@@ -44,6 +55,8 @@ def test_function_downloads_where_it_runs(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DownloadError, match="cannot be read"):
         fetch("data:nothing")
     assert fetch.on(fal.local)("data:,there")[0] == "there"
+    # A model travels there and back, as pydantic is there too.
+    assert ask(Prompt(text="a")) == Prompt(text="A")
     assert fal.isolated is fal.function
 
 
@@ -89,6 +102,39 @@ def test_import_is_light():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.stdout == "[]\n", ended.stderr
+
+
+class Guarded(fal.App, kind="current"):
+    """
+    An application of constructs that programs for the SDK are made of.
+    """
+
+    retry_config = fal.sdk.RetryConfig(server_error=3, timeout=-1)
+
+    @fal.endpoint("/file")
+    def file(self, input: fal.toolkit.File) -> fal.toolkit.Image:
+        return fal.toolkit.Image._from_url(input.url)
+
+    @fal.endpoint("/live", is_websocket=True)
+    async def live(self, websocket: WebSocket) -> None:
+        # It is refused before it was accepted.
+        await websocket.close(1008)
+
+
+def test_constructs_of_programs():
+    """
+    A file is made of a URL, a websocket is refused before it was accepted, and what is
+    retried is declared by a value.
+    """
+    retried = {"server_error": {"retries": 3}, "timeout": {"retries": 0}}
+    assert Guarded.host_kwargs["retry_config"] == retried
+    with pytest.raises(ValueError, match="what is retried"):
+        fal.sdk.RetryConfig()
+    with fal.app.AppClient.connect(Guarded, startup_timeout=120) as client:
+        assert client.file(fal.toolkit.File(url="data:,a")).url == "data:,a"
+        with pytest.raises(fal.app.AppClientError) as caught, client["live"]():
+            pass
+        assert caught.value.status_code == 403
 
 
 class Bill:
@@ -176,9 +222,41 @@ def test_flags_of_pip_are_requirements():
     """
     pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
     url = "https://host/cu121"
+
+    class Flagged(fal.App):
+        requirements = ["torch", f"--extra-index-url {url}", "--find-links", url]
+
+        @fal.endpoint("/")
+        def nothing(self) -> None: ...
+
+    declared = Flagged.to_function().options.environment["requirements"]
+    assert declared == Flagged.requirements
     fal.function(requirements=["--extra-index-url", url, "--pre", "torch"])(fetch.raw_func)
     with pytest.raises(OptionError, match="'--no-cache-dir' is a flag that has no meaning"):
         fal.function(requirements=["--no-cache-dir", "torch"])(fetch.raw_func)
+
+
+def test_pydantic_is_in_each_environment():
+    """
+    The requirements of a function have pydantic of this process, as a layer where they are
+    layered, unless they name it or a file that may; those of other kinds are left alone.
+    """
+    pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
+    own = f"pydantic=={pydantic.VERSION}"
+    declare: Any = fal.function
+    for written, has in (
+        (None, [own]),
+        (["numpy", "pydantic-settings"], ["numpy", "pydantic-settings", own]),
+        ([["numpy"], ["scipy"]], [["numpy"], ["scipy"], [own]]),
+        (["Pydantic[email] < 2.13"], ["Pydantic[email] < 2.13"]),
+        ([["numpy"], ["pydantic"]], [["numpy"], ["pydantic"]]),
+    ):
+        for kind in ("virtualenv", "container"):
+            function = declare(kind, requirements=written)(fetch.raw_func)
+            assert function.options.environment["requirements"] == has
+    assert "requirements" not in declare("current")(fetch.raw_func).options.environment
+    with pytest.raises(OptionError, match="requirements"):
+        declare(requirements="numpy")(fetch.raw_func)
 
 
 def test_files_of_an_image(tmp_path: Path):
@@ -213,6 +291,9 @@ def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
     key = fal.FalServerlessKeyCredentials("id", "hidden")
     assert key.to_headers() == {"Authorization": "Key id:hidden"}
     assert "hidden" not in repr(key)
+    found = fal.sdk.get_credentials(key="id:hidden")
+    assert isinstance(found, type(key))
+    assert found.to_headers() == key.to_headers()
     assert issubclass(fal.exceptions.FileTooLargeError, Exception)
     assert str(fal.exceptions.AppFileUploadException("gone", "a/b")) == "a/b: gone"
 

@@ -4,6 +4,7 @@ Following detached work from another process.
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -53,9 +54,8 @@ def attach(
     future.host = place.name
     info = SpawnInfo(future)
     if function is None:
-        sink = SpawnSink(
-            info, future, Opener(name="the detached call", host=place.name), _answer
-        )
+        opener = Opener(name="the detached call", host=place.name)
+        sink = SpawnSink(info, future, opener, partial(_answer, place))
     else:
         launcher = function.make_launcher()
         sink = SpawnSink(info, future, launcher.opener, launcher.answer)
@@ -64,11 +64,11 @@ def attach(
     return info
 
 
-def _answer(call: HomeCall, sink: OpeningSink) -> None:
+def _answer(host: Host[Any, Any], call: HomeCall, sink: OpeningSink) -> None:
     """
     Answer a call that a function makes which this process does not know.
     """
     from fal_core.calling.home_calls import answer_home_call
 
     seal = SimpleNamespace(name="the detached call", by_value=None, classes=frozenset())
-    answer_home_call(call, sink, seal)
+    answer_home_call(call, sink, seal, host)

@@ -291,7 +291,8 @@ class Launcher:
             name=self.seal.name, reraise=self.declaration.reraise, host=host
         )
         policy = self.policy
-        self.answer: Callable[[HomeCall, OpeningSink], None] = partial(_answer, self.seal)
+        answer = partial(_answer, self.seal, self.host)
+        self.answer: Callable[[HomeCall, OpeningSink], None] = answer
         self.make_waiter: Callable[[], Waiter]
         drains = self.gateway.serve
         self.make_waiter = partial(Waiter, self.opener, self.answer, policy.grace, drains)
@@ -381,10 +382,10 @@ def renew(call: Call) -> Call:
     return call.again(f"{_process}-{next(_numbers)}", call.arguments)
 
 
-def _answer(seal: FunctionSeal, call: HomeCall, sink: OpeningSink) -> None:
+def _answer(seal: FunctionSeal, on: Host[..., Any], call: HomeCall, sink: OpeningSink) -> None:
     from fal_core.calling.home_calls import answer_home_call
 
-    answer_home_call(call, sink, seal)
+    answer_home_call(call, sink, seal, on)
 
 
 def _traceparent() -> str | None:

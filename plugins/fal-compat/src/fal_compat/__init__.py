@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fal_compat.absent import install
 from fal_compat.exports import lazily
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from fal_compat import app as app
     from fal_compat import apps as apps
     from fal_compat import container as container
+    from fal_compat import distributed as distributed
     from fal_compat import exceptions as exceptions
     from fal_compat import files as files
     from fal_compat import ref as ref
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from fal_compat.hosts import cloud as cloud
     from fal_compat.hosts import local as local
     from fal_compat.hosts import serverless as serverless
-    from fal_compat.sdk import FalServerlessKeyCredentials
+    from fal_compat.key_credentials import FalServerlessKeyCredentials
     from fal_compat.sync import sync_dir
     from fal_compat.versions import __version__, version_tuple
     from fal_core import cached
@@ -61,7 +63,7 @@ _exports = lazily(
         "BillingDeclaration": "fal_compat.billing",
         "ContainerImage": "fal_compat.container",
         "FalServerlessHost": "fal_host_serverless",
-        "FalServerlessKeyCredentials": "fal_compat.sdk",
+        "FalServerlessKeyCredentials": "fal_compat.key_credentials",
         "HealthCheck": "fal_serve",
         "LocalHost": "fal_host_local",
         "__version__": "fal_compat.versions",
@@ -78,10 +80,12 @@ _exports = lazily(
         "wrap_app": "fal_compat.app",
     },
     (
-        *("api", "app", "apps", "container", "exceptions", "files", "ref", "sdk"),
-        *("sync", "toolkit"),
+        *("api", "app", "apps", "container", "distributed", "exceptions", "files"),
+        *("ref", "sdk", "sync", "toolkit"),
     ),
 )
+
+install()
 
 if not TYPE_CHECKING:
     # For type checkers, a name that is not there is an error.

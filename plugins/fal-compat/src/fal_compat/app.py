@@ -5,14 +5,15 @@ Applications: classes whose methods answer requests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
+from fal_compat.absent import refuse
 from fal_compat.billing import (
     BillingComponents,
     BillingDeclaration,
     check_declaration,
 )
+from fal_compat.declarations import ApplicationHealthCheckConfig
 from fal_compat.functions import with_own
 from fal_compat.ref import get_current_app, set_current_app
 from fal_serve import App as ServedApp
@@ -43,20 +44,6 @@ __all__ = [
 ]
 
 _BILL = "billing_declaration"
-
-
-@dataclass
-class ApplicationHealthCheckConfig:
-    """
-    How the health of an application is checked, and at which path.
-    """
-
-    path: str
-    start_period_seconds: int | None
-    timeout_seconds: int | None
-    failure_threshold: int | None
-    call_regularly: bool | None
-    method: str | None = None
 
 
 class App(ServedApp):
@@ -144,12 +131,12 @@ else:
         return mark_with_bill
 
     def __getattr__(name: str) -> Any:
-        # They import httpx, which is not there where applications run.
+        # They import httpx, which takes its time.
         if name in ("AppClient", "AppSpawnInfo"):
             import fal_serve
 
             return getattr(fal_serve, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        refuse(__name__, name)
 
 
 class EndpointClient:

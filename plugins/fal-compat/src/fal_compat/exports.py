@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fal_compat.absent import refuse
+
 
 def lazily(
     package: str, names: Mapping[str, str], modules: Iterable[str] = ()
@@ -29,7 +31,7 @@ def lazily(
             return importlib.import_module(f"{package}.{name}")
         place = names.get(name)
         if place is None:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            refuse(package, name)
         module, _, other = place.partition(":")
         return getattr(importlib.import_module(module), other or name)
 

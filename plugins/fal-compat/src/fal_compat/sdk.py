@@ -4,29 +4,30 @@ Values that the API of the service takes and returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fal_host_serverless import (
-    AliasInfo,
-    Credentials,
-    EnvironmentInfo,
-    KeyPreset,
-    KeyScope,
-    RegisterApplicationResult,
-    RunnerInfo,
-    ServerlessSecret,
-    UserKeyInfo,
-)
-from fal_host_serverless.credentials import KeyCredentials
-from fal_host_serverless.credentials import find_credentials as get_credentials
-from fal_serve import HealthCheck
+from fal_compat.declarations import ApplicationHealthCheckConfig, RetryConfig
+from fal_compat.exports import lazily
 
 if TYPE_CHECKING:
-    import grpc
+    from fal_compat.key_credentials import FalServerlessKeyCredentials, get_credentials
+    from fal_host_serverless import (
+        AliasInfo,
+        Credentials,
+        EnvironmentInfo,
+        KeyPreset,
+        KeyScope,
+        RegisterApplicationResult,
+        RunnerInfo,
+        ServerlessSecret,
+        UserKeyInfo,
+    )
+    from fal_host_serverless.values import RunnerState, ServiceURLs
+    from fal_serve import HealthCheck
 
 __all__ = [
     "AliasInfo",
+    "ApplicationHealthCheckConfig",
     "Credentials",
     "EnvironmentInfo",
     "FalServerlessKeyCredentials",
@@ -34,35 +35,33 @@ __all__ = [
     "KeyPreset",
     "KeyScope",
     "RegisterApplicationResult",
+    "RetryConfig",
     "RunnerInfo",
+    "RunnerState",
     "ServerlessSecret",
+    "ServiceURLs",
     "UserKeyInfo",
     "get_credentials",
 ]
 
+# What programs use that call the service is not there where applications run.
+_exports = lazily(
+    __name__,
+    {
+        **dict.fromkeys(
+            (
+                *("AliasInfo", "EnvironmentInfo", "KeyPreset", "KeyScope"),
+                *("RegisterApplicationResult", "RunnerInfo", "RunnerState"),
+                *("ServerlessSecret", "ServiceURLs", "UserKeyInfo"),
+            ),
+            "fal_host_serverless.values",
+        ),
+        "Credentials": "fal_host_serverless",
+        "FalServerlessKeyCredentials": "fal_compat.key_credentials",
+        "HealthCheck": "fal_serve",
+        "get_credentials": "fal_compat.key_credentials",
+    },
+)
 
-class FalServerlessKeyCredentials(KeyCredentials):
-    """
-    A key of an account, given as its id and its secret.
-    """
-
-    def to_headers(self) -> dict[str, str]:
-        """
-        Return the headers that HTTP requests carry.
-        """
-        return self.headers()
-
-    def to_grpc(self) -> grpc.ChannelCredentials:
-        """
-        Return the credentials of a gRPC channel: TLS, and the key with each request. In test
-        mode the channel reaches this machine alone.
-        """
-        import grpc
-
-        from fal_host_serverless.wire.channels import security
-
-        def sign(_: Any, told: Callable[[Any, Any], None]) -> None:
-            told(self.metadata(), None)
-
-        key = grpc.metadata_call_credentials(sign)
-        return grpc.composite_channel_credentials(security(), key)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _exports

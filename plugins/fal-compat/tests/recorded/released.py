@@ -1,7 +1,8 @@
 """
 Record the public names of the released ``fal`` package: run it where that is installed.
 
-Those of ``fal.api`` are left out: its documentation rules over the release.
+The names of ``fal.api`` are left out: its documentation rules over the release. Under
+``modules`` is every module of the release.
 
     python released.py > released.json
 """
@@ -14,6 +15,8 @@ import importlib.metadata
 import inspect
 import json
 import types
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 MODULES = (
@@ -21,22 +24,27 @@ MODULES = (
     "fal.app",
     "fal.apps",
     "fal.container",
+    "fal.distributed",
     "fal.exceptions",
     "fal.files",
     "fal.realtime",
     "fal.ref",
+    "fal.sdk",
     "fal.sync",
     "fal.toolkit",
     "fal.toolkit.audio",
+    "fal.toolkit.audio.audio",
     "fal.toolkit.compilation",
     "fal.toolkit.constraints",
     "fal.toolkit.exceptions",
     "fal.toolkit.file",
+    "fal.toolkit.file.file",
     "fal.toolkit.file.providers.gcp",
     "fal.toolkit.file.providers.r2",
     "fal.toolkit.file.providers.s3",
     "fal.toolkit.file.types",
     "fal.toolkit.image",
+    "fal.toolkit.image.image",
     "fal.toolkit.image.safety_checker",
     "fal.toolkit.kv",
     "fal.toolkit.pydantic",
@@ -47,6 +55,7 @@ MODULES = (
     "fal.toolkit.utils.retry",
     "fal.toolkit.utils.ssrf",
     "fal.toolkit.video",
+    "fal.toolkit.video.video",
 )
 
 
@@ -60,8 +69,22 @@ def main() -> None:
         print(f' "{module}": {{')
         lines = (f"  {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found))
         print(",\n".join(lines) + "\n },")
+    paths = sorted(find_modules())
+    print(f' "modules": {json.dumps({each: {} for each in paths})},')
     version = importlib.metadata.version("fal")
     print(f' "version": {{"{version}": {{}}}}\n}}')
+
+
+def find_modules() -> Iterator[str]:
+    """
+    Yield the name of each public module.
+    """
+    folder = Path(str(importlib.import_module("fal").__file__)).parent
+    for file in folder.rglob("*.py"):
+        parts = ("fal", *file.relative_to(folder).with_suffix("").parts)
+        name = ".".join(parts).removesuffix(".__init__")
+        if "._" not in name:
+            yield name
 
 
 def read(module: types.ModuleType) -> dict[str, Any]:
@@ -76,7 +99,10 @@ def read(module: types.ModuleType) -> dict[str, Any]:
     found = {}
     for name in names:
         value = getattr(module, name)
-        if isinstance(value, types.ModuleType) or type(value).__name__ == "_Feature":
+        if isinstance(value, types.ModuleType) or type(value).__name__ in (
+            "_Feature",
+            "TypeVar",
+        ):
             continue
         home = str(getattr(value, "__module__", None))
         if told is None and not home.startswith(module.__name__):

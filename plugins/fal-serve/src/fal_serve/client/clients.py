@@ -5,8 +5,6 @@ Clients of applications: a method for each endpoint, with its own types.
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -14,7 +12,6 @@ from urllib.parse import urlencode
 
 import httpx
 
-from fal_serve.answering.logs import is_access_line
 from fal_serve.client.credentials import credentials
 from fal_serve.client.endpoint_calls import (
     EndpointCall,
@@ -23,6 +20,7 @@ from fal_serve.client.endpoint_calls import (
     http_errors,
     raise_for_status,
 )
+from fal_serve.client.inner_applications import launched
 from fal_serve.client.realtime_connections import AsyncRealtimeConnection, RealtimeConnection
 from fal_serve.client.websocket_connections import AsyncWebsocketConnection, WebsocketConnection
 from fal_serve.declaring.paths import fill_path
@@ -32,7 +30,6 @@ from fal_serve.servables import BaseServable
 if TYPE_CHECKING:
     from fal_core_worker.serving.routes import RouteSignature
     from fal_serve.apps import App
-    from fal_serve.launching.spawns import AppSpawnInfo
 
 
 AppT = TypeVar("AppT", bound="App")
@@ -182,8 +179,12 @@ class AppClient(_Client[AppT]):
         """
         Spawn an application, return a client of it, and end it when the context ends.
 
-        The lines that the application prints are printed here, without its access log.
-        Type checkers take the client for an object of the class.
+        In a worker, the program that launched the worker spawns it, on the same host, and
+        ends it with the call at the latest. In a runner of a server it is the deployed
+        application of that name, of the same account and stage, which is not ended.
+
+        The lines that the application prints are printed by the program that spawned it,
+        without its access log. Type checkers take the client for an object of the class.
 
         Arguments:
             url: Of an application that is running. None is spawned then, and none ended.
@@ -192,19 +193,14 @@ class AppClient(_Client[AppT]):
             with cls._at(app_cls, url, timeout) as client:
                 yield client
             return
-        info = app_cls.spawn()
-        with printing_logs(info):
-            try:
-                info.wait(
-                    health_request_timeout=health_request_timeout,
-                    startup_timeout=startup_timeout,
-                    health_check_interval=health_check_interval,
-                )
-                assert info.url is not None
-                with cls._at(app_cls, info.url, timeout) as client:
-                    yield client
-            finally:
-                info.cancel()
+        with launched(app_cls) as wait:
+            found = wait(
+                health_request_timeout=health_request_timeout,
+                startup_timeout=startup_timeout,
+                health_check_interval=health_check_interval,
+            )
+            with cls._at(app_cls, found, timeout) as client:
+                yield client
 
     @classmethod
     def _at(cls, app_cls: type[ServedT], url: str, timeout: float | None) -> AppClient[ServedT]:
@@ -281,7 +277,8 @@ class AsyncAppClient(_Client[AppT]):
         startup_timeout: float = 60,
     ) -> AsyncIterator[type[ServedT]]:
         """
-        Spawn an application, return a client of it, and end it when the context ends.
+        Spawn an application, return a client of it, and end it when the context ends, as
+        :meth:`AppClient.connect` does.
 
         Type checkers take the client for the class, whose methods are awaited.
 
@@ -294,15 +291,10 @@ class AsyncAppClient(_Client[AppT]):
             return
         import asyncio
 
-        info = app_cls.spawn()
-        with printing_logs(info):
-            try:
-                await asyncio.to_thread(info.wait, startup_timeout=startup_timeout)
-                assert info.url is not None
-                async with cls._at(app_cls, info.url, timeout) as client:
-                    yield client
-            finally:
-                info.cancel()
+        with launched(app_cls) as wait:
+            found = await asyncio.to_thread(wait, startup_timeout=startup_timeout)
+            async with cls._at(app_cls, found, timeout) as client:
+                yield client
 
     @classmethod
     def _at(
@@ -352,32 +344,3 @@ class AsyncAppClient(_Client[AppT]):
                 async for line in response.aiter_lines():
                     for item in reader.read(line):
                         yield item
-
-
-@contextlib.contextmanager
-def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
-    """
-    Print the lines that an application prints, while the context lasts.
-
-    The access log would stand among the output of the program.
-    """
-    from fal_core.sinks import print_log
-
-    over = threading.Event()
-
-    def follow() -> None:
-        while not (over.is_set() and info.logs.empty()):
-            try:
-                line = info.logs.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if not (line.level == "INFO" and is_access_line(line.message)):
-                print_log(line)
-
-    thread = threading.Thread(target=follow, name="fal-serve log", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -1,5 +1,5 @@
 """
-Spawned applications. It needs fal_core, and is not imported where a service runs.
+Spawned applications, and the wait for an application until it answers.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from concurrent.futures import Future
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from fal_core import SpawnInfo
 from fal_serve.exceptions import AppClientError
 
 if TYPE_CHECKING:
     import httpx
+
+    from fal_core import SpawnInfo
 
 #: Statuses of a service that is not up yet, from itself or from a gateway.
 _NOT_YET = (404, 500)
@@ -101,26 +102,74 @@ class AppSpawnInfo:
 
             Exception: Its own error, if it ends before that.
         """
-        # Imported when it is needed: it takes a third of the time of a spawn.
-        import httpx
-
         until = time.monotonic() + startup_timeout
-        last = "it has no url yet"
-        if self.info.await_url(startup_timeout):
-            with httpx.Client(headers=headers, timeout=health_request_timeout) as client:
-                while True:
-                    last = _ask(client, f"{self.url}/health")
-                    if not last:
-                        return
-                    if time.monotonic() + health_check_interval > until:
-                        break
-                    time.sleep(health_check_interval)
-        raise AppClientError(
-            f"The application did not come up within {startup_timeout:g} s: {last}.", 500
+        url = await_url(self.info, startup_timeout)
+        await_health(
+            url,
+            startup_timeout=startup_timeout,
+            until=until,
+            health_request_timeout=health_request_timeout,
+            health_check_interval=health_check_interval,
+            headers=headers,
         )
 
 
-def _ask(client: httpx.Client, url: str) -> str:
+def await_url(info: SpawnInfo, startup_timeout: float) -> str:
+    """
+    Wait until an application has a URL, and return that.
+
+    Raises:
+        AppClientError: It has none within *startup_timeout* seconds.
+
+        Exception: Its own error, if it ends before that.
+    """
+    if info.await_url(startup_timeout):
+        assert info.url is not None
+        return info.url
+    raise late(startup_timeout, "it has no url yet")
+
+
+def await_health(
+    url: str,
+    *,
+    startup_timeout: float,
+    until: float,
+    health_request_timeout: float = 30,
+    health_check_interval: float = 0.5,
+    headers: dict[str, str] | None = None,
+    not_yet: tuple[int, ...] = _NOT_YET,
+) -> None:
+    """
+    Wait until the application at *url* answers at ``/health``.
+
+    Arguments:
+        until: The moment at which the *startup_timeout* is over.
+
+        not_yet: Statuses of an application that is coming up.
+
+    Raises:
+        AppClientError: It does not respond in time, or with an error.
+    """
+    # Imported when it is needed: it takes a third of the time of a spawn.
+    import httpx
+
+    with httpx.Client(headers=headers, timeout=health_request_timeout) as client:
+        while last := _ask(client, f"{url}/health", not_yet):
+            if time.monotonic() + health_check_interval > until:
+                raise late(startup_timeout, last)
+            time.sleep(health_check_interval)
+
+
+def late(startup_timeout: float, last: str) -> AppClientError:
+    """
+    Return the error of an application that is not up in time, and *last* was not.
+    """
+    return AppClientError(
+        f"The application did not come up within {startup_timeout:g} s: {last}.", 500
+    )
+
+
+def _ask(client: httpx.Client, url: str, not_yet: tuple[int, ...]) -> str:
     """
     Return why the service at *url* is not up yet, or nothing if it is.
     """
@@ -132,7 +181,7 @@ def _ask(client: httpx.Client, url: str) -> str:
         return f"{type(error).__name__}: {error}"
     if response.is_success:
         return ""
-    if response.status_code in _NOT_YET:
+    if response.status_code in not_yet:
         return f"it answers {response.status_code}"
     raise AppClientError(
         f"The application answers {response.status_code} when asked for its health: "

@@ -157,7 +157,7 @@ def download_model_weights(
         DownloadError: They cannot be downloaded, are too large, take too long, or have another
             digest.
     """
-    folder = find_place(WEIGHTS) / hashlib.sha256(url.encode()).hexdigest()
+    folder = find_place(WEIGHTS) / hash_url(url)
     found = None if force else _newest_in(folder)
     digest = _check_digest(sha256)
     if found is None or (digest and _digest_of(found) != digest):
@@ -302,6 +302,13 @@ def _name_of(url: str, headers: Message) -> str:
         name = each.replace("\\", "/").rpartition("/")[2]
         if name not in ("", ".", "..") and "\0" not in name and len(name.encode()) <= 255:
             return name
+    return hash_url(url)
+
+
+def hash_url(url: str) -> str:
+    """
+    Return the name that stands for *url* where there is no other.
+    """
     return hashlib.sha256(url.encode()).hexdigest()
 
 

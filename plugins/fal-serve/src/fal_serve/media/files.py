@@ -75,6 +75,13 @@ class File(BaseModel):
         return {"url": value}
 
     @classmethod
+    def _from_url(cls, url: str) -> Self:
+        """
+        Return the file at *url*, of which nothing else is known. Programs for fal use it.
+        """
+        return cls.model_validate({"url": url})
+
+    @classmethod
     def from_bytes(
         cls,
         data: bytes,

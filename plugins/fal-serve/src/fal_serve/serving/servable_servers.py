@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 REQUIREMENTS = (
     "fastapi>=0.130",
     "httptools>=0.6.3",
+    # For clients of other applications.
+    "httpx>=0.27",
     "msgpack>=1.1",
     "prometheus-client>=0.21",
     "pydantic>=2.12",

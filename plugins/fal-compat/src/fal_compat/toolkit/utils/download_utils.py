@@ -10,6 +10,7 @@ from fal_serve.media.clones import (
 from fal_serve.media.downloads import (
     download_file,
     download_model_weights,
+    hash_url,
 )
 from fal_serve.media.errors import (
     DownloadError,
@@ -33,3 +34,6 @@ __all__ = [
     "download_file",
     "download_model_weights",
 ]
+
+#: Programs use it, although it is private.
+_hash_url = hash_url
