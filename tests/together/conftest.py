@@ -136,6 +136,14 @@ def ssh_example() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def building_example() -> ModuleType:
+    """
+    The host that builds on another machine.
+    """
+    return load_example("building_host")
+
+
+@pytest.fixture(scope="session")
 def directory_example() -> ModuleType:
     """
     The host that detaches work.

@@ -69,13 +69,14 @@ class Launcher:
     The requests that this process has, and what it has had for them.
     """
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: IO[bytes], told: dict[str, Any]) -> None:
         import ray
         from ray.util import scheduling_strategies
 
         self.ray = ray
         self.strategies = scheduling_strategies
         self.output = output
+        self.arguments = told["arguments"]
         self.writing = threading.Lock()
         self.lock = threading.Lock()
         # None for those that have no place yet.
@@ -86,7 +87,9 @@ class Launcher:
         self.keeper = ray.remote(keepers.Keeper)
         self.amounts = load("amounts")
         records = load("detached_records").Records
-        self.detached = load("detached_actors").DetachedActors(ray, records, keepers.unpack)
+        self.detached = load("detached_actors").DetachedActors(
+            ray, records, (keepers.open_program, keepers.hand_over), self.arguments
+        )
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -226,8 +229,9 @@ class Launcher:
         with node.ready:
             if not node.facts:
                 code = self.put_code(digest, asked["archive"])
+                beginning = node.actor.begin.remote(self.arguments, asked["told"], [code])
                 try:
-                    node.facts = self.ray.get(node.actor.begin.remote(digest, [code]))
+                    node.facts = self.ray.get(beginning)
                 except BaseException:
                     self.drop(key, node)
                     raise
@@ -345,7 +349,7 @@ def main() -> None:
             logging_level="ERROR",
             include_dashboard=False if told["address"] in (None, "local") else None,
         )
-        launcher = Launcher(output)
+        launcher = Launcher(output, told)
     except ImportError:
         facts = {"problem": "no ray", "python": sys.executable}
     except BaseException as error:
