@@ -182,8 +182,8 @@ class RemoteNode:
             try:
                 process = subprocess.Popen(
                     given_to_children(self._command((*CONNECT, str(port)))),
-                    stdin=there,
-                    stdout=there,
+                    stdin=there.fileno(),
+                    stdout=there.fileno(),
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
