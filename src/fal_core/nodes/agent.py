@@ -47,13 +47,13 @@ class Agent:
     """
 
     def __init__(self, address: str, abandoned: str = _ABANDONED) -> None:
-        self.abandoned = abandoned
-        self.listener = socket.create_server((address, 0), backlog=_STRANGERS)
-        self.local_name = make_name()
-        self.local_listener = listen_locally(self.local_name, _STRANGERS)
-        self.strangers = threading.BoundedSemaphore(_STRANGERS)
+        self.abandoned: str = abandoned
+        self.listener: socket.socket = socket.create_server((address, 0), backlog=_STRANGERS)
+        self.local_name: str = make_name()
+        self.local_listener: socket.socket | None = listen_locally(self.local_name, _STRANGERS)
+        self.strangers: threading.BoundedSemaphore = threading.BoundedSemaphore(_STRANGERS)
         self.workers: dict[bytes, NodeProcess] = {}
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
 
     def hear(self, lines: IO[bytes]) -> None:
         """

@@ -41,19 +41,19 @@ class NodeProcess:
     """
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.told = told
+        self.told: dict[str, Any] = told
         self.control: socket.socket | None = None
         self.stream: socket.socket | None = None
         self.given: list[int] = []
         #: What a service in the worker takes connections by.
-        self.service_name = make_name()
-        self.arrived = threading.Condition()
-        self.ending = threading.Event()
-        self.writing = threading.Lock()
+        self.service_name: str = make_name()
+        self.arrived: threading.Condition = threading.Condition()
+        self.ending: threading.Event = threading.Event()
+        self.writing: threading.Lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
         self.command: Command | None = None
-        self.said = ""
-        self.why = ""
+        self.said: str = ""
+        self.why: str = ""
 
     # -- connections -------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class RemoteNode:
     """
 
     def __init__(self, command: Command, *, name: str, address: str | None = None) -> None:
-        self.name = name
+        self.name: str = name
         self._command = command
         self._address = address
         self._agents: dict[str, Agent] = {}
@@ -220,8 +220,8 @@ class Agent:
     def __init__(
         self, node: str, command: Sequence[str], told: Mapping[str, Any], archive: str
     ) -> None:
-        self.node = node
-        self.gone = threading.Event()
+        self.node: str = node
+        self.gone: threading.Event = threading.Event()
         self._said = b""
         self._facts: dict[str, Any] | None = None
         self._is_up = threading.Event()
@@ -348,7 +348,7 @@ class AgentPlace:
     def __init__(self, agent: Agent, token: str) -> None:
         self._agent = agent
         self._token = token
-        self.node = agent.node
+        self.node: str = agent.node
 
     def end(self) -> None:
         """

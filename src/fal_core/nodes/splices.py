@@ -36,10 +36,10 @@ class Direction:
     """
 
     def __init__(self, source: socket.socket, target: socket.socket) -> None:
-        self.source = source
-        self.target = target
-        self.held = memoryview(b"")
-        self.is_over = False
+        self.source: socket.socket = source
+        self.target: socket.socket = target
+        self.held: memoryview = memoryview(b"")
+        self.is_over: bool = False
 
     def pass_on(self) -> bool:
         """

@@ -128,6 +128,6 @@ _exported |= {
 globals().update(_exported)
 
 #: Tells at the end of a run which laws were not checked.
-pytest_plugins = ["fal_core.testing.harness.unchecked"]
+pytest_plugins: list[str] = ["fal_core.testing.harness.unchecked"]
 
 __all__ = [*_exported, "pytest_plugins"]
