@@ -20,6 +20,8 @@ from fal_core.workers import ARGUMENTS, Worker
 
 #: What ssh exits with where it failed itself.
 SSH_FAILED = 255
+#: It fails 20 seconds after the last word of a machine that is gone.
+SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5")
 
 
 @attrs.define(eq=False, slots=False)
@@ -56,7 +58,7 @@ class SshHost(WorkerHost[..., Any]):
 
     def begin(self, start: Start) -> Worker:
         there = shlex.join((self.python, *ARGUMENTS))
-        command = ("ssh", "-T", "-o", "BatchMode=yes", *self.arguments, self.address, there)
+        command = (*SSH, *self.arguments, self.address, there)
         return Worker.start(command, explain=self.explain)
 
     def explain(self, code: int, said: str) -> HostError | None:

@@ -43,6 +43,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "refusing/",
         "groups/",
         "pools/",
+        "nodes/",
         "batching/",
         "functions",
         "decorators front",
@@ -123,8 +124,6 @@ ORDER: dict[str, tuple[str, ...]] = {
     "fal_host_ray": (
         "options testing variables",
         "cluster/",
-        "nodes/",
-        "services/",
         "detached/",
         "hosts",
         "__init__",

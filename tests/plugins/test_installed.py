@@ -5,15 +5,18 @@ The plugins of this process, and the hosts that it shares.
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Any, ClassVar
 
 import attrs
 import pytest
 from plugin_examples import plugin
 
+from fal_core import function
 from fal_core.errors import OptionError, PluginError, UnknownNameError
 from fal_core.events import Sink
-from fal_core.hosts import Execution, Host
+from fal_core.hosts import Capabilities, Execution, Host
+from fal_core.options import HostOptions
 from fal_core.plugins import installed as plugins
 
 
@@ -105,6 +108,37 @@ def test_registered_plugins_nest() -> None:
         ):
             pytest.fail("the context was entered")
         assert plugins.load_plugins().hosts["placed"] is Placed
+
+
+@attrs.define(eq=False, slots=False)
+class Computing(Placed):
+    """
+    A host whose options and capabilities depend on where it is.
+    """
+
+    name: ClassVar[str] = "computing"
+
+    @cached_property
+    def options(self) -> type[HostOptions]:  # type: ignore[override]  # its own
+        return attrs.make_class(
+            f"OptionsOf{len(self.address)}", (), bases=(HostOptions,), frozen=True, kw_only=True
+        )
+
+    @cached_property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # its own
+        return Capabilities.of_workers(kinds=None)
+
+
+def test_options_may_be_computed_once() -> None:
+    """
+    A host may compute its options and capabilities, as a property or a cached one.
+    """
+    with plugins.registered(plugin([Computing])):
+        host = plugins.find_host("computing://there")
+        assert host.options is host.options
+        assert host.options.__name__ == "OptionsOf17"
+        declared = function("current", host=host, keep_alive=5)(os.getpid)
+        assert type(declared.make_launcher(rehearsed=True).host_options) is host.options
 
 
 def test_registered_broken_plugin_is_refused_at_once() -> None:

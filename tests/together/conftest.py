@@ -18,6 +18,7 @@ from types import ModuleType
 import attrs
 import pytest
 
+from fal_core_worker import trees
 from fal_core_worker.serving.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +36,21 @@ class Server:
         address: The address, in the form that ssh takes.
 
         arguments: The arguments with which ssh logs in without a prompt.
+
+        pid: Its process, of which each session is a child.
     """
 
     address: str
     arguments: tuple[str, ...]
+    pid: int
+
+    def session_of(self, pid: int) -> list[int]:
+        """
+        Return the processes of the session in which *pid* runs.
+        """
+        sessions = [[one, *trees.descendants(one)] for one in trees.children(self.pid)]
+        [found] = [session for session in sessions if pid in session]
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +90,7 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 *("-o", f"UserKnownHostsFile={place}/known", "-o", "LogLevel=ERROR"),
                 *("-o", "StrictHostKeyChecking=no", "-o", "IdentitiesOnly=yes"),
             ),
+            pid=server.pid,
         )
     finally:
         server.terminate()
@@ -120,6 +133,14 @@ def ssh_example() -> ModuleType:
     The host of the tutorial.
     """
     return load_example("ssh_host")
+
+
+@pytest.fixture(scope="session")
+def building_example() -> ModuleType:
+    """
+    The host that builds on another machine.
+    """
+    return load_example("building_host")
 
 
 @pytest.fixture(scope="session")

@@ -207,6 +207,56 @@ def test_host_that_is_broken_throughout_is_checked_to_the_end_on_request(
     assert {group for state, group, _ in promises(done.stdout) if state} > {"call"}
 
 
+LOSES = """
+import os
+import signal
+
+import pytest
+
+
+@pytest.fixture
+def lose_place():
+    def lose(pid: int, hostname: str) -> None:
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+    return lose
+"""
+
+
+def test_laws_that_were_not_checked_are_told_last(command_line: Any) -> None:
+    """
+    A law that only the tests of a host can check is named in the last line; with ``--strict``
+    the exit code is its own. A plugin of pytest gives what it needs.
+    """
+    law = "test_a_call_whose_place_is_lost_ends"
+    chosen = ("hosts", "check", "local", "-k", f"{law} or comes_back", "-q")
+    done = command_line(*chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts, last = done.stdout.splitlines()[-2:]
+    assert counts == "Promises: 1 kept, 0 broken, 1 not checked."
+    assert last.startswith("Warning: 1 law was not checked, ")
+    assert last.endswith(f": {law}.")
+    done = command_line(*chosen, "--strict")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.stdout.count("Warning: 1 law") == 1
+
+    command_line.write("losing.py", LOSES)
+    done = command_line(*chosen, "--strict", "-p", "losing")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "Promises: 2 kept, 0 broken."
+
+
+def test_strict_check_of_a_broken_host(command_line: Any) -> None:
+    """
+    A law that is broken counts for more than one that was not checked.
+    """
+    command_line.install("dead", DEAD)
+    laws = "test_a_call_whose_place_is_lost_ends or test_lines_arrive_before_the_result"
+    done = command_line("hosts", "check", "dead", "--strict", "-k", laws, "-q", "--tb=no")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Warning: 1 law was not checked, ")
+
+
 def test_host_is_checked_by_its_url(command_line: Any) -> None:
     """
     A URL names the host as well as a name does, and what follows are arguments of pytest.
@@ -248,3 +298,4 @@ def test_host_project_keeps_every_law(command_line: Any, tmp_path: Path) -> None
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "place_is_lost" not in done.stdout

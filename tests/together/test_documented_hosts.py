@@ -44,8 +44,9 @@ if "all" not in (os.environ.get("FAL_CORE_LAWS"), os.environ.get("FAL_CORE_FAULT
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "write-a-host.md"
 PAGE_OF_CLUSTERS = ROOT / "docs" / "write-a-slurm-host.md"
-#: The lines of code that the host of a cluster may have.
-MOST = 110
+PAGE_OF_NODES = ROOT / "docs" / "build-elsewhere.md"
+#: The lines of code that the host of a cluster may have, and one that builds elsewhere.
+MOST, MOST_OF_NODES = 110, 60
 
 
 def example(name: str) -> Any:
@@ -135,14 +136,18 @@ def lines_of_code(path: Path) -> int:
 def test_examples_are_as_long_as_the_page_says() -> None:
     """
     The number of lines that a page names for an example is that of its code; a host with
-    warm workers, GPUs, queue states, cancellation and services has at most 110.
+    warm workers, GPUs, queue states, cancellation and services has at most 110, and one that
+    builds elsewhere at most 60.
     """
-    text = PAGE.read_text("utf-8") + PAGE_OF_CLUSTERS.read_text("utf-8")
+    pages = (PAGE, PAGE_OF_CLUSTERS, PAGE_OF_NODES)
+    text = "".join(page.read_text("utf-8") for page in pages)
     named = re.findall(r"`examples/(\w+\.py)`.* (\d+) lines of code", text)
-    assert {name for name, _ in named} == {"ssh_host.py", "directory_host.py", "slurm_host.py"}
+    examples = ("ssh_host.py", "directory_host.py", "slurm_host.py", "building_host.py")
+    assert {name for name, _ in named} == set(examples)
     for name, number in named:
         assert lines_of_code(ROOT / "examples" / name) == int(number), name
     assert lines_of_code(ROOT / "examples" / "slurm_host.py") <= MOST
+    assert lines_of_code(ROOT / "examples" / "building_host.py") <= MOST_OF_NODES
 
 
 @attrs.frozen(kw_only=True)

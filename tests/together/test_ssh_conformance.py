@@ -4,8 +4,10 @@ The conformance suite on the host of the tutorial, behind a real sshd.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,3 +41,16 @@ def host_program(ssh_server: Any, ssh_example: ModuleType) -> str:
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
     return 30.0
+
+
+@pytest.fixture
+def lose_place(ssh_server: Any) -> Callable[[int, str], None]:
+    """
+    End the session of a call there, and all that runs in it.
+    """
+
+    def lose(pid: int, hostname: str) -> None:
+        for each in ssh_server.session_of(pid):
+            os.kill(each, signal.SIGKILL)
+
+    return lose

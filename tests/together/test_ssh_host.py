@@ -19,6 +19,7 @@ import pytest
 from fal_core import errors, function
 from fal_core.hosts import Host
 from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker import trees
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,30 @@ def test_lost_worker_is_distinguished_from_a_lost_connection(
     nowhere = ssh_example.SshHost("root@127.0.0.1", arguments=("-p", "1", "-F", "none"))
     with pytest.raises(errors.HostClosed, match="refused"):
         leave.on(nowhere)()
+
+
+def test_a_machine_that_falls_silent_is_lost(ssh_server: Any, host: Host[..., Any]):
+    """
+    A machine of which nothing comes any more, not even the end of a stream, ends its calls.
+    """
+
+    @function("current", host=host)
+    def stay() -> None:
+        print(f"at {os.getpid()}")
+        time.sleep(600)
+
+    recorder = Recorder(stay.make_launcher())
+    recorder.launch()
+    line = recorder.wait_for_line_like("at ", 60).message
+    session = ssh_server.session_of(int(line.split()[1]))
+    for each in session:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        reason = recorder.wait(60).reason
+    finally:
+        for each in session:
+            os.kill(each, signal.SIGCONT)
+    assert isinstance(reason, errors.HostClosed)
 
 
 def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):

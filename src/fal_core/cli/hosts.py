@@ -24,6 +24,9 @@ from fal_core.cli.tables import print_table
 if TYPE_CHECKING:
     from fal_core.hosts import Capabilities, Host
 
+#: The exit code of a strict check where a law was not checked.
+UNCHECKED = 3
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
@@ -112,17 +115,21 @@ def describe(host: str, as_json: bool) -> None:
 @click.option(
     "--keep-going", is_flag=True, help="Go on where no law of the first group is kept."
 )
+@click.option(
+    "--strict", is_flag=True, help="Exit with 3 where a law was not checked and none is broken."
+)
 @_json
 def check(
-    host: str, pytest_arguments: tuple[str, ...], keep_going: bool, as_json: bool
+    host: str, pytest_arguments: tuple[str, ...], keep_going: bool, strict: bool, as_json: bool
 ) -> None:
     """
     Check a host against the conformance laws for what it declares.
 
     What is broken is printed as soon as it is known. After the tests, or after Ctrl-C, a
     table lists each promise: kept, broken and how, or not claimed and which capability it
-    needs. Further arguments are for pytest, as in -k cancel. The exit code is 1 where a
-    promise is broken, and 130 after Ctrl-C.
+    needs. The last line warns of laws that were not checked, for want of something that the
+    tests of the host provide. Further arguments are for pytest, as in -k cancel. The exit
+    code is 1 where a promise is broken, and 130 after Ctrl-C.
 
     \b
     Example:
@@ -132,7 +139,9 @@ def check(
 
     find_host(host)
     raise click.exceptions.Exit(
-        check_host(host, pytest_arguments, keep_going=keep_going, as_json=as_json)
+        check_host(
+            host, pytest_arguments, keep_going=keep_going, strict=strict, as_json=as_json
+        )
     )
 
 
@@ -161,13 +170,15 @@ def check_host(
     arguments: Sequence[str] = (),
     *,
     keep_going: bool = False,
+    strict: bool = False,
     as_json: bool = False,
 ) -> int:
     """
     Run the laws for what *host* declares, and print which promises it keeps.
 
     Returns:
-        0 if it keeps them all, and 1 if not; 130 after Ctrl-C.
+        0 if it keeps them all, and 1 if not; 3 if it breaks none, and some were not checked
+        and have to be; 130 after Ctrl-C.
 
     Arguments:
         host: The name or the URL of an installed host.
@@ -175,6 +186,8 @@ def check_host(
         arguments: Further arguments of pytest.
 
         keep_going: Whether all laws are run where none of the first group is kept.
+
+        strict: Whether all laws have to be checked for what the host declares.
 
         as_json: Whether the promises are printed as JSON, and what pytest prints goes to
             standard error.
@@ -190,7 +203,12 @@ def check_host(
         )
     import pytest
 
-    from fal_core.testing.harness.promises import PromiseRecorder, count_of, rows_of
+    from fal_core.testing.harness.promises import (
+        PromiseRecorder,
+        count_of,
+        rows_of,
+        warning_of,
+    )
     from fal_core.testing.suite import GROUPS
 
     recorder = PromiseRecorder(GROUPS, tells=True, stops=not keep_going)
@@ -222,10 +240,14 @@ def check_host(
             "arguments of pytest choose some, as in -k cancel.",
             err=as_json,
         )
+    if recorder.unchecked:
+        click.echo(f"Warning: {warning_of(recorder.unchecked)}", err=as_json)
     # A recorder that has ended the tests interrupts them as well.
     if code == pytest.ExitCode.INTERRUPTED and not recorder.stopped:
         return INTERRUPTED
-    return 0 if code == pytest.ExitCode.OK else 1
+    if code == pytest.ExitCode.OK:
+        return UNCHECKED if strict and recorder.unchecked else 0
+    return 1
 
 
 def _summary(cls: type[Host[..., Any]]) -> str:

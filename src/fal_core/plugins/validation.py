@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -101,7 +102,7 @@ def _check_made_by_name(cls: type[Host[..., Any]]) -> str | None:
 
 def _check_capabilities(cls: type[Host[..., Any]]) -> str | None:
     capabilities: object = cls.capabilities
-    if isinstance(capabilities, property):
+    if isinstance(capabilities, property | cached_property):
         # A wrapper host computes them.
         return None
     if not isinstance(capabilities, Capabilities):
@@ -126,8 +127,8 @@ def _check_capabilities(cls: type[Host[..., Any]]) -> str | None:
 
 def _check_options(cls: type[Host[..., Any]]) -> str | None:
     options = cls.options
-    if isinstance(options, property):
-        # A wrapper host computes its options; those of the inner host were checked.
+    if isinstance(options, property | cached_property):
+        # It computes them, as a wrapper host does; those of the inner host were checked.
         return None
     if not isinstance(options, type) or not issubclass(options, HostOptions):
         return f"The options of {cls.__name__} are {options!r}, not a subclass of HostOptions."

@@ -42,6 +42,9 @@ if not waits:
         os.write(1, data)
 """
 
+#: The arguments of such a Python, before the number of the port.
+CONNECT = ("-c", _PROGRAM)
+
 #: The connections of one port that are open at once: each has processes here and there.
 MOST_CONNECTIONS = 256
 #: Seconds between two looks whether the worker is gone.
@@ -86,7 +89,7 @@ def relay(
 def _listen(
     worker: Worker, port: int, command: Callable[[Sequence[str]], Sequence[str]]
 ) -> int:
-    program = given_to_children(command(("-c", _PROGRAM, str(port))))
+    program = given_to_children(command((*CONNECT, str(port))))
     _wait_for_port(worker, port, [*program, "wait"])
 
     server = _Server(("127.0.0.1", 0), _Connection)

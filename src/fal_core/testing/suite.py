@@ -5,7 +5,8 @@ The file defines the fixture ``host``, of scope ``session``, and may define othe
 ``kind`` and ``kind_options``, the environment of the laws' functions; ``law_timeout``,
 for a slow host; ``requirement``, ``secret`` and ``host_url``; ``host_program``, which
 makes the host in another process where no name or URL does; ``make_host``, which makes a
-second host where a copy of its attrs fields is none.
+second host where a copy of its attrs fields is none; ``lose_place``, which takes the place of
+a running call away, as a machine without power is.
 """
 
 from __future__ import annotations
@@ -120,9 +121,13 @@ _exported |= {
     "host_url": detachment.host_url,
     "host_program": exits.host_program,
     "failing_observer": observers.failing_observer,
+    "taking_away": crashes.taking_away,
     "make_host": places.make_host,
     "another_host": places.another_host,
 }
 globals().update(_exported)
 
-__all__ = list(_exported)
+#: Tells at the end of a run which laws were not checked.
+pytest_plugins: list[str] = ["fal_core.testing.harness.unchecked"]
+
+__all__ = [*_exported, "pytest_plugins"]

@@ -8,7 +8,13 @@ import pytest
 
 from fal_core.errors import HostError, WorkerLost
 from fal_core.testing.harness.expectations import NO_OUTCOME, expect_error, expect_no_error
-from fal_core.testing.harness.promises import Promise, count_of, rows_of, sentence_of
+from fal_core.testing.harness.promises import (
+    Promise,
+    count_of,
+    rows_of,
+    sentence_of,
+    warning_of,
+)
 
 
 def test_a_broken_promise_has_the_sentence_of_its_law() -> None:
@@ -60,3 +66,14 @@ def test_only_what_is_not_kept_needs_a_reason() -> None:
         ("", "", "  It needs serve."),
     ]
     assert count_of([kept, broken, missing]) == "Promises: 1 kept, 1 broken, 1 not claimed."
+
+
+def test_laws_that_were_not_checked_are_named() -> None:
+    """
+    One sentence names them, and of many the first.
+    """
+    assert warning_of([]) == ""
+    assert warning_of(["test_one"]).startswith("1 law was not checked, so nobody knows ")
+    told = warning_of([f"test_{number}" for number in range(9)])
+    assert told.startswith("9 laws were not checked, ")
+    assert told.endswith("test_4, test_5 and 3 more.")

@@ -13,6 +13,7 @@ from fal_core.hosts import Host
 from fal_core.testing.suite import *  # noqa: F403  # every law
 
 host_program = whole_hosts.host_program
+lose_place = whole_hosts.lose_place
 
 
 @pytest.fixture(scope="session")

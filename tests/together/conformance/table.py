@@ -269,6 +269,10 @@ MUTANTS: tuple[Mutant, ...] = (
     around(crashes.SwallowsCrashes, "test_a_worker_that_is_killed_is_lost", of="die"),
     around(crashes.SwallowsCrashes, "test_a_crash_is_the_reason_of_the_end", of="vanish"),
     gives_up_on("test_a_call_after_a_crash_works", conditions.is_crash, of="leave_or_stay"),
+    around(crashes.NoticesNoLoss, "test_a_call_whose_place_is_lost_ends", of="stay_there"),
+    gives_up_on(
+        "test_a_call_after_a_lost_place_works", conditions.is_crash, of="stay_or_leave"
+    ),
     gives_up_on(
         "test_a_lost_call_is_run_again_where_it_is_asked_for",
         conditions.is_crash,

@@ -163,3 +163,24 @@ def test_a_law_that_another_process_does_not_find_its_host_for_names_the_fixture
     assert "No host is called 'unknown'" in promise.why
     assert "Define the fixture host_url" in promise.why
     assert "or host_program" in promise.why
+
+
+def test_a_file_of_laws_tells_which_were_not_checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Before the last line of pytest is a warning of the laws that nothing is known of, but not
+    of those that the host does not claim.
+    """
+    path = tmp_path / "laws_of_local.py"
+    path.write_text(LAWS.replace("2.0", "30.0"))
+    lost = "test_a_call_whose_place_is_lost_ends"
+    claimless = [law for law in vars(GROUPS["groups"]) if law.startswith("test_")]
+    host = LocalHost()
+    try:
+        ends = run_laws(host, [lost, *claimless], path=path)
+    finally:
+        host.close()
+    assert (ends[lost], "skipped" in [ends[law] for law in claimless]) == ("skipped", True)
+    [warning] = [line for line in capfd.readouterr().out.splitlines() if "Warning" in line]
+    assert warning.endswith(f"nobody knows whether the host keeps them: {lost}.")

@@ -5,12 +5,15 @@ Files that run the laws on hosts around a whole one: what they have in common.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from fal_core.hosts import Host
 from fal_core.testing.suite import GROUPS
+from fal_core_worker import trees
 
 #: Makes the host of another program, where the one that is tested says nothing else.
 _LOCAL = "from fal_host_local import LocalHost\nhost = LocalHost()"
@@ -35,3 +38,17 @@ def host_program(host: Host[..., Any]) -> str:
     """
     made: str = getattr(host, "program", _LOCAL)
     return made
+
+
+@pytest.fixture
+def lose_place() -> Callable[[int, str], None]:
+    """
+    End the keeper of a call, and all that it has started.
+    """
+
+    def lose(pid: int, hostname: str) -> None:
+        keepers = trees.children(os.getpid())
+        [keeper] = [each for each in keepers if pid in trees.descendants(each)]
+        os.kill(keeper, signal.SIGKILL)
+
+    return lose

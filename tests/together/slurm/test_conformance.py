@@ -7,7 +7,7 @@ What the host does itself runs by default; FAL_CORE_LAWS=all runs every law.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,3 +44,17 @@ def host_program(slurm_example: ModuleType) -> str:
         f"import sys\nsys.path.insert(0, {folder!r})\n"
         "from slurm_host import SlurmHost\nhost = SlurmHost()"
     )
+
+
+@pytest.fixture
+def lose_place(slurm: Any) -> Callable[[int, str], None]:
+    """
+    Have the node of a call fail.
+    """
+
+    def lose(pid: int, hostname: str) -> None:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        [node] = [each[16:] for each in variables if each.startswith("SLURMD_NODENAME=")]
+        slurm.fail(node)
+
+    return lose

@@ -18,11 +18,10 @@ from fal_core.capacities import CountingHost
 from fal_core.errors import HostClosed, HostError, OptionError, WorkerLost
 from fal_core.events import State
 from fal_core.hosts import Capabilities, Execution
+from fal_core.nodes import AgentAddress, Relays
 from fal_core.options import HostOptions
 from fal_core.pools import POOL_OPTIONS, WorkerHost
-from fal_host_ray.nodes.agent_addresses import AgentAddress
 from fal_host_ray.options import RayOptions, find_machines, resources_of
-from fal_host_ray.services.relays import Relays
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
@@ -39,6 +38,8 @@ _hosts: weakref.WeakSet[RayHost] = weakref.WeakSet()
 
 #: Seconds in which an idle worker that was stopped frees its place, before another one is.
 _EACH = 0.5
+#: Why a worker ended that nobody has asked to.
+_ABANDONED = "Ray has ended what it ran on the node: its head is gone, or the node is to end."
 
 
 @attrs.define(eq=False, slots=False)
@@ -77,7 +78,9 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
     _agents: weakref.WeakKeyDictionary[Worker, AgentAddress] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary, repr=False
     )
-    _code: dict[str, tuple[str, str]] = attrs.field(init=False, factory=dict, repr=False)
+    _code: dict[type[Environment], tuple[str, str]] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
     _closed: bool = attrs.field(init=False, default=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -110,7 +113,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             resolve_secrets(options.secrets, origin)
 
     def begin(self, start: Start) -> Worker:
-        from fal_host_ray.nodes.workers import NodeWorker, agent_request
+        from fal_core.nodes import AGENT, NodeWorker, agent_request, node_facts
         from fal_host_ray.variables import resolve_secrets
 
         options = RayOptions.of(start)
@@ -123,21 +126,21 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             {
                 "digest": digest,
                 "archive": archive,
+                "told": node_facts(digest, AGENT, abandoned=_ABANDONED),
                 "choices": [resources_of(options, each) for each in asked_of],
                 "agent": agent,
             }
         )
         try:
             facts = self._await_up(actor, start)
-            actor.node = facts["node"]
+            actor.node = f"{facts['node']} ({facts['address']})"
             address = AgentAddress(
                 facts["address"], facts["port"], agent["token"], facts["local_name"]
             )
             worker = NodeWorker(actor, address).begin(start)
             self._agents[worker] = address
         except BaseException:
-            actor.end()
-            actor.forget()
+            actor.release()
             raise
         if secrets:
             worker.send_secrets(secrets)
@@ -183,16 +186,13 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         self._relays.close()
 
     def _pack(self, environment: Environment) -> tuple[str, str]:
-        from fal_core.caches import cache_directory
-        from fal_host_ray.nodes.packages import find_plugin, pack
+        from fal_core.nodes import pack_code
 
-        module = type(environment).__module__.partition(".")[0]
+        kind = type(environment)
         with self._launching:
-            if module not in self._code:
-                plugin = find_plugin(module, environment.kind)
-                folder = cache_directory(os.path.join("ray", "archives"), make=True)
-                self._code[module] = pack({plugin}, folder)
-            return self._code[module]
+            if kind not in self._code:
+                self._code[kind] = pack_code(environment, "fal-host-ray")
+            return self._code[kind]
 
     def _await_up(self, actor: Actor, start: Start) -> dict[str, Any]:
         """

@@ -18,6 +18,9 @@ from fal_core.testing.harness.expectations import advice_for
 
 Kept = Literal["kept", "broken", "not claimed", "not checked"]
 
+#: How many laws that were not checked a sentence names.
+_NAMED = 6
+
 #: The key of what a law needs and its host does not declare, in the properties of a report.
 MISSING = "missing capabilities"
 
@@ -97,6 +100,14 @@ class PromiseRecorder:
             kept=kept,
             why=why,
         )
+
+    @property
+    def unchecked(self) -> list[str]:
+        """
+        The names of the laws that were not checked, for want of something that the tests of
+        the host, or its machine, have to provide.
+        """
+        return [each.law for each in self.promises if each.kept == "not checked"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: Any, call: pytest.CallInfo[Any]) -> None:
@@ -224,3 +235,16 @@ def count_of(promises: Sequence[Promise]) -> str:
         f"{counts[kept]} {kept}" for kept in ("not claimed", "not checked") if counts[kept]
     ]
     return f"Promises: {', '.join(words)}."
+
+
+def warning_of(laws: Sequence[str]) -> str:
+    """
+    Return which *laws* were not checked, as one sentence; empty where there are none.
+    """
+    if not laws:
+        return ""
+    listed = ", ".join(laws[:_NAMED])
+    if len(laws) > _NAMED:
+        listed += f" and {len(laws) - _NAMED} more"
+    what = "1 law was" if len(laws) == 1 else f"{len(laws)} laws were"
+    return f"{what} not checked, so nobody knows whether the host keeps them: {listed}."

@@ -121,6 +121,19 @@ class Recorder:
         log: Log = self._wait_for(is_it, timeout, f"the line {line!r} of the function")
         return log
 
+    def wait_for_line_like(self, start: str, timeout: float) -> Log:
+        """
+        Wait until the function has printed a line that begins with *start*, and return it.
+        """
+
+        def is_it(event: Event) -> bool:
+            if not isinstance(event, Log) or event.partial or event.source != "USER":
+                return False
+            return event.message.startswith(start)
+
+        log: Log = self._wait_for(is_it, timeout, f"a line of the function like {start!r}")
+        return log
+
     def _wait_for(self, is_it: Callable[[Event], bool], timeout: float, what: str) -> Any:
         def find() -> Event | None:
             return next((event for event in self.events if is_it(event)), None)

@@ -31,6 +31,14 @@ class SwallowsCrashes(Broken):
         passing.send_on(event)
 
 
+class NoticesNoLoss(Broken):
+    """Tells nothing more of a call whose worker was lost."""
+
+    def take(self, event: Event, passing: Passing) -> None:
+        if not is_crash(event):
+            passing.send_on(event)
+
+
 @attrs.define(eq=False, slots=False)
 class RunsLostCallsAgain(Broken):
     """Gives a call whose worker was lost another chance, unasked."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,12 +24,6 @@ _PATIENCE = 3.0
 #: Bytes of the errors of a supervisor that are kept.
 _SAID = 4096
 
-#: The first lines of a supervisor, which has what it imports in one folder.
-_SUPERVISOR = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from fal_host_ray.detached.supervisors import main; main()"
-)
-
 
 class Guard:
     """
@@ -40,11 +32,16 @@ class Guard:
     """
 
     def __init__(
-        self, reference: str, records: Any, unpack: Callable[[str, list[Any]], str]
+        self,
+        reference: str,
+        records: Any,
+        starting: tuple[Callable[..., Any], Callable[..., None]],
+        arguments: list[str],
     ) -> None:
         self.reference = reference
         self.records = records
-        self.unpack = unpack
+        self.open_program, self.hand_over = starting
+        self.arguments = arguments
         self.directory = ""
         self.said = b""
         self.end: dict[str, Any] | None = None
@@ -94,26 +91,16 @@ class Guard:
     def start(self, records: Any, facts: dict[str, Any], call: bytes) -> None:
         import ray
 
-        folder = self.unpack(facts["digest"], [records.code.remote(facts["digest"])])
         address = ray.util.get_node_ip_address()
-        variables = {
-            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
-        }
-        supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _SUPERVISOR, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            start_new_session=True,
-        )
+        supervisor = self.open_program(self.arguments)
         assert supervisor.stdin is not None
         assert supervisor.stdout is not None
         assert supervisor.stderr is not None
         listening = threading.Thread(target=self._listen, args=(supervisor.stderr,))
         listening.start()
         told = {"address": address, "size": len(call), **facts["told"]}
-        supervisor.stdin.write(json.dumps(told).encode() + b"\n" + call)
+        self.hand_over(supervisor, told, [records.code.remote(facts["digest"])])
+        supervisor.stdin.write(call)
         supervisor.stdin.flush()
         answer = supervisor.stdout.readline()
         if answer:
@@ -138,18 +125,22 @@ class DetachedActors:
     Arguments:
         record_class: The class of the actor that keeps the records.
 
-        unpack: Returns the folder of the code of a digest on a node.
+        starting: Starts a program on a node, and gives it its code.
+
+        arguments: Those of the program.
     """
 
     def __init__(
         self,
         ray: Any,
         record_class: type[Any],
-        unpack: Callable[[str, list[Any]], str],
+        starting: tuple[Callable[..., Any], Callable[..., None]],
+        arguments: list[str],
     ) -> None:
         self.ray = ray
         self.record_class = record_class
-        self.unpack = unpack
+        self.starting = starting
+        self.arguments = arguments
         self.lock = threading.Lock()
         self.kept: Any = None
 
@@ -202,7 +193,8 @@ class DetachedActors:
             "namespace": NAMESPACE,
             "lifetime": "detached",
         }
-        self.ray.remote(Guard).options(**options).remote(reference, records, self.unpack)
+        guard = self.ray.remote(Guard).options(**options)
+        guard.remote(reference, records, self.starting, self.arguments)
         return {"found": "launched"}
 
     def find(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -7,24 +7,15 @@ standard library alone, and travels there with the class of the actor.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-import zipfile
 from typing import IO, Any
 
 #: Bytes of the errors of an agent that are kept.
 _SAID = 4096
-#: The first lines of an agent, which has what it imports in one folder.
-_AGENT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from fal_host_ray.nodes.agent import main; main()"
-)
 
 
 class Keeper:
@@ -37,31 +28,19 @@ class Keeper:
         self.said = b""
         self.writing = threading.Lock()
 
-    def begin(self, digest: str, code: list[Any]) -> dict[str, Any]:
+    def begin(
+        self, arguments: list[str], told: dict[str, Any], code: list[Any]
+    ) -> dict[str, Any]:
         """
         Start the agent, and return where it listens.
         """
         import ray
 
-        try:
-            folder = unpack(digest, code)
-        except OSError as error:
-            return {"why": f"It cannot be given the code of its agent: {error}"}
         address = ray.util.get_node_ip_address()
-        variables = {
-            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))
-        }
-        self.agent = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _AGENT, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            start_new_session=True,
-        )
+        self.agent = open_program(arguments)
         assert self.agent.stdout is not None
         threading.Thread(target=self._listen, args=(self.agent.stderr,), daemon=True).start()
-        self._write({"address": address})
+        hand_over(self.agent, {"address": address, **told}, code)
         answer = self.agent.stdout.readline()
         if not answer:
             self.agent.wait()
@@ -95,40 +74,38 @@ class Keeper:
             self.said = (self.said + line)[-_SAID:]
 
 
-def unpack(digest: str, code: list[Any]) -> str:
+def open_program(arguments: list[str]) -> subprocess.Popen[bytes]:
     """
-    Return the folder of the code of *digest* on this node, unpacking it if it is not there.
+    Start the program of a node that takes code and runs it.
     """
-    parent = os.path.join(_cache_root(), "ray", "code")
-    folder = os.path.join(parent, digest)
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))},
+        start_new_session=True,
+    )
+
+
+def hand_over(program: subprocess.Popen[bytes], told: dict[str, Any], code: list[Any]) -> None:
+    """
+    Tell a program what to run, and give it the code, which is fetched where this node has none.
+
+    It may end instead: its streams end then.
+    """
     import ray
 
-    os.makedirs(parent, 0o700, exist_ok=True)
-    if os.stat(parent).st_uid != os.getuid():
-        raise PermissionError(f"{parent} belongs to another user: set FAL_CORE_CACHE there.")
-    if os.path.isdir(folder):
-        return folder
-    made = tempfile.mkdtemp(dir=parent, prefix=".new-")
+    assert program.stdin is not None
+    assert program.stdout is not None
     try:
-        with zipfile.ZipFile(io.BytesIO(ray.get(code[0]))) as archive:
-            archive.extractall(made)
-            for each in archive.infolist():
-                if each.external_attr >> 16 & 0o111:
-                    os.chmod(os.path.join(made, each.filename), 0o755)
-        os.rename(made, folder)
-    except OSError:
-        # Another actor of this node may have been quicker.
-        if not os.path.isdir(folder):
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
-
-
-def _cache_root() -> str:
-    # As fal_core.caches has it, which is not there.
-    named = os.environ.get("FAL_CORE_CACHE")
-    if named:
-        return os.path.abspath(os.path.expanduser(named))
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(os.path.abspath(home), "fal-core")
+        program.stdin.write(json.dumps(told).encode() + b"\n")
+        program.stdin.flush()
+        answer = program.stdout.readline()
+        if answer and not json.loads(answer)["has"]:
+            archive = ray.get(code[0])
+            size = json.dumps({"size": len(archive)}).encode()
+            program.stdin.write(size + b"\n" + archive)
+            program.stdin.flush()
+    except BrokenPipeError:
+        pass

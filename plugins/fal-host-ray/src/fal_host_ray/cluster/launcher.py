@@ -10,7 +10,8 @@ that is gone.
 A request is ``{"id": …, "start": {…}}``, ``{"id": …, "end": true}`` or, of detached work,
 ``{"id": …, "detached": {…}}``, which gets one event, ``answer``. The events of a
 start are ``queued`` with ``why``, ``up`` with ``address``, ``port`` and ``node``, ``refused``
-with ``why``, and ``lost`` with ``why``.
+with ``why``, and ``lost`` with ``why``. ``closed`` with ``why`` ends any request: the head of
+the cluster is away, which Ray itself waits a minute for.
 
 The place of a worker is a placement group of one bundle, which starts no process. Its agent
 is that of the node, in an actor which takes no resources. A worker with GPUs has an actor in
@@ -30,8 +31,6 @@ from typing import IO, Any
 _PATIENCE = 1.0
 #: Seconds between two looks at what a worker waits for.
 _TURN = 5.0
-#: Seconds that a cluster may take to be connected to.
-_REACH = 10.0
 #: Seconds that a server of Ray's client has to take note of the end.
 _FAREWELL = 5.0
 #: The least of a processor that Ray can reserve: a place is never of nothing.
@@ -69,24 +68,28 @@ class Launcher:
     The requests that this process has, and what it has had for them.
     """
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: IO[bytes], told: dict[str, Any]) -> None:
         import ray
         from ray.util import scheduling_strategies
 
         self.ray = ray
         self.strategies = scheduling_strategies
         self.output = output
+        self.arguments = told["arguments"]
+        self.head = load("heads").Head(ray, told["address"], self.tell)
         self.writing = threading.Lock()
         self.lock = threading.Lock()
         # None for those that have no place yet.
         self.places: dict[int, Place | None] = {}
         self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
-        keepers = load("keepers")
+        keepers = load_to_travel("keepers")
         self.keeper = ray.remote(keepers.Keeper)
-        self.amounts = load("amounts")
-        records = load("detached_records").Records
-        self.detached = load("detached_actors").DetachedActors(ray, records, keepers.unpack)
+        self.amounts = load_to_travel("amounts")
+        records = load_to_travel("detached_records").Records
+        self.detached = load_to_travel("detached_actors").DetachedActors(
+            ray, records, (keepers.open_program, keepers.hand_over), self.arguments
+        )
 
     def tell(self, number: int, event: str, **facts: Any) -> None:
         line = json.dumps({"id": number, "event": event, **facts}).encode() + b"\n"
@@ -99,13 +102,23 @@ class Launcher:
         if "start" in request:
             with self.lock:
                 self.places[number] = None
-            work: Any = self.run
-            arguments: Any = (number, request["start"])
+            work: Any = self.attend
+            arguments: Any = (self.run, number, request["start"])
         elif "detached" in request:
-            work, arguments = self.answer, (number, request["detached"])
+            work, arguments = self.attend, (self.answer, number, request["detached"])
         else:
             work, arguments = self.end, (number,)
         threading.Thread(target=work, args=arguments, daemon=True).start()
+
+    def attend(self, work: Any, number: int, asked: dict[str, Any]) -> None:
+        """
+        Do *work* for a request, which is told if the head is away meanwhile.
+        """
+        with self.head.awaited(number):
+            work(number, asked)
+        if self.head.is_cut_off():
+            # Another program may find the cluster again.
+            os._exit(1)
 
     def answer(self, number: int, asked: dict[str, Any]) -> None:
         """
@@ -226,8 +239,9 @@ class Launcher:
         with node.ready:
             if not node.facts:
                 code = self.put_code(digest, asked["archive"])
+                beginning = node.actor.begin.remote(self.arguments, asked["told"], [code])
                 try:
-                    node.facts = self.ray.get(node.actor.begin.remote(digest, [code]))
+                    node.facts = self.ray.get(beginning)
                 except BaseException:
                     self.drop(key, node)
                     raise
@@ -281,10 +295,8 @@ class Launcher:
 
 def load(name: str) -> Any:
     """
-    Return the module *name* beside this one, whose classes travel to nodes that lack it.
+    Return the module *name* beside this one.
     """
-    import ray
-
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     spec = importlib.util.spec_from_file_location(f"fal_ray_{name}", path)
     assert spec is not None
@@ -292,6 +304,16 @@ def load(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def load_to_travel(name: str) -> Any:
+    """
+    Return the module *name* beside this one, whose classes travel to nodes that lack it.
+    """
+    import ray
+
+    module = load(name)
     ray.cloudpickle.register_pickle_by_value(module)
     return module
 
@@ -299,25 +321,6 @@ def load(name: str) -> Any:
 def _sentence(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:2000]
-
-
-def _absence(address: str | None) -> str:
-    """
-    Return why nobody is at *address*, as a sentence; empty if somebody may be. Ray itself looks
-    for minutes.
-    """
-    import socket
-
-    # As Ray has it.
-    where = os.environ.get("RAY_ADDRESS", "") if address in (None, "auto") else address
-    host, _, port = (where or "").rpartition("://")[2].rpartition(":")
-    if not (host and port.isdigit()):
-        return ""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
-    except OSError as error:
-        return f"{host}:{port} cannot be connected to: {error.strerror or error}."
-    return ""
 
 
 def main() -> None:
@@ -333,7 +336,7 @@ def main() -> None:
         # To import it takes longer than both.
         if importlib.util.find_spec("ray") is None:
             raise ImportError
-        absence = _absence(told["address"])
+        absence = load("heads").absence(told["address"])
         if absence:
             raise ConnectionError(absence)
         import ray
@@ -345,7 +348,7 @@ def main() -> None:
             logging_level="ERROR",
             include_dashboard=False if told["address"] in (None, "local") else None,
         )
-        launcher = Launcher(output)
+        launcher = Launcher(output, told)
     except ImportError:
         facts = {"problem": "no ray", "python": sys.executable}
     except BaseException as error:

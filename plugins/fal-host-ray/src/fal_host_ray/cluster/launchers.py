@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from fal_core.errors import Cancelled, HostClosed, HostError
+from fal_core.errors import Cancelled, HostClosed, HostError, OutOfMemory, WorkerLost
+from fal_core.nodes import node_arguments
 from fal_host_ray.cluster import launcher
 
 #: Seconds that Ray may take to be reached.
@@ -60,7 +61,11 @@ class Launcher:
         self._lock = threading.Lock()
         self.ended = False
         self.version = ""
-        told = {"address": address, "namespace": "fal-core"}
+        told = {
+            "address": address,
+            "namespace": "fal-core",
+            "arguments": list(node_arguments()),
+        }
         threading.Thread(target=self._listen, name="fal-core ray", daemon=True).start()
         try:
             self._write(told)
@@ -256,15 +261,21 @@ class Actor:
                 raise Cancelled from None
             return None
 
-    def await_end(self, timeout: float) -> dict[str, Any] | None:
+    def why_lost(self, seconds: float) -> HostError | None:
         """
-        Return the event that tells how it was lost. None if it was not after *timeout*
-        seconds.
+        Return why it was lost; None if that is not known after some *seconds*. Ray tells the
+        end of a process at once, and that of a node after 14 seconds.
         """
         if self._end is None:
             with suppress(queue.Empty):
-                self._end = self._events.get(timeout=timeout)
-        return self._end
+                self._end = self._events.get(timeout=seconds)
+        if self._end is None:
+            return None
+        why = self._end["why"]
+        if self._end["event"] == "closed":
+            return WorkerLost(detail=why)
+        lost = OutOfMemory if "OutOfMemory" in why else WorkerLost
+        return lost(detail=f"Node {self.node}: {why}")
 
     def end(self) -> None:
         """
@@ -272,10 +283,11 @@ class Actor:
         """
         self._owner.end(self._number)
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """
-        Hear no more of it.
+        End it, and hear no more of it.
         """
+        self.end()
         self._owner.forget(self._number)
 
 

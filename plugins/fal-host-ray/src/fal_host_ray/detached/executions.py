@@ -22,15 +22,16 @@ from fal_core.detached import FollowedExecution
 from fal_core.errors import HostError, WorkerLost
 from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.machines import Machine
+from fal_core.nodes import AgentAddress, Relays, node_facts
 from fal_core.sinks import UnreadableRecord, read_journal
 from fal_host_ray.cluster.launchers import Launcher
-from fal_host_ray.nodes.agent_addresses import AgentAddress
 from fal_host_ray.options import RayOptions, find_machines, resources_of
-from fal_host_ray.services.relays import Relays
 from fal_host_ray.variables import resolve_secrets
 
 #: Seconds between two looks at work that waits, and at one that cannot be followed.
 _TURN, _PAUSE = 0.3, 0.1
+#: The module that runs the work on a node.
+SUPERVISOR = "fal_host_ray.detached.supervisors"
 #: Seconds for which a node may be silent until its work counts as lost.
 _NEWS = 30.0
 
@@ -74,6 +75,7 @@ def launch_detached(
     known = resolve_secrets(options.secrets or (), call.origin)
     digest, archive = code
     told = {
+        **node_facts(digest, SUPERVISOR),
         "name": call.name,
         "owner": call.owner,
         "largest": limit_of(sink),

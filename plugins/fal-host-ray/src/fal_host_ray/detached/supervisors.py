@@ -32,12 +32,10 @@ import attrs
 from fal_core.detached import Supervisor, write_status
 from fal_core.hosts import Capabilities
 from fal_core.machines import Machine
+from fal_core.nodes import CONNECTIONS, lead_to_port, make_name, read_greeting
 from fal_core.options import HostOptions
 from fal_core.pools import Start, WorkerHost
 from fal_core.workers import ARGUMENTS, Worker
-from fal_host_ray.nodes.greetings import read_greeting
-from fal_host_ray.nodes.local_sockets import CONNECTIONS, make_name
-from fal_host_ray.nodes.splices import await_port, forward
 from fal_host_ray.options import RayOptions
 
 #: How many may be about to say who they are.
@@ -103,14 +101,9 @@ class NodeSupervisor(Supervisor):
         if not hmac.compare_digest(token, self._token):
             connection.close()
             return False
-        what, _, port = purpose.partition(b" ")
-        if what == b"follow":
+        if purpose == b"follow":
             return True
-        if what == b"forward" and port.isdigit():
-            forward(connection, os.environ[CONNECTIONS], int(port))
-        elif what == b"await" and port.isdigit():
-            await_port(connection, int(port))
-        else:
+        if not lead_to_port(connection, purpose, os.environ[CONNECTIONS]):
             connection.close()
         return False
 
@@ -129,11 +122,10 @@ def write_record(told: dict[str, Any], call: bytes) -> Path:
     return directory
 
 
-def main() -> None:
+def main(told: dict[str, Any]) -> None:
     """
-    Run the work that a line of standard input describes, and whose call follows it.
+    Run the work that *told* describes, and whose call is on standard input.
     """
-    told = json.loads(sys.stdin.buffer.readline())
     known, _, call = sys.stdin.buffer.read(told["size"]).partition(b"\n")
     directory = write_record(told, call)
     machine = pickle.loads(base64.b64decode(told["machine"]))

@@ -4,6 +4,10 @@ Laws of crashes: a worker that is lost is noticed, and leaves nothing behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from fal_core.errors import HostError, WorkerLost
 from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import (
@@ -19,12 +23,26 @@ from fal_core.testing.harness.identities import (
     still_living,
 )
 from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.harness.recorders import Follow, Recorder
 
 LOOK = (
     "Where the stream of a worker ends unasked, end its calls with Exited and a WorkerLost "
     "that has the exit code or the signal, as `lost` of a Worker returns it."
 )
+#: What to look at where a whole place is lost.
+LOOK_AT_PLACES = (
+    "Of a machine that is gone comes no word, not even the end of a stream: ask now and then "
+    "whether it is there, or ask what manages it, and end its calls with Exited and a "
+    "WorkerLost."
+)
+#: Why the laws of lost places are not checked.
+NOT_LOST = (
+    "Only the tests of a host can take the place of a call away, and these define no fixture "
+    "lose_place: a function of a pid and a hostname, as the call sees its own."
+)
+
+#: Takes a place away: it is given the pid and the hostname of a function that runs there.
+Lose = Callable[[int, str], object]
 
 
 @requires("crash")
@@ -210,6 +228,83 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
         _ = leave_always.spawn().return_value
     runs = len(marks.read()) - runs
     assert runs in (0, 3), f"With retries=2 a spawned call ran {runs} times; expected 3. {look}"
+
+
+@pytest.fixture
+def taking_away(request: pytest.FixtureRequest) -> Lose:
+    """
+    The fixture ``lose_place`` of the host's tests, wherever they define it.
+    """
+    try:
+        lose: Lose = request.getfixturevalue("lose_place")
+    except pytest.FixtureLookupError as error:
+        if error.argname != "lose_place":
+            raise
+        pytest.skip(NOT_LOST)
+    return lose
+
+
+@requires("crash")
+def test_a_call_whose_place_is_lost_ends(
+    isolated: Isolated, follow: Follow, taking_away: Lose, law_timeout: float
+) -> None:
+    """
+    A call whose place is lost, its machine or its node, ends with an error of the host.
+    """
+
+    @isolated()
+    def stay_there(seconds: float) -> None:
+        import os
+        import socket
+        import time
+
+        print(f"at {os.getpid()} {socket.gethostname()}")
+        time.sleep(seconds)
+
+    recorder = follow(stay_there, 3 * law_timeout)
+    taking_away(*_where(recorder, law_timeout))
+    exited = recorder.wait(law_timeout)
+    expect(recorder.outcome, None, "The outcome of a call whose place is lost", LOOK_AT_PLACES)
+    assert isinstance(exited.reason, HostError), (
+        "The end of a call whose place is lost: expected Exited with a HostError as its "
+        f"reason. These events came: {recorder.told}. {LOOK_AT_PLACES}"
+    )
+
+
+@requires("crash")
+def test_a_call_after_a_lost_place_works(
+    isolated: Isolated, follow: Follow, taking_away: Lose, law_timeout: float
+) -> None:
+    """
+    A host takes calls after a place was lost, at another one or at the one that is back.
+    """
+
+    @isolated()
+    def stay_or_leave(seconds: float) -> str:
+        import os
+        import socket
+        import time
+
+        if seconds:
+            print(f"at {os.getpid()} {socket.gethostname()}")
+        time.sleep(seconds)
+        return "here"
+
+    recorder = follow(stay_or_leave, 3 * law_timeout)
+    taking_away(*_where(recorder, law_timeout))
+    recorder.wait(law_timeout)
+    look = "Forget what is known of a place that was lost, and start a worker at another."
+    found = follow(stay_or_leave, 0).result(law_timeout)
+    expect(found, "here", "The result of a call after a lost place", look)
+
+
+def _where(recorder: Recorder, seconds: float) -> tuple[int, str]:
+    """
+    Return the pid and the hostname that the function of a call prints.
+    """
+    line = recorder.wait_for_line_like("at ", seconds).message
+    _, pid, hostname = line.split()
+    return int(pid), hostname
 
 
 @requires("crash", "batch")

@@ -18,11 +18,12 @@ from typing import IO, Any, cast
 
 from fal_core.environments import Command, Environment, Interpreter
 from fal_core.errors import FalCoreError, HostError, WorkerLost
-from fal_core.events import Log
+from fal_core.events import Exited, Log
+from fal_core.nodes.greetings import GREETING
+from fal_core.nodes.local_sockets import CONNECTIONS, make_name
+from fal_core.nodes.splices import lead_to_port
+from fal_core.sinks.records import encode_event
 from fal_core.workers import ARGUMENTS
-from fal_host_ray.nodes.greetings import GREETING
-from fal_host_ray.nodes.local_sockets import CONNECTIONS, make_name
-from fal_host_ray.nodes.splices import await_port, forward
 
 #: Seconds that the caller has to come.
 _ARRIVAL = 60.0
@@ -40,19 +41,19 @@ class NodeProcess:
     """
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.told = told
+        self.told: dict[str, Any] = told
         self.control: socket.socket | None = None
         self.stream: socket.socket | None = None
         self.given: list[int] = []
         #: What a service in the worker takes connections by.
-        self.service_name = make_name()
-        self.arrived = threading.Condition()
-        self.ending = threading.Event()
-        self.writing = threading.Lock()
+        self.service_name: str = make_name()
+        self.arrived: threading.Condition = threading.Condition()
+        self.ending: threading.Event = threading.Event()
+        self.writing: threading.Lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
         self.command: Command | None = None
-        self.said = ""
-        self.why = ""
+        self.said: str = ""
+        self.why: str = ""
 
     # -- connections -------------------------------------------------------------
 
@@ -70,17 +71,7 @@ class NodeProcess:
                 self.control = connection
             elif purpose == b"stream" and self.stream is None:
                 self.stream, self.given = connection, given
-            elif purpose.startswith(b"forward ") and purpose[8:].isdigit():
-                port = int(purpose[8:])
-                threading.Thread(
-                    target=forward, args=(connection, self.service_name, port), daemon=True
-                ).start()
-            elif purpose.startswith(b"await ") and purpose[6:].isdigit():
-                port = int(purpose[6:])
-                threading.Thread(
-                    target=await_port, args=(connection, port), daemon=True
-                ).start()
-            else:
+            elif not lead_to_port(connection, purpose, self.service_name):
                 close_all(given)
                 return False
             self.arrived.notify_all()
@@ -152,7 +143,7 @@ class NodeProcess:
         if interpreter is None or stream is None:
             return
         machines = pickle.loads(base64.b64decode(self.told["machines"]))
-        machine = machines[self.told["choice"]] if machines else None
+        machine = machines[self.told.get("choice", 0)] if machines else None
         name = f"fal-core-{os.getpid()}-{os.urandom(4).hex()}"
         self.command = interpreter.command(ARGUMENTS, machine=machine, name=name)
         with self.arrived:
@@ -209,8 +200,10 @@ class NodeProcess:
             if not environment.is_built():
                 self.tell(state="building")
             interpreter = environment.build(self._log, self.ending)
-        except FalCoreError as error:
+        except HostError as error:
             self.tell(failed=_pack(error))
+        except FalCoreError as error:
+            self.tell(refused=str(error))
         except Exception as error:
             self.tell(refused=f"{type(error).__name__}: {error}")
         else:
@@ -274,5 +267,5 @@ def end_process(process: subprocess.Popen[bytes], command: Command | None) -> No
             time.sleep(0.02)
 
 
-def _pack(error: FalCoreError) -> str:
-    return base64.b64encode(pickle.dumps(error)).decode()
+def _pack(error: HostError) -> str:
+    return base64.b64encode(encode_event(Exited(reason=error))).decode()

@@ -14,40 +14,37 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from fal_core.environments import python_problem
-from fal_core.errors import (
-    Cancelled,
-    FalCoreError,
-    HostError,
-    OutOfMemory,
-    WorkerLost,
-)
-from fal_core.events import Log, State
+from fal_core.errors import Cancelled, HostError, WorkerLost
+from fal_core.events import Exited, Log, State
 from fal_core.machines import Machine
+from fal_core.nodes.agent_addresses import AgentAddress
+from fal_core.nodes.local_sockets import is_local
 from fal_core.pools import Start
+from fal_core.sinks import UnreadableRecord
+from fal_core.sinks.records import decode_event
 from fal_core.workers import Arenas, Worker, reason_of_exit
-from fal_host_ray.cluster.launchers import Actor
-from fal_host_ray.nodes.agent_addresses import AgentAddress
 
 #: Seconds between two looks at whether a worker is wanted.
 _TURN = 0.1
-#: Seconds that Ray has to tell why a connection broke. It tells the end of a process at
-#: once, and that of a node after 14 seconds, for which nobody waits.
+#: Seconds in which something may tell why a connection broke.
 _NEWS = 2.0
-#: Seconds that an agent has to end its worker, until Ray ends the agent.
+#: Seconds that an agent has to end its worker, until its place is ended.
 _PATIENCE = 15.0
+#: Bytes of a line of an agent.
+_LONGEST = 8 << 20
 #: Bytes: so much of what a process has printed last is in the error.
 _SAID = 4096
 
 
-def agent_request(start: Start, machines: Sequence[Machine]) -> dict[str, str]:
+def agent_request(start: Start, machines: Sequence[Machine] = ()) -> dict[str, str]:
     """
     Return what an agent is told for *start*, as values for JSON.
 
     Arguments:
-        machines: Those that the launcher chooses of.
+        machines: Those of which the ``choice`` of the request is one; the first by default.
     """
     return {
         "token": secrets.token_hex(32),
@@ -56,28 +53,51 @@ def agent_request(start: Start, machines: Sequence[Machine]) -> dict[str, str]:
     }
 
 
+class WorkerPlace(Protocol):
+    """
+    What a host has of the place of a worker on a node.
+    """
+
+    @property
+    def node(self) -> str:
+        """
+        The name of the node, for messages.
+        """
+
+    def end(self) -> None:
+        """
+        End what runs there; the agent has not done so.
+        """
+
+    def release(self) -> None:
+        """
+        Give the place back: its worker is gone.
+        """
+
+    def why_lost(self, seconds: float) -> HostError | None:
+        """
+        Return why the agent of the place is gone, as soon as that is known; None where it is
+        not within *seconds*.
+        """
+
+
 class NodeWorker:
     """
     A worker on a node, and the two connections to it.
 
     Arguments:
+        place: What it has of the node.
+
         agent: Where its agent listens.
     """
 
-    def __init__(self, actor: Actor, agent: AgentAddress) -> None:
-        self.actor = actor
+    def __init__(self, place: WorkerPlace, agent: AgentAddress) -> None:
+        self.place = place
         self.agent = agent
         self._control = self.connect("control")
         self._gone = threading.Event()
-        self._reason: HostError = WorkerLost(detail=f"Node {self.node} does not answer.")
+        self._reason: HostError = WorkerLost(detail=f"Node {self.place.node} does not answer.")
         self._said = ""
-
-    @property
-    def node(self) -> str:
-        """
-        The node, as messages name it.
-        """
-        return f"{self.actor.node} ({self.agent.host})"
 
     def begin(self, start: Start) -> Worker:
         """
@@ -108,7 +128,7 @@ class NodeWorker:
             arenas=arenas,
         )
         threading.Thread(
-            target=self._watch, args=(facts, worker), name="fal-core ray worker", daemon=True
+            target=self._watch, args=(facts, worker), name="fal-core node worker", daemon=True
         ).start()
         return worker
 
@@ -123,9 +143,9 @@ class NodeWorker:
             return self.agent.connect(purpose)
         except OSError as error:
             raise HostError(
-                f"Node {self.actor.node} cannot be reached at {self.agent}: "
-                f"{error.strerror or error}. Calls on Ray need connections from here to the "
-                "nodes."
+                f"Node {self.place.node} cannot be reached at {self.agent}: "
+                f"{error.strerror or error}. Calls there need connections from here to the "
+                "node."
             ) from error
 
     def kill(self) -> None:
@@ -134,7 +154,7 @@ class NodeWorker:
         """
         with suppress(OSError):
             self._control.sendall(b'{"end": true}\n')
-        timer = threading.Timer(_PATIENCE, self._kill_actor)
+        timer = threading.Timer(_PATIENCE, self._end_place)
         timer.daemon = True
         timer.start()
 
@@ -143,12 +163,12 @@ class NodeWorker:
         Return why the worker was lost.
         """
         if not self._gone.wait(_PATIENCE):
-            self._kill_actor()
+            self._end_place()
         return self._reason
 
-    def _kill_actor(self) -> None:
+    def _end_place(self) -> None:
         if not self._gone.is_set():
-            self.actor.end()
+            self.place.end()
 
     def _facts(self) -> Iterator[dict[str, Any] | None]:
         """
@@ -163,7 +183,7 @@ class NodeWorker:
                     yield None
                     continue
                 part = self._control.recv(65536)
-                if not part:
+                if not part or len(rest) > _LONGEST:
                     return
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
@@ -187,7 +207,7 @@ class NodeWorker:
         Return the stream of the worker, the memory that it shares with this process if both
         are on one machine, and the settings that say so.
         """
-        is_here = self._control.family == socket.AF_UNIX
+        is_here = is_local(self._control)
         if not (is_here and inherits and Arenas.can_be_made()) or start.serves:
             # Where something is in between, if only a network, no wait is a short one.
             settings = {} if is_here and inherits else {"relayed": True}
@@ -198,7 +218,9 @@ class NodeWorker:
             try:
                 socket.send_fds(stream, [b"+"], shared)
             except OSError as error:
-                raise HostError(f"Node {self.node} takes no shared memory: {error}.") from error
+                raise HostError(
+                    f"Node {self.place.node} takes no shared memory: {error}."
+                ) from error
             numbers = self._await_fact("given", told, start)["given"]
         except BaseException:
             stream.close()
@@ -237,7 +259,7 @@ class NodeWorker:
         elif "failed" in facts:
             raise _unpack(facts["failed"])
         elif "refused" in facts:
-            raise HostError(f"Node {self.node}: {facts['refused']}")
+            raise HostError(f"Node {self.place.node}: {facts['refused']}")
         elif "exited" in facts:
             raise self._reason_of(facts)
 
@@ -254,33 +276,29 @@ class NodeWorker:
                 break
         self._reason = self._reason_of_break() if exited is None else self._reason_of(exited)
         self._gone.set()
-        self.actor.end()
-        self.actor.forget()
+        self.place.release()
         worker.close()
         self._control.close()
 
     def _reason_of(self, exited: dict[str, Any]) -> HostError:
         if exited["reason"] is not None:
-            reason = _unpack(exited["reason"])
-            if isinstance(reason, HostError):
-                return reason
+            return _unpack(exited["reason"])
         return reason_of_exit(exited["exited"], self._said.strip())
 
     def _reason_of_break(self) -> HostError:
         """
-        Return why the agent says nothing more, as Ray knows it.
+        Return why the agent says nothing more, as the place knows it.
         """
-        ended = self.actor.await_end(_NEWS)
-        if ended is not None and ended["event"] == "closed":
-            return WorkerLost(detail=ended["why"])
-        if ended is None:
-            return WorkerLost(detail=f"Node {self.node} is gone, or its network.")
-        if "OutOfMemory" in ended["why"]:
-            return OutOfMemory(detail=f"Node {self.node}: {ended['why']}")
-        return WorkerLost(detail=f"Node {self.node}: {ended['why']}")
+        why = self.place.why_lost(_NEWS)
+        return why or WorkerLost(detail=f"Node {self.place.node} is gone, or its network.")
 
 
-def _unpack(packed: str) -> FalCoreError:
-    error = pickle.loads(base64.b64decode(packed))
-    assert isinstance(error, FalCoreError)
-    return error
+def _unpack(packed: str) -> HostError:
+    """
+    Return an error that an agent tells. What it says is data: nothing of it is run here.
+    """
+    with suppress(UnreadableRecord, ValueError):
+        event = decode_event(base64.b64decode(packed))
+        if isinstance(event, Exited) and event.reason is not None:
+            return event.reason
+    return HostError("The agent of a node has told of an error that cannot be read.")

@@ -61,6 +61,14 @@ def connect_locally(name: str) -> socket.socket | None:
     return None
 
 
+def is_local(connection: socket.socket) -> bool:
+    """
+    Return whether the other end of a connection is a process of this machine that listens,
+    and not a program that passes everything on.
+    """
+    return connection.family == socket.AF_UNIX and bool(connection.getpeername())
+
+
 def hand_over(connection: socket.socket, name: str, port: int) -> bool:
     """
     Give *connection* to the service that listens on *port* of this machine, so that nothing

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fal_host_ray.nodes.splices import await_port, forward
+from fal_core.nodes.splices import await_port, forward
 
 #: More than sockets have room for.
 SIZE = 2 << 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import time
 
-from fal_host_ray.nodes.watched_sockets import watch_peer
+from fal_core.nodes.watched_sockets import watch_peer
 
 #: Seconds that a stranger has to say who it is.
 GREETING = 10.0

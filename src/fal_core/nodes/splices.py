@@ -13,9 +13,11 @@ import select
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from fal_host_ray.nodes.local_sockets import hand_over
+from fal_core.nodes.local_sockets import hand_over
 
 #: Bytes that are passed on at once.
 _PART = 1 << 18
@@ -34,10 +36,10 @@ class Direction:
     """
 
     def __init__(self, source: socket.socket, target: socket.socket) -> None:
-        self.source = source
-        self.target = target
-        self.held = memoryview(b"")
-        self.is_over = False
+        self.source: socket.socket = source
+        self.target: socket.socket = target
+        self.held: memoryview = memoryview(b"")
+        self.is_over: bool = False
 
     def pass_on(self) -> bool:
         """
@@ -165,6 +167,25 @@ def join(one: socket.socket, other: socket.socket) -> threading.Event:
         if _splicer is None:
             _splicer = Splicer()
     return _splicer.add(one, other)
+
+
+def lead_to_port(connection: socket.socket, purpose: bytes, name: str) -> bool:
+    """
+    Use a connection whose purpose is ``forward PORT`` or ``await PORT``, in the background;
+    return False where it is another one.
+
+    Arguments:
+        name: What a service takes connections by.
+    """
+    what, _, port = purpose.partition(b" ")
+    if what not in (b"forward", b"await") or not port.isdigit():
+        return False
+    if what == b"forward":
+        lead: Callable[[], None] = partial(forward, connection, name, int(port))
+    else:
+        lead = partial(await_port, connection, int(port))
+    threading.Thread(target=lead, daemon=True).start()
+    return True
 
 
 def forward(connection: socket.socket, name: str, port: int) -> None:

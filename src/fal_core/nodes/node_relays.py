@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from fal_core.abilities import Tunnel
 from fal_core.errors import HostError
-from fal_host_ray.nodes.agent_addresses import AgentAddress
-from fal_host_ray.nodes.splices import join
+from fal_core.nodes.agent_addresses import AgentAddress
+from fal_core.nodes.splices import join
 
 #: Connections of one relay that are open at once; further ones wait.
 _MOST = 256

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fal_host_ray.nodes import greetings
-from fal_host_ray.nodes.agent import Agent
+from fal_core.nodes import greetings
+from fal_core.nodes.agent import Agent
 
 
 @pytest.fixture(params=["port", "local"])

@@ -1,8 +1,8 @@
 """
-Packages: the code that an agent imports on a node, as one archive.
+Code: what an agent imports on a node, as one archive.
 
-It is what this process has: fal-core, this package, the plugin of the environment, and what
-these require. The archive has a name by its contents, so that a node unpacks it once.
+It is what this process has: fal-core, the plugin of the environment, and what these require.
+The archive has a name by its contents, so that a node unpacks it once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,32 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 
-from fal_core.caches import new_file
+from fal_core.caches import cache_directory, new_file
+from fal_core.environments import Environment
 from fal_core.errors import HostError
 
 #: What a program needs that a worker's host does not.
 _LEFT_OUT = frozenset(("click", "colorama", "ray"))
 #: Programs that packages bring, which are found beside the packages.
 _PROGRAMS = frozenset(("uv", "uvx"))
+
+
+def pack_code(environment: Environment, *distributions: str) -> tuple[str, str]:
+    """
+    Return the digest of the code that builds *environment* on a node, and the path of its
+    archive. What has not changed is packed once on this machine.
+
+    Arguments:
+        distributions: What else is run there.
+
+    Raises:
+        HostError: One of them, or the plugin of the environment, is no installed
+            distribution.
+    """
+    module = type(environment).__module__.partition(".")[0]
+    plugin = find_plugin(module, environment.kind)
+    folder = cache_directory(os.path.join("nodes", "archives"), make=True)
+    return pack({plugin, *distributions}, str(folder))
 
 
 def pack(plugins: Iterable[str], folder: str) -> tuple[str, str]:
@@ -35,7 +54,7 @@ def pack(plugins: Iterable[str], folder: str) -> tuple[str, str]:
     Raises:
         HostError: One of them is not installed as a distribution.
     """
-    files = dict(_files_of(_closure({"fal-core", "fal-host-ray", *plugins})))
+    files = dict(_files_of(_closure({"fal-core", *plugins})))
     sums = hashlib.sha256()
     for name, path in sorted(files.items()):
         status = path.stat()
@@ -64,7 +83,7 @@ def find_plugin(module: str, kind: str) -> str:
             return entry.dist.name
     raise HostError(
         f"Kind {kind!r} is in the module {module!r}, which no installed plugin brings: the "
-        "nodes of a cluster cannot import it. Install it as a distribution with an entry point."
+        "other machine cannot import it. Install it as a distribution with an entry point."
     )
 
 
@@ -83,7 +102,7 @@ def _closure(names: Iterable[str]) -> list[Distribution]:
         except PackageNotFoundError:
             if name.startswith("fal-"):
                 raise HostError(
-                    f"The package {name!r} is not installed, which a node of the cluster "
+                    f"The package {name!r} is not installed, which the other machine "
                     f"needs. pip install {name!r} here."
                 ) from None
             continue

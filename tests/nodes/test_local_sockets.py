@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fal_host_ray.nodes import local_sockets
-from fal_host_ray.nodes.agent_addresses import AgentAddress
+from fal_core.nodes import local_sockets
+from fal_core.nodes.agent_addresses import AgentAddress
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="Linux alone has local sockets without a path."

@@ -5,12 +5,13 @@ Addresses of agents: how a worker is reached on its node.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import attrs
 
 from fal_core.abilities import Tunnel
-from fal_host_ray.nodes.local_sockets import connect_locally
-from fal_host_ray.nodes.watched_sockets import watch_peer
+from fal_core.nodes.local_sockets import connect_locally
+from fal_core.nodes.watched_sockets import watch_peer
 
 #: Seconds that a node may take to be reached.
 _REACH = 20.0
@@ -26,12 +27,15 @@ class AgentAddress:
 
         local_name: The name of its local socket, which processes of its machine use in
             place of the port. Empty where it has none.
+
+        dial: Opens a connection to a port of the node, where *host* is not connected to.
     """
 
     host: str
     port: int
     token: str = attrs.field(repr=False)
     local_name: str = ""
+    dial: Callable[[int], socket.socket] | None = attrs.field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -46,7 +50,9 @@ class AgentAddress:
         """
         connection = connect_locally(self.local_name)
         try:
-            if connection is None:
+            if connection is None and self.dial is not None:
+                connection = self.dial(self.port)
+            elif connection is None:
                 connection = socket.create_connection((self.host, self.port), _REACH)
                 connection.settimeout(None)
                 watch_peer(connection)

@@ -14,8 +14,7 @@ The first line of each says the token and what it is for:
   that takes connections from others is given this one.
 - ``await PORT``: a ``+`` once a service listens there.
 
-A worker ends with its connection for control, and everything with the actor that has started
-the agent.
+A worker ends with its connection for control, and everything with the standard input.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ import socket
 import sys
 import threading
 import time
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
-from fal_host_ray.nodes.greetings import GREETING, read_greeting
-from fal_host_ray.nodes.local_sockets import listen_locally, make_name
-from fal_host_ray.nodes.node_processes import NodeProcess
+from fal_core.nodes.greetings import GREETING, read_greeting
+from fal_core.nodes.local_sockets import listen_locally, make_name
+from fal_core.nodes.node_processes import NodeProcess
 
 #: Seconds before the next connection, after one that could not be accepted.
 _PAUSE = 0.1
 #: How many connections may be about to say who they are.
 _STRANGERS = 256
-#: Why a worker ended that nobody has asked to.
-_ABANDONED = "Ray has ended what it ran on the node: its head is gone, or the node is to end."
+#: Why a worker ended that nobody has asked to, unless the agent is told another reason.
+_ABANDONED = "What has started the agent of the node is gone."
 
 
 class Agent:
@@ -46,17 +46,18 @@ class Agent:
     The workers of this node, and those who connect for them.
     """
 
-    def __init__(self, address: str) -> None:
-        self.listener = socket.create_server((address, 0), backlog=_STRANGERS)
-        self.local_name = make_name()
-        self.local_listener = listen_locally(self.local_name, _STRANGERS)
-        self.strangers = threading.BoundedSemaphore(_STRANGERS)
+    def __init__(self, address: str, abandoned: str = _ABANDONED) -> None:
+        self.abandoned: str = abandoned
+        self.listener: socket.socket = socket.create_server((address, 0), backlog=_STRANGERS)
+        self.local_name: str = make_name()
+        self.local_listener: socket.socket | None = listen_locally(self.local_name, _STRANGERS)
+        self.strangers: threading.BoundedSemaphore = threading.BoundedSemaphore(_STRANGERS)
         self.workers: dict[bytes, NodeProcess] = {}
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
 
     def hear(self, lines: IO[bytes]) -> None:
         """
-        Take what the actor asks for until it is gone, and end everything then.
+        Take what is asked for until nobody is there, and end everything then.
         """
         for line in lines:
             told = json.loads(line)
@@ -74,7 +75,7 @@ class Agent:
             threading.Thread(target=self._run, args=(key, worker), daemon=True).start()
         with self.changed:
             left = list(self.workers.values())
-        ends = [threading.Thread(target=each.end, args=(_ABANDONED,)) for each in left]
+        ends = [threading.Thread(target=each.end, args=(self.abandoned,)) for each in left]
         for end in ends:
             end.start()
         for end in ends:
@@ -114,7 +115,7 @@ class Agent:
             connection.close()
 
     def _find_worker(self, token: bytes) -> NodeProcess | None:
-        # The caller may be quicker than the actor.
+        # The caller may be quicker than what asks for it.
         key = _key(token)
         with self.changed:
             self.changed.wait_for(lambda: key in self.workers, GREETING)
@@ -126,12 +127,15 @@ def _key(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def main() -> None:
+def main(told: Mapping[str, Any]) -> None:
     """
-    Run the agent for the actor at the other end of standard input.
+    Run the agent for what is at the other end of standard input.
+
+    Arguments:
+        told: The ``address`` of this node to listen at; with ``abandoned``, why workers end
+            once nobody is there.
     """
-    told = json.loads(sys.stdin.buffer.readline())
-    agent = Agent(told["address"])
+    agent = Agent(told["address"], told.get("abandoned", _ABANDONED))
     facts = {
         "port": agent.listener.getsockname()[1],
         "node": socket.gethostname(),

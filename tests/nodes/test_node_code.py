@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fal_core.errors import HostError
-from fal_host_ray.nodes.packages import find_plugin, pack
+from fal_core.nodes.node_code import find_plugin, pack
 
 
 def test_an_archive_has_all_that_an_agent_imports(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_an_archive_has_all_that_an_agent_imports(tmp_path: Path) -> None:
     code = tmp_path / "code"
     with zipfile.ZipFile(path) as archive:
         archive.extractall(code)
-    ask = "import sys; sys.path.insert(0, sys.argv[1]); import fal_host_ray.nodes.agent as it"
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); import fal_core.nodes.agent as it"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"{ask}; print(it.__file__)", str(code)],
         capture_output=True,

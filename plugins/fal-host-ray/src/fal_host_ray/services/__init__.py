@@ -1,3 +1,0 @@
-"""
-Services: ports of this machine that lead to services on nodes.
-"""

@@ -1,0 +1,387 @@
+"""
+Remote nodes: other machines, on which environments are built and workers are started.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import socket
+import subprocess
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from typing import IO, TYPE_CHECKING, Any
+
+from fal_core.environments import OLDEST_PYTHON, Environment
+from fal_core.errors import Cancelled, HostClosed, HostError, WorkerLost
+from fal_core.nodes import arrival
+from fal_core.nodes.agent_addresses import AgentAddress
+from fal_core.nodes.node_code import pack_code
+from fal_core.nodes.node_relays import Relays
+from fal_core.nodes.node_workers import NodeWorker, agent_request
+from fal_core.pools.relays import CONNECT
+from fal_core.workers import given_to_children
+
+if TYPE_CHECKING:
+    from fal_core.machines import Machine
+    from fal_core.pools import Start
+    from fal_core.workers import Worker
+
+#: The module that runs on a node.
+AGENT = "fal_core.nodes.agent"
+#: Bytes of the errors of an agent that are kept.
+_SAID = 4096
+#: Seconds that an agent may take to end all that it has started.
+_PATIENCE = 30.0
+#: Seconds between two looks whether a worker is wanted.
+_TURN = 0.1
+
+#: Returns the command that runs a Python with some arguments on a node.
+Command = Callable[[Sequence[str]], Sequence[str]]
+
+_nodes: weakref.WeakSet[RemoteNode] = weakref.WeakSet()
+
+
+@cache
+def node_arguments() -> tuple[str, ...]:
+    """
+    Return the arguments of a Python on a node that is to take code and run it, as
+    :mod:`fal_core.nodes.arrival` describes it.
+    """
+    return ("-I", "-S", "-c", f"{inspect.getsource(arrival)}\n\narrive()\n")
+
+
+def node_facts(digest: str, main: str, **facts: Any) -> dict[str, Any]:
+    """
+    Return the first line that such a Python is told, as values for JSON.
+
+    Arguments:
+        digest: That of the code.
+
+        main: The module whose ``main`` is run.
+    """
+    return {"digest": digest, "main": main, "oldest": list(OLDEST_PYTHON), **facts}
+
+
+class RemoteNode:
+    """
+    Another machine, on which environments are built and workers are started.
+
+    Nothing of fal-core has to be installed there. The first worker starts an agent, which is
+    given the code that builds; that stays in the cache of the machine. The agent ends with
+    this program, and all that it has started ends with it.
+
+    Arguments:
+        command: Returns the command that runs a Python there with these arguments, and passes
+            its standard streams on.
+
+        name: The machine, as messages name it.
+
+        address: Where connections from here reach it. None where none do: each then goes
+            through a process of *command*.
+    """
+
+    def __init__(self, command: Command, *, name: str, address: str | None = None) -> None:
+        self.name: str = name
+        self._command = command
+        self._address = address
+        self._agents: dict[str, Agent] = {}
+        self._code: dict[type[Environment], tuple[str, str]] = {}
+        self._addresses: weakref.WeakKeyDictionary[Worker, AgentAddress] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._relays = Relays()
+        self._lock = threading.Lock()
+        self._is_closed = False
+        _nodes.add(self)
+
+    def begin(self, start: Start, machine: Machine | None = None) -> Worker:
+        """
+        Have the environment built there, and return a worker in it.
+
+        The calls that wait are told the phases, and get what the builder prints.
+
+        Arguments:
+            machine: The resources that the worker is limited to, where that is possible.
+
+        Raises:
+            EnvironmentBuildError: The environment cannot be built there.
+
+            HostError: The machine is lost, or no agent can be started there.
+
+            Cancelled: Nobody waits any more.
+        """
+        agent = self._find_agent(start.environment)
+        facts = agent.await_facts(start.cancelled)
+        request = agent_request(start, () if machine is None else (machine,))
+        token = request["token"]
+        address = AgentAddress(
+            self._address or self.name,
+            facts["port"],
+            token,
+            facts["local_name"],
+            None if self._address else self._dial,
+        )
+        agent.tell(request)
+        worker = NodeWorker(AgentPlace(agent, token), address).begin(start)
+        self._addresses[worker] = address
+        return worker
+
+    def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
+        """
+        Return URLs of this machine that lead to *urls*, those of a service as *worker* sees
+        them. It waits until the service listens.
+
+        Raises:
+            HostError: The machine cannot be reached, or the service has ended.
+        """
+        address = self._addresses[worker]
+        return self._relays.open(address, urls, lambda: worker.gone, is_awaited=True)
+
+    def close(self) -> None:
+        """
+        End all that was started there.
+        """
+        with self._lock:
+            self._is_closed = True
+            agents, self._agents = list(self._agents.values()), {}
+        self._relays.close()
+        for agent in agents:
+            agent.begin_end()
+        for agent in agents:
+            agent.await_end(_PATIENCE)
+
+    def _find_agent(self, environment: Environment) -> Agent:
+        """
+        Return the agent that builds environments of that kind.
+        """
+        kind = type(environment)
+        with self._lock:
+            if self._is_closed:
+                raise HostClosed(self.name)
+            if kind not in self._code:
+                self._code[kind] = pack_code(environment)
+            digest, archive = self._code[kind]
+            agent = self._agents.get(digest)
+            if agent is None or agent.gone.is_set():
+                told = node_facts(digest, AGENT, address=self._address or "127.0.0.1")
+                command = self._command(node_arguments())
+                agent = self._agents[digest] = Agent(self.name, command, told, archive)
+            return agent
+
+    def _dial(self, port: int) -> socket.socket:
+        """
+        Open a connection to a port of the loopback address there.
+        """
+        here, there = socket.socketpair()
+        with there:
+            try:
+                process = subprocess.Popen(
+                    given_to_children(self._command((*CONNECT, str(port)))),
+                    stdin=there.fileno(),
+                    stdout=there.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except BaseException:
+                here.close()
+                raise
+        _start_thread(process.wait)
+        return here
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        agents, self._agents = list(self._agents.values()), {}
+        for agent in agents:
+            agent.abandon()
+
+
+class Agent:
+    """
+    The agent of a node, as the process that has started it sees it.
+
+    Arguments:
+        node: The node, as messages name it.
+
+        command: Starts it.
+
+        told: What it is told first.
+
+        archive: The path of its code.
+
+    Attributes:
+        gone: Is set once it has ended.
+    """
+
+    def __init__(
+        self, node: str, command: Sequence[str], told: Mapping[str, Any], archive: str
+    ) -> None:
+        self.node: str = node
+        self.gone: threading.Event = threading.Event()
+        self._said = b""
+        self._facts: dict[str, Any] | None = None
+        self._is_up = threading.Event()
+        self._writing = threading.Lock()
+        try:
+            self._process = subprocess.Popen(
+                given_to_children(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Ctrl-C is for the caller, who cancels what it wants to end.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
+        self._listening = _start_thread(self._listen)
+        _start_thread(partial(self._run, told, archive))
+
+    def await_facts(self, cancelled: threading.Event) -> dict[str, Any]:
+        """
+        Wait until the agent is up, and return where it listens.
+
+        Raises:
+            HostError: It has ended instead.
+
+            Cancelled: *cancelled* was set.
+        """
+        while not self._is_up.wait(_TURN):
+            if cancelled.is_set():
+                raise Cancelled
+        if self._facts is None:
+            raise self.problem()
+        return self._facts
+
+    def tell(self, request: Mapping[str, Any]) -> None:
+        """
+        Ask for a worker, or for the end of one.
+
+        Raises:
+            HostError: It has ended.
+        """
+        try:
+            self._write(request)
+        except OSError as error:
+            self.gone.wait(_TURN)
+            raise self.problem() from error
+
+    def problem(self) -> HostError:
+        """
+        Return why the agent has ended.
+        """
+        said = " ".join(self._said.decode(errors="replace").split())
+        return WorkerLost(
+            detail=f"The agent of node {self.node} has ended: {said or 'it said nothing'}."
+        )
+
+    def begin_end(self) -> None:
+        """
+        Have it end, and all that it has started.
+        """
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def await_end(self, seconds: float) -> None:
+        """
+        Wait for its end, and kill what has started it where that takes longer.
+        """
+        if not self.gone.wait(seconds):
+            self._process.kill()
+            self.gone.wait()
+
+    def abandon(self) -> None:
+        """
+        Let go of the agent in a forked child: it belongs to the parent, and ends with it.
+        """
+        with open(os.devnull, "r+b", buffering=0) as nothing:
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                # It is not closed: a thread of the parent may have held its lock at the fork.
+                if pipe is not None and not pipe.closed:
+                    os.dup2(nothing.fileno(), pipe.fileno())
+
+    def _write(self, line: Mapping[str, Any], more: bytes = b"") -> None:
+        assert self._process.stdin is not None
+        with self._writing:
+            try:
+                self._process.stdin.write(json.dumps(line).encode() + b"\n" + more)
+                self._process.stdin.flush()
+            except ValueError as error:
+                raise BrokenPipeError("It was told to end.") from error
+
+    def _run(self, told: Mapping[str, Any], archive: str) -> None:
+        output: IO[bytes] | None = self._process.stdout
+        assert output is not None
+        with output:
+            with suppress(OSError, ValueError):
+                self._write(told)
+                if not json.loads(output.readline(_SAID))["has"]:
+                    with open(archive, "rb") as file:
+                        code = file.read()
+                    self._write({"size": len(code)}, code)
+                self._facts = json.loads(output.readline(_SAID))
+                self._is_up.set()
+                # It says nothing more.
+                output.read(1)
+            self.begin_end()
+        self._process.wait()
+        self._listening.join(_TURN)
+        self.gone.set()
+        self._is_up.set()
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as errors, suppress(OSError, ValueError):
+            for line in iter(lambda: errors.readline(_SAID), b""):
+                self._said = (self._said + line)[-_SAID:]
+
+
+class AgentPlace:
+    """
+    The place of a worker: one of those that an agent has.
+    """
+
+    def __init__(self, agent: Agent, token: str) -> None:
+        self._agent = agent
+        self._token = token
+        self.node: str = agent.node
+
+    def end(self) -> None:
+        """
+        End the worker, by what has started the agent.
+        """
+        with suppress(HostError):
+            self._agent.tell({"end": self._token})
+
+    def release(self) -> None:
+        """
+        End the worker, if it is there after all.
+        """
+        self.end()
+
+    def why_lost(self, seconds: float) -> HostError | None:
+        """
+        Return why the agent has ended; None where it has not.
+        """
+        return self._agent.problem() if self._agent.gone.wait(seconds) else None
+
+
+def _start_thread(target: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=target, name="fal-core node", daemon=True)
+    thread.start()
+    return thread
+
+
+def _forget_agents() -> None:
+    """
+    Begin without agents in a forked child: they belong to the parent process.
+    """
+    for node in list(_nodes):
+        node._forget()
+
+
+os.register_at_fork(after_in_child=_forget_agents)
