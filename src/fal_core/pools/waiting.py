@@ -115,7 +115,9 @@ class UnbegunSink(SinkAround):
         self._again = again
 
     def on_exited(self, exited: Exited) -> None:
-        if not self._again():
+        again, self._again = self._again, bool
+        # It knows the call, and that has what the function was given: nobody keeps it longer.
+        if not again():
             self.sink(exited)
 
 
