@@ -1,8 +1,8 @@
 """
 gRPC connections of clients, in HTTP/2.
 
-A client that has shown no key may do little: what it opens is refused at once, few of its
-frames are read, and nothing of its messages.
+Of a client that has shown no key, few frames are read and no message. Its calls take no room
+of those of others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import grpc
@@ -19,7 +20,6 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     RemoteSettingsChanged,
@@ -30,22 +30,37 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
 
 from fal_server.limits import Limits
 from fal_server.listeners.grpc_calls import Answer, CallFailed, Field, GrpcCall
 from fal_server.listeners.http2_meters import Http2Meter, TooMuch
 from fal_server.listeners.open_connections import OpenConnection
+from fal_server.state.tasks import wait_for_event
 
 logger = logging.getLogger(__name__)
 
-#: How many more bytes a client with a key may send ahead of what is read, over all streams.
-_AHEAD = 16 << 20
+#: How many more bytes a client with a key may send over all streams before they are read.
+_KNOWN_WINDOW = 16 << 20
+
+#: How many streams a client without a key may have at once, which is what h2 tells it.
+_STREAMS_OF_STRANGERS = 100
+
+#: How many large messages are decompressed at once.
+_INFLATING = 2
 
 #: The most bytes of a message that are written at once.
 _PART = 1 << 18
 
 #: Seconds that a client has to read why its connection ends.
 _LINGER = 0.5
+
+#: Seconds without a sign of a client after which it is asked for one, and how often it is. A
+#: server that stood still finds the answer only after it has looked once more.
+_SILENCE, _TRIES = 20.0, 3
+
+#: Seconds that cancelled calls have to clean up when the server ends.
+_CLEANUP = 2.0
 
 # They would write the keys of clients into the log, which each request has among its fields.
 for _name in ("hpack.hpack", "hpack.table"):
@@ -65,7 +80,13 @@ class GrpcServer:
         self.answer = answer
         self.limits = limits
         self.tasks: set[asyncio.Task[None]] = set()
+        self.inflating = ThreadPoolExecutor(_INFLATING, "grpc-messages")
+        self.is_leaving = False
         self._connections: set[GrpcConnection] = set()
+        self._all_ended = asyncio.Event()
+        self._known: set[GrpcCall] = set()
+        #: Calls over connections whose client has shown no key. The first came first.
+        self._strangers: dict[GrpcCall, None] = {}
 
     def connect(self, visit: OpenConnection) -> GrpcConnection:
         """
@@ -80,23 +101,81 @@ class GrpcServer:
         Note that a connection has ended.
         """
         self._connections.discard(connection)
+        if not self._connections:
+            self._all_ended.set()
 
-    def abort(self) -> None:
+    def admit(self, call: GrpcCall, *, is_known: bool) -> None:
         """
-        End all connections at once.
+        Count a call.
+
+        A stranger's call ends where too many come after it before its key has been checked.
+
+        Arguments:
+            is_known: Whether its client has shown a key before.
+
+        Raises:
+            CallFailed: As many calls run as may.
         """
-        for connection in list(self._connections):
-            connection.abort()
+        if is_known:
+            self.recognise(call)
+            return
+        while len(self._strangers) >= self.limits.most_calls:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            failure = self._refuse()
+            oldest.stop(failure.status, str(failure))
+        self._strangers[call] = None
+
+    def recognise(self, call: GrpcCall) -> None:
+        """
+        Count a call as one of a client with a key.
+
+        Raises:
+            CallFailed: As many calls run as may.
+        """
+        if call in self._known:
+            return
+        if len(self._known) >= self.limits.most_calls:
+            raise self._refuse()
+        self._strangers.pop(call, None)
+        self._known.add(call)
+
+    def forget_call(self, call: GrpcCall) -> None:
+        """
+        Note that a call has ended.
+        """
+        self._strangers.pop(call, None)
+        self._known.discard(call)
+
+    def _refuse(self) -> CallFailed:
+        return CallFailed(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"{self.limits.most_calls} calls run at once. Send it again in a while.",
+        )
+
+    def go_away(self) -> None:
+        """
+        Take no more calls. Connections end with their last call.
+        """
+        self.is_leaving = True
+        for connection in [*self._connections]:
+            connection.go_away()
 
     async def close(self, seconds: float) -> None:
         """
-        End all connections at once, and wait so long for what has answered their calls.
+        Give the calls so many seconds to end, and cancel those that have not.
         """
-        self.abort()
+        self.go_away()
+        if self._connections:
+            self._all_ended.clear()
+            await wait_for_event(self._all_ended, seconds)
+        for connection in [*self._connections]:
+            connection.abort()
         for task in self.tasks:
             task.cancel()
         if self.tasks:
-            await asyncio.wait([*self.tasks], timeout=seconds)
+            await asyncio.wait([*self.tasks], timeout=_CLEANUP)
+        self.inflating.shutdown(wait=False, cancel_futures=True)
 
 
 class GrpcConnection(asyncio.Protocol):
@@ -113,8 +192,12 @@ class GrpcConnection(asyncio.Protocol):
         self._meter = Http2Meter(visit)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
         self._calls: dict[int, GrpcCall] = {}
-        self._is_known = self._is_over = False
+        self._most_streams = _STREAMS_OF_STRANGERS
+        self._is_known = self._is_over = self._is_leaving = False
+        #: How often in a row there was no sign of the client.
+        self._silent = 0
         self._is_writable = asyncio.Event()
         self._is_writable.set()
         #: It is set, and replaced, when a client may take more.
@@ -129,17 +212,25 @@ class GrpcConnection(asyncio.Protocol):
         # The transports of uvloop do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._visit.abort = self.abort
+        if self._is_over:
+            self.abort()
+            return
         self._timer = self._loop.call_later(self._server.limits.longest_idle, self._end_idle)
+        self._watching = self._loop.call_later(_SILENCE, self._look)
         self._http2.initiate_connection()
+        self._count_streams_here()
         self.flush()
+        if self._server.is_leaving:
+            self.go_away()
 
     def connection_lost(self, error: Exception | None) -> None:
         """
         Cancel the calls.
         """
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._watching):
+            if timer is not None:
+                timer.cancel()
         for call in [*self._calls.values()]:
             call.cancel()
         self._server.forget(self)
@@ -164,12 +255,13 @@ class GrpcConnection(asyncio.Protocol):
         Read on.
         """
         self._is_writable.set()
+        self._silent = 0
         if self._transport is not None and not self._is_over:
             self._transport.resume_reading()
 
     def abort(self) -> None:
         """
-        End it at once.
+        End it at once. It may not even have begun.
         """
         self._is_over = True
         if self._transport is not None:
@@ -179,11 +271,11 @@ class GrpcConnection(asyncio.Protocol):
         """
         Read what has come.
         """
+        self._silent = 0
         if self._is_over:
             return
         try:
-            self._meter.take(data)
-            events = self._http2.receive_data(data)
+            events = self._http2.receive_data(self._meter.take(data))
         except TooMuch:
             self._http2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             self._end("too much")
@@ -194,14 +286,15 @@ class GrpcConnection(asyncio.Protocol):
         for event in events:
             self._take(event)
         self.flush()
+        if self._meter.has_left and not self._is_leaving:
+            self._is_leaving = True
+            self._end_if_done()
 
     # -- what a client sends ---------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
             self._begin(event)
-        elif isinstance(event, ConnectionTerminated):
-            self._end("It was closed")
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             self._window.set()
             self._window = asyncio.Event()
@@ -219,8 +312,12 @@ class GrpcConnection(asyncio.Protocol):
                 self.acknowledge(size, number)
             else:
                 call.feed(event.data or b"", size)
+        elif call is not None and isinstance(event, StreamEnded):
+            call.feed_end()
         elif call is not None:
-            call.feed_end() if isinstance(event, StreamEnded) else call.cancel()
+            # Its client may begin another one, however long this one takes to end.
+            del self._calls[number]
+            call.cancel()
 
     def _begin(self, event: RequestReceived) -> None:
         """
@@ -232,10 +329,19 @@ class GrpcConnection(asyncio.Protocol):
         if not call.is_grpc:
             call.refuse()
             return
-        if len(self._server.tasks) >= limits.most_calls:
-            sentence = f"{limits.most_calls} calls run at once. Send it again in a while."
-            call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
+        if self._server.is_leaving or len(self._calls) >= self._most_streams:
+            # Clients make such a call again, over another connection or later.
+            self._http2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
+        try:
+            seconds = call.read_timeout()
+            self._server.admit(call, is_known=self._is_known)
+        except CallFailed as failure:
+            call.end(failure.status, str(failure))
+            return
+        if seconds is not None:
+            late = (grpc.StatusCode.DEADLINE_EXCEEDED, "The time of the call is over.")
+            call.timer = self._loop.call_later(seconds, call.stop, *late)
         self._calls[number] = call
         task = call.task = self._loop.create_task(self._answer(call))
         self._server.tasks.add(task)
@@ -244,12 +350,15 @@ class GrpcConnection(asyncio.Protocol):
     async def _answer(self, call: GrpcCall) -> None:
         try:
             async with contextlib.aclosing(self._server.answer(call)) as messages:
-                async for message in messages:
-                    await call.send(message)
+                await _send_all(call, messages)
             call.greet(())
             call.end(grpc.StatusCode.OK, metadata=call.trailing)
         except CallFailed as failure:
             call.end(failure.status, str(failure), failure.metadata)
+        except asyncio.CancelledError:
+            # Nothing is sent where its client has gone.
+            call.end(grpc.StatusCode.CANCELLED, "The server has cancelled the call.")
+            raise
         except Exception:
             logger.exception("%s failed", call.method)
             call.end(grpc.StatusCode.INTERNAL, "An internal error occurred.")
@@ -260,19 +369,41 @@ class GrpcConnection(asyncio.Protocol):
         """
         self._calls.pop(call.number, None)
         self._server.tasks.discard(task)
-        self.acknowledge(call.leave(), call.number)
+        self._server.forget_call(call)
+        if call.timer is not None:
+            call.timer.cancel()
+        call.leave()
+        self._end_if_done()
 
-    def recognise(self) -> None:
+    def recognise(self, call: GrpcCall) -> None:
         """
-        Let a client that has shown a valid key do more.
+        Let the client do more, as it has shown a valid key by *call*.
+
+        Raises:
+            CallFailed: As many calls run as may.
         """
+        self._server.recognise(call)
         if self._is_known or self._is_over:
             return
         self._is_known = True
-        most = self._server.limits.most_calls
+        most = self._most_streams = self._server.limits.most_calls
         self._http2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: most})
-        self._http2.increment_flow_control_window(_AHEAD)
+        self._count_streams_here()
+        self._http2.increment_flow_control_window(_KNOWN_WINDOW)
         self.flush()
+
+    def _count_streams_here(self) -> None:
+        """
+        Let h2 forget how many streams the client was told that it may have: it would end the
+        connection for one too many.
+        """
+        del self._http2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS]
+
+    def run(self, work: Callable[[], bytes]) -> Awaitable[bytes]:
+        """
+        Run *work* in one of a few threads of the server.
+        """
+        return self._loop.run_in_executor(self._server.inflating, work)
 
     # -- what is sent ----------------------------------------------------------------------
 
@@ -280,7 +411,9 @@ class GrpcConnection(asyncio.Protocol):
         """
         Write what HTTP/2 has to send.
         """
-        data = self._http2.data_to_send()
+        self._write(self._http2.data_to_send())
+
+    def _write(self, data: bytes) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
@@ -288,7 +421,7 @@ class GrpcConnection(asyncio.Protocol):
         self, number: int, fields: Iterable[Field], *, is_last: bool, resets: bool
     ) -> None:
         """
-        Send header fields over a stream, and break off what the client still sends over it.
+        Send header fields over a stream, and reset it if the client still sends over it.
         """
         if self._is_over:
             return
@@ -318,7 +451,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def acknowledge(self, size: int, number: int, more: int = 0) -> None:
         """
-        Let the client send so many bytes again, and over this stream *more* than before.
+        Give *size* bytes back to the client's windows, and *more* to that of the stream.
         """
         if self._is_over:
             return
@@ -362,3 +495,55 @@ class GrpcConnection(asyncio.Protocol):
     def _end_idle(self) -> None:
         if not self._visit.is_known:
             self.abort()
+
+    def _look(self) -> None:
+        """
+        Ask a silent client for a sign, and end the connection where none comes.
+        """
+        self._watching = self._loop.call_later(_SILENCE, self._look)
+        self._silent += 1
+        if self._silent > _TRIES:
+            self.abort()
+        elif self._silent > 1 and not self._is_over:
+            self._http2.ping(b"fal-core")
+            self.flush()
+
+    def go_away(self) -> None:
+        """
+        Let the client begin no more calls here, and end it with the last one that runs.
+        """
+        if self._is_leaving or self._is_over or self._transport is None:
+            return
+        self._is_leaving = True
+        # Of h2, the connection would be over for the calls that run as well.
+        last = self._http2.highest_inbound_stream_id
+        self._write(GoAwayFrame(0, last_stream_id=last).serialize())
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        """
+        End it where one side has left, and the last call has ended. Most clients end it first.
+        """
+        if self._is_leaving and not self._calls and not self._is_over:
+            self._loop.call_later(_LINGER, self._leave)
+
+    def _leave(self) -> None:
+        if self._transport is None or self._calls:
+            return
+        self._is_over = True
+        # What is closed over TLS would be open until the client closes it as well.
+        if self._transport.get_write_buffer_size():
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+
+async def _send_all(call: GrpcCall, messages: AsyncGenerator[bytes, None]) -> None:
+    async for message in messages:
+        try:
+            await call.send(message)
+        except asyncio.CancelledError as error:
+            # What answers it may know why, as where its key was revoked.
+            with contextlib.suppress(StopAsyncIteration):
+                await messages.athrow(error)
+            raise

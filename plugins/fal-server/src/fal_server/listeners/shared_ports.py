@@ -137,7 +137,8 @@ class Listener:
 
     async def close(self) -> None:
         """
-        Accept no more connections. Open HTTP connections are left to their server.
+        Accept no more connections. Open ones are left to their servers; over those of gRPC no
+        more calls begin.
         """
         if self._accepting is not None:
             self._accepting.cancel()
@@ -149,7 +150,7 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
         if self.grpc is not None:
-            self.grpc.abort()
+            self.grpc.go_away()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
