@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
-import grpc
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -33,9 +30,11 @@ from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_calls import Answer, CallFailed, Field, GrpcCall
+from fal_server.listeners.grpc_calls import Answer, GrpcCall
+from fal_server.listeners.grpc_encodings import Field
 from fal_server.listeners.http2_meters import Http2Meter, TooMuch
 from fal_server.listeners.open_connections import OpenConnection
+from fal_server.listeners.running_calls import RunningCalls
 from fal_server.state.tasks import wait_for_event
 
 logger = logging.getLogger(__name__)
@@ -45,9 +44,6 @@ _KNOWN_WINDOW = 16 << 20
 
 #: How many streams a client without a key may have at once, which is what h2 tells it.
 _STREAMS_OF_STRANGERS = 100
-
-#: How many large messages are decompressed at once.
-_INFLATING = 2
 
 #: The most bytes of a message that are written at once.
 _PART = 1 << 18
@@ -59,9 +55,6 @@ _LINGER = 0.5
 #: server that stood still finds the answer only after it has looked once more.
 _SILENCE, _TRIES = 20.0, 3
 
-#: Seconds that cancelled calls have to clean up when the server ends.
-_CLEANUP = 2.0
-
 # They would write the keys of clients into the log, which each request has among its fields.
 for _name in ("hpack.hpack", "hpack.table"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -72,116 +65,50 @@ class GrpcServer:
     Answers the calls of gRPC connections.
 
     Arguments:
-        answer: Gives the messages that answer a call, and raises :class:`CallFailed` where it
-            ends otherwise than in order. It is cancelled when the client has gone.
+        answer: Answers one, as :class:`RunningCalls` has it.
+
+    Attributes:
+        is_leaving: Whether it takes no more of them.
     """
 
     def __init__(self, answer: Answer, limits: Limits) -> None:
-        self.answer = answer
         self.limits = limits
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.inflating = ThreadPoolExecutor(_INFLATING, "grpc-messages")
+        self.running = RunningCalls(answer, limits)
         self.is_leaving = False
         self._connections: set[GrpcConnection] = set()
         self._all_ended = asyncio.Event()
-        self._known: set[GrpcCall] = set()
-        #: Calls over connections whose client has shown no key. The first came first.
-        self._strangers: dict[GrpcCall, None] = {}
 
     def connect(self, visit: OpenConnection) -> GrpcConnection:
-        """
-        Make the protocol of a connection.
-        """
+        """Make the protocol of a connection."""
         made = GrpcConnection(self, visit)
         self._connections.add(made)
         return made
 
     def forget(self, connection: GrpcConnection) -> None:
-        """
-        Note that a connection has ended.
-        """
+        """Note that a connection has ended."""
         self._connections.discard(connection)
         if not self._connections:
             self._all_ended.set()
 
-    def admit(self, call: GrpcCall, *, is_known: bool) -> None:
-        """
-        Count a call.
-
-        A stranger's call ends where too many come after it before its key has been checked.
-
-        Arguments:
-            is_known: Whether its client has shown a key before.
-
-        Raises:
-            CallFailed: As many calls run as may.
-        """
-        if is_known:
-            self.recognise(call)
-            return
-        while len(self._strangers) >= self.limits.most_calls:
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
-            failure = self._refuse()
-            oldest.stop(failure.status, str(failure))
-        self._strangers[call] = None
-
-    def recognise(self, call: GrpcCall) -> None:
-        """
-        Count a call as one of a client with a key.
-
-        Raises:
-            CallFailed: As many calls run as may.
-        """
-        if call in self._known:
-            return
-        if len(self._known) >= self.limits.most_calls:
-            raise self._refuse()
-        self._strangers.pop(call, None)
-        self._known.add(call)
-
-    def forget_call(self, call: GrpcCall) -> None:
-        """
-        Note that a call has ended.
-        """
-        self._strangers.pop(call, None)
-        self._known.discard(call)
-
-    def _refuse(self) -> CallFailed:
-        return CallFailed(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{self.limits.most_calls} calls run at once. Send it again in a while.",
-        )
-
     def go_away(self) -> None:
-        """
-        Take no more calls. Connections end with their last call.
-        """
+        """Take no more calls. Connections end with their last call."""
         self.is_leaving = True
         for connection in [*self._connections]:
             connection.go_away()
 
     async def close(self, seconds: float) -> None:
-        """
-        Give the calls so many seconds to end, and cancel those that have not.
-        """
+        """Give the calls so many seconds to end, and cancel those that have not."""
         self.go_away()
         if self._connections:
             self._all_ended.clear()
             await wait_for_event(self._all_ended, seconds)
         for connection in [*self._connections]:
             connection.abort()
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait([*self.tasks], timeout=_CLEANUP)
-        self.inflating.shutdown(wait=False, cancel_futures=True)
+        await self.running.close()
 
 
 class GrpcConnection(asyncio.Protocol):
-    """
-    One connection.
-    """
+    """One connection."""
 
     def __init__(self, server: GrpcServer, visit: OpenConnection) -> None:
         self._server = server
@@ -195,7 +122,7 @@ class GrpcConnection(asyncio.Protocol):
         self._watching: asyncio.TimerHandle | None = None
         self._calls: dict[int, GrpcCall] = {}
         self._most_streams = _STREAMS_OF_STRANGERS
-        self._is_known = self._is_over = self._is_leaving = False
+        self._has_more_room = self._is_over = self._is_leaving = False
         #: How often in a row there was no sign of the client.
         self._silent = 0
         self._is_writable = asyncio.Event()
@@ -206,9 +133,7 @@ class GrpcConnection(asyncio.Protocol):
     # -- the transport ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Begin to speak HTTP/2.
-        """
+        """Begin to speak HTTP/2."""
         # The transports of uvloop do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._visit.abort = self.abort
@@ -224,9 +149,7 @@ class GrpcConnection(asyncio.Protocol):
             self.go_away()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """
-        Cancel the calls.
-        """
+        """Cancel the calls."""
         self._is_over = True
         for timer in (self._timer, self._watching):
             if timer is not None:
@@ -237,40 +160,30 @@ class GrpcConnection(asyncio.Protocol):
         self._visit.has_ended()
 
     def eof_received(self) -> bool:
-        """
-        Close it, as its client has.
-        """
+        """Close it, as its client has."""
         return False
 
     def pause_writing(self) -> None:
-        """
-        Read no more while the client does not read what was sent.
-        """
+        """Read no more while the client does not read what was sent."""
         self._is_writable.clear()
         if self._transport is not None and not self._is_over:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """
-        Read on.
-        """
+        """Read on."""
         self._is_writable.set()
         self._silent = 0
         if self._transport is not None and not self._is_over:
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """
-        End it at once. It may not even have begun.
-        """
+        """End it at once. It may not even have begun."""
         self._is_over = True
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """
-        Read what has come.
-        """
+        """Read what has come."""
         self._silent = 0
         if self._is_over:
             return
@@ -302,9 +215,7 @@ class GrpcConnection(asyncio.Protocol):
             self._take_part(event, event.stream_id or 0)
 
     def _take_part(self, event: DataReceived | StreamEnded | StreamReset, number: int) -> None:
-        """
-        Give a call what has come of it.
-        """
+        """Give a call what has come of it."""
         call = self._calls.get(number)
         if isinstance(event, DataReceived):
             size = event.flow_controlled_length or 0
@@ -320,9 +231,7 @@ class GrpcConnection(asyncio.Protocol):
             call.cancel()
 
     def _begin(self, event: RequestReceived) -> None:
-        """
-        Begin to answer a call.
-        """
+        """Begin to answer a call."""
         limits, number = self._server.limits, event.stream_id or 0
         fields: Any = event.headers
         call = GrpcCall(self, number, self._visit, fields, limits.largest_message)
@@ -333,45 +242,13 @@ class GrpcConnection(asyncio.Protocol):
             # Clients make such a call again, over another connection or later.
             self._http2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
-        try:
-            seconds = call.read_timeout()
-            self._server.admit(call, is_known=self._is_known)
-        except CallFailed as failure:
-            call.end(failure.status, str(failure))
-            return
-        if seconds is not None:
-            late = (grpc.StatusCode.DEADLINE_EXCEEDED, "The time of the call is over.")
-            call.timer = self._loop.call_later(seconds, call.stop, *late)
-        self._calls[number] = call
-        task = call.task = self._loop.create_task(self._answer(call))
-        self._server.tasks.add(task)
-        task.add_done_callback(functools.partial(self._forget, call))
+        is_known = self._visit.is_known
+        if self._server.running.begin(call, is_known=is_known, ended=self._forget):
+            self._calls[number] = call
 
-    async def _answer(self, call: GrpcCall) -> None:
-        try:
-            async with contextlib.aclosing(self._server.answer(call)) as messages:
-                await _send_all(call, messages)
-            call.greet(())
-            call.end(grpc.StatusCode.OK, metadata=call.trailing)
-        except CallFailed as failure:
-            call.end(failure.status, str(failure), failure.metadata)
-        except asyncio.CancelledError:
-            # Nothing is sent where its client has gone.
-            call.end(grpc.StatusCode.CANCELLED, "The server has cancelled the call.")
-            raise
-        except Exception:
-            logger.exception("%s failed", call.method)
-            call.end(grpc.StatusCode.INTERNAL, "An internal error occurred.")
-
-    def _forget(self, call: GrpcCall, task: asyncio.Task[None]) -> None:
-        """
-        Note that the task of a call has ended.
-        """
+    def _forget(self, call: GrpcCall) -> None:
+        """Note that a call has ended."""
         self._calls.pop(call.number, None)
-        self._server.tasks.discard(task)
-        self._server.forget_call(call)
-        if call.timer is not None:
-            call.timer.cancel()
         call.leave()
         self._end_if_done()
 
@@ -382,10 +259,10 @@ class GrpcConnection(asyncio.Protocol):
         Raises:
             CallFailed: As many calls run as may.
         """
-        self._server.recognise(call)
-        if self._is_known or self._is_over:
+        self._server.running.recognise(call)
+        if self._has_more_room or self._is_over:
             return
-        self._is_known = True
+        self._has_more_room = True
         most = self._most_streams = self._server.limits.most_calls
         self._http2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: most})
         self._count_streams_here()
@@ -400,17 +277,13 @@ class GrpcConnection(asyncio.Protocol):
         del self._http2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS]
 
     def run(self, work: Callable[[], bytes]) -> Awaitable[bytes]:
-        """
-        Run *work* in one of a few threads of the server.
-        """
-        return self._loop.run_in_executor(self._server.inflating, work)
+        """Run *work* in one of a few threads of the server."""
+        return self._loop.run_in_executor(self._server.running.inflating, work)
 
     # -- what is sent ----------------------------------------------------------------------
 
     def flush(self) -> None:
-        """
-        Write what HTTP/2 has to send.
-        """
+        """Write what HTTP/2 has to send."""
         self._write(self._http2.data_to_send())
 
     def _write(self, data: bytes) -> None:
@@ -420,9 +293,7 @@ class GrpcConnection(asyncio.Protocol):
     def send_fields(
         self, number: int, fields: Iterable[Field], *, is_last: bool, resets: bool
     ) -> None:
-        """
-        Send header fields over a stream, and reset it if the client still sends over it.
-        """
+        """Send header fields over a stream, and reset it if the client still sends over it."""
         if self._is_over:
             return
         with contextlib.suppress(H2Error):
@@ -432,9 +303,7 @@ class GrpcConnection(asyncio.Protocol):
         self.flush()
 
     async def send_data(self, number: int, data: bytes) -> None:
-        """
-        Send bytes over a stream, as fast as the client takes them.
-        """
+        """Send bytes over a stream, as fast as the client takes them."""
         at = 0
         while at < len(data):
             part = 0
@@ -450,9 +319,7 @@ class GrpcConnection(asyncio.Protocol):
             await self._is_writable.wait()
 
     def acknowledge(self, size: int, number: int, more: int = 0) -> None:
-        """
-        Give *size* bytes back to the client's windows, and *more* to that of the stream.
-        """
+        """Give *size* bytes back to the client's windows, and *more* to that of the stream."""
         if self._is_over:
             return
         with contextlib.suppress(H2Error):
@@ -463,9 +330,7 @@ class GrpcConnection(asyncio.Protocol):
         self.flush()
 
     def _send_frame(self, number: int, data: bytes, at: int) -> int:
-        """
-        Send as much of *data* as fits into one frame, and return how much that is.
-        """
+        """Send as much of *data* as fits into one frame, and return how much that is."""
         try:
             room = self._http2.local_flow_control_window(number)
             room = min(room, self._http2.max_outbound_frame_size, len(data) - at)
@@ -479,9 +344,7 @@ class GrpcConnection(asyncio.Protocol):
     # -- ends ------------------------------------------------------------------------------
 
     def _end(self, reason: str) -> None:
-        """
-        End it, and tell the client why, if it reads that.
-        """
+        """End it, and tell the client why, if it reads that."""
         logger.debug("A gRPC connection ends: %s", reason)
         self.flush()
         self._is_over = True
@@ -497,9 +360,7 @@ class GrpcConnection(asyncio.Protocol):
             self.abort()
 
     def _look(self) -> None:
-        """
-        Ask a silent client for a sign, and end the connection where none comes.
-        """
+        """Ask a silent client for a sign, and end the connection where none comes."""
         self._watching = self._loop.call_later(_SILENCE, self._look)
         self._silent += 1
         if self._silent > _TRIES:
@@ -509,9 +370,7 @@ class GrpcConnection(asyncio.Protocol):
             self.flush()
 
     def go_away(self) -> None:
-        """
-        Let the client begin no more calls here, and end it with the last one that runs.
-        """
+        """Let the client begin no more calls here, and end it with the last one that runs."""
         if self._is_leaving or self._is_over or self._transport is None:
             return
         self._is_leaving = True
@@ -536,14 +395,3 @@ class GrpcConnection(asyncio.Protocol):
             self._transport.close()
         else:
             self._transport.abort()
-
-
-async def _send_all(call: GrpcCall, messages: AsyncGenerator[bytes, None]) -> None:
-    async for message in messages:
-        try:
-            await call.send(message)
-        except asyncio.CancelledError as error:
-            # What answers it may know why, as where its key was revoked.
-            with contextlib.suppress(StopAsyncIteration):
-                await messages.athrow(error)
-            raise

@@ -1,9 +1,9 @@
 """
 One port for gRPC, TLS and HTTP.
 
-The first bytes of a connection tell its protocol. They are peeked at, so that whoever
-handles the connection reads all of it. Released clients send gRPC and HTTP to one port, whose
-name they are told for gRPC.
+The first bytes of a connection tell its protocol. They are peeked at, so that its protocol
+reads all of them. Released clients send gRPC and HTTP to one port, whose name they are told
+for gRPC.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class _Greeting:
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A client whose machine is gone is noticed, whatever it has shown.
+            # A client whose machine is gone is noticed, with a key as without one.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
