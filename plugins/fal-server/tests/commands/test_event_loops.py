@@ -9,35 +9,41 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from polling import PATIENCE
 
-from fal_server.commands.event_loops import Ending
+from fal_server.commands.event_loops import Ending, run_to_the_end
 
 
-def start_held_up(seconds: float, held_up: str) -> subprocess.Popen[str]:
+def start(seconds: float, *, at_first: str = "", at_last: str = "") -> subprocess.Popen[str]:
     """
-    Start a process that has so many seconds to end, and does what *held_up* says instead.
+    Start a process that has so many seconds to end, and wait until it is ready.
+
+    Arguments:
+        at_first: What it does before it waits for the end.
+
+        at_last: What it does once it is to end.
     """
     source = f"""
-    import asyncio, time
+    import asyncio, concurrent.futures, os, signal, time
     from fal_server.commands.event_loops import Ending, run_to_the_end
 
     ending = Ending({seconds})
 
     async def main():
         stop = asyncio.Event()
-        ending.watch(stop.set)
-        print("ready", flush=True)
-        await stop.wait()
-        print("ending", flush=True)
-        {held_up}
+        with ending.watch(stop.set):
+            print("ready", flush=True)
+            {at_first or "pass"}
+            await stop.wait()
+            print("ending", flush=True)
+            {at_last or "pass"}
 
-    with ending.limited():
-        run_to_the_end(main())
+    run_to_the_end(main())
     print("done", flush=True)
     """
     process = subprocess.Popen(
@@ -48,7 +54,16 @@ def start_held_up(seconds: float, held_up: str) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def start_held_up(seconds: float, held_up: str) -> subprocess.Popen[str]:
+    """
+    Start a process that does what *held_up* says when it is to end, and tell it to.
+    """
+    process = start(seconds, at_last=held_up)
     process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
     assert process.stdout.readline() == "ending\n"
     return process
 
@@ -63,12 +78,62 @@ def start_held_up(seconds: float, held_up: str) -> subprocess.Popen[str]:
 )
 def test_end_that_is_held_up(held_up: str):
     """
-    A process that does not end in order is ended, whatever holds it up, and says so.
+    A process that does not end in order is ended, and says so.
     """
     process = start_held_up(0.5, held_up)
     out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert errors == "The server did not end in order within 0.5 s.\n"
+
+
+def test_thread_that_holds_up_the_end_of_python():
+    """
+    The process is ended as well where Python waits for a thread after all else is done.
+    """
+    process = start_held_up(
+        0.5, "concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 3600)"
+    )
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (1, "done\n")
+    assert errors == "The server did not end in order within 0.5 s.\n"
+
+
+def test_event_loop_that_stands_still():
+    """
+    A process whose event loop stood still before the first signal is ended all the same.
+    """
+    process = start(0.5, at_first="time.sleep(3600)")
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (1, "")
+    assert errors == "The server did not end in order within 0.5 s.\n"
+
+
+def test_second_signal_while_the_event_loop_stands_still():
+    """
+    A second signal ends it at once.
+    """
+    process = start(3600, at_first="time.sleep(3600)")
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < until:
+        # The system joins signals that the process has not seen yet.
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
+def test_second_signal_comes_before_the_first_is_answered(second: str):
+    """
+    A second signal ends the process at once, also where its event loop has not run since.
+    """
+    process = start(
+        3600,
+        at_first=f"os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.{second})",
+    )
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, errors) == (-signal.Signals[second], "", "")
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -91,12 +156,18 @@ def test_end_in_order():
     assert (process.returncode, out, errors) == (0, "done\n", "")
 
 
-def test_time_begins_with_a_signal():
+def test_handlers_are_put_back():
     """
-    What ends without a signal has all the time.
+    What ends without a signal leaves nothing behind.
     """
-    with Ending(3600).limited():
-        pass
+
+    async def main() -> None:
+        with Ending(3600).watch(lambda: None):
+            pass
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    run_to_the_end(main())
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_second_signal_breaks_off_the_requests_of_a_server(start_program: Callable[..., Any]):

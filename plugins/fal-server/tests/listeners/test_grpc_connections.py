@@ -10,7 +10,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import floods
@@ -18,161 +18,25 @@ import grpc
 import grpc.aio
 import pytest
 from api_connections import connect, trusting
+from grpc_listening import Listening
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ResponseReceived, StreamEnded
+from h2.errors import ErrorCodes
+from h2.events import (
+    PingAckReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+)
+from hyperframe.frame import GoAwayFrame, HeadersFrame, RstStreamFrame
 from isolate_proto import ListSecretsRequest
 from polling import PATIENCE
 
 from fal_server.limits import Limits
-from fal_server.listeners.grpc_calls import SERVER_HOST, CallFailed, GrpcCall
+from fal_server.listeners import grpc_connections
 from fal_server.listeners.grpc_connections import GrpcServer
-from fal_server.listeners.http_connections import RELAY
-from fal_server.listeners.open_connections import OpenConnections
-
-#: The largest message of the server of the tests.
-LARGEST = 8 << 20
-
-
-class Answers:
-    """
-    What the server of the tests answers, by the names of its methods.
-    """
-
-    def __init__(self) -> None:
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
-
-    async def answer(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        async for message in getattr(self, call.method.rpartition("/")[2])(call):
-            yield message
-
-    async def echo(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        call.recognise()
-        call.greet([("x-greeting", "hello"), ("x-bytes-bin", b"\0\xff")])
-        call.trailing = [("x-end", "bye")]
-        async for message in call:
-            yield message
-
-    async def fail(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        shown = [each for each in call.metadata if each[0].startswith("x-")]
-        raise CallFailed(grpc.StatusCode.NOT_FOUND, "100 % wrong: ü\n", shown)
-        yield b""
-
-    async def crash(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        raise LookupError("secret")
-        yield b""
-
-    async def hang(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        self.begun.set()
-        yield b"begun"
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-
-    async def host(self, call: GrpcCall) -> AsyncIterator[bytes]:
-        call.recognise()
-        yield call.server_host.encode()
-
-
-class Listening:
-    """
-    A server of the tests, in the loop of a test.
-    """
-
-    def __init__(self, **limits: Any) -> None:
-        self.answers = Answers()
-        self.connections = OpenConnections(Limits())
-        limits = {"largest_message": LARGEST, **limits}
-        self.server = GrpcServer(self.answers.answer, Limits(**limits))
-
-    def accept(self) -> asyncio.Protocol:
-        visit = self.connections.add("127.0.0.1")
-        assert visit is not None
-        return self.server.connect(visit)
-
-    async def __aenter__(self) -> Listening:
-        loop = asyncio.get_running_loop()
-        self.listener = await loop.create_server(self.accept, "127.0.0.1", 0)
-        self.port: int = self.listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.listener.close()
-        await self.server.close(PATIENCE)
-        await asyncio.sleep(0)
-        assert not self.server.tasks
-
-    def channel(self, target: str = "127.0.0.1", **options: Any) -> grpc.aio.Channel:
-        # Else a call may go on over the connection of an earlier one.
-        named = {"grpc.use_local_subchannel_pool": 1, "grpc.max_receive_message_length": -1}
-        named |= {f"grpc.{name}": value for name, value in options.items()}
-        return grpc.aio.insecure_channel(f"{target}:{self.port}", options=[*named.items()])
-
-    async def raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-
-def test_messages_pass_both_ways():
-    """
-    Messages of any size pass whole, with what comes before and after them, compressed or not.
-    """
-
-    async def main() -> None:
-        async with Listening() as listening, listening.channel() as channel:
-            method = channel.stream_stream("/test/echo")
-            for compression in (None, grpc.Compression.Gzip, grpc.Compression.Deflate):
-                sent = [b"", b"x", b"y" * 100_000, bytes(LARGEST), b"z"]
-                call = method(iter(sent), compression=compression)
-                assert [message async for message in call] == sent
-                greeting = dict(await call.initial_metadata())
-                assert (greeting["x-greeting"], greeting["x-bytes-bin"]) == ("hello", b"\0\xff")
-                assert dict(await call.trailing_metadata()) == {"x-end": "bye"}
-            unary = channel.unary_unary("/test/echo")
-            found = await asyncio.gather(*(unary(b"%d" % number) for number in range(500)))
-            assert found == [b"%d" % number for number in range(500)]
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
-def test_message_that_is_too_large(compression: Any):
-    """
-    A message beyond the limit ends its call, and no other one.
-    """
-
-    async def main() -> None:
-        async with Listening() as listening, listening.channel() as channel:
-            method = channel.unary_unary("/test/echo")
-            with pytest.raises(grpc.aio.AioRpcError, match="at most") as caught:
-                await method(bytes(LARGEST + 1), compression=compression)
-            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert await method(b"x") == b"x"
-
-    asyncio.run(main())
-
-
-def test_calls_that_fail(caplog: pytest.LogCaptureFixture):
-    """
-    A failure has its status, its sentence and its metadata; of an error nothing is told but
-    that there was one.
-    """
-
-    async def main() -> None:
-        async with Listening() as listening, listening.channel() as channel:
-            for shown in (("x-bytes-bin", bytes(range(256))), ("x-text", "a, b")):
-                with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await channel.unary_unary("/test/fail")(b"", metadata=[shown])
-                assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-                assert caught.value.details() == "100 % wrong: ü\n"
-                assert shown in list(caught.value.trailing_metadata())
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary("/test/crash")(b"")
-            assert caught.value.code() is grpc.StatusCode.INTERNAL
-            assert "secret" not in str(caught.value.details())
-
-    asyncio.run(main())
-    assert "LookupError: secret" in caplog.text
+from fal_server.listeners.open_connections import OpenConnection
 
 
 def test_call_ends_with_its_client():
@@ -198,7 +62,7 @@ def test_call_ends_with_its_client():
             await channel.close()
             await asyncio.wait_for(listening.answers.ended.wait(), PATIENCE)
             channel, call = await hang(listening)
-            await listening.server.close(PATIENCE)
+            await listening.server.close(0.1)
             assert listening.answers.ended.is_set()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
@@ -208,19 +72,167 @@ def test_call_ends_with_its_client():
     asyncio.run(main())
 
 
-def test_large_answer_waits_for_its_client():
+def test_dead_client_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """
-    Of what a client does not take, little is kept in the connection; it gets all of it when
-    it reads on.
+    The calls of a client that gives no sign any more end, and those of one that does go on.
+    """
+    monkeypatch.setattr(grpc_connections, "_SILENCE", 0.2)
+
+    async def main() -> None:
+        async with Listening() as listening, listening.client() as alive:
+            keeping = alive.begin("keep")
+            alive.send(keeping, 1)
+            alive.flush()
+            await alive.read_until(ResponseReceived, keeping)
+            async with listening.client() as dead:
+                number = dead.begin("hang", ends=True)
+                dead.flush()
+                reading = asyncio.create_task(alive.read_until(StreamEnded, keeping))
+                await asyncio.wait_for(listening.answers.ended.wait(), PATIENCE)
+                with contextlib.suppress(ConnectionError):
+                    while await dead.reader.read(1 << 16):
+                        pass
+                assert number == 1
+            assert not reading.done()
+            listening.answers.released.set()
+            await reading
+            assert await alive.status(keeping) == "0"
+
+    asyncio.run(main())
+
+
+def test_one_stream_too_many_is_refused():
+    """
+    A stream beyond those that a client may have is refused, and the others go on.
+    """
+
+    async def main() -> None:
+        async with Listening() as listening, listening.client() as client:
+            numbers = [client.begin("stranger") for _ in range(101)]
+            client.flush()
+            reset = await client.read_until(StreamReset)
+            assert (reset.stream_id, reset.error_code) == (
+                numbers[-1],
+                ErrorCodes.REFUSED_STREAM,
+            )
+            client.http2.reset_stream(numbers[0])
+            number = client.begin("echo", ends=True)
+            client.flush()
+            assert await client.status(number) == "0"
+
+    asyncio.run(main())
+
+
+def test_client_that_leaves_gets_the_answers_of_its_calls():
+    """
+    The calls of a client that has said that it begins no more go on, and then its connection
+    ends.
+    """
+
+    async def main() -> None:
+        async with Listening() as listening, listening.client() as client:
+            number = client.begin("keep")
+            client.send(number, 10, ends=False)
+            client.flush()
+            await client.read_until(ResponseReceived, number)
+            for byte in GoAwayFrame(0, additional_data=b"bye").serialize():
+                client.writer.write(bytes([byte]))
+                await client.writer.drain()
+            client.send(number, 5)
+            client.http2.ping(b"12345678")
+            client.flush()
+            await client.read_until(PingAckReceived)
+            assert len(listening.server.running.tasks) == 1
+            listening.answers.released.set()
+            assert await client.status(number) == "0"
+            while not client.has_ended:
+                await client.read()
+
+    asyncio.run(main())
+
+
+def test_calls_end_when_the_server_ends():
+    """
+    When the server ends, calls that run are answered, no more begin, and idle connections end.
+    """
+
+    async def main() -> None:
+        async with Listening() as listening, listening.client() as client:
+            async with listening.client() as idle:
+                number = client.begin("keep")
+                client.send(number, 10)
+                client.flush()
+                idle.flush()
+                await idle.read_until(RemoteSettingsChanged)
+                await client.read_until(ResponseReceived, number)
+                closing = asyncio.create_task(listening.server.close(PATIENCE))
+                reader = asyncio.create_task(idle.reader.read())
+                head = await asyncio.wait_for(reader, PATIENCE)
+                assert isinstance([*floods.read_frames(head)][-1], GoAwayFrame)
+            assert not closing.done()
+            late = client.begin("echo", ends=True)
+            client.flush()
+            # h2 would take nothing more after the frame by which the server leaves.
+            data = b""
+            while not any(
+                isinstance(frame, RstStreamFrame) for frame in floods.read_frames(data)
+            ):
+                data += await asyncio.wait_for(client.reader.read(1 << 16), PATIENCE)
+            frames = [*floods.read_frames(data)]
+            (refused,) = [frame for frame in frames if isinstance(frame, RstStreamFrame)]
+            assert (refused.stream_id, refused.error_code) == (
+                late,
+                ErrorCodes.REFUSED_STREAM,
+            )
+            (left,) = [frame for frame in frames if isinstance(frame, GoAwayFrame)]
+            assert left.last_stream_id == number
+            listening.answers.released.set()
+            data = await asyncio.wait_for(client.reader.read(), PATIENCE)
+            last = [*floods.read_frames(data)][-1]
+            assert isinstance(last, HeadersFrame)
+            assert "END_STREAM" in last.flags
+            await closing
+
+    asyncio.run(main())
+
+
+def test_calls_of_a_library_go_on_when_the_server_ends():
+    """
+    A client of gRPC gets its answer, and makes no more calls.
     """
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:
-            call = channel.stream_stream("/test/echo")(iter([bytes(LARGEST)] * 3))
-            await call.initial_metadata()
-            other = channel.unary_unary("/test/host")
-            assert await other(b"") == f"127.0.0.1:{listening.port}".encode()
-            assert [len(message) async for message in call] == [LARGEST] * 3
+            call = channel.stream_stream("/test/keep")(iter([b"x"]))
+            assert await call.read() == b"x"
+            listening.listener.close()
+            closing = asyncio.create_task(listening.server.close(PATIENCE))
+            while channel.get_state() is grpc.ChannelConnectivity.READY:
+                await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            listening.answers.released.set()
+            assert await call.code() is grpc.StatusCode.OK
+            await closing
+
+    asyncio.run(main())
+
+
+def test_connection_is_ended_before_it_has_begun():
+    """
+    A connection that was ended before it had its transport has none.
+    """
+
+    class Ended(GrpcServer):
+        def connect(self, visit: OpenConnection) -> Any:
+            made = super().connect(visit)
+            made.abort()
+            return made
+
+    async def main() -> None:
+        async with Listening() as listening:
+            listening.server = Ended(listening.answers.answer, Limits())
+            async with listening.client() as client:
+                with contextlib.suppress(ConnectionError):
+                    assert not await asyncio.wait_for(client.reader.read(), PATIENCE)
 
     asyncio.run(main())
 
@@ -235,90 +247,59 @@ def test_calls_beyond_the_limit():
             held = [channel.unary_stream("/test/hang")(b"") for _ in range(2)]
             for each in held:
                 assert await each.read() == b"begun"
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary("/test/echo")(b"")
-            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            held[0].cancel()
-            await asyncio.wait_for(listening.answers.ended.wait(), PATIENCE)
-            await asyncio.sleep(0)
-            assert await channel.unary_unary("/test/echo")(b"x") == b"x"
-
-    asyncio.run(main())
-
-
-def test_messages_that_are_not_read_hold_nothing_up():
-    """
-    A call that ends without its message having been read leaves room for others.
-    """
-
-    async def main() -> None:
-        async with Listening() as listening, listening.channel() as channel:
-            for _ in range(20):
+            async with listening.channel() as other:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await channel.unary_unary("/test/fail")(
-                        bytes(60_000), metadata=[("x-a", "b")]
-                    )
-                assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-            assert await channel.unary_unary("/test/echo")(bytes(60_000)) == bytes(60_000)
+                    await other.unary_unary("/test/echo")(b"")
+                assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                held[0].cancel()
+                await asyncio.wait_for(listening.answers.ended.wait(), PATIENCE)
+                await asyncio.sleep(0)
+                assert await other.unary_unary("/test/echo")(b"x") == b"x"
 
     asyncio.run(main())
 
 
-def test_each_call_is_told_apart_by_its_host():
+def test_calls_of_strangers_take_no_room():
     """
-    A call knows what it names the server, over whichever connection it has come, whatever its
-    client claims besides; only what can be a host counts, and not what leads one client here.
+    Calls whose keys are not checked yet keep none with a key out; too many of them end the
+    oldest.
     """
 
     async def main() -> None:
-        async with Listening() as listening:
-            listening.connections.relay_secret = "shared"
-
-            async def ask(*metadata: tuple[str, str], host: str = "", target: str = "") -> str:
-                options = {"default_authority": host} if host else {}
-                async with listening.channel(target or "127.0.0.1", **options) as channel:
-                    method = channel.unary_unary("/test/host")
-                    found = {await method(b"x" * 100_000, metadata=metadata) for _ in range(3)}
-                (only,) = found
-                return bytes(only).decode()
-
-            port = listening.port
-            # Fields as large as they are in gRPC by default.
-            large = ("x-large", "y" * 7000)
-            for host in ("fal.example.com:8443", "10.0.0.5:8000", "[::1]:1"):
-                assert await ask(large, host=host) == host
-            assert await ask() == f"127.0.0.1:{port}"
-            assert await ask(large, target="localhost") == f"localhost:{port}"
-            assert await ask(host="rest.fal.ai") == ""
-            assert await ask(host="a.example:99999") == ""
-            claim = (SERVER_HOST, "evil.example")
-            for shown in ("", "a guess"):
-                told = await ask(claim, (RELAY.lower(), shown))
-                assert told == f"127.0.0.1:{port}"
-            relay = (RELAY.lower(), "shared")
-            assert await ask(relay, (SERVER_HOST, "a.example:1")) == "a.example:1"
-            assert await ask(relay, (SERVER_HOST, "no host")) == ""
-            assert await ask(relay) == ""
-            # A server without others shares nothing.
-            listening.connections.relay_secret = ""
-            assert await ask((RELAY.lower(), ""), claim) == f"127.0.0.1:{port}"
+        async with Listening(most_calls=2) as listening, listening.client() as client:
+            numbers = [client.begin("stranger", ends=True) for _ in range(2)]
+            client.flush()
+            await asyncio.wait_for(listening.answers.begun.wait(), PATIENCE)
+            async with listening.channel() as channel:
+                method = channel.unary_unary("/test/echo")
+                assert await method(b"x") == b"x"
+                assert await client.status(numbers[0]) == "8"
+                held = [channel.unary_stream("/test/hang")(b"") for _ in range(2)]
+                for each in held:
+                    assert await each.read() == b"begun"
+                async with listening.channel() as other:
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await other.unary_unary("/test/echo")(b"x")
+                    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
     asyncio.run(main())
 
 
 def test_stranger_that_does_nothing_is_closed():
     """
-    A client that shows no key in time is closed; one that has shown it stays.
+    A client that shows no key in time is closed; one that has shown it before stays.
     """
 
     async def main() -> None:
-        async with Listening(longest_idle=0.3) as listening, listening.channel() as channel:
-            assert await channel.unary_unary("/test/echo")(b"x") == b"x"
-            known = channel.get_state()
+        async with Listening(longest_idle=0.3) as listening, listening.client() as known:
+            # Known from the first moment on, however long its first call would take.
+            (await listening.accepted.get()).recognise()
             reader, writer = await listening.raw()
             await asyncio.wait_for(reader.read(), PATIENCE)
             writer.close()
-            assert channel.get_state() == known == grpc.ChannelConnectivity.READY
+            number = known.begin("echo", ends=True)
+            known.flush()
+            assert await known.status(number) == "0"
             assert len(listening.connections) == 1
 
     asyncio.run(main())
@@ -353,7 +334,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 def test_changed_bytes_are_no_trouble(caplog: pytest.LogCaptureFixture):
     """
-    Whatever becomes of the bytes of a connection, it is answered or ended, and no more.
+    A connection whose bytes were changed is answered or ended, and no more.
     """
     chance = random.Random(7)
     clean = b"".join(
@@ -413,9 +394,11 @@ def test_flood_of_a_stranger_ends(plane: Any, name: str, is_secret: bool):
         made = context.wrap_socket(plain, server_hostname="localhost")
     until = time.monotonic() + PATIENCE
     sent: list[int] = []
+    closed: list[bool] = []
 
     def send() -> None:
         sent.append(floods.send(made, floods.FLOODS[name](), until, reads=False))
+        closed.append(is_closed(made))
 
     sending = threading.Thread(target=send)
     with made:
@@ -425,11 +408,27 @@ def test_flood_of_a_stranger_ends(plane: Any, name: str, is_secret: bool):
         sending.join(PATIENCE)
         assert not sending.is_alive()
     assert sent[0] < 64 << 20
+    assert closed == [True]
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """
+    Return whether a connection has been closed by the other side.
+    """
+    connection.settimeout(PATIENCE)
+    try:
+        while connection.recv(1 << 18):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def test_keys_are_not_logged(plane: Any, caplog: pytest.LogCaptureFixture):
     """
-    What is read of a request is not in the log, at whatever level: it has the client's key.
+    What is read of a request is not in the log, at any level: it has the client's key.
     """
     caplog.set_level("DEBUG")
     plane.call("ListSecrets", ListSecretsRequest())

@@ -11,7 +11,7 @@ import floods
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, WindowUpdateFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, WindowUpdateFrame
 
 from fal_server.listeners import http2_meters
 from fal_server.listeners.http2_meters import Http2Meter, TooMuch
@@ -80,6 +80,23 @@ def test_large_messages_with_a_key_are_no_flood():
     meter.take(PREFACE + HeadersFrame(1, b"", flags=["END_HEADERS"]).serialize())
     for _ in range(20_000):
         meter.take(part)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9, 10, 23, 1000])
+def test_frames_by_which_a_client_leaves_are_dropped(size: int):
+    """
+    In pieces of any size, all comes out that has gone in but those frames.
+    """
+    ping = PingFrame(0, b"12345678").serialize()
+    leaving = GoAwayFrame(0, additional_data=b"bye").serialize()
+    shorter = GoAwayFrame(0).serialize()
+    data = PREFACE + leaving + ping + ping + leaving + shorter + ping
+    meter, found = Http2Meter(OpenConnection()), b""
+    assert not meter.has_left
+    for at in range(0, len(data), size):
+        found += meter.take(data[at : at + size])
+    assert found == PREFACE + ping * 3
+    assert meter.has_left
 
 
 def test_what_a_library_sends_is_read():

@@ -58,36 +58,41 @@ class Ending:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._timer = threading.Timer(seconds, self._give_up)
-        # It counts whether the event loop goes on or not, and holds nothing up itself.
-        self._timer.daemon = True
+        self._has_begun = False
 
-    def watch(self, stop: Callable[[], object]) -> None:
+    @contextlib.contextmanager
+    def watch(self, stop: Callable[[], object]) -> Iterator[None]:
         """
-        Call *stop* in the event loop that runs, on the first signal.
+        Call *stop* in the event loop that runs, on the first signal while this context lasts.
         """
         loop = asyncio.get_running_loop()
 
-        def end() -> None:
+        def end(*_: object) -> None:
+            # Not by the event loop, which may stand still.
             for number in _SIGNALS:
-                loop.remove_signal_handler(number)
-                # The system ends the process, whatever its threads wait for.
+                # The system ends the process by the next one, even where a thread is stuck.
                 signal.signal(number, signal.SIG_DFL)
-            self._timer.start()
-            stop()
+            if not self._has_begun:
+                self._has_begun = True
+                self._limit()
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(stop)
 
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, end)
-
-    @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
-        """
-        End the process where what is in this context goes on for too long after a signal.
-        """
+        before = {number: signal.signal(number, end) for number in _SIGNALS}
         try:
             yield
         finally:
-            self._timer.cancel()
+            if not self._has_begun:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def _limit(self) -> None:
+        """
+        End the process in a while. It has to end until then, with all its threads.
+        """
+        timer = threading.Timer(self._seconds, self._give_up)
+        timer.daemon = True
+        timer.start()
 
     def _give_up(self) -> None:
         logger.error("The server did not end in order within %g s.", self._seconds)

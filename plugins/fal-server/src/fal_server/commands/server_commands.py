@@ -276,15 +276,14 @@ def _run(
 
     async def main() -> None:
         stop = asyncio.Event()
-        ending.watch(stop.set)
-        await serve(settings, stop, started, exports)
+        with ending.watch(stop.set):
+            await serve(settings, stop, started, exports)
 
-    with ending.limited():
-        try:
-            run_to_the_end(main())
-        finally:
-            if exports is not None:
-                exports.close()
+    try:
+        run_to_the_end(main())
+    finally:
+        if exports is not None:
+            exports.close()
 
 
 def _key_of(plane: ControlPlane) -> str:

@@ -29,7 +29,8 @@ from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, Unauthenticated, level_of
 from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
-from fal_server.listeners.grpc_calls import CallFailed, GrpcCall
+from fal_server.listeners.grpc_calls import GrpcCall
+from fal_server.listeners.grpc_encodings import CallFailed
 from fal_server.listeners.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)

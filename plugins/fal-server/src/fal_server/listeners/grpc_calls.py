@@ -5,85 +5,63 @@ gRPC calls: what a client sends of one, and how it is answered.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
-from urllib.parse import quote
+import functools
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 import grpc
-from hpack import NeverIndexedHeaderTuple
 
+from fal_server.listeners.grpc_encodings import (
+    CONTENT_TYPE,
+    PREFIX,
+    SMALL,
+    CallFailed,
+    Field,
+    Metadata,
+    ending_fields,
+    greeting_fields,
+    inflate,
+    read_metadata,
+    refuse_large,
+)
 from fal_server.listeners.http_connections import RELAY
 from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.urls import read_host
 
-#: Metadata as gRPC has it: the values of keys that end with ``-bin`` are bytes.
-Metadata: TypeAlias = Sequence[tuple[str, Any]]
-
-#: A header field, as text.
-Field: TypeAlias = tuple[str, str] | NeverIndexedHeaderTuple
-
-#: The metadata key by which a replica that passes a call on tells what that names the server.
+#: The metadata key by which a replica that relays a call says what the caller calls the server.
 SERVER_HOST = "fal-core-server-host"
 
-#: How many more bytes a client may send ahead of what is read, while its message is large.
-_AHEAD = 1 << 20
+#: How many more bytes of a large message a client may send before they are read.
+_LARGE_WINDOW = 1 << 20
 
-#: What each message begins with: whether it is compressed, and its size.
-_HEAD = struct.Struct("!BL")
-
-#: How zlib writes the encodings of messages.
-_ENCODINGS = {"gzip": 31, "deflate": 15}
-
-#: Header fields that are of HTTP, and no metadata.
-_OF_HTTP = frozenset({"te", "content-type", "content-length", "host"})
-
-_CONTENT_TYPE = "application/grpc"
-
-
-class CallFailed(Exception):
-    """
-    A call ends with another status than OK.
-
-    Arguments:
-        metadata: What the client gets besides.
-    """
-
-    def __init__(self, status: grpc.StatusCode, sentence: str, metadata: Metadata = ()) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.metadata = metadata
+#: How a client writes the time of a call, and the seconds of its units.
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class CallConnection(Protocol):
     """
-    The connection of calls, by the number of the stream of each.
+    What a call needs of its connection, which knows the class of calls. A call is told apart
+    by the number of its stream.
     """
 
     def send_fields(
         self, number: int, fields: Iterable[Field], *, is_last: bool, resets: bool
     ) -> None:
-        """
-        Send header fields over a stream, and break off what the client still sends over it.
-        """
+        """Send header fields over a stream, and reset it if the client still sends over it."""
 
     async def send_data(self, number: int, data: bytes) -> None:
-        """
-        Send bytes over a stream, as fast as the client takes them.
-        """
+        """Send bytes over a stream, as fast as the client takes them."""
 
     def acknowledge(self, size: int, number: int, more: int = 0) -> None:
-        """
-        Let the client send so many bytes again, and over this stream *more* than before.
-        """
+        """Give *size* bytes back to the client's windows, and *more* to that of the stream."""
 
-    def recognise(self) -> None:
-        """
-        Note that the client has shown a valid key.
-        """
+    def recognise(self, call: GrpcCall) -> None:
+        """Note that the client has shown a valid key by *call*."""
+
+    def run(self, work: Callable[[], bytes]) -> Awaitable[bytes]:
+        """Run *work* in one of a few threads."""
 
 
 class GrpcCall:
@@ -107,6 +85,8 @@ class GrpcCall:
         is_complete: Whether its client has sent all messages.
 
         task: What answers it, once that has begun.
+
+        timer: Ends it when its time is over. None where it has all the time.
     """
 
     def __init__(
@@ -123,68 +103,80 @@ class GrpcCall:
         self._connection = connection
         self.number = number
         self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self._visit = visit
         self._largest = largest
         self.method = self._http.get(":path", "")
-        self.metadata: Metadata = [*_read_metadata(decoded)]
+        self.metadata: Metadata = [*read_metadata(decoded)]
         self.trailing: Metadata = ()
         self.is_complete = False
         self._has_greeted = self._is_over = self._has_grown = False
         self._received = bytearray()
-        #: How many received bytes the client does not know to be taken.
-        self._taken = 0
+        #: How many received bytes are not acknowledged yet.
+        self._unacknowledged = 0
         self._news = asyncio.Event()
 
     @property
     def is_grpc(self) -> bool:
-        """
-        Whether it is a call, and no other request of HTTP.
-        """
+        """Whether it is a gRPC call. It may be any request over HTTP/2."""
         kind = self._http.get("content-type", "")
-        return self._http.get(":method") == "POST" and kind.startswith(_CONTENT_TYPE)
+        return self._http.get(":method") == "POST" and kind.startswith(CONTENT_TYPE)
+
+    def read_timeout(self) -> float | None:
+        """
+        Return the seconds that its client gives it. None for any number.
+
+        Raises:
+            CallFailed: They cannot be read.
+        """
+        written = self._http.get("grpc-timeout")
+        if written is None:
+            return None
+        found = _TIMEOUT.fullmatch(written)
+        if found is None:
+            raise CallFailed(
+                grpc.StatusCode.INTERNAL, f"The timeout {written[:20]!r} cannot be read."
+            )
+        return int(found[1]) * _UNITS[found[2]]
 
     @property
     def texts(self) -> Mapping[str, str]:
-        """
-        Its metadata without what is bytes.
-        """
+        """Its metadata without what is bytes."""
         return {key: value for key, value in self.metadata if isinstance(value, str)}
 
     @property
     def server_host(self) -> str:
         """
-        What its caller names the server: a host, perhaps with a port. Empty where that is
-        unknown. A replica that passes a call on tells it for its caller.
+        The name by which its caller reaches the server: a host, perhaps with a port. Empty
+        where that is unknown. A replica that relays the call sends the name along.
         """
         told = self.texts
         if RELAY.lower() in told:
             self._visit.check_relay(told[RELAY.lower()])
             if self._visit.is_relayed:
-                self._connection.recognise()
                 return read_host(told.get(SERVER_HOST, ""))
         return read_host(self._http.get(":authority") or self._http.get("host", ""))
 
     def recognise(self) -> None:
         """
         Note that its caller has shown a valid key.
+
+        Raises:
+            CallFailed: As many calls run as may.
         """
         self._visit.recognise()
-        self._connection.recognise()
+        self._connection.recognise(self)
 
     # -- messages --------------------------------------------------------------------------
 
     def feed(self, data: bytes, size: int) -> None:
-        """
-        Note that *data* has come, which counts as *size* bytes.
-        """
+        """Note that *data* has come, which took *size* bytes of the client's windows."""
         self._received += data
-        self._taken += size
+        self._unacknowledged += size
         self._news.set()
 
     def feed_end(self) -> None:
-        """
-        Note that its client has sent all.
-        """
+        """Note that its client has sent all."""
         self.is_complete = True
         self._news.set()
 
@@ -195,124 +187,102 @@ class GrpcCall:
         while True:
             size = self._measure()
             if size and len(self._received) >= size:
-                return self._take(size)
+                is_compressed, content = self._take(size)
+                return await self._inflate(content) if is_compressed else content
             if self.is_complete:
                 if self._received:
                     raise CallFailed(grpc.StatusCode.INTERNAL, "A message is not complete.")
                 raise StopAsyncIteration
-            self._take_more(size)
+            self._ask_for_more(size)
             self._news.clear()
             await self._news.wait()
 
-    def _take_more(self, wanted: int) -> None:
+    def _ask_for_more(self, wanted: int) -> None:
         """
-        Let the client send on, and so much ahead that a message of *wanted* bytes comes fast.
+        Let the client send the rest of a message of *wanted* bytes, much at once if that is
+        large.
         """
         more = 0
-        if wanted > _AHEAD and not self._has_grown:
-            self._has_grown, more = True, _AHEAD
-        taken, self._taken = self._taken, 0
-        if taken or more:
-            self._connection.acknowledge(taken, self.number, more)
+        if wanted > _LARGE_WINDOW and not self._has_grown:
+            self._has_grown, more = True, _LARGE_WINDOW
+        self._acknowledge(self._unacknowledged, more)
+
+    def _acknowledge(self, size: int, more: int = 0) -> None:
+        self._unacknowledged -= size
+        if size or more:
+            self._connection.acknowledge(size, self.number, more)
 
     def _measure(self) -> int:
-        """
-        Return the size of the message that comes. 0 where that is not known.
-        """
-        if len(self._received) < _HEAD.size:
+        """Return the size of the next message, and 0 where its beginning has not come."""
+        if len(self._received) < PREFIX.size:
             return 0
-        size: int = _HEAD.unpack_from(self._received)[1]
+        size: int = PREFIX.unpack_from(self._received)[1]
         if size > self._largest:
-            raise self._refuse_large(str(size))
-        return _HEAD.size + size
+            raise refuse_large(size, self._largest)
+        return PREFIX.size + size
 
-    def _take(self, size: int) -> bytes:
-        is_compressed = self._received[0]
+    def _take(self, size: int) -> tuple[bool, bytes]:
+        """Return whether the next message is compressed, and its content."""
+        is_compressed = bool(self._received[0])
         with memoryview(self._received) as view:
-            content = bytes(view[_HEAD.size : size])
+            content = bytes(view[PREFIX.size : size])
         del self._received[:size]
-        return self._inflate(content) if is_compressed else content
+        # The window is for all calls of the connection, and this one may run for hours.
+        self._acknowledge(max(0, self._unacknowledged - len(self._received)))
+        return is_compressed, content
 
-    def _inflate(self, content: bytes) -> bytes:
+    async def _inflate(self, content: bytes) -> bytes:
         encoding = self._http.get("grpc-encoding", "identity")
-        if encoding not in _ENCODINGS:
-            raise CallFailed(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"Messages compressed by {encoding!r} are not read.",
-            )
-        unpacking = zlib.decompressobj(_ENCODINGS[encoding])
-        try:
-            found = unpacking.decompress(content, self._largest + 1)
-        except zlib.error:
-            raise CallFailed(
-                grpc.StatusCode.INTERNAL, "A compressed message cannot be read."
-            ) from None
-        if len(found) > self._largest:
-            raise self._refuse_large("more")
-        return found
-
-    def _refuse_large(self, size: str) -> CallFailed:
-        return CallFailed(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"A message may have {self._largest} bytes at most, and has {size}.",
-        )
+        work = functools.partial(inflate, content, encoding, self._largest)
+        return work() if len(content) <= SMALL else await self._connection.run(work)
 
     # -- what is answered ------------------------------------------------------------------
 
     def greet(self, metadata: Metadata) -> None:
-        """
-        Send what comes before the first message, once.
-        """
-        if not self._has_greeted:
+        """Send what comes before the first message, once."""
+        if not self._has_greeted and not self._is_over:
             self._has_greeted = True
-            self._send_fields(_greeting(metadata), is_last=False)
+            self._send_fields(greeting_fields(metadata), is_last=False)
 
     async def send(self, message: bytes) -> None:
-        """
-        Send a message.
-        """
+        """Send a message."""
         self.greet(())
-        head = _HEAD.pack(0, len(message))
+        head = PREFIX.pack(0, len(message))
         await self._connection.send_data(self.number, head + message)
 
     def end(self, status: grpc.StatusCode, sentence: str = "", metadata: Metadata = ()) -> None:
-        """
-        End it, if that has not happened.
-        """
+        """End it, if that has not happened."""
         if self._is_over:
             return
         self._is_over = True
-        code: int = status.value[0]
-        fields = [] if self._has_greeted else _greeting(())
-        fields.append(("grpc-status", str(code)))
-        told = [("grpc-message", quote(sentence, safe=_PLAIN))] if sentence else []
-        fields += _write_fields([*told, *metadata])
+        fields = [] if self._has_greeted else greeting_fields(())
+        fields += ending_fields(status, sentence, metadata)
         self._send_fields(fields, is_last=True)
 
     def refuse(self) -> None:
-        """
-        Answer a request that is no call.
-        """
+        """Answer a request that is no call."""
         self._is_over = True
         self._send_fields([(":status", "415")], is_last=True)
 
+    def stop(self, status: grpc.StatusCode, sentence: str) -> None:
+        """End it, and cancel what answers it."""
+        self.end(status, sentence)
+        if self.task is not None:
+            self.task.cancel()
+
     def cancel(self) -> None:
-        """
-        Cancel it, as its client has gone.
-        """
+        """Cancel it, as its client has gone."""
         self.leave()
         if self.task is not None:
             self.task.cancel()
 
-    def leave(self) -> int:
+    def leave(self) -> None:
         """
-        Note that nothing of it is read or sent any more, and return how many bytes have come
-        that its client does not know to be taken.
+        Read and send nothing more of it, and give the client back what it takes of the window.
         """
         self._is_over = True
-        taken, self._taken = self._taken, 0
         self._received.clear()
-        return taken
+        self._acknowledge(self._unacknowledged)
 
     def _send_fields(self, fields: list[Field], *, is_last: bool) -> None:
         resets = is_last and not self.is_complete
@@ -320,40 +290,4 @@ class GrpcCall:
 
 
 #: Gives the messages that answer a call, or raises :class:`CallFailed`.
-Answer: TypeAlias = Callable[[GrpcCall], Any]
-
-#: The characters of a sentence that are sent as they are.
-_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-
-
-def _greeting(metadata: Metadata) -> list[Field]:
-    fields = [(":status", "200"), ("content-type", _CONTENT_TYPE)]
-    encodings = ", ".join(["identity", *_ENCODINGS])
-    return [*fields, ("grpc-accept-encoding", encodings), *_write_fields(metadata)]
-
-
-def _read_metadata(fields: Iterable[tuple[str, str]]) -> Iterable[tuple[str, Any]]:
-    for name, value in fields:
-        if name.startswith((":", "grpc-")) or name in _OF_HTTP:
-            continue
-        if not name.endswith("-bin"):
-            yield name, value
-            continue
-        for each in value.split(","):
-            padding = "=" * (-len(each) % 4)
-            try:
-                yield name, base64.b64decode(each + padding, validate=True)
-            except (binascii.Error, ValueError):
-                # No client of gRPC has sent it.
-                continue
-
-
-def _write_fields(metadata: Metadata) -> Iterable[Field]:
-    """
-    Return the header fields of *metadata*. None of them is kept in the table by which fields
-    are compressed, whose size the client chooses.
-    """
-    for key, value in metadata:
-        is_text = isinstance(value, str)
-        text = value if is_text else base64.b64encode(value).decode().rstrip("=")
-        yield NeverIndexedHeaderTuple(key, text)
+Answer: TypeAlias = Callable[[GrpcCall], AsyncGenerator[bytes, None]]

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import time
 
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    WindowUpdateFrame,
+)
 
 from fal_server.listeners.open_connections import OpenConnection
 
 #: The bytes of what a client begins with, and of the head of a frame.
-_PREFACE, _HEAD = 24, 9
+_PREFACE, _FRAME_HEAD = 24, 9
 
 #: The largest frame, which is the size that clients are told, and the most bytes of the header
 #: fields of a request. gRPC sends less.
@@ -22,6 +28,7 @@ _LARGEST_FRAME, _LARGEST_BLOCK = 1 << 14, 1 << 15
 
 _DATA, _HEADERS = DataFrame.type, HeadersFrame.type
 _CONTINUATION, _WINDOW_UPDATE = ContinuationFrame.type, WindowUpdateFrame.type
+_GOAWAY = GoAwayFrame.type
 
 #: Flags of frames: the last of a stream, and the last of a block of header fields.
 _END_STREAM, _END_HEADERS = 0x1, 0x4
@@ -47,13 +54,27 @@ class Http2Meter:
     Arguments:
         visit: The connection. As long as its client has shown no key, each frame counts;
             afterwards those that bring no call on, such as pings, settings and resets.
+
+    Attributes:
+        has_left: Whether the client has said that it begins no more calls.
     """
 
-    __slots__ = ("_block", "_count", "_head", "_skipped", "_until", "_visit")
+    __slots__ = (
+        "_block",
+        "_count",
+        "_drops",
+        "_head",
+        "_skipped",
+        "_until",
+        "_visit",
+        "has_left",
+    )
 
     def __init__(self, visit: OpenConnection) -> None:
         self._visit = visit
-        self._skipped = _PREFACE
+        self.has_left = False
+        #: How many bytes come before the next frame, and whether they are dropped.
+        self._skipped, self._drops = _PREFACE, False
         #: What has come of the head of a frame.
         self._head = b""
         #: The bytes of the present block of header fields. None where there is none.
@@ -61,28 +82,42 @@ class Http2Meter:
         self._count = 0
         self._until = 0.0
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> bytes:
         """
-        Count what is in *data*.
+        Count what is in *data*, and return what is to be parsed of it.
+
+        That is all but the frames by which a client leaves, for which h2 would end the calls
+        that run (RFC 9113, 6.8: they go on), and the beginning of a head, which comes with the
+        rest of it.
 
         Raises:
             TooMuch: The client has sent more than it may.
         """
-        at, end = 0, len(data)
+        data = self._head + data
+        self._head = b""
+        at, start, end = 0, 0, len(data)
+        kept = []
         while at < end:
             if self._skipped:
                 step = min(self._skipped, end - at)
                 self._skipped -= step
                 at += step
+                if self._drops:
+                    start = at
                 continue
-            missing = _HEAD - len(self._head)
-            head = self._head + data[at : at + missing]
-            at += missing
-            if len(head) < _HEAD:
-                self._head = head
-                return
-            self._head = b""
+            if end - at < _FRAME_HEAD:
+                self._head, end = data[at:], at
+                break
+            head = data[at : at + _FRAME_HEAD]
             self._skipped = self._begin_frame(head)
+            self._drops = head[3] == _GOAWAY
+            if self._drops:
+                self.has_left = True
+                kept.append(data[start:at])
+                start = at + _FRAME_HEAD
+            at += _FRAME_HEAD
+        kept.append(data[start:end])
+        return b"".join(kept) if len(kept) > 1 else kept[0]
 
     def _begin_frame(self, head: bytes) -> int:
         """

@@ -1,9 +1,9 @@
 """
 One port for gRPC, TLS and HTTP.
 
-The first bytes of a connection tell its protocol. They are peeked at, so that whoever
-handles the connection reads all of it. Released clients send gRPC and HTTP to one port, whose
-name they are told for gRPC.
+The first bytes of a connection tell its protocol. They are peeked at, so that its protocol
+reads all of them. Released clients send gRPC and HTTP to one port, whose name they are told
+for gRPC.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class Listener:
 
     async def close(self) -> None:
         """
-        Accept no more connections. Open HTTP connections are left to their server.
+        Accept no more connections. Open ones are left to their servers; over those of gRPC no
+        more calls begin.
         """
         if self._accepting is not None:
             self._accepting.cancel()
@@ -150,7 +151,7 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
         if self.grpc is not None:
-            self.grpc.abort()
+            self.grpc.go_away()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -229,7 +230,7 @@ class _Greeting:
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A client whose machine is gone is noticed, whatever it has shown.
+            # A client whose machine is gone is noticed, with a key as without one.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)

@@ -35,9 +35,11 @@ from fal_server.gateways.run_gateway import RunGateway
 from fal_server.gateways.websocket_gateway import WebSocketGateway
 from fal_server.grpc.application_methods import ApplicationMethods
 from fal_server.grpc.function_calls import FunctionCalls
+from fal_server.grpc.interactive_methods import InteractiveMethods
 from fal_server.grpc.key_methods import KeyMethods
+from fal_server.grpc.map_methods import MapMethods
+from fal_server.grpc.run_methods import RunMethods
 from fal_server.grpc.runner_methods import RunnerMethods
-from fal_server.grpc.servers import make_run_methods
 from fal_server.grpc.service import Controller
 from fal_server.grpc.stage_methods import StageMethods
 from fal_server.http.account_routes import AccountRoutes, ApplicationRoutes, RunnerRoutes
@@ -261,13 +263,16 @@ class Decider:
         Make the gRPC service from the objects that implement its methods.
         """
         ground = self.ground
+        runs = RunMethods(self.calls, ground.urls)
         runners = RunnerMethods(self.catalog, self.functions)
         return Controller(
             ground.identity,
             ground.metrics,
             KeyMethods(ground.database, ground.identity),
             StageMethods(ground.stages, ground.vault),
-            *make_run_methods(self.calls, ground.urls, ground.settings.limits),
+            runs,
+            MapMethods(self.calls, ground.settings.limits.most_inputs),
+            InteractiveMethods(runs),
             self._applications(),
             runners,
             ShellMethods(runners.find),

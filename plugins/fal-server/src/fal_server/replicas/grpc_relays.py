@@ -20,7 +20,8 @@ from multidict import CIMultiDict
 
 from fal_server.errors import Refusal
 from fal_server.grpc.service import SERVICE, refuse_method
-from fal_server.listeners.grpc_calls import SERVER_HOST, CallFailed, GrpcCall
+from fal_server.listeners.grpc_calls import SERVER_HOST, GrpcCall
+from fal_server.listeners.grpc_encodings import CallFailed
 from fal_server.listeners.http_connections import RELAY
 from fal_server.replicas.http_relays import NOT_DECIDING, PAUSE, DeciderLost, NotBegun
 from fal_server.replicas.lines import Line, Lines
@@ -46,6 +47,8 @@ class _RelayedCall:
     A call that is passed on.
 
     Attributes:
+        call: The call of the client.
+
         first: Its first message, once that has come.
 
         taken: How many of its messages were passed on.
@@ -169,7 +172,7 @@ class GrpcRelay:
             upstream.cancel()
         told = [(key, value) for key, value in trailing or ()]
         is_lost = line.seat.gone.is_set() and code is not grpc.StatusCode.OK
-        # Whatever a server refuses has metadata of its own.
+        # What a server refuses has metadata of its own.
         is_lost = is_lost or (code is grpc.StatusCode.UNAVAILABLE and not told)
         if (_KEY, NOT_DECIDING) in told:
             raise NotBegun
