@@ -30,8 +30,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-#: How many connections one flood has at once.
-CONNECTIONS = 8
+#: How many connections one flood has at once, and one of calls with wrong keys.
+CONNECTIONS, MANY = 8, 110
 
 #: Bytes that are sent together.
 _PART = 1 << 18
@@ -205,6 +205,27 @@ def slow_calls() -> Iterator[bytes]:
         yield _request(stream, ends=True)
 
 
+def wrong_keys() -> Iterator[bytes]:
+    """
+    As many calls with wrong keys as a connection may have, again and again.
+    """
+    yield begin()
+    for first in itertools.count(1, 200):
+        streams = range(first, first + 200, 2)
+        blocks = (
+            _fields(("auth-key-id", f"nobody{stream}"), ("auth-key", "wrong"))
+            for stream in streams
+        )
+        yield b"".join(
+            _request(stream, block, ends=True)
+            for stream, block in zip(streams, blocks, strict=True)
+        )
+        time.sleep(2.1)
+
+
+#: Floods of few frames, at a pace that nothing forbids.
+SLOW = {"slow_calls", "wrong_keys"}
+
 FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
     flood.__name__: flood
     for flood in (
@@ -220,6 +241,7 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
         empty_messages,
         window_updates,
         slow_calls,
+        wrong_keys,
     )
 }
 
@@ -308,7 +330,8 @@ def main(name: str, port: str, seconds: str, authority: str = "") -> None:
     def run(number: int) -> None:
         totals.append(flood(name, int(port), float(seconds), authority, reads=number % 2 == 0))
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(CONNECTIONS)]
+    count = MANY if name == wrong_keys.__name__ else CONNECTIONS
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

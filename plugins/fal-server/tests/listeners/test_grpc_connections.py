@@ -380,7 +380,7 @@ def _second(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("is_secret", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("name", sorted(floods.FLOODS.keys() - {"slow_calls"}))
+@pytest.mark.parametrize("name", sorted(floods.FLOODS.keys() - floods.SLOW))
 def test_flood_of_a_stranger_ends(plane: Any, name: str, is_secret: bool):
     """
     The connection of a stranger that floods the server is closed, and a client with a key is

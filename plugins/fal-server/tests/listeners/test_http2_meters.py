@@ -19,7 +19,7 @@ from fal_server.listeners.open_connections import OpenConnection
 
 #: Floods of few frames: of each, the fields are bounded as they are decompressed, or the calls
 #: are refused as they come.
-FEW = {"bombs", "slow_calls"}
+FEW = {"bombs", *floods.SLOW}
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,31 @@ SECONDS, LITTLE = 3.0, 200 << 20
 #: The most lines of its log.
 LINES = 30
 
+#: How many calls run at once over the connection that was there before.
+CALLS = 300
+
 ALL = "+".join(floods.FLOODS)
 
 
-def call_again_and_again(server: Server, authority: str, while_: Callable[[], bool]) -> int:
-    """
-    Make calls with a key, over a connection each, and return how many were answered.
-    """
-    count = 0
+def connect(server: Server, authority: str) -> grpc.Channel:
     options = [("grpc.use_local_subchannel_pool", 1)]
     port = server.ports["api"]
-    while while_() or not count:
-        if authority:
-            trusted = grpc.ssl_channel_credentials(Path(authority).read_bytes())
-            channel = grpc.secure_channel(f"localhost:{port}", trusted, options)
-        else:
-            channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
-        with channel:
-            ask = IsolateControllerStub(channel).ListSecrets
-            ask(ListSecretsRequest(), metadata=to_metadata(server.key), timeout=PATIENCE)
-        count += 1
-    return count
+    if not authority:
+        return grpc.insecure_channel(f"127.0.0.1:{port}", options)
+    trusted = grpc.ssl_channel_credentials(Path(authority).read_bytes())
+    return grpc.secure_channel(f"localhost:{port}", trusted, options)
+
+
+def call(server: Server, channel: grpc.Channel, count: int) -> None:
+    """
+    Make so many calls with a key at once, all of which have to be answered.
+    """
+    ask, key = IsolateControllerStub(channel).ListSecrets, to_metadata(server.key)
+    calls = [
+        ask.future(ListSecretsRequest(), metadata=key, timeout=PATIENCE) for _ in range(count)
+    ]
+    for each in calls:
+        each.result()
 
 
 @pytest.mark.faults
@@ -59,19 +62,22 @@ def test_calls_are_answered_under_a_flood(
     make_standing: Any, tmp_path: Path, names: str, is_secret: bool
 ):
     """
-    While strangers flood a server, each call with a key is answered; memory and log stay
-    bounded, and the server ends in order.
+    While strangers flood a server, each call with a key is answered, over a connection that was
+    there before and over new ones; memory and log stay bounded, and the server ends in order.
     """
     server = make_standing(tmp_path).plane
     authority = str(server.data / "tls" / "ca.pem") if is_secret else ""
-    before = peak_of(server.program.process.pid)
-    floodings = [
-        floods.start_flood(name, server.ports["api"], SECONDS, authority)
-        for name in names.split("+")
-    ]
-    call_again_and_again(
-        server, authority, lambda: any(flooding.poll() is None for flooding in floodings)
-    )
+    with connect(server, authority) as lasting:
+        call(server, lasting, CALLS)
+        before = peak_of(server.program.process.pid)
+        floodings = [
+            floods.start_flood(name, server.ports["api"], SECONDS, authority)
+            for name in names.split("+")
+        ]
+        while any(flooding.poll() is None for flooding in floodings):
+            call(server, lasting, CALLS)
+            with connect(server, authority) as new:
+                call(server, new, 1)
     sent = [int(flooding.communicate()[0]) for flooding in floodings]
     assert all(sent)
     assert peak_of(server.program.process.pid) - before < LITTLE
