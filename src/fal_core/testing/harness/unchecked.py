@@ -36,8 +36,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """
     Warn of them, unless a table of promises is to follow.
     """
-    plugins = config.pluginmanager.get_plugins()
-    if any(isinstance(plugin, PromiseRecorder) for plugin in plugins):
+    # Plugins need not be hashable.
+    named = config.pluginmanager.list_name_plugin()
+    if any(isinstance(plugin, PromiseRecorder) for _, plugin in named):
         return
     warning = warning_of([*config.stash.get(_UNCHECKED, {})])
     if warning:
