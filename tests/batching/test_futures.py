@@ -196,8 +196,9 @@ class ScriptedHost(Host[..., Any]):
 
     def numbers(self, index: int) -> list[int]:
         """
-        Return the arguments of the items of a launch.
+        Return the arguments of the items of a launch, once it was made.
         """
+        assert wait_until(lambda: len(self.launched) > index, 60)
         call, _ = self.launched[index]
         items = values.open_arguments(call.arguments, None)
         return [args[0] for args, _ in (items if call.batch else [items])]
@@ -228,17 +229,18 @@ def test_cancelled_call_that_is_handed_back_is_not_made():
     first, cancelled, handed_back = host.numbers(running)[:3]
     _, sink = host.launched[running]
     sink(Started(1))
-    before = len(host.launched)
 
     assert futures[cancelled].cancel()
     sink(Returned(1))
     sink(Item(Sealed(*values.seal_value([(VALUE, first)], None)), 0, 1))
     sink(Exited())
 
-    later = range(before, len(host.launched))
-    made = [number for index in later for number in host.numbers(index)]
-    assert cancelled not in made
-    assert made[0] == handed_back
+    def later() -> list[list[int]]:
+        return [host.numbers(index) for index in range(running + 1, len(host.launched))]
+
+    assert wait_until(lambda: any(handed_back in made for made in later()), 60)
+    assert [handed_back] == [made[0] for made in later() if handed_back in made]
+    assert not any(cancelled in made for made in later())
     assert futures[first].result(0) == first
     assert futures[cancelled].cancelled()
     # The program that runs this test waits for no call.

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,8 @@ def lose_place(ssh_server: Any) -> Callable[[int, str], None]:
 
     def lose(pid: int, hostname: str) -> None:
         for each in ssh_server.session_of(pid):
-            os.kill(each, signal.SIGKILL)
+            # One may have ended with another.
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
 
     return lose

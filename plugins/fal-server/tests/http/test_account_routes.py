@@ -66,7 +66,7 @@ def ask(tmp_path):
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
         memory: Any = InMemoryPlane({"ann": 2, "bob": 1})
         routes = [
-            *ApplicationRoutes(memory, memory, memory).routes(),
+            *ApplicationRoutes(memory, memory).routes(),
             *RunnerRoutes(memory).routes(),
         ]
         application = make_application(plane.identity, ServerMetrics(), routes)

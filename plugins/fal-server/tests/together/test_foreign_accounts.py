@@ -330,6 +330,7 @@ UNNAMED_ROUTES = {
     ("PUT", "/set/{name}/{key:.+}"),
     ("POST", "/workflows/"),
     ("GET", "/applications/metrics"),
+    ("GET", "/applications/failures"),
     ("POST", "/logs/stream"),
     ("GET", "/dashboard/live"),
     ("POST", "/dashboard/session"),
