@@ -38,17 +38,18 @@ class PatientStream(FrameStream):
     connection are kept, and sent by a thread in their order.
     """
 
+    # Of a descriptor that is also read from, and has to go on to wait there.
+    _connection: _socket.socket | None = None
+
     def __init__(self, reader: int, writer: int) -> None:
         super().__init__(reader, writer)
         self._room: select.poll = select.poll()
         self._room.register(writer, select.POLLOUT)
-        # Of a socket that is also read from, and has to go on to wait there.
-        self._socket: _socket.socket | None = None
         if stat.S_ISSOCK(os.fstat(writer).st_mode):
-            self._socket = _socket.socket(fileno=writer)
+            self._connection = _socket.socket(fileno=writer)
             # Whatever the program has as its default.
-            self._socket.settimeout(None)
-        self._try = self._try_pipe if self._socket is None else self._try_socket
+            self._connection.settimeout(None)
+        self._try = self._try_pipe if self._connection is None else self._try_socket
         # Whether frames wait for the other end, and whether it was not heard of yet.
         self._held = self._unheard = False
         # What waits, in order, the part that is being sent included, and its bytes.
@@ -183,7 +184,7 @@ class PatientStream(FrameStream):
         if self._held:
             return 0
         try:
-            return self._socket.send(message, _DONT_WAIT)  # type: ignore[union-attr]
+            return self._connection.send(message, _DONT_WAIT)  # type: ignore[union-attr]
         except BlockingIOError:
             return 0
 
@@ -213,17 +214,23 @@ class PatientStream(FrameStream):
         Write what fits into the connection, and return how much that is.
         """
         try:
-            if self._socket is not None:
-                return self._socket.sendmsg(views, (), _DONT_WAIT)
+            if self._connection is not None:
+                return self._connection.sendmsg(views, (), _DONT_WAIT)
             os.set_blocking(self.writer, False)
             return os.writev(self.writer, views)
         except BlockingIOError:
             return 0
         finally:
-            if self._socket is None:
+            if self._connection is None:
                 os.set_blocking(self.writer, True)
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.detach()
+        self._let_go()
         super().close()
+
+    def _let_go(self) -> None:
+        # The descriptor is that of the stream alone.
+        if self._connection is not None:
+            self._connection.detach()
+
+    __del__ = _let_go
