@@ -110,18 +110,18 @@ class DeploymentRecords:
         Arguments:
             revision: The id of the revision that the application has.
         """
-
-        def read(connection: sa.Connection) -> tuple[float, str] | None:
-            found = None
-            for row in connection.execute(_newest(account_id, alias)):
-                is_other = found is None and row.revision != revision
-                if is_other or row.outcome in (SERVING, DELETED):
-                    break
-                if row.outcome == FAILED:
-                    found = row.ended_at, row.reason if found is None else found[1]
-            return found
-
-        return await self._database.read(read)
+        ends = deployments.c.outcome.in_((SERVING, DELETED))
+        last = sa.select(sa.func.max(deployments.c.created_at)).where(
+            _is(account_id, alias), ends
+        )
+        failed = _newest(account_id, alias).where(
+            deployments.c.outcome == FAILED,
+            deployments.c.created_at > sa.func.coalesce(last.scalar_subquery(), 0.0),
+        )
+        rows = await self._database.read(lambda connection: connection.execute(failed).all())
+        if not rows or rows[0].revision != revision:
+            return None
+        return rows[-1].ended_at, rows[0].reason
 
     async def came_up(self, account_id: str, alias: str, revision: str) -> None:
         """

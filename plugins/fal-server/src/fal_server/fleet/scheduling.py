@@ -80,9 +80,12 @@ class Scheduler:
         # Where nobody finds devices, nobody knows what there is to give.
         if not self.line.inventory.can_look:
             return ()
-        if self.does_without and self.line.inventory.is_bare:
-            return [attrs.evolve(want, count=0) for want in wants]
-        return wants
+        return [attrs.evolve(want, count=0) for want in wants] if self._goes_without else wants
+
+    @property
+    def _goes_without(self) -> bool:
+        inventory = self.line.inventory
+        return self.does_without and inventory.can_look and inventory.is_bare
 
     async def claim(self, runner: Runner, *, must_fit: bool) -> Claim | None:
         """
@@ -94,15 +97,15 @@ class Scheduler:
         Raises:
             NotWanted: It was told to end before.
         """
-        if self.does_without and self.line.inventory.is_bare and _asks(_wants_of(runner.spec)):
+        if self._goes_without and _asks(asked := _wants_of(runner.spec)):
             # A driver may have come.
             await asyncio.to_thread(self.line.inventory.look, _FRESH)
+            if self._goes_without:
+                self._tell(runner, f"{why_missing(asked, ())} It runs without a GPU.")
         wants = self.wants(runner.spec)
         if not wants:
             return None
         if not _asks(wants):
-            if missing := why_missing(_wants_of(runner.spec), ()):
-                self._tell(runner, f"{missing} It runs without a GPU.")
             return self._limited(Claim(machine=wants[0].machine))
 
         def changed() -> None:

@@ -252,11 +252,13 @@ class Deployments:
 
         async def abandon(why: str) -> None:
             await insist(lambda: self._abandon(application, takeover, target, why))
-            names = (target.account_id, target.alias, target.revision)
-            found = await insist(lambda: self.catalog.history.find_failure(*names))
+            found = None
+            if not takeover.previous:
+                names = (target.account_id, target.alias, target.revision)
+                found = await insist(lambda: self.catalog.history.find_failure(*names))
             if application.takeover is not takeover:
                 return
-            if found and not takeover.previous:
+            if found is not None:
                 application.fail(Failure(*found))
             stays = f", and {takeover.previous[:12]} goes on" if takeover.previous else ""
             if takeover.rolling and takeover.advice:

@@ -48,8 +48,8 @@ class Takeover:
 
         previous: The id of the revision that serves until then. Empty where none does.
 
-        failing_since: When a deployment had failed since which no runner of the application has
-            come up, in seconds since the epoch. None where there was none.
+        failing_since: Since when no runner of the application has come up, in seconds since the
+            epoch. None for a first deployment, and where one has.
 
         rolling: Whether the previous runners take requests until then. Otherwise they end
             first, and requests wait.

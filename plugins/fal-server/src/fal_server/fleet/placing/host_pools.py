@@ -169,8 +169,11 @@ class HostPool:
                         self.line,
                         enforces,
                         sizes,
-                        # Where there are others, it waits for one that has what it needs.
-                        does_without=not enforces and len(hosts) == 1,
+                        # Where there are others, it waits for one that has what it needs;
+                        # and a host of another machine tells what it lacks.
+                        does_without=not enforces
+                        and len(hosts) == 1
+                        and isinstance(host, ClaimedHost),
                     ),
                 )
             )
