@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -34,8 +35,14 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
 def send(listener: socket.socket, text: bytes) -> socket.socket:
     connection = socket.socket(listener.family)
     connection.settimeout(60)
-    connection.connect(listener.getsockname())
-    connection.sendall(text)
+    try:
+        connection.connect(listener.getsockname())
+        # One that is refused may be closed before it has said a word.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(text)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
