@@ -109,3 +109,21 @@ def test_listener_that_stands_still_is_left_for_the_network(
     for each in opened:
         if each is not None:
             each.close()
+
+
+def test_sockets_of_other_programs_are_left_alone() -> None:
+    """
+    An agent of another machine may tell any name: that of a program of this user which is no
+    agent leads nowhere.
+    """
+    name = f"someone-else-{local_sockets.make_name()}"
+    listener = local_sockets.listen_locally(name, 1)
+    assert listener is not None
+    with listener:
+        assert local_sockets.connect_locally(name) is None
+
+
+@pytest.mark.parametrize("port", [0, 70_000, 1 << 40])
+def test_number_that_no_port_has_is_an_error_of_the_connection(port: int) -> None:
+    with pytest.raises(OSError):  # noqa: PT011
+        AgentAddress("127.0.0.1", port, "token").connect("control")

@@ -5,11 +5,16 @@ Environments that are built on other machines, and workers that are started ther
 from __future__ import annotations
 
 import base64
+import io
+import json
 import os
 import pickle
 import socket
 import subprocess
 import sys
+import threading
+import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +25,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import HostError, WorkerLost
 from fal_core.hosts import Capabilities
-from fal_core.nodes import RemoteNode, agent_addresses, node_arguments, node_facts
+from fal_core.nodes import RemoteNode, agent_addresses, node_arguments, node_facts, remote_nodes
 from fal_core.nodes.node_workers import _unpack
 from fal_core.pools import POOL_OPTIONS, Start, WorkerHost
 from fal_core.testing.harness.processes import is_alive, wait_until
@@ -148,6 +153,37 @@ def test_a_python_that_is_too_old_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_code_that_comes_twice_is_read_twice(tmp_path: Path) -> None:
+    """
+    A program that has asked for the code takes it from its input, even where another one of
+    the machine has been quicker: what follows is for the agent.
+    """
+    module = "import sys\n\ndef main(told):\n    print('left', sys.stdin.read())\n"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("arrived.py", module)
+    code = archive.getvalue()
+    program = subprocess.Popen(
+        [sys.executable, *node_arguments()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"FAL_CORE_CACHE": str(tmp_path)},
+    )
+    with program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        told = node_facts("0" * 32, "arrived")
+        program.stdin.write(json.dumps(told).encode() + b"\n")
+        program.stdin.flush()
+        assert json.loads(program.stdout.readline()) == {"has": False}
+        folder = tmp_path / "nodes" / "code" / ("0" * 32)
+        folder.mkdir()
+        (folder / "arrived.py").write_text(module)
+        program.stdin.write(json.dumps({"size": len(code)}).encode() + b"\n" + code + b"ours")
+        program.stdin.close()
+        assert program.stdout.read() == b"left ours\n"
+
+
 class Trap:
     """
     Makes a folder as it is opened.
@@ -198,3 +234,114 @@ def test_an_agent_ends_with_its_program(tmp_path: Path) -> None:
             return connection.connect_ex(("127.0.0.1", port)) != 0
 
     assert wait_until(is_closed, PATIENCE)
+
+
+def host_of(program: str) -> NodeHost:
+    """
+    Return a host whose node is a program of the shell.
+    """
+    return NodeHost(RemoteNode(lambda arguments: ("sh", "-c", program), name="far"))
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("", "it did not answer within 0.5 s"),
+        ("echo '{\"has\": false}'", "it took nothing for 0.5 s"),
+        ("echo Welcome", "it answered 'Welcome"),
+        ("echo '[1]'", "it answered '.1"),
+        ("echo '{\"has\": 1}'", "it answered '..has"),
+        ('echo \'{"has": true}\'; echo \'{"port": "x"}\'', "it answered '..port"),
+    ],
+)
+def test_an_agent_that_does_not_come_up_is_ended(
+    program: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    What is no answer, and what does not answer or read in time, is ended with all that it has
+    started. The call fails and says so, and its host can be closed.
+    """
+    monkeypatch.setattr(remote_nodes, "_ANSWER", 0.5)
+    monkeypatch.setattr(remote_nodes, "_PATIENCE", 0.5)
+    host = host_of(f"{program}\nsleep 600 & echo $! > {tmp_path}/pid; wait")
+    with pytest.raises(HostError, match=told):
+        function("current", host=host)(os.getpid)()
+    host.close()
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not is_alive(pid), PATIENCE)
+
+
+def test_a_host_is_closed_while_a_node_reads_nothing() -> None:
+    """
+    A node that takes none of its code holds up nobody who closes the host.
+    """
+    host = host_of("echo '{\"has\": false}'; read -r line; exec sleep 600")
+    caught: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function("current", host=host)(os.getpid)()
+        except HostError as error:
+            caught.append(error)
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    assert wait_until(lambda: bool(host.node._agents), PATIENCE)
+    [agent] = host.node._agents.values()
+    assert wait_until(agent._writing.locked, PATIENCE)
+    began = time.monotonic()
+    agent.begin_end()
+    agent.await_end(0.5)
+    host.close()
+    calling.join(PATIENCE)
+    assert caught
+    assert time.monotonic() - began < remote_nodes._PATIENCE / 2
+
+
+#: An agent that tells those who come what it was given.
+AGENT = """
+import json, socket, sys, threading
+listener = socket.create_server(("127.0.0.1", 0))
+print(json.dumps({"has": True}))
+print(json.dumps({"port": listener.getsockname()[1], "local_name": ""}), flush=True)
+def serve():
+    while True:
+        connection, _ = listener.accept()
+        for line in json.loads(sys.argv[1]):
+            connection.sendall(line.encode() + b"\\n")
+        kept.append(connection)
+kept = []
+threading.Thread(target=serve, daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["5"],
+        ["["],
+        ["[" * 100_000],
+        ['{"built": 5}'],
+        ['{"unknown": 5}'],
+        ['{"event": "AAAA"}'],
+        ['{"event": 5}'],
+        ['{"exited": "1"}'],
+        ['{"built": "3.12", "inherits": 1}'],
+    ],
+)
+def test_what_an_agent_must_not_tell_ends_the_call(lines: list[str]) -> None:
+    """
+    A line of the wrong form is an error of the host, which says that it cannot be read.
+    """
+
+    def run(arguments: Sequence[str]) -> Sequence[str]:
+        return (sys.executable, "-c", AGENT, json.dumps(lines))
+
+    host = NodeHost(RemoteNode(run, name="far", address="127.0.0.1"))
+    with pytest.raises(HostError, match="told what cannot be read"):
+        function("current", host=host)(os.getpid)()
+    host.close()

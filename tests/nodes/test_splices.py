@@ -4,6 +4,7 @@ Connections that are passed on to ports of a node.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -102,6 +103,22 @@ def test_port_that_is_awaited(serve):
     connection = socket.create_connection(("127.0.0.1", front), timeout=60)
     with connection, socket.create_server(("127.0.0.1", port)):
         assert connection.recv(1) == b"+"
+
+
+def test_port_is_awaited_by_a_node_that_has_many_files_open(serve):
+    """
+    The number of a connection may be larger than what ``select`` takes.
+    """
+    port = serve(lambda connection: connection.close())
+    one, other = socket.socketpair()
+    with one, other:
+        one.settimeout(60)
+        try:
+            number = fcntl.fcntl(other.fileno(), fcntl.F_DUPFD_CLOEXEC, 2000)
+        except OSError:
+            pytest.skip("This system lets a process have few open files.")
+        await_port(socket.socket(fileno=number), port)
+        assert one.recv(1) == b"+"
 
 
 def _free_port() -> int:

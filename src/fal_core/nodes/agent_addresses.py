@@ -57,9 +57,12 @@ class AgentAddress:
                 connection.settimeout(None)
                 watch_peer(connection)
             connection.sendall(self._greeting(purpose))
-        except BaseException:
+        except BaseException as error:
             if connection is not None:
                 connection.close()
+            if isinstance(error, OverflowError):
+                # No port has the number that the agent tells.
+                raise OSError(str(error)) from error
             raise
         return connection
 

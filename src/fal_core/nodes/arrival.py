@@ -35,8 +35,10 @@ def arrive() -> None:
         folder = find_folder(told["digest"])
     except OSError as error:
         raise SystemExit(f"There is no place for the code of the agent: {error}") from None
-    answer({"has": os.path.isdir(folder)})
-    if not os.path.isdir(folder):
+    has = os.path.isdir(folder)
+    answer({"has": has})
+    # Another program may unpack it meanwhile: the code comes all the same.
+    if not has:
         size = json.loads(sys.stdin.buffer.readline())["size"]
         unpack(sys.stdin.buffer.read(size), folder)
     sys.path.insert(0, folder)

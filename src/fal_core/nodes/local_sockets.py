@@ -8,12 +8,16 @@ they are missing, the network is used.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import sys
 
 #: The variable that tells a service on a node where it is given connections.
 CONNECTIONS = "FAL_CORE_CONNECTIONS"
+#: The names of sockets. Other programs of this user have sockets too, and an agent of another
+#: machine could name one of those.
+_NAMES = re.compile("fal-core-[0-9a-f]{32}")
 #: Seconds that whoever listens may take to have room for one more connection.
 _PATIENCE = 10.0
 
@@ -42,7 +46,7 @@ def connect_locally(name: str) -> socket.socket | None:
     Open a connection to the socket *name* of a process of this machine and this user. None
     where there is none.
     """
-    if not name or sys.platform != "linux":
+    if sys.platform != "linux" or not _NAMES.fullmatch(name):
         return None
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(_PATIENCE)

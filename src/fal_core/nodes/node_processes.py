@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 from fal_core.environments import Command, Environment, Interpreter
 from fal_core.errors import FalCoreError, HostError, WorkerLost
-from fal_core.events import Exited, Log
+from fal_core.events import Event, Exited, Log, State
 from fal_core.nodes.greetings import GREETING
 from fal_core.nodes.local_sockets import CONNECTIONS, make_name
 from fal_core.nodes.splices import lead_to_port
@@ -154,7 +154,9 @@ class NodeProcess:
             try:
                 self.process = self._start(self.command, stream)
             except OSError as error:
-                self.tell(exited=1, reason=_pack(HostError(f"It cannot be started: {error}.")))
+                self.tell(
+                    exited=1, reason=_pack_error(HostError(f"It cannot be started: {error}."))
+                )
                 return
             stream.close()
             close_all(self.given)
@@ -184,11 +186,11 @@ class NodeProcess:
         """
         assert self.command is not None
         if self.why:
-            return _pack(WorkerLost(detail=self.why))
+            return _pack_error(WorkerLost(detail=self.why))
         if self.command.explain is None:
             return None
         reason = self.command.explain(code, self.said.strip())
-        return None if reason is None else _pack(reason)
+        return None if reason is None else _pack_error(reason)
 
     def build(self) -> Interpreter | None:
         """
@@ -198,10 +200,10 @@ class NodeProcess:
             packed = base64.b64decode(self.told["environment"])
             environment = cast(Environment, pickle.loads(packed))
             if not environment.is_built():
-                self.tell(state="building")
+                self.tell(event=_pack(State("building")))
             interpreter = environment.build(self._log, self.ending)
         except HostError as error:
-            self.tell(failed=_pack(error))
+            self.tell(event=_pack_error(error))
         except FalCoreError as error:
             self.tell(refused=str(error))
         except Exception as error:
@@ -213,7 +215,7 @@ class NodeProcess:
         return None
 
     def _log(self, log: Log) -> None:
-        self.tell(log=[log.message, log.level, log.source, log.time])
+        self.tell(event=_pack(log))
 
     def _pass_on(self, output: IO[bytes]) -> None:
         with suppress(OSError, ValueError):
@@ -267,5 +269,9 @@ def end_process(process: subprocess.Popen[bytes], command: Command | None) -> No
             time.sleep(0.02)
 
 
-def _pack(error: HostError) -> str:
-    return base64.b64encode(encode_event(Exited(reason=error))).decode()
+def _pack_error(error: HostError) -> str:
+    return _pack(Exited(reason=error))
+
+
+def _pack(event: Event) -> str:
+    return base64.b64encode(encode_event(event)).decode()

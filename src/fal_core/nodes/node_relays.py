@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from fal_core.abilities import Tunnel
@@ -100,6 +101,10 @@ class Relays:
         Raises:
             HostError: The node cannot be reached, or the service has ended.
         """
+
+        def has_ended() -> bool:
+            return self._is_closed or is_over()
+
         ports: dict[int, int] = {}
         relayed = {}
         for name, url in urls.items():
@@ -107,10 +112,8 @@ class Relays:
             port = parts.port or 80
             if port not in ports:
                 if is_awaited:
-                    _wait_for_port(agent, port)
-                ports[port] = self._open(
-                    Relay(agent, port, lambda: self._is_closed or is_over())
-                )
+                    _wait_for_port(agent, port, has_ended)
+                ports[port] = self._open(Relay(agent, port, has_ended))
             relayed[name] = parts._replace(netloc=f"127.0.0.1:{ports[port]}").geturl()
         return relayed
 
@@ -147,17 +150,21 @@ class Relays:
         self._is_closed = True
 
 
-def _wait_for_port(agent: AgentAddress, port: int) -> None:
+def _wait_for_port(agent: AgentAddress, port: int, is_over: Callable[[], bool]) -> None:
     """
-    Wait until something listens at a port of a node.
+    Wait until something listens at a port of a node, or the service has ended.
 
     Raises:
         HostError: The node cannot be reached, or the worker has ended.
     """
+    said: bytes | None = None
     try:
         with agent.connect(f"await {port}") as connection:
-            is_open = connection.recv(1) == b"+"
+            connection.settimeout(_LOOK)
+            while said is None and not is_over():
+                with suppress(TimeoutError):
+                    said = connection.recv(1)
     except OSError as error:
         raise HostError(f"A node cannot be reached at {agent}: {error}.") from error
-    if not is_open:
+    if said != b"+":
         raise HostError(f"Port {port} of a node is closed: its worker has ended.")

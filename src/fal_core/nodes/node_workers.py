@@ -35,8 +35,21 @@ _NEWS = 2.0
 _PATIENCE = 15.0
 #: Bytes of a line of an agent.
 _LONGEST = 8 << 20
+#: What an agent may tell, and the types of it.
+_FACTS: dict[str, type | tuple[type, ...]] = {
+    "event": str,
+    "refused": str,
+    "built": (str, type(None)),
+    "inherits": bool,
+    "given": list,
+    "said": str,
+    "exited": int,
+    "reason": (str, type(None)),
+}
 #: Bytes: so much of what a process has printed last is in the error.
 _SAID = 4096
+#: Why a worker ended whose agent is not understood.
+_UNREADABLE = "The agent of a node has told what cannot be read."
 
 
 def agent_request(start: Start, machines: Sequence[Machine] = ()) -> dict[str, str]:
@@ -177,7 +190,7 @@ class NodeWorker:
         rest = b""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        with suppress(OSError, ValueError):
+        with suppress(OSError):
             while True:
                 if not poll.poll(_TURN * 1000):
                     yield None
@@ -187,7 +200,7 @@ class NodeWorker:
                     return
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
-                    yield json.loads(line)
+                    yield _read_facts(line)
 
     def _build(self, told: Iterator[dict[str, Any] | None], start: Start) -> bool:
         """
@@ -198,7 +211,7 @@ class NodeWorker:
         if problem:
             raise HostError(problem)
         start.report(State("starting"))
-        return bool(facts["inherits"])
+        return facts.get("inherits", False)
 
     def _open_stream(
         self, told: Iterator[dict[str, Any] | None], start: Start, *, inherits: bool
@@ -222,6 +235,8 @@ class NodeWorker:
                     f"Node {self.place.node} takes no shared memory: {error}."
                 ) from error
             numbers = self._await_fact("given", told, start)["given"]
+            if len(numbers) != len(shared):
+                raise HostError(_UNREADABLE)
         except BaseException:
             stream.close()
             arenas.close()
@@ -251,15 +266,13 @@ class NodeWorker:
         raise self._reason_of_break()
 
     def _pass_on(self, facts: dict[str, Any], start: Start) -> None:
-        if facts.get("state") == "building":
-            start.report(State("building"))
-        elif "log" in facts:
-            message, level, source, when = facts["log"]
-            start.report(Log(message, level, source, when))
-        elif "failed" in facts:
-            raise _unpack(facts["failed"])
+        if "event" in facts:
+            event = _unpack(facts["event"])
+            if isinstance(event, HostError):
+                raise event
+            start.report(event)
         elif "refused" in facts:
-            raise HostError(f"Node {self.place.node}: {facts['refused']}")
+            raise HostError(f"Node {self.place.node}: {facts['refused'][:_SAID]}")
         elif "exited" in facts:
             raise self._reason_of(facts)
 
@@ -281,8 +294,9 @@ class NodeWorker:
         self._control.close()
 
     def _reason_of(self, exited: dict[str, Any]) -> HostError:
-        if exited["reason"] is not None:
-            return _unpack(exited["reason"])
+        if exited.get("reason") is not None:
+            reason = _unpack(exited["reason"])
+            return reason if isinstance(reason, HostError) else HostError(_UNREADABLE)
         return reason_of_exit(exited["exited"], self._said.strip())
 
     def _reason_of_break(self) -> HostError:
@@ -293,12 +307,28 @@ class NodeWorker:
         return why or WorkerLost(detail=f"Node {self.place.node} is gone, or its network.")
 
 
-def _unpack(packed: str) -> HostError:
+def _read_facts(line: bytes) -> dict[str, Any]:
     """
-    Return an error that an agent tells. What it says is data: nothing of it is run here.
+    Return what a line of an agent tells. One that cannot be read is the end of the worker.
+    """
+    with suppress(RecursionError, ValueError):
+        facts = json.loads(line)
+        if isinstance(facts, dict) and all(
+            isinstance(value, _FACTS.get(name, ())) for name, value in facts.items()
+        ):
+            return facts
+    return {"exited": 1, "reason": ""}
+
+
+def _unpack(packed: str) -> HostError | Log | State:
+    """
+    Return an event that an agent tells, or the error of one. What it says is data: nothing of
+    it is run here.
     """
     with suppress(UnreadableRecord, ValueError):
         event = decode_event(base64.b64decode(packed))
+        if isinstance(event, Log) or event == State("building"):
+            return event
         if isinstance(event, Exited) and event.reason is not None:
             return event.reason
-    return HostError("The agent of a node has told of an error that cannot be read.")
+    return HostError(_UNREADABLE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 AGENT = "fal_core.nodes.agent"
 #: Bytes of the errors of an agent that are kept.
 _SAID = 4096
-#: Seconds that an agent may take to end all that it has started.
+#: Seconds that an agent may take to answer while it comes up, and characters of an answer that
+#: are in an error.
+_ANSWER, _SHOWN = 120.0, 200
+#: Seconds that an agent may take to take what it is told, and to end all that it has started.
 _PATIENCE = 30.0
 #: Seconds between two looks whether a worker is wanted.
 _TURN = 0.1
@@ -223,20 +227,28 @@ class Agent:
         self.node: str = node
         self.gone: threading.Event = threading.Event()
         self._said = b""
+        self._why = ""
         self._facts: dict[str, Any] | None = None
         self._is_up = threading.Event()
         self._writing = threading.Lock()
+        # A pipe would have no time limit, and could not be closed while it is written to.
+        self._input, there = socket.socketpair()
+        self._input.settimeout(_PATIENCE)
         try:
-            self._process = subprocess.Popen(
-                given_to_children(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                # Ctrl-C is for the caller, who cancels what it wants to end.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
+            with there:
+                self._process = subprocess.Popen(
+                    given_to_children(command),
+                    stdin=there.fileno(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    # Ctrl-C is for the caller, who cancels what it wants to end.
+                    start_new_session=True,
+                )
+        except BaseException as error:
+            self._input.close()
+            if isinstance(error, OSError):
+                raise HostError(f"{command[0]!r} cannot be started: {error}.") from error
+            raise
         self._listening = _start_thread(self._listen)
         _start_thread(partial(self._run, told, archive))
 
@@ -273,7 +285,7 @@ class Agent:
         """
         Return why the agent has ended.
         """
-        said = " ".join(self._said.decode(errors="replace").split())
+        said = self._why or " ".join(self._said.decode(errors="replace").split())
         return WorkerLost(
             detail=f"The agent of node {self.node} has ended: {said or 'it said nothing'}."
         )
@@ -282,56 +294,97 @@ class Agent:
         """
         Have it end, and all that it has started.
         """
-        assert self._process.stdin is not None
         with suppress(OSError):
-            self._process.stdin.close()
+            self._input.shutdown(socket.SHUT_WR)
 
     def await_end(self, seconds: float) -> None:
         """
         Wait for its end, and kill what has started it where that takes longer.
         """
         if not self.gone.wait(seconds):
-            self._process.kill()
-            self.gone.wait()
+            self._kill()
+            self.gone.wait(seconds)
 
     def abandon(self) -> None:
         """
         Let go of the agent in a forked child: it belongs to the parent, and ends with it.
         """
+        self._input.close()
         with open(os.devnull, "r+b", buffering=0) as nothing:
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            for pipe in (self._process.stdout, self._process.stderr):
                 # It is not closed: a thread of the parent may have held its lock at the fork.
                 if pipe is not None and not pipe.closed:
                     os.dup2(nothing.fileno(), pipe.fileno())
 
-    def _write(self, line: Mapping[str, Any], more: bytes = b"") -> None:
-        assert self._process.stdin is not None
+    def _write(self, line: Mapping[str, Any], archive: IO[bytes] | None = None) -> None:
         with self._writing:
             try:
-                self._process.stdin.write(json.dumps(line).encode() + b"\n" + more)
-                self._process.stdin.flush()
-            except ValueError as error:
-                raise BrokenPipeError("It was told to end.") from error
+                self._input.sendall(json.dumps(line).encode() + b"\n")
+                if archive is not None:
+                    self._input.sendfile(archive)
+            except TimeoutError:
+                self._kill(f"it took nothing for {_PATIENCE:g} s")
+                raise
+
+    def _read_answer(self, output: IO[bytes], **types: type) -> dict[str, Any]:
+        """
+        Return the next line, which has to come in time and to have facts of these *types*.
+
+        Raises:
+            OSError: There is none.
+        """
+        timer = threading.Timer(
+            _ANSWER, self._kill, (f"it did not answer within {_ANSWER:g} s",)
+        )
+        timer.daemon = True
+        timer.start()
+        try:
+            line = output.readline(_SAID)
+        finally:
+            timer.cancel()
+        with suppress(RecursionError, ValueError):
+            facts = json.loads(line)
+            if isinstance(facts, dict) and all(
+                isinstance(facts.get(name), each) for name, each in types.items()
+            ):
+                return facts
+        if line:
+            self._kill(f"it answered {line[:_SHOWN].decode(errors='replace')!r}")
+        raise BrokenPipeError("It did not answer.")
 
     def _run(self, told: Mapping[str, Any], archive: str) -> None:
         output: IO[bytes] | None = self._process.stdout
         assert output is not None
         with output:
-            with suppress(OSError, ValueError):
+            with suppress(OSError):
                 self._write(told)
-                if not json.loads(output.readline(_SAID))["has"]:
-                    with open(archive, "rb") as file:
-                        code = file.read()
-                    self._write({"size": len(code)}, code)
-                self._facts = json.loads(output.readline(_SAID))
+                if not self._read_answer(output, has=bool)["has"]:
+                    with open(archive, "rb") as code:
+                        self._write({"size": os.fstat(code.fileno()).st_size}, code)
+                self._facts = self._read_answer(output, port=int, local_name=str)
                 self._is_up.set()
                 # It says nothing more.
                 output.read(1)
             self.begin_end()
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._kill()
         self._process.wait()
+        with self._writing:
+            self._input.close()
         self._listening.join(_TURN)
         self.gone.set()
         self._is_up.set()
+
+    def _kill(self, why: str = "") -> None:
+        """
+        Kill what has started it, and what that has started here.
+        """
+        self._why = self._why or why
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None

@@ -212,8 +212,11 @@ def await_port(connection: socket.socket, port: int) -> None:
     Wait until something listens at a port of the loopback address, and send a ``+``; or until
     nobody waits at the other end of *connection*.
     """
+    # A node has more descriptors than 'select' can take.
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
     with connection, suppress(OSError):
-        while not select.select([connection], [], [], _PAUSE)[0]:
+        while not poll.poll(_PAUSE * 1000):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
                 connection.sendall(b"+")
                 return
