@@ -25,7 +25,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import HostError, WorkerLost
 from fal_core.hosts import Capabilities
-from fal_core.nodes import RemoteNode, agent_addresses, node_arguments, node_facts, remote_nodes
+from fal_core.nodes import RemoteNode, agent_addresses, node_agents, node_arguments, node_facts
 from fal_core.nodes.node_workers import _unpack
 from fal_core.pools import POOL_OPTIONS, Start, WorkerHost
 from fal_core.testing.harness.processes import is_alive, wait_until
@@ -264,9 +264,9 @@ def test_an_agent_that_does_not_come_up_is_ended(
     What is no answer, and what does not answer or read in time, is ended with all that it has
     started. The call fails and says so, and its host can be closed.
     """
-    monkeypatch.setattr(remote_nodes, "_ANSWER", 0.5)
-    monkeypatch.setattr(remote_nodes, "_PATIENCE", 0.5)
-    host = host_of(f"{program}\nsleep 600 & echo $! > {tmp_path}/pid; wait")
+    monkeypatch.setattr(node_agents, "_ANSWER", 0.5)
+    monkeypatch.setattr(node_agents, "PATIENCE", 0.5)
+    host = host_of(f"sleep 600 & echo $! > {tmp_path}/pid\n{program}\nwait")
     with pytest.raises(HostError, match=told):
         function("current", host=host)(os.getpid)()
     host.close()
@@ -298,7 +298,7 @@ def test_a_host_is_closed_while_a_node_reads_nothing() -> None:
     host.close()
     calling.join(PATIENCE)
     assert caught
-    assert time.monotonic() - began < remote_nodes._PATIENCE / 2
+    assert time.monotonic() - began < node_agents.PATIENCE / 2
 
 
 #: An agent that tells those who come what it was given.

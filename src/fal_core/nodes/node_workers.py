@@ -211,7 +211,7 @@ class NodeWorker:
         if problem:
             raise HostError(problem)
         start.report(State("starting"))
-        return facts.get("inherits", False)
+        return bool(facts.get("inherits"))
 
     def _open_stream(
         self, told: Iterator[dict[str, Any] | None], start: Start, *, inherits: bool
