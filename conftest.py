@@ -5,6 +5,7 @@ The code blocks of the documentation are tests; those of one page are one progra
 from __future__ import annotations
 
 import faulthandler
+import functools
 import gc
 import importlib
 import os
@@ -154,11 +155,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (item.path not in changed, _place_of(item)))
 
 
+@functools.cache
 def _is_ours(path: Path) -> bool:
     # Runs inside of tests have other files.
     return path.name.startswith("test_") and path.is_relative_to(ROOT)
 
 
+@functools.cache
 def _proof(name: str) -> Any:
     """
     Return a module of the package ``tests/proof``.
@@ -188,19 +191,23 @@ def _is_left_out(item: pytest.Item) -> bool:
     proof = item.config.option.proof
     if not _is_ours(item.path):
         return proof == "rest" and item.path.is_relative_to(ROOT)
-    file = str(item.path.relative_to(ROOT))
-    return proof != "whole" and _is_in_short(item, file) is (proof == "rest")
+    return proof != "whole" and _is_in_short(item) is (proof == "rest")
 
 
-def _is_in_short(item: pytest.Item, file: str) -> bool:
+def _is_in_short(item: pytest.Item) -> bool:
     # Cases of a sweep, as of the oldest clients, are left to the whole proof one by one.
     callspec = getattr(item, "callspec", None)
     if any(mark.name == "faults" for mark in getattr(callspec, "marks", ())):
         return False
     function = getattr(item, "originalname", None) or item.name
     is_fault = item.get_closest_marker("faults") is not None
+    return _is_function_in_short(item.path, function, is_fault)
+
+
+@functools.cache
+def _is_function_in_short(path: Path, function: str, is_fault: bool) -> bool:
     table = _proof("belonging").read_table()
-    found: bool = table.is_short(file, function, is_fault=is_fault)
+    found: bool = table.is_short(str(path.relative_to(ROOT)), function, is_fault=is_fault)
     return found
 
 

@@ -144,7 +144,14 @@ def test_ctrl_c_ends_a_program_whose_callback_goes_on(start: Program) -> None:
     program = start(
         """
         import threading
-        note_in.submit(PATH, 0).add_done_callback(lambda _: threading.Event().wait())
+        @function("current", host="local")
+        def wait_for(path):
+            import os, time
+            while not os.path.exists(path):
+                time.sleep(0.01)
+        # A callback of a call that has ended is called at once, in this thread.
+        wait_for.submit(PATH + ".open").add_done_callback(lambda _: threading.Event().wait())
+        open(PATH + ".open", "w").close()
         """
     )
     assert program.stderr is not None

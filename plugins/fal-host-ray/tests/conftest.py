@@ -33,9 +33,12 @@ def ray_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster(ray_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    ray_python: str, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
     """
-    A cluster of two nodes and a spare one, which the whole test run shares.
+    A cluster of two nodes and a spare one, which the whole test run shares. The short proof
+    has nothing that needs more than one of them, and each costs a busy machine much.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -43,7 +46,8 @@ def cluster(ray_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     # The paths of Ray's sockets must be short.
     folder = Path(tempfile.gettempdir()) / f"ray-{shared.stat().st_ino:x}"
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        nodes = (*TWO_NODES, SPARE)
+        is_short = pytestconfig.getoption("proof", None) == "short"
+        nodes = TWO_NODES[:1] if is_short else (*TWO_NODES, SPARE)
         cluster = stack.enter_context(shared_cluster(ray_python, folder, nodes=nodes))
         patch.setenv("FAL_RAY_PYTHON", ray_python)
         for name, value in cluster.variables.items():
