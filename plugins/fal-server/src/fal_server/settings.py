@@ -19,9 +19,14 @@ LISTENERS = ("api", "run", "queue", "ws")
 #: What the URLs of files begin with, where they are to have a host of their own.
 FILES = "files"
 
-#: Host names in the code of released clients. The certificate holds for them too, so that
-#: a proxy can lead such clients here.
-FOREIGN_NAMES = ("rest.fal.ai", "v3.fal.media", "kv.fal.media", "auth.fal.ai")
+#: Host names in the code of released clients, which are those of the API.
+API_NAMES = ("rest.fal.ai", "v3.fal.media", "kv.fal.media", "auth.fal.ai")
+
+#: Further ones, of clients that read no variables, and the listener of each.
+GATEWAY_NAMES = {"fal.run": "run", "queue.fal.run": "queue", "ws.fal.run": "ws"}
+
+#: All of them. The certificate holds for them too, so that a proxy can lead such clients here.
+FOREIGN_NAMES = (*API_NAMES, *GATEWAY_NAMES)
 
 #: The port of the API, for gRPC and HTTP; the other listeners have the next ones.
 PORT = 6001

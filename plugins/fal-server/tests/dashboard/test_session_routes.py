@@ -4,14 +4,18 @@ Signing in to the dashboard: links that are opened once, and keys.
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from fal_server.access.permissions import PRESETS
 from fal_server.access.sign_ins import make_link
+from fal_server.commands.open_command import open_dashboard
 from fal_server.store.keys import LINK, LINK_SECONDS, SESSION_SECONDS, delete_ended, keys
 
 
@@ -215,3 +219,41 @@ def test_uses_of_keys_are_noted(plane: Any, settle: Callable[..., None]):
             other.get("/users/current")
         plane.run(plane.plane.identity.store_uses())
         assert used() is not None
+
+
+def test_key_that_makes_keys_makes_links(browser: httpx.Client, plane: Any):
+    """
+    A key that may create keys makes a link, whose session may do what the key may; other keys
+    and tokens make none.
+    """
+    shown = {"Authorization": f"Key {plane.make_key(policy_preset='FULL')}"}
+    code = browser.post("/dashboard/links", headers=shown).json()["code"]
+    token = browser.post("/dashboard/sessions", json={"code": code}).json()["token"]
+    session = browser.get("/dashboard/session", headers=bearer(token)).json()
+    assert session["permissions"] == sorted(PRESETS["FULL"])
+    assert browser.post("/dashboard/links", headers=bearer(token)).status_code == 403
+    other = {"Authorization": f"Key {plane.make_key(policy_preset='READONLY')}"}
+    assert browser.post("/dashboard/links", headers=other).status_code == 403
+
+
+def test_command_opens_the_server_of_the_variables(browser: httpx.Client, plane: Any):
+    """
+    ``server open`` takes the server and the key that the variables of clients name.
+    """
+    variables = {
+        "FAL_REST_HOST": browser.base_url.netloc.decode(),
+        "ISOLATE_TEST_MODE": "1",
+        "FAL_KEY": plane.make_key(policy_preset="FULL"),
+        "NO_PROXY": "127.0.0.1",
+    }
+    done = CliRunner().invoke(open_dashboard, ["--no-browser", "--json"], env=variables)
+    base, _, code = json.loads(done.stdout)["url"].partition("/#code=")
+    assert base == f"http://{variables['FAL_REST_HOST']}"
+    assert browser.post("/dashboard/sessions", json={"code": code}).status_code == 200
+
+    refused = CliRunner().invoke(open_dashboard, [], env={**variables, "FAL_KEY": "a:b"})
+    assert (refused.exit_code, "refuses FAL_KEY" in refused.stderr) == (1, True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = f"127.0.0.1:{listener.getsockname()[1]}"
+    gone = CliRunner().invoke(open_dashboard, [], env={**variables, "FAL_REST_HOST": closed})
+    assert (gone.exit_code, "gives no link" in gone.stderr) == (1, True)

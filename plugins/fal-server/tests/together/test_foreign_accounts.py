@@ -333,6 +333,7 @@ UNNAMED_ROUTES = {
     ("GET", "/applications/failures"),
     ("POST", "/logs/stream"),
     ("GET", "/dashboard/live"),
+    ("POST", "/dashboard/links"),
     ("POST", "/dashboard/session"),
     ("GET", "/dashboard/session"),
     ("DELETE", "/dashboard/session"),

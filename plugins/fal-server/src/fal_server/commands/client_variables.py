@@ -6,8 +6,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from fal_server.state.data_directories import DataDirectory
+from fal_server.errors import ServerError
+from fal_server.settings import LISTENERS
+
+if TYPE_CHECKING:
+    from fal_server.state.data_directories import DataDirectory
 
 #: Addresses that stand for all interfaces, which clients cannot connect to.
 _ANY = frozenset({"0.0.0.0", "::", ""})
@@ -49,6 +55,45 @@ def variables_of(
         variables["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(directory.tls / "bundle.pem")
     key = directory.read_key() if key is None else key
     return variables | {"FAL_KEY": key} if key else variables
+
+
+def read_listeners(variables: Mapping[str, str]) -> Mapping[str, tuple[str, int]]:
+    """
+    Return the host and the port of each listener of the server that *variables* point clients
+    at. Empty where they name no server.
+
+    A listener that they do not name has the port that it has beside that of the API.
+
+    Raises:
+        ServerError: One of them is no host and port.
+    """
+    named = {
+        listener: _read_address(variable, variables[variable])
+        for variable, listener in _LISTENERS.items()
+        if variables.get(variable)
+    }
+    return beside(*named["api"]) | named if "api" in named else {}
+
+
+def beside(host: str, port: int) -> dict[str, tuple[str, int]]:
+    """
+    Return where the listeners of a server are whose API is at *port* of *host*, unless it was
+    told other ports.
+    """
+    return {name: (host, port + number) for number, name in enumerate(LISTENERS)}
+
+
+def _read_address(variable: str, text: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port or 443
+    except ValueError:
+        host, port = None, 0
+    if not host or text != parts.netloc or "@" in text:
+        raise ServerError(
+            f"{variable} is {text!r}, which is not a host and a port as 'fal.example.com:6001'."
+        )
+    return host, port
 
 
 def to_shell(variables: Mapping[str, str]) -> str:

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from fal_server.state.data_directories import DataDirectory
+
+#: Seconds that a server may take to make a link, and the bytes of its answer.
+_PATIENCE, _LONGEST = 30.0, 1 << 16
 
 #: Addresses of this machine, at which nobody else listens.
 _HERE = frozenset({"0.0.0.0", "::", "", "127.0.0.1", "::1", "localhost"})
@@ -52,12 +59,18 @@ def open_dashboard(
     Open the dashboard of a server that runs, as the account NICKNAME or its owner.
 
     The link signs in once, within five minutes, and the session ends after twelve hours. It
-    is a key of the account, and can be revoked like any other.
+    is a key of the account, and can be revoked like any other. Where the variables of 'server
+    env' name a server and a key, it is a link to that server which may do what the key may.
 
     \b
     Example:
       fal-core server open
     """
+    if data is None and database is None and nickname is None:
+        told = _ask_for_link(url)
+        if told:
+            _show(told, browser=browser, as_json=as_json)
+            return
     from fal_server.access.permissions import PRESETS
     from fal_server.access.sign_ins import make_link
     from fal_server.state.data_directories import DataDirectory
@@ -84,13 +97,48 @@ def open_dashboard(
     with opened_state(data, database) as state:
         base = url.rstrip("/") if url else _find_base(directory)
         code = refused(lambda: state.write_here(make))
-    link = f"{base}/#code={code}"
+    _show(f"{base}/#code={code}", browser=browser, as_json=as_json)
+
+
+def _show(link: str, *, browser: bool, as_json: bool) -> None:
     if as_json:
         print_json({"url": link})
         return
     click.echo(link)
     if browser:
         click.launch(link)
+
+
+def _ask_for_link(url: str | None) -> str:
+    """
+    Return a link from the server and for the key that the variables of this process name.
+    Empty where they name none.
+
+    Raises:
+        click.ClickException: The server cannot be reached, or refuses the key.
+    """
+    host, key = os.environ.get("FAL_REST_HOST"), os.environ.get("FAL_KEY")
+    if not host or not key:
+        return ""
+    scheme = "http" if os.environ.get("ISOLATE_TEST_MODE") else "https"
+    base = (url or f"{scheme}://{host}").rstrip("/")
+    asked = urllib.request.Request(
+        f"{base}/dashboard/links", method="POST", headers={"Authorization": f"Key {key}"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:
+            code = json.loads(answer.read(_LONGEST))["code"]
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise click.ClickException(
+            f"The server at {base}, which FAL_REST_HOST names, refuses FAL_KEY: {error}."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"The server at {base}, which FAL_REST_HOST names, gives no link: {error}. For the "
+            "server of a directory, use '--data'."
+        ) from error
+    return f"{base}/#code={code}"
 
 
 def _find_base(directory: DataDirectory) -> str:

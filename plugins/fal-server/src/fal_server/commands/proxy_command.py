@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_core.cli import print_json
+from fal_server.commands.client_variables import beside, read_listeners
 from fal_server.commands.options import data_option, json_option
-from fal_server.settings import FOREIGN_NAMES, PORT, default_data
+from fal_server.settings import API_NAMES, GATEWAY_NAMES, PORT, default_data
 
 if TYPE_CHECKING:
     from fal_server_agent.networks.connect_proxies import ConnectProxy
@@ -49,7 +50,8 @@ def _read_server(
     "--server",
     metavar="HOST:PORT",
     callback=_read_server,
-    help="The API of a server on another machine [default: that of the directory].",
+    help="The API of a server on another machine [default: the one that the "
+    "variables of 'server env' name, or else that of the directory].",
 )
 @click.option(
     "--port",
@@ -70,19 +72,36 @@ def proxy(data: Path | None, server: tuple[str, int] | None, port: int, as_json:
     Example:
       fal-core server proxy --server fal.example.com:6001
     """
-    from fal_server.state.data_directories import DataDirectory
     from fal_server_agent.networks.connect_proxies import ConnectProxy, NextProxy
 
-    if server is None:
-        host, ports = DataDirectory((data or default_data()).absolute()).read_addresses()
-        server = ("127.0.0.1" if host in {"0.0.0.0", "::", ""} else host, ports["api"])
+    listeners = beside(*server) if server is not None else _find_listeners(data)
+    leads = {
+        name: listeners[listener]
+        for name, listener in (*((name, "api") for name in API_NAMES), *GATEWAY_NAMES.items())
+        if listener in listeners
+    }
     url = urllib.request.getproxies().get("https", "")
     beyond = NextProxy.read(url) if url else None
     if beyond is not None and beyond.port == port and beyond.host in {"127.0.0.1", "localhost"}:
         # It was started with the variables that it prints.
         beyond = None
-    made = ConnectProxy(FOREIGN_NAMES, server, beyond)
+    made = ConnectProxy(leads, beyond)
     asyncio.run(_serve(made, port, as_json=as_json))
+
+
+def _find_listeners(data: Path | None) -> Mapping[str, tuple[str, int]]:
+    """
+    Return where the listeners are of the server that the variables of this process name, or
+    that runs on the directory *data*.
+    """
+    from fal_server.state.data_directories import DataDirectory
+
+    named = read_listeners(os.environ) if data is None else {}
+    if named:
+        return named
+    host, ports = DataDirectory((data or default_data()).absolute()).read_addresses()
+    host = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
+    return {name: (host, port) for name, port in ports.items()}
 
 
 async def _serve(proxy: ConnectProxy, port: int, *, as_json: bool) -> None:
@@ -103,8 +122,9 @@ async def _serve(proxy: ConnectProxy, port: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"port": taken, "variables": dict(variables)})
     else:
-        host, api = proxy.server
-        click.echo(f"# {', '.join(proxy.names)} lead to {host}:{api}.")
+        for server in dict.fromkeys(proxy.leads.values()):
+            names = [name for name, led in proxy.leads.items() if led == server]
+            click.echo(f"# {', '.join(names)}: {server[0]}:{server[1]}")
         for name, value in variables.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         click.echo("# Ready. Ctrl-C ends it.")

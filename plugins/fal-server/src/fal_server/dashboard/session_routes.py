@@ -11,7 +11,7 @@ from aiohttp import web
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import LOGIN, CallerIdentity
-from fal_server.access.sign_ins import open_link
+from fal_server.access.sign_ins import make_link, open_link
 from fal_server.errors import Forbidden
 from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.http.api import ApiRoute, OpenRoute
@@ -41,6 +41,7 @@ class SessionRoutes:
         needs = "account:settings:read"
         return [
             OpenRoute("POST", "/dashboard/sessions", self._open),
+            ApiRoute("POST", "/dashboard/links", "account:keys:write", self._link),
             ApiRoute("POST", "/dashboard/session", needs, self._begin),
             ApiRoute("GET", "/dashboard/session", needs, self._describe),
             ApiRoute("DELETE", "/dashboard/session", needs, self._end),
@@ -54,6 +55,20 @@ class SessionRoutes:
         code = text_of(await read_object(request), "code", longest=300)
         key = await self._database.write(lambda connection: open_link(connection, code))
         return self._give_token(key.account_id, key.id)
+
+    async def _link(self, _: web.Request, caller: Caller) -> web.Response:
+        """
+        Return the code of a link, whose session may do what the key may, and is a key too.
+
+        Raises:
+            Forbidden: It is a token, whose session would not end with it.
+        """
+        if caller.purpose:
+            raise Forbidden("A token cannot make a link. Use a key.")
+        code = await self._database.write(
+            lambda connection: make_link(connection, caller.user_id, caller.permissions)
+        )
+        return web.json_response({"code": code}, headers={"Cache-Control": "no-store"})
 
     async def _begin(self, _: web.Request, caller: Caller) -> web.Response:
         """

@@ -20,7 +20,7 @@ from isolate_proto import HostedRun
 from fal_server.access.runner_keys import CALLED, DEPLOYED, RunnerKeys
 from fal_server.fleet.runners import Runner
 from fal_server.listeners.urls import Urls
-from fal_server.settings import FOREIGN_NAMES
+from fal_server.settings import API_NAMES
 from fal_server.specs.runner_specs import Message, RunnerSpec
 from fal_server.state.file_stores import translated
 from fal_server.store.build_contexts import BuildContexts
@@ -289,7 +289,7 @@ class Payloads:
         """
         host, _, port = self.urls.address("api").rpartition(":")
         return {
-            "names": list(FOREIGN_NAMES),
+            "names": list(API_NAMES),
             "server": [host.strip("[]"), int(port)],
             "bundle": self.seen.bundle_of(spec, runner_id),
         }

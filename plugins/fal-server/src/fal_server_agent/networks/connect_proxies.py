@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 import urllib.request
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import unquote, urlsplit
 
 from fal_server_agent.networks.sockets import part_of_files
@@ -84,9 +84,8 @@ class ConnectProxy:
     A proxy for encrypted connections, which it does not look into.
 
     Arguments:
-        names: The hosts whose connections lead to the server.
-
-        server: The host and the port of the API of the server.
+        leads: The hosts whose connections lead to the server, and where each leads: the host
+            and the port of a listener.
 
         beyond: The proxy for all other hosts. None where they are reached directly.
 
@@ -103,8 +102,7 @@ class ConnectProxy:
 
     def __init__(
         self,
-        names: Collection[str],
-        server: tuple[str, int],
+        leads: Mapping[str, tuple[str, int]],
         beyond: NextProxy | None = None,
         *,
         bypasses: Callable[[str], bool] = urllib.request.proxy_bypass,
@@ -113,8 +111,7 @@ class ConnectProxy:
         longest_end: float = _LONGEST_END,
         longest_silence: float = _LONGEST_SILENCE,
     ) -> None:
-        self.names = names
-        self.server = server
+        self.leads = leads
         self.beyond = beyond
         self.bypasses = bypasses
         self._shown = _encode(_USER, token) if token else ""
@@ -288,13 +285,14 @@ class ConnectProxy:
             raise NotConnected("502 Bad Gateway", f"It cannot be reached: {error}.") from error
 
     async def _reach(self, host: str, port: int) -> _Streams:
-        if host in self.names and port == 443:
-            logger.info("%s leads to %s:%d", host, *self.server)
+        server = self.leads.get(host)
+        if server is not None and port == 443:
+            logger.info("%s leads to %s:%d", host, *server)
             try:
-                return await asyncio.open_connection(*self.server)
+                return await asyncio.open_connection(*server)
             except OSError as error:
                 logger.warning(
-                    "%s leads to %s:%d, which cannot be reached: %s", host, *self.server, error
+                    "%s leads to %s:%d, which cannot be reached: %s", host, *server, error
                 )
                 raise
         beyond = self.beyond

@@ -172,8 +172,7 @@ class Leading:
             self._proxy.beyond, self._proxy.bypasses = beyond, bypasses
             return self._url
         proxy = ConnectProxy(
-            self._names,
-            self._server,
+            dict.fromkeys(self._names, self._server),
             beyond,
             bypasses=bypasses,
             token=secrets.token_hex(16),

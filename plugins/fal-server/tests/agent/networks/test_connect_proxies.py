@@ -60,7 +60,7 @@ def test_hosts_lead_where_they_should():
 
     async def use() -> None:
         async with echo(b"server") as server, echo(b"other") as other:
-            proxy = ConnectProxy(["rest.example"], ("127.0.0.1", server))
+            proxy = ConnectProxy({"rest.example": ("127.0.0.1", server)})
             port = await proxy.start(0)
             for host, answer in (
                 ("rest.example:443", b"server hello\n"),
@@ -93,7 +93,7 @@ def test_requests_that_are_refused(head: bytes, status: bytes):
     """
 
     async def use() -> None:
-        proxy = ConnectProxy(["rest.example"], ("127.0.0.1", 1))
+        proxy = ConnectProxy({"rest.example": ("127.0.0.1", 1)})
         port = await proxy.start(0)
         assert (await ask(port, head))[0].split()[1] == status
         await proxy.close()
@@ -121,7 +121,7 @@ def test_another_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
 
         beyond = await asyncio.start_server(take, "127.0.0.1", 0)
         url = f"http://ann:s%40me@127.0.0.1:{beyond.sockets[0].getsockname()[1]}"
-        proxy = ConnectProxy([], ("127.0.0.1", 1), NextProxy.read(url))
+        proxy = ConnectProxy({}, NextProxy.read(url))
         port = await proxy.start(0)
         status, rest = await ask(port, b"CONNECT other.example:443 HTTP/1.1\r\n\r\n")
         assert (status, rest) == (b"HTTP/1.1 200 Connected\r\n", b"beyond")
@@ -151,7 +151,7 @@ def test_large_heads_of_the_next_proxy_are_refused():
 
         beyond = await asyncio.start_server(take, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{beyond.sockets[0].getsockname()[1]}"
-        proxy = ConnectProxy([], ("127.0.0.1", 1), NextProxy.read(url))
+        proxy = ConnectProxy({}, NextProxy.read(url))
         port = await proxy.start(0)
         status, rest = await ask(port, b"CONNECT other.example:443 HTTP/1.1\r\n\r\n")
         assert b"502" in status
@@ -179,7 +179,7 @@ def test_connections_end_with_their_clients():
 
         server = await asyncio.start_server(take, "127.0.0.1", 0)
         proxy = ConnectProxy(
-            ["a"], ("127.0.0.1", server.sockets[0].getsockname()[1]), longest_end=0.1
+            {"a": ("127.0.0.1", server.sockets[0].getsockname()[1])}, longest_end=0.1
         )
         port = await proxy.start(0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -228,7 +228,7 @@ def test_strangers_are_refused(shown: bytes):
 
     async def use() -> None:
         async with echo(b"server") as server:
-            proxy = ConnectProxy(["a"], ("127.0.0.1", server), token="a token")
+            proxy = ConnectProxy({"a": ("127.0.0.1", server)}, token="a token")
             port = await proxy.start(0)
             assert proxy.url(port) == f"http://fal:a token@127.0.0.1:{port}"
             for request in (b"CONNECT a:443", b"CONNECT nowhere", b"GET http://a/"):
@@ -249,7 +249,7 @@ def test_slow_requests_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connect_proxies, "_LONGEST_BEGINNING", 0.1)
 
     async def use() -> None:
-        proxy = ConnectProxy(["a"], ("127.0.0.1", 1), token="a token")
+        proxy = ConnectProxy({"a": ("127.0.0.1", 1)}, token="a token")
         assert b"400" in (await ask(await proxy.start(0), b"CONNECT a:443 HTT"))[0]
         await proxy.close()
 
@@ -270,7 +270,7 @@ def test_connections_that_say_nothing_make_room(
 
     async def use() -> None:
         async with echo(b"server") as server:
-            proxy = ConnectProxy(["a"], ("127.0.0.1", server), token="a token")
+            proxy = ConnectProxy({"a": ("127.0.0.1", server)}, token="a token")
             port = await proxy.start(0)
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
             for reader, _ in silent[:-most]:
@@ -298,7 +298,7 @@ def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch, files: int, mo
 
     async def use() -> None:
         async with echo(b"server") as server:
-            proxy = ConnectProxy(["a"], ("127.0.0.1", server))
+            proxy = ConnectProxy({"a": ("127.0.0.1", server)})
             port = await proxy.start(0)
             head = b"CONNECT a:443 HTTP/1.1\r\n\r\n"
             used = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
@@ -323,7 +323,7 @@ def test_silent_connections_end():
 
     async def use() -> None:
         async with echo(b"server") as server:
-            proxy = ConnectProxy(["a"], ("127.0.0.1", server), longest_silence=0.1)
+            proxy = ConnectProxy({"a": ("127.0.0.1", server)}, longest_silence=0.1)
             port = await proxy.start(0)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"CONNECT a:443 HTTP/1.1\r\n\r\n")
@@ -342,7 +342,7 @@ def test_the_server_that_is_gone_is_told(caplog: pytest.LogCaptureFixture):
     """
 
     async def use() -> None:
-        proxy = ConnectProxy(["a"], ("127.0.0.1", 1))
+        proxy = ConnectProxy({"a": ("127.0.0.1", 1)})
         port = await proxy.start(0)
         assert b"502" in (await ask(port, b"CONNECT a:443 HTTP/1.1\r\n\r\n"))[0]
         await proxy.close()
@@ -358,9 +358,7 @@ def test_the_next_proxy_is_asked_for_no_loopback():
 
     async def use() -> None:
         next_one = NextProxy("127.0.0.1", 1)
-        proxy = ConnectProxy(
-            [], ("127.0.0.1", 1), next_one, bypasses=lambda _: False, leads_home=False
-        )
+        proxy = ConnectProxy({}, next_one, bypasses=lambda _: False, leads_home=False)
         port = await proxy.start(0)
         for host in ("127.0.0.1:443", "[::1]:443", "localhost:443"):
             assert b"403" in (await ask(port, f"CONNECT {host} HTTP/1.1\r\n\r\n".encode()))[0]
