@@ -148,10 +148,10 @@ class Declared(
     startup_timeout=300,
     request_timeout=30,
 ):
-    machine_type = ["XS", "S"]  # noqa: RUF012  # as programs write it
-    requirements = ["numpy"]  # noqa: RUF012  # likewise
-    local_python_modules = ["textwrap"]  # noqa: RUF012  # likewise
-    secrets = ["TOKEN"]  # noqa: RUF012  # likewise
+    machine_type = ["XS", "S"]
+    requirements = ["numpy"]
+    local_python_modules = ["textwrap"]
+    secrets = ["TOKEN"]
 
     @fal.endpoint("/")
     def nothing(self) -> None: ...
