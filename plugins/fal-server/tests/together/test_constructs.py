@@ -69,6 +69,7 @@ APPLICATION = """
 IMPORT
 import json, os
 from fal.app import AppClient
+from fal.toolkit import File
 from pydantic import BaseModel
 from fastapi import WebSocket
 
@@ -89,8 +90,8 @@ class Program(fal.App, keep_alive=60, max_concurrency=1, max_multiplexing=2):
         return {"n": input.n, "found": self.found}
 
     @fal.endpoint("/file")
-    def file(self, input: fal.toolkit.File) -> fal.toolkit.File:
-        return fal.toolkit.File._from_url(input.url)
+    def file(self, input: File) -> File:
+        return File._from_url(input.url)
 
     @fal.endpoint("/stream")
     async def stream(self, input: Input):
