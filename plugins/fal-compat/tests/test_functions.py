@@ -9,9 +9,10 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pydantic
@@ -137,6 +138,51 @@ def test_constructs_of_programs():
         assert caught.value.status_code == 403
 
 
+class Declared(
+    fal.App,
+    name="declared",
+    keep_alive=60,
+    min_concurrency=0,
+    max_concurrency=2,
+    max_multiplexing=3,
+    startup_timeout=300,
+    request_timeout=30,
+):
+    machine_type = ["XS", "S"]
+    requirements = ["numpy"]
+    local_python_modules = ["textwrap"]
+    secrets = ["TOKEN"]
+
+    @fal.endpoint("/")
+    def nothing(self) -> None: ...
+
+
+def test_declarations_of_applications():
+    """
+    What a class declares, by keywords and by attributes, is what its function asks for.
+    """
+    options = Declared.to_function().options
+    asked = {
+        **{"keep_alive": 60, "min_concurrency": 0, "max_concurrency": 2},
+        **{"max_multiplexing": 3, "startup_timeout": 300, "request_timeout": 30},
+        **{"machine_type": ["XS", "S"], "secrets": ["TOKEN"]},
+    }
+    assert {name: options.host.get(name) for name in asked} == asked
+    assert Declared.app_name == "declared"
+    assert Declared.local_python_modules[0] == "textwrap"
+    assert options.environment["requirements"] == ["numpy"]
+    config = fal.sdk.ApplicationHealthCheckConfig(
+        path="/health",
+        start_period_seconds=1,
+        timeout_seconds=2,
+        failure_threshold=3,
+        call_regularly=True,
+    )
+    assert (config.path, config.failure_threshold, config.method) == ("/health", 3, None)
+    file = fal.toolkit.File._from_url("https://host/a.txt")
+    assert (file.url, file.file_size) == ("https://host/a.txt", None)
+
+
 class Bill:
     """
     Declares the bill of an endpoint.
@@ -216,24 +262,49 @@ def test_container_without_an_image():
         assert function.options.environment["image"] == f"python:{version}-slim"
 
 
-def test_flags_of_pip_are_requirements():
+def test_flags_of_pip_are_requirements(check_all: Callable[..., None]):
     """
-    Requirements take the flags of pip that programs for the SDK write, in two entries as well.
+    Requirements take the flags of pip that programs for the SDK write, in each way that pip
+    takes them; another one is refused by its name.
     """
     pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
     url = "https://host/cu121"
+    valued = ("--extra-index-url", "--index-url", "--find-links")
 
-    class Flagged(fal.App):
-        requirements = ["torch", f"--extra-index-url {url}", "--find-links", url]
+    def check(flags: tuple[str, ...]) -> None:
+        class Flagged(fal.App):
+            requirements: ClassVar[list[str]] = [*flags, "torch"]
 
-        @fal.endpoint("/")
-        def nothing(self) -> None: ...
+            @fal.endpoint("/")
+            def nothing(self) -> None: ...
 
-    declared = Flagged.to_function().options.environment["requirements"]
-    assert declared == Flagged.requirements
-    fal.function(requirements=["--extra-index-url", url, "--pre", "torch"])(fetch.raw_func)
-    with pytest.raises(OptionError, match="'--no-cache-dir' is a flag that has no meaning"):
-        fal.function(requirements=["--no-cache-dir", "torch"])(fetch.raw_func)
+        declared = Flagged.to_function().options.environment["requirements"]
+        assert declared == [*flags, "torch"]
+        fal.function(requirements=[*flags, "torch"])(fetch.raw_func)
+
+    check_all(
+        check,
+        (
+            *((flag, url) for flag in valued),
+            *((f"{flag} {url}",) for flag in valued),
+            *((f"{flag}={url}",) for flag in valued),
+            *(("--pre",), ("--no-deps",), ("--pre", "--no-deps", valued[0], url)),
+        ),
+    )
+
+    def refuse(row: tuple[str, str]) -> None:
+        flag, told = row
+        with pytest.raises(OptionError, match=told):
+            fal.function(requirements=[flag, "torch"])(fetch.raw_func)
+
+    check_all(
+        refuse,
+        (
+            ("--no-cache-dir", "'--no-cache-dir' is a flag that has no meaning"),
+            ("--trusted-host=host", "'--trusted-host=host' is a flag that has no meaning"),
+            ("-r nowhere.txt", "nowhere.txt, but there is no such path"),
+        ),
+    )
 
 
 def test_pydantic_is_in_each_environment():
@@ -248,6 +319,7 @@ def test_pydantic_is_in_each_environment():
         (None, [own]),
         (["numpy", "pydantic-settings"], ["numpy", "pydantic-settings", own]),
         ([["numpy"], ["scipy"]], [["numpy"], ["scipy"], [own]]),
+        (["--no-deps", "numpy"], [["--no-deps", "numpy"], [own]]),
         (["Pydantic[email] < 2.13"], ["Pydantic[email] < 2.13"]),
         ([["numpy"], ["pydantic"]], [["numpy"], ["pydantic"]]),
     ):

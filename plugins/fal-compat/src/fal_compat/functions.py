@@ -71,5 +71,9 @@ def with_pydantic(requirements: Any) -> Any:
     if any(map(_PYDANTIC.match, entries)):
         return requirements
     added = list(pin_own_pydantic(["pydantic>=2.12"]))
-    is_layered = bool(written) and all(isinstance(each, list) for each in written)
-    return [*written, *([added] if is_layered else added)]
+    if written and all(isinstance(each, list) for each in written):
+        return [*written, added]
+    if any(entry.strip() == "--no-deps" for entry in entries):
+        # The flag holds for its layer, and pydantic does not work without what it needs.
+        return [written, added]
+    return [*written, *added]

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -150,8 +151,9 @@ def test_application_that_never_came_up_is_listed_as_failed(
     served_plane: Any, command: Command
 ):
     """
-    The list says since when, in place of the number of its runners.
+    The list says since when, in place of the number of its runners; for machines beside it.
     """
+    deploy(served_plane, "came", "Good")
 
     def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         raise LookupError("no weights")
@@ -160,6 +162,10 @@ def test_application_that_never_came_up_is_listed_as_failed(
         served_plane.deploy("never", function=end)
     (line,) = [each for each in command("apps", "list").splitlines() if "never" in each]
     assert "failed since 20" in line
+    listed = {each["alias"]: each for each in json.loads(command("apps", "list", "--json"))}
+    since = datetime.fromisoformat(listed["never"]["failed_since"])
+    assert f"failed since {since.astimezone():%Y-%m-%d %H:%M}" in line
+    assert listed["came"]["failed_since"] is None
 
 
 def test_history_of_others_is_not_shown(

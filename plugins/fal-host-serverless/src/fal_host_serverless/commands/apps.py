@@ -68,8 +68,17 @@ def list_(
     if not found:
         check_stage(client, stage)
     failures: Mapping[str, datetime] = {}
-    if not (as_json or all(app.active_runners for app in found)):
+    if not all(app.active_runners for app in found):
         failures = read_failures(client.find_service())
+    if as_json:
+        print_json(
+            [
+                {**to_plain(app), "failed_since": since and since.isoformat()}
+                for app in found
+                for since in (failures.get(app.alias),)
+            ]
+        )
+        return
 
     def runners_of(app: AliasInfo) -> object:
         if since := failures.get(app.alias):
@@ -83,7 +92,7 @@ def list_(
             *(app.alias, app.auth_mode, runners_of(app), app.min_concurrency),
             *(app.max_concurrency, app.keep_alive, app.machine_types, app.revision),
         ),
-        as_json=as_json,
+        as_json=False,
         none="No application is deployed.",
     )
 
