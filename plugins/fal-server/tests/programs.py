@@ -409,6 +409,14 @@ def ask():
 """
 
 
+def read_told(printed: str) -> Any:
+    """
+    Return the JSON of the last line of what a program has printed that begins with ``JSON``.
+    """
+    told = [line for line in printed.splitlines() if line.startswith("JSON ")]
+    return json.loads(told[-1].removeprefix("JSON "))
+
+
 class Applied:
     """
     A server that the released clients run and deploy on.
@@ -464,8 +472,7 @@ class Applied:
             check=True,
             directory=directory,
         )
-        told = [line for line in printed.splitlines() if line.startswith("JSON ")]
-        return json.loads(told[-1].removeprefix("JSON ")), printed
+        return read_told(printed), printed
 
     def client(self, listener: str = "FAL_RUN_HOST") -> httpx.Client:
         """

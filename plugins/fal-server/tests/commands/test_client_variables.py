@@ -47,6 +47,7 @@ def test_variables_name_the_listeners_of_a_server():
         "ws": ("::1", 7004),
     }
     assert read_listeners({"FAL_RUN_HOST": "run.example.com"}) == {}
+    assert read_listeners({"FAL_REST_HOST": "a:65535"}) == {"api": ("a", 65535)}
 
 
 @pytest.mark.parametrize("text", ["a:b", "https://a", "a:70000", ":6001", "user@a:6001"])

@@ -6,7 +6,6 @@ this machine, where one line differs.
 from __future__ import annotations
 
 import functools
-import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import read_told
 
 pytest.importorskip("fal_compat", reason="fal-compat is not installed")
 pytest.importorskip("fal_env_virtualenv", reason="fal-env-virtualenv is not installed")
@@ -179,9 +179,7 @@ def ask(
             return request.getfixturevalue("applied").python(code)
         file = tmp_path / "program.py"
         file.write_text(code.replace("from fal.", "from fal_compat."))
-        printed = run_program(file, {})
-        (told,) = [line for line in printed.splitlines() if line.startswith("JSON ")]
-        return json.loads(told.removeprefix("JSON "))
+        return read_told(run_program(file, {}))
 
     return run
 

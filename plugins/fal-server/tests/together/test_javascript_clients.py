@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import read_told
 
 #: What the page *JavaScript* names, as npm finds it.
 PACKAGES = ("@fal-ai/client@1.10.1", "undici@6.21.3")
@@ -23,7 +24,6 @@ PATIENCE = 300
 APP = """
 import fal
 from fastapi.responses import StreamingResponse
-from fal.toolkit import File
 from pydantic import BaseModel
 
 class Input(BaseModel):
@@ -57,18 +57,21 @@ CALLS = """
 const told = {};
 const app = "owner/words";
 told.run = (await fal.run(app, {input: {n: 21}})).data;
-const lines = [];
+const states = new Set();
 const queued = await fal.subscribe(app, {
-  input: {n: 4},
-  logs: true,
-  pollInterval: 50,
-  onQueueUpdate: (update) => lines.push(...(update.logs ?? []).map((line) => line.message)),
+  input: {n: 4}, pollInterval: 50, onQueueUpdate: (update) => states.add(update.status),
 });
 told.queued = queued.data;
+told.states = [...states];
+const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
 const submitted = await fal.queue.submit(app, {input: {n: 5}});
 let status;
-do { status = (await fal.queue.status(app, {requestId: submitted.request_id})).status }
-while (status !== "COMPLETED");
+do {
+  await pause();
+  status = await fal.queue.status(app, {requestId: submitted.request_id, logs: true});
+  told.lines = (status.logs ?? []).map((line) => line.message.trim());
+  // What is printed comes another way than the answer.
+} while (status.status !== "COMPLETED" || !told.lines.length);
 told.submitted = (await fal.queue.result(app, {requestId: submitted.request_id})).data;
 const stream = await fal.stream(app, {input: {n: 3}});
 told.stream = [];
@@ -123,10 +126,12 @@ def deployed(tmp_path_factory, launch_program, clients, programs) -> Iterator[An
     folder = tmp_path_factory.mktemp("javascript")
     server = programs.Applied(folder / "data", launch_program, clients)
     (folder / "words.py").write_text(APP)
-    server.fal("deploy", "words.py::Words", directory=folder)
-    yield server
-    server.program.end()
-    programs.end_runners(server.data)
+    try:
+        server.fal("deploy", "words.py::Words", directory=folder)
+        yield server
+    finally:
+        server.program.end()
+        programs.end_runners(server.data)
 
 
 def run_node(folder: Path, program: str, variables: dict[str, str]) -> Any:
@@ -141,14 +146,15 @@ def run_node(folder: Path, program: str, variables: dict[str, str]) -> Any:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    [line] = [each for each in done.stdout.splitlines() if each.startswith("JSON ")]
-    return json.loads(line.removeprefix("JSON "))
+    return read_told(done.stdout)
 
 
 def check_calls(told: Any) -> None:
     assert told["run"] == {"n": 42}
     assert told["queued"] == {"n": 8}
+    assert told["states"][-1] == "COMPLETED"
     assert told["submitted"] == {"n": 10}
+    assert told["lines"] == ["doubling"]
     assert told["stream"] == [0, 1, 2]
     assert told["file"] == "open sesame"
     assert told["missing"] == 404
@@ -189,8 +195,8 @@ def test_client_that_is_led_calls_applications(deployed, packages: Path, program
     )
     try:
         assert proxy.stdout is not None
-        told = "".join(iter(proxy.stdout.readline, "}\n"))
-        led = json.loads(f"{told}}}")["variables"]
+        printed = "".join(iter(proxy.stdout.readline, "}\n"))
+        led = json.loads(f"{printed}}}")["variables"]
         variables = {
             **led,
             "FAL_KEY": deployed.variables["FAL_KEY"],

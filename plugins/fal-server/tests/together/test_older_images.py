@@ -5,7 +5,6 @@ clients on a server, and with fal_compat on this machine.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from engines import BASE
+from programs import read_told
 
 pytest.importorskip("fal_compat", reason="fal-compat is not installed")
 
@@ -104,8 +104,5 @@ def test_image_with_an_older_pydantic(
     else:
         file = tmp_path / "program.py"
         file.write_text(code.replace("from fal.", "from fal_compat."))
-        (found,) = [
-            each for each in run_program(file, {}).splitlines() if each.startswith("JSON ")
-        ]
-        told = json.loads(found.removeprefix("JSON "))
+        told = read_told(run_program(file, {}))
     assert told == {"function": ["BaseModel", True], "application": {"n": 4}}

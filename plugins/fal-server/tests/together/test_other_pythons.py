@@ -4,7 +4,6 @@ Clients and servers that run on two minor versions of Python.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+from programs import read_told
 
 from fal_core.testing.pythons import find_other_python
 from fal_server.state.data_directories import DataDirectory
@@ -164,8 +164,7 @@ def test_function_of_another_python(pair: Pair, code: str, tmp_path: Path):
     released = str(pair.released.folder / "bin" / "python")
     printed = pair.run([pair.python if code is CORE_FUNCTION else released], file)
     assert "looking" in printed
-    (told,) = (line for line in printed.splitlines() if line.startswith("JSON "))
-    assert json.loads(told.removeprefix("JSON ")) == [pair.version, pair.version]
+    assert read_told(printed) == [pair.version, pair.version]
 
 
 @pytest.mark.parametrize("code", [CORE_APPLICATION, SDK_APPLICATION], ids=["core", "sdk"])

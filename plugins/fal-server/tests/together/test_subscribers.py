@@ -5,7 +5,6 @@ and started again.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import read_told
 
 pytest.importorskip("fal_host_serverless")
 pytest.importorskip("fal_serve")
@@ -180,8 +180,7 @@ def test_subscribers_of_a_server_that_is_killed(
             assert client.wait(PATIENCE) == 0, errors.read_text()
         finally:
             client.kill()
-    (line,) = [it for it in printed.read_text().splitlines() if it.startswith("JSON ")]
-    told = json.loads(line.removeprefix("JSON "))
+    told = read_told(printed.read_text())
     assert sorted(told) == sorted(asking)
     for who, (result, lines) in told.items():
         assert result["who"] == who

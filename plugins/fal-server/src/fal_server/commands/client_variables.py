@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fal_server.state.data_directories import DataDirectory
 
 #: Addresses that stand for all interfaces, which clients cannot connect to.
-_ANY = frozenset({"0.0.0.0", "::", ""})
+ANY = frozenset({"0.0.0.0", "::", ""})
 
 #: The variables with addresses, and the listener of each.
 _LISTENERS: Mapping[str, str] = {
@@ -41,8 +41,8 @@ def variables_of(
         ServerError: No server has run on the directory.
     """
     host, ports = directory.read_addresses()
-    name = "localhost" if tls and host in _ANY | {"127.0.0.1", "::1"} else host
-    name = "127.0.0.1" if name in _ANY else name
+    name = "localhost" if tls and host in ANY | {"127.0.0.1", "::1"} else host
+    name = "127.0.0.1" if name in ANY else name
     name = f"[{name}]" if ":" in name else name
     variables = {} if tls else {"ISOLATE_TEST_MODE": "1"}
     variables |= {
@@ -80,7 +80,8 @@ def beside(host: str, port: int) -> dict[str, tuple[str, int]]:
     Return where the listeners of a server are whose API is at *port* of *host*, unless it was
     told other ports.
     """
-    return {name: (host, port + number) for number, name in enumerate(LISTENERS)}
+    ports = zip(LISTENERS, range(port, 1 << 16), strict=False)
+    return {name: (host, number) for name, number in ports}
 
 
 def _read_address(variable: str, text: str) -> tuple[str, int]:

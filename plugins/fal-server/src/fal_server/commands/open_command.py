@@ -127,11 +127,12 @@ def _ask_for_link(url: str | None) -> str:
     )
     try:
         with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:
-            code = json.loads(answer.read(_LONGEST))["code"]
+            code = str(json.loads(answer.read(_LONGEST))["code"])
     except urllib.error.HTTPError as error:
-        error.close()
+        with error:
+            said = error.read(_LONGEST).decode(errors="replace")
         raise click.ClickException(
-            f"The server at {base}, which FAL_REST_HOST names, refuses FAL_KEY: {error}."
+            f"The server at {base}, which FAL_REST_HOST names, refuses FAL_KEY: {error}: {said}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fal_core.cli import print_json
-from fal_server.commands.client_variables import beside, read_listeners
+from fal_server.commands.client_variables import ANY, beside, read_listeners
 from fal_server.commands.options import data_option, json_option
 from fal_server.settings import API_NAMES, GATEWAY_NAMES, PORT, default_data
 
@@ -50,8 +50,8 @@ def _read_server(
     "--server",
     metavar="HOST:PORT",
     callback=_read_server,
-    help="The API of a server on another machine [default: the one that the "
-    "variables of 'server env' name, or else that of the directory].",
+    help="The API of a server on another machine [default: the one that the variables of "
+    "'server env' name, or else that of the directory].",
 )
 @click.option(
     "--port",
@@ -100,7 +100,7 @@ def _find_listeners(data: Path | None) -> Mapping[str, tuple[str, int]]:
     if named:
         return named
     host, ports = DataDirectory((data or default_data()).absolute()).read_addresses()
-    host = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
+    host = "127.0.0.1" if host in ANY else host
     return {name: (host, port) for name, port in ports.items()}
 
 
