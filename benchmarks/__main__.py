@@ -24,6 +24,7 @@ from benchmarks import (
     dashboards,
     executors,
     files,
+    floods,
     footprints,
     large_values,
     log_searches,
@@ -66,6 +67,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
         files,
         pages,
         dashboards,
+        floods,
         replicas,
     )
     return [figure for theme in themes for figure in theme.figures(quick=quick)]

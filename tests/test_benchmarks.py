@@ -258,3 +258,19 @@ def test_goal_without_its_peer_is_open():
     result = result_of(fal_core=(0.004,), floor=(0.001,))
     assert [goal["met"] for goal in result.as_json()["goals"]] == [None, False, True]
     assert "1 not measured" in summary([result])
+
+
+def test_each_flood_has_a_figure():
+    """
+    Floods are measured by the program that sends them in tests, which knows their names.
+    """
+    from benchmarks import floods
+
+    pytest.importorskip("hpack")
+    program = "plugins/fal-server/tests/floods.py"
+    spec = importlib.util.spec_from_file_location("floods_of_tests", ROOT / program)
+    assert spec is not None
+    assert spec.loader is not None
+    sent = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sent)
+    assert tuple(sent.FLOODS) == floods.NAMES

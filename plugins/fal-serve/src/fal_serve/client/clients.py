@@ -291,10 +291,15 @@ class AsyncAppClient(_Client[AppT]):
             return
         import asyncio
 
-        with launched(app_cls) as wait:
+        with contextlib.ExitStack() as stack:
+            wait = stack.enter_context(launched(app_cls))
             found = await asyncio.to_thread(wait, startup_timeout=startup_timeout)
-            async with cls._at(app_cls, found, timeout) as client:
-                yield client
+            try:
+                async with cls._at(app_cls, found, timeout) as client:
+                    yield client
+            finally:
+                # The application takes a moment to end.
+                await asyncio.to_thread(stack.close)
 
     @classmethod
     def _at(

@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -36,6 +37,12 @@ _COMING = (500, 502, 503, 504)
 
 #: Seconds between two looks at whether those who use an application are gone.
 _TICK = 0.1
+
+#: Seconds until an application that is to end is ended along with its requests.
+_GRACE = 2.0
+
+#: Seconds to wait after that until it has ended.
+_AFTER = 3.0
 
 #: Waits for the application, at most for *startup_timeout* seconds, and returns its URL. Other
 #: arguments are those of :func:`~fal_serve.launching.spawns.await_health`.
@@ -69,11 +76,8 @@ def launched(cls: type[App]) -> Iterator[Wait]:
     """
     if current.runtime is None:
         info = cls.spawn()
-        with printing_logs(info):
-            try:
-                yield lambda **limits: _wait_here(info, **limits)
-            finally:
-                info.cancel()
+        with _ending(info):
+            yield lambda **limits: _wait_here(info, **limits)
     elif os.environ.get("IS_ISOLATE_AGENT"):
         yield lambda **limits: _find_deployed(cls, **limits)
     else:
@@ -126,11 +130,10 @@ def begin_for(asker: Asker, cls: type[App]) -> int:
         atexit.register(_end_all)
 
     def keep() -> None:
-        with printing_logs(info):
+        with _ending(info):
             while not (over.wait(_TICK) or asker.is_over()):
                 pass
             _spawned.pop(number, None)
-            info.cancel()
 
     threading.Thread(target=keep, name=f"fal-serve {cls.__name__}", daemon=True).start()
     return number
@@ -216,15 +219,16 @@ def _find_owner(timeout: float) -> str:
     return str(answer.json()["nickname"])
 
 
-# -- what it prints ----------------------------------------------------------------------
+# -- its lines and its end ---------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
+def _ending(info: AppSpawnInfo) -> Iterator[None]:
     """
-    Print the lines that an application prints, while the context lasts.
+    Print the lines of an application, and end it when the context ends.
 
-    The access log would stand among the output of the program.
+    Its last lines come while it ends. The access log would stand among the output of the
+    program.
     """
     from fal_core.sinks import print_log
 
@@ -244,5 +248,8 @@ def printing_logs(info: AppSpawnInfo) -> Iterator[None]:
     try:
         yield
     finally:
+        info.cancel(_GRACE)
+        if info.future is not None:
+            futures.wait([info.future], _GRACE + _AFTER)
         over.set()
         thread.join()
