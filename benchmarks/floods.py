@@ -90,7 +90,7 @@ _SERVERS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
 @contextmanager
 def slowest_call(server: str, names: str, seconds: float) -> Iterator[Measure]:
     """
-    Measure the slowest call during floods, over a connection that was there before or a new one.
+    Measure the slowest call during floods, over an earlier connection or a new one.
     """
     with _SERVERS[server]() as (_, port, key), _connect(port) as lasting:
         _call(lasting, key)

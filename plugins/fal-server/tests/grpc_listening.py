@@ -101,7 +101,7 @@ class Answers:
 
     async def stranger(self, call: GrpcCall) -> AsyncIterator[bytes]:
         self.begun.set()
-        await asyncio.Event().wait()
+        await self.released.wait()
         yield b""
 
     async def host(self, call: GrpcCall) -> AsyncIterator[bytes]:

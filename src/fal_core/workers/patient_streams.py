@@ -184,6 +184,7 @@ class PatientStream(FrameStream):
         if self._held:
             return 0
         try:
+            # Where there is none, a pipe is tried.
             return self._connection.send(message, _DONT_WAIT)  # type: ignore[union-attr]
         except BlockingIOError:
             return 0

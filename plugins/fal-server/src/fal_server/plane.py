@@ -23,7 +23,6 @@ from fal_server.errors import Refusal, ServerError
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.drains import Drain
-from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.logs.logs import Logs
 from fal_server.queue.request_queues import RequestQueue
 from fal_server.replicas.deciders import Decider
@@ -43,6 +42,7 @@ from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import remove_secrets
 from fal_server.telemetry.exports import Exports
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 
 @attrs.define(eq=False, kw_only=True)

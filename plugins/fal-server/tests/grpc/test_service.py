@@ -33,7 +33,7 @@ from fal_server.grpc.service import Controller
 from fal_server.limits import Limits
 from fal_server.listeners.grpc_connections import GrpcServer
 from fal_server.listeners.open_connections import OpenConnection
-from fal_server.listeners.server_metrics import ServerMetrics
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 
 @pytest.mark.parametrize(

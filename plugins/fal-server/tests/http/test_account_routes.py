@@ -17,12 +17,12 @@ from fal_server.access.permissions import PRESETS
 from fal_server.errors import NotFound
 from fal_server.http.account_routes import ApplicationRoutes, RunnerRoutes
 from fal_server.http.api import make_application
-from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.plane import ControlPlane
 from fal_server.queue.request_queues import QueueSize
 from fal_server.settings import ServerSettings
 from fal_server.store.keys import make_key
 from fal_server.store.runner_records import RunnerTimes
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 
 @attrs.define

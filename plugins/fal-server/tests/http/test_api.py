@@ -22,10 +22,10 @@ from fal_server.access.tokens import Tokens
 from fal_server.errors import NotFound, StateUnavailable
 from fal_server.http.api import ApiRoute, OpenRoute, make_application
 from fal_server.http.bodies import LARGEST_BODY
-from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.state.databases import Database
 from fal_server.store.accounts import make_account
 from fal_server.store.keys import make_key
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 SECRET = "a-part-of-the-request"
 

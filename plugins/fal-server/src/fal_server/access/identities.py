@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from fal_server.access.callers import Caller
 from fal_server.access.dev_keys import check_sender
+from fal_server.access.key_lookups import KeyLookups
 from fal_server.access.permissions import granted, permissions_of
 from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
@@ -25,7 +26,6 @@ from fal_server.store.accounts import Account, find_account, is_member
 from fal_server.store.keys import (
     Key,
     NewKey,
-    find_key,
     make_key,
     note_used,
     revoke_key,
@@ -87,6 +87,7 @@ class CallerIdentity:
 
     def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
         self._database = database
+        self._lookups = KeyLookups(database)
         self.tokens = tokens
         self.runner_keys = runner_keys
         self.revocations = Revocations(self.is_valid, REMEMBERED / 2)
@@ -272,16 +273,11 @@ class CallerIdentity:
         now, revoked = time.monotonic(), self._revoked
         if known is not None and now - known[0] < REMEMBERED:
             return known[1:]
-
-        def find(connection: sa.Connection) -> tuple[Key | None, Account | None]:
-            key = find_key(connection, id)
-            if key is None or not key.is_usable(time.time()):
-                return None, None
-            key = attrs.evolve(key, permissions=granted(key.preset, key.permissions))
-            return key, find_account(connection, id=key.account_id)
-
-        key, account = await self._database.read(find)
-        if key is not None and account is not None and revoked == self._revoked:
+        key, account = await self._lookups.find(id)
+        if key is None or not key.is_usable(time.time()):
+            return None, None
+        key = attrs.evolve(key, permissions=granted(key.preset, key.permissions))
+        if account is not None and revoked == self._revoked:
             if len(self._known) >= _MANY:
                 self._known.clear()
             self._known[id] = (now, key, account)

@@ -31,7 +31,7 @@ from fal_server.grpc.messages import check_choices
 from fal_server.grpc.traces import trace_of
 from fal_server.listeners.grpc_calls import GrpcCall
 from fal_server.listeners.grpc_encodings import CallFailed
-from fal_server.listeners.server_metrics import ServerMetrics
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from fal_server.errors import Forbidden, Refusal
 from fal_server.http.bodies import LARGEST_BODY
 from fal_server.http.missing_features import MissingFeatures
 from fal_server.listeners.http_connections import Unreadable, recognise
-from fal_server.listeners.server_metrics import ServerMetrics
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ from fal_server.listeners.grpc_encodings import Field
 from fal_server.listeners.http2_meters import Http2Meter, TooMuch
 from fal_server.listeners.open_connections import OpenConnection
 from fal_server.listeners.running_calls import RunningCalls
+from fal_server.listeners.turns import Reading
 from fal_server.state.tasks import wait_for_event
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 _KNOWN_WINDOW = 16 << 20
 
 #: How many streams a client without a key may have at once, which is what h2 tells it.
-_STREAMS_OF_STRANGERS = 100
+_STREAMS_OF_STRANGERS = 50
 
 #: The most bytes of a message that are written at once.
 _PART = 1 << 18
@@ -117,14 +118,14 @@ class GrpcConnection(asyncio.Protocol):
         configuration = H2Configuration(client_side=False, header_encoding=None)
         self._http2 = H2Connection(configuration)
         self._meter = Http2Meter(visit)
+        self._reading = Reading(server.running.line, visit, self._read)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._calls: dict[int, GrpcCall] = {}
         self._most_streams = _STREAMS_OF_STRANGERS
         self._has_more_room = self._is_over = self._is_leaving = False
-        #: How often in a row there was no sign of the client.
-        self._silent = 0
+        self._silent = 0  # How often in a row there was no sign of the client.
         self._is_writable = asyncio.Event()
         self._is_writable.set()
         #: It is set, and replaced, when a client may take more.
@@ -140,6 +141,7 @@ class GrpcConnection(asyncio.Protocol):
         if self._is_over:
             self.abort()
             return
+        self._reading.transport = self._transport
         self._timer = self._loop.call_later(self._server.limits.longest_idle, self._end_idle)
         self._watching = self._loop.call_later(_SILENCE, self._look)
         self._http2.initiate_connection()
@@ -151,6 +153,7 @@ class GrpcConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the calls."""
         self._is_over = True
+        self._reading.end()
         for timer in (self._timer, self._watching):
             if timer is not None:
                 timer.cancel()
@@ -166,27 +169,28 @@ class GrpcConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more while the client does not read what was sent."""
         self._is_writable.clear()
-        if self._transport is not None and not self._is_over:
-            self._transport.pause_reading()
+        self._reading.hold(is_held=True)
 
     def resume_writing(self) -> None:
         """Read on."""
         self._is_writable.set()
         self._silent = 0
-        if self._transport is not None and not self._is_over:
-            self._transport.resume_reading()
+        self._reading.hold(is_held=False)
 
     def abort(self) -> None:
         """End it at once. It may not even have begun."""
         self._is_over = True
+        self._reading.end()
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come."""
+        """Read what has come, or wait for that."""
         self._silent = 0
-        if self._is_over:
-            return
+        if not self._is_over:
+            self._reading.take(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             events = self._http2.receive_data(self._meter.take(data))
         except TooMuch:
@@ -348,6 +352,7 @@ class GrpcConnection(asyncio.Protocol):
         logger.debug("A gRPC connection ends: %s", reason)
         self.flush()
         self._is_over = True
+        self._reading.end()
         if self._transport is not None and not self._transport.is_closing():
             # What is closed over TLS would be read on, until the client closes it as well.
             self._transport.pause_reading()
@@ -380,9 +385,7 @@ class GrpcConnection(asyncio.Protocol):
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        """
-        End it where one side has left, and the last call has ended. Most clients end it first.
-        """
+        """End it if one side has left and no call runs. Most clients end it first."""
         if self._is_leaving and not self._calls and not self._is_over:
             self._loop.call_later(_LINGER, self._leave)
 

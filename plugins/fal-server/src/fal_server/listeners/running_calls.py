@@ -16,8 +16,13 @@ import grpc
 from fal_server.limits import Limits
 from fal_server.listeners.grpc_calls import Answer, GrpcCall
 from fal_server.listeners.grpc_encodings import CallFailed
+from fal_server.listeners.turns import Line
 
 logger = logging.getLogger(__name__)
+
+#: How many calls of clients without a key are answered at once, or so: each ends as soon as its
+#: key has been looked for, and more would delay those of others.
+_STRANGERS = 64
 
 #: How many large messages are decompressed at once.
 _INFLATING = 2
@@ -35,6 +40,8 @@ class RunningCalls:
             ends otherwise than in order. It is cancelled when the client has gone.
 
     Attributes:
+        line: The connections whose clients have shown no key, which are read in turns.
+
         tasks: What answers them.
 
         inflating: The threads that decompress large messages.
@@ -46,16 +53,16 @@ class RunningCalls:
         self.tasks: set[asyncio.Task[None]] = set()
         self.inflating = ThreadPoolExecutor(_INFLATING, "grpc-messages")
         self._known: set[GrpcCall] = set()
-        #: Calls over connections whose client has shown no key. The first came first.
-        self._strangers: dict[GrpcCall, None] = {}
+        #: Calls over connections whose client has shown no key.
+        self._strangers: set[GrpcCall] = set()
+        most = min(_STRANGERS, self._most)
+        self.line = Line(lambda: len(self._strangers) < most)
 
     def begin(
         self, call: GrpcCall, *, is_known: bool, ended: Callable[[GrpcCall], object]
     ) -> bool:
         """
         Begin to answer a call. Return False where it is refused.
-
-        A stranger's call ends where too many come after it before its key has been checked.
 
         Arguments:
             is_known: Whether its client has shown a key before.
@@ -64,7 +71,10 @@ class RunningCalls:
         """
         try:
             seconds = call.read_timeout()
-            self._admit(call, is_known=is_known)
+            if is_known:
+                self.recognise(call)
+            else:
+                self._strangers.add(call)
         except CallFailed as failure:
             call.end(failure.status, str(failure))
             return False
@@ -77,17 +87,6 @@ class RunningCalls:
         task.add_done_callback(functools.partial(self._forget, call, ended))
         return True
 
-    def _admit(self, call: GrpcCall, *, is_known: bool) -> None:
-        if is_known:
-            self.recognise(call)
-            return
-        while len(self._strangers) >= self._most:
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
-            failure = self._refuse()
-            oldest.stop(failure.status, str(failure))
-        self._strangers[call] = None
-
     def recognise(self, call: GrpcCall) -> None:
         """
         Count a call as one of a client with a key.
@@ -98,15 +97,13 @@ class RunningCalls:
         if call in self._known:
             return
         if len(self._known) >= self._most:
-            raise self._refuse()
-        self._strangers.pop(call, None)
+            raise CallFailed(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._most} calls run at once. Send it again in a while.",
+            )
         self._known.add(call)
-
-    def _refuse(self) -> CallFailed:
-        return CallFailed(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"{self._most} calls run at once. Send it again in a while.",
-        )
+        self._strangers.discard(call)
+        self.line.go_on()
 
     async def _answer(self, call: GrpcCall) -> None:
         try:
@@ -128,8 +125,9 @@ class RunningCalls:
         self, call: GrpcCall, ended: Callable[[GrpcCall], object], task: asyncio.Task[None]
     ) -> None:
         self.tasks.discard(task)
-        self._strangers.pop(call, None)
+        self._strangers.discard(call)
         self._known.discard(call)
+        self.line.go_on()
         if call.timer is not None:
             call.timer.cancel()
         ended(call)

@@ -8,7 +8,6 @@ import attrs
 
 from fal_server.access.identities import CallerIdentity
 from fal_server.access.server_keys import ServerKeys
-from fal_server.listeners.server_metrics import ServerMetrics
 from fal_server.listeners.urls import Urls
 from fal_server.settings import ServerSettings
 from fal_server.state.data_directories import DataDirectory
@@ -19,6 +18,7 @@ from fal_server.store.stages import Stages
 from fal_server.store.uploads import AppFiles, StoredFiles
 from fal_server.store.vaults import Vault
 from fal_server.telemetry.exports import Exports
+from fal_server.telemetry.server_metrics import ServerMetrics
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -12,7 +12,7 @@ import hmac
 import secrets
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from fal_server.errors import Invalid, NotFound
 from fal_server.state.databases import metadata
+from fal_server.store.accounts import Account, find_account
 
 keys = sa.Table(
     "keys",
@@ -45,6 +46,9 @@ LINK = "link to the dashboard"
 #: What the stored hash of such a key begins with, and the whole hash of the session after
 #: that. No secret has either.
 LINK_HASH, SESSION_HASH = "link$", ""
+
+#: How many ids one statement has.
+_AT_ONCE = 500
 
 
 def _to_set(names: Iterable[str]) -> frozenset[str]:
@@ -160,6 +164,24 @@ def find_key(connection: sa.Connection, id: str) -> Key | None:
     """
     row = connection.execute(sa.select(keys).where(keys.c.id == id)).one_or_none()
     return None if row is None else _from_row(row)
+
+
+def find_with_accounts(
+    connection: sa.Connection, ids: Collection[str]
+) -> Mapping[str, tuple[Key, Account]]:
+    """
+    Return those keys with these *ids* that there are, even revoked ones, with their accounts.
+    """
+    found = {}
+    left = sorted(ids)
+    while left:
+        few, left = left[:_AT_ONCE], left[_AT_ONCE:]
+        rows = connection.execute(sa.select(keys).where(keys.c.id.in_(few)))
+        for key in map(_from_row, rows):
+            account = find_account(connection, id=key.account_id)
+            if account is not None:
+                found[key.id] = (key, account)
+    return found
 
 
 def list_keys(connection: sa.Connection, account_id: str) -> Sequence[Key]:
