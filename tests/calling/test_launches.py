@@ -17,9 +17,9 @@ from fal_core.calling import launches
 from fal_core.calling.launches import Launching, LaunchQueue
 from fal_core.calls import Call
 from fal_core.errors import Cancelled, HostClosed, HostError, OptionError
-from fal_core.events import Event, Exited, Sink, State
+from fal_core.events import Credit, Event, Exited, Message, Sink, State
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.sinks import get_event_thread
+from fal_core.sinks import breaches, get_event_thread
 from fal_core.testing import InProcessHost
 from fal_core.testing.harness.processes import wait_until
 
@@ -350,6 +350,60 @@ def test_launches_go_on_after_a_sink_has_raised(
     assert wait_until(lambda: bool(ended), 60)
     assert [type(event) for event in ended] == [Exited]
     assert reported == ["no room"]
+
+
+@pytest.mark.parametrize("method", ["send", "drain", "cancel"])
+def test_what_was_asked_while_a_call_was_launched(
+    method: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A call ends where its host fails at what it was asked before its launch had returned: nobody
+    else would learn of it.
+    """
+    monkeypatch.setattr(breaches, "_told", set())
+    may_go, ended = threading.Event(), threading.Event()
+    events: list[Event] = []
+
+    def take(event: Event) -> None:
+        events.append(event)
+        ended.set()
+
+    class Failing(Execution):
+        reference = "a reference"
+
+        def send(self, message: Message) -> None:
+            raise KeyError("no send")
+
+        def drain(self) -> None:
+            raise KeyError("no drain")
+
+        def cancel(self, grace: float) -> None:
+            raise KeyError("no cancel")
+
+    def launch(call: Call, sink: Sink) -> Execution:
+        may_go.wait(60)
+        sinks.append(sink)
+        return Failing()
+
+    sinks: list[Sink] = []
+    launching = Launching("failing", make_call(), take)
+    launching.begin(launch, make_call(), LaunchQueue())
+    asked: dict[str, tuple[Any, ...]] = {"send": (Credit(1),), "cancel": (60.0,)}
+    getattr(launching, method)(*asked.get(method, ()))
+    may_go.set()
+    assert ended.wait(60)
+    assert wait_until(lambda: launching.has_returned, 60)
+    # What the host says of it later is dropped.
+    sinks[0](Exited())
+    [exited] = events
+    assert isinstance(exited, Exited)
+    said = f"{method}() of its execution raised KeyError: 'no {method}'"
+    if method == "cancel":
+        assert isinstance(exited.reason, Cancelled)
+        assert said in caplog.text
+    else:
+        assert said in str(exited.reason)
+        assert "cancel() of its execution" in caplog.text
 
 
 def test_the_event_thread_waits_for_no_event_that_is_handled() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fal_core.calling.late_executions import LateExecution
 from fal_core.errors import Cancelled, FalCoreError, HostError
-from fal_core.events import Event, Exited, Log
+from fal_core.events import Event, Exited, Log, Message
 from fal_core.sinks.call_sinks import GRACE, LaunchFailed
 from fal_core.sinks.event_thread import get_event_thread, report_failure
 from fal_core.sinks.sinks_around import SinkAround
@@ -238,17 +238,58 @@ class Launching(LateExecution, SinkAround):
         try:
             self.settle(execution)
         except Exception as error:
-            # What was asked of it before it was known: nobody is there to be told.
-            from fal_core.sinks.breaches import log_breach, raised_in
+            # It was settled without one before, and cancelled: nobody is there to be told.
+            self._log_cancel(error)
 
-            log_breach(
-                self._host, raised_in("cancel", error), kind=f"cancel {type(error).__name__}"
-            )
+    def send(self, message: Message) -> None:
+        self._pass_on(lambda inner: self._ask(inner, inner.send, message))
+
+    def drain(self) -> None:
+        self._pass_on(lambda inner: self._ask(inner, inner.drain))
 
     def cancel(self, grace: float) -> None:
-        super().cancel(grace)
+        self._grace = grace
+        self.cancelled = True
+        self._pass_on(lambda inner: self._ask(inner, inner.cancel, grace))
         if not self._done.is_set():
             get_event_thread().after(grace, partial(self._on_time, self._give_up))
+
+    def _ask(self, inner: Execution, method: Callable[..., object], *arguments: Any) -> None:
+        """
+        Ask *inner* for something. If that was kept, nobody is told what it raises: the call
+        ends.
+        """
+        try:
+            method(*arguments)
+        except Exception as error:
+            if self._requests is None:
+                raise
+            self._fail_kept(inner, method.__name__, error)
+
+    def _fail_kept(self, inner: Execution, method: str, error: Exception) -> None:
+        from fal_core.sinks.requests import failure_in, try_cancel
+
+        reason: HostError = Cancelled()
+        if method == "cancel":
+            self._log_cancel(error)
+        else:
+            reason = (
+                error if isinstance(error, HostError) else failure_in(self._host, method, error)
+            )
+            try_cancel(self._host, inner, GRACE)
+        with self._delivering:
+            try:
+                if not (self._is_given_up or self.ended):
+                    self(Exited(reason=reason))
+            finally:
+                self._is_given_up = True
+
+    def _log_cancel(self, error: Exception) -> None:
+        from fal_core.sinks.breaches import log_breach, raised_in
+
+        log_breach(
+            self._host, raised_in("cancel", error), kind=f"cancel {type(error).__name__}"
+        )
 
     def _on_time(self, action: Callable[[], None]) -> None:
         """

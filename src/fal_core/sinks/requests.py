@@ -45,7 +45,7 @@ def request(host: str, method: Callable[..., object], *arguments: Any) -> None:
     except HostError:
         raise
     except Exception as error:
-        raise _failure(host, method.__name__, error) from error
+        raise failure_in(host, method.__name__, error) from error
 
 
 def try_cancel(host: str, execution: Execution, grace: float) -> bool:
@@ -74,12 +74,15 @@ def send(sink: Followed, message: Message) -> None:
         execution.send(message)
     except Exception as error:
         if not isinstance(error, HostError):
-            error = _failure(sink.host_name, "send", error)
+            error = failure_in(sink.host_name, "send", error)
         if not sink.ended:
             sink.end_with(error)
 
 
-def _failure(host: str, method: str, error: Exception) -> HostError:
+def failure_in(host: str, method: str, error: Exception) -> HostError:
+    """
+    Return the error of a call whose host has raised *error* in a *method* of its execution.
+    """
     from fal_core.sinks.breaches import breach_of, raised_in
 
     return breach_of(host, raised_in(method, error), error)
