@@ -23,6 +23,8 @@ if None in map(importlib.util.find_spec, ("fal_host_serverless", "fal_server", "
 from programs import Program, end_runners  # path
 
 from fal_core import FalServerlessException
+from fal_core.testing.harness.processes import wait_until
+from fal_core_worker import current
 
 SOURCE = """
     import contextlib
@@ -87,6 +89,8 @@ def test_application_in_a_worker(file: Path, monkeypatch: pytest.MonkeyPatch):
     """
     from fal_serve import AppClient
 
+    # A call that another test has left on a thread of this process would be asked.
+    assert wait_until(lambda: current.runtime is None, 60)
     monkeypatch.syspath_prepend(str(file.parent))
     critic: Any = importlib.import_module(file.stem).Critic
     with AppClient.connect(critic, startup_timeout=300) as client:

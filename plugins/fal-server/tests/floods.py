@@ -33,6 +33,9 @@ from hyperframe.frame import (
 #: How many connections one flood has at once, and one of calls with wrong keys.
 CONNECTIONS, MANY = 8, 110
 
+#: Seconds that a connection of a flood may take.
+LONGEST_CONNECT = 20.0
+
 #: Bytes that are sent together.
 _PART = 1 << 18
 
@@ -292,12 +295,14 @@ def flood(name: str, port: int, seconds: float, authority: str = "", *, reads: b
     Flood the server at *port* of this machine, and return how many bytes went.
     """
     until, total = time.monotonic() + seconds, 0
+    latest = until + LONGEST_CONNECT
     context = ssl.create_default_context(cafile=authority) if authority else None
     if context is not None:
         context.set_alpn_protocols(["h2"])
-    while time.monotonic() < until:
+    # On a machine that is busy it may take long until the first one is connected.
+    while time.monotonic() < until or (not total and time.monotonic() < latest):
         try:
-            plain = socket.create_connection(("127.0.0.1", port), timeout=1)
+            plain = socket.create_connection(("127.0.0.1", port), timeout=LONGEST_CONNECT)
             with plain:
                 made = (
                     context.wrap_socket(plain, server_hostname="localhost")
@@ -305,6 +310,7 @@ def flood(name: str, port: int, seconds: float, authority: str = "", *, reads: b
                     else plain
                 )
                 with made:
+                    until = max(until, 0 if total else time.monotonic() + 0.5)
                     total += send(made, FLOODS[name](), until, reads)
         except OSError:
             time.sleep(0.01)
