@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from fal_core.batching.paces import GROWTH, LARGEST, TARGET, Pace
+from fal_core.batching.batches import GROWTH, LARGEST, TARGET, Pace
 
 
 def learned(*items: float, launch: float = 0.0, wait: float = 0.0) -> Pace:

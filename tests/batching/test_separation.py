@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.batching.separation import Separation
+from fal_core.batching.batches import Separation
 from fal_core.testing.hosts.in_process import InProcessHost
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_core.abilities import Usage
-from fal_core.cli.measuring import describe
+from fal_core.cli.run import describe
 from fal_core.decorators import function
 from fal_core.machines import Machine
 from fal_core.testing.harness.devices import machine_with

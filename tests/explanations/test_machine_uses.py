@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from fal_core.explanations.machine_uses import MachineUse, machine_uses
+from fal_core.explanations.explaining import MachineUse, machine_uses
 from fal_core.hooks import hookimpl
 from fal_core.machines import Device, Machine
 from fal_core.options import HostOptions

@@ -11,7 +11,7 @@ import attrs
 
 from fal_core.environments import CurrentEnvironment
 from fal_core.options import HostOptions
-from fal_core.pools.recent import RecentPool
+from fal_core.pools.worker_pools import RecentPool
 from fal_core.testing.harness.processes import wait_until
 
 

@@ -23,7 +23,7 @@ from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.sinks.event_thread import get_event_thread
 from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
-from fal_core.workers.banners import Banner
+from fal_core.workers.driving import Banner
 from fal_core_worker.stream.frames import (
     CALL,
     HEADER,
@@ -166,6 +166,17 @@ def test_another_thread_delivers_while_a_call_is_followed(
     execution.drive(PATIENCE)
     assert sink.ended
     assert threading.get_ident() not in sink.threads
+
+
+def test_a_cancelled_call_that_nobody_drives_ends(pipe_host: PipeHost, tmp_path: Path) -> None:
+    """
+    Whoever waited for it may have given it up: its host still learns that the worker is gone.
+    """
+    isolated = function("current", host=pipe_host)(wait_for)
+    execution, sink = launch(pipe_host, isolated, tmp_path / "never")
+    execution.cancel(0.1)
+    assert wait_until(lambda: sink.ended, PATIENCE)
+    assert execution.ended
 
 
 def test_a_call_is_driven_by_the_event_thread_itself(pipe_host: PipeHost) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fal_core.machines import Device, Machine, count_cpus
-from fal_machines.here import measure_memory, why_not_here
+from fal_machines.commands import measure_memory, why_not_here
 
 GPU = Device(kind="gpu", index=0, name="NVIDIA L4", uuid="GPU-1", memory=24_000_000_000)
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 from fal_core.batching.items import Arguments, ItemOutcome, named_argument, open_items
-from fal_core.batching.paces import LARGEST, Pace
-from fal_core.batching.separation import Separation
 from fal_core.calling.attempts import Retries
 from fal_core.calling.launcher import Launcher
 from fal_core.calls import Call
@@ -34,7 +33,7 @@ from fal_core.facts import copy_error
 from fal_core.sinks.call_sinks import UnattendedSink, error_of
 from fal_core.sinks.printing import print_log
 from fal_core.tracebacks.trimming import trim
-from fal_core_worker.sharing import SharedObject
+from fal_core_worker.sharing import SharedObject, count_apart
 from fal_core_worker.stream.frames import RAISED, VALUE
 
 #: Acts on one kind of event of a batch.
@@ -393,3 +392,97 @@ class Batcher:
             self.pace.learn_started(
                 count, batch.launched_at, batch.began_at, batch.ended_at, running=running
             )
+
+
+# What is sealed together refers to one object together. Alone, every item gets its own, which
+# its function may change.
+
+
+class Separation:
+    """
+    Finds out how many of the items that wait may be in one batch.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # Items that have objects in common often come one after the other.
+        self._ahead = most
+
+    def count(self, waiting: deque[Any], count: int) -> int:
+        """
+        Return how many of the next *count* items in *waiting* may be in one batch.
+        """
+        count = min(count, self._ahead)
+        calls = [
+            (*args, *kwargs.values()) if kwargs else args
+            for (args, kwargs), _ in islice(waiting, count)
+        ]
+        apart = count_apart(calls)
+        self._ahead = min(self._most, 8 * self._ahead if apart == count else 2 * apart)
+        return apart
+
+
+#: Seconds that a batch is meant to take, for each worker that is busy.
+TARGET = 0.006
+LARGEST = 4096
+#: How much larger than the last a batch may be.
+GROWTH = 8
+
+
+class Pace:
+    """
+    The size of the next batch, which follows the time that an item takes.
+
+    If the host reports when items start, launching is no part of that time, and a batch
+    should take no less time than its launch. Otherwise only the time from the launch to
+    the end is known.
+
+    Arguments:
+        workers: How many batches the host runs at once.
+
+    Attributes:
+        size: How many items a batch should have, with a fraction.
+
+        tells_starts: Whether the host reports when items start, as far as is known.
+    """
+
+    __slots__ = ("_launching", "_workers", "size", "tells_starts")
+
+    def __init__(self, workers: int) -> None:
+        self.size: float = 1.0
+        self.tells_starts: bool = True
+        self._workers = workers
+        self._launching: float | None = None
+
+    def slow_down(self, most: float = 1.0) -> None:
+        """
+        Make the next batch no larger than *most*.
+        """
+        self.size = max(1.0, min(self.size, most))
+
+    def learn(self, count: int, launched: float, ended: float, *, running: int) -> None:
+        """
+        Learn from *count* items that ended, of a host that reports no starts.
+
+        Arguments:
+            running: How many batches shared the host meanwhile.
+        """
+        self.tells_starts = False
+        self._follow(TARGET, (ended - launched) / count / max(1, running))
+
+    def learn_started(
+        self, count: int, launched: float, started: float, ended: float, *, running: int
+    ) -> None:
+        """
+        Learn from *count* items that ended, the first of which began at *started*.
+        """
+        self.tells_starts = True
+        # A launch that waited for another batch took longer than launching does.
+        launching = started - launched
+        self._launching = min(launching, self._launching or launching)
+        busy = max(1, min(running, self._workers))
+        self._follow(max(TARGET * busy, self._launching), (ended - started) / count)
+
+    def _follow(self, seconds: float, each: float) -> None:
+        wanted = seconds / max(1e-7, each)
+        self.size = max(1.0, min(wanted, self.size * GROWTH, LARGEST))

@@ -7,17 +7,17 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from weakref import WeakKeyDictionary, WeakSet
 
+from fal_core.calls import Call, SourceArchive
 from fal_core.environments import Environment, Interpreter
-from fal_core.errors import HostError, PluginError
+from fal_core.errors import HostError, PluginError, StartupTimeout
 from fal_core.events import Log
 from fal_core.options import HostOptions
 from fal_core.pools.giving_way import claimed
-from fal_core.pools.limits import Limits
-from fal_core.pools.outdated import OutdatedWorkers
 from fal_core.pools.starts import Begin, Start, no_worker
-from fal_core.pools.startups import Startups
 from fal_core.pools.upkeep import Roster, Upkeep
 from fal_core.pools.waiting import WaitingCalls
 from fal_core.reprs import in_one_line
@@ -278,3 +278,209 @@ class GrowingPool(ABC):
         Start no further worker for a while.
         """
         get_event_thread().after(self._limits.pause(), self._grow)
+
+
+#: Of how many functions the archives are remembered.
+_MOST = 64
+
+
+class OutdatedWorkers:
+    """
+    Ends the workers of a pool that have other versions of local modules than calls bring.
+
+    Arguments:
+        lock: The pool's.
+    """
+
+    def __init__(self, roster: Roster, lock: threading.Lock) -> None:
+        self._roster = roster
+        self._lock = lock
+        # By their ids. All calls of a function have the same tuple until a module is edited.
+        self._seen: OrderedDict[int, tuple[SourceArchive, ...]] = OrderedDict()
+
+    def end(self, call: Call) -> None:
+        """
+        Retire the workers that do not fit *call*.
+
+        Nothing happens if an earlier call has brought the same sources.
+        """
+        if id(call.sources) in self._seen:
+            return
+        with self._lock:
+            # Kept, so that no other tuple gets its id.
+            self._seen[id(call.sources)] = call.sources
+            if len(self._seen) > _MOST:
+                self._seen.popitem(last=False)
+            outdated = [each for each in self._roster.workers if not each.fits(call)]
+            for worker in outdated:
+                self._roster.retire(worker)
+        for worker in outdated:
+            worker.retire()
+
+
+#: Seconds for which an idle worker is kept where no option says.
+KEEP_ALIVE = 10.0
+
+#: Seconds for which no further worker is started after one could not be.
+_PAUSE = 5.0
+
+
+class Limits:
+    """
+    What the options of a pool's calls say about its workers.
+
+    Arguments:
+        count: The most workers where no option says.
+
+        once: Whether a worker ends after its first call.
+
+    Attributes:
+        multiplex: How many calls a worker runs at once.
+
+        most: How many workers there may be.
+
+        least: How many stay, whatever happens.
+
+        keep_alive: Seconds for which an idle worker is kept.
+
+        patience: Seconds that a call waits for a busy worker; None for what starting
+            another one takes.
+    """
+
+    def __init__(self, options: HostOptions, count: int, *, once: bool) -> None:
+        self.multiplex: int = 1 if once else max(1, options.max_multiplexing or 1)
+        self.most: int = options.max_concurrency or max(count, options.min_concurrency or 0)
+        self.least: int = 0 if once else options.min_concurrency or 0
+        self.keep_alive: float = (
+            KEEP_ALIVE if options.keep_alive is None else options.keep_alive
+        )
+        self.patience: float | None = options.scaling_delay
+        self._paused_until = 0.0
+
+    def allow(self, workers: int, starting: int, waiting: int, away: int) -> bool:
+        """
+        Return whether one more worker is needed, and allowed.
+
+        Arguments:
+            workers: How many there are.
+
+            starting: How many are being started.
+
+            waiting: How many calls wait.
+
+            away: How many workers wait for a call in this process.
+        """
+        count = workers + starting
+        if time.monotonic() < self._paused_until:
+            # Those that run may take the calls, and none is needed without any.
+            return waiting > 0 and not count
+        # Those that are being started take the first of the calls that wait.
+        wanted = waiting > starting * self.multiplex or count < self.least
+        return wanted and count < self.most + away
+
+    def pause(self) -> float:
+        """
+        Start no further worker for a while, as one could not be started. Return for how many
+        seconds.
+        """
+        self._paused_until = time.monotonic() + _PAUSE
+        return _PAUSE + 0.01
+
+
+# A worker is ready when it has started and has run the setup of its function, if there is
+# one. The time in which it waits for its first call does not count.
+
+#: Seconds that starting a worker is assumed to take until one has been started.
+_FIRST_GUESS = 0.05
+
+
+class Startups:
+    """
+    The startups of the workers of one pool.
+
+    Arguments:
+        timeout: Seconds that each may take. None for no limit.
+
+        has_setup: Whether the functions of the pool have a setup.
+
+    Attributes:
+        limits_setup: Whether :meth:`called` has anything to do.
+    """
+
+    def __init__(self, timeout: float | None, *, has_setup: bool) -> None:
+        self._timeout = timeout
+        self.limits_setup: bool = timeout is not None and has_setup
+        self._began: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
+        self._spent: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
+        self._usual: deque[float] = deque(maxlen=15)
+        self._called: WeakSet[Worker] = WeakSet()
+        self._overdue: WeakSet[Worker] = WeakSet()
+
+    @property
+    def usual(self) -> float:
+        """
+        Seconds that starting a worker usually takes: the median of the last ones.
+        """
+        # Importing ``statistics`` takes longer than the rest of this package.
+        spent = sorted(self._usual)
+        return spent[len(spent) // 2] if spent else _FIRST_GUESS
+
+    def begin(self, worker: Worker) -> None:
+        """
+        Begin the startup of *worker*, which was just started.
+        """
+        self._began[worker] = time.monotonic()
+        if self._timeout is not None:
+            get_event_thread().after(self._timeout, lambda: self._check_hello(worker))
+
+    def started(self, worker: Worker) -> None:
+        """
+        Take note that *worker* has said hello.
+        """
+        began = self._began.get(worker)
+        if began is None or worker.hello is None:
+            return
+        # Its clock tells it best, where it is that of this machine: the hello may have
+        # waited to be read.
+        spent, most = worker.hello["at"] - began, time.monotonic() - began
+        if not 0 <= spent <= most:
+            spent = most
+        self._spent[worker] = spent
+        self._usual.append(spent)
+
+    def called(self, worker: Worker) -> None:
+        """
+        Begin the setup of *worker*, with its first call, in the time that is left.
+        """
+        if self._timeout is None or not self.limits_setup:
+            return
+        began = self._began.get(worker)
+        if began is not None and worker not in self._called:
+            self._called.add(worker)
+            spent = self._spent.get(worker)
+            if spent is None:
+                spent = time.monotonic() - began
+            left = max(0.0, self._timeout - spent)
+            get_event_thread().after(left, lambda: self._check_setup(worker))
+
+    def error(self, worker: Worker) -> StartupTimeout | None:
+        """
+        Return the error for *worker* if it was killed because it took too long.
+        """
+        if worker not in self._overdue:
+            return None
+        assert self._timeout is not None
+        return StartupTimeout(self._timeout)
+
+    def _check_hello(self, worker: Worker) -> None:
+        if worker.hello is None:
+            self._kill(worker)
+
+    def _check_setup(self, worker: Worker) -> None:
+        if worker.executions and not worker.prepared:
+            self._kill(worker)
+
+    def _kill(self, worker: Worker) -> None:
+        if not worker.gone:
+            self._overdue.add(worker)
+            worker.kill()

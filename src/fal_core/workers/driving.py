@@ -4,6 +4,7 @@ Reading the stream of a worker, on the thread that waits for a call where there 
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fal_core.errors import HostError, WorkerLost
+from fal_core.events import Log
 from fal_core.sinks.event_thread import get_event_thread
-from fal_core.workers.banners import Banner
+from fal_core.workers.bootstrap import REFUSAL
 from fal_core.workers.crash_output import CrashOutput
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
@@ -374,3 +376,61 @@ class StreamReader:
         self._crash_output.close()
         if block:
             self._calls.deliver((frames.LOG, 0, 0, 0, block))
+
+
+_REMEDY = "Let the environment, or the host, start another one."
+
+#: The most that a Python prints before the worker in it starts, in bytes.
+_LONGEST_BANNER = 1 << 20
+
+
+class Banner:
+    """
+    What a Python prints before the worker in it starts, as a login or a ``.pth`` file does.
+
+    Attributes:
+        ended: Whether the magic, which precedes the first frame, has been read.
+
+        refusal: Why no worker can run in this Python, as it said itself.
+    """
+
+    __slots__ = ("_data", "ended", "refusal")
+
+    def __init__(self) -> None:
+        self.ended: bool = False
+        self.refusal: HostError | None = None
+        self._data = b""
+
+    def read(self, reader: int, report: Callable[[Log], None]) -> bytes | None:
+        """
+        Read once; return what follows the magic, or None at the end of the stream.
+
+        The lines are reported once the magic, or the end, has been read.
+
+        Raises:
+            UnreadableFrame: There is too much of it.
+        """
+        try:
+            chunk = os.read(reader, 65536)
+        except OSError:
+            chunk = b""
+        data = self._data + chunk
+        output, magic, rest = data.partition(frames.MAGIC)
+        if not (magic or not chunk):
+            if len(data) > _LONGEST_BANNER:
+                raise UnreadableFrame(f"it has printed {len(data)} bytes before it started")
+            self._data = data
+            return b""
+        for line in output.decode("utf-8", "backslashreplace").splitlines():
+            # What was printed before may not have ended its line.
+            line, refused, sentence = line.partition(REFUSAL)
+            if refused and not magic:
+                self.refusal = HostError(f"{sentence} {_REMEDY}")
+                if not line:
+                    continue
+            else:
+                line += refused + sentence
+            report(Log(line, "STDERR", "BRIDGE", time.time()))
+        self._data = b""
+        self.ended = True
+        return rest if chunk else None

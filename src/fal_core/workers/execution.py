@@ -41,11 +41,13 @@ class Controls:
         drive: Delivers events on the calling thread until an execution has ended, or
             for some seconds.
 
+        follow: Has the event thread deliver events from now on.
+
         kill: Ends the worker and all it has started, at once.
     """
 
     # Written out: attrs would compile it while a first call is waited for.
-    __slots__ = ("_calls", "_stream", "drive", "kill")
+    __slots__ = ("_calls", "_stream", "drive", "follow", "kill")
 
     def __init__(
         self,
@@ -53,11 +55,13 @@ class Controls:
         calls: HomeCalls,
         *,
         drive: Callable[[WorkerExecution, float | None], None],
+        follow: Callable[[], None],
         kill: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._calls = calls
         self.drive: Callable[[WorkerExecution, float | None], None] = drive
+        self.follow: Callable[[], None] = follow
         self.kill: Callable[[], None] = kill
 
     def send(self, kind: int, channel: int, a: int) -> None:
@@ -217,6 +221,8 @@ class WorkerExecution(Driven):
     def _kill(self) -> None:
         if not self.ended:
             self._controls.kill()
+            # Whoever drove the call may have given it up. Its pool has to learn of the end.
+            self._controls.follow()
 
 
 def _named(lost: WorkerLost, function: str) -> WorkerLost:

@@ -121,7 +121,11 @@ class Worker(StoppableWorker):
             crash_output=crash_output,
         )
         self._controls = Controls(
-            self._stream, self._calls, drive=self.stream_reader.drive, kill=self.kill
+            self._stream,
+            self._calls,
+            drive=self.stream_reader.drive,
+            follow=self.follow,
+            kill=self.kill,
         )
         self._calling = threading.Lock()
         self._retired = False

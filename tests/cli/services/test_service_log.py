@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fal_core.cli.services.service_log import ServiceLog, show_line
+from fal_core.cli.services.serving import ServiceLog, show_line
 from fal_core.events import Level, Log
 
 

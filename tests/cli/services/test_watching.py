@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.cli.services.watching import Watched
+from fal_core.cli.services.serving import Watched
 from fal_core.testing import InProcessHost
 
 #: Seconds that anything may take.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fal_env_virtualenv import Virtualenv
-from fal_env_virtualenv.building.build_links import linked
+from fal_env_virtualenv.building.build_directories import linked
 from fal_uv.requirements.pythons import running_python
 from fal_uv.running.child_processes import run
 

@@ -10,7 +10,7 @@ import traceback
 import pytest
 
 from fal_core.events import Event, Log, State
-from fal_host_serverless.commands.deployment_logs import DeploymentLog
+from fal_host_serverless.commands.deploy import DeploymentLog
 
 
 class Shown:

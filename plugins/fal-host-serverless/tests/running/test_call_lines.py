@@ -13,8 +13,8 @@ from fal_core.calls import Call
 from fal_core.events import Log
 from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.far_end import marked_output
-from fal_host_serverless.running import call_lines
-from fal_host_serverless.running.call_lines import CallLines
+from fal_host_serverless.running import executions
+from fal_host_serverless.running.executions import CallLines
 
 
 def make_call() -> Call:
@@ -94,8 +94,8 @@ def test_a_line_without_end_is_cut(monkeypatch: pytest.MonkeyPatch):
     """
     No more of a line is put together than a line may be long, and of so many at once.
     """
-    monkeypatch.setattr(call_lines, "_LONGEST", 10)
-    monkeypatch.setattr(call_lines, "_MOST", 2)
+    monkeypatch.setattr(executions, "_LONGEST", 10)
+    monkeypatch.setattr(executions, "_MOST", 2)
     lines = CallLines(CALL)
     part = f'"1234"{marked_output.MARK}0:e+:'
     assert [lines.read(part, "INFO", 1.0) for _ in range(2)] == [None, None]
@@ -105,5 +105,5 @@ def test_a_line_without_end_is_cut(monkeypatch: pytest.MonkeyPatch):
     read = [lines.read(f"{part}request {number}", "INFO", 1.0) for number in range(3)]
     assert [log is None for log in read] == [True, True, False]
     # The limit is one for all of them together.
-    monkeypatch.setattr(call_lines, "_MOST", 100)
+    monkeypatch.setattr(executions, "_MOST", 100)
     assert lines.read(f"{part}request 3", "INFO", 1.0) is not None

@@ -14,7 +14,7 @@ import pytest
 from fal_core.errors import FalServerlessError
 from fal_core.events import Log
 from fal_host_serverless import SyncServerlessClient
-from fal_host_serverless.uploading import distributions, project_fingerprints
+from fal_host_serverless.uploading import distributions
 
 
 def test_packing_is_repeatable(own: Path):
@@ -23,13 +23,13 @@ def test_packing_is_repeatable(own: Path):
     """
     first = distributions.pack(own)
     content = first.archive.read_bytes()
-    looks = project_fingerprints.fingerprint(own)
+    looks = distributions.fingerprint(own)
     (own / "own.egg-info").mkdir()
     (own / "src/own/__pycache__").mkdir()
-    assert project_fingerprints.fingerprint(own) == looks
+    assert distributions.fingerprint(own) == looks
     for path in own.rglob("*.py"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    assert project_fingerprints.fingerprint(own) != looks
+    assert distributions.fingerprint(own) != looks
     second = distributions.pack(own)
     assert second.archive.read_bytes() == content
     assert second.fingerprint != first.fingerprint

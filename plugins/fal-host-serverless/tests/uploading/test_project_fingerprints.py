@@ -7,7 +7,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from fal_host_serverless.uploading import project_fingerprints
+from fal_host_serverless.uploading import distributions
 
 
 def test_commit_and_tag_change_the_fingerprint(own: Path):
@@ -18,10 +18,10 @@ def test_commit_and_tag_change_the_fingerprint(own: Path):
     def git(*arguments: str) -> str:
         identity = ("-c", "user.name=me", "-c", "user.email=me@example.org")
         subprocess.run(["git", *identity, *arguments], cwd=own.parent, check=True)
-        return project_fingerprints.fingerprint(own)
+        return distributions.fingerprint(own)
 
     looks = [
-        project_fingerprints.fingerprint(own),
+        distributions.fingerprint(own),
         git("init", "-q"),
         git("commit", "-q", "--allow-empty", "-m", "first"),
         git("commit", "-q", "--allow-empty", "-m", "second"),

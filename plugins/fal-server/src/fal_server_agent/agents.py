@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from fal_core_worker.serving import services
 from fal_server_agent.control_servers import ControlServer
 from fal_server_agent.limits import limit_memory
 from fal_server_agent.networks.sockets import find_network
-from fal_server_agent.surroundings import forget_credentials
 
 #: The variable by which calls know that their agent reads their output itself.
 READS = "FAL_CORE_AGENT"
@@ -88,3 +88,21 @@ def run(server: ControlServer, paths: Sequence[str]) -> None:
     os.environ[READS] = str(os.getpid())
     loop = asyncio.new_event_loop()
     services.run(server.run(), loop, server.drain)
+
+
+#: Variables that hold credentials, judging by their names.
+_NAMED = re.compile(r"(UV|PIP)_\w*(PASSWORD|USERNAME|TOKEN|KEYRING\w*)")
+
+#: Variables that may hold URLs, and a URL with credentials.
+_OF_INDEXES = re.compile(r"(UV|PIP)_\w+")
+_ADDRESS = re.compile(r"://[^/@\s]+@")
+
+
+def forget_credentials(variables: MutableMapping[str, str]) -> None:
+    """
+    Remove the credentials of package indexes, which only builds need, from *variables*.
+    """
+    for name, value in list(variables.items()):
+        addressed = _OF_INDEXES.fullmatch(name) and _ADDRESS.search(value)
+        if addressed or _NAMED.fullmatch(name):
+            del variables[name]

@@ -10,7 +10,8 @@ import contextvars
 import functools
 import hmac
 import os
-from collections.abc import Callable, Coroutine, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,6 @@ from fal_core_worker import current
 from fal_core_worker.serving import services
 from fal_core_worker.serving.ports import free_port
 from fal_server_agent import carried, functions, outcomes, shells
-from fal_server_agent.control_requests import (
-    LARGEST_HEADERS,
-    read_body,
-    read_head,
-    respond,
-    write,
-)
-from fal_server_agent.directories import settle
 from fal_server_agent.messages import (
     END_OF_LOGS,
     TOKEN_HEADER,
@@ -34,6 +27,7 @@ from fal_server_agent.messages import (
     unpack,
 )
 from fal_server_agent.metering.meters import Meter
+from fal_server_agent.mounts import mount
 from fal_server_agent.networks.listening import answers
 from fal_server_agent.networks.places import (
     OPEN,
@@ -391,3 +385,83 @@ class ControlServer:
         self._up.set()
         if self._runtime is not None:
             self._runtime.announce(dict(self._urls))
+
+
+def settle(header: Mapping[str, Any], *, sockets: str = "") -> None:
+    """
+    Make the directories that a message names, and change to the one with the files.
+
+    They are mounted where applications look for them, if this process may mount.
+
+    Arguments:
+        sockets: The directory of the runner's sockets, which stays where it is.
+    """
+    for each in header["directories"]:
+        os.makedirs(each, mode=0o700, exist_ok=True)
+    home, files = header["home"], header.get("directory")
+    used = [*sys.path, sys.executable, home, sockets, *([files] if files else [])]
+    # A mount hides everything below its path: Python and these directories must not be there.
+    mounts = {
+        path: directory
+        for path, directory in header["mounts"].items()
+        if not any(each == path or each.startswith(f"{path}/") for each in used)
+    }
+    mount(mounts, alone=home)
+    if files:
+        os.chdir(files)
+        if files not in sys.path:
+            sys.path.append(files)
+
+
+#: The largest message, and the largest headers of a request, in bytes.
+_LARGEST, LARGEST_HEADERS = 1 << 31, 1 << 20
+
+
+def write(writer: asyncio.StreamWriter, message: bytes) -> None:
+    """
+    Write *message* after its length, if somebody still reads.
+    """
+    if not writer.is_closing():
+        writer.write(len(message).to_bytes(8, "little") + message)
+
+
+def respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") -> None:
+    """
+    Write a response.
+    """
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode())
+    writer.write(body)
+
+
+async def read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | None:
+    """
+    Read the path and the headers of one request. None at the end of the connection.
+
+    Raises:
+        ValueError: They are too large.
+    """
+    words = (await reader.readline()).split()
+    if len(words) < 3:
+        return None
+    headers: dict[str, str] = {}
+    size = 0
+    while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
+        if (size := size + len(line)) > LARGEST_HEADERS:
+            raise ValueError("The headers are too large.")
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return words[1].decode("latin-1"), headers
+
+
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    """
+    Read the body of a request, after its head.
+
+    Raises:
+        ValueError: It is too large.
+    """
+    size = int(headers.get("content-length") or 0)
+    if not 0 <= size <= _LARGEST:
+        raise ValueError("The message is too large.")
+    return await reader.readexactly(size)

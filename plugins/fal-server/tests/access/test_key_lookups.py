@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fal_server.access.key_lookups import KeyLookups
+from fal_server.access.identities import KeyLookups
 from fal_server.errors import StateUnavailable
 from fal_server.store.accounts import make_account
 from fal_server.store.keys import make_key, revoke_key

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_server.account_data.archives import check_index, check_members
+from fal_server.account_data.contents import check_index, check_members
 from fal_server.errors import Invalid, TooLarge
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 SETTLE = """
 import json, os, sys
-from fal_server_agent.directories import settle
+from fal_server_agent.control_servers import settle
 
 header = json.loads(sys.argv[1])
 settle(header)

@@ -4,7 +4,7 @@ The variables that an agent inherits from its server.
 
 from __future__ import annotations
 
-from fal_server_agent.surroundings import forget_credentials
+from fal_server_agent.agents import forget_credentials
 
 
 def test_credentials_of_indexes():

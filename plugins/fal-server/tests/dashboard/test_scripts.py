@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_server.dashboard.pages import Page
-from fal_server.dashboard.scripts import join_modules
+from fal_server.dashboard.pages import Page, join_modules
 
 
 def join(**modules: str) -> str:

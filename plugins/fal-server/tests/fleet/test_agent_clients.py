@@ -9,9 +9,9 @@ import asyncio
 import pytest
 from raw_agents import OK, Agent, answering, holding, listening, run
 
-from fal_server.fleet import agent_clients
-from fal_server.fleet.agent_clients import AgentClient
+from fal_server.fleet import runners
 from fal_server.fleet.http_client import HttpClient
+from fal_server.fleet.runners import AgentClient
 
 
 def test_agent_is_shown_the_token():
@@ -61,7 +61,7 @@ def test_agent_that_does_not_answer_a_ping(monkeypatch: pytest.MonkeyPatch):
     """
     An agent that accepts a ping and does not answer it hangs; one that breaks it off is gone.
     """
-    monkeypatch.setattr(agent_clients, "_SILENCE", 0.1)
+    monkeypatch.setattr(runners, "_SILENCE", 0.1)
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

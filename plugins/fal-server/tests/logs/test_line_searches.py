@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from fal_server.logs import line_searches
-from fal_server.logs.line_searches import newest_lines
 from fal_server.logs.log_lines import LogFilter, LogLine, from_row, logs, to_row
+from fal_server.logs.logs import newest_lines
 from fal_server.state.databases import Database
 
 #: How many lines are kept.
@@ -58,8 +57,8 @@ def test_lines_are_the_same_whatever_way_they_are_found(
     The newest lines that match are found, in their order: by the index of times, among the
     newest, and in the whole table.
     """
-    monkeypatch.setattr(line_searches, "_FEW", few)
-    monkeypatch.setattr(line_searches, "_NEWEST", newest)
+    monkeypatch.setattr("fal_server.logs.logs._FEW", few)
+    monkeypatch.setattr("fal_server.logs.logs._NEWEST", newest)
     plain = LogFilter(account_id=account)
     for changes in (
         {"search": "rare"},

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from fal_server.logs.log_lines import LogLine
-from fal_server.logs.tracebacks import Tracebacks
+from fal_server.logs.runner_lines import Tracebacks
 
 
 def line(message: str, *, request: str = "r", level: str = "STDERR") -> LogLine:

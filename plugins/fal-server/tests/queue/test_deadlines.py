@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fal_server.queue.deadlines import Deadlines
+from fal_server.queue.backlogs import Deadlines
 
 
 def test_deadlines_pass_in_their_order():

@@ -8,7 +8,7 @@ import random
 
 from queued import make_pending
 
-from fal_server.queue.queue_orders import QueueOrder
+from fal_server.queue.backlogs import QueueOrder
 
 APP = ("owner", "app")
 

@@ -14,7 +14,7 @@ from raw_agents import Agent, listening
 from fal_core.errors import WorkerLost
 from fal_core.events import Exited
 from fal_server.errors import Invalid, Refusal
-from fal_server.fleet import agent_clients, disconnections
+from fal_server.fleet import disconnections, runners
 from fal_server.fleet.http_client import HttpClient
 from fal_server.fleet.http_upstreams import BrokenUpstream, UnreachedUpstream
 from fal_server.fleet.states import RunnerPhase
@@ -79,7 +79,7 @@ def test_runner_that_accepts_no_connection_is_examined(plane, monkeypatch):
     """
     A runner that accepted no connection is pinged, and ended if its agent does not respond.
     """
-    monkeypatch.setattr(agent_clients, "_SILENCE", 0.1)
+    monkeypatch.setattr(runners, "_SILENCE", 0.1)
     monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
 
     async def main() -> None:

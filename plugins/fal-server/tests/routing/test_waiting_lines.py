@@ -8,7 +8,7 @@ import asyncio
 import random
 from typing import Any
 
-from fal_server.routing.waiting_lines import WaitingLine, WaitingRequest
+from fal_server.routing.runner_pools import WaitingLine, WaitingRequest
 
 
 def make_request(priority: int = 0, since: float = 0.0) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from fal_server.telemetry.signals import find_signals
+from fal_server.telemetry.exports import find_signals
 
 ALL = {"TRACES", "METRICS", "LOGS"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from fal_core.errors import OptionError, UnknownNameError
 from fal_uv.installing.interpreters import check_version, find_python, installed_versions
-from fal_uv.installing.python_choices import choose_python
+from fal_uv.installing.request_checks import choose_python
 
 
 @pytest.mark.parametrize(

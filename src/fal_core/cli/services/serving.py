@@ -5,26 +5,36 @@ Services on the command line: their URLs, their log, and reloading.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from fal_core.cli.arguments import Arguments
-from fal_core.cli.outputs import complain, is_abandoned, remote_traceback, report, styled
+from fal_core.cli.outputs import (
+    complain,
+    is_abandoned,
+    is_terminal,
+    remote_traceback,
+    report,
+    styled,
+)
 from fal_core.cli.progress import Progress, shown
-from fal_core.cli.services.service_log import ServiceLog
 from fal_core.cli.services.versions import Version, Versions
-from fal_core.cli.services.watching import Watched
 from fal_core.errors import Cancelled, FalCoreError, HostError
+from fal_core.events import Log
 from fal_core.functions import IsolatedFunction
 from fal_core.loading.scripts import with_own_block
 from fal_core.loading.targets import TargetError, TargetImportError, load_target
+from fal_core.sealing.sources import local_modules
+from fal_core.sinks.printing import node_prefix, print_log
 from fal_core.spawns import SpawnInfo
 from fal_core_worker.serving.ports import free_port
 from fal_core_worker.serving.services import StartupError
@@ -268,3 +278,168 @@ def _show(error: Exception) -> None:
     if not isinstance(error, Cancelled):
         said = error if isinstance(error, FalCoreError) else f"{type(error).__name__}: {error}"
         complain(f"The service has ended: {said}")
+
+
+_COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
+
+
+class ServiceLog:
+    """
+    Prints the lines of a service as they come, except those that tell why it cannot start.
+
+    The error of the service repeats those, so they wait until they are released.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Log] | None = []
+        # Lines come on another thread than the one that releases them.
+        self._lock = threading.Lock()
+
+    def __call__(self, log: Log) -> None:
+        """
+        Print a line, or keep it.
+        """
+        with self._lock:
+            if self._kept is not None and _tells_where(log):
+                self._kept.append(log)
+                return
+        show_line(log)
+
+    def release(self) -> None:
+        """
+        Print the kept lines, and keep no more.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, None
+        for log in kept or ():
+            show_line(log)
+
+
+def _tells_where(log: Log) -> bool:
+    facts = _facts_of(log)
+    return facts is not None and ("traceback" in facts or "stack" in facts)
+
+
+def _facts_of(log: Log) -> dict[str, Any] | None:
+    """
+    Return the object in a line of JSON; None where there is none.
+    """
+    if not log.message.startswith("{"):
+        return None
+    try:
+        facts = json.loads(log.message)
+    except (ValueError, RecursionError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def show_line(log: Log) -> None:
+    """
+    Print a line; on a terminal a line of JSON becomes a sentence.
+    """
+    facts = _facts_of(log) if is_terminal(sys.stderr) else None
+    if facts is None:
+        print_log(log)
+        return
+    sys.stderr.write(f"{node_prefix(log)}{_sentence(log, facts)}\n")
+    sys.stderr.flush()
+
+
+def _sentence(log: Log, facts: dict[str, Any]) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(log.time))
+    if "traceback" in facts:
+        which = f"Request {facts['request_id']}: " if facts.get("request_id") else ""
+        return f"{clock} {which}{str(facts['traceback']).rstrip()}"
+    if "status" not in facts or "path" not in facts:
+        shown = "  ".join(f"{name}={value}" for name, value in facts.items() if name != "time")
+        return f"{clock} {shown}"
+    status = int(facts["status"] or 0)
+    number = styled(str(status), sys.stderr, fg=_COLOURS.get(status // 100, "white"))
+    took = f"{float(facts.get('milliseconds') or 0):.1f} ms"
+    request = styled(str(facts.get("request_id", "")), sys.stderr, dim=True)
+    return f"{clock} {facts.get('method', '')} {facts['path']} {number} {took} {request}"
+
+
+# The files are few and known, so they are polled: the core needs no ``watchfiles`` for it.
+
+#: Folders without sources of a function.
+_PASSED = {"__pycache__", "node_modules", "site-packages"}
+_MOST = 5000
+
+
+class Watched:
+    """
+    Files, and their state when this was made.
+
+    Attributes:
+        changed: The file that has changed, relative to the working directory.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._states = {path: _state(path) for path in paths}
+        self.changed: str = ""
+
+    @classmethod
+    def of(cls, function: IsolatedFunction[..., Any]) -> Watched:
+        """
+        Watch the module of *function*, and the local modules that it needs.
+        """
+        raw = function.raw_func
+        assert raw is not None
+        paths = set(local_modules(raw, function.local_python_modules or ()).values())
+        own = getattr(sys.modules.get(raw.__module__), "__file__", None)
+        return cls(paths | ({own} if own else set()))
+
+    @classmethod
+    def beside(cls, target: str) -> Watched:
+        """
+        Watch the file that *target* names, and the Python files beside it.
+        """
+        place = target.partition("::")[0]
+        folder = os.path.dirname(os.path.abspath(place)) if os.sep in place else os.getcwd()
+        paths = {os.path.abspath(place)} if place.endswith(".py") else set()
+        return cls(paths.union(_python_files(folder)))
+
+    @property
+    def paths(self) -> Collection[str]:
+        """
+        The watched files.
+        """
+        return self._states.keys()
+
+    def has_changed(self) -> bool:
+        """
+        Tell whether a file was changed, removed or created.
+        """
+        for path, state in self._states.items():
+            if _state(path) != state:
+                self.changed = os.path.relpath(path)
+                return True
+        return False
+
+    def wait(self, interval: float) -> None:
+        """
+        Wait for a change, checking every *interval* seconds.
+        """
+        while not self.has_changed():
+            time.sleep(interval)
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _python_files(folder: str) -> Iterator[str]:
+    count = 0
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name not in _PASSED]
+        for name in names:
+            if name.endswith(".py"):
+                yield os.path.join(root, name)
+                count += 1
+        if count > _MOST:
+            return

@@ -4,18 +4,79 @@ The commands ``fal-core env …`` of the core: lists, sizes, and what is removed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from threading import Event
 
 import attrs
 import click
 
-from fal_core.cli.outputs import print_json
-from fal_core.cli.stores.asking import Failures, find_stores
-from fal_core.cli.stores.locks import lock
+from fal_core.abilities import LockingEnvironment
+from fal_core.cli.outputs import complain, print_json
+from fal_core.cli.shells.candidates import complete_target
 from fal_core.cli.stores.units import Age, Size, format_age
 from fal_core.cli.tables import print_table
-from fal_core.reprs import show_size
-from fal_core.stores import StoredEntry, entries_of, prune
+from fal_core.errors import FalCoreError, OptionError
+from fal_core.events import Log
+from fal_core.loading.scripts import with_own_block
+from fal_core.loading.targets import TargetError, load_target
+from fal_core.reprs import in_one_line, show_size
+from fal_core.stores import Store, StoredEntry, describe_disk_error, entries_of, prune
+
+
+@click.command()
+@click.argument("target", metavar="FILE.PY::NAME", shell_complete=complete_target)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The lock to write. By default pylock.toml, or conda.lock for kind 'conda'.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def lock(target: str, output: Path | None, as_json: bool) -> None:
+    """
+    Write down which packages the environment of a function has.
+
+    The environment is built if it is not. The requirements of a function may name a
+    pylock.toml, and env_yml a conda.lock; the explicit list beside that is for conda.
+
+    \b
+    Example:
+      fal-core env lock words.py::words
+    """
+    # The other commands of the group need nothing of calls.
+    from fal_core.calling import environment_for
+
+    try:
+        function = with_own_block(load_target(target))
+        environment = environment_for(function.options, function.host)
+        if not isinstance(environment, LockingEnvironment):
+            raise OptionError(
+                f"{target} has an environment of kind {environment.kind!r}, for which no lock "
+                "is written."
+            )
+        place = output or Path(environment.lock_name)
+        files = {
+            place.with_name(f"{place.stem}{ending}") if ending else place: text
+            for ending, text in environment.lock(_log, Event()).items()
+        }
+        for path, text in files.items():
+            path.write_text(text, "utf-8")
+    except TargetError as error:
+        raise click.UsageError(str(error)) from error
+    except FalCoreError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
+    if as_json:
+        print_json({"files": [str(path) for path in files]})
+    else:
+        click.echo(f"Wrote {' and '.join(map(str, files))}.")
+
+
+def _log(line: Log) -> None:
+    click.echo(line.message, err=True)
+
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 _kinds = click.option(
@@ -185,3 +246,75 @@ def _short(key: str) -> str:
     """
     is_digest = len(key) > 2 * _KEY and all(letter in "0123456789abcdef" for letter in key)
     return key[:_KEY] if is_digest else key
+
+
+@attrs.define
+class Failures:
+    """
+    What could not be asked, each said once on standard error.
+    """
+
+    _said: set[str] = attrs.field(factory=set, init=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._said)
+
+    def say(self, sentence: str) -> None:
+        """
+        Print *sentence*, unless another store has failed in the same way.
+        """
+        if sentence not in self._said:
+            self._said.add(sentence)
+            complain(sentence)
+
+    def of_store(self, store: Store, error: Exception) -> None:
+        """
+        Print what *store* has raised.
+        """
+        if isinstance(error, FalCoreError):
+            self.say(str(error))
+        elif isinstance(error, OSError):
+            self.say(describe_disk_error(error))
+        else:
+            said = f"{type(error).__name__}: {in_one_line(error)}"
+            self.say(f"The {store.category} of kind {store.kind!r} cannot be asked: {said}.")
+
+    def leave(self) -> None:
+        """
+        End the command with exit code 1 if anything has failed.
+        """
+        if self:
+            raise click.exceptions.Exit(1)
+
+
+def find_stores(kinds: Collection[str], failures: Failures) -> list[Store]:
+    """
+    Return the stores of all plugins, each once.
+
+    Arguments:
+        kinds: Those whose stores are wanted; empty for all.
+
+    Raises:
+        UsageError: There is no store of one of *kinds*.
+    """
+    from fal_core.plugins.installed import load_plugins
+
+    found: list[Store] = []
+    for name, ask in load_plugins().hooks.each("fal_register_stores"):
+        try:
+            answers = [each for answer in ask() for each in answer]
+        except Exception as error:
+            failures.say(f"Plugin {name!r} cannot name its stores: {in_one_line(error)}.")
+            continue
+        for answer in answers:
+            if not isinstance(answer, Store):
+                failures.say(f"Plugin {name!r} names {answer!r} as a store, which it is not.")
+            elif answer not in found:
+                found.append(answer)
+    known = sorted({store.kind for store in found})
+    for kind in kinds:
+        if kind not in known:
+            raise click.UsageError(
+                f"There is nothing of kind {kind!r}. There are: {', '.join(known) or 'none'}."
+            )
+    return [store for store in found if not kinds or store.kind in kinds]

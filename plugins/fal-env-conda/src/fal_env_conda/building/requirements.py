@@ -4,21 +4,24 @@ Requirements of pip, which uv installs into a prefix beside conda's packages.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+import attrs
 
 from fal_core.errors import EnvironmentBuildError
 from fal_core.facts import with_facts
 from fal_env_conda.building.prefixes import KIND, PREFIXES, Built, executable_of, library_of
 from fal_env_conda.building.recipes import Recipe, is_offline
-from fal_env_conda.building.solutions import Solution
-from fal_env_conda.building.wheels import install_wheels
-from fal_env_conda.declaring.channels import Credentials
+from fal_env_conda.building.solutions import File, Solution
+from fal_env_conda.declaring.channels import Credentials, add_credentials
 
 if TYPE_CHECKING:
     from fal_core.stores import Build
-    from fal_uv.installing.installers import BuildLog
+    from fal_uv.installing.installers import BuildLog, Installer
 
 #: What to do where a prefix that was lost cannot be built again.
 CHOSEN = "The packages are those that were chosen first; force=True chooses them anew."
@@ -95,3 +98,45 @@ def _versions_in(library: str) -> list[str]:
     """
     found = map(_DESCRIBED.fullmatch, sorted(os.listdir(library)))
     return [f"{each[1]}=={each[2]}" for each in found if each is not None]
+
+
+_ORIGIN = "direct_url.json"
+
+
+def install_wheels(
+    wheels: Iterable[File], installer: Installer, credentials: Iterable[Credentials]
+) -> None:
+    """
+    Install *wheels*, which are fetched with *credentials*, and nothing that they need.
+
+    Raises:
+        EnvironmentBuildError: uv failed; the error says why.
+
+        Cancelled: The build was cancelled.
+    """
+    known = tuple(credentials)
+    located = [
+        attrs.evolve(each, location=add_credentials(each.location, known)) for each in wheels
+    ]
+    before = _origins(installer.target.library)
+    installer.install_pins([each.pin for each in located])
+    for path in _origins(installer.target.library) - before:
+        _forget_origin(path)
+
+
+def _origins(library: str) -> set[str]:
+    return set(glob.glob(os.path.join(glob.escape(library), "*.dist-info", _ORIGIN)))
+
+
+def _forget_origin(path: str) -> None:
+    """
+    Have a wheel count as a version like any other: what uv notes of its URL may hold a token.
+    """
+    os.remove(path)
+    record = os.path.join(os.path.dirname(path), "RECORD")
+    with open(record, encoding="utf-8") as stream:
+        kept = [line for line in stream if f"/{_ORIGIN}," not in line]
+    # uv may have linked the file to its cache, and so it is replaced.
+    os.remove(record)
+    with open(record, "w", encoding="utf-8") as stream:
+        stream.writelines(kept)

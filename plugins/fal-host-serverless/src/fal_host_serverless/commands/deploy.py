@@ -8,9 +8,10 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urldefrag, urlsplit
 
+import attrs
 import click
 
 from fal_core.cli import complete_target, make_progress, print_json
@@ -19,11 +20,11 @@ from fal_host_serverless.commands.client_options import (
     json_option,
     stage_option,
 )
-from fal_host_serverless.commands.deployment_logs import DeploymentLog
 from fal_host_serverless.commands.output import to_plain
 from fal_host_serverless.deploying.openapi_documents import example_of, query_of
 
 if TYPE_CHECKING:
+    from fal_core.events import Event, Log
     from fal_host_serverless.client import SyncServerlessClient
     from fal_host_serverless.deploy import Deployment, DeploymentResult
 
@@ -211,3 +212,75 @@ def _print_call(
             words += ["--json", json.dumps(example, ensure_ascii=False)]
         click.echo(f"Call it: {shlex.join(words)}{rest}")
     click.echo(f"Logs: fal-core logs {result.app_name} -f{rest}")
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+
+
+class Shown(Protocol):
+    """
+    What shows events: the progress of the command line.
+    """
+
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class DeploymentLog:
+    """
+    Shows what happens during a deployment, without records in JSON of errors.
+
+    The service prints the traceback of an application that does not start, after the
+    application itself has printed it in such a record. One that was not repeated is shown
+    at the end, as a traceback.
+    """
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        self._kept: list[Log] = []
+
+    def __call__(self, event: Event) -> None:
+        """
+        Show an event, or keep it.
+        """
+        from fal_core.events import Log
+
+        if isinstance(event, Log):
+            traceback = _traceback_in(event.message)
+            if traceback:
+                self._kept.append(attrs.evolve(event, message=traceback))
+                return
+            if _TRACEBACK in event.message:
+                self._kept = [each for each in self._kept if not _is_same(each, event)]
+        self._shown(event)
+
+    def close(self) -> None:
+        """
+        Show what was kept, and stop showing progress.
+        """
+        kept, self._kept = self._kept, []
+        for each in kept:
+            self._shown(each)
+        self._shown.close()
+
+
+def _is_same(kept: Log, shown: Log) -> bool:
+    """
+    Tell whether two tracebacks end alike. Each may have frames that the other leaves out.
+    """
+    return kept.message.splitlines()[-1] in shown.message
+
+
+def _traceback_in(message: str) -> str:
+    """
+    Return the traceback in a record in JSON. Empty where there is none.
+    """
+    if not message.startswith("{"):
+        return ""
+    try:
+        facts = json.loads(message)
+    except (ValueError, RecursionError):
+        return ""
+    traceback = facts.get("traceback") if isinstance(facts, dict) else None
+    return traceback.strip() if isinstance(traceback, str) else ""

@@ -4,18 +4,19 @@ Identities: the authentication of requests.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import re
 import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
 from fal_server.access.callers import Caller
 from fal_server.access.dev_keys import check_sender
-from fal_server.access.key_lookups import KeyLookups
 from fal_server.access.permissions import granted, permissions_of
 from fal_server.access.revocations import Revocations
 from fal_server.access.runner_keys import RunnerKeys
@@ -26,6 +27,7 @@ from fal_server.store.accounts import Account, find_account, is_member
 from fal_server.store.keys import (
     Key,
     NewKey,
+    find_with_accounts,
     make_key,
     note_used,
     revoke_key,
@@ -304,3 +306,43 @@ def _shown_token(headers: Mapping[str, str]) -> str | None:
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
+
+
+# A stranger who sends many wrong keys costs a read for all of them, and a right key that comes
+# after them waits for one.
+
+#: Keys with their accounts, by their ids.
+Found: TypeAlias = Mapping[str, tuple[Key, Account]]
+
+
+@attrs.define(eq=False)
+class KeyLookups:
+    """
+    Finds keys and their accounts.
+    """
+
+    _database: Database
+    #: The keys that the next read looks for, and that read, once there is one to come.
+    _ids: set[str] = attrs.field(factory=set)
+    _next: asyncio.Task[Found] | None = None
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+    async def find(self, id: str) -> tuple[Key | None, Account | None]:
+        """
+        Return the key with this *id*, even if it was revoked, and its account, as they are
+        after this was called. None and None where there is no such key.
+
+        Raises:
+            StateUnavailable: The state cannot be read.
+        """
+        self._ids.add(id)
+        if self._next is None:
+            self._next = asyncio.create_task(self._read())
+        # Who asks may be gone before the others have their answer.
+        found = await asyncio.shield(self._next)
+        return found.get(id, (None, None))
+
+    async def _read(self) -> Found:
+        async with self._turn:
+            ids, self._ids, self._next = self._ids, set(), None
+            return await self._database.read(functools.partial(find_with_accounts, ids=ids))

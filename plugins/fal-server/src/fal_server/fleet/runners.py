@@ -16,7 +16,6 @@ import attrs
 from fal_core.errors import FalCoreError
 from fal_core.events import Exited
 from fal_core.hosts import Execution
-from fal_server.fleet.agent_clients import AgentClient
 from fal_server.fleet.call_outcomes import CallOutcome
 from fal_server.fleet.endings import (
     LONGEST_REASON,
@@ -27,7 +26,13 @@ from fal_server.fleet.endings import (
 )
 from fal_server.fleet.host_events import EventIntake, HostEvents
 from fal_server.fleet.http_client import HttpClient
-from fal_server.fleet.http_upstreams import UnreachedUpstream, Upstream
+from fal_server.fleet.http_upstreams import (
+    LONGEST_HEAD,
+    BrokenUpstream,
+    TooLarge,
+    UnreachedUpstream,
+    Upstream,
+)
 from fal_server.fleet.placing.ways import Way, is_url
 from fal_server.fleet.states import ENDING, Lifecycle, RunnerPhase
 from fal_server.limits import Limits
@@ -37,6 +42,77 @@ from fal_server.logs.logs import Logs
 from fal_server.logs.runner_lines import NEEDED, RunnerLines
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.state.tasks import Tasks
+from fal_server_agent.messages import TOKEN_HEADER
+
+#: Seconds after which an agent that does not answer a ping is taken for dead.
+_SILENCE = 5.0
+
+
+@attrs.define(eq=False)
+class AgentClient:
+    """
+    Sends requests to the agent of one runner.
+
+    Attributes:
+        url: Where the agent listens. None until it does.
+    """
+
+    _http: HttpClient
+    _token: str = attrs.field(repr=False)
+    url: str | None = attrs.field(default=None, init=False)
+    _known: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
+
+    def listens_at(self, url: str) -> None:
+        """
+        Note where the agent listens.
+        """
+        self.url = url
+        self._known.set()
+
+    def close(self) -> None:
+        """
+        Let those go on who wait for an agent that has ended.
+        """
+        self._known.set()
+
+    async def wait(self) -> bool:
+        """
+        Wait until the agent listens; return False if it ended before it did.
+        """
+        await self._known.wait()
+        return self.url is not None
+
+    def ask(
+        self,
+        path: str,
+        body: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> AbstractAsyncContextManager[Upstream]:
+        """
+        Send a request to the agent, as in :meth:`HttpClient.ask`.
+        """
+        headers = {TOKEN_HEADER: self._token}
+        url = self.url or ""
+        return self._http.ask("POST", url, path, headers=headers, body=body, seconds=seconds)
+
+    async def ping(self) -> None:
+        """
+        Return once the agent has answered.
+
+        Raises:
+            UnreachedUpstream: It takes no connection.
+
+            asyncio.TimeoutError: It does not answer in time.
+
+            OSError: The connection broke.
+        """
+        async with self.ask("/ping", seconds=_SILENCE) as upstream:
+            try:
+                await upstream.read(LONGEST_HEAD)
+            except TooLarge as error:
+                raise BrokenUpstream(f"Its answer is no ping: {error}.") from error
+
 
 logger = logging.getLogger(__name__)
 

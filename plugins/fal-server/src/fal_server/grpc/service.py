@@ -11,8 +11,16 @@ import asyncio
 import contextlib
 import functools
 import logging
+import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from importlib.metadata import version
 from typing import Any
 
@@ -28,10 +36,10 @@ from fal_server.access.identities import CallerIdentity
 from fal_server.access.permissions import PROCEDURES
 from fal_server.errors import Invalid, Refusal, Unanswered, Unauthenticated, level_of
 from fal_server.grpc.messages import check_choices
-from fal_server.grpc.traces import trace_of
 from fal_server.listeners.grpc_calls import GrpcCall
 from fal_server.listeners.grpc_encodings import CallFailed
 from fal_server.telemetry.server_metrics import ServerMetrics
+from fal_server_agent.messages import TRACE_VARIABLES
 
 logger = logging.getLogger(__name__)
 
@@ -251,3 +259,42 @@ async def _read_all(
 def _write(message: Message) -> bytes:
     content: bytes = message.SerializeToString()
     return content
+
+
+# The names of the variables are those of OpenTelemetry.
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+#: Released clients send the ids of their span, as decimal numbers, under these keys.
+_TRACE_ID, _PARENT_ID = "x-datadog-trace-id", "x-datadog-parent-id"
+
+#: The longest value that is passed on, in characters.
+_LONGEST = 8192
+
+
+def trace_of(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """
+    Return the environment variables for the trace in *metadata*. Empty where there is no
+    valid one.
+    """
+    if not _TRACEPARENT.fullmatch(metadata.get("traceparent", "")):
+        numbers = metadata.get(_TRACE_ID, ""), metadata.get(_PARENT_ID, "")
+        return _from_numbers(*numbers)
+    return {
+        name: metadata[name.lower()]
+        for name in TRACE_VARIABLES
+        if 0 < len(metadata.get(name.lower(), "")) <= _LONGEST
+    }
+
+
+def _from_numbers(trace: str, parent: str) -> Mapping[str, str]:
+    if not all(
+        each.isascii() and each.isdigit() and len(each) <= 20 for each in (trace, parent)
+    ):
+        return {}
+    ids = int(trace) % 2**64, int(parent) % 2**64
+    if not all(ids):
+        return {}
+    return {"TRACEPARENT": f"00-{ids[0]:032x}-{ids[1]:016x}-01"}

@@ -10,18 +10,143 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 from itertools import islice
 
 import attrs
 
-from fal_server.queue.deadlines import Deadlines
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_orders import QueueOrder
 from fal_server.queue.queue_room import Name
-from fal_server.state.tasks import Tasks, insist
+from fal_server.state.tasks import Tasks, insist, wait_for_event
 from fal_server.store.queued_requests import QueuedRequests
+
+
+@attrs.define(eq=False)
+class QueueOrder:
+    """
+    The requests that wait for a runner, by application, each list sorted. None of the
+    methods that are called for each request visits those that wait.
+    """
+
+    _lines: dict[Name, list[PendingRequest]] = attrs.field(factory=dict)
+
+    def add(self, request: PendingRequest) -> int:
+        """
+        Note that a request waits, and return how many are ahead of it.
+        """
+        line = self._lines.setdefault(request.place.application, [])
+        index, waits = _find(line, request)
+        if not waits:
+            line.insert(index, request)
+        return index
+
+    def discard(self, request: PendingRequest) -> int | None:
+        """
+        Note that a request waits no more, and return how many were ahead of it. None if it
+        did not wait.
+        """
+        name = request.place.application
+        line = self._lines.get(name, [])
+        index, waits = _find(line, request)
+        if not waits:
+            return None
+        del line[index]
+        if not line:
+            del self._lines[name]
+        return index
+
+    def position(self, request: PendingRequest) -> int:
+        """
+        Return how many requests to the same application are ahead of *request*.
+        """
+        index, _ = _find(self._lines.get(request.place.application, []), request)
+        return index
+
+    def between(self, name: Name, start: int, end: int) -> list[PendingRequest]:
+        """
+        Return the requests to an application that have *start* or more ahead of them, and
+        fewer than *end*.
+        """
+        return self._lines.get(name, [])[start:end]
+
+    def of(self, name: Name) -> list[PendingRequest]:
+        """
+        Return the requests to an application, in their order.
+        """
+        return [*self._lines.get(name, [])]
+
+    def counts(self) -> Iterator[tuple[Name, int]]:
+        """
+        Yield each application that requests wait for, and how many.
+        """
+        for name, line in self._lines.items():
+            yield name, len(line)
+
+
+def _place_of(request: PendingRequest) -> tuple[int, int, str]:
+    # Several servers may give the same number at once.
+    return request.priority, request.number, request.id
+
+
+def _find(line: list[PendingRequest], request: PendingRequest) -> tuple[int, bool]:
+    """
+    Return the index of a request in a line, and whether it is there.
+    """
+    place = _place_of(request)
+    if not line or _place_of(line[-1]) < place:
+        # Most come last.
+        return len(line), False
+    index = bisect_left(line, place, key=_place_of)
+    return index, line[index] is request
+
+
+#: How many deadlines are kept at least before those that no longer matter are looked for.
+_FEW = 1000
+
+
+@attrs.define(eq=False)
+class Deadlines:
+    """
+    The deadlines of requests.
+
+    Arguments:
+        matters: Whether the deadline of the request with this id still matters.
+    """
+
+    matters: Callable[[str], bool]
+    _heap: list[tuple[float, str]] = attrs.field(factory=list)
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _many: int = 2 * _FEW
+
+    def add(self, due: float, request_id: str) -> None:
+        """
+        Add a deadline, in seconds of the monotonic clock.
+        """
+        if len(self._heap) >= self._many:
+            self._heap = [each for each in self._heap if self.matters(each[1])]
+            heapify(self._heap)
+            self._many = 2 * max(_FEW, len(self._heap))
+        heappush(self._heap, (due, request_id))
+        self._changed.set()
+
+    async def passed(self, most: int) -> list[str]:
+        """
+        Wait for a deadline, and return up to *most* requests whose deadline has passed.
+        """
+        while True:
+            now, ids = time.monotonic(), list[str]()
+            while self._heap and self._heap[0][0] <= now and len(ids) < most:
+                ids.append(heappop(self._heap)[1])
+            if ids:
+                return ids
+            self._changed.clear()
+            left = self._heap[0][0] - now if self._heap else None
+            await wait_for_event(self._changed, left)
+
 
 #: How many requests to an application compete for a runner at least, and how many more are
 #: read at once. A pool needs no more of them to start its next runners.

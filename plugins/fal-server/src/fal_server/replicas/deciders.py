@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_network
+from typing import Any
 
 import attrs
 from aiohttp import web
@@ -28,7 +30,7 @@ from fal_server.dashboard.session_routes import SessionRoutes
 from fal_server.dashboard.snapshots import Snapshots, count_applications
 from fal_server.fleet.launching import RunnerLauncher
 from fal_server.fleet.payloads import Payloads, RunnerFolders
-from fal_server.gateways.http_servers import serve_gateway
+from fal_server.gateways.http_servers import Handler, serve_gateway
 from fal_server.gateways.playgrounds import Playgrounds
 from fal_server.gateways.queue_gateway import QueueGateway
 from fal_server.gateways.run_gateway import RunGateway
@@ -59,8 +61,8 @@ from fal_server.queue.request_queues import RequestQueue
 from fal_server.queue.webhook_signatures import KEYS, WebhookSignatures
 from fal_server.queue.webhooks import KEY as WEBHOOKS_KEY
 from fal_server.queue.webhooks import Webhooks
-from fal_server.replicas.duties import Duties
 from fal_server.replicas.grounds import Ground
+from fal_server.replicas.http_relays import DeciderLost
 from fal_server.routing.catalogs import ApplicationCatalog
 from fal_server.routing.deployments import Deployments
 from fal_server.routing.function_pools import FunctionPools
@@ -81,6 +83,48 @@ from fal_server.store.storage_shares import StorageShares
 from fal_server.telemetry.contexts import no_span
 from fal_server.telemetry.exports import Answer
 from fal_server.workflows.routes import WorkflowRoutes
+
+
+@attrs.define(eq=False)
+class Duties:
+    """
+    The requests that are being answered.
+    """
+
+    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set)
+    _is_over: bool = False
+
+    def guard(self, answer: Handler) -> Handler:
+        """
+        Return *answer* as it is until the replica decides no longer, when its requests are
+        told that they may have run.
+        """
+
+        async def guarded(request: BaseRequest) -> web.StreamResponse:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                return await answer(request)
+            except asyncio.CancelledError:
+                if not self._is_over or request.writer.output_size:
+                    raise
+                if sys.version_info >= (3, 11):
+                    task.uncancel()
+                raise DeciderLost from None
+            finally:
+                self._tasks.discard(task)
+
+        return guarded
+
+    def end(self) -> None:
+        """
+        Break off what has not ended.
+        """
+        self._is_over = True
+        for task in self._tasks:
+            task.cancel()
+
 
 #: What clients may rely on that fal's protocol does not have: words, separated by spaces.
 ABILITIES = "idempotency-keys deployments"

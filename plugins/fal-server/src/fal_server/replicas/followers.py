@@ -7,35 +7,210 @@ passed on.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
+import aiohttp
 import attrs
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict
 
 from fal_server.access.callers import Caller
 from fal_server.access.identities import shown_key
-from fal_server.errors import Refusal, Unauthenticated
+from fal_server.access.revocations import Revocations
+from fal_server.errors import NotFound, Refusal, Unauthenticated, Unavailable
 from fal_server.gateways.http_servers import Handler, is_websocket, serve_gateway, with_token
+from fal_server.gateways.incoming_websockets import IncomingWebSocket, accept_websocket
 from fal_server.gateways.queue_gateway import QueueGateway
+from fal_server.gateways.websocket_relays import relay_to_the_end
 from fal_server.listeners.doors import Doors, Service
 from fal_server.listeners.drains import Drain
 from fal_server.listeners.grpc_connections import GrpcServer
-from fal_server.listeners.http_connections import is_relayed, recognise
+from fal_server.listeners.http_connections import RELAY, Unreadable, is_relayed, recognise
 from fal_server.logs.logs import StoredLogs
 from fal_server.replicas.accepting import AcceptingQueue
 from fal_server.replicas.deciders import healthy, make_queue
 from fal_server.replicas.grounds import Ground
 from fal_server.replicas.grpc_relays import GrpcRelay
-from fal_server.replicas.http_relays import HttpRelay, refuse_relayed
-from fal_server.replicas.lines import Lines
-from fal_server.replicas.stored_applications import StoredApplications
-from fal_server.replicas.websocket_relays import WebSocketRelay
+from fal_server.replicas.http_relays import PAUSE, HttpRelay, NotBegun, refuse_relayed
+from fal_server.replicas.lines import Line, Lines
+from fal_server.replicas.seats import PATIENCE
+from fal_server.routing.applications import Application
+from fal_server.routing.headers import without_hops
+from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.routing.routers import Router, split_path
 from fal_server.routing.waiting_room import WaitingRoom
-from fal_server.store.revisions import Revisions
+from fal_server.specs.request_retries import RequestRetries, read_retries
+from fal_server.store.revisions import Alias, Revisions
+
+#: What a client is told whose websocket ends with the replica that decided.
+_LOST = b"The replica of the server that had the websocket was lost: connect again."
+
+
+@attrs.define(eq=False)
+class WebSocketRelay:
+    """
+    Passes websockets on to the replica that decides.
+    """
+
+    lines: Lines
+    room: WaitingRoom
+    revocations: Revocations
+
+    async def forward(
+        self, request: BaseRequest, listener: str, caller: Caller | None
+    ) -> web.StreamResponse:
+        """
+        Relay a websocket of the replica that decides, at its port for *listener*, until
+        either end closes it.
+
+        Raises:
+            NobodyDecides: No replica has decided for a while.
+        """
+        if is_relayed(request):
+            return refuse_relayed()
+        if not web.WebSocketResponse().can_prepare(request):
+            raise Unreadable
+        until = asyncio.get_running_loop().time() + PATIENCE
+        with accept_websocket(request, self.room, caller) as accepted:
+            while True:
+                line = await self.lines.wait(until)
+                try:
+                    return await self._relay(line, accepted, listener, caller)
+                except NotBegun:
+                    await asyncio.sleep(PAUSE)
+                    if asyncio.get_running_loop().time() > until:
+                        raise
+
+    async def _relay(
+        self, line: Line, accepted: IncomingWebSocket, listener: str, caller: Caller | None
+    ) -> web.StreamResponse:
+        request = accepted.request
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        headers = without_hops(request.headers)
+        for name in [each for each in headers if each.lower().startswith("sec-websocket")]:
+            headers.popall(name, None)
+        headers[RELAY] = self.lines.secret
+        opened = line.http.connect(
+            line.seat.replica.url(listener),
+            request.rel_url.raw_path_qs,
+            headers=headers,
+            protocols=tuple(each.strip() for each in offered.split(",") if each.strip()),
+        )
+        has_opened = False
+        try:
+            async with opened as upstream:
+                has_opened = True
+                chosen = (upstream.protocol,) if upstream.protocol else ()
+                socket = accepted.make_response(chosen)
+                hold = self.revocations.hold(caller)
+                code = await relay_to_the_end(accepted, socket, upstream, hold)
+                code = code or upstream.close_code or WSCloseCode.OK
+        except aiohttp.WSServerHandshakeError as error:
+            return _refuse(error)
+        except (aiohttp.ClientError, OSError) as error:
+            if has_opened:
+                raise ConnectionResetError from error
+            raise NotBegun from error
+        is_lost = code == WSCloseCode.ABNORMAL_CLOSURE
+        with suppress(Exception):
+            # The sender may take its time to agree.
+            await socket.close(
+                code=WSCloseCode.SERVICE_RESTART if is_lost else code,
+                message=_LOST if is_lost else b"",
+            )
+        return socket
+
+
+def _refuse(error: aiohttp.WSServerHandshakeError) -> web.Response:
+    """
+    Return what the replica that decides has answered in place of opening a websocket.
+
+    Raises:
+        NotBegun: It does not decide.
+    """
+    headers: Mapping[str, str] = error.headers or {}
+    if RELAY in headers:
+        raise NotBegun from error
+    if error.status < 400:
+        raise Unavailable("The websocket could not be opened.") from error
+    passed = {
+        name: value for name, value in headers.items() if name.lower().startswith("x-fal")
+    }
+    detail = "The websocket was refused."
+    return web.json_response({"detail": detail}, status=error.status, headers=passed)
+
+
+#: Seconds for which an application is known, and the most that are.
+_REMEMBERED, _MANY = 1.0, 4096
+
+#: The owner and the alias of an application.
+Name = tuple[str, str]
+
+
+@attrs.define(eq=False)
+class StoredApplications:
+    """
+    Finds applications in the state.
+    """
+
+    revisions: Revisions
+    _known: dict[Name, tuple[float, Application]] = attrs.field(factory=dict)
+    #: What never changes of a revision.
+    _declared: dict[str, tuple[RequestRetries, bool]] = attrs.field(factory=dict)
+
+    async def load(self, owner_name: str, alias: str) -> bool:
+        """
+        Read an application, unless that was done a moment ago, and return whether there is it.
+        """
+        name, now = (owner_name, alias), time.monotonic()
+        known = self._known.get(name)
+        if known is not None and now - known[0] < _REMEMBERED:
+            return True
+        found = await self.revisions.find_alias(owner_name, alias)
+        if found is None:
+            self._known.pop(name, None)
+            return False
+        if len(self._known) >= _MANY:
+            self._known.clear()
+        self._known[name] = now, await self._make(found)
+        return True
+
+    def find(self, owner_name: str, alias: str) -> Application:
+        """
+        Return an application that was loaded.
+
+        Raises:
+            NotFound: There is none.
+        """
+        known = self._known.get((owner_name, alias))
+        if known is None:
+            raise NotFound(f"Application {owner_name[:80]}/{alias[:80]} was not found.")
+        return known[1]
+
+    async def _make(self, alias: Alias) -> Application:
+        if alias.revision not in self._declared:
+            if len(self._declared) >= _MANY:
+                self._declared.clear()
+            request = await self.revisions.request_of(alias.revision)
+            self._declared[alias.revision] = read_retries(request), request.private_logs
+        retries, private_logs = self._declared[alias.revision]
+        return Application(
+            owner=alias.account_id,
+            owner_name=alias.owner_name,
+            alias=alias.alias,
+            auth_mode=alias.auth_mode,
+            pool=make_closed_pool(),
+            stage=alias.stage,
+            revision=alias.revision,
+            scaling=alias.scaling,
+            retries=retries,
+            private_logs=private_logs,
+        )
 
 
 @attrs.define(eq=False)

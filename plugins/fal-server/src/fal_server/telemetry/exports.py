@@ -9,20 +9,80 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from fal_server.activity import announcements
 from fal_server.errors import Refusal
 from fal_server.logs.log_lines import LogLine
 from fal_server.telemetry.contexts import Finish, MakeSpan, no_span, trace_headers
-from fal_server.telemetry.metric_points import to_metrics
-from fal_server.telemetry.signals import LOGS, METRICS, TRACES, Signals, find_signals
+
+#: The signals, by the names that variables have for them.
+TRACES, METRICS, LOGS = "TRACES", "METRICS", "LOGS"
+
+_ENDPOINT, _PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+
+@attrs.frozen(kw_only=True)
+class Signals:
+    """
+    What is sent by OTLP.
+
+    Attributes:
+        protocols: The protocol of each signal that is sent: ``grpc`` or ``http/protobuf``.
+
+        interval: Seconds between two exports of metrics.
+
+        is_named: Whether the variables name the service.
+    """
+
+    protocols: Mapping[str, str]
+    interval: float = 60.0
+    is_named: bool = False
+
+
+def find_signals(variables: Mapping[str, str]) -> Signals:
+    """
+    Return what *variables* ask to send: the signals whose exporter is ``otlp``, or, where
+    that is not said, all that have an endpoint.
+    """
+    protocols = {}
+    if variables.get("OTEL_SDK_DISABLED", "").strip().lower() != "true":
+        for signal in (TRACES, METRICS, LOGS):
+            if _is_sent(variables, signal):
+                own = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
+                written = variables.get(own) or variables.get(_PROTOCOL) or "http/protobuf"
+                protocols[signal] = written.strip().lower()
+    resource = variables.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return Signals(
+        protocols=protocols,
+        interval=_seconds(variables.get("OTEL_METRIC_EXPORT_INTERVAL", "")),
+        is_named=bool(variables.get("OTEL_SERVICE_NAME")) or "service.name=" in resource,
+    )
+
+
+def _is_sent(variables: Mapping[str, str], signal: str) -> bool:
+    chosen = variables.get(f"OTEL_{signal}_EXPORTER", "").strip().lower()
+    if chosen:
+        return "otlp" in chosen.split(",")
+    return bool(
+        variables.get(_ENDPOINT) or variables.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    )
+
+
+def _seconds(milliseconds: str) -> float:
+    try:
+        found = float(milliseconds) / 1000
+    except ValueError:
+        return Signals(protocols={}).interval
+    return max(found, 0.1)
+
 
 logger = logging.getLogger(__name__)
 
@@ -276,3 +336,35 @@ def _record(text: str, level: str, seconds: float, facts: Mapping[str, Any]) -> 
         body=text,
         attributes={name: value for name, value in facts.items() if value != ""},
     )
+
+
+def to_metrics(families: Iterable[Metric], resource: Any, started: int) -> Any:
+    """
+    Return the metrics of *families*. Those of a histogram are its sums, as Prometheus has them:
+    of its buckets, its values and their number.
+
+    Arguments:
+        started: Nanoseconds since the epoch, from which on they are counted.
+    """
+    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    scope = ScopeMetrics(InstrumentationScope("fal_server"), [*_metrics(families, started)], "")
+    return MetricsData([ResourceMetrics(resource, [scope], "")])
+
+
+def _metrics(families: Iterable[Metric], started: int) -> Iterator[Any]:
+    from opentelemetry.sdk.metrics import export
+
+    now = time.time_ns()
+    for family in families:
+        found: dict[str, list[Any]] = {}
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                point = export.NumberDataPoint(dict(sample.labels), started, now, sample.value)
+                found.setdefault(sample.name, []).append(point)
+        for name, points in found.items():
+            data: Any = export.Gauge(points)
+            if family.type in ("counter", "histogram"):
+                data = export.Sum(points, export.AggregationTemporality.CUMULATIVE, True)
+            yield export.Metric(name.removesuffix("_total"), family.documentation, "", data)

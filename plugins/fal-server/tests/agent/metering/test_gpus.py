@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[5] / "tests" / "vendor"))
 
 from vendor_libraries import LOST, Gpu, Slice, gpus, nvml_library
 
-from fal_server_agent.metering.gpus import MOST, measure_gpus
+from fal_server_agent.metering.meters import MOST, measure_gpus
 
 __all__ = ["gpus", "nvml_library"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fal_server_agent.limits import drop_groups
-from fal_server_agent.metering import memory
-from fal_server_agent.metering.memory import measure_memory
+from fal_server_agent.metering import meters
+from fal_server_agent.metering.meters import measure_memory
 
 MIB = 1 << 20
 
@@ -24,7 +24,7 @@ GROUPS = Path("/sys/fs/cgroup/memory/fal-core"), Path("/sys/fs/cgroup/fal-core")
 #: Prints what a process uses, and what it uses together with a fork of its own.
 SHARING = """
 import os
-from fal_server_agent.metering.memory import measure_memory
+from fal_server_agent.metering.meters import measure_memory
 
 held = b"x" * (64 << 20)
 alone, _ = measure_memory()
@@ -98,7 +98,7 @@ def test_kernel_that_tells_little(monkeypatch: pytest.MonkeyPatch):
             raise FileNotFoundError(path)
         return open(path, *arguments)
 
-    monkeypatch.setattr(memory, "open", refuse, raising=False)
+    monkeypatch.setattr(meters, "open", refuse, raising=False)
     assert measured() > MIB
 
 
@@ -108,7 +108,7 @@ def test_process_that_is_gone_has_none():
     """
     with child_with(MIB) as pid:
         pass
-    assert memory._measure_process(pid) == 0
+    assert meters._measure_process(pid) == 0
 
 
 @pytest.mark.faults
@@ -118,7 +118,7 @@ def test_group_of_its_own(run_limited: Callable[[str], str]):
     """
     size, limit = run_limited(
         "held = b'x' * (64 << 20)\n"
-        "from fal_server_agent.metering.memory import measure_memory\n"
+        "from fal_server_agent.metering.meters import measure_memory\n"
         "print(*measure_memory())"
     ).split()
     assert 64 * MIB < int(size) < 200 * MIB

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -17,7 +18,6 @@ import attrs
 from fal_core.declaring import inline_metadata
 from fal_core.errors import OptionError
 from fal_core.reprs import show_fields
-from fal_uv.requirements.toml_texts import parse_toml, read_toml, table
 
 Form = Literal["lock", "script", "project"]
 
@@ -342,3 +342,50 @@ def _sources_of(path: str) -> Iterator[tuple[str, bool]]:
             if isinstance(each, dict) and isinstance(each.get("path"), str):
                 place = os.path.join(os.path.dirname(path), os.path.expanduser(each["path"]))
                 yield os.path.normpath(place), each.get("editable") is True
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """
+    Return what is in the file *path*.
+
+    Raises:
+        OptionError: It cannot be read, or is no TOML.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, UnicodeError) as error:
+        raise OptionError(f"{path} cannot be read: {error}.") from error
+    return parse_toml(text, path)
+
+
+def parse_toml(text: str, path: str) -> dict[str, Any]:
+    """
+    Return what the *text* in the file *path* says.
+
+    Raises:
+        OptionError: It is no TOML.
+    """
+    try:
+        found: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{path} is not valid TOML: {error}.") from error
+    return found
+
+
+def table(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    """
+    Return the table at *names* in what was *found*; empty where there is none.
+    """
+    for name in names:
+        inner = found.get(name)
+        if not isinstance(inner, dict):
+            return {}
+        found = inner
+    return found
