@@ -4,15 +4,15 @@ Print the structure of the packages as a table, and fail where it breaks its rul
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
-import json
-import subprocess
 import sys
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from house.budgets import BUDGETS, CONTRACT, find_lonely, find_overdrawn, measure_texts
 from house.imports import (
     Module,
     find_edges,
@@ -21,7 +21,7 @@ from house.imports import (
     leave_out,
     read_modules,
 )
-from house.order import CONTRACT, CROWDED, MOST_LINES, MOST_MODULES, UPWARD
+from house.order import CROWDED, MOST_LINES, MOST_MODULES, UPWARD
 from house.ways import measure_ways
 
 HEADER = ("package", "folders", "modules", "lines", "knots", "fullest folder", "longest module")
@@ -51,21 +51,35 @@ def main() -> int:
             )
         )
     print_table(rows)
-    lines, code = count_contract(modules)
-    loaded = count_loaded()
-    ways = measure_ways()
+    measured = {**measure_texts(modules), **measure_ways()}
+    contract = [modules[f"fal_core.{name}"].path for name in CONTRACT]
     print()
-    print(f"contract: {lines:,} lines, {code} of code; {loaded} modules when it is imported")
-    print(
-        f"warm call: {ways['files']} files, {ways['jumps']} jumps, {ways['calls']} Python "
-        f"calls; a first call loads {ways['modules']} modules "
-        f"and the __init__ of {ways['packages']} packages"
+    print(f"contract: {sum(count_code(path.read_text('utf-8')) for path in contract)} of code")
+    limited = {name: value for name, value in measured.items() if name in BUDGETS}
+    for name in sorted(measured.keys() - limited.keys()):
+        print(f"{name}: {measured[name]:,}")
+    print()
+    print_table(
+        [
+            ("measure", "today", "budget"),
+            *((name, f"{value:,}", f"{BUDGETS[name]:,}") for name, value in limited.items()),
+        ]
     )
-    broken = list(find_broken(modules, knots))
+    broken = [*find_broken(modules, knots), *find_overdrawn(limited)]
     sys.stdout.flush()
     for sentence in broken:
         print(sentence, file=sys.stderr)
     return 1 if broken else 0
+
+
+def print_lonely() -> int:
+    """
+    Print each module that one neighbour alone imports, with its lines and the neighbour.
+    """
+    modules = read_modules(find_packages())
+    for name, user in find_lonely(modules):
+        print(f"{name}: {modules[name].lines} lines, for {user} ({modules[user].lines})")
+    return 0
 
 
 def find_broken(modules: Mapping[str, Module], knots: list[tuple[str, ...]]) -> Iterator[str]:
@@ -93,15 +107,6 @@ def count_folders(modules: Iterable[Module]) -> Counter[str]:
     return counted
 
 
-def count_contract(modules: Mapping[str, Module]) -> tuple[int, int]:
-    """
-    Return the lines of the contract, and those that hold code.
-    """
-    own = [modules[f"fal_core.{name}"] for name in CONTRACT]
-    code = sum(count_code(module.path.read_text("utf-8")) for module in own)
-    return sum(module.lines for module in own), code
-
-
 def count_code(text: str) -> int:
     """
     Return how many lines of *text* are neither empty, comments nor docstrings.
@@ -121,20 +126,9 @@ def count_code(text: str) -> int:
     return len(code - said)
 
 
-def count_loaded() -> int:
-    """
-    Return how many of our modules are loaded once the contract is imported.
-    """
-    imports = "; ".join(f"import fal_core.{name}" for name in CONTRACT)
-    program = f"{imports}; import json, sys; print(json.dumps(list(sys.modules)))"
-    command = [sys.executable, "-c", program]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return sum(name.startswith("fal_") for name in json.loads(output))
-
-
 def print_table(rows: list[tuple[str, ...]]) -> None:
     """
-    Print *rows* in columns, the first and the last two to the left.
+    Print *rows* in columns, the first and those after the fifth to the left.
     """
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
@@ -146,4 +140,8 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(prog="house", description=__doc__)
+    parser.add_argument(
+        "--lonely", action="store_true", help="List modules that one neighbour alone imports."
+    )
+    sys.exit(print_lonely() if parser.parse_args().lonely else main())

@@ -236,16 +236,3 @@ CROWDED = {
 }
 MOST_MODULES = 16
 MOST_LINES = 600
-
-#: What the author of a host reads.
-CONTRACT = (
-    "errors",
-    "events",
-    "options",
-    "environments",
-    "machines",
-    "calls",
-    "hosts",
-    "hooks",
-    "checks",
-)
